@@ -1,0 +1,128 @@
+"""One party of the SPU baseline: reads its shares from a folder, runs the program, writes a report."""
+
+import argparse
+import json
+import os
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import spu  # type: ignore[import-not-found]
+
+LINK_TIMEOUT_MS = 120_000  # one wait for a peer; a whole layer takes about a tenth of it on two cores
+LENGTH = struct.Struct(">Q")
+Share = Any  # spu.libspu.Share: `meta` is a serialised ValueMeta, `share_chunks` are serialised ValueChunks
+
+
+def write_shares(path: Path, shares: list[tuple[str, Share]]) -> None:
+    """Writes named shares as length-prefixed parts: name, number of chunks, meta, then the chunks."""
+    with path.open("wb") as file:
+        for name, share in shares:
+            count = LENGTH.pack(len(share.share_chunks))
+            for part in (name.encode(), count, share.meta, *share.share_chunks):
+                file.write(LENGTH.pack(len(part)))
+                file.write(part)
+
+
+def read_shares(path: Path) -> Iterator[tuple[str, Share]]:
+    """Reads what `write_shares` wrote."""
+    with path.open("rb") as file:
+        while (name := _read_part(file)) is not None:
+            (count,) = LENGTH.unpack(_need_part(file))
+            share = spu.libspu.Share()
+            share.meta = _need_part(file)
+            share.share_chunks = [_need_part(file) for _ in range(count)]
+            yield name.decode(), share
+
+
+def _read_part(file: BinaryIO) -> bytes | None:
+    head = file.read(LENGTH.size)
+    if not head:
+        return None
+    (length,) = LENGTH.unpack(head)
+    part = file.read(length)
+    if len(part) != length:
+        raise EOFError("share file ends inside a part")
+    return part
+
+
+def _need_part(file: BinaryIO) -> bytes:
+    part = _read_part(file)
+    if part is None:
+        raise EOFError("share file ends inside a share")
+    return part
+
+
+def connect(rank: int, ports: list[int]) -> Any:
+    """Connects to every other party over SPU's own sockets on loopback."""
+    desc = spu.libspu.link.Desc()
+    desc.recv_timeout_ms = LINK_TIMEOUT_MS
+    desc.http_timeout_ms = LINK_TIMEOUT_MS
+    for peer, port in enumerate(ports):
+        desc.add_party(f"party{peer}", f"127.0.0.1:{port}")
+    return spu.libspu.link.create_brpc(desc, rank)
+
+
+def run_layer(folder: Path, rank: int, ports: list[int], repeat: int) -> list[tuple[float, float]]:
+    """Runs once with SPU's profile on, to warm up and log traffic, then times wall and CPU seconds."""
+    program = spu.libspu.Executable()
+    program.ParseFromString((folder / "program").read_bytes())
+    shares = list(read_shares(folder / f"inputs{rank}"))
+    link = connect(rank, ports)
+
+    profiled = _runtime(folder, link, shares, profile=True)
+    profiled.run(program)
+    del profiled
+    runtime = _runtime(folder, link, shares, profile=False)
+    times = [_timed_run(link, runtime, program) for _ in range(repeat)]
+
+    outputs = [(name, runtime.get_var(name)) for name in program.output_names]
+    write_shares(folder / f"outputs{rank}", outputs)
+    link.barrier()
+    link.stop_link()
+    return times
+
+
+def _runtime(folder: Path, link: Any, shares: list[tuple[str, Share]], profile: bool) -> Any:
+    config = spu.libspu.RuntimeConfig()
+    config.ParseFromString((folder / "config").read_bytes())
+    config.enable_pphlo_profile = profile
+    runtime = spu.Runtime(link, config)
+    for name, share in shares:
+        runtime.set_var(name, share)
+    return runtime
+
+
+def _timed_run(link: Any, runtime: Any, program: Any) -> tuple[float, float]:
+    link.barrier()
+    wall, cpu = time.perf_counter(), time.process_time()
+    runtime.run(program)
+    link.barrier()  # a layer is done when the slowest party is
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def _exit_with_driver() -> None:
+    """Ends this process when the driver's end of our standard input closes, however the driver died."""
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
+
+
+def main() -> None:
+    """Entry point of a party process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--rank", type=int, required=True)
+    parser.add_argument("--ports", type=int, nargs="+", required=True)
+    parser.add_argument("--repeat", type=int, required=True)
+    args = parser.parse_args()
+    threading.Thread(target=_exit_with_driver, daemon=True).start()
+    times = run_layer(args.folder, args.rank, args.ports, args.repeat)
+    (args.folder / f"report{args.rank}").write_text(json.dumps(times))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Measures the ranges of every wire on real text, in the clear, before a model is shared."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.text import bucket
+
+from . import bert
+from .fold import F64
+from .plan import Plan, make_plan
+from .query import Ids
+from .spec import EncoderSpec
+
+BATCH = 16
+Tick = Callable[[int], None]
+
+
+def default_text() -> list[str]:
+    """The calibration text that ships with privinf: public-domain prose and everyday sentences."""
+    text = resources.files("privinf").joinpath("data/calibration.txt").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def calibrate(
+    spec: EncoderSpec, weights: Mapping[str, F64], ids: Sequence[Ids], tick: Tick = lambda done: None
+) -> Plan:
+    """Plan the rings of a model from its folded weights and tokenised text; `tick` counts texts done."""
+    import torch
+
+    from .clear import Clear, Ranges
+
+    ranges = Ranges()
+    ops = Clear(weights, spec.layer_norm_eps, ranges)
+    program = bert.embed if spec.head == "none" else bert.classify
+    with torch.inference_mode():
+        for tokens, texts in batches(ids):
+            program(ops, spec, _query(texts, tokens, spec))
+            tick(len(texts))
+    return make_plan(spec, ranges)
+
+
+def batches(ids: Sequence[Ids]) -> list[tuple[int, list[Ids]]]:
+    """Texts of one length bucket together, at most BATCH at a time."""
+    by_bucket: dict[int, list[Ids]] = defaultdict(list)
+    for tokens in ids:
+        by_bucket[bucket(len(tokens))].append(tokens)
+    return [
+        (size, texts[at : at + BATCH])
+        for size, texts in sorted(by_bucket.items())
+        for at in range(0, len(texts), BATCH)
+    ]
+
+
+def clear_answers(spec: EncoderSpec, weights: Mapping[str, F64], ids: Sequence[Ids]) -> npt.NDArray[np.float32]:
+    """Float32 answers (texts, width or labels), in the order given: what private ones are compared with."""
+    import torch
+
+    from .clear import Clear
+
+    ops = Clear(weights, spec.layer_norm_eps)
+    program = bert.embed if spec.head == "none" else bert.classify
+    answers = []
+    with torch.inference_mode():
+        for tokens in ids:
+            row = program(ops, spec, _query([tokens], max(len(tokens), 2), spec))[:, 0]
+            if spec.head == "none" and spec.normalize:
+                row = row / row.norm(dim=-1, keepdim=True)
+            answers.append(row[0].numpy())
+    return np.stack(answers).astype(np.float32)
+
+
+def _query(texts: list[Ids], tokens: int, spec: EncoderSpec) -> object:
+    from .clear import clear_query
+
+    return clear_query(texts, tokens, spec.pooling or "mean")

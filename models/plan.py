@@ -1,0 +1,180 @@
+"""The wire plan: rings and scales of every wire of an encoder, from ranges calibrated on real text, with headroom."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from privinf.errors import ModelError
+from privinf.protocols.gates.activation import ACTIVATIONS
+from privinf.protocols.gates.norm import NormSpec
+
+from .spec import EncoderSpec
+
+PLAN_VERSION = 1
+HEADROOM = 3  # bits kept free above every calibrated range
+
+# Fraction bits. A product's scale is the sum of its factors'; what is above the target is dropped when it is opened.
+X, WEIGHT, QKV_WEIGHT, QK, V, SCORES, EMBED, MIXED = 12, 14, 12, 11, 10, 10, 16, 14
+LINEAR = X + WEIGHT
+QKV = X + QKV_WEIGHT
+SCORE_PRODUCT = 2 * QK
+MIX_PRODUCT = 12 + V
+INVERSE_GAIN = 13  # significant bits of a row's inverse deviation at the largest calibrated variance
+MAX_FRACTION = 16  # of a centred row before it is normalised: finer would not fit the sum of squares
+PUBLIC_MASK_TAIL = 17  # binary orders below every real score at which a padded one weighs nothing
+MAX_VALUE_BITS = 40  # the ring of softmax weights
+
+
+class RangeTable(Protocol):
+    """Calibrated magnitudes by site, in real units."""
+
+    @property
+    def low(self) -> Mapping[str, float]: ...
+    @property
+    def high(self) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """Scores: ring, log2 of the coarse buckets, the additive score of padding; values: ring of V and P V."""
+
+    score_bits: int
+    coarse: int
+    pad_score: float
+    value_bits: int
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One encoder layer."""
+
+    attention: AttentionPlan
+    attention_norm: NormSpec
+    hidden_bits: int
+    ffn_norm: NormSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the roles must agree on beside the architecture; every role checks its hash."""
+
+    version: int
+    embed_norm: NormSpec
+    layers: tuple[LayerPlan, ...]
+    head_bits: int
+    result_bits: int
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=1)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical form, in hexadecimal."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """Raise ModelError where the text is no plan of this version."""
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            if raw["version"] != PLAN_VERSION:
+                raise ModelError(f"plan version {raw['version']} is not {PLAN_VERSION}: share the model again")
+            layers = tuple(
+                LayerPlan(
+                    AttentionPlan(**layer["attention"]),
+                    NormSpec(**layer["attention_norm"]),
+                    layer["hidden_bits"],
+                    NormSpec(**layer["ffn_norm"]),
+                )
+                for layer in raw["layers"]
+            )
+            return Plan(raw["version"], NormSpec(**raw["embed_norm"]), layers, raw["head_bits"], raw["result_bits"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError("the plan file is damaged: share the model again") from error
+
+
+def bits_for(magnitude: float, scale: int) -> int:
+    """Ring of a value at `scale` with headroom, its sign, and the bit that lifting needs."""
+    return math.ceil(math.log2(max(magnitude, 2.0**-scale))) + HEADROOM + scale + 2
+
+
+def make_plan(spec: EncoderSpec, ranges: RangeTable) -> Plan:
+    """Plan an encoder; raises ModelError where a calibrated range fits no ring, naming the site."""
+    high = ranges.high
+    attention = [_attention(f"layer{i}.attn", high) for i in range(spec.layers)]
+    hidden = [_hidden(f"layer{i}.ffn.up", high, spec.activation) for i in range(spec.layers)]
+    if spec.head == "none":
+        head, result = 0, bits_for(high["pool.result"], LINEAR)
+    else:
+        head, result = _hidden("head.pooler", high, "tanh"), bits_for(high["head.out"], LINEAR)
+    last = max(result, head) + WEIGHT
+
+    def into_attention(i: int) -> int:
+        """Ring that a layer's input must have."""
+        a = attention[i]
+        centred = bits_for(high[f"layer{i}.attn.centred"], LINEAR)
+        return max(
+            a.score_bits + SCORE_PRODUCT - SCORES + QKV - QK, a.value_bits + QKV - V, centred
+        )
+
+    def norm(site: str, scale: int, out_bits: int) -> NormSpec:
+        return _norm(site, ranges, scale, out_bits, spec)
+
+    layers = []
+    for i in range(spec.layers):
+        site = f"layer{i}"
+        middle = max(hidden[i] + WEIGHT, bits_for(high[f"{site}.ffn.centred"], LINEAR))
+        after = into_attention(i + 1) if i + 1 < spec.layers else last
+        layers.append(
+            LayerPlan(
+                attention[i],
+                norm(f"{site}.attn", LINEAR, middle),
+                hidden[i],
+                norm(f"{site}.ffn", LINEAR, after),
+            )
+        )
+    return Plan(PLAN_VERSION, norm("embed", EMBED, into_attention(0)), tuple(layers), head, result)
+
+
+def _attention(site: str, high: Mapping[str, float]) -> AttentionPlan:
+    scores = high[f"{site}.scores"] * 2**HEADROOM
+    reach = 3 * scores + PUBLIC_MASK_TAIL
+    coarse = 0
+    while reach + 2**coarse > 2 ** (7 + coarse):
+        coarse += 1
+    value_bits = bits_for(high[f"{site}.mixed"], MIX_PRODUCT)
+    if coarse > 6 or value_bits > MAX_VALUE_BITS:
+        raise ModelError(f"{site}: attention scores up to {scores:.0f} or values leave every ring")
+    return AttentionPlan(8 + coarse + SCORES, coarse, -(2 * scores + PUBLIC_MASK_TAIL), value_bits)
+
+
+def _hidden(site: str, high: Mapping[str, float], activation: str) -> int:
+    window = ACTIVATIONS[activation].window if activation in ACTIVATIONS else 1
+    return max(bits_for(high[site], X), bits_for(window, X))
+
+
+def _norm(site: str, ranges: RangeTable, scale: int, out_bits: int, spec: EncoderSpec) -> NormSpec:
+    smallest, largest = ranges.low[f"{site}.square"], ranges.high[f"{site}.square"]
+    inverse_scale = 64 + X - out_bits
+    deviation = math.ceil(math.log2(largest) / 2)
+    fraction = min(inverse_scale - INVERSE_GAIN - deviation, scale, MAX_FRACTION)
+    if math.log2(smallest) / 2 + fraction < 6:
+        raise ModelError(f"{site}: rows' deviations span too wide a range to be normalised in 64 bits")
+    return NormSpec(
+        width=spec.width,
+        bits=bits_for(ranges.high[f"{site}.centred"], scale),
+        drop=scale - fraction,
+        scale=fraction,
+        low=math.floor(math.log2(smallest)) - 2 * HEADROOM,
+        high=math.ceil(math.log2(largest)) + 2 * HEADROOM,
+        eps=spec.layer_norm_eps,
+        inverse_scale=min(inverse_scale, fraction + INVERSE_GAIN + deviation),
+        out_scale=X,
+        out_bits=out_bits,
+    )

@@ -1,0 +1,177 @@
+"""What each role runs for an encoder: the dealer's preparation, a party's evaluation, the fixed interpreter, and declared costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from queue import Full, Queue
+from threading import Event, Thread
+from typing import Any
+
+from privinf.parties.program import Channel, Dealt, Identity, QueryShape, Source
+from privinf.protocols import ring
+from privinf.protocols.counting import Counting
+from privinf.protocols.dealer import Buffer, Dealer
+from privinf.protocols.ideal import Ideal
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.party import Party
+from privinf.protocols.ring import F64, U64, Shape
+from privinf.protocols.wires import Share
+
+from .bert import TASKS
+from .query import Layout, arrange, parse
+from .shared import SharedOps, SharedQuery
+from .weights import DealerStore, IdealStore, PartyStore, ShapeStore
+
+Public = Mapping[str, U64] | None
+
+
+def run_model(ctx: Interpreter, layout: Layout, shape: QueryShape, query: SharedQuery, public: Public) -> Share:
+    """The model's program: the same for every interpreter."""
+    result: Share = TASKS[shape.task](SharedOps(ctx, layout.plan, public), layout.spec, query)
+    ctx.flush()
+    return result
+
+
+def _empty(layout: Layout, shape: QueryShape) -> SharedQuery:
+    fields = layout.fields(shape)
+    return arrange(fields, [None] * len(fields))
+
+
+def count(layout: Layout, shape: QueryShape, shapes: Mapping[str, Shape], public: Public) -> Counting:
+    """Declared rounds and bytes of one query."""
+    ctx = Counting(ShapeStore(shapes))
+    run_model(ctx, layout, shape, _empty(layout, shape), public)
+    return ctx
+
+
+def fixed(
+    layout: Layout,
+    shape: QueryShape,
+    values: Sequence[U64],
+    seeds: tuple[bytes, bytes],
+    encoded: Mapping[str, U64],
+    store: IdealStore | None = None,
+) -> F64:
+    """The answer of the fixed interpreter: equal to the shares' sum bit for bit under the same seeds."""
+    ctx = Ideal(seeds, store or IdealStore(encoded))
+    query = arrange(layout.fields(shape), list(values))
+    result = run_model(ctx, layout, shape, query, encoded if layout.public else None)
+    field = layout.result(shape)
+    return ring.decode(result.value, field.scale, field.bits)[:, 0]
+
+
+class EncoderDealer:
+    """The dealer's program."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        layout: Layout,
+        shapes: Mapping[str, Shape],
+        store: DealerStore | None,
+        public: Public = None,
+    ) -> None:
+        self.identity = identity
+        self._layout, self._shapes, self._store, self._public = layout, shapes, store, public
+
+    def sizes(self, shape: QueryShape) -> tuple[int, int]:
+        self._layout.check(shape)
+        total = count(self._layout, shape, self._shapes, self._public).tally.total()
+        return total.prep0, total.prep1
+
+    def deal(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+        """Generation runs in a thread of its own, a bounded number of chunks ahead of delivery."""
+        self._layout.check(shape)
+
+        def produce(write: Any) -> None:
+            ctx = Dealer(seeds, write, self._store)
+            run_model(ctx, self._layout, shape, _empty(self._layout, shape), self._public)
+
+        return _streamed(produce)
+
+
+class EncoderParty:
+    """A party's program."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        party: int,
+        layout: Layout,
+        shapes: Mapping[str, Shape],
+        store: PartyStore | None,
+        public: Public = None,
+    ) -> None:
+        self.identity = identity
+        self.party = party
+        self._layout, self._shapes, self._store, self._public = layout, shapes, store, public
+
+    def check(self, shape: QueryShape) -> None:
+        self._layout.check(shape)
+
+    def query_bytes(self, shape: QueryShape) -> int:
+        return self._layout.query_bytes(shape, self.party)
+
+    def result_bytes(self, shape: QueryShape) -> int:
+        return self._layout.result(shape).nbytes
+
+    def prep_bytes(self, shape: QueryShape) -> int:
+        total = count(self._layout, shape, self._shapes, self._public).tally.total()
+        return total.prep1 if self.party else total.prep0
+
+    def evaluate(
+        self, shape: QueryShape, query: memoryview, prep: Source, seed: bytes, channel: Channel
+    ) -> bytes:
+        ctx = Party(self.party, seed, prep, channel, self._store)
+        share = run_model(
+            ctx, self._layout, shape, parse(self._layout, shape, self.party, query), self._public
+        )
+        return ring.pack(share.value, self._layout.result(shape).bits)
+
+
+AHEAD = 16
+
+
+def _streamed(produce: Any) -> Iterator[Dealt]:
+    """Turn a function that writes into an iterator; abandoning the iterator stops the function."""
+    chunks: Queue[Dealt | BaseException | None] = Queue(AHEAD)
+    stopped = Event()
+
+    def write(to: int, data: Buffer) -> None:
+        while not _offered(chunks, (to, data)):
+            if stopped.is_set():
+                raise _Abandoned
+
+    def work() -> None:
+        try:
+            produce(write)
+            end: BaseException | None = None
+        except _Abandoned:
+            return
+        except BaseException as error:  # handed to the consumer, who raises it
+            end = error
+        while not _offered(chunks, end) and not stopped.is_set():
+            continue
+
+    thread = Thread(target=work, name="deal", daemon=True)
+    thread.start()
+    try:
+        while (item := chunks.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _offered(chunks: Queue[Any], item: Any) -> bool:
+    try:
+        chunks.put(item, timeout=0.2)
+    except Full:
+        return False
+    return True
+
+
+class _Abandoned(Exception):
+    """The consumer of a preparation went away."""

@@ -1,0 +1,199 @@
+"""The model's operations on shares: each is laid out over gates as the plan says, for every role alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+
+from privinf.protocols import ring
+from privinf.protocols.gates import softmax
+from privinf.protocols.gates.activation import activate
+from privinf.protocols.gates.linear import MatMul, PublicMatMul, ToShare
+from privinf.protocols.gates.norm import NormSpec, normalise
+from privinf.protocols.gates.product import Product
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.ring import U64, Shape
+from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow, subtract
+
+from . import plan as p
+from .plan import AttentionPlan, LayerPlan, Plan
+from .weights import scale_of
+
+ACTIVATION_NAMES = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
+
+
+@dataclass
+class SharedQuery:
+    """A query's shares: rows (batch, tokens, vocab one-hot or width), mask (batch, 1, 1, tokens), pool (batch, 1, tokens).
+
+    `masks` holds one mask share a layer, as layers differ in the score that padding needs.
+    """
+
+    rows: Share
+    masks: tuple[Share, ...]
+    pool: Share | None
+
+
+class SharedOps:
+    """Implements models.bert.Ops over an interpreter; `public` holds encoded weights where everybody knows them."""
+
+    def __init__(self, ctx: Interpreter, plan: Plan, public: Mapping[str, U64] | None = None) -> None:
+        self._ctx = ctx
+        self._plan = plan
+        self._public = public
+
+    def scope(self, name: str) -> AbstractContextManager[None]:
+        return self._ctx.scope(name)
+
+    def embed(self, query: SharedQuery) -> Wire:
+        """Normalised embeddings: looked up with an opened one-hot, or as the client shares them."""
+        if self._public is not None:
+            return self._ctx.open(query.rows)
+        onehot = self._ctx.open(query.rows)
+        rows = self._ctx.run(MatMul(), onehot, self._weight("token"))
+        places = self._ctx.run(ToShare(), _rows(self._weight("position"), query.rows.shape[1]))
+        return self.normalise(add(rows, places))
+
+    def normalise(self, x: Share) -> Wire:
+        return normalise(self._ctx, x, self._norm_plan())
+
+    def linear(self, x: Wire, name: str) -> Share:
+        weight, bias = f"{name}.weight", f"{name}.bias"
+        if self._public is not None:
+            product = self._ctx.run(PublicMatMul(self._known(weight), scale_of(weight)), x)
+            return self._ctx.add_public(product, self._known(bias))
+        product = self._ctx.run(MatMul(), x, self._weight(weight))
+        return add(product, self._ctx.run(ToShare(), self._weight(bias)))
+
+    def skip(self, y: Share, x: Wire) -> Share:
+        """y + x*gain - (x @ gain/width): the centred residual."""
+        if self._public is not None:
+            gain = self._known("skip.gain")
+            share = self._ctx.run(ToShare(), x)
+            scaled = Share(x.shape, x.bits, x.scale + p.WEIGHT, None if share.data is None else share.data * gain)
+            mean = self._ctx.run(PublicMatMul(self._known("skip.mean"), p.WEIGHT), x)
+        else:
+            scaled = self._ctx.run(Product(min(x.bits, y.bits)), x, self._weight("skip.gain"))
+            mean = self._ctx.run(MatMul(), x, self._weight("skip.mean"))
+        return subtract(add(y, scaled), mean)
+
+    def attend(self, q: Share, k: Share, v: Share, query: SharedQuery, heads: int) -> Wire:
+        """softmax(q k^T + mask) v with late normalisation."""
+        ctx, layout = self._ctx, self._layer_plan().attention
+        left, right, values = self._open_heads(q, k, v, heads, layout)
+        scores = ctx.run(MatMul(), left, _transpose(right))
+        scores = add(scores, query.masks[self._layer()])
+        weight = softmax.weights(ctx, ctx.open(scores, p.SCORE_PRODUCT - p.SCORES), layout.coarse)
+        mixed = ctx.open(ctx.run(MatMul(), _reduce(weight, layout.value_bits), values), p.MIX_PRODUCT - p.MIXED)
+        inverse = softmax.inverse_sum(ctx, weight)
+        product: Share = ctx.run(Product(64), mixed, *inverse)
+        inverse_scale = softmax.inverse_power(weight.shape[-1]).scale
+        drop = p.MIXED + inverse_scale - p.X
+        bits = self._layer_plan().attention_norm.bits + drop
+        merged = map_share(product, _merged_shape(product.shape), _merge_heads)
+        return ctx.open(Share(merged.shape, bits, p.X + drop, merged.data), drop)
+
+    def _open_heads(
+        self, q: Share, k: Share, v: Share, heads: int, layout: AttentionPlan
+    ) -> tuple[Wire, Wire, Wire]:
+        score_bits = layout.score_bits + p.SCORE_PRODUCT - p.SCORES + p.QKV - p.QK
+        value_bits = layout.value_bits + p.QKV - p.V
+        split = [_split_heads(x, heads) for x in (q, k, v)]
+        left, right = (self._ctx.open(narrow(x, score_bits), p.QKV - p.QK) for x in split[:2])
+        return left, right, self._ctx.open(narrow(split[2], value_bits), p.QKV - p.V)
+
+    def activate(self, x: Share, name: str) -> Wire:
+        """f(x) at scale X, in the ring of the linear layer that follows."""
+        if self._ctx.where.startswith("head"):
+            inner, outer = self._plan.head_bits, self._plan.result_bits
+        else:
+            inner, outer = self._layer_plan().hidden_bits, self._layer_plan().ffn_norm.bits
+        opened = self._ctx.open(narrow(x, inner + p.WEIGHT), p.WEIGHT)
+        return self._ctx.open(activate(self._ctx, opened, ACTIVATION_NAMES.get(name, name), outer))
+
+    def pool(self, x: Wire, query: SharedQuery) -> Share:
+        """The weighted mean of the rows, with the last gain and bias: the client's answer."""
+        assert query.pool is not None
+        pooled = self._ctx.run(MatMul(), self._ctx.open(query.pool), x)
+        row = self._ctx.open(narrow(pooled, self._plan.result_bits + p.WEIGHT), p.WEIGHT)
+        if self._public is not None:
+            share = self._ctx.run(ToShare(), row)
+            gain = self._known("gain")
+            scaled = Share(row.shape, row.bits, p.LINEAR, None if share.data is None else share.data * gain)
+            return self._ctx.add_public(scaled, self._known("bias"))
+        scaled = self._ctx.run(Product(row.bits), row, self._weight("gain"))
+        return add(scaled, self._ctx.run(ToShare(), self._weight("bias")))
+
+    def first(self, x: Wire) -> Wire:
+        return derive([x], (x.shape[0], 1, x.shape[2]), x.bits, x.scale, public=_first, mask=_first)
+
+    def _layer(self) -> int:
+        return int(self._ctx.where.split("/")[0].removeprefix("layer"))
+
+    def _layer_plan(self) -> LayerPlan:
+        return self._plan.layers[self._layer()]
+
+    def _norm_plan(self) -> NormSpec:
+        where = self._ctx.where
+        if where == "embed":
+            return self._plan.embed_norm
+        return self._layer_plan().attention_norm if where.endswith("attn") else self._layer_plan().ffn_norm
+
+    def _name(self, name: str) -> str:
+        return ".".join((*self._ctx.where.split("/"), name))
+
+    def _weight(self, name: str) -> Wire:
+        return self._ctx.weight(self._name(name))
+
+    def _known(self, name: str) -> U64:
+        assert self._public is not None
+        return self._public[self._name(name)]
+
+
+def _rows(table: Wire, count: int) -> Wire:
+    def cut(v: U64) -> U64:
+        return v[:count]
+
+    return derive([table], (count, *table.shape[1:]), table.bits, table.scale, public=cut, mask=cut)
+
+
+def _first(v: U64) -> U64:
+    return v[:, :1]
+
+
+def _reduce(x: Wire, bits: int) -> Wire:
+    """The wire modulo a smaller ring."""
+
+    def low(v: U64) -> U64:
+        return ring.low(v, bits)
+
+    return derive([x], x.shape, bits, x.scale, public=low, mask=low, linear=x.shared)
+
+
+def _transpose(x: Wire) -> Wire:
+    def turn(v: U64) -> U64:
+        return np.swapaxes(v, -1, -2)
+
+    shape = (*x.shape[:-2], x.shape[-1], x.shape[-2])
+    return derive([x], shape, x.bits, x.scale, public=turn, mask=turn)
+
+
+def _split_heads(x: Share, heads: int) -> Share:
+    batch, tokens, width = x.shape
+    return map_share(
+        x,
+        (batch, heads, tokens, width // heads),
+        lambda v: v.reshape(batch, tokens, heads, width // heads).transpose(0, 2, 1, 3),
+    )
+
+
+def _merged_shape(shape: Shape) -> Shape:
+    batch, heads, tokens, width = shape
+    return (batch, tokens, heads * width)
+
+
+def _merge_heads(v: U64) -> U64:
+    return v.transpose(0, 2, 1, 3).reshape(_merged_shape(v.shape))

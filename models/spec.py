@@ -1,0 +1,233 @@
+"""Reads what a Hugging Face directory says about an encoder, and refuses by name what it cannot mean here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from privinf.errors import ModelError
+
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")
+HEADS: Mapping[str, Literal["none", "bert-classifier"]] = {
+    "BertModel": "none",
+    "BertForSequenceClassification": "bert-classifier",
+}
+POOLINGS: Mapping[str, Literal["mean", "cls"]] = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+}
+
+# Keys that shape the forward pass: each is read below.
+READ_KEYS = frozenset(
+    (
+        "model_type",
+        "architectures",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "vocab_size",
+        "max_position_embeddings",
+        "type_vocab_size",
+        "hidden_act",
+        "layer_norm_eps",
+        "id2label",
+        "num_labels",
+    )
+)
+# Keys that shape it too, and that have one value we implement.
+FIXED_KEYS: Mapping[str, tuple[Any, ...]] = {
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False, None),
+    "is_encoder_decoder": (False, None),
+    "add_cross_attention": (False, None),
+    "cross_attention_hidden_size": (None,),
+    "pruned_heads": ({}, None),
+}
+# Keys that matter to training, to generation or to other libraries, and never to the output of an encoder.
+HARMLESS = """
+_name_or_path _attn_implementation_autoset _commit_hash transformers_version torch_dtype dtype
+initializer_range attention_probs_dropout_prob hidden_dropout_prob classifier_dropout
+use_cache gradient_checkpointing tie_word_embeddings tie_encoder_decoder torchscript use_bfloat16
+tf_legacy_loss return_dict output_hidden_states output_attentions chunk_size_feed_forward
+label2id problem_type finetuning_task task_specific_params tokenizer_class prefix
+pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id unk_token_id mask_token_id
+directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
+pooler_size_per_head pooler_type sentence_transformers
+"""
+HARMLESS_KEYS = frozenset(HARMLESS.split())
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Everything public about an encoder: its shapes, its activation, what follows its last layer."""
+
+    layers: int
+    width: int
+    heads: int
+    ffn: int
+    vocab: int
+    max_tokens: int
+    type_vocab: int
+    activation: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    pooling: Literal["mean", "cls"] | None = None
+    normalize: bool = False
+    labels: tuple[str, ...] = ()
+    head: Literal["none", "bert-classifier"] = "none"
+    family: Literal["bert"] = "bert"
+
+
+Spec = EncoderSpec
+
+
+def read_spec(directory: str | os.PathLike[str]) -> EncoderSpec:
+    """Reads config.json, modules.json and the pooling's config.json; the weights need not be there."""
+    folder = Path(directory)
+    path = folder / "config.json"
+    config = _read_object(path)
+    _check_keys(config, path)
+    width = _size(config, "hidden_size", path)
+    heads = _size(config, "num_attention_heads", path)
+    if width % heads:
+        raise ModelError(f"{path}: hidden_size {width} is not a multiple of num_attention_heads {heads}")
+    head = _head(config, path)
+    pooling, normalize = (None, False) if head != "none" else _sentence_modules(folder, width)
+    return EncoderSpec(
+        layers=_size(config, "num_hidden_layers", path),
+        width=width,
+        heads=heads,
+        ffn=_size(config, "intermediate_size", path),
+        vocab=_size(config, "vocab_size", path),
+        max_tokens=_size(config, "max_position_embeddings", path),
+        type_vocab=_size(config, "type_vocab_size", path, default=2),
+        activation=_activation(config, path),
+        layer_norm_eps=_epsilon(config, path),
+        pooling=pooling,
+        normalize=normalize,
+        labels=_labels(config, path) if head == "bert-classifier" else (),
+        head=head,
+    )
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`, or a ModelError that names the file."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing; a Hugging Face directory with config.json is needed") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise ModelError(f"{path} is not JSON in UTF-8") from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} holds a JSON {type(value).__name__}, not an object")
+    return value
+
+
+def _check_keys(config: dict[str, Any], path: Path) -> None:
+    if (family := config.get("model_type")) != "bert":
+        raise ModelError(f"{path}: model_type {family!r} is not supported; accepted: 'bert'")
+    for key, accepted in FIXED_KEYS.items():
+        if key in config and config[key] not in accepted:
+            raise ModelError(f"{path}: {key} {config[key]!r} is not supported; accepted: {accepted[0]!r}")
+    unknown = sorted(set(config) - READ_KEYS - set(FIXED_KEYS) - HARMLESS_KEYS)
+    if unknown:
+        raise ModelError(
+            f"{path}: unknown keys {', '.join(map(repr, unknown))} could change what the model computes; "
+            "accepted are the keys of BertConfig"
+        )
+
+
+def _size(config: dict[str, Any], key: str, path: Path, default: int | None = None) -> int:
+    value = config.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ModelError(f"{path}: {key} must be a positive integer, not {value!r}")
+    return value
+
+
+def _activation(config: dict[str, Any], path: Path) -> str:
+    name = config.get("hidden_act", "gelu")
+    if name not in ACTIVATIONS:
+        raise ModelError(f"{path}: hidden_act {name!r} is not supported; accepted: {', '.join(ACTIVATIONS)}")
+    return str(name)
+
+
+def _epsilon(config: dict[str, Any], path: Path) -> float:
+    value = config.get("layer_norm_eps", 1e-12)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ModelError(f"{path}: layer_norm_eps must lie between 0 and 1, not {value!r}")
+    return float(value)
+
+
+def _head(config: dict[str, Any], path: Path) -> Literal["none", "bert-classifier"]:
+    names = config.get("architectures") or ["BertModel"]
+    if not isinstance(names, list) or len(names) != 1 or names[0] not in tuple(HEADS):
+        raise ModelError(
+            f"{path}: architectures {names!r} is not supported; accepted: one of {', '.join(HEADS)}"
+        )
+    return HEADS[names[0]]
+
+
+def _labels(config: dict[str, Any], path: Path) -> tuple[str, ...]:
+    """transformers leaves id2label out where it is its default of two labels."""
+    given = config.get("id2label")
+    if given is None:
+        return tuple(f"LABEL_{i}" for i in range(_size(config, "num_labels", path, default=2)))
+    names = [given.get(str(i)) for i in range(len(given))] if isinstance(given, dict) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ModelError(f"{path}: id2label must map '0', '1', ... to names")
+    return tuple(str(name) for name in names)
+
+
+def _sentence_modules(folder: Path, width: int) -> tuple[Literal["mean", "cls"] | None, bool]:
+    """Pooling and normalisation as sentence-transformers wrote them down, if it did."""
+    path = folder / "modules.json"
+    if not path.exists():
+        pooling = folder / "1_Pooling" / "config.json"
+        return (_pooling(pooling, width) if pooling.exists() else None), False
+    steps = [_module(step, path) for step in _read_list(path)]
+    kinds = tuple(kind for kind, _ in steps)
+    if kinds not in {("Transformer",), ("Transformer", "Pooling"), ("Transformer", "Pooling", "Normalize")}:
+        raise ModelError(
+            f"{path}: modules {', '.join(kinds) or 'none'} are not supported; "
+            "accepted: Transformer, then Pooling, then Normalize"
+        )
+    pooling_of = _pooling(folder / steps[1][1] / "config.json", width) if len(steps) > 1 else None
+    return pooling_of, len(steps) > 2
+
+
+def _read_list(path: Path) -> list[Any]:
+    value = read_json(path)
+    if not isinstance(value, list):
+        raise ModelError(f"{path} holds a JSON {type(value).__name__}, not a list")
+    return value
+
+
+def _module(step: Any, path: Path) -> tuple[str, str]:
+    """Kind and folder; the folder stays under the model's."""
+    kind, place = (step.get("type"), step.get("path", "")) if isinstance(step, dict) else (None, None)
+    if not isinstance(kind, str) or not isinstance(place, str):
+        raise ModelError(f"{path}: each module needs a type and a path")
+    if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
+        raise ModelError(f"{path}: module path {place!r} leaves the directory")
+    return kind.rsplit(".", 1)[-1], place
+
+
+def _pooling(path: Path, width: int) -> Literal["mean", "cls"]:
+    config = _read_object(path)
+    chosen = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
+    if len(chosen) != 1 or chosen[0] not in POOLINGS:
+        found = ", ".join(chosen) or "none"
+        raise ModelError(f"{path}: pooling {found} is not supported; accepted: {', '.join(POOLINGS)}")
+    if config.get("word_embedding_dimension", width) != width:
+        raise ModelError(f"{path}: word_embedding_dimension differs from hidden_size {width}")
+    return POOLINGS[chosen[0]]

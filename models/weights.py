@@ -1,0 +1,103 @@
+"""Static weights as ring elements: encoded, masked once per sharing, and seen by each role as wires."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from privinf.protocols import prg, ring
+from privinf.protocols.ring import U64, Shape
+from privinf.protocols.wires import Wire
+
+from . import plan
+from .fold import F64
+
+BITS = 64
+
+
+def scale_of(name: str) -> int:
+    """Fraction bits of a folded tensor, by its name."""
+    if name.startswith("embed."):
+        return plan.EMBED
+    projection = name.split(".")[-2] in ("q", "k", "v")
+    weight = plan.QKV_WEIGHT if projection else plan.WEIGHT
+    return weight + (plan.X if name.endswith(".bias") else 0)
+
+
+def encode(weights: Mapping[str, F64]) -> dict[str, U64]:
+    """Ring elements of all folded tensors."""
+    return {name: ring.encode(w, scale_of(name)) for name, w in weights.items()}
+
+
+def mask_share(seed: bytes, sharing: str, name: str, shape: Shape) -> U64:
+    """One party's share of a tensor's mask; the name is bound to the random id of this sharing."""
+    return prg.elements(seed, f"weights/{sharing}/{name}", shape, BITS)
+
+
+def mask_tensor(value: U64, seeds: tuple[bytes, bytes], sharing: str, name: str) -> U64:
+    """The tensor under both parties' masks: what every party holds."""
+    first, second = (mask_share(seed, sharing, name, value.shape) for seed in seeds)
+    return value + first + second
+
+
+def _static(name: str, shape: Shape) -> Wire:
+    return Wire(shape, BITS, scale_of(name), static=True)
+
+
+class PartyStore:
+    """A party's weights: opened tensors and its share of their masks."""
+
+    def __init__(self, opened: Mapping[str, U64], seed: bytes, sharing: str) -> None:
+        self._opened, self._seed, self._sharing = opened, seed, sharing
+        self._wires: dict[str, Wire] = {}
+
+    def party_wire(self, name: str) -> Wire:
+        if name not in self._wires:
+            wire = _static(name, self._opened[name].shape)
+            wire.source = self._opened[name]
+            wire.mask_share = mask_share(self._seed, self._sharing, name, wire.shape)
+            self._wires[name] = wire
+        return self._wires[name]
+
+
+class DealerStore:
+    """The dealer's side: masks alone, rederived from both seeds."""
+
+    def __init__(self, shapes: Mapping[str, Shape], seeds: tuple[bytes, bytes], sharing: str) -> None:
+        self._shapes, self._seeds, self._sharing = shapes, seeds, sharing
+        self._wires: dict[str, Wire] = {}
+
+    def dealer_wire(self, name: str) -> Wire:
+        if name not in self._wires:
+            wire = _static(name, self._shapes[name])
+            first, second = (mask_share(s, self._sharing, name, wire.shape) for s in self._seeds)
+            wire.mask = first + second
+            self._wires[name] = wire
+        return self._wires[name]
+
+
+class IdealStore:
+    """Encoded weights in the clear, for the ideal interpreter."""
+
+    def __init__(self, encoded: Mapping[str, U64]) -> None:
+        self._encoded = encoded
+        self._wires: dict[str, Wire] = {}
+
+    def ideal_wire(self, name: str) -> Wire:
+        if name not in self._wires:
+            wire = _static(name, self._encoded[name].shape)
+            wire.source = self._encoded[name]
+            wire.mask = np.zeros(wire.shape, dtype=np.uint64)
+            self._wires[name] = wire
+        return self._wires[name]
+
+
+class ShapeStore:
+    """Shapes alone, for the cost interpreter."""
+
+    def __init__(self, shapes: Mapping[str, Shape]) -> None:
+        self._shapes = shapes
+
+    def cost_wire(self, name: str) -> Wire:
+        return _static(name, self._shapes[name])

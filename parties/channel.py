@@ -1,0 +1,46 @@
+"""A session as a program sees it: blocking rounds over frames, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from privinf.parties.frames import FrameReader, FrameWriter, Kind
+from privinf.parties.program import Buffer
+
+
+class SessionChannel:
+    """One session with the other party; `send` must not block, `messages` blocks until the peer's next one.
+
+    Whoever supplies `messages` bounds its waits and turns a broken stream into a typed error.
+    """
+
+    def __init__(
+        self, send: Callable[[bytes], None], messages: Iterator[bytes], session: bytes, party: int
+    ) -> None:
+        self._writer = FrameWriter(send, session, party)
+        self._reader = FrameReader(messages, session, 1 - party)
+        self.rounds = 0
+
+    @property
+    def online_bytes(self) -> int:
+        """Payload sent in rounds so far."""
+        return self._writer.payload_bytes
+
+    @property
+    def wire_bytes(self) -> int:
+        """Everything sent so far, control frames and headers too; what HTTP/2 and TLS add is not counted."""
+        return self._writer.wire_bytes
+
+    def exchange(self, payload: Buffer, expect: int) -> memoryview:
+        """One round: push ours, then wait for the peer's of the same round."""
+        self.rounds += 1
+        self._writer.write(Kind.DATA, self.rounds, payload)
+        return self._reader.read(Kind.DATA, self.rounds, expect)
+
+    def say(self, kind: Kind, payload: Buffer) -> None:
+        """Send a control frame, before the first round."""
+        self._writer.write(kind, 0, payload)
+
+    def hear(self, kind: Kind) -> memoryview:
+        """Wait for a control frame, before the first round."""
+        return self._reader.read(kind, 0)

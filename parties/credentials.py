@@ -1,0 +1,124 @@
+"""Who is at the other end: mutual TLS, where a role is a DNS name in a certificate of our authority."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from privinf.config import Tls
+from privinf.errors import ConfigError, Unauthenticated
+from privinf.parties.frames import CHUNK
+
+ROLES: Final = frozenset({"dealer", "party0", "party1", "client"})
+CLAIM: Final = "privinf-role"  # metadata that is believed without TLS alone
+STREAM_LIMIT: Final = 4 << 20
+MESSAGE_LIMIT: Final = 64 << 20  # a share of a query or an answer in one message
+
+_KEEPALIVE = [  # a peer whose machine vanished is noticed after 15 s
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+]
+_OPTIONS: Final[list[tuple[str, Any]]] = [
+    ("grpc.http2.max_frame_size", CHUNK),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.so_reuseport", 0),  # two servers on one port are a mistake
+    *_KEEPALIVE,
+]
+_DIAL: Final[list[tuple[str, Any]]] = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A dialled role; every call carries `metadata`."""
+
+    role: str
+    address: str
+    channel: grpc.Channel
+    metadata: tuple[tuple[str, str], ...]
+
+
+def limits(nbytes: int) -> list[tuple[str, Any]]:
+    """Return the channel options that bound one message in both directions."""
+    return [("grpc.max_receive_message_length", nbytes), ("grpc.max_send_message_length", nbytes)]
+
+
+def dial(address: str, role: str, tls: Tls | None, own_role: str, limit: int = STREAM_LIMIT) -> Peer:
+    """Return a channel to `address` that only a certificate of `role` can answer; connects on first use."""
+    options = _OPTIONS + _DIAL + limits(limit + CHUNK)
+    if tls is None:
+        channel = grpc.insecure_channel(address, options=options)
+        return Peer(role, address, channel, ((CLAIM, own_role),))
+    ca, cert, key = _read(tls)
+    credentials = grpc.ssl_channel_credentials(ca, key, cert)
+    options.append(("grpc.ssl_target_name_override", role))
+    return Peer(role, address, grpc.secure_channel(address, credentials, options=options), ())
+
+
+def server_options(limit: int) -> list[tuple[str, Any]]:
+    """Return the options of a server that takes messages of `limit` bytes and a header."""
+    return _OPTIONS + limits(limit + CHUNK)
+
+
+def bind(server: grpc.Server, address: str, tls: Tls | None) -> int:
+    """Listen on `address`, port 0 for any; return the port."""
+    try:
+        if tls is None:
+            warn_insecure()
+            return server.add_insecure_port(address)
+        ca, cert, key = _read(tls)
+        credentials = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise ConfigError(f"cannot listen on {address}") from error
+
+
+def caller(context: grpc.ServicerContext, secure: bool) -> str:
+    """Return the one role that the caller's certificate names."""
+    if secure:
+        # The stubs say bytes for the value; it is a list of them.
+        proven: Mapping[str, Any] = context.auth_context()
+        names = proven.get("x509_subject_alternative_name", [])
+        return _only_role(name.decode("ascii", "replace") for name in names)
+    claims = dict(context.invocation_metadata()).get(CLAIM, "")
+    return _only_role([claims if isinstance(claims, str) else ""])
+
+
+def warn_insecure() -> None:
+    """Say on stderr what running without certificates means."""
+    print(
+        "WARNING: insecure_no_tls: anyone on the network can read both shares and pose as any role",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _only_role(names: Iterable[str]) -> str:
+    roles = list(ROLES.intersection(names))
+    if len(roles) != 1:
+        raise Unauthenticated("the certificate names no role, or more than one")
+    return roles[0]
+
+
+def _read(tls: Tls) -> tuple[bytes, bytes, bytes]:
+    return _pem(tls.ca), _pem(tls.cert), _pem(tls.key)
+
+
+def _pem(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    if b"-----BEGIN" not in content:
+        raise ConfigError(f"{path} is not a PEM file")
+    return content

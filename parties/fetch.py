@@ -1,0 +1,67 @@
+"""What a party asks of the dealer: a new preparation, and its own half of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from privinf.errors import MismatchError
+from privinf.parties.credentials import Peer
+from privinf.parties.deadline import Deadline
+from privinf.parties.messages import identity_message, read_id, read_identity, require_same, shape_message
+from privinf.parties.methods import CREATE, FETCH
+from privinf.parties.program import PartyProgram, QueryShape
+from privinf.parties.spool import Record
+from privinf.parties.status import restore
+from privinf.parties.store import PreparationStore
+from privinf.v1 import dealer_pb2
+
+
+class DealerLink:
+    """A party's way to the dealer, into its store."""
+
+    def __init__(self, dealer: Peer, program: PartyProgram, store: PreparationStore) -> None:
+        self._dealer, self._program, self._store = dealer, program, store
+        self._create, self._fetch = CREATE.on(dealer), FETCH.on(dealer)
+
+    def create(self, shape: QueryShape, deadline: Deadline) -> bytes:
+        """Have a preparation drawn; return its id."""
+        request = dealer_pb2.CreateRequest(
+            identity=identity_message(self._program.identity), shape=shape_message(shape)
+        )
+        try:
+            reply = self._create(request, timeout=deadline.left("offline"), metadata=self._dealer.metadata)
+        except grpc.RpcError as error:
+            raise restore(error, "dealer", phase="offline") from error
+        require_same(self._program.identity, read_identity(reply.identity), "dealer")
+        if (reply.bytes0, reply.bytes1)[self._program.party] != self._program.prep_bytes(shape):
+            raise MismatchError("dealer differs in the size of a preparation")
+        return read_id(reply.preparation_id, "a preparation id")
+
+    def fetch(
+        self,
+        preparation_id: bytes,
+        shape: QueryShape,
+        epoch: bytes,
+        deadline: Deadline,
+        started: Callable[[grpc.Call], Any] = lambda call: None,
+    ) -> Record:
+        """Store our half of a preparation; `started` is given the call, to cancel it."""
+        identity, nbytes = self._program.identity, self._program.prep_bytes(shape)
+        request = dealer_pb2.FetchRequest(preparation_id=preparation_id, identity=identity_message(identity))
+        call = self._fetch(request, timeout=deadline.left("offline"), metadata=self._dealer.metadata)
+        started(call)
+        try:
+            record = Record(preparation_id, shape, identity, nbytes, epoch=epoch)
+            return self._store.receive(record, _messages(call))
+        finally:
+            call.cancel()
+
+
+def _messages(call: Any) -> Iterator[bytes]:
+    try:
+        yield from call
+    except grpc.RpcError as error:
+        raise restore(error, "dealer", phase="offline") from error

@@ -1,0 +1,125 @@
+"""The frames that two parties exchange in a session: one header of 48 bytes before every message.
+
+    magic 4 | kind 1 | sender 1 | flags 2 | round 4 | zero 4 | session 16 | length 8 | offset 8
+
+Little-endian. `length` is that of the whole payload, `offset` where this message's part of it begins; every
+part but the last has CHUNK bytes. 48 keeps a payload in one message aligned to 16 bytes: it is read where it
+lies.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+
+from privinf.errors import ProtocolError
+from privinf.parties.program import ID_BYTES, Buffer
+
+MAGIC = b"PVI\x01"  # the last byte is the version of this layout
+HEADER = struct.Struct("<4sBBHII16sQQ")
+CHUNK = 1 << 20
+CONTROL_LIMIT = 4096  # the largest payload of a frame that opens or begins a session
+
+
+class Kind(IntEnum):
+    """What a frame carries."""
+
+    HELLO = 1  # identity and shape, from both
+    BEGIN = 2  # the preparation's id, from party 0
+    DATA = 3  # a round
+
+
+class FrameWriter:
+    """Cuts payloads into messages and hands them to `send`, which must not block."""
+
+    def __init__(self, send: Callable[[bytes], None], session: bytes, sender: int) -> None:
+        self._send, self._session, self._sender = send, session, sender
+        self.payload_bytes = 0  # of rounds
+        self.wire_bytes = 0  # of everything, headers too
+
+    def write(self, kind: Kind, round_: int, payload: Buffer) -> None:
+        """Send one frame; the payload is copied before this returns."""
+        view = memoryview(payload).cast("B")
+        for offset in range(0, max(len(view), 1), CHUNK):
+            header = HEADER.pack(MAGIC, kind, self._sender, 0, round_, 0, self._session, len(view), offset)
+            message = b"".join((header, view[offset : offset + CHUNK]))
+            self.wire_bytes += len(message)
+            self._send(message)
+        if kind is Kind.DATA:
+            self.payload_bytes += len(view)
+
+
+class FrameReader:
+    """Reassembles the peer's frames and refuses whatever is not exactly the next one."""
+
+    def __init__(self, messages: Iterator[bytes], session: bytes, sender: int) -> None:
+        if len(session) != ID_BYTES:
+            raise ProtocolError(f"a session id has {ID_BYTES} bytes, not {len(session)}")
+        self._messages, self._session, self._sender = messages, session, sender
+
+    def read(self, kind: Kind, round_: int, expect: int | None = None) -> memoryview:
+        """Return the payload of the next frame; `expect` may be left out for a control frame alone."""
+        message = self._next(round_)
+        length = self._check(message, kind, round_, 0)
+        if expect is None and length > CONTROL_LIMIT:
+            raise ProtocolError(f"round {round_}: {length} bytes where at most {CONTROL_LIMIT} may come")
+        if expect is not None and length != expect:
+            raise ProtocolError(f"round {round_}: {length} bytes where {expect} were expected")
+        part = _part(message, length, 0, round_)
+        return part if len(part) == length else self._assemble(part, kind, round_, length)
+
+    def _assemble(self, first: memoryview, kind: Kind, round_: int, length: int) -> memoryview:
+        whole = memoryview(bytearray(length))
+        whole[: len(first)] = first
+        for offset in range(len(first), length, CHUNK):
+            message = self._next(round_)
+            if self._check(message, kind, round_, offset) != length:
+                raise ProtocolError(f"round {round_}: the length changed within a frame")
+            part = _part(message, length, offset, round_)
+            whole[offset : offset + len(part)] = part
+        return whole
+
+    def _next(self, round_: int) -> bytes:
+        message = next(self._messages, None)
+        if message is None:
+            raise ProtocolError(f"round {round_}: the stream ended where a frame was due")
+        return message
+
+    def _check(self, message: bytes, kind: Kind, round_: int, offset: int) -> int:
+        """Check a header against what must come next; return the length of the whole payload."""
+        if len(message) < HEADER.size:
+            raise ProtocolError(f"round {round_}: a message of {len(message)} bytes has no header")
+        magic, got_kind, sender, flags, got_round, zero, session, length, got_offset = HEADER.unpack_from(
+            message
+        )
+        for field, got, due in (
+            ("magic", magic, MAGIC),
+            ("session", session, self._session),
+            ("sender", sender, self._sender),
+            ("kind", got_kind, int(kind)),
+            ("round", got_round, round_),
+            ("flags", (flags, zero), (0, 0)),
+            ("offset", got_offset, offset),
+        ):
+            if got != due:
+                raise ProtocolError(f"round {round_}: a frame with the wrong {field}{_numbers(got, due)}")
+        return int(length)
+
+
+def peek_session(message: bytes) -> bytes:
+    """Return the session id of a first message, not yet checked."""
+    if len(message) < HEADER.size or message[:4] != MAGIC:
+        raise ProtocolError("the first message of a session is not a frame")
+    return bytes(HEADER.unpack_from(message)[6])
+
+
+def _part(message: bytes, length: int, offset: int, round_: int) -> memoryview:
+    part = memoryview(message)[HEADER.size :]
+    if len(part) != min(CHUNK, length - offset):
+        raise ProtocolError(f"round {round_}: a truncated or overlong message at offset {offset}")
+    return part
+
+
+def _numbers(got: object, due: object) -> str:
+    return f" ({got} for {due})" if isinstance(got, int) and isinstance(due, int) else ""

@@ -1,0 +1,49 @@
+"""Between the messages of the wire and the dataclasses of the programs, with every field checked."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from privinf.errors import InputError, MismatchError, ProtocolError
+from privinf.parties.program import ID_BYTES, Identity, QueryShape
+from privinf.v1 import common_pb2
+
+MAX_TASK = 64
+
+
+def identity_message(identity: Identity) -> common_pb2.Identity:
+    """Return `identity` for the wire."""
+    return common_pb2.Identity(
+        version=identity.version, model_id=identity.model_id, plan_hash=identity.plan_hash
+    )
+
+
+def read_identity(message: common_pb2.Identity) -> Identity:
+    """Return an identity from the wire."""
+    return Identity(message.version, message.model_id, message.plan_hash)
+
+
+def shape_message(shape: QueryShape) -> common_pb2.QueryShape:
+    """Return `shape` for the wire."""
+    return common_pb2.QueryShape(task=shape.task, batch=shape.batch, tokens=shape.tokens)
+
+
+def read_shape(message: common_pb2.QueryShape) -> QueryShape:
+    """Return a shape from the wire; whether it can be served is for the program to say."""
+    if not 0 < len(message.task) <= MAX_TASK or not message.batch or not message.tokens:
+        raise InputError("a shape needs a task, a batch and tokens")
+    return QueryShape(message.task, message.batch, message.tokens)
+
+
+def read_id(value: bytes, what: str) -> bytes:
+    """Return an id from the wire if its length is right."""
+    if len(value) != ID_BYTES:
+        raise ProtocolError(f"{what} has {len(value)} bytes, not {ID_BYTES}")
+    return value
+
+
+def require_same(own: Identity, other: Identity, role: str) -> None:
+    """Raise MismatchError naming the first field in which `role` differs from us."""
+    for item in fields(Identity):
+        if getattr(own, item.name) != getattr(other, item.name):
+            raise MismatchError(f"{role} differs in {item.name}")

@@ -1,0 +1,72 @@
+"""Prometheus metrics, where a port is given and the library is installed: public facts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from privinf.errors import MissingExtra
+from privinf.v1 import party_pb2
+
+
+class Meters:
+    """Counts nothing: the metrics of a server without a port for them."""
+
+    def query(self, stats: party_pb2.Stats) -> None:
+        """Count an answered query."""
+
+    def watch(self, **gauges: Callable[[], float]) -> None:
+        """Read these values whenever somebody looks."""
+
+    def close(self) -> None:
+        """Stop serving."""
+
+
+class PrometheusMeters(Meters):
+    """Serves metrics on a port of 127.0.0.1."""
+
+    def __init__(self, role: str, port: int) -> None:
+        try:
+            import prometheus_client as prometheus
+        except ImportError as error:
+            raise MissingExtra("metrics need: pip install 'privinf[node]'") from error
+        self._registry = prometheus.CollectorRegistry()
+        self._library, self._role = prometheus, role
+        common: dict[str, Any] = {"labelnames": ["role"], "registry": self._registry}
+        self._rounds = prometheus.Counter("privinf_rounds", "rounds with the other party", **common)
+        self._sent = prometheus.Counter("privinf_online_bytes", "payload sent to the other party", **common)
+        self._spent = prometheus.Counter("privinf_preparation_bytes", "preparation used", **common)
+        self._seconds = prometheus.Histogram(
+            "privinf_query_seconds", "time of a query", ["role", "phase"], registry=self._registry
+        )
+        self._server, self._thread = prometheus.start_http_server(port, "127.0.0.1", registry=self._registry)
+
+    @property
+    def port(self) -> int:
+        """The port that is served."""
+        return int(self._server.server_port)
+
+    def query(self, stats: party_pb2.Stats) -> None:
+        """Count an answered query."""
+        self._rounds.labels(self._role).inc(stats.rounds)
+        self._sent.labels(self._role).inc(stats.online_bytes)
+        self._spent.labels(self._role).inc(stats.preparation_bytes)
+        self._seconds.labels(self._role, "online").observe(stats.online_seconds)
+        self._seconds.labels(self._role, "offline").observe(stats.offline_seconds)
+
+    def watch(self, **gauges: Callable[[], float]) -> None:
+        """Read these values whenever somebody looks."""
+        for name, read in gauges.items():
+            gauge = self._library.Gauge(f"privinf_{name}", name, ["role"], registry=self._registry)
+            gauge.labels(self._role).set_function(read)
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def meters(role: str, port: int) -> Meters:
+    """Return the meters of a server; port 0 is none."""
+    return PrometheusMeters(role, port) if port else Meters()

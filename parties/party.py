@@ -1,0 +1,219 @@
+"""A party's calls: attest, infer, the session with the other party, and the upkeep of preparations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+
+from privinf.config import PartyConfig
+from privinf.errors import InputError, PrivinfError, ProtocolError
+from privinf.parties.credentials import MESSAGE_LIMIT, Peer
+from privinf.parties.deadline import Deadline
+from privinf.parties.fetch import DealerLink
+from privinf.parties.keeper import Keeper
+from privinf.parties.logs import Log
+from privinf.parties.messages import (
+    identity_message,
+    read_id,
+    read_identity,
+    read_shape,
+    require_same,
+    shape_message,
+)
+from privinf.parties.methods import ATTEST_PARTY, INFER, PREFETCH, RECONCILE, SESSION, STATUS, Guard, Method
+from privinf.parties.metrics import Meters
+from privinf.parties.program import PartyProgram
+from privinf.parties.query import Answer, Engine, Query, guarded
+from privinf.parties.sessions import Outgoing, PeerStream, Sessions, open_stream
+from privinf.parties.status import attribute
+from privinf.parties.store import PreparationStore
+from privinf.v1 import common_pb2, party_pb2
+
+
+class PartyCalls:
+    """What a party answers."""
+
+    def __init__(
+        self, config: PartyConfig, program: PartyProgram, peers: dict[str, Peer], log: Log, meters: Meters
+    ) -> None:
+        self._config, self._program, self._log, self._meters = config, program, log, meters
+        self._role, self._other = f"party{config.party}", peers.get("party1")
+        self._store = PreparationStore(
+            config.store, program.identity, config.max_store_bytes, config.max_store_count
+        )
+        self._dealer = DealerLink(peers["dealer"], program, self._store)
+        self._keeper: Keeper | None = None
+        if self._other is not None:
+            self._keeper = Keeper(config, program.identity, self._store, self._dealer, self._other, log)
+        self._engine = Engine(program, self._store, self._keeper)
+        self._sessions = Sessions(config.max_sessions)
+        meters.watch(sessions=lambda: self._sessions.count, ready=lambda: len(self._store.held()))
+
+    def handlers(self, guard: Guard) -> grpc.GenericRpcHandler:
+        """Return the calls of this party, each behind the check of its caller's role."""
+        calls: dict[Method, Any] = {ATTEST_PARTY: self.attest, INFER: self.infer, STATUS: self.status}
+        if self._config.party == 1:
+            calls |= {SESSION: self.session, PREFETCH: self.prefetch, RECONCILE: self.reconcile}
+        return guard.handlers(calls)
+
+    def start(self) -> None:
+        """Begin to keep preparations ready."""
+        if self._keeper is not None:
+            self._keeper.start()
+
+    def drain(self) -> None:
+        """Admit no more queries."""
+        self._sessions.close()
+        if self._keeper is not None:
+            self._keeper.stop()
+
+    def close(self) -> None:
+        """Leave the store to the next process."""
+        self._store.close()
+
+    def attest(
+        self, request: common_pb2.AttestRequest, context: grpc.ServicerContext, caller: str
+    ) -> common_pb2.AttestReply:
+        """Say what this party computes."""
+        return common_pb2.AttestReply(identity=identity_message(self._program.identity), role=self._role)
+
+    def status(
+        self, request: party_pb2.StatusRequest, context: grpc.ServicerContext, caller: str
+    ) -> party_pb2.StatusReply:
+        """Count what is ready."""
+        usage, ready = self._store.usage(), Counter(record.shape for record in self._store.held())
+        return party_pb2.StatusReply(
+            ready=[
+                party_pb2.Ready(shape=shape_message(shape), count=count) for shape, count in ready.items()
+            ],
+            sessions=self._sessions.count,
+            max_sessions=self._config.max_sessions,
+            store_bytes=usage.nbytes,
+            max_store_bytes=self._config.max_store_bytes,
+        )
+
+    def infer(
+        self, requests: Iterator[party_pb2.InferRequest], context: grpc.ServicerContext, caller: str
+    ) -> party_pb2.InferReply:
+        """Answer a query: the client calls this on both parties."""
+        self._sessions.admit()
+        session: bytes | None = None
+        try:
+            opened = _opening(requests)
+            session = read_id(opened.session_id, "a session id")
+            answer = self._answer(
+                self._read(opened, requests, Deadline.of(context, self._config.max_seconds)), context
+            )
+        except PrivinfError as error:
+            raise attribute(error, self._role, session) from error
+        finally:
+            self._sessions.leave()
+        self._account(session, answer)
+        return party_pb2.InferReply(result=answer.result, stats=answer.stats)
+
+    def session(
+        self, messages: Iterator[bytes], context: grpc.ServicerContext, caller: str
+    ) -> Iterator[bytes]:
+        """Carry the frames of one session, as long as its query on this party takes."""
+        outgoing = Outgoing()
+        session, stream = self._sessions.arrive(messages, outgoing, context.cancel)
+        if not context.add_callback(lambda: self._sessions.depart(session, stream)):
+            self._sessions.depart(session, stream)
+        yield from outgoing
+
+    def prefetch(
+        self, request: party_pb2.PrefetchRequest, context: grpc.ServicerContext, caller: str
+    ) -> party_pb2.PrefetchReply:
+        """Fetch our half of a preparation that party 0 had drawn."""
+        require_same(self._program.identity, read_identity(request.identity), caller)
+        shape = read_shape(request.shape)
+        self._program.check(shape)
+        record = self._dealer.fetch(
+            read_id(request.preparation_id, "a preparation id"),
+            shape,
+            read_id(request.epoch, "an epoch"),
+            Deadline.of(context, max(self._config.max_seconds, self._config.prepare_seconds)),
+            lambda call: _cancel_with(context, call),
+        )
+        return party_pb2.PrefetchReply(prepare_seconds=record.prepare_seconds)
+
+    def reconcile(
+        self, request: party_pb2.ReconcileRequest, context: grpc.ServicerContext, caller: str
+    ) -> party_pb2.ReconcileReply:
+        """Drop what party 0 will never use: what it says is gone, and what an earlier run of it left here."""
+        held, gone = set(request.held), set(request.gone)
+        mine = {record.preparation_id: record.epoch for record in self._store.held()}
+        old = {item for item, epoch in mine.items() if epoch != request.epoch and item not in held}
+        self._store.burn(old | gone)
+        return party_pb2.ReconcileReply(held=sorted(held & mine.keys()))
+
+    def _read(
+        self, opened: party_pb2.InferOpen, requests: Iterator[party_pb2.InferRequest], deadline: Deadline
+    ) -> Query:
+        require_same(self._program.identity, read_identity(opened.identity), "client")
+        shape = read_shape(opened.shape)
+        self._program.check(shape)
+        if self._program.result_bytes(shape) > MESSAGE_LIMIT:
+            raise InputError(f"a share of this answer exceeds {MESSAGE_LIMIT} bytes")
+        share = _share(requests, self._program.query_bytes(shape))
+        self._sessions.begin(opened.session_id)
+        return Query(opened.session_id, shape, share, deadline)
+
+    def _answer(self, query: Query, context: grpc.ServicerContext) -> Answer:
+        with self._stream(query, context) as stream:
+            stream.deadline = query.deadline
+            return guarded(lambda: self._engine.answer(query, stream), stream, self._config.party)
+
+    @contextmanager
+    def _stream(self, query: Query, context: grpc.ServicerContext) -> Iterator[PeerStream]:
+        """Open or meet the session's stream, and cut it when the client is gone."""
+        if self._other is not None:
+            stream = open_stream(self._other, query.deadline)
+        else:
+            context.add_callback(self._sessions.wake)
+            stream = self._sessions.meet(query.session, query.deadline, context.is_active)
+        if not context.add_callback(stream.cancel):
+            stream.cancel()
+        yield stream
+
+    def _account(self, session: bytes, answer: Answer) -> None:
+        stats = answer.stats
+        self._meters.query(stats)
+        self._log.info(
+            "answered", session=session.hex(), rounds=stats.rounds, seconds=round(stats.online_seconds, 6)
+        )
+
+
+def _cancel_with(context: grpc.ServicerContext, call: grpc.Call) -> None:
+    """Cancel a call of ours when the one that asked for it ends."""
+    if not context.add_callback(lambda: _cancel(call)):
+        _cancel(call)
+
+
+def _cancel(call: grpc.Call) -> None:
+    call.cancel()
+
+
+def _opening(requests: Iterator[party_pb2.InferRequest]) -> party_pb2.InferOpen:
+    first = next(requests, None)
+    if first is None or first.WhichOneof("part") != "open":
+        raise ProtocolError("a query begins with its opening")
+    return first.open
+
+
+def _share(requests: Iterator[party_pb2.InferRequest], nbytes: int) -> memoryview:
+    """Read a share of exactly `nbytes`; it is writable, and aligned as an allocation is."""
+    whole, filled = memoryview(bytearray(nbytes)), 0
+    for request in requests:
+        chunk = request.chunk
+        if request.WhichOneof("part") != "chunk" or filled + len(chunk) > nbytes:
+            raise ProtocolError(f"a share of this query has {nbytes} bytes, no more")
+        whole[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    if filled != nbytes:
+        raise ProtocolError(f"a share of this query has {nbytes} bytes, not {filled}")
+    return whole

@@ -1,0 +1,102 @@
+"""The line between what is computed and the processes that carry it.
+
+A party program is straight-line blocking code. It reads its preparation in program order, and each call of
+`Channel.exchange` is one round. Nothing here knows of sockets; nothing behind it knows of cryptography.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Dealt: TypeAlias = tuple[int, Buffer]  # (to, bytes); to is 0, 1, or BOTH for the same bytes to both parties
+
+BOTH = 2
+SEED_BYTES = 32
+ID_BYTES = 16  # of a session, a preparation, an epoch
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What every role attests to every other; they compute together only if all of it is equal."""
+
+    version: str
+    model_id: str
+    plan_hash: str
+
+
+@dataclass(frozen=True)
+class QueryShape:
+    """What everybody learns of a query."""
+
+    task: str
+    batch: int
+    tokens: int
+
+
+class Channel(Protocol):
+    """The other party, during one session."""
+
+    def exchange(self, payload: Buffer, expect: int) -> memoryview:
+        """One round: sends ours, returns the peer's, of exactly `expect` bytes; both push at once.
+
+        The payload may be overwritten as soon as the call returns; what is returned is the caller's own.
+        """
+        ...
+
+
+class Source(Protocol):
+    """A preparation, read once in program order."""
+
+    def read(self, nbytes: int) -> memoryview:
+        """Return the next bytes, a view of the stored preparation: valid until `evaluate` returns."""
+        ...
+
+
+class DealerProgram(Protocol):
+    """What the dealer runs."""
+
+    @property
+    def identity(self) -> Identity: ...
+
+    def sizes(self, shape: QueryShape) -> tuple[int, int]:
+        """Return the exact preparation bytes of party 0 and 1; or raise InputError."""
+        ...
+
+    def deal(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+        """Yield the preparation in program order; a buffer may be reused once the next is asked for."""
+        ...
+
+
+class PartyProgram(Protocol):
+    """What a party runs."""
+
+    @property
+    def identity(self) -> Identity: ...
+
+    @property
+    def party(self) -> int: ...
+
+    def check(self, shape: QueryShape) -> None:
+        """Raise InputError for a shape that cannot be served."""
+        ...
+
+    def query_bytes(self, shape: QueryShape) -> int:
+        """Return the exact size of one share of a query."""
+        ...
+
+    def result_bytes(self, shape: QueryShape) -> int:
+        """Return the exact size of one share of an answer."""
+        ...
+
+    def prep_bytes(self, shape: QueryShape) -> int:
+        """Return the exact size of this party's preparation, the seed not counted."""
+        ...
+
+    def evaluate(
+        self, shape: QueryShape, query: memoryview, prep: Source, seed: bytes, channel: Channel
+    ) -> bytes:
+        """Return this party's share of the answer; blocking, run in a thread of its own."""
+        ...

@@ -1,0 +1,143 @@
+"""One query on one party: agree with the other on a preparation, spend it, evaluate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from privinf.errors import MismatchError, PrivinfError, ProtocolError
+from privinf.parties.channel import SessionChannel
+from privinf.parties.deadline import Deadline
+from privinf.parties.frames import Kind
+from privinf.parties.keeper import Keeper
+from privinf.parties.messages import (
+    identity_message,
+    read_id,
+    read_identity,
+    read_shape,
+    require_same,
+    shape_message,
+)
+from privinf.parties.program import PartyProgram, QueryShape
+from privinf.parties.sessions import PeerStream
+from privinf.parties.spool import Preparation
+from privinf.parties.store import PreparationStore
+from privinf.v1 import party_pb2
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a client asked of this party."""
+
+    session: bytes
+    shape: QueryShape
+    share: memoryview = field(repr=False)
+    deadline: Deadline
+
+
+@dataclass
+class Answer:
+    """This party's share of the answer, and what it took."""
+
+    result: bytes = field(repr=False)
+    stats: party_pb2.Stats
+
+
+class Engine:
+    """Answers queries with a program; party 0 has a keeper, party 1 none."""
+
+    def __init__(self, program: PartyProgram, store: PreparationStore, keeper: Keeper | None) -> None:
+        self._program, self._store, self._keeper = program, store, keeper
+
+    def answer(self, query: Query, stream: PeerStream) -> Answer:
+        """Run one session over `stream`; the caller ends it if this raises."""
+        channel = SessionChannel(stream.send, stream, query.session, self._program.party)
+        self._greet(channel, query.shape)
+        began = time.monotonic()
+        preparation = self._lead(channel, query) if self._keeper else self._follow(channel, query)
+        offline = time.monotonic() - began
+        try:
+            return self._evaluate(channel, query, preparation, stream, offline)
+        finally:
+            preparation.close()
+
+    def _greet(self, channel: SessionChannel, shape: QueryShape) -> None:
+        """Compare program and shape with the other party, before a preparation is touched."""
+        own = party_pb2.Hello(identity=identity_message(self._program.identity), shape=shape_message(shape))
+        channel.say(Kind.HELLO, own.SerializeToString())
+        hello = party_pb2.Hello.FromString(bytes(channel.hear(Kind.HELLO)))
+        other = f"party{1 - self._program.party}"
+        require_same(self._program.identity, read_identity(hello.identity), other)
+        if read_shape(hello.shape) != shape:
+            raise MismatchError(f"{other} was asked another shape")
+
+    def _lead(self, channel: SessionChannel, query: Query) -> Preparation:
+        """Choose a preparation. Party 1 hears of it while our disk marks it: an id is no part of it."""
+        assert self._keeper is not None
+        preparation_id = self._keeper.obtain(query.shape, query.deadline)
+        try:
+            channel.say(Kind.BEGIN, preparation_id)
+            return self._store.claim(preparation_id, query.shape)
+        except BaseException:
+            self._keeper.discard(preparation_id)
+            raise
+
+    def _follow(self, channel: SessionChannel, query: Query) -> Preparation:
+        preparation_id = read_id(bytes(channel.hear(Kind.BEGIN)), "a preparation id")
+        return self._store.claim(preparation_id, query.shape)
+
+    def _evaluate(
+        self,
+        channel: SessionChannel,
+        query: Query,
+        preparation: Preparation,
+        stream: PeerStream,
+        offline: float,
+    ) -> Answer:
+        record, began = preparation.record, time.monotonic()
+        try:
+            result = self._program.evaluate(query.shape, query.share, preparation, record.seed, channel)
+            self._check(result, preparation, query.shape)
+            self._finish(stream)
+        except BaseException:
+            if self._keeper is not None:
+                self._keeper.discard(record.preparation_id)
+            raise
+        stats = party_pb2.Stats(
+            rounds=channel.rounds,
+            online_seconds=time.monotonic() - began,
+            offline_seconds=offline,
+            prepare_seconds=record.prepare_seconds,
+            online_bytes=channel.online_bytes,
+            wire_bytes=channel.wire_bytes,
+            preparation_bytes=record.nbytes,
+        )
+        return Answer(result, stats)
+
+    def _check(self, result: bytes, preparation: Preparation, shape: QueryShape) -> None:
+        if preparation.remaining:
+            raise ProtocolError(f"{preparation.remaining} bytes of the preparation were not used")
+        if len(result) != self._program.result_bytes(shape):
+            raise ProtocolError("the program's result has another size than it says")
+
+    def _finish(self, stream: PeerStream) -> None:
+        """Both have read their last frame when this returns: party 0 closes first, party 1 after it."""
+        if self._program.party == 0:
+            stream.close()
+            stream.expect_end()
+        else:
+            stream.expect_end()
+            stream.close()
+
+
+def guarded(run: Callable[[], Answer], stream: PeerStream, party: int) -> Answer:
+    """Run a session; one that fails is ended on both sides, party 0 learning from party 1 what it was."""
+    try:
+        return run()
+    except BaseException as error:
+        known = error if isinstance(error, PrivinfError) else PrivinfError()
+        stream.close(known if party == 1 else None)
+        if party == 0:
+            stream.cancel()
+        raise

@@ -1,0 +1,161 @@
+"""Starts and stops the servers: the functions block until a signal, the classes serve in this process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import grpc
+
+from privinf.config import DealerConfig, PartyConfig
+from privinf.errors import ConfigError, InputError
+from privinf.parties.credentials import MESSAGE_LIMIT, STREAM_LIMIT, Peer, bind, dial, server_options
+from privinf.parties.dealer import DealerCalls
+from privinf.parties.health import Health
+from privinf.parties.logs import Log
+from privinf.parties.methods import DEALER, PARTY, Guard
+from privinf.parties.metrics import meters
+from privinf.parties.party import PartyCalls
+from privinf.parties.program import DealerProgram, PartyProgram
+
+_CONTROL_THREADS = 8  # for attest, status and health beside the long calls
+
+
+class Server:
+    """A gRPC server with health and an orderly end; the calls are its subclass's."""
+
+    def __init__(self, role: str, service: str, config: PartyConfig | DealerConfig, calls: int) -> None:
+        self.role, self._service, self._config = role, service, config
+        self.log = Log(role)
+        self._guard = Guard(role, config.tls is not None, self.log)
+        threads = calls + _CONTROL_THREADS
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=role)
+        self._server = grpc.server(
+            self._pool, options=server_options(MESSAGE_LIMIT), maximum_concurrent_rpcs=threads
+        )
+        self._health = Health(self._server, config.health_port)
+        self.port, self._stopped = 0, False
+
+    def start(self) -> Self:
+        """Listen; return when calls are answered."""
+        self.port = bind(self._server, self._config.listen, self._config.tls)
+        self._server.start()
+        self._health.serving(self._service)
+        self.log.info("serving", port=self.port)
+        return self
+
+    def stop(self) -> None:
+        """Refuse new calls, let those under way finish for a while, release everything; idempotent."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._health.stopping()
+        self._drain()
+        self._server.stop(self._config.stop_seconds).wait()
+        self._health.close()
+        self._pool.shutdown(wait=False)
+        self._release()
+        self.log.info("stopped")
+
+    def _drain(self) -> None:
+        """Admit nothing more."""
+
+    def _release(self) -> None:
+        """Free what the calls used."""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class PartyServer(Server):
+    """A party in this process."""
+
+    def __init__(self, config: PartyConfig, program: PartyProgram) -> None:
+        if program.party != config.party:
+            raise ConfigError(
+                f"the program is party {program.party}'s, the configuration party {config.party}'s"
+            )
+        _check_shapes(config, program)
+        super().__init__(f"party{config.party}", PARTY, config, 4 * config.max_sessions)
+        self._peers = _dial_peers(config, self.role)
+        self._meters = meters(self.role, config.metrics_port)
+        self.calls = PartyCalls(config, program, self._peers, self.log, self._meters)
+        self._server.add_generic_rpc_handlers((self.calls.handlers(self._guard),))
+
+    def start(self) -> Self:
+        """Listen, and begin to prepare ahead."""
+        super().start()
+        self.calls.start()
+        return self
+
+    def _drain(self) -> None:
+        self.calls.drain()
+
+    def _release(self) -> None:
+        for peer in self._peers.values():
+            peer.channel.close()
+        self._meters.close()
+        self.calls.close()
+
+
+class DealerServer(Server):
+    """The dealer in this process."""
+
+    def __init__(self, config: DealerConfig, program: DealerProgram) -> None:
+        super().__init__("dealer", DEALER, config, 2 * config.max_jobs)
+        self._calls = DealerCalls(config, program, self.log)
+        self._server.add_generic_rpc_handlers((self._calls.handlers(self._guard),))
+
+    def _release(self) -> None:
+        self._calls.close()
+
+
+def serve_party(config: PartyConfig, program: PartyProgram) -> None:
+    """Serve until SIGTERM or SIGINT; print one line of JSON on stdout when ready."""
+    _serve(PartyServer(config, program))
+
+
+def serve_dealer(config: DealerConfig, program: DealerProgram) -> None:
+    """Serve until SIGTERM or SIGINT; print one line of JSON on stdout when ready."""
+    _serve(DealerServer(config, program))
+
+
+def _serve(server: Server) -> None:
+    stop = threading.Event()
+    previous = {number: signal.signal(number, _setter(stop)) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with server:
+            print(json.dumps({"ready": True, "role": server.role, "port": server.port}), flush=True)
+            stop.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _setter(stop: threading.Event) -> Callable[[int, FrameType | None], Any]:
+    return lambda number, frame: stop.set()
+
+
+def _dial_peers(config: PartyConfig, role: str) -> dict[str, Peer]:
+    peers = {"dealer": dial(config.dealer, "dealer", config.tls, role)}
+    if config.party == 0:
+        peers["party1"] = dial(config.peer, "party1", config.tls, role, STREAM_LIMIT)
+    return peers
+
+
+def _check_shapes(config: PartyConfig, program: PartyProgram) -> None:
+    for shape in config.shapes:
+        try:
+            program.check(shape)
+        except InputError as error:
+            raise ConfigError(f"shapes: {shape.task}:{shape.batch}:{shape.tokens}: {error}") from error

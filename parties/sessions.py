@@ -1,0 +1,184 @@
+"""The streams between the two parties: opened by party 0, met on party 1 by the query they belong to."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import grpc
+
+from privinf.errors import (
+    ConnectError,
+    DeadlineExceeded,
+    Overloaded,
+    PeerLost,
+    PrivinfError,
+    ProtocolError,
+)
+from privinf.parties.credentials import Peer
+from privinf.parties.deadline import Deadline
+from privinf.parties.frames import peek_session
+from privinf.parties.methods import SESSION
+from privinf.parties.status import attribute, restore
+
+_REMEMBERED = 1 << 16  # session ids refused a second time; their preparations are refused for ever
+
+
+class Outgoing:
+    """What is to be written to a stream; gRPC's own thread takes it from here."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[bytes | PrivinfError | None] = SimpleQueue()
+        self.put = self._queue.put
+
+    def __iter__(self) -> Iterator[bytes]:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, PrivinfError):
+                raise item
+            yield item
+
+
+class PeerStream:
+    """One session's messages to and from the other party."""
+
+    def __init__(
+        self, messages: Iterator[bytes], outgoing: Outgoing, role: str, cancel: Callable[[], Any]
+    ) -> None:
+        self._messages, self._outgoing, self._role = messages, outgoing, role
+        self.cancel = cancel
+        self.deadline: Deadline | None = None
+
+    def send(self, message: bytes) -> None:
+        """Queue a message; never blocks."""
+        self._outgoing.put(message)
+
+    def close(self, error: PrivinfError | None = None) -> None:
+        """End our direction, with an error if the peer is to be told one."""
+        self._outgoing.put(error)
+
+    def expect_end(self) -> None:
+        """Wait until the peer has ended its direction; anything else is out of place."""
+        if self._receive() is not None:
+            raise ProtocolError(f"{self._role} sent a frame after the last round")
+
+    def __iter__(self) -> PeerStream:
+        return self
+
+    def __next__(self) -> bytes:
+        message = self._receive()
+        if message is None:
+            raise self._lost("ended the session early")
+        return message
+
+    def _receive(self) -> bytes | None:
+        try:
+            return next(self._messages, None)
+        except grpc.RpcError as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: grpc.RpcError) -> PrivinfError:
+        if self.deadline is not None and self.deadline.passed:
+            return DeadlineExceeded(f"the deadline passed waiting for {self._role}")
+        if not isinstance(error, grpc.Call):  # on the serving side gRPC says no more than that
+            return self._lost("dropped the session")
+        known = restore(error, self._role)
+        return self._lost("dropped the session") if type(known) is ConnectError else known
+
+    def _lost(self, what: str) -> PrivinfError:
+        return attribute(PeerLost(f"{self._role} {what}"), self._role)
+
+
+def open_stream(other: Peer, deadline: Deadline) -> PeerStream:
+    """Dial party 1 for one session."""
+    outgoing = Outgoing()
+    call = SESSION.on(other)(iter(outgoing), timeout=deadline.left("connect"), metadata=other.metadata)
+    return PeerStream(call, outgoing, other.role, call.cancel)
+
+
+class Sessions:
+    """The sessions of one party: a bounded number at a time, each id once."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._changed = threading.Condition()
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._streams: dict[bytes, PeerStream] = {}
+        self._admitted = 0
+        self._closed = False
+
+    @property
+    def count(self) -> int:
+        """Queries admitted and not yet answered."""
+        return self._admitted
+
+    def admit(self) -> None:
+        """Take a place or raise Overloaded; give it back with `leave`."""
+        with self._changed:
+            if self._closed:
+                raise Overloaded("this party is stopping")
+            if self._admitted >= self.limit:
+                raise Overloaded(f"{self.limit} sessions are under way")
+            self._admitted += 1
+
+    def leave(self) -> None:
+        """Give a place back."""
+        with self._changed:
+            self._admitted -= 1
+
+    def begin(self, session: bytes) -> None:
+        """Refuse an id that was used before."""
+        with self._changed:
+            if session in self._seen:
+                raise ProtocolError("this session id was used before")
+            self._seen[session] = None
+            if len(self._seen) > _REMEMBERED:
+                self._seen.popitem(last=False)
+
+    def arrive(
+        self, messages: Iterator[bytes], outgoing: Outgoing, cancel: Callable[[], Any]
+    ) -> tuple[bytes, PeerStream]:
+        """Take in a stream from party 0; its query may have come already, or come later."""
+        first = next(messages, None)
+        if first is None:
+            raise ProtocolError("a session without a frame")
+        session = peek_session(first)
+        stream = PeerStream(itertools.chain([first], messages), outgoing, "party0", cancel)
+        with self._changed:
+            if session in self._streams:
+                raise ProtocolError("a second stream for one session")
+            if len(self._streams) >= 2 * self.limit:
+                raise Overloaded("too many sessions wait for their query")
+            self._streams[session] = stream
+            self._changed.notify_all()
+        return session, stream
+
+    def depart(self, session: bytes, stream: PeerStream) -> None:
+        """A stream has ended, used or not."""
+        with self._changed:
+            if self._streams.get(session) is stream:
+                del self._streams[session]
+        stream.close()
+
+    def meet(self, session: bytes, deadline: Deadline, alive: Callable[[], bool]) -> PeerStream:
+        """Wait for party 0's stream of a session, while its query is `alive`."""
+        with self._changed:
+            while session not in self._streams:
+                if not alive() or self._closed:
+                    raise PeerLost("the query was dropped")
+                self._changed.wait(deadline.left("connect"))
+            return self._streams.pop(session)
+
+    def wake(self) -> None:
+        """Let whoever waits look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Admit no more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

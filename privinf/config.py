@@ -1,0 +1,229 @@
+"""The configuration of each role, read from a TOML file and the environment."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from privinf.errors import ConfigError
+from privinf.parties.program import QueryShape
+
+PREFIX = "PRIVINF_"
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Where this role's certificate lies; the environment says PRIVINF_CA, PRIVINF_CERT, PRIVINF_KEY."""
+
+    ca: Path
+    cert: Path
+    key: Path = field(repr=False)
+
+
+@dataclass(frozen=True)
+class PartyConfig:
+    """One of the two servers that compute on shares."""
+
+    party: int
+    dealer: str
+    store: Path  # a directory of its own, 0700; never shared by two parties
+    peer: str = ""  # party 0 only: where party 1 listens
+    listen: str = "127.0.0.1:0"
+    tls: Tls | None = None
+    insecure_no_tls: bool = False
+    max_store_bytes: int = 8 * GIB
+    max_store_count: int = 1024
+    ahead: int = 0  # preparations kept ready for each of `shapes`; party 0 decides for both
+    shapes: tuple[QueryShape, ...] = ()
+    max_sessions: int = 8
+    max_seconds: float = 3600.0  # the longest deadline that a query may ask for
+    prepare_seconds: float = 600.0  # the longest that one preparation may take in the background
+    health_port: int = 0  # a plaintext port of 127.0.0.1 for probes; 0 is none
+    metrics_port: int = 0
+    stop_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check(self.party in (0, 1), "party is 0 or 1")
+        _check(self.party == 1 or bool(self.peer), "party 0 needs peer, the address of party 1")
+        _check_tls(self.tls, self.insecure_no_tls)
+        _check(self.max_store_bytes > 0 and self.max_store_count > 0, "the store needs room")
+        _check(self.ahead >= 0 and self.max_sessions > 0, "ahead and max_sessions count something")
+        _check(min(self.max_seconds, self.prepare_seconds) > 0, "a time limit is positive")
+
+
+@dataclass(frozen=True)
+class DealerConfig:
+    """The server that draws preparations."""
+
+    listen: str = "127.0.0.1:0"
+    tls: Tls | None = None
+    insecure_no_tls: bool = False
+    max_jobs: int = 8  # preparations created and not yet delivered
+    queue_chunks: int = 32  # of 1 MiB, for each party and preparation, between generation and delivery
+    stall_seconds: float = 60.0  # how long one party may lag or fail to come
+    health_port: int = 0
+    metrics_port: int = 0
+    stop_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_tls(self.tls, self.insecure_no_tls)
+        _check(self.max_jobs > 0 and self.queue_chunks > 0, "max_jobs and queue_chunks count something")
+        _check(self.stall_seconds > 0, "a time limit is positive")
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """What the SDK needs to reach both parties."""
+
+    parties: tuple[str, str]
+    tls: Tls | None = None
+    insecure_no_tls: bool = False
+    deadline: float = 120.0  # seconds for a whole query
+    connect_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check(len(self.parties) == 2 and all(self.parties), "parties are two addresses")
+        _check_tls(self.tls, self.insecure_no_tls)
+        _check(min(self.deadline, self.connect_seconds) > 0, "a time limit is positive")
+
+
+Config = TypeVar("Config", PartyConfig, DealerConfig, ClientConfig)
+_ROLES = (PartyConfig, DealerConfig, ClientConfig)
+
+
+def load(
+    kind: type[Config],
+    path: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    **explicit: Any,
+) -> Config:
+    """Return a configuration: arguments win over the environment, that over the file, that over defaults."""
+    values = _from_file(kind, Path(path)) if path is not None else {}
+    _merge(values, _from_environment(kind, os.environ if environ is None else environ))
+    _merge(values, {name: value for name, value in explicit.items() if value is not None})
+    config: Config = _build(kind, values, "the configuration")
+    return config
+
+
+def _from_file(kind: type[Config], path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    _refuse_unknown(set(values), {item.name for item in fields(kind)}, str(path))
+    return values
+
+
+def _from_environment(kind: type[Config], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Read PRIVINF_*; a slip of one of our names is refused, others are someone else's."""
+    tls = {item.name for item in fields(Tls)}
+    known = {item.name for role in _ROLES for item in fields(role)} - {"tls"} | tls
+    ours = {item.name for item in fields(kind)}
+    values: dict[str, Any] = {}
+    for variable, text in environ.items():
+        name = variable.removeprefix(PREFIX).lower()
+        if not variable.startswith(PREFIX):
+            continue
+        if name in tls:
+            values.setdefault("tls", {})[name] = text
+        elif name in ours - {"tls"}:
+            values[name] = text
+        elif name not in known and (close := difflib.get_close_matches(name, known, 1, 0.75)):
+            raise ConfigError(f"{variable} is unknown: did you mean {PREFIX}{close[0].upper()}?")
+    return values
+
+
+def _merge(values: dict[str, Any], above: Mapping[str, Any]) -> None:
+    for name, value in above.items():
+        if name == "tls" and isinstance(value, dict) and isinstance(values.get(name), dict):
+            values[name] = values[name] | value
+        else:
+            values[name] = value
+
+
+def _build(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
+    hints = get_type_hints(kind)
+    _refuse_unknown(set(values), set(hints), where)
+    missing = [
+        item.name
+        for item in fields(kind)
+        if item.name not in values and item.default is MISSING and item.default_factory is MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{where} lacks {', '.join(missing)}")
+    return kind(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()})
+
+
+def _refuse_unknown(given: set[str], known: set[str], where: str) -> None:
+    for name in sorted(given - known):
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+        raise ConfigError(f"{where}: {name} is unknown: {hint}")
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Turn a value of TOML, or the text of a variable, into the field's type."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return None if value is None else _convert(arguments[0], value, where)
+    if origin is tuple:
+        return _convert_tuple(arguments[0], value, where)
+    if isinstance(value, hint):
+        return _no_bool(hint, value, where)
+    if hint in (Tls, QueryShape) and isinstance(value, Mapping):
+        return _build(hint, value, where)
+    convert = _FROM_TEXT.get(hint)
+    if hint is float and isinstance(value, int):
+        return float(value)
+    if convert is None or not isinstance(value, str):
+        raise ConfigError(f"{where}: expected {hint.__name__}, not {type(value).__name__}")
+    try:
+        return convert(value)
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"{where}: not a {hint.__name__}") from error
+
+
+def _no_bool(hint: Any, value: Any, where: str) -> Any:
+    if hint is int and isinstance(value, bool):  # bool is an int to Python, never to us
+        raise ConfigError(f"{where}: expected int, not bool")
+    return value
+
+
+def _convert_tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
+    items = [item for item in value.split(",") if item] if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)):
+        raise ConfigError(f"{where}: expected a list, not {type(value).__name__}")
+    return tuple(_convert(hint, item, where) for item in items)
+
+
+def _shape(text: str) -> QueryShape:
+    task, batch, tokens = text.split(":")  # as in embed:1:128
+    return QueryShape(task, int(batch), int(tokens))
+
+
+_FROM_TEXT: dict[Any, Callable[[str], Any]] = {
+    bool: lambda text: {"1": True, "true": True, "0": False, "false": False}[text.lower()],
+    int: int,
+    float: float,
+    Path: Path,
+    QueryShape: _shape,
+}
+
+
+def _check(holds: bool, claim: str) -> None:
+    if not holds:
+        raise ConfigError(claim)
+
+
+def _check_tls(tls: Tls | None, insecure_no_tls: bool) -> None:
+    _check(tls is not None or insecure_no_tls, "certificates are missing: give tls (ca, cert, key)")
+    _check(tls is None or not insecure_no_tls, "tls and insecure_no_tls exclude each other")

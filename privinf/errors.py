@@ -1,0 +1,103 @@
+"""The tree of exceptions; a message names party, session and round, never a value.
+
+PrivinfError
+├── ConfigError              before anything starts: a bad option, file or environment
+│   ├── ModelError           a model directory that cannot be used, or an unsupported architecture
+│   └── MissingExtra         an optional dependency is not installed
+├── InputError               the caller's query cannot be used as it is
+├── ConnectError             a party or the dealer cannot be reached
+│   └── PeerLost             the other party dropped the session: its own report says why
+├── DeadlineExceeded         time ran out; names the phase
+├── PartyError               a party or the dealer answered with an error
+│   ├── Unauthenticated      a certificate is missing, unknown, or of another role
+│   ├── Overloaded           no room now; try again later
+│   └── MismatchError        version, model, plan or preparation differ between the parties
+├── ProtocolError            a message out of place: size, shape, order, session, sender
+└── IntegrityError           a check failed; never retried
+"""
+
+from __future__ import annotations
+
+
+class PrivinfError(Exception):
+    """Base of all errors that privinf raises on purpose; `party` and `session_id` where they are known."""
+
+    exit_code = 1
+    party: str | None = None  # "party0", "party1" or "dealer"
+    session_id: str | None = None
+
+
+class ConfigError(PrivinfError):
+    """An option, file or environment variable cannot be used."""
+
+    exit_code = 78
+
+
+class ModelError(ConfigError):
+    """A model directory cannot be used: what is wrong with it, and what would be accepted."""
+
+
+class MissingExtra(ConfigError):
+    """An optional dependency is not installed; the message holds the exact pip command."""
+
+
+class InputError(PrivinfError):
+    """The caller's query cannot be used: empty, too long, not text."""
+
+    exit_code = 65
+
+
+class ConnectError(PrivinfError):
+    """A party or the dealer cannot be reached; the message names it."""
+
+    exit_code = 69
+
+
+class PeerLost(ConnectError):
+    """The other party dropped the session or died in it; what it reports itself comes first."""
+
+
+class DeadlineExceeded(PrivinfError):
+    """The deadline passed; `phase` is connect, offline or online."""
+
+    exit_code = 75
+
+    def __init__(self, message: str, *, phase: str = "online") -> None:
+        super().__init__(message)
+        self.phase = phase
+
+
+class PartyError(PrivinfError):
+    """A party or the dealer answered with an error."""
+
+    exit_code = 70
+
+
+class Unauthenticated(PartyError):
+    """A certificate is missing, of another authority, or of another role than claimed."""
+
+    exit_code = 77
+
+
+class Overloaded(PartyError):
+    """No room for another session or preparation now."""
+
+    exit_code = 75
+
+
+class MismatchError(PartyError):
+    """Version, model, plan or preparation differ between two of the roles."""
+
+    exit_code = 76
+
+
+class ProtocolError(PrivinfError):
+    """A message out of place: its size, shape, order, session or sender is not what was expected."""
+
+    exit_code = 76
+
+
+class IntegrityError(PrivinfError):
+    """A check of integrity failed; the session is dropped and never retried."""
+
+    exit_code = 76

@@ -1,0 +1,141 @@
+"""Makes the keys and certificates of a deployment: one authority, and one certificate for each role."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from privinf.errors import ConfigError
+
+ROLES = ("dealer", "party0", "party1", "client")
+LOCAL_HOSTS = ("localhost", "127.0.0.1")
+_SKEW = timedelta(hours=1)  # a certificate is used at once, on machines whose clocks differ
+
+
+def keygen(
+    directory: str | Path,
+    hosts: Sequence[str] = LOCAL_HOSTS,
+    *,
+    days: int = 365,
+    force: bool = False,
+    roles: Sequence[str] = ROLES,
+) -> dict[str, Path]:
+    """Write ca.pem, ca.key and ROLE.pem, ROLE.key for each role; return the paths by file name.
+
+    The role is a DNS name of its certificate, and that is what every peer checks. Move each ROLE.key to the
+    machine of that role, and ca.key away from all of them. Nothing that exists is overwritten unless `force`.
+    """
+    folder = Path(directory)
+    paths = {name: folder / name for stem in ("ca", *roles) for name in (f"{stem}.pem", f"{stem}.key")}
+    present = sorted(path.name for path in paths.values() if path.exists())
+    if present and not force:
+        raise ConfigError(f"{folder} already holds {', '.join(present)}: nothing was written")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    authority_key = ec.generate_private_key(ec.SECP256R1())
+    authority = _authority(authority_key, days)
+    _save(paths, "ca", authority_key, authority)
+    for role in roles:
+        key = ec.generate_private_key(ec.SECP256R1())
+        _save(paths, role, key, _certificate(role, key, hosts, authority, authority_key, days))
+    return paths
+
+
+def _authority(key: ec.EllipticCurvePrivateKey, days: int) -> x509.Certificate:
+    name = _name("privinf authority")
+    usage = _usage(key_cert_sign=True, crl_sign=True)
+    return (
+        _builder(name, name, key, days)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _certificate(
+    role: str,
+    key: ec.EllipticCurvePrivateKey,
+    hosts: Sequence[str],
+    authority: x509.Certificate,
+    authority_key: ec.EllipticCurvePrivateKey,
+    days: int,
+) -> x509.Certificate:
+    purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    if role != "client":
+        purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
+    names = [role, *(hosts if role != "client" else ())]
+    return (
+        _builder(_name(role), authority.subject, key, days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(digital_signature=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _general(host: str) -> x509.GeneralName:
+    with contextlib.suppress(ValueError):
+        return x509.IPAddress(ipaddress.ip_address(host))
+    return x509.DNSName(host)
+
+
+def _usage(
+    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
+) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _save(
+    paths: dict[str, Path], stem: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
+) -> None:
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    _write(paths[f"{stem}.key"], private, 0o600)
+    _write(paths[f"{stem}.pem"], certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Write a new file with its final mode from the first byte; an old one is replaced, not opened."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)

@@ -1,0 +1,42 @@
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Identity(_message.Message):
+    __slots__ = ("version", "model_id", "plan_hash")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_ID_FIELD_NUMBER: _ClassVar[int]
+    PLAN_HASH_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    model_id: str
+    plan_hash: str
+    def __init__(self, version: _Optional[str] = ..., model_id: _Optional[str] = ..., plan_hash: _Optional[str] = ...) -> None: ...
+
+class QueryShape(_message.Message):
+    __slots__ = ("task", "batch", "tokens")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    batch: int
+    tokens: int
+    def __init__(self, task: _Optional[str] = ..., batch: _Optional[int] = ..., tokens: _Optional[int] = ...) -> None: ...
+
+class AttestRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AttestReply(_message.Message):
+    __slots__ = ("identity", "role")
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    identity: Identity
+    role: str
+    def __init__(self, identity: _Optional[_Union[Identity, _Mapping]] = ..., role: _Optional[str] = ...) -> None: ...
+
+class Raw(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

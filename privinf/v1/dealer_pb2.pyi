@@ -1,0 +1,35 @@
+from privinf.v1 import common_pb2 as _common_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CreateRequest(_message.Message):
+    __slots__ = ("identity", "shape")
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    identity: _common_pb2.Identity
+    shape: _common_pb2.QueryShape
+    def __init__(self, identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ..., shape: _Optional[_Union[_common_pb2.QueryShape, _Mapping]] = ...) -> None: ...
+
+class CreateReply(_message.Message):
+    __slots__ = ("preparation_id", "identity", "bytes0", "bytes1")
+    PREPARATION_ID_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    BYTES0_FIELD_NUMBER: _ClassVar[int]
+    BYTES1_FIELD_NUMBER: _ClassVar[int]
+    preparation_id: bytes
+    identity: _common_pb2.Identity
+    bytes0: int
+    bytes1: int
+    def __init__(self, preparation_id: _Optional[bytes] = ..., identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ..., bytes0: _Optional[int] = ..., bytes1: _Optional[int] = ...) -> None: ...
+
+class FetchRequest(_message.Message):
+    __slots__ = ("preparation_id", "identity")
+    PREPARATION_ID_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    preparation_id: bytes
+    identity: _common_pb2.Identity
+    def __init__(self, preparation_id: _Optional[bytes] = ..., identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ...) -> None: ...

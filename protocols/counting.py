@@ -1,0 +1,60 @@
+"""The cost interpreter: shapes only; adds up what every gate declares."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from . import ring
+from .cost import Cost
+from .interpreter import Interpreter
+from .ring import U64, Shape
+from .wires import Share, Wire
+
+
+class WeightShapes(Protocol):
+    """Shapes and scales of the static weights."""
+
+    def cost_wire(self, name: str) -> Wire: ...
+
+
+class Counting(Interpreter):
+    """Declared rounds and bytes of a program."""
+
+    def __init__(self, weights: WeightShapes | None = None) -> None:
+        super().__init__()
+        self._weights = weights
+
+    def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
+        return gate.cost(self, *inputs)
+
+    def share(self, shape: Shape, bits: int) -> None:
+        """Declare a shared correlation: party 0 draws it, party 1 is sent as many bytes as it has."""
+        self.account(Cost(prep1=ring.packed_bytes(ring.size_of(shape), bits)))
+
+    def common(self, nbytes: int) -> None:
+        """Declare key bytes that both parties receive."""
+        self.account(Cost(prep0=nbytes, prep1=nbytes))
+
+    def queue(self, share: Share) -> Wire:
+        return Wire(share.shape, share.bits, share.scale)
+
+    def exchange(self) -> None:
+        """Nothing to send."""
+
+    def deal_mask_share(self, wire: Wire) -> None:
+        self._rename("mask")
+        self.share(wire.shape, wire.bits)
+
+    def deal_lift(self, wire: Wire, bits: int) -> tuple[Share, Share]:
+        self._rename("lift")
+        self.share(wire.shape, bits)
+        self.share(wire.shape, bits)
+        empty = Share(wire.shape, bits, wire.scale)
+        return empty, empty
+
+    def add_public(self, share: Share, constant: U64) -> Share:
+        return share
+
+    def weight(self, name: str) -> Wire:
+        assert self._weights is not None
+        return self._weights.cost_wire(name)

@@ -1,0 +1,88 @@
+"""The dealer's interpreter: it follows the program on masks alone and writes what each party needs, in program order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from . import prg, ring
+from .cost import Cost
+from .interpreter import Interpreter
+from .ring import U64, Shape
+from .wires import Share, Wire
+
+Buffer = bytes | memoryview
+BOTH = 2
+Write = Callable[[int, Buffer], None]
+
+
+class MaskedWeights(Protocol):
+    """The dealer's side of the static weights: their masks."""
+
+    def dealer_wire(self, name: str) -> Wire: ...
+
+
+class Dealer(Interpreter):
+    """Derives every mask from both seeds and writes corrections to party 1 and keys to both."""
+
+    def __init__(self, seeds: tuple[bytes, bytes], write: Write, weights: MaskedWeights | None = None) -> None:
+        super().__init__()
+        self._seeds = seeds
+        self._write = write
+        self._weights = weights
+
+    def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
+        return gate.deal(self, *inputs)
+
+    def masks(self, tag: str, shape: Shape, bits: int) -> U64:
+        """A fresh mask: the sum of what each party draws under this name."""
+        name = f"{self.name}:{tag}"
+        first, second = (prg.elements(seed, name, shape, bits) for seed in self._seeds)
+        return ring.low(first + second, bits)
+
+    def share(self, tag: str, value: U64, bits: int, shape: Shape | None = None) -> None:
+        """Share a value: party 0 draws its part, party 1 is sent the difference."""
+        shape = value.shape if shape is None else shape
+        own = prg.elements(self._seeds[0], f"{self.name}:{tag}", shape, bits)
+        self._send(1, ring.pack(value - own, bits))
+
+    def roots(self, tag: str, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        name = f"{self.name}:{tag}"
+        return prg.roots(self._seeds[0], name, count), prg.roots(self._seeds[1], name, count)
+
+    def common(self, *arrays: npt.NDArray[Any]) -> None:
+        """Send correction words that both parties need."""
+        for array in arrays:
+            self._send(BOTH, memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).cast("B"))
+
+    def _send(self, to: int, data: Buffer) -> None:
+        self.account(Cost(prep0=len(data) if to == BOTH else 0, prep1=len(data)))
+        self._write(to, data)
+
+    def queue(self, share: Share) -> Wire:
+        mask = self.masks("mask", share.shape, share.bits)
+        return Wire(share.shape, share.bits, share.scale, mask=mask)
+
+    def exchange(self) -> None:
+        """The dealer sees no opening."""
+
+    def deal_mask_share(self, wire: Wire) -> None:
+        self._rename("mask")
+        self.share("mask", wire.secret, wire.bits)
+
+    def deal_lift(self, wire: Wire, bits: int) -> tuple[Share, Share]:
+        self._rename("lift")
+        self.share("mask", wire.secret, bits)
+        self.share("top", wire.secret >> np.uint64(wire.bits - 1), bits)
+        empty = Share(wire.shape, bits, wire.scale)
+        return empty, empty
+
+    def add_public(self, share: Share, constant: U64) -> Share:
+        return share
+
+    def weight(self, name: str) -> Wire:
+        assert self._weights is not None
+        return self._weights.dealer_wire(name)

@@ -1,0 +1,40 @@
+"""What a primitive gate is: four facets of one function, chosen by the interpreter that runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from ..counting import Counting
+from ..dealer import Dealer
+from ..ideal import Ideal
+from ..interpreter import Interpreter
+from ..party import Party
+
+
+class Gate(ABC):
+    """A function on wires without a round of its own: its inputs are open, its outputs are shares.
+
+    `require` asks for mask shares and lifts of the inputs; it runs in every role, in the same order.
+    """
+
+    name: ClassVar[str]
+
+    def require(self, ctx: Interpreter, *inputs: Any) -> None:  # noqa: B027
+        """Nothing is needed by default."""
+
+    @abstractmethod
+    def deal(self, ctx: Dealer, *inputs: Any) -> Any:
+        """From the masks: what the parties need to evaluate."""
+
+    @abstractmethod
+    def evaluate(self, ctx: Party, *inputs: Any) -> Any:
+        """From opened values, mask shares and the preparation: shares of the result."""
+
+    @abstractmethod
+    def ideal(self, ctx: Ideal, *inputs: Any) -> Any:
+        """The exact integers that the shares add up to."""
+
+    @abstractmethod
+    def cost(self, ctx: Counting, *inputs: Any) -> Any:
+        """Declared preparation bytes, as a function of shape."""

@@ -1,0 +1,235 @@
+"""The largest of a row in two or four rounds, whatever its length: a shared histogram of coarse values, then the highest used bucket.
+
+Buckets are the coarse wire's signed values; N_t counts the entries at or above bucket t, and the number
+of t with N_t > 0 is the highest bucket (protocols F3.1). A wide range takes two passes: coarse buckets
+first, then fine ones in the window that the first pass leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import kernels, ring
+from ..counting import Counting
+from ..dealer import Dealer
+from ..ideal import Ideal
+from ..interpreter import Interpreter, drop_bits
+from ..party import Party
+from ..ring import U64, Shape
+from ..wires import Share, Wire, derive, map_share, narrow
+from .base import Gate
+
+
+def lane_bits(row: int, bucket_bits: int) -> int:
+    """Lanes of 8 bits hold counts below 256 and up to 256 buckets; otherwise 16 bits."""
+    return 8 if row < 256 and bucket_bits <= 8 else 16
+
+
+def lane_key_shape(bits: int, lane: int, count: int) -> Shape:
+    """Correction words of a point function whose leaves hold 128/lane arithmetic lanes."""
+    per_leaf = 4 if lane == 8 else 3
+    return (max(bits - per_leaf, 0) + 1, count, 16)
+
+
+class Tail(Gate):
+    """Counts [N_t], t = 1 .. 2^n - 1, of a row's entries whose signed value plus 2^(n-1) is at least t; modulo 2^lane."""
+
+    name = "tail"
+
+    def __init__(self, lane: int) -> None:
+        self._lane = lane
+
+    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+        _deal_key(ctx, x, self._lane)
+        return self._output(x)
+
+    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+        roots, keys, opened = _key(ctx, x, self._lane)
+        index = ring.low(opened + _half(x), x.bits)
+        counts = kernels.onehot_sum(ctx.index, roots, keys, x.bits, self._lane, index, x.shape[-1])
+        return self._output(x, _tails(counts).reshape(self._shape(x)))
+
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+        index = ring.low(x.public - x.secret + _half(x), x.bits).reshape(-1, x.shape[-1])
+        rows = np.arange(index.shape[0])[:, None]
+        counts = np.zeros((index.shape[0], 1 << x.bits), dtype=np.uint64)
+        np.add.at(counts, (rows, index), np.uint64(1))
+        return self._output(x, _tails(counts).reshape(self._shape(x)))
+
+    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+        _declare_key(ctx, x, self._lane)
+        return self._output(x)
+
+    @staticmethod
+    def _shape(x: Wire) -> Shape:
+        return (*x.shape[:-1], (1 << x.bits) - 1)
+
+    def _output(self, x: Wire, data: U64 | None = None) -> Share:
+        return Share(self._shape(x), self._lane, 0, data)
+
+
+class Head(Gate):
+    """Counts [N_t], t = 1 .. count, of a row's entries whose unsigned value is below t; modulo 2^lane."""
+
+    name = "head"
+
+    def __init__(self, lane: int, count: int) -> None:
+        self._lane = lane
+        self._count = count
+
+    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+        _deal_key(ctx, x, self._lane)
+        return self._output(x)
+
+    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+        roots, keys, index = _key(ctx, x, self._lane)
+        counts = kernels.onehot_window(
+            ctx.index, roots, keys, x.bits, self._lane, index, x.shape[-1], self._count
+        )
+        return self._output(x, np.cumsum(counts, axis=1, dtype=np.uint64).reshape(self._shape(x)))
+
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+        index = ring.low(x.public - x.secret, x.bits)[..., None]
+        below = index < np.arange(1, self._count + 1, dtype=np.uint64)
+        return self._output(x, below.sum(axis=-2, dtype=np.uint64))
+
+    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+        _declare_key(ctx, x, self._lane)
+        return self._output(x)
+
+    def _shape(self, x: Wire) -> Shape:
+        return (*x.shape[:-1], self._count)
+
+    def _output(self, x: Wire, data: U64 | None = None) -> Share:
+        return Share(self._shape(x), self._lane, 0, data)
+
+
+class CountZeros(Gate):
+    """[number of zero entries along the last axis, kept] modulo 2^lane."""
+
+    name = "count_zeros"
+
+    def __init__(self, lane: int) -> None:
+        self._lane = lane
+
+    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+        _deal_key(ctx, x, self._lane)
+        return self._output(x)
+
+    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+        roots, keys, points = _key(ctx, x, self._lane)
+        zero = kernels.onehot_point(ctx.index, roots, keys, x.bits, self._lane, points[None])
+        return self._output(x, zero.reshape(x.shape).sum(axis=-1, keepdims=True, dtype=np.uint64))
+
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+        zero = ring.low(x.public - x.secret, x.bits) == 0
+        return self._output(x, zero.sum(axis=-1, keepdims=True, dtype=np.uint64))
+
+    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+        _declare_key(ctx, x, self._lane)
+        return self._output(x)
+
+    def _output(self, x: Wire, data: U64 | None = None) -> Share:
+        return Share((*x.shape[:-1], 1), self._lane, 0, data)
+
+
+def _deal_key(ctx: Dealer, x: Wire, lane: int) -> None:
+    alpha = x.secret.reshape(-1)
+    ctx.common(kernels.onehot_gen(alpha, x.bits, lane, *ctx.roots("key", alpha.size)))
+
+
+def _key(ctx: Party, x: Wire, lane: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], U64]:
+    """Roots and correction words of a wire's keys, and its opened values, one row an element."""
+    size = ring.size_of(x.shape)
+    keys = ctx.common(lane_key_shape(x.bits, lane, size))
+    return ctx.roots("key", size), keys, np.ascontiguousarray(x.public).reshape(-1)
+
+
+def _declare_key(ctx: Counting, x: Wire, lane: int) -> None:
+    ctx.common(ring.size_of(lane_key_shape(x.bits, lane, ring.size_of(x.shape))))
+
+
+@dataclass(frozen=True)
+class MaxSpec:
+    """Layout of a maximum: coarse buckets of 2^coarse units of x, then fine ones of 2^fine units.
+
+    Equal `coarse` and `fine` do without the second pass.
+    """
+
+    coarse: int
+    fine: int
+
+    @property
+    def window(self) -> int:
+        """Fine buckets in which the nearest entry lies after the coarse pass, the drop's carry included."""
+        return (2 << (self.coarse - self.fine)) + 2
+
+
+def distance_below_max(ctx: Interpreter, x: Wire, spec: MaxSpec) -> Wire:
+    """The wire of y = m - x >= 0 along the last axis, m at most two fine buckets above the row's largest entry.
+
+    Domain: |x| + 2^coarse < 2^(bits-1) units and the row's spread plus two coarse buckets below 2^bits.
+    Result: unsigned modulo 2^bits, 0 <= min(y) <= 2 * 2^fine. Two rounds, or four with a fine pass.
+    """
+    near = _above_max(ctx, x, spec.coarse)
+    return near if spec.coarse == spec.fine else _towards_zero(ctx, near, spec)
+
+
+def _above_max(ctx: Interpreter, x: Wire, bucket: int) -> Wire:
+    """y = ((m + 1) << bucket) - x with m the highest used bucket: 0 < min(y) <= 2^(bucket+1)."""
+    coarse = drop_bits(x, bucket)
+    lane = lane_bits(x.shape[-1], coarse.bits)
+    tail = _open_counts(ctx, ctx.run(Tail(lane), coarse), x.shape[-1])
+    zeros: Share = ctx.run(CountZeros(lane), tail)
+    buckets = (1 << coarse.bits) - 1
+    start = buckets - (1 << (coarse.bits - 1))
+    highest = ctx.add_public(_negated(zeros), np.full(zeros.shape, start, dtype=np.uint64))
+    top = ctx.open(narrow(highest, coarse.bits))
+    shift = np.uint64(bucket)
+    return derive(
+        [top, x],
+        x.shape,
+        x.bits,
+        x.scale,
+        public=lambda m, s: ring.low(((m + np.uint64(1)) << shift) - s, x.bits),
+        mask=lambda m, s: ring.low((m << shift) - s, x.bits),
+    )
+
+
+def _towards_zero(ctx: Interpreter, y: Wire, spec: MaxSpec) -> Wire:
+    """y less its row's smallest fine bucket, plus one bucket for the drop's carry."""
+    fine = drop_bits(y, spec.fine)
+    lane = lane_bits(y.shape[-1], 8)
+    head = _open_counts(ctx, ctx.run(Head(lane, spec.window), fine), y.shape[-1])
+    smallest = ctx.open(narrow(ctx.run(CountZeros(16), head), fine.bits))
+    one, shift, bits = np.uint64(1), np.uint64(spec.fine), y.bits
+    return derive(
+        [y, smallest],
+        y.shape,
+        bits,
+        y.scale,
+        public=lambda v, m: ring.low(v - ((m - one) << shift), bits),
+        mask=lambda v, m: ring.low(v - (m << shift), bits),
+    )
+
+
+def _open_counts(ctx: Interpreter, counts: Share, row: int) -> Wire:
+    """Counts up to `row` need no wider ring than row + 1 values do."""
+    return ctx.open(narrow(counts, row.bit_length()))
+
+
+def _negated(share: Share) -> Share:
+    return map_share(share, share.shape, lambda v: -v)
+
+
+def _half(x: Wire) -> np.uint64:
+    return np.uint64(1 << (x.bits - 1))
+
+
+def _tails(counts: npt.NDArray[np.unsignedinteger]) -> U64:  # type: ignore[type-arg]
+    """Suffix sums over buckets 1 and up."""
+    wide = counts.astype(np.uint64)[:, ::-1]
+    return np.cumsum(wide, axis=1)[:, ::-1][:, 1:]

@@ -1,0 +1,137 @@
+"""Linear algebra on masked wires: shares of x, of x @ y, and of x @ W for a public W; no round, one correction per output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import kernels, ring
+from ..counting import Counting
+from ..dealer import Dealer
+from ..ideal import Ideal
+from ..interpreter import Interpreter
+from ..party import Party
+from ..ring import U64, Shape
+from ..wires import Share, Wire
+from .base import Gate
+
+
+def matmul(a: U64, b: U64) -> U64:
+    """a @ b modulo 2^64 over leading batch dimensions; a two-dimensional b serves all of a's batch."""
+    if b.ndim == 2:
+        flat = np.ascontiguousarray(a.reshape(1, -1, a.shape[-1]))
+        product = kernels.ring_matmul(flat, np.ascontiguousarray(b)[None])
+        return product.reshape(*a.shape[:-1], b.shape[-1])
+    batch = a.shape[:-2]
+    left = np.ascontiguousarray(a).reshape(-1, *a.shape[-2:])
+    right = np.ascontiguousarray(b).reshape(-1, *b.shape[-2:])
+    return kernels.ring_matmul(left, right).reshape(*batch, a.shape[-2], b.shape[-1])
+
+
+def matmul_shape(a: Shape, b: Shape) -> Shape:
+    """Shape of a @ b; raises ValueError where they do not fit."""
+    if a[-1] != b[-2] or (len(b) > 2 and a[:-2] != b[:-2]):
+        raise ValueError(f"shapes {a} and {b} cannot be multiplied")
+    return (*a[:-1], b[-1])
+
+
+def value(wire: Wire) -> U64:
+    """The signed value modulo 2^64 behind a wire whose public part and mask are both known."""
+    return ring.signed(wire.public - wire.secret, wire.bits).view(np.uint64)
+
+
+class MatMul(Gate):
+    """[x @ y] modulo 2^min(bits): b*xh@yh - xh@[dy] - [dx]@yh + [dx@dy]."""
+
+    name = "matmul"
+
+    def require(self, ctx: Interpreter, *inputs: Any) -> None:
+        for wire in inputs:
+            ctx.mask_share(wire)
+
+    @staticmethod
+    def _output(x: Wire, y: Wire, data: U64 | None = None) -> Share:
+        return Share(matmul_shape(x.shape, y.shape), min(x.bits, y.bits), x.scale + y.scale, data)
+
+    def deal(self, ctx: Dealer, x: Wire, y: Wire) -> Share:  # type: ignore[override]
+        out = self._output(x, y)
+        ctx.share("cross", matmul(x.secret, y.secret), out.bits)
+        return out
+
+    def evaluate(self, ctx: Party, x: Wire, y: Wire) -> Share:  # type: ignore[override]
+        out = self._output(x, y)
+        operand = y.cache.get("operand") if y.static else None
+        if operand is None:
+            operand = ctx.public_term(y.public) - y.own_mask
+        if y.static:
+            y.cache["operand"] = operand
+        cross = ctx.share("cross", out.shape, out.bits)
+        out.data = matmul(x.public, operand) - matmul(x.own_mask, y.public) + cross
+        return out
+
+    def ideal(self, ctx: Ideal, x: Wire, y: Wire) -> Share:  # type: ignore[override]
+        right = y.cache.get("value") if y.static else None
+        if right is None:
+            right = value(y)
+        if y.static:
+            y.cache["value"] = right
+        return self._output(x, y, matmul(value(x), right))
+
+    def cost(self, ctx: Counting, x: Wire, y: Wire) -> Share:  # type: ignore[override]
+        out = self._output(x, y)
+        ctx.share(out.shape, out.bits)
+        return out
+
+
+class PublicMatMul(Gate):
+    """[x @ W] for a W that everybody knows: local, nothing is dealt beyond the mask share of x."""
+
+    name = "public_matmul"
+
+    def __init__(self, weight: U64, scale: float) -> None:
+        self._weight = weight
+        self._scale = scale
+
+    def require(self, ctx: Interpreter, *inputs: Any) -> None:
+        ctx.mask_share(inputs[0])
+
+    def _output(self, x: Wire, data: U64 | None = None) -> Share:
+        return Share(matmul_shape(x.shape, self._weight.shape), x.bits, x.scale + self._scale, data)
+
+    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+        return self._output(x)
+
+    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+        return self._output(x, matmul(ctx.public_term(x.public) - x.own_mask, self._weight))
+
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+        return self._output(x, matmul(value(x), self._weight))
+
+    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+        return self._output(x)
+
+
+class ToShare(Gate):
+    """[x] = b*xh - [d] in the wire's own ring."""
+
+    name = "share"
+
+    def require(self, ctx: Interpreter, *inputs: Any) -> None:
+        ctx.mask_share(inputs[0])
+
+    @staticmethod
+    def _output(x: Wire, data: U64 | None = None) -> Share:
+        return Share(x.shape, x.bits, x.scale, data)
+
+    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+        return self._output(x)
+
+    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+        return self._output(x, ctx.public_term(x.public) - x.own_mask)
+
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+        return self._output(x, value(x))
+
+    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+        return self._output(x)

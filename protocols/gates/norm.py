@@ -1,0 +1,78 @@
+"""Normalisation of rows: x / sqrt(mean(x^2) + eps) of a centred share, in four rounds; LayerNorm and RMSNorm differ in centring alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..interpreter import Interpreter
+from ..wires import Share, Wire, map_share, narrow
+from . import power
+from .product import Product, SumSquares
+
+SQUARE_BITS = 62  # comparisons take wires of up to 62 bits
+
+
+@dataclass(frozen=True)
+class NormSpec:
+    """How one normalisation is laid out in rings.
+
+    width: row length. bits: ring in which the centred value is opened; drop: low bits cut then, leaving
+    `scale` fraction bits. low, high: log2 of the smallest and largest mean square expected, in real units,
+    headroom included; outside the inverse deviation saturates. inverse_scale: scale of the inverse
+    deviation of integers. out_scale, out_bits: the result's wire. A row's error is a factor within
+    `relative_error` of one, and one unit of the result.
+    """
+
+    width: int
+    bits: int
+    drop: int
+    scale: int
+    low: int
+    high: int
+    eps: float
+    inverse_scale: int
+    out_scale: int
+    out_bits: int
+
+    @property
+    def product_bits(self) -> int:
+        return self.out_bits + self.inverse_scale - self.out_scale
+
+    def power(self) -> power.Power:
+        """1/sqrt(u/width + eps') on the integer sum of squares u."""
+        offset = 2 * self.scale + math.log2(self.width)
+        return power.Power(
+            exponent=-0.5,
+            low=max(math.floor(self.low + offset), 1),
+            high=math.ceil(self.high + offset),
+            scale=self.inverse_scale,
+            factor=1.0 / self.width,
+            offset=self.eps * self.width * 4.0**self.scale,
+        )
+
+    @property
+    def relative_error(self) -> float:
+        return self.power().relative_error
+
+
+def normalise(ctx: Interpreter, x: Share, spec: NormSpec) -> Wire:
+    """The wire of x / sqrt(mean(x^2) + eps) per row, at `out_scale`; |x| < 2^(bits - 2) units of its scale.
+
+    Openings: x, its sum of squares, the chosen segments, the inverse deviation, the result.
+    """
+    opened = ctx.open(narrow(x, spec.bits), spec.drop)
+    squares: Share = ctx.run(SumSquares(64), opened)
+    inverse = power.evaluate(ctx, ctx.open(narrow(squares, SQUARE_BITS)), spec.power())
+    factor = ctx.open(inverse)
+    scaled: Share = ctx.run(Product(64), opened, factor)
+    result = Share(scaled.shape, spec.product_bits, spec.inverse_scale, scaled.data)
+    return ctx.open(result, spec.inverse_scale - spec.out_scale)
+
+
+def centre(x: Share) -> Share:
+    """width * x - sum(x) along the last axis: exact centring at the price of log2(width) bits."""
+    width = np.uint64(x.shape[-1])
+    return map_share(x, x.shape, lambda v: v * width - v.sum(axis=-1, keepdims=True, dtype=np.uint64))

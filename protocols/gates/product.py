@@ -1,0 +1,232 @@
+"""Elementwise products of wires, lifted wires, masked bits and dealer-known signs in Z_2^bits: no round, shared monomials of masks.
+
+A factor is a sum of public coefficients times dealer-known monomials:
+  wire in the ring          x = xh*1 - 1*d
+  lifted wire mod 2^n       x = A*1 - 1*d + (2^n c)*m      with A, c from xh and m the top bit of d
+  masked bit                x = xh*1 + (1 - 2 xh)*d
+  dealer-known              x = 1*u
+so a product needs a share of each product of monomials (protocols F3.2).
+Domain of a lifted wire: |x| < 2^(n-2); outside the value wraps modulo 2^n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product as cartesian
+from typing import Any
+
+import numpy as np
+
+from .. import ring
+from ..counting import Counting
+from ..dealer import Dealer
+from ..ideal import Ideal
+from ..interpreter import Interpreter
+from ..party import Party
+from ..ring import U64, Shape
+from ..wires import Known, Share, Wire, broadcast
+from .base import Gate
+from .linear import value
+
+Factor = Wire | Known
+
+
+def lifted_terms(public: U64, bits: int) -> tuple[U64, U64]:
+    """A and 2^n*c of a wire modulo 2^n: x = A - d + 2^n*c*msb(d) exactly for |x| < 2^(n-2)."""
+    quarter = np.uint64(1 << (bits - 2))
+    moved = ring.low(public + quarter, bits)
+    carry = np.uint64(1) - (moved >> np.uint64(bits - 1))
+    return moved - quarter, carry << np.uint64(bits)
+
+
+def kind(factor: Factor, bits: int) -> str:
+    """How a factor enters a product modulo 2^bits."""
+    if isinstance(factor, Known):
+        return "known"
+    if factor.bits == 1:
+        return "bit"
+    return "wire" if factor.bits >= bits else "lifted"
+
+
+class Product(Gate):
+    """[x1 * x2 * ...] modulo 2^bits, with NumPy broadcasting; scales add."""
+
+    name = "product"
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+
+    def require(self, ctx: Interpreter, *inputs: Any) -> None:
+        for factor in inputs:
+            how = kind(factor, self._bits)
+            if how == "wire":
+                ctx.mask_share(factor)
+            elif how == "lifted":
+                ctx.lift_share(factor, self._bits)
+
+    def _output(self, factors: tuple[Factor, ...], data: U64 | None = None) -> Share:
+        scale = sum(f.scale for f in factors if isinstance(f, Wire))
+        return Share(broadcast(*(f.shape for f in factors)), self._bits, scale, data)
+
+    def _combinations(self, factors: tuple[Factor, ...]) -> Iterator[tuple[int, ...]]:
+        """Which monomial of each factor is taken; 0 is the constant one, 1 the mask, 2 its top bit."""
+        choices = {"known": (1,), "bit": (0, 1), "wire": (0, 1), "lifted": (0, 1, 2)}
+        return cartesian(*(choices[kind(f, self._bits)] for f in factors))
+
+    def _dealt(self, factors: tuple[Factor, ...], picks: tuple[int, ...]) -> bool:
+        """Whether the dealer must share this product of monomials."""
+        involved = [kind(f, self._bits) for f, pick in zip(factors, picks, strict=True) if pick]
+        return len(involved) > 1 or (len(involved) == 1 and involved[0] in ("bit", "known"))
+
+    @staticmethod
+    def _monomial_shape(factors: tuple[Factor, ...], picks: tuple[int, ...]) -> Shape:
+        return broadcast(*(f.shape for f, pick in zip(factors, picks, strict=True) if pick))
+
+    def deal(self, ctx: Dealer, *factors: Factor) -> Share:
+        for picks in self._combinations(factors):
+            if self._dealt(factors, picks):
+                ctx.share(f"m{picks}", _monomial(factors, picks), self._bits, self._monomial_shape(factors, picks))
+        return self._output(factors)
+
+    def evaluate(self, ctx: Party, *factors: Factor) -> Share:
+        coefficients = [self._coefficients(f) for f in factors]
+        total: U64 | np.uint64 = np.uint64(0)
+        for picks in self._combinations(factors):
+            public = _multiply([c[pick] for c, pick in zip(coefficients, picks, strict=True)])
+            total = total + self._term(ctx, factors, picks, public)
+        out = self._output(factors)
+        out.data = np.broadcast_to(np.asarray(total), out.shape)
+        return out
+
+    def _term(self, ctx: Party, factors: tuple[Factor, ...], picks: tuple[int, ...], public: U64) -> Any:
+        if not any(picks):
+            return ctx.public_term(public)
+        if self._dealt(factors, picks):
+            return public * ctx.share(f"m{picks}", self._monomial_shape(factors, picks), self._bits)
+        wire, pick = next((f, p) for f, p in zip(factors, picks, strict=True) if p)
+        assert isinstance(wire, Wire)
+        if kind(wire, self._bits) == "wire":
+            return public * wire.own_mask
+        return public * wire.lifts[self._bits][pick - 1].value
+
+    def _coefficients(self, factor: Factor) -> dict[int, U64]:
+        if isinstance(factor, Known):
+            return {1: np.ones(1, dtype=np.uint64)}
+        opened, one = factor.public, np.ones(1, dtype=np.uint64)
+        how = kind(factor, self._bits)
+        if how == "bit":
+            return {0: opened, 1: np.uint64(1) - np.uint64(2) * opened}
+        if how == "wire":
+            return {0: opened, 1: -one}
+        start, carry = lifted_terms(opened, factor.bits)
+        return {0: start, 1: -one, 2: carry}
+
+    def ideal(self, ctx: Ideal, *factors: Factor) -> Share:
+        out = self._output(factors)
+        out.data = np.broadcast_to(_multiply([_ideal_value(f, self._bits) for f in factors]), out.shape)
+        return out
+
+    def cost(self, ctx: Counting, *factors: Factor) -> Share:
+        for picks in self._combinations(factors):
+            if self._dealt(factors, picks):
+                ctx.share(self._monomial_shape(factors, picks), self._bits)
+        return self._output(factors)
+
+
+class SumSquares(Gate):
+    """[sum of x^2 along the last axis, kept] modulo 2^bits of a wire narrower than the ring (lifted)."""
+
+    name = "sum_squares"
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+
+    def require(self, ctx: Interpreter, *inputs: Any) -> None:
+        ctx.lift_share(inputs[0], self._bits)
+
+    def _output(self, x: Wire, data: U64 | None = None) -> Share:
+        return Share((*x.shape[:-1], 1), self._bits, 2 * x.scale, data)
+
+    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+        top = x.secret >> np.uint64(x.bits - 1)
+        ctx.share("square", _row_sum(x.secret * x.secret), self._bits)
+        ctx.share("cross", x.secret * top, self._bits)
+        return self._output(x)
+
+    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+        start, carry = lifted_terms(x.public, x.bits)
+        mask, top = (share.value for share in x.lifts[self._bits])
+        square = ctx.share("square", (*x.shape[:-1], 1), self._bits)
+        cross = ctx.share("cross", x.shape, self._bits)
+        two = np.uint64(2)
+        linear = carry * (two * start + carry) * top - two * (start * mask + carry * cross)
+        return self._output(x, _row_sum(linear + ctx.public_term(start * start)) + square)
+
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+        v = value(x)
+        return self._output(x, _row_sum(v * v))
+
+    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+        out = self._output(x)
+        ctx.share(out.shape, self._bits)
+        ctx.share(x.shape, self._bits)
+        return out
+
+
+class Lift(Gate):
+    """[x] in Z_2^bits of a wire modulo 2^n, n < bits, for |x| < 2^(n-2); exact."""
+
+    name = "lift"
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+
+    def require(self, ctx: Interpreter, *inputs: Any) -> None:
+        ctx.lift_share(inputs[0], self._bits)
+
+    def _output(self, x: Wire, data: U64 | None = None) -> Share:
+        return Share(x.shape, self._bits, x.scale, data)
+
+    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+        return self._output(x)
+
+    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+        start, carry = lifted_terms(x.public, x.bits)
+        mask, top = (share.value for share in x.lifts[self._bits])
+        return self._output(x, ctx.public_term(start) - mask + carry * top)
+
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+        return self._output(x, value(x))
+
+    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+        return self._output(x)
+
+
+def _row_sum(x: U64) -> U64:
+    return x.sum(axis=-1, keepdims=True, dtype=np.uint64)
+
+
+def _multiply(factors: list[U64]) -> U64:
+    out = factors[0]
+    for factor in factors[1:]:
+        out = out * factor
+    return out
+
+
+def _monomial(factors: tuple[Factor, ...], picks: tuple[int, ...]) -> U64:
+    parts = []
+    for factor, pick in zip(factors, picks, strict=True):
+        if pick == 1:
+            parts.append(factor.secret)
+        elif pick == 2:
+            assert isinstance(factor, Wire)
+            parts.append(factor.secret >> np.uint64(factor.bits - 1))
+    return _multiply(parts)
+
+
+def _ideal_value(factor: Factor, bits: int) -> U64:
+    if isinstance(factor, Known):
+        return factor.secret
+    if factor.bits == 1:
+        return factor.public ^ factor.secret
+    return value(factor)

@@ -1,0 +1,106 @@
+"""Lookup of a public table at a masked index: the table's entry times a sign that only the dealer knows (protocols F3.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import kernels, ring
+from ..counting import Counting
+from ..dealer import Dealer
+from ..ideal import Ideal
+from ..interpreter import Interpreter
+from ..party import Party
+from ..ring import U64
+from ..wires import Known, Share, Wire
+from .base import Gate
+from .compare import bit, point_key_bytes, point_key_shape
+from .product import Product
+
+
+@dataclass(frozen=True)
+class Table:
+    """Integers T[k] for start <= k < start + len(entries), zero elsewhere; |T| < 2^(bits - 2) at `scale`."""
+
+    entries: npt.NDArray[np.int64]
+    start: int
+    scale: int
+    bits: int
+
+    def __post_init__(self) -> None:
+        if int(np.abs(self.entries).max(initial=0)) >= 1 << (self.bits - 2):
+            raise ValueError("table entries do not fit their ring")
+
+    def at(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The table's entries at signed indices."""
+        inside = (index >= self.start) & (index < self.start + self.entries.size)
+        position = np.clip(index - self.start, 0, self.entries.size - 1)
+        return np.where(inside, self.entries[position], 0)
+
+
+class Window(Gate):
+    """([u*T[i]], u) for the signed index i of an n-bit wire; with `sign`, also the bit 1{i >= 0} from the same key."""
+
+    name = "window"
+
+    def __init__(self, table: Table, *, sign: bool = False) -> None:
+        self._table = table
+        self._sign = sign
+
+    def deal(self, ctx: Dealer, x: Wire) -> tuple[Share, Known, Share]:  # type: ignore[override]
+        alpha = x.secret.reshape(-1)
+        keys, leaf = kernels.dpf_gen(alpha, x.bits, *ctx.roots("key", alpha.size))
+        ctx.common(keys)
+        sign = (np.uint64(2) * leaf.astype(np.uint64) - np.uint64(1)).reshape(x.shape)
+        return self._output(x, known=sign)
+
+    def evaluate(self, ctx: Party, x: Wire) -> tuple[Share, Known, Share]:  # type: ignore[override]
+        size = ring.size_of(x.shape)
+        keys = ctx.common(point_key_shape(x.bits, size))
+        roots, index = ctx.roots("key", size), np.ascontiguousarray(x.public).reshape(-1)
+        entries = kernels.dpf_table(ctx.index, roots, keys, x.bits, index, self._table.start, self._table.entries)
+        above = self._above(ctx, roots, keys, x) if self._sign else None
+        return self._output(x, entries.reshape(x.shape), above)
+
+    def _above(self, ctx: Party, roots: npt.NDArray[np.uint8], keys: npt.NDArray[np.uint8], x: Wire) -> U64:
+        half = np.uint64(1 << (x.bits - 1))
+        index = x.public.reshape(-1)
+        prefix = kernels.dpf_prefix(
+            ctx.index, roots, keys, x.bits, np.stack([index, ring.low(index - half, x.bits)])
+        )
+        wrapped = ctx.public_term((index < half).astype(np.uint64))
+        return ring.low(prefix[0].astype(np.uint64) + prefix[1] + wrapped, 1).reshape(x.shape)
+
+    def ideal(self, ctx: Ideal, x: Wire) -> tuple[Share, Known, Share]:  # type: ignore[override]
+        index = ring.signed(x.public - x.secret, x.bits)
+        entries = self._table.at(index).view(np.uint64)
+        above = (index >= 0).astype(np.uint64)
+        return self._output(x, entries, above, np.ones(x.shape, dtype=np.uint64))
+
+    def cost(self, ctx: Counting, x: Wire) -> tuple[Share, Known, Share]:  # type: ignore[override]
+        ctx.common(ring.size_of(x.shape) * point_key_bytes(x.bits))
+        return self._output(x)
+
+    def _output(
+        self, x: Wire, entries: U64 | None = None, above: U64 | None = None, known: U64 | None = None
+    ) -> tuple[Share, Known, Share]:
+        out = Share(x.shape, self._table.bits, self._table.scale, entries)
+        return out, Known(x.shape, known), bit(x.shape, above)
+
+
+def lookup(ctx: Interpreter, x: Wire, table: Table, bits: int) -> Share:
+    """[T[x]] in Z_2^bits for the signed value x of a wire; one round, zero outside the table. Exact."""
+    entry, sign, _ = ctx.run(Window(table), x)
+    product: Share = ctx.run(Product(bits), ctx.open(entry), sign)
+    return product
+
+
+def sample(
+    f: npt.ArrayLike, start: int, scale: int, *, headroom: int = 2
+) -> Table:
+    """A table of rounded values of f at `scale`, in the narrowest ring that holds them."""
+    entries = np.rint(np.asarray(f, dtype=np.float64) * 2.0**scale).astype(np.int64)
+    bits = int(np.abs(entries).max(initial=1)).bit_length() + headroom
+    return Table(entries, start, scale, max(bits, 3))

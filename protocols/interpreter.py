@@ -1,0 +1,131 @@
+"""One schedule for every role: gates run in program order, openings queue up and leave together when one is read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from . import ring
+from .cost import Cost, Tally
+from .wires import Share, Wire, derive
+
+
+class Interpreter(ABC):
+    """Runs gates for one role: party, dealer, ideal functionality, or cost."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.tally = Tally()
+        self.name = ""
+        self._queued = False
+        self._index = 0
+        self._scope: list[str] = []
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Names and costs inside belong to `name`."""
+        self._scope.append(name)
+        try:
+            yield
+        finally:
+            self._scope.pop()
+
+    @property
+    def where(self) -> str:
+        return "/".join(self._scope)
+
+    def run(self, gate: Any, *inputs: Any) -> Any:
+        """Run a gate once every wire it reads is open; each call has a name of its own."""
+        self.touch(*inputs)
+        gate.require(self, *inputs)
+        self._rename(gate.name)
+        return self.apply(gate, inputs)
+
+    def open(self, share: Share, drop: int = 0) -> Wire:
+        """Queue the opening of a share under a fresh mask; `drop` low bits are cut off afterwards."""
+        self._rename("open")
+        wire = self.queue(share)
+        wire.round = self.rounds
+        self._queued = True
+        self.account(Cost(online=ring.packed_bytes(ring.size_of(share.shape), share.bits)))
+        return drop_bits(wire, drop) if drop else wire
+
+    def touch(self, *inputs: Any) -> None:
+        """Exchange what is queued if one of the inputs waits for it."""
+        pending = [w for w in inputs if isinstance(w, Wire) and w.round >= self.rounds]
+        if pending:
+            self.flush()
+
+    def flush(self) -> None:
+        """Exchange all queued openings: one round."""
+        if not self._queued:
+            return
+        self.account(Cost(rounds=1))
+        self.exchange()
+        self.rounds += 1
+        self._queued = False
+
+    def account(self, cost: Cost) -> None:
+        self.tally.add(self.where, cost)
+
+    def mask_share(self, wire: Wire) -> None:
+        """Make each party hold a share of the wire's mask; the dealer sends it where it cannot be derived."""
+        if not wire.shared:
+            self.deal_mask_share(wire)
+            wire.shared = True
+
+    def lift_share(self, wire: Wire, bits: int) -> tuple[Share, Share]:
+        """Shares modulo 2^bits of the mask as an integer and of its top bit, dealt once per wire and ring."""
+        if bits not in wire.lifts:
+            wire.lifts[bits] = self.deal_lift(wire, bits)
+        return wire.lifts[bits]
+
+    def _rename(self, what: str) -> None:
+        self._index += 1
+        self.name = f"{self.where}/{what}#{self._index}"
+
+    @abstractmethod
+    def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
+        """Run this role's facet of the gate."""
+
+    @abstractmethod
+    def queue(self, share: Share) -> Wire:
+        """This role's part of an opening, before it is exchanged."""
+
+    @abstractmethod
+    def exchange(self) -> None:
+        """Send and receive all queued openings."""
+
+    @abstractmethod
+    def deal_mask_share(self, wire: Wire) -> None:
+        """Share the mask of a wire, in the wire's ring."""
+
+    @abstractmethod
+    def deal_lift(self, wire: Wire, bits: int) -> tuple[Share, Share]:
+        """Share the integer mask and its top bit in Z_2^bits."""
+
+    @abstractmethod
+    def add_public(self, share: Share, constant: ring.U64) -> Share:
+        """Add public ring elements to a shared value."""
+
+    @abstractmethod
+    def weight(self, name: str) -> Wire:
+        """A static tensor of the model as a masked wire."""
+
+
+def drop_bits(wire: Wire, count: int) -> Wire:
+    """The wire of x >> count (+0 or +1 by the mask's low bits, mean exact) modulo 2^(bits - count); local."""
+    shift = np.uint64(count)
+    return derive(
+        [wire],
+        wire.shape,
+        wire.bits - count,
+        wire.scale - count,
+        public=lambda x: x >> shift,
+        mask=lambda d: d >> shift,
+        linear=False,
+    )

@@ -1,0 +1,52 @@
+"""Function secret sharing and ring products, from the fastest backend that this machine can run."""
+
+from __future__ import annotations
+
+import os
+
+from privinf.protocols.kernels.choose import LEVELS, choose, load
+
+_active, _why = choose(os.environ.get("PRIVINF_KERNELS", ""))
+
+dpf_gen = _active.dpf_gen
+dpf_prefix = _active.dpf_prefix
+dpf_bit = _active.dpf_bit
+dpf_table = _active.dpf_table
+onehot_gen = _active.onehot_gen
+onehot_sum = _active.onehot_sum
+onehot_point = _active.onehot_point
+dcf_gen = _active.dcf_gen
+dcf_eval = _active.dcf_eval
+ring_matmul = _active.ring_matmul
+ring_matmul32 = _active.ring_matmul32
+stream = _active.stream
+
+
+def backend() -> str:
+    """The backend in use: native/vaes512, native/aesni, native/portable or reference."""
+    return _active.name
+
+
+def why_reference() -> str | None:
+    """Why the reference is in use; None where it is not."""
+    return _why
+
+
+__all__ = [
+    "LEVELS",
+    "backend",
+    "dcf_eval",
+    "dcf_gen",
+    "dpf_bit",
+    "dpf_gen",
+    "dpf_prefix",
+    "dpf_table",
+    "load",
+    "onehot_gen",
+    "onehot_point",
+    "onehot_sum",
+    "ring_matmul",
+    "ring_matmul32",
+    "stream",
+    "why_reference",
+]

@@ -1,0 +1,174 @@
+"""The kernels as callers see them: arguments are checked here, once for every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privinf.protocols.kernels.prg import BLOCK, U8, U64
+from privinf.protocols.kernels.reference import I64, LEAF, U32, Lanes, leaf_index_bits
+
+MAX_BITS = 62
+MAX_DENSE_BITS = 20  # of a function evaluated on its whole domain: bounds the buffer of leaves
+
+
+class Backend(Protocol):
+    """What a backend implements; the arguments are known to be right."""
+
+    def dpf_gen(self, alpha: U64, bits: int, roots0: U8, roots1: U8, /) -> tuple[U8, U8]: ...
+    def dpf_prefix(self, party: int, roots: U8, cw: U8, bits: int, points: U64, /) -> U8: ...
+    def dpf_bit(self, party: int, roots: U8, cw: U8, bits: int, points: U64, /) -> U8: ...
+    def dpf_table(
+        self, party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64, /
+    ) -> U64: ...
+    def onehot_gen(self, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8, /) -> U8: ...
+    def onehot_sum(
+        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, /
+    ) -> Lanes: ...
+    def onehot_point(self, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64, /) -> U64: ...
+    def dcf_gen(self, alpha: U64, beta: U64, bits: int, roots0: U8, roots1: U8, /) -> tuple[U8, U64]: ...
+    def dcf_eval(self, party: int, roots: U8, cw: U8, vcw: U64, bits: int, points: U64, /) -> U64: ...
+    def ring_matmul(self, a: U64, b: U64, /) -> U64: ...
+    def ring_matmul32(self, a: U32, b: U32, /) -> U32: ...
+    def stream(self, key: bytes, nbytes: int, /) -> U8: ...
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _array(name: str, value: NDArray[Any], dtype: type[Any], shape: Sequence[int | None]) -> None:
+    """A C-contiguous array of the exact dtype; None in the shape stands for any length."""
+    _require(isinstance(value, np.ndarray), f"{name} must be a NumPy array")
+    _require(value.dtype == np.dtype(dtype), f"{name} must have dtype {np.dtype(dtype)}, not {value.dtype}")
+    wanted = tuple(g if w is None else w for w, g in zip(shape, value.shape, strict=False))
+    _require(
+        value.ndim == len(shape) and wanted == value.shape,
+        f"{name} must have shape {tuple(shape)}, not {value.shape}",
+    )
+    _require(value.flags.c_contiguous, f"{name} must be C-contiguous")
+
+
+def _number(name: str, value: int, low: int, high: int) -> None:
+    _require(isinstance(value, int) and low <= value <= high, f"{name} must be in [{low}, {high}]")
+
+
+def _dealt(alpha: U64, bits: int, roots0: U8, roots1: U8) -> None:
+    _number("bits", bits, 1, MAX_BITS)
+    _array("alpha", alpha, np.uint64, (None,))
+    _array("roots0", roots0, np.uint8, (len(alpha), BLOCK))
+    _array("roots1", roots1, np.uint8, (len(alpha), BLOCK))
+
+
+def _key(party: int, roots: U8, cw: U8, words: int) -> None:
+    _number("party", party, 0, 1)
+    _array("roots", roots, np.uint8, (None, BLOCK))
+    _array("cw", cw, np.uint8, (words, len(roots), BLOCK))
+
+
+def _point_key(party: int, roots: U8, cw: U8, bits: int, inner: int, most: int = MAX_BITS) -> None:
+    _number("bits", bits, 1, most)
+    _key(party, roots, cw, max(bits - inner, 0) + 1)
+
+
+def _lane(lane: int) -> int:
+    _require(lane in (8, 16), "lane must be 8 or 16")
+    return leaf_index_bits(lane)
+
+
+class Kernels:
+    """One backend behind checked arguments.
+
+    N elements, keys level-major; points, index and alpha count modulo 2^bits. Any C-contiguous array will do:
+    read-only and unaligned views of a received buffer are read in place.
+    """
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self._backend, self.name = backend, name
+
+    def dpf_gen(self, alpha: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U8]:
+        """Keys of 1{x = alpha}: (cw (max(bits - 7, 0) + 1, N, 16), party 0's output bit at alpha (N,))."""
+        _dealt(alpha, bits, roots0, roots1)
+        return self._backend.dpf_gen(alpha, bits, roots0, roots1)
+
+    def dpf_prefix(self, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
+        """XOR shares (P, N) of 1{alpha <= q} for points q (P, N)."""
+        _point_key(party, roots, cw, bits, LEAF)
+        _array("points", points, np.uint64, (None, len(roots)))
+        return self._backend.dpf_prefix(party, roots, cw, bits, points)
+
+    def dpf_bit(self, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
+        """XOR shares (P, N) of 1{alpha = q} for points q (P, N)."""
+        _point_key(party, roots, cw, bits, LEAF)
+        _array("points", points, np.uint64, (None, len(roots)))
+        return self._backend.dpf_bit(party, roots, cw, bits, points)
+
+    def dpf_table(self, party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64) -> U64:
+        """Shares (N,) of table[index - alpha - start] or 0 outside; negated where dpf_gen's sign is 0."""
+        _point_key(party, roots, cw, bits, LEAF)
+        _array("index", index, np.uint64, (len(roots),))
+        _array("table", table, np.int64, (None,))
+        _require(len(table) <= 1 << bits, "table must have at most 2^bits entries")
+        _require(isinstance(start, int), "start must be an integer")
+        return self._backend.dpf_table(party, roots, cw, bits, index, start % (1 << bits), table)
+
+    def onehot_gen(self, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8) -> U8:
+        """Keys of a vector over Z_2^lane, 1 at alpha: cw (max(bits - log2(128 / lane), 0) + 1, N, 16)."""
+        _lane(lane)
+        _dealt(alpha, bits, roots0, roots1)
+        return self._backend.onehot_gen(alpha, bits, lane, roots0, roots1)
+
+    def onehot_sum(
+        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int
+    ) -> Lanes:
+        """Shares (N / group, 2^bits) of the counts of (index - alpha) mod 2^bits in each group."""
+        _point_key(party, roots, cw, bits, _lane(lane), MAX_DENSE_BITS)
+        _array("index", index, np.uint64, (len(roots),))
+        _number("group", group, 1, 2**62)
+        _require(len(roots) % group == 0, "the number of elements must be a multiple of group")
+        return self._backend.onehot_sum(party, roots, cw, bits, lane, index, group)
+
+    def onehot_point(self, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64) -> U64:
+        """Shares (P, N) modulo 2^lane of 1{alpha = q}, each below 2^lane."""
+        _point_key(party, roots, cw, bits, _lane(lane))
+        _array("points", points, np.uint64, (None, len(roots)))
+        return self._backend.onehot_point(party, roots, cw, bits, lane, points)
+
+    def dcf_gen(self, alpha: U64, beta: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U64]:
+        """Keys of beta * 1{x < alpha} over Z_2^64: (cw (bits, N, 16), value corrections (bits + 1, N))."""
+        _dealt(alpha, bits, roots0, roots1)
+        _array("beta", beta, np.uint64, (len(alpha),))
+        return self._backend.dcf_gen(alpha, beta, bits, roots0, roots1)
+
+    def dcf_eval(self, party: int, roots: U8, cw: U8, vcw: U64, bits: int, points: U64) -> U64:
+        """Shares (P, N) of beta * 1{q < alpha} for points q (P, N)."""
+        _number("bits", bits, 1, MAX_BITS)
+        _key(party, roots, cw, bits)
+        _array("vcw", vcw, np.uint64, (bits + 1, len(roots)))
+        _array("points", points, np.uint64, (None, len(roots)))
+        return self._backend.dcf_eval(party, roots, cw, vcw, bits, points)
+
+    def ring_matmul(self, a: U64, b: U64) -> U64:
+        """a (B, M, K) times b (B or 1, K, N) modulo 2^64: (B, M, N)."""
+        _product(a, b, np.uint64)
+        return self._backend.ring_matmul(a, b)
+
+    def ring_matmul32(self, a: U32, b: U32) -> U32:
+        """a (B, M, K) times b (B or 1, K, N) modulo 2^32: (B, M, N)."""
+        _product(a, b, np.uint32)
+        return self._backend.ring_matmul32(a, b)
+
+    def stream(self, key: bytes, nbytes: int) -> U8:
+        """The first bytes of AES-128 in counter mode from counter zero."""
+        _require(isinstance(key, bytes) and len(key) == BLOCK, "key must be 16 bytes")
+        _number("nbytes", nbytes, 0, 2**62)
+        return self._backend.stream(key, nbytes)
+
+
+def _product(a: NDArray[Any], b: NDArray[Any], dtype: type[Any]) -> None:
+    _array("a", a, dtype, (None, None, None))
+    _array("b", b, dtype, (1 if len(b) == 1 else len(a), a.shape[2], None))

@@ -1,0 +1,169 @@
+// The C interface of the native kernels; Python checks every argument before it calls.
+
+#include "native.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+// The compiler's own AVX-512 header reads undefined vectors on purpose.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#include "engine_portable.h"
+
+#if defined(__x86_64__)
+#include "engine_aesni.h"
+#include "engine_vaes.h"
+#endif
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace privinf {
+
+Schedule fixed_keys[USES];
+
+namespace {
+
+const Level* level_of(int level) {
+#if defined(__x86_64__)
+  if (level == 2) return &vaes512::level;
+  if (level == 1) return &aesni::level;
+#endif
+  return level == 0 ? &portable::level : nullptr;
+}
+
+template <class Call>
+int guarded(const Call& call) {
+  try {
+    call();
+    return 0;
+  } catch (const std::bad_alloc&) {
+    return 1;
+  }
+}
+
+// Reverses a table, and cuts it into bytes above its least entry.
+class TableParts {
+ public:
+  TableParts(const u8* source, size_t count)
+      : padded_((count + 127) / 128 * 128), values_(8 * padded_), least_(count ? INT64_MAX : 0) {
+    int64_t most = count ? INT64_MIN : 0;
+    u64* values = reinterpret_cast<u64*>(values_.get());
+    memset(values, 0, 8 * padded_);
+    for (size_t j = 0; j < count; j++) {
+      values[j] = load64(source + 8 * (count - 1 - j));
+      const int64_t value = static_cast<int64_t>(values[j]);
+      if (value < least_) least_ = value;
+      if (value > most) most = value;
+    }
+    while (planes_ < 8 && (u64(most) - u64(least_)) >> (8 * planes_)) planes_++;
+    bytes_ = new Buffer(size_t(planes_) * padded_);
+    memset(bytes_->get(), 0, size_t(planes_) * padded_);
+    for (int p = 0; p < planes_; p++)
+      for (size_t j = 0; j < count; j++)
+        bytes_->get()[size_t(p) * padded_ + j] = u8((values[j] - u64(least_)) >> (8 * p));
+    table = {count, padded_, planes_, u64(least_), bytes_->get(), values};
+  }
+  ~TableParts() { delete bytes_; }
+  TableParts(const TableParts&) = delete;
+  TableParts& operator=(const TableParts&) = delete;
+
+  Table table;
+
+ private:
+  size_t padded_;
+  Buffer values_;
+  Buffer* bytes_ = nullptr;
+  int planes_ = 0;
+  int64_t least_;
+};
+
+}  // namespace
+}  // namespace privinf
+
+using namespace privinf;
+
+EXPORT int privinf_abi() { return 1; }
+
+// The five fixed keys; the fastest level of this processor.
+EXPORT int privinf_begin(const u8* keys) {
+  for (int use = 0; use < USES; use++) bitslice::expand(keys + BLOCK * use, fixed_keys[use]);
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool aes = __builtin_cpu_supports("aes") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+  const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                    __builtin_cpu_supports("avx512vnni");
+  const bool vaes = __builtin_cpu_supports("vaes");
+  return aes ? (wide && vaes ? 2 : 1) : 0;
+#else
+  return 0;
+#endif
+}
+
+EXPORT int privinf_dpf_gen(int level, const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw,
+                           u8* sign) {
+  return guarded([=] { level_of(level)->dpf_gen(alpha, n, bits, roots0, roots1, cw, sign); });
+}
+
+EXPORT int privinf_dpf_points(int level, int party, const u8* roots, const u8* cw, size_t n, int bits,
+                              const u8* points, size_t rows, int prefix, u8* out) {
+  return guarded([=] { level_of(level)->dpf_points(party, roots, cw, n, bits, points, rows, prefix, out); });
+}
+
+EXPORT int privinf_dpf_table(int level, int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index,
+                             u64 start, const u8* table, size_t count, u64* out) {
+  return guarded([=] {
+    const TableParts parts(table, count);
+    level_of(level)->dpf_table(party, roots, cw, n, bits, index, start, parts.table, out);
+  });
+}
+
+EXPORT int privinf_onehot_gen(int level, const u8* alpha, size_t n, int bits, int lane, const u8* roots0,
+                              const u8* roots1, u8* cw) {
+  return guarded([=] { level_of(level)->onehot_gen(alpha, n, bits, lane, roots0, roots1, cw); });
+}
+
+EXPORT int privinf_onehot_sum(int level, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+                              const u8* index, size_t group, u8* out) {
+  return guarded([=] { level_of(level)->onehot_sum(party, roots, cw, n, bits, lane, index, group, out); });
+}
+
+EXPORT int privinf_onehot_point(int level, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+                                const u8* points, size_t rows, u64* out) {
+  return guarded([=] { level_of(level)->onehot_point(party, roots, cw, n, bits, lane, points, rows, out); });
+}
+
+EXPORT int privinf_dcf_gen(int level, const u8* alpha, const u8* beta, size_t n, int bits, const u8* roots0,
+                           const u8* roots1, u8* cw, u64* vcw) {
+  return guarded([=] { level_of(level)->dcf_gen(alpha, beta, n, bits, roots0, roots1, cw, vcw); });
+}
+
+EXPORT int privinf_dcf_eval(int level, int party, const u8* roots, const u8* cw, const u8* vcw, size_t n, int bits,
+                            const u8* points, size_t rows, u64* out) {
+  return guarded([=] { level_of(level)->dcf_eval(party, roots, cw, vcw, n, bits, points, rows, out); });
+}
+
+// b_step: bytes from one matrix of b to the next, 0 where all share one.
+EXPORT int privinf_matmul64(int level, const u8* a, const u8* b, size_t batch, size_t b_step, size_t m, size_t k,
+                            size_t n, u64* c) {
+  return guarded([=] {
+    for (size_t i = 0; i < batch; i++)
+      level_of(level)->matmul64(a + i * m * k * 8, b + i * b_step, m, k, n, c + i * m * n);
+  });
+}
+
+EXPORT int privinf_matmul32(int level, const u8* a, const u8* b, size_t batch, size_t b_step, size_t m, size_t k,
+                            size_t n, u32* c) {
+  return guarded([=] {
+    for (size_t i = 0; i < batch; i++)
+      level_of(level)->matmul32(a + i * m * k * 4, b + i * b_step, m, k, n, c + i * m * n);
+  });
+}
+
+EXPORT int privinf_stream(int level, const u8* key, u8* out, size_t bytes) {
+  return guarded([=] {
+    Schedule schedule;
+    bitslice::expand(key, schedule);
+    level_of(level)->stream(schedule, out, bytes);
+  });
+}

@@ -1,0 +1,117 @@
+// Types that every level of the native kernels shares, and the table of functions that a level provides.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the native kernels read blocks as little-endian words; the NumPy reference serves other machines"
+#endif
+
+namespace privinf {
+
+using u8 = uint8_t;
+using u16 = uint16_t;
+using u32 = uint32_t;
+using u64 = uint64_t;
+
+enum Use { SEED = 0, VALUE = 2, FINAL = 4, USES = 5 };  // SEED and VALUE: left key, then right key
+constexpr int ROUND_KEYS = 11;
+constexpr size_t BLOCK = 16;
+constexpr int LEAF = 7;                  // a leaf of the 1-bit function holds 2^7 outputs
+constexpr size_t CHUNK = size_t(1) << 17;  // table entries summed at once: bounds buffers, and 32-bit sums of bytes
+
+// One AES-128 key, expanded as vector code and as bit-sliced code read it.
+struct Schedule {
+  alignas(64) u8 wide[ROUND_KEYS][64];  // each round key four times
+  u64 planes[ROUND_KEYS][8];            // each bit of each byte, for every block of a plane
+};
+
+extern Schedule fixed_keys[USES];
+
+// Inputs may lie at any address: received buffers are read in place.
+inline u64 load64(const u8* p) {
+  u64 x;
+  memcpy(&x, p, 8);
+  return x;
+}
+
+class Buffer {
+ public:
+  explicit Buffer(size_t bytes) : data_(static_cast<u8*>(aligned_alloc(64, (bytes + 127) / 64 * 64))) {
+    if (!data_) throw std::bad_alloc();
+  }
+  ~Buffer() { free(data_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  u8* get() const { return data_; }
+
+ private:
+  u8* data_;
+};
+
+// A batch's part of an array of `rows` rows of n items: where it begins, and the bytes from row to row.
+struct Rows {
+  const u8* at;
+  size_t step;
+  const u8* row(size_t r) const { return at + r * step; }
+};
+
+// Cuts batches of `width` elements from an array; only the last, partial one is copied and padded.
+class Cut {
+ public:
+  Cut(const u8* source, size_t rows, size_t item, size_t n, size_t width)
+      : source_(source), rows_(rows), item_(item), n_(n), width_(width), pad_(rows * width * item) {}
+  Rows at(size_t element) const {
+    const size_t left = n_ - element;
+    if (left >= width_) return {source_ + element * item_, n_ * item_};
+    memset(pad_.get(), 0, rows_ * width_ * item_);
+    for (size_t r = 0; r < rows_; r++)
+      memcpy(pad_.get() + r * width_ * item_, source_ + (r * n_ + element) * item_, left * item_);
+    return {pad_.get(), width_ * item_};
+  }
+
+ private:
+  const u8* source_;
+  size_t rows_, item_, n_, width_;
+  Buffer pad_;
+};
+
+// A table of signed numbers, reversed, less its least entry, and cut into bytes, so that a sum of selected entries
+// is a few sums of bytes.
+struct Table {
+  size_t count, padded;
+  int planes;
+  u64 least;
+  const u8* bytes;    // (planes, padded), zero past count
+  const u64* values;  // (padded) reversed, zero past count
+};
+
+struct Level {
+  void (*dpf_gen)(const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw, u8* sign);
+  void (*dpf_points)(int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* points, size_t rows,
+                     int prefix, u8* out);
+  void (*dpf_table)(int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index, u64 start,
+                    const Table& table, u64* out);
+  void (*onehot_gen)(const u8* alpha, size_t n, int bits, int lane, const u8* roots0, const u8* roots1, u8* cw);
+  void (*onehot_sum)(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* index,
+                     size_t group, u8* out);
+  void (*onehot_point)(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* points,
+                       size_t rows, u64* out);
+  void (*dcf_gen)(const u8* alpha, const u8* beta, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw,
+                  u64* vcw);
+  void (*dcf_eval)(int party, const u8* roots, const u8* cw, const u8* vcw, size_t n, int bits, const u8* points,
+                   size_t rows, u64* out);
+  void (*matmul64)(const u8* a, const u8* b, size_t m, size_t k, size_t n, u64* c);
+  void (*matmul32)(const u8* a, const u8* b, size_t m, size_t k, size_t n, u32* c);
+  void (*stream)(const Schedule& key, u8* out, size_t bytes);
+};
+
+inline int one_hot_inner(int lane) { return lane == 8 ? 4 : 3; }
+inline u64 domain_mask(int bits) { return (u64(1) << bits) - 1; }
+inline int max0(int x) { return x > 0 ? x : 0; }
+
+}  // namespace privinf

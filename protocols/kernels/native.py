@@ -1,0 +1,159 @@
+"""The native kernels through ctypes, which lets other threads run meanwhile."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privinf.protocols.kernels.prg import BLOCK, FIXED_KEYS, U8, U64
+from privinf.protocols.kernels.reference import I64, LEAF, U32, Lanes, leaf_index_bits
+
+ABI = 1
+_SIGNATURES = {  # after the level; p: address, i: int, n: size_t, q: 64-bit number
+    "dpf_gen": "pnipppp",
+    "dpf_points": "ippnipnip",
+    "dpf_table": "ippnipqpnp",
+    "onehot_gen": "pniippp",
+    "onehot_sum": "ippniipnp",
+    "onehot_point": "ippniipnp",
+    "dcf_gen": "ppnipppp",
+    "dcf_eval": "ipppnipnp",
+    "matmul64": "ppnnnnnp",
+    "matmul32": "ppnnnnnp",
+    "stream": "ppn",
+}
+_TYPES: dict[str, Any] = {
+    "p": ctypes.c_void_p,
+    "i": ctypes.c_int,
+    "n": ctypes.c_size_t,
+    "q": ctypes.c_uint64,
+}
+
+
+class NotAvailable(Exception):
+    """The library is not built, or was built from other sources."""
+
+
+def _path() -> Path:
+    found = [Path(__file__).with_name("_native" + suffix) for suffix in EXTENSION_SUFFIXES]
+    for path in found:
+        if path.exists():
+            return path
+    raise NotAvailable("the native kernels are not built")
+
+
+@cache
+def library() -> tuple[ctypes.CDLL, int]:
+    """The loaded library with its types set, and the fastest level that the processor runs."""
+    try:
+        loaded = ctypes.CDLL(str(_path()))
+        if loaded.privinf_abi() != ABI:
+            raise NotAvailable("the native kernels were built from other sources")
+        for name, letters in _SIGNATURES.items():
+            getattr(loaded, "privinf_" + name).argtypes = [ctypes.c_int, *(_TYPES[x] for x in letters)]
+    except (OSError, AttributeError) as error:
+        raise NotAvailable(f"the native kernels do not load: {error}") from None
+    return loaded, int(loaded.privinf_begin(b"".join(FIXED_KEYS)))
+
+
+def _at(array: NDArray[Any]) -> int:
+    return int(array.ctypes.data)
+
+
+class Native:
+    """The kernels at one level of the library: 0 portable, 1 AES-NI with AVX2, 2 VAES with AVX-512."""
+
+    def __init__(self, level: int) -> None:
+        self._library, best = library()
+        if level > best:
+            raise NotAvailable("this processor lacks the instructions")
+        self._level = level
+
+    def _call(self, name: str, *arguments: object) -> None:
+        if getattr(self._library, "privinf_" + name)(self._level, *arguments) != 0:
+            raise MemoryError("no memory for the kernel's buffers")
+
+    def dpf_gen(self, alpha: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U8]:
+        n = len(alpha)
+        cw, sign = np.empty((max(bits - LEAF, 0) + 1, n, BLOCK), np.uint8), np.empty(n, np.uint8)
+        self._call("dpf_gen", _at(alpha), n, bits, _at(roots0), _at(roots1), _at(cw), _at(sign))
+        return cw, sign
+
+    def _dpf_points(self, party: int, roots: U8, cw: U8, bits: int, points: U64, prefix: bool) -> U8:
+        out = np.empty(points.shape, np.uint8)
+        key = (party, _at(roots), _at(cw), len(roots), bits)
+        self._call("dpf_points", *key, _at(points), len(points), prefix, _at(out))
+        return out
+
+    def dpf_prefix(self, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
+        return self._dpf_points(party, roots, cw, bits, points, True)
+
+    def dpf_bit(self, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
+        return self._dpf_points(party, roots, cw, bits, points, False)
+
+    def dpf_table(self, party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64) -> U64:
+        out = np.zeros(len(roots), np.uint64)
+        key = (party, _at(roots), _at(cw), len(roots), bits)
+        if len(table):
+            self._call("dpf_table", *key, _at(index), start, _at(table), len(table), _at(out))
+        return out
+
+    def onehot_gen(self, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8) -> U8:
+        cw = np.empty((max(bits - leaf_index_bits(lane), 0) + 1, len(alpha), BLOCK), np.uint8)
+        self._call("onehot_gen", _at(alpha), len(alpha), bits, lane, _at(roots0), _at(roots1), _at(cw))
+        return cw
+
+    def onehot_sum(
+        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int
+    ) -> Lanes:
+        out = np.empty((len(roots) // group, 1 << bits), np.uint8 if lane == 8 else np.uint16)
+        key = (party, _at(roots), _at(cw), len(roots), bits)
+        self._call("onehot_sum", *key, lane, _at(index), group, _at(out))
+        return out
+
+    def onehot_point(self, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64) -> U64:
+        out = np.empty(points.shape, np.uint64)
+        key = (party, _at(roots), _at(cw), len(roots), bits)
+        self._call("onehot_point", *key, lane, _at(points), len(points), _at(out))
+        return out
+
+    def dcf_gen(self, alpha: U64, beta: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U64]:
+        n = len(alpha)
+        cw, vcw = np.empty((bits, n, BLOCK), np.uint8), np.empty((bits + 1, n), np.uint64)
+        self._call(
+            "dcf_gen", _at(alpha), _at(beta), n, bits, _at(roots0), _at(roots1), _at(cw), _at(vcw)
+        )
+        return cw, vcw
+
+    def dcf_eval(self, party: int, roots: U8, cw: U8, vcw: U64, bits: int, points: U64) -> U64:
+        out = np.empty(points.shape, np.uint64)
+        key = (party, _at(roots), _at(cw), _at(vcw), len(roots), bits)
+        self._call("dcf_eval", *key, _at(points), len(points), _at(out))
+        return out
+
+    def _product(self, name: str, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+        batch, m, k = a.shape
+        n, shared = b.shape[2], len(b) == 1
+        out = np.empty((batch, m, n), a.dtype)
+        if shared:  # then all rows of a meet the same b
+            batch, m = 1, batch * m
+        if out.size:
+            self._call(name, _at(a), _at(b), batch, 0 if shared else k * n * b.itemsize, m, k, n, _at(out))
+        return out
+
+    def ring_matmul(self, a: U64, b: U64) -> U64:
+        return self._product("matmul64", a, b)
+
+    def ring_matmul32(self, a: U32, b: U32) -> U32:
+        return self._product("matmul32", a, b)
+
+    def stream(self, key: bytes, nbytes: int) -> U8:
+        out = np.empty(nbytes, np.uint8)
+        self._call("stream", key, _at(out), nbytes)
+        return out

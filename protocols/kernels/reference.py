@@ -1,0 +1,227 @@
+"""The kernels in plain NumPy: the meaning that every faster backend repeats byte for byte."""
+
+from __future__ import annotations
+
+import importlib
+from itertools import pairwise
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privinf.protocols.kernels.prg import U8, U64, Use, hash_blocks, keystream
+from privinf.protocols.kernels.trees import ONE, as_blocks, generate, start, walk, when, window
+
+I64 = NDArray[np.int64]
+U32 = NDArray[np.uint32]
+Lanes = NDArray[Any]  # uint8 or uint16, as the lane says
+LEAF = 7  # a leaf of the 1-bit function holds 2^7 outputs
+WORK = 1 << 22  # leaf outputs held at once
+
+stream = keystream
+
+
+# ---------------------------------------------------------------- 1-bit point function
+
+
+def dpf_gen(alpha: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U8]:
+    """Keys of 1{x = alpha} with 1-bit outputs, and party 0's own output bit at alpha."""
+    depth, n = max(bits - LEAF, 0), len(alpha)
+    alpha = alpha & np.uint64(2**bits - 1)
+    cw = np.empty((depth + 1, n, 2), np.uint64)
+    s, t = start(roots0, roots1)
+    for level, _, word in generate(depth, bits, alpha, s, t):
+        cw[level] = word
+    ends = [hash_blocks(Use.FINAL, seeds) for seeds in s]
+    low = alpha & np.uint64(127)
+    cw[depth] = ends[0] ^ ends[1]
+    cw[depth, np.arange(n), (low >> np.uint64(6)).astype(np.int64)] ^= ONE << (low & np.uint64(63))
+    sign = _pick(ends[0] ^ when(t[0], cw[depth]), low).astype(np.uint8)
+    return cw.view(np.uint8).reshape(depth + 1, n, 16), sign
+
+
+def _leaf(s: U64, t: U64, word: U64) -> U64:
+    return hash_blocks(Use.FINAL, s) ^ when(t, word)
+
+
+def _pick(leaf: U64, low: U64) -> U64:
+    """Bit `low` of each 128-bit leaf."""
+    half: U64 = np.where(low >= 64, leaf[..., 1], leaf[..., 0])
+    return (half >> (low & np.uint64(63))) & ONE
+
+
+def _parity_through(leaf: U64, low: U64) -> U64:
+    """Parity of bits 0..low of each 128-bit leaf."""
+    mask = (np.uint64(2) << (low & np.uint64(63))) - ONE  # 2 << 63 wraps to 0: then the mask is all ones
+    word = np.where(low >= 64, leaf[..., 0] ^ (leaf[..., 1] & mask), leaf[..., 0] & mask)
+    return (np.bitwise_count(word) & np.uint8(1)).astype(np.uint64)
+
+
+def dpf_prefix(party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
+    """XOR shares of 1{alpha <= q}: a right turn skips a left subtree of parity t_parent xor t_child."""
+    depth, out, mask = len(cw) - 1, np.empty(points.shape, np.uint8), np.uint64(2**bits - 1)
+    for row, q in enumerate(points & mask):
+        path = list(walk(party, roots, cw, depth, bits, q))
+        parity, (s, t, _) = np.zeros(len(q), np.uint64), path[-1]
+        for (_, above, _), (_, below, right) in pairwise(path):
+            parity ^= right & (above ^ below)
+        out[row] = parity ^ _parity_through(_leaf(s, t, as_blocks(cw[depth])), q & np.uint64(127))
+    return out
+
+
+def dpf_bit(party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
+    """XOR shares of 1{alpha = q}."""
+    depth, out, mask = len(cw) - 1, np.empty(points.shape, np.uint8), np.uint64(2**bits - 1)
+    for row, q in enumerate(points & mask):
+        *_, (s, t, _) = walk(party, roots, cw, depth, bits, q)
+        out[row] = _pick(_leaf(s, t, as_blocks(cw[depth])), q & np.uint64(127))
+    return out
+
+
+def _table_part(party: int, roots: U8, cw: U8, bits: int, low: U64, turned: I64) -> U64:
+    """Sums of e[low + j] * turned[j] for a few elements."""
+    depth, count = len(cw) - 1, len(turned)
+    first = low >> np.uint64(LEAF)
+    s, t = window(party, roots, cw, depth, first, min(((count + 126) >> LEAF) + 1, 1 << depth))
+    leaf = _leaf(s, t, np.broadcast_to(as_blocks(cw[depth]), (*s.shape[:2], 2)))
+    at = (low[:, None] + np.arange(count, dtype=np.uint64)) & np.uint64(2**bits - 1)  # (N, count)
+    row = (((at >> np.uint64(LEAF)) - first[:, None]) % np.uint64(1 << depth)).astype(np.int64)
+    chosen = _pick(leaf[row, np.arange(len(low))[:, None]], at & np.uint64(127))
+    total: U64 = (chosen * turned.view(np.uint64)).sum(axis=1, dtype=np.uint64)
+    return total
+
+
+def dpf_table(party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64) -> U64:
+    """Sums over k of (-1)^party e[(index - start - k) mod 2^bits] * table[k]."""
+    n, count = len(index), len(table)
+    out, step = np.zeros(n, np.uint64), max(1, WORK // max(count, 128))
+    low = (index - np.uint64((start + count - 1) % 2**64)) & np.uint64(2**bits - 1)
+    turned = np.ascontiguousarray(table[::-1])
+    for at in range(0, n if count else 0, step):
+        part = slice(at, at + step)
+        out[part] = _table_part(party, roots[part], cw[:, part], bits, low[part], turned)
+    return out if party == 0 else np.uint64(0) - out
+
+
+# ---------------------------------------------------------------- one-hot vectors over small rings
+
+
+def leaf_index_bits(lane: int) -> int:
+    """How many index bits a leaf block resolves when an output takes `lane` bits."""
+    return (128 // lane).bit_length() - 1
+
+
+def _lanes(leaf: U64, lane: int) -> Lanes:  # (..., 2) -> (..., 128 // lane)
+    return np.ascontiguousarray(leaf).view(np.uint8 if lane == 8 else np.uint16)
+
+
+def _negate_where(condition: Any, values: Lanes) -> Lanes:
+    """Negation in the values' own ring."""
+    return np.where(condition == 1, np.zeros((), values.dtype) - values, values)
+
+
+def onehot_gen(alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8) -> U8:
+    """Keys of a vector of length 2^bits over Z_2^lane that is 1 at alpha and 0 elsewhere."""
+    inner = leaf_index_bits(lane)
+    depth, n = max(bits - inner, 0), len(alpha)
+    alpha = alpha & np.uint64(2**bits - 1)
+    cw = np.empty((depth + 1, n, 2), np.uint64)
+    s, t = start(roots0, roots1)
+    for level, _, word in generate(depth, bits, alpha, s, t):
+        cw[level] = word
+    leaf = _lanes(hash_blocks(Use.FINAL, s[1]), lane) - _lanes(hash_blocks(Use.FINAL, s[0]), lane)
+    leaf[np.arange(n), (alpha & np.uint64(2**inner - 1)).astype(np.int64)] += leaf.dtype.type(1)
+    cw[depth] = _negate_where(t[1][:, None], leaf).view(np.uint64)
+    return cw.view(np.uint8).reshape(depth + 1, n, 16)
+
+
+def _leaf_lanes(party: int, s: U64, t: U64, word: U64, lane: int) -> Lanes:
+    plain, fix = _lanes(hash_blocks(Use.FINAL, s), lane), _lanes(word, lane)
+    return _negate_where(party, plain + fix * t[..., None].astype(fix.dtype))
+
+
+def onehot_sum(party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int) -> Lanes:
+    """Shares of the counts of (index - alpha) mod 2^bits in each group of consecutive elements."""
+    depth, size, groups = len(cw) - 1, 1 << bits, len(index) // group
+    out = np.empty((groups, size), np.uint8 if lane == 8 else np.uint16)
+    step = max(1, WORK // (group * size))
+    for g in range(0, groups, step):
+        part = slice(g * group, min(g + step, groups) * group)
+        first = np.zeros(len(index[part]), np.uint64)
+        s, t = window(party, roots[part], cw[:, part], depth, first, 1 << depth)
+        word = np.broadcast_to(as_blocks(cw[depth, part]), (*s.shape[:2], 2))
+        full = _leaf_lanes(party, s, t, word, lane).transpose(1, 0, 2).reshape(len(first), -1)
+        at = (index[part, None] - np.arange(size, dtype=np.uint64)) & np.uint64(size - 1)
+        turned = np.take_along_axis(full, at.astype(np.int64), axis=1)
+        out[g : g + step] = turned.reshape(-1, group, size).sum(axis=1, dtype=out.dtype)
+    return out
+
+
+def onehot_point(party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64) -> U64:
+    """Shares modulo 2^lane of 1{alpha = q}."""
+    depth, out, mask = len(cw) - 1, np.empty(points.shape, np.uint64), np.uint64(2**bits - 1)
+    for row, q in enumerate(points & mask):
+        *_, (s, t, _) = walk(party, roots, cw, depth, bits, q)
+        lanes = _leaf_lanes(party, s, t, as_blocks(cw[depth]), lane)
+        out[row] = lanes[np.arange(len(q)), (q & np.uint64(128 // lane - 1)).astype(np.int64)]
+    return out
+
+
+# ---------------------------------------------------------------- comparison with a payload
+
+
+def _low(use: Use, seeds: U64) -> U64:
+    low: U64 = hash_blocks(use, seeds)[..., 0]
+    return low
+
+
+def dcf_gen(alpha: U64, beta: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U64]:
+    """Keys of beta * 1{x < alpha} over Z_2^64 (Boyle et al. 2021): correction words, and value corrections.
+
+    Values come from keys of their own: read from seed bits, or from one key for both children, the lowest bit
+    of the final correction would be lsb(beta) times the last bit of alpha.
+    """
+    n, sums = len(alpha), np.zeros(len(alpha), np.uint64)
+    alpha = alpha & np.uint64(2**bits - 1)
+    cw, vcw = np.empty((bits, n, 2), np.uint64), np.empty((bits + 1, n), np.uint64)
+    s, t = start(roots0, roots1)
+    for level, right, word in generate(bits, bits, alpha, s, t):
+        difference = [_low(use, s[1]) - _low(use, s[0]) for use in (Use.VALUE_LEFT, Use.VALUE_RIGHT)]
+        lost, kept = (np.where(right == side, difference[1], difference[0]) for side in (0, 1))
+        vcw[level] = _negate_where(t[1], lost - sums + beta * right)
+        sums = lost - kept + beta * right
+        cw[level] = word
+    vcw[bits] = _negate_where(t[1], _low(Use.FINAL, s[1]) - _low(Use.FINAL, s[0]) - sums)
+    return cw.view(np.uint8).reshape(bits, n, 16), vcw
+
+
+def dcf_eval(party: int, roots: U8, cw: U8, vcw: U64, bits: int, points: U64) -> U64:
+    """Shares of beta * 1{q < alpha}."""
+    out, mask = np.empty(points.shape, np.uint64), np.uint64(2**bits - 1)
+    for row, q in enumerate(points & mask):
+        total, path = np.zeros(len(q), np.uint64), walk(party, roots, cw, bits, bits, q)
+        s, t, _ = next(path)
+        for level, (s_child, t_child, right) in enumerate(path):
+            value = np.where(right == 1, _low(Use.VALUE_RIGHT, s), _low(Use.VALUE_LEFT, s))
+            total += value + t * vcw[level]
+            s, t = s_child, t_child
+        out[row] = _negate_where(party, total + _low(Use.FINAL, s) + t * vcw[bits])
+    return out
+
+
+# ---------------------------------------------------------------- ring products
+
+
+def ring_matmul(a: U64, b: U64) -> U64:  # (B, M, K) x (B or 1, K, N) -> (B, M, N)
+    """The product modulo 2^64: torch's integer product where torch is installed, otherwise NumPy's."""
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        return cast(U64, np.matmul(a, b))
+    left, right = (torch.from_numpy(np.require(x, requirements=["A", "W"]).view(np.int64)) for x in (a, b))
+    return cast(U64, torch.matmul(left, right).numpy().view(np.uint64))
+
+
+def ring_matmul32(a: U32, b: U32) -> U32:
+    """The product modulo 2^32."""
+    return cast(U32, np.matmul(a, b))

@@ -1,0 +1,113 @@
+"""A party's interpreter: it follows the program on public values and shares, and exchanges openings over a channel."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from . import prg, ring
+from .cost import Cost
+from .dealer import Buffer
+from .interpreter import Interpreter
+from .ring import U64, Shape
+from .wires import Share, Wire
+
+
+class Exchange(Protocol):
+    """One round with the other party: both push at once."""
+
+    def exchange(self, payload: Buffer, expect: int) -> memoryview: ...
+
+
+class Source(Protocol):
+    """A preparation, read in program order."""
+
+    def read(self, nbytes: int) -> memoryview: ...
+
+
+class PartyWeights(Protocol):
+    """A party's side of the static weights: opened values and its share of the masks."""
+
+    def party_wire(self, name: str) -> Wire: ...
+
+
+class Party(Interpreter):
+    """Party 0 or 1 of a session; public terms are added by party 1 alone."""
+
+    def __init__(
+        self, index: int, seed: bytes, source: Source, channel: Exchange, weights: PartyWeights | None = None
+    ) -> None:
+        super().__init__()
+        self.index = index
+        self._seed = seed
+        self._prep = source
+        self._channel = channel
+        self._weights = weights
+        self._outbox: list[tuple[U64, Wire]] = []
+
+    def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
+        return gate.evaluate(self, *inputs)
+
+    def public_term(self, value: U64) -> U64 | np.uint64:
+        """`value` at party 1, zero at party 0."""
+        return value if self.index else np.uint64(0)
+
+    def share(self, tag: str, shape: Shape, bits: int) -> U64:
+        """This party's share of a value that the dealer shares under this name."""
+        if self.index == 0:
+            return prg.elements(self._seed, f"{self.name}:{tag}", shape, bits)
+        return ring.unpack(self._read(ring.packed_bytes(ring.size_of(shape), bits)), bits, shape)
+
+    def roots(self, tag: str, count: int) -> npt.NDArray[np.uint8]:
+        return prg.roots(self._seed, f"{self.name}:{tag}", count)
+
+    def common(self, shape: Shape, dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any]:
+        """Correction words that both parties hold, as a view of the received buffer."""
+        nbytes = ring.size_of(shape) * np.dtype(dtype).itemsize
+        return np.frombuffer(self._read(nbytes), dtype=dtype).reshape(shape)
+
+    def _read(self, nbytes: int) -> memoryview:
+        mine, theirs = (nbytes, 0) if self.index == 0 else (0, nbytes)
+        self.account(Cost(prep0=mine, prep1=theirs))
+        return self._prep.read(nbytes)
+
+    def queue(self, share: Share) -> Wire:
+        own = prg.elements(self._seed, f"{self.name}:mask", share.shape, share.bits)
+        wire = Wire(share.shape, share.bits, share.scale, mask_share=own)
+        wire.source = _unread
+        self._outbox.append((ring.low(share.value + own, share.bits), wire))
+        return wire
+
+    def exchange(self) -> None:
+        outbox, self._outbox = self._outbox, []
+        payload = b"".join(ring.pack(own, wire.bits) for own, wire in outbox)
+        reply = self._channel.exchange(payload, len(payload))
+        offset = 0
+        for own, wire in outbox:
+            size = ring.packed_bytes(own.size, wire.bits)
+            theirs = ring.unpack(reply[offset : offset + size], wire.bits, wire.shape)
+            wire.source = ring.low(own + theirs, wire.bits)
+            offset += size
+
+    def deal_mask_share(self, wire: Wire) -> None:
+        self._rename("mask")
+        wire.mask_share = self.share("mask", wire.shape, wire.bits)
+
+    def deal_lift(self, wire: Wire, bits: int) -> tuple[Share, Share]:
+        self._rename("lift")
+        integer = self.share("mask", wire.shape, bits)
+        top = self.share("top", wire.shape, bits)
+        return Share(wire.shape, bits, wire.scale, integer), Share(wire.shape, bits, wire.scale, top)
+
+    def add_public(self, share: Share, constant: U64) -> Share:
+        return Share(share.shape, share.bits, share.scale, share.value + self.public_term(constant))
+
+    def weight(self, name: str) -> Wire:
+        assert self._weights is not None
+        return self._weights.party_wire(name)
+
+
+def _unread() -> U64:
+    raise AssertionError("a wire was read before its round")

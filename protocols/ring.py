@@ -1,0 +1,79 @@
+"""Arithmetic modulo powers of two and fixed-point encoding, on NumPy arrays of uint64."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+U64 = npt.NDArray[np.uint64]
+F64 = npt.NDArray[np.float64]
+Shape = tuple[int, ...]
+
+MAX_BITS = 64
+
+
+def modulus_mask(bits: int) -> np.uint64:
+    """The uint64 with the low `bits` bits set."""
+    return np.uint64((1 << bits) - 1)
+
+
+def low(x: U64, bits: int) -> U64:
+    """x modulo 2^bits."""
+    return x if bits == MAX_BITS else x & modulus_mask(bits)
+
+
+def signed(x: U64, bits: int) -> npt.NDArray[np.int64]:
+    """The representatives of x modulo 2^bits in [-2^(bits-1), 2^(bits-1))."""
+    up = np.uint64(MAX_BITS - bits)
+    return (x << up).view(np.int64) >> np.int64(up)
+
+
+def encode(x: npt.ArrayLike, scale: int, bits: int = MAX_BITS) -> U64:
+    """round(x * 2^scale) modulo 2^bits; |x| * 2^scale must stay below 2^62."""
+    return low(np.rint(np.asarray(x, dtype=np.float64) * 2.0**scale).astype(np.int64).view(np.uint64), bits)
+
+
+def decode(x: U64, scale: float, bits: int = MAX_BITS) -> F64:
+    """The real number that a signed ring element at `scale` stands for."""
+    decoded: F64 = signed(x, bits).astype(np.float64) * 2.0**-scale
+    return decoded
+
+
+def element_bytes(bits: int) -> int:
+    """Whole bytes of one ring element on the wire (single bits are packed eight to a byte)."""
+    return (bits + 7) // 8
+
+
+def packed_bytes(size: int, bits: int) -> int:
+    """Bytes that `size` elements of Z_2^bits take on the wire."""
+    return (size + 7) // 8 if bits == 1 else size * element_bytes(bits)
+
+
+def size_of(shape: Shape) -> int:
+    """Number of elements of a shape."""
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def pack(x: U64, bits: int) -> bytes:
+    """Little-endian bytes of x modulo 2^bits, `packed_bytes` of them."""
+    flat = low(np.ascontiguousarray(x).reshape(-1), bits)
+    if bits == 1:
+        return np.packbits(flat.astype(np.uint8), bitorder="little").tobytes()
+    width = element_bytes(bits)
+    return np.ascontiguousarray(flat.view(np.uint8).reshape(-1, 8)[:, :width]).tobytes()
+
+
+def unpack(buffer: memoryview | bytes, bits: int, shape: Shape) -> U64:
+    """Inverse of `pack`; surplus high bits are cut off, so that every byte string decodes to ring elements."""
+    size = size_of(shape)
+    raw = np.frombuffer(buffer, dtype=np.uint8)
+    if raw.size != packed_bytes(size, bits):
+        raise ValueError(f"{raw.size} bytes cannot hold {size} elements of {bits} bits")
+    if bits == 1:
+        return np.unpackbits(raw, count=size, bitorder="little").astype(np.uint64).reshape(shape)
+    width = element_bytes(bits)
+    if width == 8:
+        return low(raw.view(np.uint64).reshape(shape).copy(), bits)
+    wide = np.zeros((size, 8), dtype=np.uint8)
+    wide[:, :width] = raw.reshape(-1, width)
+    return low(wide.view(np.uint64).reshape(shape), bits)

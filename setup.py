@@ -1,0 +1,17 @@
+"""Builds the native kernels where a C++ compiler is at hand; without one the reference path is installed alone."""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        Extension(
+            "privinf.protocols.kernels._native",
+            sources=["protocols/kernels/native.cpp"],
+            depends=["protocols/kernels/native.h"],
+            language="c++",
+            # CPU features are chosen at run time, so no -march here.
+            extra_compile_args=["-O3", "-std=c++17", "-fvisibility=hidden", "-Wall", "-Wextra"],
+            optional=True,
+        )
+    ]
+)

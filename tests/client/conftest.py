@@ -1,0 +1,31 @@
+"""Fixtures of the client's tests: those of the servers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "parties"))
+
+from collections.abc import Iterator
+
+from harness import Cluster
+
+from privinf.keys import keygen
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the certificates of all roles."""
+    folder = tmp_path_factory.mktemp("keys") / "keys"
+    keygen(folder)
+    return folder
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, keys: Path) -> Iterator[Cluster]:
+    """Return three servers in this process."""
+    with Cluster(tmp_path, keys) as running:
+        yield running

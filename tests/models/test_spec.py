@@ -1,0 +1,210 @@
+"""What config.json, modules.json and the pooling may say, and what is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from privinf.errors import ConfigError, ModelError
+from privinf.fetch import fetch
+from privinf.models.spec import FIXED_KEYS, HARMLESS_KEYS, EncoderSpec, read_spec
+
+CONFIG: dict[str, Any] = {
+    "model_type": "bert",
+    "architectures": ["BertModel"],
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "vocab_size": 20,
+    "max_position_embeddings": 16,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+}
+TRANSFORMER = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
+POOLING = {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}
+NORMALIZE = {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}
+MEAN = {"word_embedding_dimension": 8, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
+
+
+def write(folder: Path, **changed: Any) -> Path:
+    (folder / "config.json").write_text(json.dumps(CONFIG | changed))
+    return folder
+
+
+def write_modules(folder: Path, modules: Any, pooling: Any = None) -> Path:
+    (folder / "modules.json").write_text(json.dumps(modules))
+    if pooling is not None:
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    return write(folder)
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        read_spec(folder)
+    return str(caught.value)
+
+
+def test_the_fields_of_a_plain_encoder(tmp_path: Path) -> None:
+    assert read_spec(write(tmp_path)) == EncoderSpec(
+        layers=2, width=8, heads=2, ffn=12, vocab=20, max_tokens=16, type_vocab=2
+    )
+
+
+def test_weights_and_tokenizer_need_not_be_there(tmp_path: Path) -> None:
+    assert read_spec(str(write(tmp_path))).layers == 2
+
+
+def test_defaults_are_those_of_transformers(tmp_path: Path) -> None:
+    short = {k: v for k, v in CONFIG.items() if k not in {"type_vocab_size", "hidden_act", "layer_norm_eps"}}
+    (tmp_path / "config.json").write_text(json.dumps(short))
+    assert read_spec(tmp_path) == read_spec(write(tmp_path))
+
+
+def test_harmless_keys_change_nothing(tmp_path: Path) -> None:
+    plain = read_spec(write(tmp_path))
+    fixed = {key: accepted[0] for key, accepted in FIXED_KEYS.items()}
+    assert read_spec(write(tmp_path, **dict.fromkeys(HARMLESS_KEYS, 1), **fixed)) == plain
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu"])
+def test_activations_keep_their_own_name(tmp_path: Path, name: str) -> None:
+    assert read_spec(write(tmp_path, hidden_act=name)).activation == name
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "accepted"),
+    [
+        ("model_type", "mpnet", "'bert'"),
+        ("model_type", None, "'bert'"),
+        ("hidden_act", "swish_glu", "gelu_pytorch_tanh"),
+        ("hidden_act", ["gelu"], "gelu_pytorch_tanh"),
+        ("position_embedding_type", "relative_key", "'absolute'"),
+        ("is_decoder", True, "False"),
+        ("add_cross_attention", True, "False"),
+        ("pruned_heads", {"0": [1]}, "{}"),
+        ("architectures", ["BertForMaskedLM"], "BertForSequenceClassification"),
+        ("architectures", ["BertModel", "BertModel"], "BertModel"),
+        ("architectures", "BertModel", "BertModel"),
+        ("architectures", [["BertModel"]], "BertModel"),
+        ("hidden_size", 0, "positive integer"),
+        ("hidden_size", 8.0, "positive integer"),
+        ("vocab_size", True, "positive integer"),
+        ("num_attention_heads", 3, "multiple"),
+        ("num_hidden_layers", "6", "positive integer"),
+        ("layer_norm_eps", 0, "between 0 and 1"),
+        ("layer_norm_eps", "1e-12", "between 0 and 1"),
+    ],
+)
+def test_other_values_are_refused_by_name(tmp_path: Path, key: str, value: Any, accepted: str) -> None:
+    message = refusal(write(tmp_path, **{key: value}))
+    assert key in message
+    assert accepted in message
+    assert "config.json" in message
+
+
+@pytest.mark.parametrize("key", ["quantization_config", "auto_map", "embedding_size", "rope_theta"])
+def test_unknown_keys_are_refused_by_name(tmp_path: Path, key: str) -> None:
+    assert repr(key) in refusal(write(tmp_path, **{key: 1}))
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers", "vocab_size", "model_type"])
+def test_a_missing_size_is_named(tmp_path: Path, key: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in CONFIG.items() if k != key}))
+    assert key in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff{}", b"[]", b"3", b"[" * 100_000])
+def test_a_file_that_is_no_json_object_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    assert "config.json" in refusal(tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "config.json is missing" in refusal(tmp_path)
+    assert "config.json" in refusal(tmp_path / "nowhere")
+
+
+def test_labels_of_a_classifier(tmp_path: Path) -> None:
+    kind = ["BertForSequenceClassification"]
+    spec = read_spec(write(tmp_path, architectures=kind, id2label={"1": "good", "0": "bad"}))
+    assert (spec.head, spec.labels) == ("bert-classifier", ("bad", "good"))
+    assert read_spec(write(tmp_path, architectures=kind)).labels == ("LABEL_0", "LABEL_1")
+    assert read_spec(write(tmp_path, architectures=kind, num_labels=3)).labels[2] == "LABEL_2"
+
+
+@pytest.mark.parametrize("given", [{}, {"0": "a", "2": "b"}, {"0": 1}, ["a", "b"], "ab"])
+def test_labels_that_leave_a_gap_are_refused(tmp_path: Path, given: Any) -> None:
+    kind = ["BertForSequenceClassification"]
+    assert "id2label" in refusal(write(tmp_path, architectures=kind, id2label=given))
+
+
+def test_pooling_and_normalisation(tmp_path: Path) -> None:
+    spec = read_spec(write_modules(tmp_path, [TRANSFORMER, POOLING, NORMALIZE], MEAN))
+    assert (spec.pooling, spec.normalize) == ("mean", True)
+
+
+def test_pooling_without_normalisation(tmp_path: Path) -> None:
+    cls = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    spec = read_spec(write_modules(tmp_path, [TRANSFORMER, POOLING], cls))
+    assert (spec.pooling, spec.normalize) == ("cls", False)
+
+
+def test_pooling_of_a_directory_without_modules(tmp_path: Path) -> None:
+    write_modules(tmp_path, [], MEAN)
+    (tmp_path / "modules.json").unlink()
+    assert (read_spec(tmp_path).pooling, read_spec(tmp_path).normalize) == ("mean", False)
+
+
+@pytest.mark.parametrize(
+    ("modules", "named"),
+    [
+        ([TRANSFORMER, POOLING, {"type": "sentence_transformers.models.Dense", "path": "2_Dense"}], "Dense"),
+        ([TRANSFORMER, NORMALIZE], "Normalize"),
+        ([], "none"),
+        ({}, "not a list"),
+        (["Transformer"], "type and a path"),
+        ([TRANSFORMER, POOLING | {"path": "../elsewhere"}], "../elsewhere"),
+        ([TRANSFORMER, POOLING | {"path": "/etc"}], "/etc"),
+    ],
+)
+def test_other_modules_are_refused(tmp_path: Path, modules: Any, named: str) -> None:
+    message = refusal(write_modules(tmp_path, modules, MEAN))
+    assert named in message
+    assert "modules.json" in message
+
+
+@pytest.mark.parametrize(
+    ("pooling", "named"),
+    [
+        ({"pooling_mode_max_tokens": True}, "pooling_mode_max_tokens"),
+        (MEAN | {"pooling_mode_cls_token": True}, "pooling_mode_cls_token"),
+        ({}, "none"),
+        (MEAN | {"word_embedding_dimension": 9}, "word_embedding_dimension"),
+    ],
+)
+def test_other_poolings_are_refused(tmp_path: Path, pooling: Any, named: str) -> None:
+    assert named in refusal(write_modules(tmp_path, [TRANSFORMER, POOLING], pooling))
+
+
+def test_the_fetched_encoder() -> None:
+    try:
+        directory = fetch("minilm")
+    except ConfigError as error:
+        pytest.skip(f"minilm cannot be fetched: {error}")
+    assert read_spec(directory) == EncoderSpec(
+        layers=6,
+        width=384,
+        heads=12,
+        ffn=1536,
+        vocab=30522,
+        max_tokens=512,
+        type_vocab=2,
+        pooling="mean",
+        normalize=True,
+    )

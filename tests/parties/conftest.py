@@ -1,0 +1,38 @@
+"""Fixtures of the tests with servers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # dummy.py and harness.py, also for node.py's sake
+
+from harness import Cluster
+
+from privinf.keys import keygen
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the certificates of all roles."""
+    folder = tmp_path_factory.mktemp("keys") / "keys"
+    keygen(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def foreign_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the certificates of another authority."""
+    folder = tmp_path_factory.mktemp("foreign") / "keys"
+    keygen(folder)
+    return folder
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, keys: Path) -> Iterator[Cluster]:
+    """Return three servers in this process."""
+    with Cluster(tmp_path, keys) as running:
+        yield running

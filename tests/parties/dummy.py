@@ -1,0 +1,139 @@
+"""A program without cryptography: it exchanges the dealer's bytes, and fails where it is told to."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from privinf.errors import InputError, IntegrityError
+from privinf.parties.program import BOTH, Buffer, Channel, Identity, QueryShape, Source
+
+IDENTITY = Identity("1", "dummy", "plan")
+TASK = "echo"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the three roles of one test agree on, and where one of them misbehaves."""
+
+    rounds: int = 3
+    round_bytes: int = 64
+    extra: int = 1000  # preparation bytes beside the masks of the rounds, the same for both
+    identity: Identity = IDENTITY
+    fail_at: int = -1  # the round in which party `fail_party` raises
+    fail_party: int = 0
+    halt_at: int = -1  # the round in which party `halt_party` waits for `gate` to vanish
+    halt_party: int = 0
+    gate: str = ""
+    deal_too_many: int = 0  # bytes beyond, or with a minus short of, what sizes say
+    deal_pause: float = 0.0
+    leave_unread: int = 0
+    expect_more: int = 0  # how many bytes too many party 0 expects in each round
+
+    def prep_bytes(self) -> int:
+        """Return the size of either party's preparation."""
+        return self.rounds * self.round_bytes + self.extra
+
+
+def answer_bytes(shape: QueryShape) -> int:
+    """Return the size of a query, and of its answer."""
+    return shape.batch * shape.tokens
+
+
+@dataclass(frozen=True)
+class DummyDealer:
+    """Deals zero masks in two halves that cancel, then bytes that both get."""
+
+    settings: Settings = field(default_factory=Settings)
+
+    @property
+    def identity(self) -> Identity:
+        """Return what is attested."""
+        return self.settings.identity
+
+    def sizes(self, shape: QueryShape) -> tuple[int, int]:
+        """Return the bytes of party 0 and 1."""
+        check_shape(shape)
+        return self.settings.prep_bytes(), self.settings.prep_bytes()
+
+    def deal(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Iterator[tuple[int, Buffer]]:
+        """Yield one mask for each round, then the common bytes, in odd pieces."""
+        for _ in range(self.settings.rounds):
+            mask = bytearray(os.urandom(self.settings.round_bytes))
+            yield 0, mask
+            yield 1, mask
+        time.sleep(self.settings.deal_pause)
+        common = hashlib.shake_128(b"common").digest(self.settings.extra + self.settings.deal_too_many)
+        half = len(common) // 2
+        yield BOTH, memoryview(common)[:half]
+        yield BOTH, common[half:]
+
+
+@dataclass
+class DummyParty:
+    """Exchanges masked rounds, checks what comes, and returns its share of the query unchanged."""
+
+    party: int
+    settings: Settings = field(default_factory=Settings)
+    used: list[bytes] = field(default_factory=list)
+
+    @property
+    def identity(self) -> Identity:
+        """Return what is attested."""
+        return self.settings.identity
+
+    def check(self, shape: QueryShape) -> None:
+        """Refuse a task that is not ours."""
+        check_shape(shape)
+
+    def query_bytes(self, shape: QueryShape) -> int:
+        """Return the size of a query share."""
+        return answer_bytes(shape)
+
+    def result_bytes(self, shape: QueryShape) -> int:
+        """Return the size of a result share."""
+        return answer_bytes(shape)
+
+    def prep_bytes(self, shape: QueryShape) -> int:
+        """Return the size of a preparation."""
+        return self.settings.prep_bytes()
+
+    def evaluate(
+        self, shape: QueryShape, query: memoryview, prep: Source, seed: bytes, channel: Channel
+    ) -> bytes:
+        """Return our share; every round proves that both hold the same preparation."""
+        self.used.append(seed)
+        settings = self.settings
+        for round_ in range(settings.rounds):
+            self._misbehave(round_)
+            mask = prep.read(settings.round_bytes)
+            expect = settings.round_bytes + (settings.expect_more if self.party == 0 else 0)
+            if channel.exchange(mask, expect) != mask:
+                raise IntegrityError(f"round {round_}: the masks differ")
+        prep.read(settings.extra - settings.leave_unread)
+        return bytes(query)
+
+    def _misbehave(self, round_: int) -> None:
+        settings = self.settings
+        if round_ == settings.fail_at and self.party == settings.fail_party:
+            raise IntegrityError("told to fail")
+        if round_ == settings.halt_at and self.party == settings.halt_party:
+            gate = Path(settings.gate)
+            gate.with_suffix(".reached").touch()
+            while gate.exists():
+                time.sleep(0.01)
+
+
+def check_shape(shape: QueryShape) -> None:
+    """Refuse a task that is not ours."""
+    if shape.task != TASK:
+        raise InputError(f"there is no task {shape.task}")
+
+
+def variant(settings: Settings, **changes: object) -> Settings:
+    """Return other settings."""
+    return replace(settings, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,28 @@
+"""One role of a deployment with the dummy program, as a process: node.py ROLE CONFIG SETTINGS."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from dummy import DummyDealer, DummyParty, Settings
+
+from privinf.config import DealerConfig, PartyConfig, load
+from privinf.parties.program import Identity
+from privinf.parties.serve import serve_dealer, serve_party
+
+
+def main(role: str, config: str, settings_path: str) -> None:
+    """Serve until told to stop."""
+    fields = json.loads(Path(settings_path).read_text())
+    settings = Settings(**fields | {"identity": Identity(**fields["identity"])})
+    if role == "dealer":
+        serve_dealer(load(DealerConfig, config, {}), DummyDealer(settings))
+    else:
+        party = int(role[-1])
+        serve_party(load(PartyConfig, config, {}), DummyParty(party, settings))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,143 @@
+"""Queries through real servers, in good order."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dummy import Settings
+from harness import SHAPE, SHARES, Cluster, ask, wait_until
+
+from privinf.errors import IntegrityError, Overloaded, ProtocolError
+from privinf.parties.program import QueryShape
+
+AHEAD: dict[str, dict[str, Any]] = {"party0": {"ahead": 2, "shapes": (SHAPE,)}}
+
+
+def test_a_query_is_answered_and_counted(cluster: Cluster) -> None:
+    settings = cluster.settings
+    with cluster.link() as link:
+        stats = ask(link)
+    assert len(stats.session_id) == 32
+    assert (stats.query_bytes, stats.result_bytes) == (16, 16)
+    for party in stats.parties:
+        assert party.rounds == settings.rounds
+        assert party.online_bytes == settings.rounds * settings.round_bytes
+        assert party.wire_bytes > party.online_bytes
+        assert party.preparation_bytes == settings.prep_bytes()
+        assert min(party.online_seconds, party.offline_seconds, party.prepare_seconds) > 0
+
+
+def test_a_share_and_a_round_of_many_messages(tmp_path: Path, keys: Path) -> None:
+    settings = Settings(rounds=2, round_bytes=(3 << 20) + 5, extra=2 << 20)
+    shape = QueryShape("echo", 3, 1_000_001)
+    shares = (bytes(3_000_003), b"\x01" * 3_000_003)
+    with Cluster(tmp_path, keys, settings) as cluster, cluster.link() as link:
+        first, second, stats = link.run(shape, shares, 30)
+    assert (first, second) == shares
+    assert stats.parties[0].online_bytes == 2 * settings.round_bytes
+
+
+def test_every_query_has_its_own_preparation(cluster: Cluster) -> None:
+    with cluster.link() as link, ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: ask(link), range(12)))
+    assert len({stats.session_id for stats in answers}) == 12
+    for program in cluster.programs.values():
+        assert len(set(program.used)) == len(program.used) == 12
+    spent = (cluster.folder / "party0" / "spent.log").read_text().split()
+    assert len(set(spent)) == 12
+    assert set(spent) == set((cluster.folder / "party1" / "spent.log").read_text().split())
+    assert not list(cluster.folder.glob("party?/*.prep*"))
+
+
+def test_preparations_are_made_ahead_and_replaced(tmp_path: Path, keys: Path) -> None:
+    with Cluster(tmp_path, keys, options=AHEAD) as cluster, cluster.link() as link:
+        wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
+        assert link.status()[0].store_bytes == 2 * cluster.settings.prep_bytes()
+        ask(link)
+        wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
+        ask(link)
+        assert len(set(cluster.programs["party0"].used)) == 2
+
+
+def test_what_was_prepared_outlives_a_restart_and_what_was_spent_does_not(tmp_path: Path, keys: Path) -> None:
+    with Cluster(tmp_path, keys, options=AHEAD) as cluster:
+        with cluster.link() as link:
+            wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
+            kept = {path.name for path in tmp_path.glob("party0/*.prep")}
+        for role in ("party0", "party1"):
+            cluster.stop(role)
+        used = kept.pop()  # a crash between the mark and the deletion would leave such a file
+        with (tmp_path / "party1" / "spent.log").open("a") as log:
+            log.write(used.removesuffix(".prep") + "\n")
+        cluster.options = {}  # nothing new is made: what is ready now is what was ready then
+        for role in ("party1", "party0"):
+            cluster.start(role)
+        with cluster.link() as link:
+            wait_until(lambda: not list(tmp_path.glob(f"party?/{used}")))
+            wait_until(lambda: [status.ready.get(SHAPE) for status in link.status()] == [1, 1])
+            ask(link)
+            assert [status.ready.get(SHAPE) for status in link.status()] == [None, None]
+        assert kept.pop().removesuffix(".prep") in (tmp_path / "party0" / "spent.log").read_text()
+
+
+def test_a_party_that_lost_its_store_costs_a_query_and_no_more(tmp_path: Path, keys: Path) -> None:
+    with Cluster(tmp_path, keys, options={"party0": {"ahead": 1, "shapes": (SHAPE,)}}) as cluster:
+        with cluster.link() as link:
+            wait_until(lambda: all(status.ready.get(SHAPE) == 1 for status in link.status()))
+            cluster.stop("party1")
+            for path in (tmp_path / "party1").glob("*.prep"):
+                path.unlink()
+            cluster.start("party1")
+            with pytest.raises(Exception, match="not held here"):
+                ask(link)
+            wait_until(lambda: all(status.ready.get(SHAPE) == 1 for status in link.status()))
+            ask(link)
+
+
+def test_a_failing_program_ends_the_session_alone(tmp_path: Path, keys: Path) -> None:
+    for party in (0, 1):
+        settings = Settings(fail_at=1, fail_party=party)
+        with Cluster(tmp_path / str(party), keys, settings) as cluster, cluster.link() as link:
+            with pytest.raises(IntegrityError, match="told to fail") as failure:
+                ask(link)
+            assert failure.value.party in (f"party{party}", "party0")
+            assert failure.value.session_id is not None
+            wait_until(lambda: sum(status.sessions for status in link.status()) == 0)
+            assert [status.store_bytes for status in link.status()] == [0, 0]
+
+
+@pytest.mark.parametrize("settings", [Settings(leave_unread=3), Settings(expect_more=1)])
+def test_a_program_that_breaks_its_word_is_refused(tmp_path: Path, keys: Path, settings: Settings) -> None:
+    with Cluster(tmp_path, keys, settings) as cluster, cluster.link() as link:  # noqa: SIM117
+        with pytest.raises(ProtocolError, match=r"not used|were expected"):
+            ask(link)
+
+
+def test_sessions_are_bounded(tmp_path: Path, keys: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    settings = Settings(halt_at=1, gate=str(gate))
+    options = {"party0": {"max_sessions": 1}, "party1": {"max_sessions": 1}}
+    with Cluster(tmp_path, keys, settings, options) as cluster, cluster.link() as link:
+        run = link.start(SHAPE, SHARES, 20)
+        wait_until(gate.with_suffix(".reached").exists)
+        with pytest.raises(Overloaded, match="sessions are under way"):
+            ask(link)
+        gate.unlink()
+        assert run.result()[:2] == SHARES
+        ask(link)
+
+
+def test_a_cancelled_query_frees_both_parties(tmp_path: Path, keys: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    with Cluster(tmp_path, keys, Settings(halt_at=1, gate=str(gate))) as cluster, cluster.link() as link:
+        run = link.start(SHAPE, SHARES, 20)
+        wait_until(gate.with_suffix(".reached").exists)
+        run.cancel()
+        gate.unlink()
+        wait_until(lambda: sum(status.sessions for status in link.status()) == 0)
+        ask(link)
