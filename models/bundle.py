@@ -136,7 +136,7 @@ def dealer_program(directory: str | os.PathLike[str]) -> EncoderDealer:
     bundle = read(directory)
     shapes = bundle.shapes()
     if bundle.layout.public:
-        return EncoderDealer(bundle.identity, bundle.layout, shapes, None, _blank(shapes))
+        return EncoderDealer(bundle.identity, bundle.layout, shapes, None, blank_weights(shapes))
     seeds = _read_seed(bundle.directory / "mask0.seed"), _read_seed(bundle.directory / "mask1.seed")
     return EncoderDealer(bundle.identity, bundle.layout, shapes, DealerStore(shapes, seeds, bundle.sharing))
 
@@ -187,7 +187,7 @@ def folded_shapes(spec: EncoderSpec) -> dict[str, Shape]:
     return shapes
 
 
-def _blank(shapes: Mapping[str, Shape]) -> dict[str, U64]:
+def blank_weights(shapes: Mapping[str, Shape]) -> dict[str, U64]:
     """Stand-ins that have a shape and no memory: the dealer needs no more of public weights."""
     return {name: np.broadcast_to(np.zeros((), dtype=np.uint64), shape) for name, shape in shapes.items()}
 

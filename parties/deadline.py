@@ -1,14 +1,18 @@
-"""A moment by which all must be done, handed from one wait to the next."""
+"""The moment by which all must be done: no wait is longer, and what is tried again ends with it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 
-from privinf.errors import DeadlineExceeded, InputError
+from privinf.errors import ConnectError, DeadlineExceeded, InputError, PeerLost
 
+T = TypeVar("T")
+_RETRY_SECONDS = (0.05, 0.5)
 _MARGIN = 0.25  # seconds before the caller gives up, so that it still hears which phase took too long
 
 
@@ -42,3 +46,16 @@ class Deadline:
         if seconds <= 0:
             raise DeadlineExceeded(f"the deadline passed ({phase})", phase=phase)
         return seconds
+
+
+def persist(attempt: Callable[[], T], seconds: float, deadline: Deadline) -> T:
+    """Repeat an attempt to reach a peer, for a while; nothing may be lost by one that failed."""
+    until, pause = min(time.monotonic() + seconds, deadline.at), _RETRY_SECONDS[0]
+    while True:
+        try:
+            return attempt()
+        except ConnectError as error:
+            if isinstance(error, PeerLost) or time.monotonic() + pause > until:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, _RETRY_SECONDS[1])

@@ -9,7 +9,7 @@ import grpc
 
 from privinf.errors import MismatchError
 from privinf.parties.credentials import Peer
-from privinf.parties.deadline import Deadline
+from privinf.parties.deadline import Deadline, persist
 from privinf.parties.messages import identity_message, read_id, read_identity, require_same, shape_message
 from privinf.parties.methods import CREATE, FETCH
 from privinf.parties.program import PartyProgram, QueryShape
@@ -22,8 +22,11 @@ from privinf.v1 import dealer_pb2
 class DealerLink:
     """A party's way to the dealer, into its store."""
 
-    def __init__(self, dealer: Peer, program: PartyProgram, store: PreparationStore) -> None:
+    def __init__(
+        self, dealer: Peer, program: PartyProgram, store: PreparationStore, connect_seconds: float
+    ) -> None:
         self._dealer, self._program, self._store = dealer, program, store
+        self._connect_seconds = connect_seconds
         self._create, self._fetch = CREATE.on(dealer), FETCH.on(dealer)
 
     def create(self, shape: QueryShape, deadline: Deadline) -> bytes:
@@ -31,14 +34,20 @@ class DealerLink:
         request = dealer_pb2.CreateRequest(
             identity=identity_message(self._program.identity), shape=shape_message(shape)
         )
-        try:
-            reply = self._create(request, timeout=deadline.left("offline"), metadata=self._dealer.metadata)
-        except grpc.RpcError as error:
-            raise restore(error, "dealer", phase="offline") from error
+        reply = persist(lambda: self._created(request, deadline), self._connect_seconds, deadline)
         require_same(self._program.identity, read_identity(reply.identity), "dealer")
         if (reply.bytes0, reply.bytes1)[self._program.party] != self._program.prep_bytes(shape):
             raise MismatchError("dealer differs in the size of a preparation")
         return read_id(reply.preparation_id, "a preparation id")
+
+    def _created(self, request: dealer_pb2.CreateRequest, deadline: Deadline) -> dealer_pb2.CreateReply:
+        try:
+            reply: dealer_pb2.CreateReply = self._create(
+                request, timeout=deadline.left("offline"), metadata=self._dealer.metadata
+            )
+        except grpc.RpcError as error:
+            raise restore(error, "dealer", phase="offline") from error
+        return reply
 
     def fetch(
         self,

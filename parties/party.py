@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
 
 from privinf.config import PartyConfig
 from privinf.errors import InputError, PrivinfError, ProtocolError
+from privinf.parties.channel import SessionChannel
 from privinf.parties.credentials import MESSAGE_LIMIT, Peer
-from privinf.parties.deadline import Deadline
+from privinf.parties.deadline import Deadline, persist
 from privinf.parties.fetch import DealerLink
 from privinf.parties.keeper import Keeper
 from privinf.parties.logs import Log
@@ -45,7 +45,7 @@ class PartyCalls:
         self._store = PreparationStore(
             config.store, program.identity, config.max_store_bytes, config.max_store_count
         )
-        self._dealer = DealerLink(peers["dealer"], program, self._store)
+        self._dealer = DealerLink(peers["dealer"], program, self._store, config.connect_seconds)
         self._keeper: Keeper | None = None
         if self._other is not None:
             self._keeper = Keeper(config, program.identity, self._store, self._dealer, self._other, log)
@@ -164,21 +164,26 @@ class PartyCalls:
         return Query(opened.session_id, shape, share, deadline)
 
     def _answer(self, query: Query, context: grpc.ServicerContext) -> Answer:
-        with self._stream(query, context) as stream:
-            stream.deadline = query.deadline
-            return guarded(lambda: self._engine.answer(query, stream), stream, self._config.party)
+        stream, channel = persist(
+            lambda: self._greeted(query, context), self._config.connect_seconds, query.deadline
+        )
+        return guarded(lambda: self._engine.answer(query, stream, channel), stream, self._config.party)
 
-    @contextmanager
-    def _stream(self, query: Query, context: grpc.ServicerContext) -> Iterator[PeerStream]:
-        """Open or meet the session's stream, and cut it when the client is gone."""
+    def _greeted(self, query: Query, context: grpc.ServicerContext) -> tuple[PeerStream, SessionChannel]:
+        stream = self._stream(query, context)
+        stream.deadline = query.deadline
+        return stream, guarded(lambda: self._engine.greet(query, stream), stream, self._config.party)
+
+    def _stream(self, query: Query, context: grpc.ServicerContext) -> PeerStream:
+        """Open or meet the session's stream, to be cut when the client is gone."""
         if self._other is not None:
             stream = open_stream(self._other, query.deadline)
         else:
             context.add_callback(self._sessions.wake)
             stream = self._sessions.meet(query.session, query.deadline, context.is_active)
-        if not context.add_callback(stream.cancel):
-            stream.cancel()
-        yield stream
+        if not context.add_callback(stream.cut):
+            stream.cut()
+        return stream
 
     def _account(self, session: bytes, answer: Answer) -> None:
         stats = answer.stats

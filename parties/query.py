@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError
 
 from privinf.errors import MismatchError, PrivinfError, ProtocolError
 from privinf.parties.channel import SessionChannel
@@ -24,6 +27,8 @@ from privinf.parties.sessions import PeerStream
 from privinf.parties.spool import Preparation
 from privinf.parties.store import PreparationStore
 from privinf.v1 import party_pb2
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,19 @@ class Engine:
     def __init__(self, program: PartyProgram, store: PreparationStore, keeper: Keeper | None) -> None:
         self._program, self._store, self._keeper = program, store, keeper
 
-    def answer(self, query: Query, stream: PeerStream) -> Answer:
-        """Run one session over `stream`; the caller ends it if this raises."""
+    def greet(self, query: Query, stream: PeerStream) -> SessionChannel:
+        """Compare program and shape with the other party, before a preparation is touched."""
         channel = SessionChannel(stream.send, stream, query.session, self._program.party)
-        self._greet(channel, query.shape)
+        identity, shape = identity_message(self._program.identity), shape_message(query.shape)
+        channel.say(Kind.HELLO, party_pb2.Hello(identity=identity, shape=shape).SerializeToString())
+        hello, other = _hello(channel.hear(Kind.HELLO)), f"party{1 - self._program.party}"
+        require_same(self._program.identity, read_identity(hello.identity), other)
+        if read_shape(hello.shape) != query.shape:
+            raise MismatchError(f"{other} was asked another shape")
+        return channel
+
+    def answer(self, query: Query, stream: PeerStream, channel: SessionChannel) -> Answer:
+        """Run a session after its greeting; the caller ends it if this raises."""
         began = time.monotonic()
         preparation = self._lead(channel, query) if self._keeper else self._follow(channel, query)
         offline = time.monotonic() - began
@@ -61,16 +75,6 @@ class Engine:
             return self._evaluate(channel, query, preparation, stream, offline)
         finally:
             preparation.close()
-
-    def _greet(self, channel: SessionChannel, shape: QueryShape) -> None:
-        """Compare program and shape with the other party, before a preparation is touched."""
-        own = party_pb2.Hello(identity=identity_message(self._program.identity), shape=shape_message(shape))
-        channel.say(Kind.HELLO, own.SerializeToString())
-        hello = party_pb2.Hello.FromString(bytes(channel.hear(Kind.HELLO)))
-        other = f"party{1 - self._program.party}"
-        require_same(self._program.identity, read_identity(hello.identity), other)
-        if read_shape(hello.shape) != shape:
-            raise MismatchError(f"{other} was asked another shape")
 
     def _lead(self, channel: SessionChannel, query: Query) -> Preparation:
         """Choose a preparation. Party 1 hears of it while our disk marks it: an id is no part of it."""
@@ -131,8 +135,15 @@ class Engine:
             stream.close()
 
 
-def guarded(run: Callable[[], Answer], stream: PeerStream, party: int) -> Answer:
-    """Run a session; one that fails is ended on both sides, party 0 learning from party 1 what it was."""
+def _hello(payload: memoryview) -> party_pb2.Hello:
+    try:
+        return party_pb2.Hello.FromString(bytes(payload))
+    except DecodeError as error:
+        raise ProtocolError("a session that does not begin with identity and shape") from error
+
+
+def guarded(run: Callable[[], T], stream: PeerStream, party: int) -> T:
+    """Run a part of a session; one that fails is ended on both sides, and party 1 tells party 0 why."""
     try:
         return run()
     except BaseException as error:

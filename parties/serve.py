@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -131,19 +131,19 @@ def serve_dealer(config: DealerConfig, program: DealerProgram) -> None:
 
 
 def _serve(server: Server) -> None:
-    stop = threading.Event()
+    stop: SimpleQueue[int] = SimpleQueue()  # an Event may deadlock with its own signal handler; this cannot
     previous = {number: signal.signal(number, _setter(stop)) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with server:
             print(json.dumps({"ready": True, "role": server.role, "port": server.port}), flush=True)
-            stop.wait()
+            stop.get()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _setter(stop: threading.Event) -> Callable[[int, FrameType | None], Any]:
-    return lambda number, frame: stop.set()
+def _setter(stop: SimpleQueue[int]) -> Callable[[int, FrameType | None], Any]:
+    return lambda number, frame: stop.put(number)
 
 
 def _dial_peers(config: PartyConfig, role: str) -> dict[str, Peer]:

@@ -50,6 +50,7 @@ class PeerStream:
     ) -> None:
         self._messages, self._outgoing, self._role = messages, outgoing, role
         self.cancel = cancel
+        self._heard = self._closed = False
         self.deadline: Deadline | None = None
 
     def send(self, message: bytes) -> None:
@@ -58,7 +59,13 @@ class PeerStream:
 
     def close(self, error: PrivinfError | None = None) -> None:
         """End our direction, with an error if the peer is to be told one."""
+        self._closed = True
         self._outgoing.put(error)
+
+    def cut(self) -> None:
+        """Drop the session, unless our side of it is over: the peer may not have heard how it ended."""
+        if not self._closed:
+            self.cancel()
 
     def expect_end(self) -> None:
         """Wait until the peer has ended its direction; anything else is out of place."""
@@ -76,7 +83,9 @@ class PeerStream:
 
     def _receive(self) -> bytes | None:
         try:
-            return next(self._messages, None)
+            message = next(self._messages, None)
+            self._heard = True
+            return message
         except grpc.RpcError as error:
             raise self._explain(error) from error
 
@@ -86,7 +95,8 @@ class PeerStream:
         if not isinstance(error, grpc.Call):  # on the serving side gRPC says no more than that
             return self._lost("dropped the session")
         known = restore(error, self._role)
-        return self._lost("dropped the session") if type(known) is ConnectError else known
+        # Before the first message a session can be opened again; after it something is lost.
+        return self._lost("dropped the session") if type(known) is ConnectError and self._heard else known
 
     def _lost(self, what: str) -> PrivinfError:
         return attribute(PeerLost(f"{self._role} {what}"), self._role)

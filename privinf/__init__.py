@@ -1,3 +1,30 @@
 """privinf: transformers on data that nobody but the asker may read."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from privinf.client import AsyncClient, Classification, Client, Embeddings
+    from privinf.config import Tls
+    from privinf.errors import PrivinfError
+
+_HOMES = {
+    "AsyncClient": "privinf.client",
+    "Classification": "privinf.client",
+    "Client": "privinf.client",
+    "Embeddings": "privinf.client",
+    "PrivinfError": "privinf.errors",
+    "Tls": "privinf.config",
+}
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load on first use, so that `import privinf` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'privinf' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

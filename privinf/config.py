@@ -45,6 +45,7 @@ class PartyConfig:
     max_sessions: int = 8
     max_seconds: float = 3600.0  # the longest deadline that a query may ask for
     prepare_seconds: float = 600.0  # the longest that one preparation may take in the background
+    connect_seconds: float = 3.0  # how long a query waits for the other party or the dealer to be reachable
     health_port: int = 0  # a plaintext port of 127.0.0.1 for probes; 0 is none
     metrics_port: int = 0
     stop_seconds: float = 10.0

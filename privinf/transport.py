@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -15,8 +15,9 @@ from typing import Any, Self
 import grpc
 
 from privinf.config import ClientConfig
-from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, PeerLost, PrivinfError
+from privinf.errors import ConnectError, MismatchError, PeerLost, PrivinfError
 from privinf.parties.credentials import MESSAGE_LIMIT, Peer, dial, warn_insecure
+from privinf.parties.deadline import Deadline, persist
 from privinf.parties.frames import CHUNK
 from privinf.parties.messages import identity_message, read_identity, read_shape, require_same, shape_message
 from privinf.parties.methods import ATTEST_PARTY, INFER, STATUS
@@ -26,7 +27,6 @@ from privinf.v1 import common_pb2, party_pb2
 
 ROLES = ("party0", "party1")
 _VERDICT_SECONDS = 2.0  # how long the other party may take to say why it left a session
-_RETRY_SECONDS = (0.05, 1.0)
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,10 @@ class PartyStatus:
 class Run:
     """A query under way on both parties."""
 
-    def __init__(self, calls: Sequence[Any], session: bytes, sent: int) -> None:
-        self._calls, self._session, self._sent = calls, session, sent
+    def __init__(
+        self, calls: Sequence[Any], session: bytes, sent: int, unreached: Callable[[], None]
+    ) -> None:
+        self._calls, self._session, self._sent, self._unreached = calls, session, sent, unreached
         self._began = time.monotonic()
         self._done: SimpleQueue[int] = SimpleQueue()
         for party, call in enumerate(calls):
@@ -85,6 +87,8 @@ class Run:
         try:
             return self._gather()
         except PrivinfError as error:
+            if isinstance(error, ConnectError):
+                self._unreached()
             raise attribute(error, None, self._session) from error.__cause__
         finally:
             self.cancel()
@@ -137,8 +141,12 @@ class Link:
         self._require_open()
         if self._agreed is not None:
             return self._agreed
-        until = time.monotonic() + self._config.connect_seconds
-        first, second = (self._attest(peer, until) for peer in self._peers)
+        seconds = self._config.connect_seconds
+        deadline = Deadline.after(seconds)
+        first, second = (
+            persist(lambda peer=peer: self._attest(peer, deadline), seconds, deadline)  # type: ignore[misc]
+            for peer in self._peers
+        )
         require_same(first, second, "party1")
         if self._identity is not None:
             require_same(self._identity, first, "party0")
@@ -156,11 +164,8 @@ class Link:
 
     def start(self, shape: QueryShape, shares: tuple[Buffer, Buffer], deadline: float | None = None) -> Run:
         """Begin a query without waiting for its answer."""
-        until = time.monotonic() + (self._config.deadline if deadline is None else deadline)
-        identity, session = self.connect(), secrets.token_bytes(ID_BYTES)
-        left = until - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded("the deadline passed before the query was sent", phase="connect")
+        until = Deadline.after(self._config.deadline if deadline is None else deadline)
+        identity, session, left = self.connect(), secrets.token_bytes(ID_BYTES), until.left("connect")
         opened = party_pb2.InferOpen(
             session_id=session, identity=identity_message(identity), shape=shape_message(shape)
         )
@@ -168,7 +173,11 @@ class Link:
             INFER.on(peer).future(_requests(opened, share), timeout=left, metadata=peer.metadata)
             for peer, share in zip(self._peers, shares, strict=True)
         ]
-        return Run(calls, session, sum(memoryview(share).nbytes for share in shares))
+        return Run(calls, session, sum(memoryview(share).nbytes for share in shares), self._forget)
+
+    def _forget(self) -> None:
+        """Reach both parties anew before the next query."""
+        self._agreed = None
 
     def status(self) -> tuple[PartyStatus, PartyStatus]:
         """Ask both parties what they have ready."""
@@ -190,28 +199,17 @@ class Link:
     ) -> None:
         self.close()
 
-    def _attest(self, peer: Peer, until: float) -> Identity:
-        """Ask a party what it computes, again and again while it cannot be reached."""
-        reply = self._persist(peer, until)
+    def _attest(self, peer: Peer, deadline: Deadline) -> Identity:
+        attest = ATTEST_PARTY.on(peer)
+        try:
+            reply: common_pb2.AttestReply = attest(
+                common_pb2.AttestRequest(), timeout=deadline.left("connect"), metadata=peer.metadata
+            )
+        except grpc.RpcError as error:
+            raise restore(error, peer.role, phase="connect") from error
         if reply.role != peer.role:
             raise attribute(MismatchError(f"{peer.address} is {reply.role}, not {peer.role}"), peer.role)
         return read_identity(reply.identity)
-
-    def _persist(self, peer: Peer, until: float) -> common_pb2.AttestReply:
-        pause, attest = _RETRY_SECONDS[0], ATTEST_PARTY.on(peer)
-        while True:
-            left = max(until - time.monotonic(), 0.001)
-            try:
-                reply: common_pb2.AttestReply = attest(
-                    common_pb2.AttestRequest(), timeout=left, metadata=peer.metadata
-                )
-                return reply
-            except grpc.RpcError as error:
-                known = restore(error, peer.role, phase="connect")
-                if not isinstance(known, ConnectError) or time.monotonic() + pause > until:
-                    raise known from error
-            time.sleep(pause)
-            pause = min(2 * pause, _RETRY_SECONDS[1])
 
     def _require_open(self) -> None:
         if self._closed:

@@ -1,4 +1,4 @@
-"""One BERT encoder layer (post-LN) as a JAX function that SPU can compile, and a NumPy reference to check it."""
+"""One BERT encoder layer (post-LN) as a JAX function for SPU, and a NumPy reference to check it against."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Shape:
 
 
 def gelu_puma(x: Any) -> Any:
-    """GELU in four segments, as in PUMA (Dong et al., 2023, section 4.1)."""
+    """GELU in four segments, as in PUMA (Dong et al., 2023)."""
     square, cube = x * x, x * x * x
     fourth, sixth = square * square, cube * cube
     low = -0.011034134030615728 * cube - 0.11807612951181953 * square

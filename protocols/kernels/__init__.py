@@ -14,6 +14,7 @@ dpf_bit = _active.dpf_bit
 dpf_table = _active.dpf_table
 onehot_gen = _active.onehot_gen
 onehot_sum = _active.onehot_sum
+onehot_window = _active.onehot_window
 onehot_point = _active.onehot_point
 dcf_gen = _active.dcf_gen
 dcf_eval = _active.dcf_eval
@@ -45,6 +46,7 @@ __all__ = [
     "onehot_gen",
     "onehot_point",
     "onehot_sum",
+    "onehot_window",
     "ring_matmul",
     "ring_matmul32",
     "stream",

@@ -28,6 +28,9 @@ class Backend(Protocol):
     def onehot_sum(
         self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, /
     ) -> Lanes: ...
+    def onehot_window(
+        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, count: int, /
+    ) -> Lanes: ...
     def onehot_point(self, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64, /) -> U64: ...
     def dcf_gen(self, alpha: U64, beta: U64, bits: int, roots0: U8, roots1: U8, /) -> tuple[U8, U64]: ...
     def dcf_eval(self, party: int, roots: U8, cw: U8, vcw: U64, bits: int, points: U64, /) -> U64: ...
@@ -131,6 +134,21 @@ class Kernels:
         _number("group", group, 1, 2**62)
         _require(len(roots) % group == 0, "the number of elements must be a multiple of group")
         return self._backend.onehot_sum(party, roots, cw, bits, lane, index, group)
+
+    def onehot_window(
+        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, count: int
+    ) -> Lanes:
+        """The first `count` columns of `onehot_sum`, at the cost of the leaves that they touch."""
+        inner = _lane(lane)
+        _point_key(party, roots, cw, bits, inner)
+        _array("index", index, np.uint64, (len(roots),))
+        _number("group", group, 1, 2**62)
+        _number("count", count, 1, 1 << bits)
+        _require(len(roots) % group == 0, "the number of elements must be a multiple of group")
+        leaves = ((count + (1 << inner) - 2) >> inner) + 1
+        if leaves >= 1 << max(bits - inner, 0):
+            return self._backend.onehot_sum(party, roots, cw, bits, lane, index, group)[:, :count]
+        return self._backend.onehot_window(party, roots, cw, bits, lane, index, group, count)
 
     def onehot_point(self, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64) -> U64:
         """Shares (P, N) modulo 2^lane of 1{alpha = q}, each below 2^lane."""

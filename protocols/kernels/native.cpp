@@ -128,6 +128,11 @@ EXPORT int privinf_onehot_sum(int level, int party, const u8* roots, const u8* c
   return guarded([=] { level_of(level)->onehot_sum(party, roots, cw, n, bits, lane, index, group, out); });
 }
 
+EXPORT int privinf_onehot_window(int level, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+                                 const u8* index, size_t group, size_t count, u8* out) {
+  return guarded([=] { level_of(level)->onehot_window(party, roots, cw, n, bits, lane, index, group, count, out); });
+}
+
 EXPORT int privinf_onehot_point(int level, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
                                 const u8* points, size_t rows, u64* out) {
   return guarded([=] { level_of(level)->onehot_point(party, roots, cw, n, bits, lane, points, rows, out); });

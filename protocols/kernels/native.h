@@ -99,6 +99,8 @@ struct Level {
   void (*onehot_gen)(const u8* alpha, size_t n, int bits, int lane, const u8* roots0, const u8* roots1, u8* cw);
   void (*onehot_sum)(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* index,
                      size_t group, u8* out);
+  void (*onehot_window)(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* index,
+                        size_t group, size_t count, u8* out);
   void (*onehot_point)(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* points,
                        size_t rows, u64* out);
   void (*dcf_gen)(const u8* alpha, const u8* beta, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw,

@@ -21,6 +21,7 @@ _SIGNATURES = {  # after the level; p: address, i: int, n: size_t, q: 64-bit num
     "dpf_table": "ippnipqpnp",
     "onehot_gen": "pniippp",
     "onehot_sum": "ippniipnp",
+    "onehot_window": "ippniipnnp",
     "onehot_point": "ippniipnp",
     "dcf_gen": "ppnipppp",
     "dcf_eval": "ipppnipnp",
@@ -115,6 +116,14 @@ class Native:
         out = np.empty((len(roots) // group, 1 << bits), np.uint8 if lane == 8 else np.uint16)
         key = (party, _at(roots), _at(cw), len(roots), bits)
         self._call("onehot_sum", *key, lane, _at(index), group, _at(out))
+        return out
+
+    def onehot_window(
+        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, count: int
+    ) -> Lanes:
+        out = np.empty((len(roots) // group, count), np.uint8 if lane == 8 else np.uint16)
+        key = (party, _at(roots), _at(cw), len(roots), bits)
+        self._call("onehot_window", *key, lane, _at(index), group, count, _at(out))
         return out
 
     def onehot_point(self, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64) -> U64:

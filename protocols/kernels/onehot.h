@@ -105,6 +105,42 @@ BODY void onehot_sum_lanes(int party, const u8* roots, const u8* cw, size_t n, i
   }
 }
 
+// The same for the first `count` values alone; the caller sees to it that they cover fewer leaves than there are.
+template <int LANE>
+BODY void onehot_window_lanes(int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index,
+                              size_t group, size_t count, u8* out) {
+  typedef typename Lane<LANE>::type T;
+  const int inner = one_hot_inner(LANE), depth = bits - inner;
+  const size_t leaves = ((count + (size_t(1) << inner) - 2) >> inner) + 1, step = (leaves + 1) * BLOCK;
+  const Cut root(roots, 1, BLOCK, n, E), word(cw, size_t(depth) + 1, BLOCK, n, E), indices(index, 1, 8, n, E);
+  const Buffer nodes(2 * leaves * sizeof(V) * I), rows(step * E), sums(count * sizeof(T));
+  V* node = reinterpret_cast<V*>(nodes.get());
+  T* sum = reinterpret_cast<T*>(sums.get());
+  memset(sum, 0, count * sizeof(T));
+  for (size_t e = 0; e < n; e += E) {
+    const Rows r = root.at(e), c = word.at(e), x = indices.at(e);
+    prefetch(c, size_t(depth) + 1, BLOCK, n, e);
+    u64 low[E], first[E];
+    for (size_t j = 0; j < E; j++) {
+      low[j] = (load64(x.at + 8 * j) - (count - 1)) & domain_mask(bits);
+      first[j] = low[j] >> inner;
+    }
+    const V* leaf = window<false>(party, r, c, depth, first, leaves, node, node + leaves * I);
+    for (size_t at = 0; at < leaves; at++) {
+      State end;
+      V lanes[I];
+      for (int i = 0; i < I; i++) end.s[i] = clear_control(leaf[at * I + i]), end.t[i] = lowest_bit(leaf[at * I + i]);
+      leaf_lanes<LANE>(end, c.row(size_t(depth)), lanes);
+      for (int i = 0; i < I; i++) scatter(rows.get() + step * W * i + BLOCK * at, step, lanes[i]);
+    }
+    for (size_t j = 0; j < least(E, n - e); j++) {
+      add_run(sum, reinterpret_cast<const T*>(rows.get() + j * step) + (low[j] & (128 / LANE - 1)), count);
+      if ((e + j + 1) % group == 0)
+        finish_group(party, sum, reinterpret_cast<T*>(out) + (e + j) / group * count, count);
+    }
+  }
+}
+
 template <int LANE>
 BODY void onehot_point_lanes(int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* points,
                              size_t rows, u64* out) {
@@ -148,4 +184,9 @@ BODY void onehot_sum(int party, const u8* roots, const u8* cw, size_t n, int bit
 BODY void onehot_point(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* points,
                        size_t rows, u64* out) {
   (lane == 8 ? onehot_point_lanes<8> : onehot_point_lanes<16>)(party, roots, cw, n, bits, points, rows, out);
+}
+
+BODY void onehot_window(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* index,
+                        size_t group, size_t count, u8* out) {
+  (lane == 8 ? onehot_window_lanes<8> : onehot_window_lanes<16>)(party, roots, cw, n, bits, index, group, count, out);
 }

@@ -157,6 +157,22 @@ def onehot_sum(party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, 
     return out
 
 
+def onehot_window(
+    party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, count: int
+) -> Lanes:
+    """The first `count` columns of `onehot_sum`."""
+    inner = leaf_index_bits(lane)
+    leaves = ((count + (1 << inner) - 2) >> inner) + 1
+    low = (index - np.uint64(count - 1)) & np.uint64(2**bits - 1)
+    s, t = window(party, roots, cw, bits - inner, low >> np.uint64(inner), leaves)
+    word = np.broadcast_to(as_blocks(cw[-1]), (*s.shape[:2], 2))
+    run = _leaf_lanes(party, s, t, word, lane).transpose(1, 0, 2).reshape(len(index), -1)
+    inside = (low & np.uint64((1 << inner) - 1)).astype(np.int64)
+    at = inside[:, None] + np.arange(count - 1, -1, -1)
+    turned = np.take_along_axis(run, at, axis=1)
+    return turned.reshape(-1, group, count).sum(axis=1, dtype=run.dtype)
+
+
 def onehot_point(party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64) -> U64:
     """Shares modulo 2^lane of 1{alpha = q}."""
     depth, out, mask = len(cw) - 1, np.empty(points.shape, np.uint64), np.uint64(2**bits - 1)

@@ -76,17 +76,17 @@ class Cluster:
         settings = self.each.get(role, self.settings)
         listen = f"127.0.0.1:{self.ports.get(role, 0)}"
         common: dict[str, Any] = {"listen": listen, "tls": tls(self.keys, role), "stop_seconds": 0.2}
-        common |= self.options.get(role, {})
+        own = self.options.get(role, {})
         server: PartyServer | DealerServer
         if role == "dealer":
-            server = DealerServer(DealerConfig(**common), DummyDealer(settings))
+            server = DealerServer(DealerConfig(**common | own), DummyDealer(settings))
         else:
             party = int(role[-1])
             self.programs[role] = DummyParty(party, settings)
-            common = {"party": party, "store": self.folder / role, "dealer": self.address("dealer")} | common
-            if party == 0:
-                common = {"peer": self.address("party1")} | common
-            server = PartyServer(PartyConfig(**common), self.programs[role])
+            common |= {"party": party, "store": self.folder / role, "dealer": self.address("dealer")}
+            common |= {"peer": self.address("party1")} if party == 0 else {}
+            common["connect_seconds"] = 0.5
+            server = PartyServer(PartyConfig(**common | own), self.programs[role])
         self.ports[role] = server.start().port
         self.servers[role] = server
 

@@ -24,7 +24,7 @@ def frame(
 ) -> list[bytes]:
     """Return the messages of one frame."""
     messages: list[bytes] = []
-    FrameWriter(messages.append, session, sender).write(kind, round_, payload)
+    FrameWriter(messages.append, session, 1).write(Kind.DATA, round_, payload)
     return messages
 
 

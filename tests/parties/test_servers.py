@@ -10,7 +10,7 @@ import pytest
 from dummy import Settings
 from harness import SHAPE, SHARES, Cluster, ask, wait_until
 
-from privinf.errors import IntegrityError, Overloaded, ProtocolError
+from privinf.errors import IntegrityError, MismatchError, Overloaded, ProtocolError
 from privinf.parties.program import QueryShape
 
 AHEAD: dict[str, dict[str, Any]] = {"party0": {"ahead": 2, "shapes": (SHAPE,)}}
@@ -84,17 +84,17 @@ def test_what_was_prepared_outlives_a_restart_and_what_was_spent_does_not(tmp_pa
 
 
 def test_a_party_that_lost_its_store_costs_a_query_and_no_more(tmp_path: Path, keys: Path) -> None:
-    with Cluster(tmp_path, keys, options={"party0": {"ahead": 1, "shapes": (SHAPE,)}}) as cluster:
-        with cluster.link() as link:
-            wait_until(lambda: all(status.ready.get(SHAPE) == 1 for status in link.status()))
-            cluster.stop("party1")
-            for path in (tmp_path / "party1").glob("*.prep"):
-                path.unlink()
-            cluster.start("party1")
-            with pytest.raises(Exception, match="not held here"):
-                ask(link)
-            wait_until(lambda: all(status.ready.get(SHAPE) == 1 for status in link.status()))
+    options = {"party0": {"ahead": 1, "shapes": (SHAPE,)}}
+    with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
+        wait_until(lambda: all(status.ready.get(SHAPE) == 1 for status in link.status()))
+        cluster.stop("party1")
+        for path in (tmp_path / "party1").glob("*.prep"):
+            path.unlink()
+        cluster.start("party1")
+        with pytest.raises(MismatchError, match="not held here"):
             ask(link)
+        wait_until(lambda: all(status.ready.get(SHAPE) == 1 for status in link.status()))
+        ask(link)
 
 
 def test_a_failing_program_ends_the_session_alone(tmp_path: Path, keys: Path) -> None:
@@ -111,9 +111,12 @@ def test_a_failing_program_ends_the_session_alone(tmp_path: Path, keys: Path) ->
 
 @pytest.mark.parametrize("settings", [Settings(leave_unread=3), Settings(expect_more=1)])
 def test_a_program_that_breaks_its_word_is_refused(tmp_path: Path, keys: Path, settings: Settings) -> None:
-    with Cluster(tmp_path, keys, settings) as cluster, cluster.link() as link:  # noqa: SIM117
-        with pytest.raises(ProtocolError, match=r"not used|were expected"):
-            ask(link)
+    with (
+        Cluster(tmp_path, keys, settings) as cluster,
+        cluster.link() as link,
+        pytest.raises(ProtocolError, match=r"not used|were expected"),
+    ):
+        ask(link)
 
 
 def test_sessions_are_bounded(tmp_path: Path, keys: Path) -> None:

@@ -1,0 +1,78 @@
+"""Embeds a long list of texts into a .npy file, piece by piece; an interrupted run is resumed where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from privinf.errors import ConfigError
+
+PIECE = 64  # texts between two saves
+
+
+class Embedder(Protocol):
+    """The part of `Client` that is needed."""
+
+    @property
+    def identity(self) -> Any: ...
+    def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Any: ...
+
+
+def embed_file(
+    client: Embedder,
+    texts: Sequence[str],
+    out: Path,
+    *,
+    truncate: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Write (texts, width) float32 to `out`; pieces done lie beside it until all are.
+
+    Pieces of another list of texts, or of another model, are refused rather than mixed in.
+    """
+    pieces = out.with_name(out.name + ".parts")
+    _claim(pieces, _fingerprint(client, texts, truncate))
+    done = resumed = 0
+    for start in range(0, len(texts), PIECE):
+        part = pieces / f"{start:09d}.npy"
+        chosen = texts[start : start + PIECE]
+        if part.exists():
+            resumed += len(chosen)
+        else:
+            _save(part, client.embed(chosen, truncate=truncate).vectors)
+            done += len(chosen)
+        progress(len(chosen))
+    _save(out, np.concatenate([np.load(part) for part in sorted(pieces.glob("*.npy"))]))
+    for file in pieces.iterdir():
+        file.unlink()
+    pieces.rmdir()
+    return {"out": str(out), "texts": len(texts), "done": done, "resumed": resumed}
+
+
+def _fingerprint(client: Embedder, texts: Sequence[str], truncate: bool) -> str:
+    content = json.dumps([list(texts), truncate, client.identity.model_id, client.identity.plan_hash])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _claim(pieces: Path, fingerprint: str) -> None:
+    pieces.mkdir(exist_ok=True)
+    owner = pieces / "texts.sha256"
+    if owner.exists() and owner.read_text() != fingerprint:
+        raise ConfigError(f"{pieces} holds pieces of other texts or of another model: remove it or choose another --out")
+    owner.write_text(fingerprint)
+
+
+def _save(path: Path, array: Any) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.save(file, array)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

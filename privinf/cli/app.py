@@ -1,0 +1,29 @@
+"""The list of commands."""
+
+from __future__ import annotations
+
+import typer
+
+from . import ask, demo, doctor, model, serve
+
+app = typer.Typer(
+    name="privinf",
+    help="Runs transformers on data that nobody but the asker may read.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    add_completion=True,
+)
+for module in (model, serve, ask, demo, doctor):
+    module.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and leave.", is_eager=True),
+) -> None:
+    if version:
+        from privinf import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit

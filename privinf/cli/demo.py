@@ -1,0 +1,118 @@
+"""The demo command: real sentences, a real model, three server processes with TLS, private beside clear."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .output import JsonFlag, emit_json, megabytes, note, progress
+
+SHOWN = 8
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(demo)
+
+
+def demo(
+    sentences: Annotated[int, typer.Option(help="How many of the sentences to ask.", min=2, max=24)] = 24,
+    weights: Annotated[str, typer.Option(help="private or public.")] = "private",
+    as_json: JsonFlag = False,
+) -> None:
+    """Embed real sentences with all-MiniLM-L6-v2 through a dealer and two parties on this machine."""
+    from privinf.fetch import fetch
+
+    text = resources.files("privinf").joinpath("data/demo.txt").read_text(encoding="utf-8")
+    lines = text.splitlines()[:sentences]
+    note("fetching all-MiniLM-L6-v2 (once)")
+    source = fetch("minilm")
+    with tempfile.TemporaryDirectory(prefix="privinf-demo-") as folder:
+        report = _run(lines, source, Path(folder), weights)
+    if as_json:
+        report.pop("private"), report.pop("clear")
+        emit_json(report)
+    else:
+        _print(lines, report)
+
+
+def _run(lines: list[str], source: Path, work: Path, weights: str) -> dict[str, Any]:
+    from privinf.client import Client
+    from privinf.local import LocalParties
+
+    from .model import share
+
+    note(f"sharing the model ({weights} weights)")
+    clear = _clear(source, lines)
+    share_quietly(share, source, work / "shared", weights)
+    with (
+        LocalParties(work / "shared", work / "run") as local,
+        Client(work / "shared" / "client", parties=local.addresses, tls=local.tls(), deadline=300.0) as client,
+    ):
+        note("asking: dealer, party 0 and party 1 are processes of their own, over TLS")
+        with progress("embedding", len(lines)) as tick:
+            answer = client.embed(lines, progress=tick)
+    cosines = (answer.vectors * clear).sum(axis=-1)
+    return {
+        "model": client.identity.model_id,
+        "weights": weights,
+        "sentences": len(lines),
+        "cosine_min": float(cosines.min()),
+        "cosine_mean": float(cosines.mean()),
+        "seconds": answer.stats.seconds,
+        "online_s": answer.stats.online_seconds,
+        "offline_s": answer.stats.prepare_seconds,
+        "rounds": answer.stats.rounds,
+        "queries": answer.stats.queries,
+        "online_bytes": answer.stats.online_bytes,
+        "offline_bytes": answer.stats.offline_bytes,
+        "private": answer.vectors,
+        "clear": clear,
+    }
+
+
+def share_quietly(share: Any, source: Path, out: Path, weights: str) -> None:
+    """Share a model without printing its path: stdout belongs to the report."""
+    import contextlib
+    import io
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        share(source, out, weights=weights, calibration=None, as_json=False)
+
+
+def _clear(source: Path, lines: list[str]) -> Any:
+    from privinf.models.calibrate import clear_answers
+    from privinf.models.checkpoint import load_encoder
+    from privinf.models.fold import fold
+    from privinf.text import Tokenizer
+
+    spec, tensors = load_encoder(source)
+    return clear_answers(spec, fold(spec, tensors), Tokenizer(source).encode(lines))
+
+
+def _print(lines: list[str], report: dict[str, Any]) -> None:
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    private, clear = (report[k] @ report[k].T for k in ("private", "clear"))
+    first, second = np.triu_indices(len(lines), 1)
+    best = np.argsort(-clear[first, second])[:SHOWN]
+    table = Table("private", "clear", "sentences", title="most similar pairs", show_lines=True)
+    for pair in best:
+        i, j = first[pair], second[pair]
+        table.add_row(f"{private[i, j]:.4f}", f"{clear[i, j]:.4f}", f"{lines[i]}\n{lines[j]}")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{report['sentences']} sentences in {report['queries']} queries, {report['weights']} weights: "
+        f"cosine to float32 at least {report['cosine_min']:.5f}, mean {report['cosine_mean']:.5f}"
+    )
+    console.print(
+        f"online {report['online_s']:.1f} s, {report['rounds']} rounds, {megabytes(report['online_bytes'])} sent by a party; "
+        f"offline {report['offline_s']:.1f} s, {megabytes(report['offline_bytes'])} to both parties"
+    )

@@ -1,0 +1,71 @@
+"""The doctor command: what this installation can do, and what to do about the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+from typing import Any
+
+import typer
+
+from .output import JsonFlag, emit_json
+
+OPTIONAL = {
+    "torch": ("models", "sharing and calibrating models, clear references"),
+    "transformers": ("models", "reference answers in tests and reports"),
+    "grpc_health": ("node", "health checks"),
+    "prometheus_client": ("node", "metrics"),
+    "structlog": ("node", "structured logs"),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(doctor)
+
+
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check the installation; exit code 1 if something that a query needs is missing."""
+    checks = [*_kernels(), *_packages(), _cores()]
+    if as_json:
+        emit_json({"ok": all(c["ok"] or not c["needed"] for c in checks), "checks": checks})
+    else:
+        for check in checks:
+            mark = "ok  " if check["ok"] else ("FAIL" if check["needed"] else "note")
+            typer.echo(f"{mark} {check['name']}: {check['found']}" + (f" -> {check['do']}" if check["do"] else ""))
+    if any(c["needed"] and not c["ok"] for c in checks):
+        raise typer.Exit(1)
+
+
+def _check(name: str, ok: bool, found: str, do: str = "", *, needed: bool = False) -> dict[str, Any]:
+    return {"name": name, "ok": ok, "needed": needed, "found": found, "do": "" if ok else do}
+
+
+def _kernels() -> list[dict[str, Any]]:
+    from privinf.protocols import kernels
+
+    why = kernels.why_reference()
+    remedy = "install a C++17 compiler and reinstall: pip install --force-reinstall --no-deps privinf"
+    return [
+        _check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer", needed=True),
+        _check("kernels", why is None, kernels.backend() if why is None else f"reference path, many times slower ({why})", remedy),
+    ]
+
+
+def _packages() -> list[dict[str, Any]]:
+    return [
+        _check(
+            name,
+            importlib.util.find_spec(name) is not None,
+            "installed" if importlib.util.find_spec(name) else f"missing, wanted for {use}",
+            f'pip install "privinf[{extra}]"',
+        )
+        for name, (extra, use) in OPTIONAL.items()
+    ]
+
+
+def _cores() -> dict[str, Any]:
+    cores = os.cpu_count() or 1
+    return _check("cores", cores >= 2, str(cores), "a party and a dealer on one core wait for each other")

@@ -1,0 +1,141 @@
+"""Dealer and both parties as processes of this machine: for trying privinf out and for tests; one owner of all three protects nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Queue
+from types import TracebackType
+from typing import IO, Self
+
+from privinf.config import Tls
+from privinf.errors import ConnectError
+from privinf.keys import keygen
+from privinf.parties.program import QueryShape
+
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+
+
+@dataclass
+class Node:
+    """A server process that has said where it listens."""
+
+    role: str
+    process: subprocess.Popen[str]
+    port: int = 0
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+class LocalParties:
+    """Starts dealer, party 1 and party 0 of a shared model, with TLS; a context manager.
+
+    `model` is the directory written by `privinf share`, `work` receives keys, stores and logs.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        work: str | os.PathLike[str],
+        *,
+        ahead: int = 0,
+        shapes: Sequence[QueryShape] = (),
+        listen: Sequence[str] = ("127.0.0.1:0",) * 3,
+    ) -> None:
+        self._model, self._work = Path(model), Path(work)
+        self._ahead, self._shapes, self._listen = ahead, tuple(shapes), tuple(listen)
+        self.nodes: dict[str, Node] = {}
+        self._logs: list[IO[str]] = []
+
+    @property
+    def addresses(self) -> tuple[str, str]:
+        """Of party 0 and party 1."""
+        return self.nodes["party0"].address, self.nodes["party1"].address
+
+    def tls(self, role: str = "client") -> Tls:
+        """The certificate of a role."""
+        keys = self._work / "keys"
+        return Tls(keys / "ca.pem", keys / f"{role}.pem", keys / f"{role}.key")
+
+    def start(self) -> Self:
+        """Return when all three serve; ConnectError names the one that does not, and its log."""
+        self._work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (self._work / "keys" / "ca.pem").exists():
+            keygen(self._work / "keys")
+        try:
+            dealer = self._launch("dealer", self._listen[0])
+            self._launch("party1", self._listen[2], "--dealer", dealer.address)
+            self._launch(
+                "party0", self._listen[1], "--dealer", dealer.address, "--peer", self.nodes["party1"].address,
+                "--ahead", str(self._ahead), *self._shape_options(),
+            )  # fmt: skip
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Ask all three to end, then make them; idempotent."""
+        for node in self.nodes.values():
+            if node.process.poll() is None:
+                node.process.send_signal(signal.SIGTERM)
+        for node in self.nodes.values():
+            try:
+                node.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                node.process.kill()
+                node.process.wait()
+            if node.process.stdout is not None:
+                node.process.stdout.close()
+        for log in self._logs:
+            log.close()
+        self._logs.clear()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _shape_options(self) -> list[str]:
+        return [word for s in self._shapes for word in ("--shape", f"{s.task}:{s.batch}:{s.tokens}")]
+
+    def _launch(self, role: str, listen: str, *options: str) -> Node:
+        tls = self.tls(role)
+        command = [sys.executable, "-m", "privinf", role.rstrip("01"), "--model", str(self._model / role)]
+        command += ["--listen", listen, "--ca", str(tls.ca), "--cert", str(tls.cert), "--key", str(tls.key)]
+        if role != "dealer":
+            command += ["--party", role[-1], "--store", str(self._work / f"{role}-store")]
+        log = (self._work / f"{role}.log").open("a", encoding="utf-8")
+        self._logs.append(log)
+        process = subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+        )
+        node = self.nodes[role] = Node(role, process)
+        node.port = _ready_port(node, self._work / f"{role}.log")
+        return node
+
+
+def _ready_port(node: Node, log: Path) -> int:
+    """The port that the server's first line names."""
+    lines: Queue[str] = Queue()
+    stdout = node.process.stdout
+    assert stdout is not None
+    threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
+    try:
+        line = lines.get(timeout=START_SECONDS)
+        return int(json.loads(line)["port"])
+    except (Empty, json.JSONDecodeError, KeyError) as error:
+        raise ConnectError(f"{node.role} did not start: see {log}") from error

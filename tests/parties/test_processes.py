@@ -1,0 +1,106 @@
+"""Three processes with TLS, and each of them killed in the middle of a query."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from dummy import Settings
+from harness import SHAPE, SHARES, Processes, ask, wait_until
+
+from privinf.errors import ConnectError, PrivinfError
+from privinf.transport import Link
+
+pytestmark = pytest.mark.processes
+DEADLINE = 30.0
+
+
+def _recovers(link: Link) -> None:
+    """Ask until the channels have found the restarted server; every failure on the way is a typed one."""
+
+    def answered() -> bool:
+        try:
+            ask(link)
+        except ConnectError:
+            return False
+        return True
+
+    wait_until(answered, 20)
+
+
+def test_processes_answer_stop_in_good_order_and_refuse_what_was_spent(tmp_path: Path, keys: Path) -> None:
+    with Processes(tmp_path, keys) as running:
+        with running.link() as link:
+            for _ in range(2):
+                ask(link)
+        for role in ("party0", "party1"):
+            assert running.nodes[role].stop() == 0
+            running.nodes[role].start()
+        with running.link() as link:
+            ask(link)
+        assert [running.nodes[role].stop() for role in ("party0", "party1", "dealer")] == [0, 0, 0]
+    spent = [(tmp_path / f"store{party}" / "spent.log").read_text().split() for party in (0, 1)]
+    assert len(set(spent[0])) == 3
+    assert spent[0] == spent[1]
+    events = [json.loads(line) for line in (tmp_path / "party0.log").read_text().splitlines()]
+    assert {event["role"] for event in events} == {"party0"}
+    assert [event["event"] for event in events].count("answered") == 3
+
+
+@pytest.mark.parametrize("victim", ["party0", "party1"])
+def test_a_party_killed_in_a_round(tmp_path: Path, keys: Path, victim: str) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    settings = Settings(halt_at=1, halt_party=int(victim[-1]), gate=str(gate))
+    with Processes(tmp_path, keys, settings) as running, running.link() as link:
+        run = link.start(SHAPE, SHARES, DEADLINE)
+        wait_until(gate.with_suffix(".reached").exists)
+        began = time.monotonic()
+        running.nodes[victim].kill()
+        with pytest.raises(ConnectError) as failure:
+            run.result()
+        assert time.monotonic() - began < DEADLINE / 2  # on the break of the stream, not by the deadline
+        assert failure.value.party == victim
+        assert failure.value.session_id is not None
+        gate.unlink()
+        running.nodes[victim].start()
+        _recovers(link)
+        survivor = running.nodes["party1" if victim == "party0" else "party0"]
+        assert survivor.process.poll() is None
+    spent = [(tmp_path / f"store{party}" / "spent.log").read_text().split() for party in (0, 1)]
+    assert len(set(spent[0])) == len(spent[0])
+    assert len(set(spent[1])) == len(spent[1])
+    assert not list(tmp_path.glob("store?/*.prep*"))
+
+
+def test_the_dealer_killed_while_it_deals(tmp_path: Path, keys: Path) -> None:
+    settings = Settings(deal_pause=20, rounds=2, round_bytes=3 << 20)
+    with Processes(tmp_path, keys, settings) as running, running.link() as link:
+        run = link.start(SHAPE, SHARES, DEADLINE)
+        wait_until(lambda: bool(list(tmp_path.glob("store1/*.part"))))
+        began = time.monotonic()
+        running.nodes["dealer"].kill()
+        with pytest.raises(ConnectError) as failure:
+            run.result()
+        assert time.monotonic() - began < DEADLINE / 2
+        assert failure.value.party == "dealer"
+        running.nodes["dealer"].settings = Settings(rounds=2, round_bytes=3 << 20)
+        running.nodes["dealer"].start()
+        _recovers(link)
+        assert [status.store_bytes for status in link.status()] == [0, 0]
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path, keys: Path) -> None:
+    with Processes(tmp_path, keys) as running:
+        taken = running.nodes["party1"].address
+        node = running.nodes["party0"]
+        node.stop()
+        node.port = int(taken.rpartition(":")[2])
+        with pytest.raises(AssertionError, match="cannot listen on"):
+            node.start()
+        node._reap()
+        assert not isinstance(running.nodes["party1"].process.poll(), int)
+        with running.link(connect_seconds=0.2) as link, pytest.raises(PrivinfError):
+            link.connect()

@@ -1,0 +1,373 @@
+"""What servers refuse, and go on serving: strangers, other programs, bad queries, a dealer that errs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from dummy import Settings
+from harness import SHAPE, SHARES, Cluster, ask, tls, wait_until
+
+from privinf.config import ClientConfig
+from privinf.errors import (
+    ConnectError,
+    DeadlineExceeded,
+    InputError,
+    MismatchError,
+    Overloaded,
+    PrivinfError,
+    ProtocolError,
+    Unauthenticated,
+)
+from privinf.keys import keygen
+from privinf.parties import methods
+from privinf.parties.credentials import MESSAGE_LIMIT, Peer, dial
+from privinf.parties.messages import identity_message, shape_message
+from privinf.parties.program import Identity, QueryShape
+from privinf.parties.status import restore
+from privinf.transport import Link
+from privinf.v1 import common_pb2, dealer_pb2, party_pb2
+
+IDENTITY = Settings().identity
+ID = bytes(16)
+
+
+def call(peer: Peer, method: methods.Method, request: Any, timeout: float | None = 5.0) -> Any:
+    """Make a call; raise what it failed with as ours."""
+    try:
+        reply = method.on(peer)(request, timeout=timeout, metadata=peer.metadata)
+        return list(reply) if method.streams[1] else reply
+    except grpc.RpcError as error:
+        raise restore(error, peer.role) from error
+
+
+def refused(cluster: Cluster, role: str, own: str, method: methods.Method, request: Any) -> PrivinfError:
+    """Return the error of a call made with the certificate of `own`."""
+    peer = dial(cluster.address(role), role, tls(cluster.keys, own), own, MESSAGE_LIMIT)
+    try:
+        with pytest.raises(PrivinfError) as failure:
+            call(peer, method, request)
+        return failure.value
+    finally:
+        peer.channel.close()
+
+
+CREATE = dealer_pb2.CreateRequest(identity=identity_message(IDENTITY), shape=shape_message(SHAPE))
+FETCH = dealer_pb2.FetchRequest(preparation_id=ID, identity=identity_message(IDENTITY))
+PREFETCH = party_pb2.PrefetchRequest(
+    preparation_id=ID, identity=identity_message(IDENTITY), shape=shape_message(SHAPE), epoch=ID
+)
+
+
+@pytest.mark.parametrize(
+    ("role", "method", "request_", "strangers"),
+    [
+        ("dealer", methods.CREATE, CREATE, ("party1", "client", "dealer")),
+        ("dealer", methods.FETCH, FETCH, ("client", "dealer")),
+        ("party1", methods.PREFETCH, PREFETCH, ("party1", "client", "dealer")),
+        ("party1", methods.RECONCILE, party_pb2.ReconcileRequest(), ("party1", "client", "dealer")),
+        ("party1", methods.SESSION, iter([b"frame"]), ("party1", "client", "dealer")),
+        ("party0", methods.INFER, iter([]), ("party0", "party1", "dealer")),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_each_call_is_for_its_role(
+    cluster: Cluster, role: str, method: methods.Method, request_: Any, strangers: tuple[str, ...]
+) -> None:
+    for stranger in strangers:
+        error = refused(cluster, role, stranger, method, request_)
+        assert isinstance(error, Unauthenticated), stranger
+        assert f"{stranger} may not call {method.name} on {role}" in str(error)
+
+
+def test_party_0_answers_no_call_between_parties(cluster: Cluster) -> None:
+    assert isinstance(refused(cluster, "party0", "party0", methods.PREFETCH, PREFETCH), MismatchError)
+
+
+def test_a_certificate_of_another_authority_reaches_nobody(
+    cluster: Cluster, keys: Path, foreign_keys: Path, tmp_path: Path
+) -> None:
+    trusting = replace(tls(foreign_keys, "client"), ca=keys / "ca.pem")  # knows us, is not known to us
+    with Link(cluster.client(tls=trusting, connect_seconds=0.5)) as link, pytest.raises(ConnectError):
+        link.connect()
+    with Link(cluster.client(tls=tls(foreign_keys, "client"))) as link, pytest.raises(Unauthenticated):
+        link.connect()
+    with cluster.link() as link:
+        ask(link)
+
+
+def test_a_server_with_another_roles_certificate_is_no_party(cluster: Cluster) -> None:
+    swapped = (cluster.address("party1"), cluster.address("party0"))
+    with Link(cluster.client(parties=swapped)) as link, pytest.raises(Unauthenticated) as failure:
+        link.connect()
+    assert failure.value.party == "party0"
+
+
+def test_a_certificate_of_two_roles_is_of_none(cluster: Cluster, tmp_path: Path, keys: Path) -> None:
+    both = tmp_path / "both"
+    shutil.copytree(keys, both)
+    _reissue(both, "client", "party0")
+    peer = dial(cluster.address("party1"), "party1", tls(both, "client"), "client")
+    with pytest.raises(Unauthenticated, match="no role, or more than one"):
+        call(peer, methods.STATUS, party_pb2.StatusRequest())
+    peer.channel.close()
+
+
+def _reissue(folder: Path, role: str, other: str) -> None:
+    """Sign a certificate for two roles with the authority's own key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+
+    key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+    old = x509.load_pem_x509_certificate((folder / f"{role}.pem").read_bytes())
+    names = x509.SubjectAlternativeName([x509.DNSName(role), x509.DNSName(other)])
+    new = (
+        x509.CertificateBuilder()
+        .subject_name(old.subject)
+        .issuer_name(old.issuer)
+        .public_key(old.public_key())
+        .serial_number(7)
+        .not_valid_before(old.not_valid_before_utc)
+        .not_valid_after(old.not_valid_after_utc)
+        .add_extension(names, critical=False)
+        .sign(key, hashes.SHA256())  # type: ignore[arg-type]
+    )
+    (folder / f"{role}.pem").write_bytes(new.public_bytes(serialization.Encoding.PEM))
+
+
+@pytest.mark.parametrize("field", ["version", "model_id", "plan_hash"])
+@pytest.mark.parametrize("role", ["dealer", "party1", "party0"])
+def test_a_role_with_another_program_is_named(tmp_path: Path, keys: Path, role: str, field: str) -> None:
+    other = Settings(identity=replace(IDENTITY, **{field: "other"}))
+    with (
+        Cluster(tmp_path, keys, each={role: other}) as cluster,
+        cluster.link(IDENTITY) as link,
+        pytest.raises(MismatchError, match=f"differs in {field}"),
+    ):
+        ask(link)
+
+
+def test_parties_compare_even_if_the_client_does_not(tmp_path: Path, keys: Path) -> None:
+    """Each party is asked with its own identity, so that only the session's first frame can tell."""
+    other = Settings(identity=replace(IDENTITY, plan_hash="other"))
+    with Cluster(tmp_path, keys, each={"party1": other}) as cluster:
+        calls = [_infer(cluster, 0, IDENTITY), _infer(cluster, 1, other.identity)]
+        for role, future in zip(("party0", "party1"), calls, strict=True):
+            with pytest.raises(grpc.RpcError) as failure:
+                future.result()
+            assert isinstance(restore(failure.value, role), MismatchError)
+        assert not (tmp_path / "party0" / "spent.log").read_text()
+
+
+def _infer(
+    cluster: Cluster, party: int, identity: Identity, shape: QueryShape = SHAPE, session: bytes = ID
+) -> Any:
+    role = f"party{party}"
+    peer = dial(cluster.address(role), role, tls(cluster.keys, "client"), "client", MESSAGE_LIMIT)
+    opened = party_pb2.InferOpen(
+        session_id=session, identity=identity_message(identity), shape=shape_message(shape)
+    )
+    share = bytes(shape.batch * shape.tokens)
+    parts = [party_pb2.InferRequest(open=opened), party_pb2.InferRequest(chunk=share)]
+    future = methods.INFER.on(peer).future(iter(parts), timeout=5)
+    future.add_done_callback(lambda _: peer.channel.close())
+    return future
+
+
+def test_parties_that_are_asked_different_shapes_spend_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    calls = [_infer(cluster, 0, IDENTITY), _infer(cluster, 1, IDENTITY, replace(SHAPE, tokens=9))]
+    for role, future in zip(("party0", "party1"), calls, strict=True):
+        with pytest.raises(grpc.RpcError) as failure:
+            future.result()
+        assert isinstance(restore(failure.value, role), MismatchError)
+    assert not (tmp_path / "party0" / "spent.log").read_text()
+
+
+def test_a_session_id_is_used_once(cluster: Cluster) -> None:
+    for future in [_infer(cluster, 0, IDENTITY), _infer(cluster, 1, IDENTITY)]:
+        future.result()
+    with pytest.raises(grpc.RpcError) as failure:
+        _infer(cluster, 0, IDENTITY).result()
+    error = restore(failure.value, "party0")
+    assert isinstance(error, ProtocolError)
+    assert "used before" in str(error)
+
+
+def _open(**changes: Any) -> party_pb2.InferRequest:
+    fields = {"session_id": ID, "identity": identity_message(IDENTITY), "shape": shape_message(SHAPE)}
+    return party_pb2.InferRequest(open=party_pb2.InferOpen(**fields | changes))
+
+
+def _chunk(nbytes: int) -> party_pb2.InferRequest:
+    return party_pb2.InferRequest(chunk=bytes(nbytes))
+
+
+def _shape(task: str, batch: int, tokens: int) -> common_pb2.QueryShape:
+    return common_pb2.QueryShape(task=task, batch=batch, tokens=tokens)
+
+
+@pytest.mark.parametrize(
+    ("requests", "kind"),
+    [
+        ([], ProtocolError),
+        ([_chunk(8)], ProtocolError),
+        ([_open(session_id=b"short"), _chunk(8)], ProtocolError),
+        ([_open()], ProtocolError),
+        ([_open(), _chunk(7)], ProtocolError),
+        ([_open(), _chunk(9)], ProtocolError),
+        ([_open(), _chunk(4), _chunk(5)], ProtocolError),
+        ([_open(), _open(), _chunk(8)], ProtocolError),
+        ([_open(identity=common_pb2.Identity()), _chunk(8)], MismatchError),
+        ([_open(shape=_shape("", 1, 8)), _chunk(8)], InputError),
+        ([_open(shape=_shape("echo", 0, 8)), _chunk(8)], InputError),
+        ([_open(shape=_shape("other", 1, 8)), _chunk(8)], InputError),
+        ([_open(shape=_shape("echo", 1, MESSAGE_LIMIT + 1)), _chunk(8)], InputError),
+    ],
+)
+def test_a_bad_query_is_refused(cluster: Cluster, requests: list[Any], kind: type[PrivinfError]) -> None:
+    for role in ("party0", "party1"):
+        assert type(refused(cluster, role, "client", methods.INFER, iter(requests))) is kind
+
+
+def test_a_call_needs_a_deadline_within_bounds(tmp_path: Path, keys: Path) -> None:
+    with Cluster(tmp_path, keys, options={"party0": {"max_seconds": 60}}) as cluster:
+        peer = dial(cluster.address("party0"), "party0", tls(keys, "client"), "client")
+        for timeout in (None, 61):
+            with pytest.raises(InputError, match="deadline of at most 60 s"):
+                call(peer, methods.INFER, iter([_open(), _chunk(8)]), timeout)
+        peer.channel.close()
+
+
+def _without_party1(cluster: Cluster) -> None:
+    cluster.stop("party1")
+
+
+def _without_dealer(cluster: Cluster) -> None:
+    cluster.stop("dealer")
+
+
+@pytest.mark.parametrize(("role", "lose"), [("party1", _without_party1), ("dealer", _without_dealer)])
+def test_who_cannot_be_reached_is_named(cluster: Cluster, role: str, lose: Callable[[Cluster], None]) -> None:
+    with cluster.link() as link:
+        ask(link)
+        lose(cluster)
+        with pytest.raises(ConnectError) as failure:
+            ask(link)
+        assert failure.value.party == role
+        cluster.start(role)
+        wait_until(lambda: _answers(link))
+
+
+def _answers(link: Link) -> bool:
+    try:
+        ask(link)
+    except ConnectError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("surplus", [-1, 1])
+def test_a_dealer_that_miscounts_costs_the_query(tmp_path: Path, keys: Path, surplus: int) -> None:
+    """It says what parties expect, and deals something else."""
+    erring = {"dealer": Settings(deal_too_many=surplus)}
+    with Cluster(tmp_path, keys, each=erring) as cluster, cluster.link() as link:
+        with pytest.raises(ProtocolError, match="than its sizes say"):
+            ask(link)
+        assert [status.store_bytes for status in link.status()] == [0, 0]
+
+
+def test_a_dealer_with_other_sizes_is_refused(tmp_path: Path, keys: Path) -> None:
+    with (
+        Cluster(tmp_path, keys, each={"dealer": Settings(extra=999)}) as cluster,
+        cluster.link() as link,
+        pytest.raises(MismatchError, match="size of a preparation"),
+    ):
+        ask(link)
+
+
+@pytest.mark.parametrize("role", ["party0", "party1"])
+def test_a_full_store_is_an_overload_of_that_party(tmp_path: Path, keys: Path, role: str) -> None:
+    with (
+        Cluster(tmp_path, keys, options={role: {"max_store_bytes": 1000}}) as cluster,
+        cluster.link() as link,
+    ):
+        with pytest.raises(Overloaded, match="do not fit into the store") as failure:
+            ask(link)
+        assert failure.value.party in (role, "party0")
+        assert [status.store_bytes for status in link.status()] == [0, 0]
+
+
+def test_time_runs_out_in_the_phase_that_takes_too_long(tmp_path: Path, keys: Path) -> None:
+    slow = Settings(deal_pause=1.0)
+    with Cluster(tmp_path, keys, slow) as cluster, cluster.link() as link:
+        link.connect()
+        with pytest.raises(DeadlineExceeded) as failure:
+            ask(link, deadline=0.5)
+        assert failure.value.phase == "offline"
+        with pytest.raises(DeadlineExceeded) as failure:
+            ask(link, deadline=-1)
+        assert failure.value.phase == "connect"
+
+
+def test_a_query_that_reaches_one_party_alone_spends_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    peer = dial(cluster.address("party0"), "party0", tls(cluster.keys, "client"), "client")
+    with pytest.raises(DeadlineExceeded):
+        call(peer, methods.INFER, iter([_open(), _chunk(8)]), 0.5)
+    peer.channel.close()
+    assert not (tmp_path / "party0" / "spent.log").read_text()
+    with cluster.link() as link:
+        ask(link)
+
+
+def test_a_preparation_is_fetched_once_even_by_a_party(cluster: Cluster, keys: Path) -> None:
+    peers = {
+        role: dial(cluster.address("dealer"), "dealer", tls(keys, role), role)
+        for role in ("party0", "party1")
+    }
+    created = call(peers["party0"], methods.CREATE, CREATE)
+    request = dealer_pb2.FetchRequest(
+        preparation_id=created.preparation_id, identity=identity_message(IDENTITY)
+    )
+    streams = {role: b"".join(call(peer, methods.FETCH, request)) for role, peer in peers.items()}
+    assert {len(stream) for stream in streams.values()} == {32 + created.bytes0}
+    assert streams["party0"][:32] != streams["party1"][:32]
+    for peer in peers.values():
+        with pytest.raises(ProtocolError, match="unknown here"):
+            call(peer, methods.FETCH, request)
+        peer.channel.close()
+
+
+def test_without_tls_roles_are_claimed_and_a_warning_is_given(
+    tmp_path: Path, keys: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain = {"tls": None, "insecure_no_tls": True}
+    options: dict[str, dict[str, Any]] = {role: dict(plain) for role in ("dealer", "party0", "party1")}
+    with Cluster(tmp_path, keys, options=options) as cluster:
+        parties = (cluster.address("party0"), cluster.address("party1"))
+        with Link(ClientConfig(parties=parties, insecure_no_tls=True)) as link:
+            ask(link)
+        peer = dial(parties[0], "party0", None, "dealer")
+        with pytest.raises(Unauthenticated):
+            call(peer, methods.INFER, iter([_open(), _chunk(8)]))
+        peer.channel.close()
+        with cluster.link(connect_seconds=0.3) as link, pytest.raises((ConnectError, Unauthenticated)):
+            link.connect()
+    assert capfd.readouterr().err.count("WARNING: insecure_no_tls") == 4
+
+
+@pytest.fixture
+def one_host(tmp_path: Path) -> Path:
+    """Return certificates for another machine's name."""
+    keygen(tmp_path / "elsewhere", ["elsewhere.example"])
+    return tmp_path / "elsewhere"
+
+
+def test_the_role_is_what_a_certificate_must_prove(tmp_path: Path, one_host: Path) -> None:
+    with Cluster(tmp_path, one_host) as cluster, cluster.link() as link:
+        assert ask(link).parties[0].rounds == Settings().rounds
+        assert link.run(SHAPE, SHARES)[:2] == SHARES

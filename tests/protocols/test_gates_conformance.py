@@ -1,0 +1,96 @@
+"""Every gate: shares equal the ideal functionality bit for bit, that one is near the clear function, and costs are as declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import CASES, Exactly, Trial, Within
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from privinf.protocols import kernels, lockstep, ring
+from privinf.protocols.cost import Cost
+from privinf.protocols.wires import Share
+
+SEEDS = st.tuples(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
+
+
+def examples(count: int) -> settings:
+    """Return settings under which every run draws the same cases."""
+    return settings(
+        max_examples=count,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@contextmanager
+def reference_kernels() -> Iterator[None]:
+    """Run every kernel as the reference does."""
+    slow, patch = kernels.load("reference"), pytest.MonkeyPatch()
+    for name in ("dpf_", "onehot_", "dcf_", "ring_", "stream"):
+        for kernel in [k for k in dir(kernels) if k.startswith(name) and hasattr(slow, k)]:
+            patch.setattr(kernels, kernel, getattr(slow, kernel))
+    yield
+    patch.undo()
+
+
+def conforms(trial: Trial, seeds: tuple[bytes, bytes]) -> None:
+    """Run a trial in shares, ideally and by count, and compare all three."""
+    stores = trial.stores
+    weights = (*stores.parties, stores.dealer) if stores else (None, None, None)
+    run = lockstep.run(trial.program, trial.inputs, seeds, weights=weights)
+    ideal = lockstep.ideal(trial.program, trial.inputs, seeds, stores and stores.ideal)
+    assert len(ideal) == len(trial.wanted)
+    for mine, theirs, exact, wanted in zip(*run.results, ideal, trial.wanted, strict=True):
+        assert mine.shape == theirs.shape == exact.shape
+        assert mine.bits == theirs.bits == exact.bits
+        total = ring.low(mine.value + theirs.value, exact.bits)
+        np.testing.assert_array_equal(total, ring.low(exact.value, exact.bits))
+        near(exact, wanted)
+    counted(trial, run)
+
+
+def near(result: Share, wanted: Exactly | Within) -> None:
+    """Compare the ideal functionality with the clear function."""
+    assert result.value.shape == result.shape
+    if isinstance(wanted, Exactly):
+        modulus = 1 << result.bits
+        clear = np.array([int(v) % modulus for v in np.asarray(wanted.integers).flat], dtype=np.uint64)
+        np.testing.assert_array_equal(ring.low(result.value, result.bits), clear.reshape(result.shape))
+    else:
+        error = np.abs(ring.decode(result.value, result.scale, result.bits) - wanted.reals)
+        assert np.all(error <= wanted.bound), float(np.max(error - wanted.bound))
+
+
+def counted(trial: Trial, run: lockstep.Lockstep) -> None:
+    """Compare declared costs with what each role counted and what was really sent."""
+    declared = lockstep.declared(trial.program, trial.inputs, trial.stores and trial.stores.shapes).tally.total()
+    first, second = (tally.total() for tally in run.tallies)
+    assert first == Cost(declared.rounds, declared.online, declared.prep0, 0)
+    assert second == Cost(declared.rounds, declared.online, 0, declared.prep1)
+    assert run.dealer_tally.total() == declared
+    assert run.left == (0, 0)
+    for sent in run.transcripts:
+        assert (len(sent), sum(map(len, sent))) == (declared.rounds, declared.online)
+
+
+@pytest.mark.parametrize("name", CASES)
+@examples(8)
+@given(data=st.data())
+def test_gate(name: str, data: Any) -> None:
+    conforms(CASES[name](data.draw), data.draw(SEEDS))
+
+
+@pytest.mark.parametrize("name", CASES)
+@examples(1)
+@given(data=st.data())
+def test_gate_on_reference_kernels(name: str, data: Any) -> None:
+    with reference_kernels():
+        conforms(CASES[name](data.draw), data.draw(SEEDS))
