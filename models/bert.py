@@ -1,11 +1,11 @@
-"""BERT-family encoders, written once: straight-line code over an `ops` object that says what arithmetic means."""
+"""BERT-family encoders, written once: straight-line code over `ops`, which says what arithmetic means."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
-from .spec import EncoderSpec
+from privinf.models.spec import EncoderSpec
 
 Value = TypeVar("Value")
 

@@ -1,4 +1,4 @@
-"""What a model owner hands out: one directory each for client, dealer and both parties, and how each role reads its own."""
+"""What a model owner hands out: a directory each for client, dealer and both parties, and how it is read."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from safetensors.numpy import load_file, save_file
 
 from privinf import __version__
 from privinf.errors import ConfigError, ModelError
+from privinf.models.fold import F64
+from privinf.models.plan import Plan
+from privinf.models.program import EncoderDealer, EncoderParty
+from privinf.models.query import Layout
+from privinf.models.spec import EncoderSpec, read_spec
+from privinf.models.weights import DealerStore, PartyStore, encode, mask_tensor
 from privinf.parties.program import Identity
 from privinf.protocols import prg
 from privinf.protocols.ring import U64, Shape
-
-from .fold import F64
-from .plan import Plan
-from .program import EncoderDealer, EncoderParty
-from .query import Layout
-from .spec import EncoderSpec, read_spec
-from .weights import DealerStore, PartyStore, encode, mask_tensor
 
 FORMAT = 1
 ROLES = ("client", "dealer", "party0", "party1")
@@ -79,7 +78,9 @@ def write(
     if mode == "public":
         for role in ROLES[2:]:
             save_file(encoded, target / role / "weights.safetensors")
-        save_file({n: weights[n].astype(np.float32) for n in EMBEDDINGS}, target / "client" / "embed.safetensors")
+        save_file(
+            {n: weights[n].astype(np.float32) for n in EMBEDDINGS}, target / "client" / "embed.safetensors"
+        )
     else:
         _write_masked(target, encoded, sharing)
 
@@ -119,10 +120,14 @@ def read(directory: str | os.PathLike[str]) -> Bundle:
         about = json.loads((path / "bundle.json").read_text())
         plan = Plan.from_json((path / "plan.json").read_text())
         if about["format"] != FORMAT:
-            raise ModelError(f"{path}: bundle format {about['format']} is not {FORMAT}: share the model again")
+            raise ModelError(
+                f"{path}: bundle format {about['format']} is not {FORMAT}: share the model again"
+            )
         mode, sharing, model = about["weights"], str(about["sharing"]), str(about["model"])
     except FileNotFoundError as error:
-        raise ModelError(f"{path} is no shared model ({error.filename} is missing): run `privinf share`") from error
+        raise ModelError(
+            f"{path} is no shared model ({error.filename} is missing): run `privinf share`"
+        ) from error
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}/bundle.json is damaged: share the model again") from error
     if mode not in ("private", "public"):
@@ -138,7 +143,9 @@ def dealer_program(directory: str | os.PathLike[str]) -> EncoderDealer:
     if bundle.layout.public:
         return EncoderDealer(bundle.identity, bundle.layout, shapes, None, blank_weights(shapes))
     seeds = _read_seed(bundle.directory / "mask0.seed"), _read_seed(bundle.directory / "mask1.seed")
-    return EncoderDealer(bundle.identity, bundle.layout, shapes, DealerStore(shapes, seeds, bundle.sharing))
+    store = DealerStore(shapes, seeds, bundle.sharing)
+    store.warm()
+    return EncoderDealer(bundle.identity, bundle.layout, shapes, store)
 
 
 def party_program(directory: str | os.PathLike[str], party: int) -> EncoderParty:
@@ -150,6 +157,7 @@ def party_program(directory: str | os.PathLike[str], party: int) -> EncoderParty
         return EncoderParty(bundle.identity, party, bundle.layout, shapes, None, tensors)
     seed = _read_seed(bundle.directory / "mask.seed")
     store = PartyStore(tensors, seed, bundle.sharing)
+    store.warm(party)
     return EncoderParty(bundle.identity, party, bundle.layout, shapes, store)
 
 
@@ -201,7 +209,7 @@ def _read_tensors(path: Path, shapes: Mapping[str, Shape]) -> dict[str, U64]:
     return tensors
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
     except FileNotFoundError as error:

@@ -9,13 +9,12 @@ from importlib import resources
 import numpy as np
 import numpy.typing as npt
 
+from privinf.models import bert
+from privinf.models.fold import F64
+from privinf.models.plan import Plan, make_plan
+from privinf.models.query import Ids
+from privinf.models.spec import EncoderSpec
 from privinf.text import bucket
-
-from . import bert
-from .fold import F64
-from .plan import Plan, make_plan
-from .query import Ids
-from .spec import EncoderSpec
 
 BATCH = 16
 Tick = Callable[[int], None]
@@ -33,7 +32,7 @@ def calibrate(
     """Plan the rings of a model from its folded weights and tokenised text; `tick` counts texts done."""
     import torch
 
-    from .clear import Clear, Ranges
+    from privinf.models.clear import Clear, Ranges
 
     ranges = Ranges()
     ops = Clear(weights, spec.layer_norm_eps, ranges)
@@ -57,11 +56,13 @@ def batches(ids: Sequence[Ids]) -> list[tuple[int, list[Ids]]]:
     ]
 
 
-def clear_answers(spec: EncoderSpec, weights: Mapping[str, F64], ids: Sequence[Ids]) -> npt.NDArray[np.float32]:
+def clear_answers(
+    spec: EncoderSpec, weights: Mapping[str, F64], ids: Sequence[Ids]
+) -> npt.NDArray[np.float32]:
     """Float32 answers (texts, width or labels), in the order given: what private ones are compared with."""
     import torch
 
-    from .clear import Clear
+    from privinf.models.clear import Clear
 
     ops = Clear(weights, spec.layer_norm_eps)
     program = bert.embed if spec.head == "none" else bert.classify
@@ -76,6 +77,6 @@ def clear_answers(spec: EncoderSpec, weights: Mapping[str, F64], ids: Sequence[I
 
 
 def _query(texts: list[Ids], tokens: int, spec: EncoderSpec) -> object:
-    from .clear import clear_query
+    from privinf.models.clear import clear_query
 
     return clear_query(texts, tokens, spec.pooling or "mean")

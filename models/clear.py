@@ -1,4 +1,4 @@
-"""The clear interpreter: float32 PyTorch; the oracle of every other one, and the source of calibrated ranges."""
+"""The clear interpreter: float32 PyTorch; the oracle of every other one, and the source of ranges."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ class Ranges:
 class Clear:
     """Folded weights in float32; records ranges where a recorder is given."""
 
-    def __init__(self, weights: Mapping[str, npt.NDArray[Any]], eps: float, ranges: Ranges | None = None) -> None:
+    def __init__(
+        self, weights: Mapping[str, npt.NDArray[Any]], eps: float, ranges: Ranges | None = None
+    ) -> None:
         self._weights = {name: torch.as_tensor(w, dtype=torch.float32) for name, w in weights.items()}
         self._eps = eps
         self._ranges = ranges
@@ -95,14 +97,15 @@ class Clear:
     def attend(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, query: ClearQuery, heads: int
     ) -> torch.Tensor:
-        q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+        q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
         scores = self._see("scores", q @ k.transpose(-1, -2))
         hidden = torch.where(query.real, 0.0, query.pad_score)[:, None, None, :]
         scores = scores + hidden
         weights = torch.exp2(scores - scores.amax(-1, keepdim=True))
         mixed = self._see("mixed", weights @ v)
         total = weights.sum(-1, keepdim=True)
-        return (mixed / total).transpose(1, 2).flatten(-2)
+        batch, _, tokens, _ = mixed.shape
+        return (mixed / total).transpose(1, 2).reshape(batch, tokens, -1)
 
     def activate(self, x: torch.Tensor, name: str) -> torch.Tensor:
         result: torch.Tensor = ACTIVATIONS[name](x)

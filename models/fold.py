@@ -1,4 +1,4 @@
-"""Rewrites a checkpoint for computing on shares: gains folded into the next weights, centring into the last ones, scores in base two.
+"""Rewrites a checkpoint for computing on shares: gains and centring folded into weights, scores in base two.
 
 Every normalisation then divides only; with n the normalised row, g and b its gain and bias:
   the next linear layer     (n*g + b) W + c          = n (diag(g) W) + (b W + c)
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from .spec import EncoderSpec
+from privinf.models.spec import EncoderSpec
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -76,4 +76,5 @@ def _folded(w: Mapping[str, F64], name: str, gain: F64, bias: F64) -> tuple[F64,
 
 
 def _centre(x: F64) -> F64:
-    return x - x.mean(axis=-1, keepdims=True)
+    centred: F64 = x - x.mean(axis=-1, keepdims=True)
+    return centred

@@ -1,4 +1,4 @@
-"""The wire plan: rings and scales of every wire of an encoder, from ranges calibrated on real text, with headroom."""
+"""The wire plan: rings and scales of an encoder's wires, from ranges calibrated on real text, with headroom."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from privinf.errors import ModelError
+from privinf.models.spec import EncoderSpec
 from privinf.protocols.gates.activation import ACTIVATIONS
 from privinf.protocols.gates.norm import NormSpec
-
-from .spec import EncoderSpec
 
 PLAN_VERSION = 1
 HEADROOM = 3  # bits kept free above every calibrated range
 
-# Fraction bits. A product's scale is the sum of its factors'; what is above the target is dropped when it is opened.
+# Fraction bits. A product's scale is the sum of its factors'; what exceeds the target is dropped on opening.
 X, WEIGHT, QKV_WEIGHT, QK, V, SCORES, EMBED, MIXED = 12, 14, 12, 11, 10, 10, 16, 14
 LINEAR = X + WEIGHT
 QKV = X + QKV_WEIGHT
@@ -84,7 +83,9 @@ class Plan:
         try:
             raw: dict[str, Any] = json.loads(text)
             if raw["version"] != PLAN_VERSION:
-                raise ModelError(f"plan version {raw['version']} is not {PLAN_VERSION}: share the model again")
+                raise ModelError(
+                    f"plan version {raw['version']} is not {PLAN_VERSION}: share the model again"
+                )
             layers = tuple(
                 LayerPlan(
                     AttentionPlan(**layer["attention"]),
@@ -94,7 +95,9 @@ class Plan:
                 )
                 for layer in raw["layers"]
             )
-            return Plan(raw["version"], NormSpec(**raw["embed_norm"]), layers, raw["head_bits"], raw["result_bits"])
+            return Plan(
+                raw["version"], NormSpec(**raw["embed_norm"]), layers, raw["head_bits"], raw["result_bits"]
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError("the plan file is damaged: share the model again") from error
 
@@ -119,9 +122,7 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable) -> Plan:
         """Ring that a layer's input must have."""
         a = attention[i]
         centred = bits_for(high[f"layer{i}.attn.centred"], LINEAR)
-        return max(
-            a.score_bits + SCORE_PRODUCT - SCORES + QKV - QK, a.value_bits + QKV - V, centred
-        )
+        return max(a.score_bits + SCORE_PRODUCT - SCORES + QKV - QK, a.value_bits + QKV - V, centred)
 
     def norm(site: str, scale: int, out_bits: int) -> NormSpec:
         return _norm(site, ranges, scale, out_bits, spec)

@@ -1,4 +1,4 @@
-"""What each role runs for an encoder: the dealer's preparation, a party's evaluation, the fixed interpreter, and declared costs."""
+"""What each role runs for an encoder: preparation, evaluation, the fixed interpreter, declared costs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any
 
+from privinf.models.bert import TASKS
+from privinf.models.query import Layout, arrange, parse
+from privinf.models.shared import SharedOps, SharedQuery
+from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore
 from privinf.parties.program import Channel, Dealt, Identity, QueryShape, Source
 from privinf.protocols import ring
 from privinf.protocols.counting import Counting
@@ -17,15 +21,12 @@ from privinf.protocols.party import Party
 from privinf.protocols.ring import F64, U64, Shape
 from privinf.protocols.wires import Share
 
-from .bert import TASKS
-from .query import Layout, arrange, parse
-from .shared import SharedOps, SharedQuery
-from .weights import DealerStore, IdealStore, PartyStore, ShapeStore
-
 Public = Mapping[str, U64] | None
 
 
-def run_model(ctx: Interpreter, layout: Layout, shape: QueryShape, query: SharedQuery, public: Public) -> Share:
+def run_model(
+    ctx: Interpreter, layout: Layout, shape: QueryShape, query: SharedQuery, public: Public
+) -> Share:
     """The model's program: the same for every interpreter."""
     result: Share = TASKS[shape.task](SharedOps(ctx, layout.plan, public), layout.spec, query)
     ctx.flush()

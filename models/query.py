@@ -1,4 +1,4 @@
-"""What a query and its answer look like on the wire: tensors, rings and scales, their shares, and their decoding; no torch."""
+"""What a query and its answer look like on the wire: rings, scales, shares and decoding; no torch."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError
+from privinf.models import plan as p
+from privinf.models.bert import TASKS
+from privinf.models.fold import F64
+from privinf.models.plan import Plan
+from privinf.models.shared import SharedQuery
+from privinf.models.spec import EncoderSpec
 from privinf.parties.program import QueryShape
 from privinf.protocols import prg, ring
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share
-
-from . import plan as p
-from .bert import TASKS
-from .fold import F64
-from .plan import Plan
-from .shared import SharedQuery
-from .spec import EncoderSpec
 
 Ids = npt.NDArray[np.int32]
 PAD = 0
@@ -67,7 +66,9 @@ class Layout:
         else:
             rows = Field("rows", (batch, tokens, self.spec.vocab), norm.bits, 0)
         masks = [
-            Field(f"mask{i}", (batch, 1, 1, tokens), a.score_bits + p.SCORE_PRODUCT - p.SCORES, p.SCORE_PRODUCT)
+            Field(
+                f"mask{i}", (batch, 1, 1, tokens), a.score_bits + p.SCORE_PRODUCT - p.SCORES, p.SCORE_PRODUCT
+            )
             for i, a in enumerate(layer.attention for layer in self.plan.layers)
         ]
         if shape.task != "embed":
@@ -91,7 +92,9 @@ def arrange(fields: Sequence[Field], data: Sequence[U64 | None]) -> SharedQuery:
     return SharedQuery(shares[0], tuple(shares[1:]), pool)
 
 
-def encode(layout: Layout, shape: QueryShape, ids: Sequence[Ids], embeddings: Mapping[str, F64] | None) -> list[U64]:
+def encode(
+    layout: Layout, shape: QueryShape, ids: Sequence[Ids], embeddings: Mapping[str, F64] | None
+) -> list[U64]:
     """The query's ring elements: padded rows, one mask a layer, pooling weights."""
     layout.check(shape)
     table = np.full((shape.batch, shape.tokens), PAD, dtype=np.int64)
@@ -121,7 +124,8 @@ def _pool(real: npt.NDArray[np.bool_], pooling: str | None) -> F64:
     weights = real.astype(np.float64)
     if pooling == "cls":
         weights[:, 1:] = 0.0
-    return (weights / weights.sum(-1, keepdims=True))[:, None]
+    shares: F64 = (weights / weights.sum(-1, keepdims=True))[:, None]
+    return shares
 
 
 def split(layout: Layout, shape: QueryShape, values: Sequence[U64]) -> tuple[bytes, bytes]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from privinf.models import plan as p
+from privinf.models.plan import AttentionPlan, LayerPlan, Plan
+from privinf.models.weights import scale_of
 from privinf.protocols import ring
 from privinf.protocols.gates import softmax
 from privinf.protocols.gates.activation import activate
@@ -18,18 +21,14 @@ from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow, subtract
 
-from . import plan as p
-from .plan import AttentionPlan, LayerPlan, Plan
-from .weights import scale_of
-
 ACTIVATION_NAMES = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
 
 
 @dataclass
 class SharedQuery:
-    """A query's shares: rows (batch, tokens, vocab one-hot or width), mask (batch, 1, 1, tokens), pool (batch, 1, tokens).
+    """A query's shares: rows (batch, tokens, vocab one-hot or width), pool (batch, 1, tokens).
 
-    `masks` holds one mask share a layer, as layers differ in the score that padding needs.
+    `masks` holds a mask (batch, 1, 1, tokens) for each layer, as layers differ in the score that padding needs.
     """
 
     rows: Share
@@ -73,7 +72,9 @@ class SharedOps:
         if self._public is not None:
             gain = self._known("skip.gain")
             share = self._ctx.run(ToShare(), x)
-            scaled = Share(x.shape, x.bits, x.scale + p.WEIGHT, None if share.data is None else share.data * gain)
+            scaled = Share(
+                x.shape, x.bits, x.scale + p.WEIGHT, None if share.data is None else share.data * gain
+            )
             mean = self._ctx.run(PublicMatMul(self._known("skip.mean"), p.WEIGHT), x)
         else:
             scaled = self._ctx.run(Product(min(x.bits, y.bits)), x, self._weight("skip.gain"))
@@ -87,7 +88,9 @@ class SharedOps:
         scores = ctx.run(MatMul(), left, _transpose(right))
         scores = add(scores, query.masks[self._layer()])
         weight = softmax.weights(ctx, ctx.open(scores, p.SCORE_PRODUCT - p.SCORES), layout.coarse)
-        mixed = ctx.open(ctx.run(MatMul(), _reduce(weight, layout.value_bits), values), p.MIX_PRODUCT - p.MIXED)
+        mixed = ctx.open(
+            ctx.run(MatMul(), _reduce(weight, layout.value_bits), values), p.MIX_PRODUCT - p.MIXED
+        )
         inverse = softmax.inverse_sum(ctx, weight)
         product: Share = ctx.run(Product(64), mixed, *inverse)
         inverse_scale = softmax.inverse_power(weight.shape[-1]).scale

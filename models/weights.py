@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from privinf.models import plan
+from privinf.models.fold import F64
 from privinf.protocols import prg, ring
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Wire
-
-from . import plan
-from .fold import F64
 
 BITS = 64
 
@@ -60,6 +59,14 @@ class PartyStore:
             self._wires[name] = wire
         return self._wires[name]
 
+    def warm(self, party: int) -> None:
+        """Derive all mask shares and product operands before the first query."""
+        for name in self._opened:
+            wire = self.party_wire(name)
+            if name.endswith((".weight", ".token", ".mean")):
+                own = wire.own_mask
+                wire.cache["operand"] = wire.public - own if party else np.uint64(0) - own
+
 
 class DealerStore:
     """The dealer's side: masks alone, rederived from both seeds."""
@@ -75,6 +82,11 @@ class DealerStore:
             wire.mask = first + second
             self._wires[name] = wire
         return self._wires[name]
+
+    def warm(self) -> None:
+        """Derive all masks before the first preparation."""
+        for name in self._shapes:
+            self.dealer_wire(name)
 
 
 class IdealStore:

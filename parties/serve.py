@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
-from types import FrameType, TracebackType
+from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Self
 
 import grpc
@@ -131,19 +132,30 @@ def serve_dealer(config: DealerConfig, program: DealerProgram) -> None:
 
 
 def _serve(server: Server) -> None:
-    stop: SimpleQueue[int] = SimpleQueue()  # an Event may deadlock with its own signal handler; this cannot
-    previous = {number: signal.signal(number, _setter(stop)) for number in (signal.SIGTERM, signal.SIGINT)}
+    with _stop_signals() as wait, server:
+        print(json.dumps({"ready": True, "role": server.role, "port": server.port}), flush=True)
+        wait()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], Any]]:
+    """Give a function that returns after SIGTERM or SIGINT, also if that came before it was called.
+
+    The byte is written by the C handler, in whatever thread: a lock or an event could miss a signal that comes
+    just before it blocks.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    wakeup = signal.set_wakeup_fd(writer)
+    previous = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with server:
-            print(json.dumps({"ready": True, "role": server.role, "port": server.port}), flush=True)
-            stop.get()
+        yield lambda: os.read(reader, 1)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _setter(stop: SimpleQueue[int]) -> Callable[[int, FrameType | None], Any]:
-    return lambda number, frame: stop.put(number)
+        signal.set_wakeup_fd(wakeup)
+        os.close(reader)
+        os.close(writer)
 
 
 def _dial_peers(config: PartyConfig, role: str) -> dict[str, Peer]:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from privinf.client import AsyncClient, Classification, Client, Embeddings
-    from privinf.config import Tls
-    from privinf.errors import PrivinfError
+    from privinf.client import AsyncClient as AsyncClient
+    from privinf.client import Classification as Classification
+    from privinf.client import Client as Client
+    from privinf.client import Embeddings as Embeddings
+    from privinf.config import Tls as Tls
+    from privinf.errors import PrivinfError as PrivinfError
 
 _HOMES = {
     "AsyncClient": "privinf.client",

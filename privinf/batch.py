@@ -1,4 +1,4 @@
-"""Embeds a long list of texts into a .npy file, piece by piece; an interrupted run is resumed where it stopped."""
+"""Embeds a long list of texts into a .npy file, piece by piece; an interrupted run resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def _claim(pieces: Path, fingerprint: str) -> None:
     pieces.mkdir(exist_ok=True)
     owner = pieces / "texts.sha256"
     if owner.exists() and owner.read_text() != fingerprint:
-        raise ConfigError(f"{pieces} holds pieces of other texts or of another model: remove it or choose another --out")
+        raise ConfigError(
+            f"{pieces} holds pieces of other texts or of another model: remove it or choose another --out"
+        )
     owner.write_text(fingerprint)
 
 

@@ -1,4 +1,4 @@
-"""The SDK: private embeddings and classifications, asked of two parties that learn neither text nor answer; no torch."""
+"""The SDK: private embeddings and classes, asked of two parties that learn neither text nor answer; no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dealer and both parties as processes of this machine: for trying privinf out and for tests; one owner of all three protects nothing."""
+"""Dealer and both parties as processes of this machine: to try privinf out, and for tests; protects nothing."""
 
 from __future__ import annotations
 

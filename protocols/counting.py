@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from . import ring
-from .cost import Cost
-from .interpreter import Interpreter
-from .ring import U64, Shape
-from .wires import Share, Wire
+from privinf.protocols import ring
+from privinf.protocols.cost import Cost
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.ring import U64, Shape
+from privinf.protocols.wires import Share, Wire
 
 
 class WeightShapes(Protocol):

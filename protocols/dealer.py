@@ -1,4 +1,4 @@
-"""The dealer's interpreter: it follows the program on masks alone and writes what each party needs, in program order."""
+"""The dealer's interpreter: follows the program on masks alone and writes what each party needs, in order."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from . import prg, ring
-from .cost import Cost
-from .interpreter import Interpreter
-from .ring import U64, Shape
-from .wires import Share, Wire
+from privinf.protocols import prg, ring
+from privinf.protocols.cost import Cost
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.ring import U64, Shape
+from privinf.protocols.wires import Share, Wire
 
 Buffer = bytes | memoryview
 BOTH = 2
@@ -28,7 +28,9 @@ class MaskedWeights(Protocol):
 class Dealer(Interpreter):
     """Derives every mask from both seeds and writes corrections to party 1 and keys to both."""
 
-    def __init__(self, seeds: tuple[bytes, bytes], write: Write, weights: MaskedWeights | None = None) -> None:
+    def __init__(
+        self, seeds: tuple[bytes, bytes], write: Write, weights: MaskedWeights | None = None
+    ) -> None:
         super().__init__()
         self._seeds = seeds
         self._write = write
@@ -56,7 +58,7 @@ class Dealer(Interpreter):
     def common(self, *arrays: npt.NDArray[Any]) -> None:
         """Send correction words that both parties need."""
         for array in arrays:
-            self._send(BOTH, memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).cast("B"))
+            self._send(BOTH, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data.cast("B"))
 
     def _send(self, to: int, data: Buffer) -> None:
         self.account(Cost(prep0=len(data) if to == BOTH else 0, prep1=len(data)))

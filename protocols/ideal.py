@@ -1,4 +1,4 @@
-"""The ideal functionality: exact integers under the masks that a dealer and two parties would draw from the same seeds."""
+"""The ideal functionality: exact integers under the masks that the roles would draw from the same seeds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import prg, ring
-from .interpreter import Interpreter
-from .ring import U64, Shape
-from .wires import Share, Wire
+from privinf.protocols import prg, ring
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.ring import U64, Shape
+from privinf.protocols.wires import Share, Wire
 
 
 class ClearWeights(Protocol):

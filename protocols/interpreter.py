@@ -1,4 +1,4 @@
-"""One schedule for every role: gates run in program order, openings queue up and leave together when one is read."""
+"""One schedule for every role: gates run in program order, openings queue up and leave together."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from . import ring
-from .cost import Cost, Tally
-from .wires import Share, Wire, derive
+from privinf.protocols import ring
+from privinf.protocols.cost import Cost, Tally
+from privinf.protocols.wires import Share, Wire, derive
 
 
 class Interpreter(ABC):

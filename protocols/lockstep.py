@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from queue import Queue
 from typing import Any
 
-from . import prg, ring
-from .cost import Tally
-from .counting import Counting
-from .dealer import BOTH, Buffer, Dealer
-from .ideal import Ideal
-from .interpreter import Interpreter
-from .party import Party
-from .ring import U64
-from .wires import Share
+from privinf.protocols import prg, ring
+from privinf.protocols.cost import Tally
+from privinf.protocols.counting import Counting
+from privinf.protocols.dealer import BOTH, Buffer, Dealer
+from privinf.protocols.ideal import Ideal
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.party import Party
+from privinf.protocols.ring import U64
+from privinf.protocols.wires import Share
 
 Program = Callable[..., Any]
 Tamper = Callable[[int, int, bytes], bytes]
@@ -81,7 +81,9 @@ def split(value: U64, seed: bytes, name: str, bits: int = 64) -> tuple[U64, U64]
 def share_inputs(inputs: Sequence[Share], seed: bytes) -> tuple[list[Share], list[Share], list[Share]]:
     """Both parties' shares of the inputs, and the inputs without data as dealer and cost interpreter see them."""
     pairs = [split(s.value, seed, f"input{i}", s.bits) for i, s in enumerate(inputs)]
-    mine = [[Share(s.shape, s.bits, s.scale, p[b]) for s, p in zip(inputs, pairs, strict=True)] for b in (0, 1)]
+    mine = [
+        [Share(s.shape, s.bits, s.scale, p[b]) for s, p in zip(inputs, pairs, strict=True)] for b in (0, 1)
+    ]
     return mine[0], mine[1], [Share(s.shape, s.bits, s.scale) for s in inputs]
 
 

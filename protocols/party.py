@@ -1,4 +1,4 @@
-"""A party's interpreter: it follows the program on public values and shares, and exchanges openings over a channel."""
+"""A party's interpreter: follows the program on public values and shares, and exchanges openings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from . import prg, ring
-from .cost import Cost
-from .dealer import Buffer
-from .interpreter import Interpreter
-from .ring import U64, Shape
-from .wires import Share, Wire
+from privinf.protocols import prg, ring
+from privinf.protocols.cost import Cost
+from privinf.protocols.dealer import Buffer
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.ring import U64, Shape
+from privinf.protocols.wires import Share, Wire
 
 
 class Exchange(Protocol):

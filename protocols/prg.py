@@ -1,4 +1,4 @@
-"""The only source of randomness: AES-128-CTR under a subkey per (seed, name), so a name gives the same mask wherever it is drawn."""
+"""The only source of randomness: AES-128-CTR under a subkey per (seed, name)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import secrets
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels, ring
-from .ring import U64, Shape
+from privinf.protocols import kernels, ring
+from privinf.protocols.ring import U64, Shape
 
 SEED_BYTES = 32
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from .ring import U64, Shape
+from privinf.protocols.ring import U64, Shape
 
 Lazy = U64 | Callable[[], U64] | None
 

@@ -11,9 +11,9 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code: 0, 2 for usage, else the error's own."""
     import typer
-    from privinf.errors import PrivinfError
 
-    from .app import app
+    from privinf.cli.app import app
+    from privinf.errors import PrivinfError
 
     command = typer.main.get_command(app)
     try:

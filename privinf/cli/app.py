@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import ask, demo, doctor, model, serve
+from privinf.cli import ask, demo, doctor, model, serve
 
 app = typer.Typer(
     name="privinf",

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .output import JsonFlag, emit_json, note, progress
-from .serve import Ca, Cert, Key, NoTls, tls_options
+from privinf.cli.output import JsonFlag, emit_json, note, progress
+from privinf.cli.serve import Ca, Cert, Key, NoTls, tls_options
 
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts to ask about.")]
 Model = Annotated[Path, typer.Option(help="The client's folder of a shared model.", envvar="PRIVINF_MODEL")]
@@ -30,7 +30,9 @@ def embed(
     model: Model,
     texts: Texts = None,
     file: File = None,
-    out: Annotated[Path | None, typer.Option(help="Write vectors here as .npy; resumed if interrupted.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write vectors here as .npy; resumed if interrupted.")
+    ] = None,
     config: Config = None,
     parties: Parties = None,
     deadline: Deadline = None,
@@ -80,9 +82,7 @@ def classify(
     ):
         answer = client.classify(lines, truncate=truncate, progress=tick)
     if as_json:
-        emit_json(
-            {"labels": answer.labels, "logits": answer.logits.tolist(), "stats": asdict(answer.stats)}
-        )
+        emit_json({"labels": answer.labels, "logits": answer.logits.tolist(), "stats": asdict(answer.stats)})
         return
     for text, label in zip(lines, answer.labels, strict=True):
         typer.echo(f"{label}\t{text}")
@@ -132,6 +132,6 @@ def _embed_to_file(client: Any, lines: list[str], out: Path, truncate: bool, as_
 
 def _print_stats(stats: Any) -> None:
     note(
-        f"{stats.rounds} rounds; online {stats.online_seconds:.2f} s, {stats.online_bytes / 1e6:.1f} MB sent by a party;"
-        f" offline {stats.prepare_seconds:.2f} s, {stats.offline_bytes / 1e6:.1f} MB to both"
+        f"{stats.rounds} rounds; online {stats.online_seconds:.2f} s, {stats.online_bytes / 1e6:.1f} MB sent by a"
+        f" party; offline {stats.prepare_seconds:.2f} s, {stats.offline_bytes / 1e6:.1f} MB to both"
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .output import JsonFlag, emit_json, megabytes, note, progress
+from privinf.cli.output import JsonFlag, emit_json, megabytes, note, progress
 
 SHOWN = 8
 
@@ -41,17 +41,18 @@ def demo(
 
 
 def _run(lines: list[str], source: Path, work: Path, weights: str) -> dict[str, Any]:
+    from privinf.cli.model import share
     from privinf.client import Client
     from privinf.local import LocalParties
-
-    from .model import share
 
     note(f"sharing the model ({weights} weights)")
     clear = _clear(source, lines)
     share_quietly(share, source, work / "shared", weights)
     with (
         LocalParties(work / "shared", work / "run") as local,
-        Client(work / "shared" / "client", parties=local.addresses, tls=local.tls(), deadline=300.0) as client,
+        Client(
+            work / "shared" / "client", parties=local.addresses, tls=local.tls(), deadline=300.0
+        ) as client,
     ):
         note("asking: dealer, party 0 and party 1 are processes of their own, over TLS")
         with progress("embedding", len(lines)) as tick:
@@ -113,6 +114,6 @@ def _print(lines: list[str], report: dict[str, Any]) -> None:
         f"cosine to float32 at least {report['cosine_min']:.5f}, mean {report['cosine_mean']:.5f}"
     )
     console.print(
-        f"online {report['online_s']:.1f} s, {report['rounds']} rounds, {megabytes(report['online_bytes'])} sent by a party; "
-        f"offline {report['offline_s']:.1f} s, {megabytes(report['offline_bytes'])} to both parties"
+        f"online {report['online_s']:.1f} s, {report['rounds']} rounds, {megabytes(report['online_bytes'])} sent "
+        f"by a party; offline {report['offline_s']:.1f} s, {megabytes(report['offline_bytes'])} to both parties"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from .output import JsonFlag, emit_json
+from privinf.cli.output import JsonFlag, emit_json
 
 OPTIONAL = {
     "torch": ("models", "sharing and calibrating models, clear references"),
@@ -34,7 +34,9 @@ def doctor(as_json: JsonFlag = False) -> None:
     else:
         for check in checks:
             mark = "ok  " if check["ok"] else ("FAIL" if check["needed"] else "note")
-            typer.echo(f"{mark} {check['name']}: {check['found']}" + (f" -> {check['do']}" if check["do"] else ""))
+            typer.echo(
+                f"{mark} {check['name']}: {check['found']}" + (f" -> {check['do']}" if check["do"] else "")
+            )
     if any(c["needed"] and not c["ok"] for c in checks):
         raise typer.Exit(1)
 
@@ -49,8 +51,19 @@ def _kernels() -> list[dict[str, Any]]:
     why = kernels.why_reference()
     remedy = "install a C++17 compiler and reinstall: pip install --force-reinstall --no-deps privinf"
     return [
-        _check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer", needed=True),
-        _check("kernels", why is None, kernels.backend() if why is None else f"reference path, many times slower ({why})", remedy),
+        _check(
+            "python",
+            sys.version_info >= (3, 11),
+            platform.python_version(),
+            "use Python 3.11 or newer",
+            needed=True,
+        ),
+        _check(
+            "kernels",
+            why is None,
+            kernels.backend() if why is None else f"reference path, many times slower ({why})",
+            remedy,
+        ),
     ]
 
 

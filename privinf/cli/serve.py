@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .output import JsonFlag, emit_json, note
+from privinf.cli.output import JsonFlag, emit_json, note
 
 Model = Annotated[Path, typer.Option(help="This role's folder of a shared model.", envvar="PRIVINF_MODEL")]
 Listen = Annotated[str | None, typer.Option(help="host:port; port 0 takes a free one.")]
@@ -16,7 +16,9 @@ File = Annotated[Path | None, typer.Option("--config", help="TOML file; options 
 Ca = Annotated[Path | None, typer.Option(help="Certificate authority.", envvar="PRIVINF_CA")]
 Cert = Annotated[Path | None, typer.Option(help="This role's certificate.", envvar="PRIVINF_CERT")]
 Key = Annotated[Path | None, typer.Option(help="This role's private key.", envvar="PRIVINF_KEY")]
-NoTls = Annotated[bool, typer.Option("--insecure-no-tls", help="No TLS: anybody on the wire can read and lie.")]
+NoTls = Annotated[
+    bool, typer.Option("--insecure-no-tls", help="No TLS: anybody on the wire can read and lie.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +48,11 @@ def dealer(
     from privinf.parties.serve import serve_dealer
 
     settings = load(
-        DealerConfig, config, listen=listen, tls=tls_options(ca, cert, key), insecure_no_tls=insecure_no_tls or None
+        DealerConfig,
+        config,
+        listen=listen,
+        tls=tls_options(ca, cert, key),
+        insecure_no_tls=insecure_no_tls or None,
     )
     serve_dealer(settings, dealer_program(model))
 
@@ -60,7 +66,9 @@ def party(
     peer: Annotated[str | None, typer.Option(help="host:port of party 1; party 0 needs it.")] = None,
     store: Annotated[Path | None, typer.Option(help="Directory for preparations.")] = None,
     ahead: Annotated[int | None, typer.Option(help="Preparations to keep ready for each --shape.")] = None,
-    shape: Annotated[list[str] | None, typer.Option(help="TASK:BATCH:TOKENS to prepare ahead; repeat.")] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(help="TASK:BATCH:TOKENS to prepare ahead; repeat.")
+    ] = None,
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
@@ -103,7 +111,9 @@ def up(
     model: Annotated[Path, typer.Argument(help="The directory written by `privinf share`.")],
     work: Annotated[Path, typer.Option(help="Keys, stores and logs go here.")] = Path(".privinf"),
     ahead: Annotated[int, typer.Option(help="Preparations to keep ready for each --shape.")] = 0,
-    shape: Annotated[list[str] | None, typer.Option(help="TASK:BATCH:TOKENS to prepare ahead; repeat.")] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(help="TASK:BATCH:TOKENS to prepare ahead; repeat.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run dealer and both parties on this machine, until interrupted. For trying out: it protects nothing."""

@@ -1,4 +1,4 @@
-"""Activations as an asymptote minus a windowed table, from one key an element: GELU, SiLU, tanh (protocols F3.4), and ReLU."""
+"""Activations as an asymptote minus a windowed table, one key an element (protocols F3.4), and ReLU."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from functools import cache
 
 import numpy as np
 
-from .. import ring
-from ..interpreter import Interpreter, drop_bits
-from ..ring import F64, U64
-from ..wires import Share, Wire, add, derive, map_share, subtract
-from .compare import AtLeast
-from .product import Product
-from .table import Table, Window, sample
+from privinf.protocols import ring
+from privinf.protocols.gates.compare import AtLeast
+from privinf.protocols.gates.product import Product
+from privinf.protocols.gates.table import Table, Window, sample
+from privinf.protocols.interpreter import Interpreter, drop_bits
+from privinf.protocols.ring import F64, U64
+from privinf.protocols.wires import Share, Wire, add, derive, map_share, subtract
 
 Real = Callable[[F64], F64]
 BIN_BITS = 8  # table bins of 1/256; the drop before it is unbiased, so tables are not centred (F2.12)
@@ -25,15 +25,18 @@ _erf: Real = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def _gelu(x: F64) -> F64:
-    return 0.5 * x * (1 + _erf(x / np.sqrt(2)))
+    y: F64 = 0.5 * x * (1 + _erf(x / np.sqrt(2)))
+    return y
 
 
 def _gelu_tanh(x: F64) -> F64:
-    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    y: F64 = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return y
 
 
 def _silu(x: F64) -> F64:
-    return x / (1 + np.exp(-x))
+    y: F64 = x / (1 + np.exp(-x))
+    return y
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from ..counting import Counting
-from ..dealer import Dealer
-from ..ideal import Ideal
-from ..interpreter import Interpreter
-from ..party import Party
+from privinf.protocols.counting import Counting
+from privinf.protocols.dealer import Dealer
+from privinf.protocols.ideal import Ideal
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.party import Party
 
 
 class Gate(ABC):

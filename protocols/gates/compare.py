@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 
-from .. import kernels, ring
-from ..counting import Counting
-from ..dealer import Dealer
-from ..ideal import Ideal
-from ..party import Party
-from ..ring import U64
-from ..wires import Share, Wire
-from .base import Gate
+from privinf.protocols import kernels, ring
+from privinf.protocols.counting import Counting
+from privinf.protocols.dealer import Dealer
+from privinf.protocols.gates.base import Gate
+from privinf.protocols.ideal import Ideal
+from privinf.protocols.party import Party
+from privinf.protocols.ring import U64
+from privinf.protocols.wires import Share, Wire
 
 LEAF_BITS = 7
 
@@ -43,7 +42,7 @@ class AtLeast(Gate):
     def __init__(self, thresholds: tuple[int, ...] = (0,)) -> None:
         self._thresholds = thresholds
 
-    def deal(self, ctx: Dealer, x: Wire) -> tuple[Share, ...]:  # type: ignore[override]
+    def deal(self, ctx: Dealer, x: Wire) -> tuple[Share, ...]:
         negated = ring.low(-x.secret, x.bits)
         alpha = ring.low(negated, x.bits - 1).reshape(-1)
         keys, _ = kernels.dpf_gen(alpha, x.bits - 1, *ctx.roots("key", alpha.size))
@@ -51,11 +50,13 @@ class AtLeast(Gate):
         ctx.share("top", negated >> np.uint64(x.bits - 1), 1)
         return self._output(x)
 
-    def evaluate(self, ctx: Party, x: Wire) -> tuple[Share, ...]:  # type: ignore[override]
+    def evaluate(self, ctx: Party, x: Wire) -> tuple[Share, ...]:
         size = ring.size_of(x.shape)
         keys = ctx.common(point_key_shape(x.bits - 1, size))
         top = ctx.share("top", x.shape, 1)
-        moved = np.stack([ring.low(x.public - np.uint64(t % (1 << x.bits)), x.bits) for t in self._thresholds])
+        moved = np.stack(
+            [ring.low(x.public - np.uint64(t % (1 << x.bits)), x.bits) for t in self._thresholds]
+        )
         points = ring.low(np.uint64((1 << (x.bits - 1)) - 1) - moved, x.bits - 1)
         prefix = kernels.dpf_prefix(
             ctx.index, ctx.roots("key", size), keys, x.bits - 1, points.reshape(len(self._thresholds), size)
@@ -65,11 +66,13 @@ class AtLeast(Gate):
             bit(x.shape, ring.low(prefix[i] + top + ctx.public_term(high[i]), 1)) for i in range(len(high))
         )
 
-    def ideal(self, ctx: Ideal, x: Wire) -> tuple[Share, ...]:  # type: ignore[override]
-        moved = [ring.signed(x.public - x.secret - np.uint64(t % (1 << x.bits)), x.bits) for t in self._thresholds]
+    def ideal(self, ctx: Ideal, x: Wire) -> tuple[Share, ...]:
+        moved = [
+            ring.signed(x.public - x.secret - np.uint64(t % (1 << x.bits)), x.bits) for t in self._thresholds
+        ]
         return tuple(bit(x.shape, (m >= 0).astype(np.uint64)) for m in moved)
 
-    def cost(self, ctx: Counting, x: Wire) -> tuple[Share, ...]:  # type: ignore[override]
+    def cost(self, ctx: Counting, x: Wire) -> tuple[Share, ...]:
         size = ring.size_of(x.shape)
         ctx.common(size * point_key_bytes(x.bits - 1))
         ctx.share(x.shape, 1)
@@ -87,24 +90,22 @@ class Equals(Gate):
     def __init__(self, constant: int = 0) -> None:
         self._constant = constant
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+    def deal(self, ctx: Dealer, x: Wire) -> Share:
         keys, _ = kernels.dpf_gen(x.secret.reshape(-1), x.bits, *ctx.roots("key", x.secret.size))
         ctx.common(keys)
         return bit(x.shape)
 
-    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+    def evaluate(self, ctx: Party, x: Wire) -> Share:
         size = ring.size_of(x.shape)
         keys = ctx.common(point_key_shape(x.bits, size))
         points = ring.low(x.public - np.uint64(self._constant % (1 << x.bits)), x.bits).reshape(1, -1)
         found = kernels.dpf_bit(ctx.index, ctx.roots("key", size), keys, x.bits, points)
         return bit(x.shape, found[0].astype(np.uint64).reshape(x.shape))
 
-    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:
         difference = ring.low(x.public - x.secret - np.uint64(self._constant % (1 << x.bits)), x.bits)
         return bit(x.shape, (difference == 0).astype(np.uint64))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+    def cost(self, ctx: Counting, x: Wire) -> Share:
         ctx.common(ring.size_of(x.shape) * point_key_bytes(x.bits))
         return bit(x.shape)
-
-

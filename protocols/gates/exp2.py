@@ -1,4 +1,4 @@
-"""2^-y of a wire 0 <= y from one distributed comparison function, clipped to zero at y >= 16, without a round (protocols F3.3).
+"""2^-y of a wire 0 <= y from one comparison key, zero at y >= 16, without a round (protocols F3.3).
 
 With d the mask, W = 16*2^f, L = yh mod W and B = yh - L, the mask lies in (yh - W, yh] when y < W, and
 2^-y = 2^(16-L) * 2^((d mod W) - 16) where d >= B, and 2^-L * 2^(d mod W) below B (exponents at scale f).
@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels, ring
-from ..counting import Counting
-from ..dealer import Dealer
-from ..ideal import Ideal
-from ..party import Party
-from ..ring import U64
-from ..wires import Share, Wire
-from .base import Gate
+from privinf.protocols import kernels, ring
+from privinf.protocols.counting import Counting
+from privinf.protocols.dealer import Dealer
+from privinf.protocols.gates.base import Gate
+from privinf.protocols.ideal import Ideal
+from privinf.protocols.party import Party
+from privinf.protocols.ring import U64
+from privinf.protocols.wires import Share, Wire
 
 WINDOW = 16  # 2^-16 is below the resolution of the weights
 PUBLIC_SCALE, PAYLOAD_SCALE = 11, 25
@@ -46,7 +46,7 @@ class Exp2(Gate):
 
     name = "exp2"
 
-    def deal(self, ctx: Dealer, y: Wire) -> Share:  # type: ignore[override]
+    def deal(self, ctx: Dealer, y: Wire) -> Share:
         scale = _scale(y)
         payload = _payload(y.secret, scale).reshape(-1)
         size = payload.size
@@ -54,7 +54,7 @@ class Exp2(Gate):
         ctx.share("payload", payload, 64)
         return self._output(y)
 
-    def evaluate(self, ctx: Party, y: Wire) -> Share:  # type: ignore[override]
+    def evaluate(self, ctx: Party, y: Wire) -> Share:
         scale, size = _scale(y), ring.size_of(y.shape)
         keys = ctx.common((y.bits, size, 16))
         values = ctx.common((y.bits + 1, size), np.uint64)
@@ -62,15 +62,19 @@ class Exp2(Gate):
         opened = np.ascontiguousarray(y.public).reshape(-1)
         offset = ring.low(opened, scale + 4)
         block = opened - offset
-        points = np.stack([ring.low(block - np.uint64(1), y.bits), opened, ring.low(opened - _window(scale), y.bits)])
+        points = np.stack(
+            [ring.low(block - np.uint64(1), y.bits), opened, ring.low(opened - _window(scale), y.bits)]
+        )
         below = kernels.dcf_eval(ctx.index, ctx.roots("key", size), keys, values, y.bits, points)
         first = block == 0
         start = np.where(first, payload, below[0])
         near, far = _public_factors(scale)
-        total = near[offset] * (start - below[1]) + far[offset] * (below[2] - np.where(first, np.uint64(0), below[0]))
+        total = near[offset] * (start - below[1]) + far[offset] * (
+            below[2] - np.where(first, np.uint64(0), below[0])
+        )
         return self._output(y, total.reshape(y.shape))
 
-    def ideal(self, ctx: Ideal, y: Wire) -> Share:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, y: Wire) -> Share:
         scale = _scale(y)
         distance = ring.low(y.public - y.secret, y.bits)
         offset = ring.low(y.public, scale + 4)
@@ -79,7 +83,7 @@ class Exp2(Gate):
         result = np.where(distance < _window(scale), factor * _payload(y.secret, scale), np.uint64(0))
         return self._output(y, result)
 
-    def cost(self, ctx: Counting, y: Wire) -> Share:  # type: ignore[override]
+    def cost(self, ctx: Counting, y: Wire) -> Share:
         size = ring.size_of(y.shape)
         ctx.common(size * 16 * y.bits)
         ctx.common(size * 8 * (y.bits + 1))

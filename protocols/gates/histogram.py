@@ -1,4 +1,4 @@
-"""The largest of a row in two or four rounds, whatever its length: a shared histogram of coarse values, then the highest used bucket.
+"""The largest of a row in two or four rounds, whatever its length: a shared histogram, its highest used bucket.
 
 Buckets are the coarse wire's signed values; N_t counts the entries at or above bucket t, and the number
 of t with N_t > 0 is the highest bucket (protocols F3.1). A wide range takes two passes: coarse buckets
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .. import kernels, ring
-from ..counting import Counting
-from ..dealer import Dealer
-from ..ideal import Ideal
-from ..interpreter import Interpreter, drop_bits
-from ..party import Party
-from ..ring import U64, Shape
-from ..wires import Share, Wire, derive, map_share, narrow
-from .base import Gate
+from privinf.protocols import kernels, ring
+from privinf.protocols.counting import Counting
+from privinf.protocols.dealer import Dealer
+from privinf.protocols.gates.base import Gate
+from privinf.protocols.ideal import Ideal
+from privinf.protocols.interpreter import Interpreter, drop_bits
+from privinf.protocols.party import Party
+from privinf.protocols.ring import U64, Shape
+from privinf.protocols.wires import Share, Wire, derive, map_share, narrow
 
 
 def lane_bits(row: int, bucket_bits: int) -> int:
@@ -35,31 +35,31 @@ def lane_key_shape(bits: int, lane: int, count: int) -> Shape:
 
 
 class Tail(Gate):
-    """Counts [N_t], t = 1 .. 2^n - 1, of a row's entries whose signed value plus 2^(n-1) is at least t; modulo 2^lane."""
+    """Counts [N_t], t = 1 .. 2^n - 1, of a row's entries of signed value t - 2^(n-1) or more; modulo 2^lane."""
 
     name = "tail"
 
     def __init__(self, lane: int) -> None:
         self._lane = lane
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+    def deal(self, ctx: Dealer, x: Wire) -> Share:
         _deal_key(ctx, x, self._lane)
         return self._output(x)
 
-    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+    def evaluate(self, ctx: Party, x: Wire) -> Share:
         roots, keys, opened = _key(ctx, x, self._lane)
         index = ring.low(opened + _half(x), x.bits)
         counts = kernels.onehot_sum(ctx.index, roots, keys, x.bits, self._lane, index, x.shape[-1])
         return self._output(x, _tails(counts).reshape(self._shape(x)))
 
-    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:
         index = ring.low(x.public - x.secret + _half(x), x.bits).reshape(-1, x.shape[-1])
         rows = np.arange(index.shape[0])[:, None]
         counts = np.zeros((index.shape[0], 1 << x.bits), dtype=np.uint64)
         np.add.at(counts, (rows, index), np.uint64(1))
         return self._output(x, _tails(counts).reshape(self._shape(x)))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+    def cost(self, ctx: Counting, x: Wire) -> Share:
         _declare_key(ctx, x, self._lane)
         return self._output(x)
 
@@ -80,23 +80,23 @@ class Head(Gate):
         self._lane = lane
         self._count = count
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+    def deal(self, ctx: Dealer, x: Wire) -> Share:
         _deal_key(ctx, x, self._lane)
         return self._output(x)
 
-    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+    def evaluate(self, ctx: Party, x: Wire) -> Share:
         roots, keys, index = _key(ctx, x, self._lane)
         counts = kernels.onehot_window(
             ctx.index, roots, keys, x.bits, self._lane, index, x.shape[-1], self._count
         )
         return self._output(x, np.cumsum(counts, axis=1, dtype=np.uint64).reshape(self._shape(x)))
 
-    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:
         index = ring.low(x.public - x.secret, x.bits)[..., None]
         below = index < np.arange(1, self._count + 1, dtype=np.uint64)
         return self._output(x, below.sum(axis=-2, dtype=np.uint64))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+    def cost(self, ctx: Counting, x: Wire) -> Share:
         _declare_key(ctx, x, self._lane)
         return self._output(x)
 
@@ -115,20 +115,20 @@ class CountZeros(Gate):
     def __init__(self, lane: int) -> None:
         self._lane = lane
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+    def deal(self, ctx: Dealer, x: Wire) -> Share:
         _deal_key(ctx, x, self._lane)
         return self._output(x)
 
-    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+    def evaluate(self, ctx: Party, x: Wire) -> Share:
         roots, keys, points = _key(ctx, x, self._lane)
         zero = kernels.onehot_point(ctx.index, roots, keys, x.bits, self._lane, points[None])
         return self._output(x, zero.reshape(x.shape).sum(axis=-1, keepdims=True, dtype=np.uint64))
 
-    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:
         zero = ring.low(x.public - x.secret, x.bits) == 0
         return self._output(x, zero.sum(axis=-1, keepdims=True, dtype=np.uint64))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+    def cost(self, ctx: Counting, x: Wire) -> Share:
         _declare_key(ctx, x, self._lane)
         return self._output(x)
 
@@ -229,7 +229,7 @@ def _half(x: Wire) -> np.uint64:
     return np.uint64(1 << (x.bits - 1))
 
 
-def _tails(counts: npt.NDArray[np.unsignedinteger]) -> U64:  # type: ignore[type-arg]
+def _tails(counts: npt.NDArray[np.unsignedinteger]) -> U64:
     """Suffix sums over buckets 1 and up."""
     wide = counts.astype(np.uint64)[:, ::-1]
     return np.cumsum(wide, axis=1)[:, ::-1][:, 1:]

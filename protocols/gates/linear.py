@@ -1,4 +1,4 @@
-"""Linear algebra on masked wires: shares of x, of x @ y, and of x @ W for a public W; no round, one correction per output."""
+"""Linear algebra on masked wires: shares of x, x @ y, and x @ W for a public W; no round."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels, ring
-from ..counting import Counting
-from ..dealer import Dealer
-from ..ideal import Ideal
-from ..interpreter import Interpreter
-from ..party import Party
-from ..ring import U64, Shape
-from ..wires import Share, Wire
-from .base import Gate
+from privinf.protocols import kernels, ring
+from privinf.protocols.counting import Counting
+from privinf.protocols.dealer import Dealer
+from privinf.protocols.gates.base import Gate
+from privinf.protocols.ideal import Ideal
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.party import Party
+from privinf.protocols.ring import U64, Shape
+from privinf.protocols.wires import Share, Wire
 
 
 def matmul(a: U64, b: U64) -> U64:
@@ -54,12 +54,12 @@ class MatMul(Gate):
     def _output(x: Wire, y: Wire, data: U64 | None = None) -> Share:
         return Share(matmul_shape(x.shape, y.shape), min(x.bits, y.bits), x.scale + y.scale, data)
 
-    def deal(self, ctx: Dealer, x: Wire, y: Wire) -> Share:  # type: ignore[override]
+    def deal(self, ctx: Dealer, x: Wire, y: Wire) -> Share:
         out = self._output(x, y)
         ctx.share("cross", matmul(x.secret, y.secret), out.bits)
         return out
 
-    def evaluate(self, ctx: Party, x: Wire, y: Wire) -> Share:  # type: ignore[override]
+    def evaluate(self, ctx: Party, x: Wire, y: Wire) -> Share:
         out = self._output(x, y)
         operand = y.cache.get("operand") if y.static else None
         if operand is None:
@@ -70,7 +70,7 @@ class MatMul(Gate):
         out.data = matmul(x.public, operand) - matmul(x.own_mask, y.public) + cross
         return out
 
-    def ideal(self, ctx: Ideal, x: Wire, y: Wire) -> Share:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, x: Wire, y: Wire) -> Share:
         right = y.cache.get("value") if y.static else None
         if right is None:
             right = value(y)
@@ -78,7 +78,7 @@ class MatMul(Gate):
             y.cache["value"] = right
         return self._output(x, y, matmul(value(x), right))
 
-    def cost(self, ctx: Counting, x: Wire, y: Wire) -> Share:  # type: ignore[override]
+    def cost(self, ctx: Counting, x: Wire, y: Wire) -> Share:
         out = self._output(x, y)
         ctx.share(out.shape, out.bits)
         return out
@@ -99,16 +99,16 @@ class PublicMatMul(Gate):
     def _output(self, x: Wire, data: U64 | None = None) -> Share:
         return Share(matmul_shape(x.shape, self._weight.shape), x.bits, x.scale + self._scale, data)
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+    def deal(self, ctx: Dealer, x: Wire) -> Share:
         return self._output(x)
 
-    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+    def evaluate(self, ctx: Party, x: Wire) -> Share:
         return self._output(x, matmul(ctx.public_term(x.public) - x.own_mask, self._weight))
 
-    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:
         return self._output(x, matmul(value(x), self._weight))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+    def cost(self, ctx: Counting, x: Wire) -> Share:
         return self._output(x)
 
 
@@ -124,14 +124,14 @@ class ToShare(Gate):
     def _output(x: Wire, data: U64 | None = None) -> Share:
         return Share(x.shape, x.bits, x.scale, data)
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+    def deal(self, ctx: Dealer, x: Wire) -> Share:
         return self._output(x)
 
-    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+    def evaluate(self, ctx: Party, x: Wire) -> Share:
         return self._output(x, ctx.public_term(x.public) - x.own_mask)
 
-    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:
         return self._output(x, value(x))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+    def cost(self, ctx: Counting, x: Wire) -> Share:
         return self._output(x)

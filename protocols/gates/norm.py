@@ -1,4 +1,4 @@
-"""Normalisation of rows: x / sqrt(mean(x^2) + eps) of a centred share, in four rounds; LayerNorm and RMSNorm differ in centring alone."""
+"""Normalisation of centred rows, x / sqrt(mean(x^2) + eps), in four rounds: the heart of LayerNorm and RMSNorm."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..interpreter import Interpreter
-from ..wires import Share, Wire, map_share, narrow
-from . import power
-from .product import Product, SumSquares
+from privinf.protocols.gates import power
+from privinf.protocols.gates.product import Product, SumSquares
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.wires import Share, Wire, map_share, narrow
 
 SQUARE_BITS = 62  # comparisons take wires of up to 62 bits
 

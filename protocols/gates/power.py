@@ -1,4 +1,4 @@
-"""Reciprocal and inverse square root of positive wires by tables: one table for a narrow range, normalised segments for a wide one.
+"""Reciprocal and inverse square root of positive wires by tables: one for a narrow range, segments for a wide one.
 
 A segment covers a few octaves with an index of constant relative precision (the value is normalised by a
 power of two); shared bits 1{x >= 2^a} choose among segments. Outside [2^low, 2^high) the result saturates.
@@ -11,13 +11,13 @@ from functools import cache
 
 import numpy as np
 
-from .. import ring
-from ..interpreter import Interpreter, drop_bits
-from ..ring import U64
-from ..wires import Known, Share, Wire, add, derive, subtract
-from .compare import AtLeast
-from .product import Product
-from .table import Table, Window
+from privinf.protocols import ring
+from privinf.protocols.gates.compare import AtLeast
+from privinf.protocols.gates.product import Product
+from privinf.protocols.gates.table import Table, Window
+from privinf.protocols.interpreter import Interpreter, drop_bits
+from privinf.protocols.ring import U64
+from privinf.protocols.wires import Known, Share, Wire, add, derive, subtract
 
 PRECISION = 9  # index bits at a segment's low end: a relative step of at most 2^-9
 OCTAVES = 6
@@ -82,7 +82,7 @@ def _index(x: Wire, dropped: int, bits: int) -> Wire:
 
 
 def factors(ctx: Interpreter, x: Wire, power: Power) -> tuple[Wire, Known]:
-    """The result of a single-segment power as two factors for a product: an opened 64-bit wire and a sign; one round."""
+    """A single-segment power as two factors of a product: an opened 64-bit wire and a sign; one round."""
     if len(power.starts) != 1:
         raise ValueError("several segments have no two factors; use `evaluate`")
     return _segment_factors(ctx, x, power, power.low)

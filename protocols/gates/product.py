@@ -1,4 +1,4 @@
-"""Elementwise products of wires, lifted wires, masked bits and dealer-known signs in Z_2^bits: no round, shared monomials of masks.
+"""Elementwise products of wires, lifted wires, masked bits and dealer-known signs in Z_2^bits: no round.
 
 A factor is a sum of public coefficients times dealer-known monomials:
   wire in the ring          x = xh*1 - 1*d
@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import ring
-from ..counting import Counting
-from ..dealer import Dealer
-from ..ideal import Ideal
-from ..interpreter import Interpreter
-from ..party import Party
-from ..ring import U64, Shape
-from ..wires import Known, Share, Wire, broadcast
-from .base import Gate
-from .linear import value
+from privinf.protocols import ring
+from privinf.protocols.counting import Counting
+from privinf.protocols.dealer import Dealer
+from privinf.protocols.gates.base import Gate
+from privinf.protocols.gates.linear import value
+from privinf.protocols.ideal import Ideal
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.party import Party
+from privinf.protocols.ring import U64, Shape
+from privinf.protocols.wires import Known, Share, Wire, broadcast
 
 Factor = Wire | Known
 
@@ -85,7 +85,9 @@ class Product(Gate):
     def deal(self, ctx: Dealer, *factors: Factor) -> Share:
         for picks in self._combinations(factors):
             if self._dealt(factors, picks):
-                ctx.share(f"m{picks}", _monomial(factors, picks), self._bits, self._monomial_shape(factors, picks))
+                ctx.share(
+                    f"m{picks}", _monomial(factors, picks), self._bits, self._monomial_shape(factors, picks)
+                )
         return self._output(factors)
 
     def evaluate(self, ctx: Party, *factors: Factor) -> Share:
@@ -147,26 +149,27 @@ class SumSquares(Gate):
     def _output(self, x: Wire, data: U64 | None = None) -> Share:
         return Share((*x.shape[:-1], 1), self._bits, 2 * x.scale, data)
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+    def deal(self, ctx: Dealer, x: Wire) -> Share:
         top = x.secret >> np.uint64(x.bits - 1)
         ctx.share("square", _row_sum(x.secret * x.secret), self._bits)
         ctx.share("cross", x.secret * top, self._bits)
         return self._output(x)
 
-    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+    def evaluate(self, ctx: Party, x: Wire) -> Share:
         start, carry = lifted_terms(x.public, x.bits)
         mask, top = (share.value for share in x.lifts[self._bits])
         square = ctx.share("square", (*x.shape[:-1], 1), self._bits)
         cross = ctx.share("cross", x.shape, self._bits)
         two = np.uint64(2)
-        linear = carry * (two * start + carry) * top - two * (start * mask + carry * cross)
-        return self._output(x, _row_sum(linear + ctx.public_term(start * start)) + square)
+        linear: U64 = carry * (two * start + carry) * top - two * (start * mask + carry * cross)
+        rows: U64 = linear + ctx.public_term(start * start)
+        return self._output(x, _row_sum(rows) + square)
 
-    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:
         v = value(x)
         return self._output(x, _row_sum(v * v))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+    def cost(self, ctx: Counting, x: Wire) -> Share:
         out = self._output(x)
         ctx.share(out.shape, self._bits)
         ctx.share(x.shape, self._bits)
@@ -187,23 +190,24 @@ class Lift(Gate):
     def _output(self, x: Wire, data: U64 | None = None) -> Share:
         return Share(x.shape, self._bits, x.scale, data)
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:  # type: ignore[override]
+    def deal(self, ctx: Dealer, x: Wire) -> Share:
         return self._output(x)
 
-    def evaluate(self, ctx: Party, x: Wire) -> Share:  # type: ignore[override]
+    def evaluate(self, ctx: Party, x: Wire) -> Share:
         start, carry = lifted_terms(x.public, x.bits)
         mask, top = (share.value for share in x.lifts[self._bits])
         return self._output(x, ctx.public_term(start) - mask + carry * top)
 
-    def ideal(self, ctx: Ideal, x: Wire) -> Share:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:
         return self._output(x, value(x))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:  # type: ignore[override]
+    def cost(self, ctx: Counting, x: Wire) -> Share:
         return self._output(x)
 
 
 def _row_sum(x: U64) -> U64:
-    return x.sum(axis=-1, keepdims=True, dtype=np.uint64)
+    total: U64 = x.sum(axis=-1, keepdims=True, dtype=np.uint64)
+    return total
 
 
 def _multiply(factors: list[U64]) -> U64:

@@ -1,16 +1,16 @@
-"""Softmax in base two with late normalisation: weights 2^(S - max) as a wire, their sum's inverse as factors of a later product."""
+"""Softmax in base two with late normalisation: weights 2^(S - max) as a wire, and the inverse of their sum."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .. import ring
-from ..interpreter import Interpreter
-from ..ring import U64
-from ..wires import Known, Wire, derive
-from . import power
-from .exp2 import RESULT_SCALE, Exp2
-from .histogram import MaxSpec, distance_below_max
+from privinf.protocols import ring
+from privinf.protocols.gates import power
+from privinf.protocols.gates.exp2 import RESULT_SCALE, Exp2
+from privinf.protocols.gates.histogram import MaxSpec, distance_below_max
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.ring import U64
+from privinf.protocols.wires import Known, Wire, derive
 
 WEIGHT_SCALE = 12
 WEIGHT_BITS = 64 - RESULT_SCALE + WEIGHT_SCALE

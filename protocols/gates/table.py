@@ -1,4 +1,4 @@
-"""Lookup of a public table at a masked index: the table's entry times a sign that only the dealer knows (protocols F3.4)."""
+"""Lookup of a public table at a masked index, up to a sign that only the dealer knows (protocols F3.4)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .. import kernels, ring
-from ..counting import Counting
-from ..dealer import Dealer
-from ..ideal import Ideal
-from ..interpreter import Interpreter
-from ..party import Party
-from ..ring import U64
-from ..wires import Known, Share, Wire
-from .base import Gate
-from .compare import bit, point_key_bytes, point_key_shape
-from .product import Product
+from privinf.protocols import kernels, ring
+from privinf.protocols.counting import Counting
+from privinf.protocols.dealer import Dealer
+from privinf.protocols.gates.base import Gate
+from privinf.protocols.gates.compare import bit, point_key_bytes, point_key_shape
+from privinf.protocols.gates.product import Product
+from privinf.protocols.ideal import Ideal
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.party import Party
+from privinf.protocols.ring import U64
+from privinf.protocols.wires import Known, Share, Wire
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,20 @@ class Window(Gate):
         self._table = table
         self._sign = sign
 
-    def deal(self, ctx: Dealer, x: Wire) -> tuple[Share, Known, Share]:  # type: ignore[override]
+    def deal(self, ctx: Dealer, x: Wire) -> tuple[Share, Known, Share]:
         alpha = x.secret.reshape(-1)
         keys, leaf = kernels.dpf_gen(alpha, x.bits, *ctx.roots("key", alpha.size))
         ctx.common(keys)
         sign = (np.uint64(2) * leaf.astype(np.uint64) - np.uint64(1)).reshape(x.shape)
         return self._output(x, known=sign)
 
-    def evaluate(self, ctx: Party, x: Wire) -> tuple[Share, Known, Share]:  # type: ignore[override]
+    def evaluate(self, ctx: Party, x: Wire) -> tuple[Share, Known, Share]:
         size = ring.size_of(x.shape)
         keys = ctx.common(point_key_shape(x.bits, size))
         roots, index = ctx.roots("key", size), np.ascontiguousarray(x.public).reshape(-1)
-        entries = kernels.dpf_table(ctx.index, roots, keys, x.bits, index, self._table.start, self._table.entries)
+        entries = kernels.dpf_table(
+            ctx.index, roots, keys, x.bits, index, self._table.start, self._table.entries
+        )
         above = self._above(ctx, roots, keys, x) if self._sign else None
         return self._output(x, entries.reshape(x.shape), above)
 
@@ -73,13 +75,13 @@ class Window(Gate):
         wrapped = ctx.public_term((index < half).astype(np.uint64))
         return ring.low(prefix[0].astype(np.uint64) + prefix[1] + wrapped, 1).reshape(x.shape)
 
-    def ideal(self, ctx: Ideal, x: Wire) -> tuple[Share, Known, Share]:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, x: Wire) -> tuple[Share, Known, Share]:
         index = ring.signed(x.public - x.secret, x.bits)
         entries = self._table.at(index).view(np.uint64)
         above = (index >= 0).astype(np.uint64)
         return self._output(x, entries, above, np.ones(x.shape, dtype=np.uint64))
 
-    def cost(self, ctx: Counting, x: Wire) -> tuple[Share, Known, Share]:  # type: ignore[override]
+    def cost(self, ctx: Counting, x: Wire) -> tuple[Share, Known, Share]:
         ctx.common(ring.size_of(x.shape) * point_key_bytes(x.bits))
         return self._output(x)
 
@@ -97,9 +99,7 @@ def lookup(ctx: Interpreter, x: Wire, table: Table, bits: int) -> Share:
     return product
 
 
-def sample(
-    f: npt.ArrayLike, start: int, scale: int, *, headroom: int = 2
-) -> Table:
+def sample(f: npt.ArrayLike, start: int, scale: int, *, headroom: int = 2) -> Table:
     """A table of rounded values of f at `scale`, in the narrowest ring that holds them."""
     entries = np.rint(np.asarray(f, dtype=np.float64) * 2.0**scale).astype(np.int64)
     bits = int(np.abs(entries).max(initial=1)).bit_length() + headroom

@@ -135,9 +135,7 @@ class Native:
     def dcf_gen(self, alpha: U64, beta: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U64]:
         n = len(alpha)
         cw, vcw = np.empty((bits, n, BLOCK), np.uint8), np.empty((bits + 1, n), np.uint64)
-        self._call(
-            "dcf_gen", _at(alpha), _at(beta), n, bits, _at(roots0), _at(roots1), _at(cw), _at(vcw)
-        )
+        self._call("dcf_gen", _at(alpha), _at(beta), n, bits, _at(roots0), _at(roots1), _at(cw), _at(vcw))
         return cw, vcw
 
     def dcf_eval(self, party: int, roots: U8, cw: U8, vcw: U64, bits: int, points: U64) -> U64:

@@ -82,7 +82,7 @@ def counted(trial: Trial, run: lockstep.Lockstep) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-@examples(8)
+@examples(int(__import__('os').environ.get('N','8')))
 @given(data=st.data())
 def test_gate(name: str, data: Any) -> None:
     conforms(CASES[name](data.draw), data.draw(SEEDS))
