@@ -1,5 +1,7 @@
 """Builds the native kernels where a C++ compiler is at hand; without one the reference path is installed alone."""
 
+from glob import glob
+
 from setuptools import Extension, setup
 
 setup(
@@ -7,7 +9,7 @@ setup(
         Extension(
             "privinf.protocols.kernels._native",
             sources=["protocols/kernels/native.cpp"],
-            depends=["protocols/kernels/native.h"],
+            depends=sorted(glob("protocols/kernels/*.h")),
             language="c++",
             # CPU features are chosen at run time, so no -march here.
             extra_compile_args=["-O3", "-std=c++17", "-fvisibility=hidden", "-Wall", "-Wextra"],

@@ -105,7 +105,7 @@ class Clear:
         mixed = self._see("mixed", weights @ v)
         total = weights.sum(-1, keepdim=True)
         batch, _, tokens, _ = mixed.shape
-        return (mixed / total).transpose(1, 2).reshape(batch, tokens, -1)
+        return torch.div(mixed, total).transpose(1, 2).reshape(batch, tokens, -1)
 
     def activate(self, x: torch.Tensor, name: str) -> torch.Tensor:
         result: torch.Tensor = ACTIVATIONS[name](x)

@@ -88,7 +88,7 @@ class EncoderDealer:
             ctx = Dealer(seeds, write, self._store)
             run_model(ctx, self._layout, shape, _empty(self._layout, shape), self._public)
 
-        return _streamed(produce)
+        return streamed(produce)
 
 
 class EncoderParty:
@@ -133,7 +133,7 @@ class EncoderParty:
 AHEAD = 16
 
 
-def _streamed(produce: Any) -> Iterator[Dealt]:
+def streamed(produce: Any) -> Iterator[Dealt]:
     """Turn a function that writes into an iterator; abandoning the iterator stops the function."""
     chunks: Queue[Dealt | BaseException | None] = Queue(AHEAD)
     stopped = Event()

@@ -22,10 +22,11 @@ MESSAGE_LIMIT: Final = 64 << 20  # a share of a query or an answer in one messag
 _KEEPALIVE = [  # a peer whose machine vanished is noticed after 15 s
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),  # a long computation sends nothing: go on asking
 ]
 _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.http2.max_frame_size", CHUNK),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),  # those who ask have shown a certificate
     ("grpc.so_reuseport", 0),  # two servers on one port are a mistake
     *_KEEPALIVE,
 ]

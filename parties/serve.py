@@ -141,8 +141,7 @@ def _serve(server: Server) -> None:
 def _stop_signals() -> Iterator[Callable[[], Any]]:
     """Give a function that returns after SIGTERM or SIGINT, also if that came before it was called.
 
-    The byte is written by the C handler, in whatever thread: a lock or an event could miss a signal that comes
-    just before it blocks.
+    The C handler writes a byte, in whatever thread: an event could miss a signal that comes before it blocks.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

@@ -21,6 +21,7 @@ class Embedder(Protocol):
 
     @property
     def identity(self) -> Any: ...
+    def check(self, texts: Sequence[str], *, truncate: bool = False) -> None: ...
     def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Any: ...
 
 
@@ -34,8 +35,10 @@ def embed_file(
 ) -> dict[str, Any]:
     """Write (texts, width) float32 to `out`; pieces done lie beside it until all are.
 
-    Pieces of another list of texts, or of another model, are refused rather than mixed in.
+    Pieces of another list of texts, or of another model, are refused rather than mixed in, and so is a list
+    with a text that cannot be asked: before the first piece, and by its place in the whole list.
     """
+    client.check(texts, truncate=truncate)
     pieces = out.with_name(out.name + ".parts")
     _claim(pieces, _fingerprint(client, texts, truncate))
     done = resumed = 0
@@ -61,13 +64,23 @@ def _fingerprint(client: Embedder, texts: Sequence[str], truncate: bool) -> str:
 
 
 def _claim(pieces: Path, fingerprint: str) -> None:
-    pieces.mkdir(exist_ok=True)
     owner = pieces / "texts.sha256"
-    if owner.exists() and owner.read_text() != fingerprint:
+    if pieces.exists() and not _claimed(owner, fingerprint):
         raise ConfigError(
             f"{pieces} holds pieces of other texts or of another model: remove it or choose another --out"
         )
-    owner.write_text(fingerprint)
+    try:
+        pieces.mkdir(exist_ok=True)
+        owner.write_text(fingerprint)
+    except OSError as error:
+        raise ConfigError(f"{pieces} cannot be written: {error.strerror}") from error
+
+
+def _claimed(owner: Path, fingerprint: str) -> bool:
+    """Whether these texts made the directory; what somebody else put there is never touched."""
+    if not owner.exists():
+        return not any(owner.parent.iterdir())
+    return owner.read_text() == fingerprint
 
 
 def _save(path: Path, array: Any) -> None:

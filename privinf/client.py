@@ -22,6 +22,7 @@ from privinf.text import Tokenizer, bucket
 from privinf.transport import AsyncLink, Link, PartyStatus, Stats
 
 F32 = npt.NDArray[np.float32]
+GivenTls = Tls | dict[str, Path]  # paths named ca, cert and key add to what file and environment say
 MAX_TOKENS = 256  # rows of one query; longer lists are asked in several
 Progress = Callable[[int], None]
 
@@ -107,6 +108,10 @@ class _Base:
         """Model, plan and version that both parties must attest."""
         return self._bundle.identity
 
+    def check(self, texts: Sequence[str], *, truncate: bool = False) -> None:
+        """Raise InputError for the first text that the model cannot take; nothing is asked."""
+        self._tokenizer.encode(texts, truncate=truncate)
+
     def _requests(self, task: str, texts: Sequence[str], truncate: bool) -> list[Request]:
         ids = self._tokenizer.encode(texts, truncate=truncate)
         grouped: dict[int, list[int]] = {}
@@ -143,7 +148,7 @@ def _cut(task: str, grouped: dict[int, list[int]], ids: Sequence[Ids]) -> Iterat
 def client_config(
     parties: Sequence[str] | None = None,
     *,
-    tls: Tls | None = None,
+    tls: GivenTls | None = None,
     deadline: float | None = None,
     insecure_no_tls: bool | None = None,
     config: str | Path | None = None,
@@ -169,7 +174,7 @@ class Client(_Base):
         model: str | os.PathLike[str],
         *,
         parties: Sequence[str] | None = None,
-        tls: Tls | None = None,
+        tls: GivenTls | None = None,
         deadline: float | None = None,
         insecure_no_tls: bool | None = None,
         config: str | Path | None = None,
@@ -251,7 +256,7 @@ class AsyncClient(_Base):
         model: str | os.PathLike[str],
         *,
         parties: Sequence[str] | None = None,
-        tls: Tls | None = None,
+        tls: GivenTls | None = None,
         deadline: float | None = None,
         insecure_no_tls: bool | None = None,
         config: str | Path | None = None,

@@ -13,7 +13,7 @@ import tokenizers
 from privinf.errors import InputError, ModelError
 from privinf.models.spec import read_spec
 
-BUCKETS = (8, 16, 32, 64, 128, 256, 512)
+BUCKETS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
 class Tokenizer:

@@ -45,6 +45,11 @@ class Dealer(Interpreter):
         first, second = (prg.elements(seed, name, shape, bits) for seed in self._seeds)
         return ring.low(first + second, bits)
 
+    def own_masks(self, opening: str, shape: Shape, bits: int) -> tuple[U64, U64]:
+        """Each party's own part of the mask of the opening of this name."""
+        first, second = (prg.elements(seed, f"{opening}:mask", shape, bits) for seed in self._seeds)
+        return first, second
+
     def share(self, tag: str, value: U64, bits: int, shape: Shape | None = None) -> None:
         """Share a value: party 0 draws its part, party 1 is sent the difference."""
         shape = value.shape if shape is None else shape

@@ -60,20 +60,33 @@ def pack(x: U64, bits: int) -> bytes:
     if bits == 1:
         return np.packbits(flat.astype(np.uint8), bitorder="little").tobytes()
     width = element_bytes(bits)
-    return np.ascontiguousarray(flat.view(np.uint8).reshape(-1, 8)[:, :width]).tobytes()
+    if width == 8 or not flat.size:
+        return flat.tobytes()
+    out = np.empty(flat.size * width, dtype=np.uint8)
+    at = 0
+    for piece in (4, 2, 1):
+        if width & piece:
+            column = np.ndarray((flat.size,), np.dtype(f"<u{piece}"), out.data, at, (width,))
+            np.copyto(column, flat >> np.uint64(8 * at), casting="unsafe")
+            at += piece
+    return out.tobytes()
 
 
 def unpack(buffer: memoryview | bytes, bits: int, shape: Shape) -> U64:
-    """Inverse of `pack`; surplus high bits are cut off, so that every byte string decodes to ring elements."""
+    """Inverse of `pack`; surplus high bits are cut off: every byte string decodes to ring elements."""
     size = size_of(shape)
     raw = np.frombuffer(buffer, dtype=np.uint8)
     if raw.size != packed_bytes(size, bits):
         raise ValueError(f"{raw.size} bytes cannot hold {size} elements of {bits} bits")
     if bits == 1:
         return np.unpackbits(raw, count=size, bitorder="little").astype(np.uint64).reshape(shape)
+    out = np.empty(size, dtype=np.uint64)
     width = element_bytes(bits)
-    if width == 8:
-        return low(raw.view(np.uint64).reshape(shape).copy(), bits)
-    wide = np.zeros((size, 8), dtype=np.uint8)
-    wide[:, :width] = raw.reshape(-1, width)
-    return low(wide.view(np.uint64).reshape(shape), bits)
+    inside = min((raw.size - 8) // width + 1, size) if raw.size >= 8 else 0
+    if inside:
+        words = np.ndarray((inside,), np.dtype("<u8"), raw.data, 0, (width,))  # eight bytes at each element
+        np.bitwise_and(words, modulus_mask(bits), out=out[:inside])
+    rest = np.zeros((size - inside, 8), dtype=np.uint8)
+    rest[:, :width] = raw[inside * width :].reshape(-1, width)
+    out[inside:] = low(rest.view(np.uint64).reshape(-1), bits)
+    return out.reshape(shape)

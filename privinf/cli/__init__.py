@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 
 INTERRUPTED = 130
+FILE_ERROR = 74  # sysexits.h: EX_IOERR
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code: 0, 2 for usage, else the error's own."""
+    """Run the command line; return its exit code: 0, 2 for usage, 74 for files, else the error's own."""
     import typer
 
     from privinf.cli.app import app
@@ -25,15 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except typer.Exit as done:
         return done.exit_code
+    except OSError as error:  # a full disk, a folder that may not be written to: the message names the path
+        return _fail(error, FILE_ERROR)
     except Exception as error:
         return _usage(error)
     return outcome if isinstance(outcome, int) else 0
 
 
-def _fail(error: Exception) -> int:
+def _fail(error: Exception, otherwise: int = 1) -> int:
     """One line on stderr; no traceback, as its frames may hold shares."""
     print(f"privinf: {type(error).__name__}: {error}", file=sys.stderr)
-    return int(getattr(error, "exit_code", 1))
+    return int(getattr(error, "exit_code", otherwise))
 
 
 def _usage(error: Exception) -> int:

@@ -103,18 +103,17 @@ def _client(
     config: Path | None,
     parties: str | None,
     deadline: float | None,
-    tls: dict[str, Any] | None,
+    tls: dict[str, Path] | None,
     insecure_no_tls: bool,
 ) -> Any:
     from privinf.client import Client
-    from privinf.config import Tls
 
     return Client(
         model,
         config=config,
         parties=parties.split(",") if parties else None,
         deadline=deadline,
-        tls=Tls(**tls) if tls and len(tls) == 3 else None,
+        tls=tls,
         insecure_no_tls=insecure_no_tls or None,
     )
 

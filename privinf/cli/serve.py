@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def tls_options(ca: Path | None, cert: Path | None, key: Path | None) -> dict[str, Any] | None:
+def tls_options(ca: Path | None, cert: Path | None, key: Path | None) -> dict[str, Path] | None:
     """The three paths as the configuration takes them."""
     given = {name: path for name, path in (("ca", ca), ("cert", cert), ("key", key)) if path is not None}
     return given or None

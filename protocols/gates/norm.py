@@ -76,3 +76,11 @@ def centre(x: Share) -> Share:
     """width * x - sum(x) along the last axis: exact centring at the price of log2(width) bits."""
     width = np.uint64(x.shape[-1])
     return map_share(x, x.shape, lambda v: v * width - v.sum(axis=-1, keepdims=True, dtype=np.uint64))
+
+
+def layer_norm(ctx: Interpreter, x: Share, spec: NormSpec) -> Wire:
+    """LayerNorm without gain and bias; `spec` describes width * (x - mean), so its eps is width^2 times LayerNorm's."""
+    return normalise(ctx, centre(x), spec)
+
+
+rms_norm = normalise  # RMSNorm does not centre

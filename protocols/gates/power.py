@@ -66,7 +66,8 @@ def _segment(power: Power, start: int) -> tuple[int, int, Table]:
     """Bits to drop, index bits, and the table of the segment that begins at 2^start."""
     dropped = max(start - power.precision, 0)
     top = min(start + power.octaves, power.high) - dropped
-    points = np.arange((1 << top) + 2, dtype=np.float64) * 2.0**dropped
+    beyond = (1 << top >> 4) + 2  # carries of drops may lead a little past the end, where the value saturates
+    points = np.arange((1 << top) + beyond, dtype=np.float64) * 2.0**dropped
     entries = np.rint(power.at(points)).astype(np.int64)
     return dropped, top + 2, Table(entries, 0, power.scale, int(entries.max()).bit_length() + 2)
 

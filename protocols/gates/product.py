@@ -160,9 +160,8 @@ class SumSquares(Gate):
         mask, top = (share.value for share in x.lifts[self._bits])
         square = ctx.share("square", (*x.shape[:-1], 1), self._bits)
         cross = ctx.share("cross", x.shape, self._bits)
-        two = np.uint64(2)
-        linear: U64 = carry * (two * start + carry) * top - two * (start * mask + carry * cross)
-        rows: U64 = linear + ctx.public_term(start * start)
+        half = start * mask + carry * cross
+        rows = carry * (start + start + carry) * top - half - half + ctx.public_term(start * start)
         return self._output(x, _row_sum(rows) + square)
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:

@@ -143,11 +143,12 @@ class Kernels:
         _point_key(party, roots, cw, bits, inner)
         _array("index", index, np.uint64, (len(roots),))
         _number("group", group, 1, 2**62)
-        _number("count", count, 1, 1 << bits)
+        _number("count", count, 1, 1 << min(bits, MAX_DENSE_BITS))
         _require(len(roots) % group == 0, "the number of elements must be a multiple of group")
         leaves = ((count + (1 << inner) - 2) >> inner) + 1
         if leaves >= 1 << max(bits - inner, 0):
-            return self._backend.onehot_sum(party, roots, cw, bits, lane, index, group)[:, :count]
+            whole = self._backend.onehot_sum(party, roots, cw, bits, lane, index, group)
+            return np.ascontiguousarray(whole[:, :count])
         return self._backend.onehot_window(party, roots, cw, bits, lane, index, group, count)
 
     def onehot_point(self, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64) -> U64:
@@ -189,4 +190,5 @@ class Kernels:
 
 def _product(a: NDArray[Any], b: NDArray[Any], dtype: type[Any]) -> None:
     _array("a", a, dtype, (None, None, None))
-    _array("b", b, dtype, (1 if len(b) == 1 else len(a), a.shape[2], None))
+    _array("b", b, dtype, (None, a.shape[2], None))
+    _require(len(b) in (1, len(a)), f"b must have shape (1 or {len(a)}, ...), not {b.shape}")

@@ -1,4 +1,4 @@
-// Blocks in VAES and AVX-512: four a vector, sixteen in flight.
+// Blocks in VAES and AVX-512: four a vector, thirty-two in flight.
 #pragma once
 
 #include <immintrin.h>
@@ -13,7 +13,7 @@ namespace vaes512 {
 #define FN static inline TARGET __attribute__((always_inline))
 #define BODY static TARGET
 
-constexpr int W = 4, I = 4;  // blocks in a vector, vectors in a batch
+constexpr int W = 4, I = 8;  // blocks in a vector, vectors in a batch
 constexpr size_t VECTOR_BYTES = 64;
 
 typedef __m512i V;

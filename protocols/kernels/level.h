@@ -23,5 +23,4 @@ BODY void stream(const Schedule& key, u8* out, size_t bytes) {
 }
 
 static const Level level = {dpf_gen,      dpf_points, dpf_table, onehot_gen,    onehot_sum,    onehot_window,
-                            onehot_point,
-                            dcf_gen,      dcf_eval,   product<u64>, product<u32>, stream};
+                            onehot_point, dcf_gen,    dcf_eval,  product<u64>, product<u32>, stream};

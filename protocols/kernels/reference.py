@@ -84,7 +84,8 @@ def _table_part(party: int, roots: U8, cw: U8, bits: int, low: U64, turned: I64)
     first = low >> np.uint64(LEAF)
     s, t = window(party, roots, cw, depth, first, min(((count + 126) >> LEAF) + 1, 1 << depth))
     leaf = _leaf(s, t, np.broadcast_to(as_blocks(cw[depth]), (*s.shape[:2], 2)))
-    at = (low[:, None] + np.arange(count, dtype=np.uint64)) & np.uint64(2**bits - 1)  # (N, count)
+    steps: U64 = np.arange(count, dtype=np.uint64)
+    at = (low[:, None] + steps) & np.uint64(2**bits - 1)  # (N, count)
     row = (((at >> np.uint64(LEAF)) - first[:, None]) % np.uint64(1 << depth)).astype(np.int64)
     chosen = _pick(leaf[row, np.arange(len(low))[:, None]], at & np.uint64(127))
     total: U64 = (chosen * turned.view(np.uint64)).sum(axis=1, dtype=np.uint64)
@@ -140,37 +141,37 @@ def _leaf_lanes(party: int, s: U64, t: U64, word: U64, lane: int) -> Lanes:
     return _negate_where(party, plain + fix * t[..., None].astype(fix.dtype))
 
 
-def onehot_sum(party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int) -> Lanes:
-    """Shares of the counts of (index - alpha) mod 2^bits in each group of consecutive elements."""
-    depth, size, groups = len(cw) - 1, 1 << bits, len(index) // group
-    out = np.empty((groups, size), np.uint8 if lane == 8 else np.uint16)
-    step = max(1, WORK // (group * size))
-    for g in range(0, groups, step):
-        part = slice(g * group, min(g + step, groups) * group)
-        first = np.zeros(len(index[part]), np.uint64)
-        s, t = window(party, roots[part], cw[:, part], depth, first, 1 << depth)
-        word = np.broadcast_to(as_blocks(cw[depth, part]), (*s.shape[:2], 2))
-        full = _leaf_lanes(party, s, t, word, lane).transpose(1, 0, 2).reshape(len(first), -1)
-        at = (index[part, None] - np.arange(size, dtype=np.uint64)) & np.uint64(size - 1)
-        turned = np.take_along_axis(full, at.astype(np.int64), axis=1)
-        out[g : g + step] = turned.reshape(-1, group, size).sum(axis=1, dtype=out.dtype)
-    return out
+def _run(party: int, roots: U8, cw: U8, bits: int, lane: int, low: U64, count: int) -> Lanes:
+    """Outputs (n, count) at low, low + 1, ... modulo 2^bits."""
+    depth, inner = len(cw) - 1, np.uint64(leaf_index_bits(lane))
+    first, within = low >> inner, np.uint64(128 // lane - 1)
+    s, t = window(
+        party, roots, cw, depth, first, min(((count - 2 + 128 // lane) >> int(inner)) + 1, 1 << depth)
+    )
+    lanes = _leaf_lanes(party, s, t, np.broadcast_to(as_blocks(cw[depth]), (*s.shape[:2], 2)), lane)
+    steps: U64 = np.arange(count, dtype=np.uint64)
+    at = (low[:, None] + steps) & np.uint64(2**bits - 1)
+    row = (((at >> inner) - first[:, None]) % np.uint64(1 << depth)).astype(np.int64)
+    return lanes[row, np.arange(len(low))[:, None], (at & within).astype(np.int64)]
 
 
 def onehot_window(
     party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, count: int
 ) -> Lanes:
     """The first `count` columns of `onehot_sum`."""
-    inner = leaf_index_bits(lane)
-    leaves = ((count + (1 << inner) - 2) >> inner) + 1
+    groups, step = len(index) // group, max(1, WORK // (group * max(count, 128)))
+    out = np.empty((groups, count), np.uint8 if lane == 8 else np.uint16)
     low = (index - np.uint64(count - 1)) & np.uint64(2**bits - 1)
-    s, t = window(party, roots, cw, bits - inner, low >> np.uint64(inner), leaves)
-    word = np.broadcast_to(as_blocks(cw[-1]), (*s.shape[:2], 2))
-    run = _leaf_lanes(party, s, t, word, lane).transpose(1, 0, 2).reshape(len(index), -1)
-    inside = (low & np.uint64((1 << inner) - 1)).astype(np.int64)
-    at = inside[:, None] + np.arange(count - 1, -1, -1)
-    turned = np.take_along_axis(run, at, axis=1)
-    return turned.reshape(-1, group, count).sum(axis=1, dtype=run.dtype)
+    for g in range(0, groups, step):
+        part = slice(g * group, min(g + step, groups) * group)
+        run = _run(party, roots[part], cw[:, part], bits, lane, low[part], count)
+        out[g : g + step] = run[:, ::-1].reshape(-1, group, count).sum(axis=1, dtype=out.dtype)
+    return out
+
+
+def onehot_sum(party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int) -> Lanes:
+    """Shares of the counts of (index - alpha) mod 2^bits in each group of consecutive elements."""
+    return onehot_window(party, roots, cw, bits, lane, index, group, 1 << bits)
 
 
 def onehot_point(party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64) -> U64:

@@ -131,7 +131,13 @@ class Node:
         settings, config = (self._folder / f"{self.role}.{suffix}" for suffix in ("json", "toml"))
         settings.write_text(json.dumps(asdict(self.settings)))
         config.write_text(self._toml())
-        command = [sys.executable, str(Path(__file__).with_name("node.py")), self.role, config, settings]
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name("node.py")),
+            self.role,
+            str(config),
+            str(settings),
+        ]
         self.log = (self._folder / f"{self.role}.log").open("ab")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log)
         assert self.process.stdout is not None

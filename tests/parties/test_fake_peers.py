@@ -209,7 +209,7 @@ class FakeParty1:
 
     def __init__(self, keys: Path, script: Any) -> None:
         self._server = grpc.server(ThreadPoolExecutor(4))
-        handler = grpc.stream_stream_rpc_method_handler(script)
+        handler: Any = grpc.stream_stream_rpc_method_handler(script)
         reconcile = grpc.unary_unary_rpc_method_handler(
             lambda request, context: party_pb2.ReconcileReply(),
             party_pb2.ReconcileRequest.FromString,

@@ -89,7 +89,7 @@ def test_the_dealer_killed_while_it_deals(tmp_path: Path, keys: Path) -> None:
         running.nodes["dealer"].settings = Settings(rounds=2, round_bytes=3 << 20)
         running.nodes["dealer"].start()
         _recovers(link)
-        assert [status.store_bytes for status in link.status()] == [0, 0]
+        wait_until(lambda: [status.store_bytes for status in link.status()] == [0, 0])
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path, keys: Path) -> None:

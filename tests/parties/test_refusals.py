@@ -199,7 +199,11 @@ def test_a_session_id_is_used_once(cluster: Cluster) -> None:
 
 
 def _open(**changes: Any) -> party_pb2.InferRequest:
-    fields = {"session_id": ID, "identity": identity_message(IDENTITY), "shape": shape_message(SHAPE)}
+    fields: dict[str, Any] = {
+        "session_id": ID,
+        "identity": identity_message(IDENTITY),
+        "shape": shape_message(SHAPE),
+    }
     return party_pb2.InferRequest(open=party_pb2.InferOpen(**fields | changes))
 
 
@@ -278,7 +282,7 @@ def test_a_dealer_that_miscounts_costs_the_query(tmp_path: Path, keys: Path, sur
     with Cluster(tmp_path, keys, each=erring) as cluster, cluster.link() as link:
         with pytest.raises(ProtocolError, match="than its sizes say"):
             ask(link)
-        assert [status.store_bytes for status in link.status()] == [0, 0]
+        wait_until(lambda: [status.store_bytes for status in link.status()] == [0, 0])
 
 
 def test_a_dealer_with_other_sizes_is_refused(tmp_path: Path, keys: Path) -> None:
@@ -299,7 +303,7 @@ def test_a_full_store_is_an_overload_of_that_party(tmp_path: Path, keys: Path, r
         with pytest.raises(Overloaded, match="do not fit into the store") as failure:
             ask(link)
         assert failure.value.party in (role, "party0")
-        assert [status.store_bytes for status in link.status()] == [0, 0]
+        wait_until(lambda: [status.store_bytes for status in link.status()] == [0, 0])
 
 
 def test_time_runs_out_in_the_phase_that_takes_too_long(tmp_path: Path, keys: Path) -> None:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from dummy import Settings
 from harness import SHAPE, SHARES, Cluster, ask, wait_until
 
-from privinf.errors import IntegrityError, MismatchError, Overloaded, ProtocolError
+from privinf.errors import (
+    ConnectError,
+    DeadlineExceeded,
+    IntegrityError,
+    MismatchError,
+    Overloaded,
+    ProtocolError,
+)
 from privinf.parties.program import QueryShape
+from privinf.transport import Link
 
 AHEAD: dict[str, dict[str, Any]] = {"party0": {"ahead": 2, "shapes": (SHAPE,)}}
 
@@ -106,7 +115,7 @@ def test_a_failing_program_ends_the_session_alone(tmp_path: Path, keys: Path) ->
             assert failure.value.party in (f"party{party}", "party0")
             assert failure.value.session_id is not None
             wait_until(lambda: sum(status.sessions for status in link.status()) == 0)
-            assert [status.store_bytes for status in link.status()] == [0, 0]
+            wait_until(lambda: [status.store_bytes for status in link.status()] == [0, 0])
 
 
 @pytest.mark.parametrize("settings", [Settings(leave_unread=3), Settings(expect_more=1)])
@@ -132,6 +141,45 @@ def test_sessions_are_bounded(tmp_path: Path, keys: Path) -> None:
         gate.unlink()
         assert run.result()[:2] == SHARES
         ask(link)
+
+
+def test_a_query_waits_for_the_preparation_that_is_on_its_way(
+    tmp_path: Path, keys: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, dict[str, Any]] = {"party0": {"ahead": 1, "shapes": (SHAPE,)}}
+    with Cluster(tmp_path, keys, Settings(deal_pause=0.3), options) as cluster, cluster.link() as link:
+        wait_until(lambda: bool(list(tmp_path.glob("party0/*.part"))))
+        ask(link)
+        wait_until(lambda: all(status.ready.get(SHAPE) == 1 for status in link.status()))
+    dealt = [line for line in capfd.readouterr().err.splitlines() if '"delivered"' in line]
+    assert len(dealt) == 2  # the one that was used and the one that replaced it
+
+
+def test_a_stopping_party_finishes_what_it_began(tmp_path: Path, keys: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    options: dict[str, dict[str, Any]] = {"party0": {"stop_seconds": 20}}
+    settings = Settings(halt_at=1, gate=str(gate))
+    with Cluster(tmp_path, keys, settings, options) as cluster, cluster.link() as link:
+        run = link.start(SHAPE, SHARES, 20)
+        wait_until(gate.with_suffix(".reached").exists)
+        stopping = Thread(target=cluster.stop, args=("party0",))
+        stopping.start()
+        wait_until(lambda: _refuses(link))
+        gate.unlink()
+        assert run.result()[:2] == SHARES
+        stopping.join()
+
+
+def _refuses(link: Link) -> bool:
+    """Whether a new query is refused; one that is admitted waits at the gate, and runs out of time."""
+    try:
+        ask(link, 0.3)
+    except DeadlineExceeded:
+        return False
+    except (ConnectError, Overloaded):
+        return True
+    raise AssertionError("passed the gate")
 
 
 def test_a_cancelled_query_frees_both_parties(tmp_path: Path, keys: Path) -> None:

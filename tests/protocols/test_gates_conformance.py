@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES, Exactly, Trial, Within
+from cases import CASES, Exactly, Program, Trial, Within
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -54,7 +54,7 @@ def conforms(trial: Trial, seeds: tuple[bytes, bytes]) -> None:
         total = ring.low(mine.value + theirs.value, exact.bits)
         np.testing.assert_array_equal(total, ring.low(exact.value, exact.bits))
         near(exact, wanted)
-    counted(trial, run)
+    counted(trial.program, trial.inputs, stores and stores.shapes, run)
 
 
 def near(result: Share, wanted: Exactly | Within) -> None:
@@ -69,9 +69,9 @@ def near(result: Share, wanted: Exactly | Within) -> None:
         assert np.all(error <= wanted.bound), float(np.max(error - wanted.bound))
 
 
-def counted(trial: Trial, run: lockstep.Lockstep) -> None:
+def counted(program: Program, inputs: Sequence[Share], weights: Any, run: lockstep.Lockstep) -> None:
     """Compare declared costs with what each role counted and what was really sent."""
-    declared = lockstep.declared(trial.program, trial.inputs, trial.stores and trial.stores.shapes).tally.total()
+    declared = lockstep.declared(program, inputs, weights).tally.total()
     first, second = (tally.total() for tally in run.tallies)
     assert first == Cost(declared.rounds, declared.online, declared.prep0, 0)
     assert second == Cost(declared.rounds, declared.online, 0, declared.prep1)
@@ -82,14 +82,14 @@ def counted(trial: Trial, run: lockstep.Lockstep) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-@examples(int(__import__('os').environ.get('N','8')))
+@examples(25)
 @given(data=st.data())
 def test_gate(name: str, data: Any) -> None:
     conforms(CASES[name](data.draw), data.draw(SEEDS))
 
 
 @pytest.mark.parametrize("name", CASES)
-@examples(1)
+@examples(3)
 @given(data=st.data())
 def test_gate_on_reference_kernels(name: str, data: Any) -> None:
     with reference_kernels():

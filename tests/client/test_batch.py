@@ -1,0 +1,124 @@
+"""A long list of texts is embedded piece by piece, resumed where it stopped, and never mixed with another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from privinf.batch import PIECE, embed_file
+from privinf.errors import ConfigError, ConnectError, InputError
+from privinf.parties.program import Identity
+
+TEXTS = [f"text {i}" for i in range(2 * PIECE + 7)]
+IDENTITY = Identity("1", "model", "plan")
+
+
+@dataclass
+class Fake:
+    """Embeds a text as its length and its number; fails after some pieces."""
+
+    identity: Identity = IDENTITY
+    pieces: int = 99
+    asked: list[str] = field(default_factory=list)
+
+    def check(self, texts: Sequence[str], *, truncate: bool = False) -> None:
+        for place, text in enumerate(texts):
+            if not text:
+                raise InputError(f"text {place} is empty")
+
+    def embed(self, texts: Sequence[str], *, truncate: bool = False) -> SimpleNamespace:
+        if not self.pieces:
+            raise ConnectError("party1 cannot be reached")
+        self.pieces -= 1
+        self.asked += texts
+        rows = [[len(text), int(text.split()[1])] for text in texts]
+        return SimpleNamespace(vectors=np.array(rows, dtype=np.float32))
+
+
+def _interrupted(out: Path) -> None:
+    """Two pieces are done when the connection breaks."""
+    with pytest.raises(ConnectError):
+        embed_file(Fake(pieces=2), TEXTS, out)
+
+
+def test_all_texts_in_their_order(tmp_path: Path) -> None:
+    client, told = Fake(), list[int]()
+    report = embed_file(client, TEXTS, tmp_path / "out.npy", progress=told.append)
+    vectors = np.load(tmp_path / "out.npy")
+    assert vectors[:, 1].tolist() == list(range(len(TEXTS)))
+    assert (report["texts"], report["done"], report["resumed"]) == (len(TEXTS), len(TEXTS), 0)
+    assert told == [PIECE, PIECE, 7]
+    assert client.asked == TEXTS
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+
+
+def test_an_interrupted_run_resumes_with_what_is_left(tmp_path: Path) -> None:
+    out = tmp_path / "out.npy"
+    _interrupted(out)
+    assert not out.exists()
+    client = Fake()
+    report = embed_file(client, TEXTS, out)
+    assert client.asked == TEXTS[2 * PIECE :]
+    assert (report["done"], report["resumed"]) == (7, 2 * PIECE)
+    assert np.load(out)[:, 1].tolist() == list(range(len(TEXTS)))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+
+
+def test_a_piece_that_was_cut_short_is_asked_again(tmp_path: Path) -> None:
+    out = tmp_path / "out.npy"
+    _interrupted(out)
+    second = out.with_name("out.npy.parts") / f"{PIECE:09d}.npy"
+    second.rename(second.with_name(second.name + ".partial"))
+    client = Fake()
+    embed_file(client, TEXTS, out)
+    assert client.asked == TEXTS[PIECE:]
+    assert np.load(out)[:, 1].tolist() == list(range(len(TEXTS)))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+
+
+@pytest.mark.parametrize(
+    ("client", "texts", "truncate"),
+    [
+        (Fake(), [*TEXTS[:-1], "other 1"], False),
+        (Fake(), TEXTS[:-1], False),
+        (Fake(), TEXTS, True),
+        (Fake(Identity("1", "model of another sharing", "plan")), TEXTS, False),
+        (Fake(Identity("1", "model", "another plan")), TEXTS, False),
+    ],
+)
+def test_pieces_of_anything_else_are_refused(
+    tmp_path: Path, client: Fake, texts: list[str], truncate: bool
+) -> None:
+    out = tmp_path / "out.npy"
+    _interrupted(out)
+    with pytest.raises(ConfigError, match=r"out\.npy\.parts holds pieces of other texts"):
+        embed_file(client, texts, out, truncate=truncate)
+    assert client.asked == []
+    assert embed_file(Fake(), TEXTS, out)["resumed"] == 2 * PIECE
+
+
+def test_a_directory_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    theirs = tmp_path / "out.npy.parts" / "000000000.npy"
+    theirs.parent.mkdir()
+    theirs.write_text("kept")
+    with pytest.raises(ConfigError, match="choose another --out"):
+        embed_file(Fake(), TEXTS, tmp_path / "out.npy")
+    assert theirs.read_text() == "kept"
+
+
+def test_a_bad_text_is_named_before_anything_is_asked(tmp_path: Path) -> None:
+    client = Fake()
+    with pytest.raises(InputError, match=f"text {PIECE + 3} is empty"):
+        embed_file(client, [*TEXTS[: PIECE + 3], "", "text 1"], tmp_path / "out.npy")
+    assert client.asked == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written: No such file"):
+        embed_file(Fake(), TEXTS, tmp_path / "nowhere" / "out.npy")

@@ -1,0 +1,118 @@
+"""Answers of real processes over TLS equal float32's, and what they took equals what was declared."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+from deployment import DEADLINE, Deployment, of_processes
+
+from privinf.client import Client
+from privinf.errors import ConfigError, InputError
+from privinf.fetch import fetch
+from privinf.local import LocalParties
+from privinf.models import bundle, calibrate, program
+from privinf.models.checkpoint import load_encoder
+from privinf.models.fold import fold
+from privinf.parties.program import QueryShape
+from privinf.text import Tokenizer
+
+pytestmark = pytest.mark.processes
+CLOSE = 0.9999  # cosine to float32
+LONG = ["a storm is near, we reef; ", "so it was written: "]
+
+
+def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.asarray((first * second).sum(axis=-1))
+
+
+def test_private_weights(private: Deployment) -> None:
+    texts = [*toy.TEXTS, LONG[0] * 3]  # several length buckets
+    with private.client() as client:
+        answer = client.embed(texts)
+    assert answer.vectors.shape == (len(texts), 32)
+    assert _cosines(answer.vectors, toy.clear(private.source, texts)).min() > CLOSE
+
+
+def test_what_a_query_takes_is_what_was_declared(private: Deployment) -> None:
+    texts = ["one ship", "two winds", "calm wind"]
+    facts = bundle.read(private.model)
+    with private.client() as client:
+        stats = client.embed(texts).stats
+    declared = program.count(facts.layout, QueryShape("embed", 3, 16), facts.shapes(), None).tally.total()
+    assert (stats.queries, stats.rounds) == (1, declared.rounds)
+    assert stats.online_bytes == declared.online
+    assert stats.offline_bytes == declared.prep0 + declared.prep1
+
+
+def test_public_weights(encoder: Path, tmp_path: Path) -> None:
+    shared = toy.share(encoder, tmp_path / "shared", "public")
+    with LocalParties(shared, tmp_path / "run") as local:
+        with of_processes(encoder, shared, local).client() as client:
+            vectors = client.embed(toy.TEXTS).vectors
+    assert _cosines(vectors, toy.clear(encoder, toy.TEXTS)).min() > CLOSE
+
+
+def test_classes(tmp_path: Path) -> None:
+    source = toy.checkpoint(tmp_path / "toy", head=True)
+    shared = toy.share(source, tmp_path / "shared")
+    with LocalParties(shared, tmp_path / "run") as local:
+        with of_processes(source, shared, local).client() as client:
+            answer = client.classify(toy.TEXTS)
+            with pytest.raises(InputError, match="classify, not 'embed'"):
+                client.embed(toy.TEXTS)
+    logits = toy.clear(source, toy.TEXTS)
+    assert np.abs(answer.logits - logits).max() < 0.01
+    assert answer.labels == tuple(toy.LABELS[i] for i in logits.argmax(axis=-1))
+
+
+def test_asyncio_asks_side_by_side(private: Deployment) -> None:
+    async def ask() -> list[np.ndarray]:
+        async with private.async_client() as client:
+            answers = await asyncio.gather(*(client.embed([text]) for text in toy.TEXTS))
+            return [answer.vectors[0] for answer in answers]
+
+    vectors = np.stack(asyncio.run(ask()))
+    assert _cosines(vectors, toy.clear(private.source, toy.TEXTS)).min() > CLOSE
+
+
+def test_a_cancelled_task_leaves_the_parties_serving(private: Deployment) -> None:
+    async def ask() -> np.ndarray:
+        async with private.async_client() as client:
+            task = asyncio.create_task(client.embed([LONG[0] * 4, LONG[1] * 5]))
+            while not any([status.sessions for status in await client.status()]):
+                assert not task.done()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return (await client.embed(["calm"])).vectors
+
+    vectors = asyncio.run(ask())
+    assert _cosines(vectors, toy.clear(private.source, ["calm"])).min() > CLOSE
+
+
+@pytest.mark.slow
+def test_minilm_with_private_weights(tmp_path: Path) -> None:
+    try:
+        source = fetch("minilm")
+    except ConfigError as error:
+        pytest.skip(f"minilm cannot be fetched: {error}")
+    texts = ["The dog barked at the mailman.", "A dog was barking at the postman.", "Stocks fell on Monday."]
+    spec, tensors = load_encoder(source)
+    folded, tokenizer = fold(spec, tensors), Tokenizer(source)
+    plan = calibrate.calibrate(spec, folded, tokenizer.encode(calibrate.default_text()))
+    bundle.write(source, tmp_path / "shared", spec, folded, plan, "private")
+    with (
+        LocalParties(tmp_path / "shared", tmp_path / "run") as local,
+        Client(
+            tmp_path / "shared" / "client", parties=local.addresses, tls=local.tls(), deadline=4 * DEADLINE
+        ) as client,
+    ):
+        vectors = client.embed(texts).vectors
+    clear = calibrate.clear_answers(spec, folded, tokenizer.encode(texts))
+    assert _cosines(vectors, clear).min() > 0.9995
+    similar = vectors @ vectors.T
+    assert similar[0, 1] > 0.7 > 0.3 > similar[0, 2]

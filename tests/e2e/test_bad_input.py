@@ -1,0 +1,255 @@
+"""What a caller can get wrong: each ends with a typed error and its own exit code, and the servers go on serving."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy
+from deployment import Deployment
+from safetensors.numpy import load_file, save_file
+
+from privinf.cli import main
+from privinf.config import Tls
+from privinf.errors import (
+    ConfigError,
+    ConnectError,
+    DeadlineExceeded,
+    InputError,
+    MismatchError,
+    ModelError,
+    PrivinfError,
+    Unauthenticated,
+)
+
+pytestmark = pytest.mark.processes
+TOO_LONG = "a" * 50 + " b" * toy.MAX_TOKENS
+
+
+@pytest.fixture(autouse=True)
+def _goes_on_serving(private: Deployment) -> Iterator[None]:
+    yield
+    with private.client() as client:
+        assert len(client.embed(["calm"])) == 1
+        assert [status.sessions for status in client.status()] == [0, 0]
+
+
+@pytest.fixture
+def run(private: Deployment, tmp_path: Path) -> Callable[..., int]:
+    """Return `privinf COMMAND` with a good configuration, unless told otherwise."""
+
+    def run(command: str, *words: str, model: Path = private.model, **changes: Any) -> int:
+        config = private.toml(tmp_path / "client.toml", **changes)
+        return main([command, "--model", str(model), "--config", config, *words])
+
+    return run
+
+
+def _closed_port() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def _refused(code: int, kind: type[PrivinfError], capsys: pytest.CaptureFixture[str], *said: str) -> None:
+    """One line on stderr that names kind and cause; nothing on stdout."""
+    output = capsys.readouterr()
+    assert code == kind.exit_code
+    assert output.out == ""
+    (line,) = output.err.strip().splitlines()
+    assert line.startswith(f"privinf: {kind.__name__}: ")
+    assert all(word in line for word in said), line
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ([], "at least one text"),
+        ("a text", "list of at least one text"),
+        ([""], "text 0 is empty"),
+        (["calm", " \n"], "text 1 is empty"),
+        (["calm", TOO_LONG], r"text 1 has 180 tokens and the model takes 128.*truncate=True"),
+        (["calm", None], "text 1 is of type NoneType"),
+    ],
+)
+def test_texts_that_are_none(private: Deployment, texts: list[str], said: str) -> None:
+    with private.client() as client, pytest.raises(InputError, match=said):
+        client.embed(texts)
+
+
+def test_truncation_is_a_way_out(private: Deployment) -> None:
+    with private.client() as client:
+        assert client.embed([TOO_LONG], truncate=True).vectors.shape == (1, 32)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [((), "arguments, or a file"), (("",), "text 0 is empty"), (("calm", TOO_LONG), "text 1 has 180 tokens")],
+)
+def test_the_command_line_refuses_such_texts(
+    run: Callable[..., int], capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    _refused(run("embed", *words), InputError, capsys, said)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"calm\nd\xffeep\n", "line 2, byte 2 is not UTF-8"),
+        (b"", "is empty"),
+        (b"calm\n\n", "line 2 is blank"),
+    ],
+)
+def test_files_that_hold_no_texts(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, said: str
+) -> None:
+    (tmp_path / "in.txt").write_bytes(content)
+    _refused(run("embed", "--file", str(tmp_path / "in.txt")), InputError, capsys, "in.txt", said)
+    _refused(run("embed", "--file", str(tmp_path / "no.txt")), InputError, capsys, "no.txt", "cannot be read")
+
+
+def test_the_wrong_task(
+    private: Deployment, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with private.client() as client, pytest.raises(InputError, match="this model does embed"):
+        client.classify(["calm"])
+    _refused(run("classify", "calm"), InputError, capsys, "this model does embed, not 'classify'")
+
+
+def test_a_directory_that_is_no_model(
+    private: Deployment, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong, said in (
+        (private.shared / "nowhere", "no shared model"),
+        (private.shared, "no shared model"),
+        (private.source, "no shared model"),
+        (private.shared / "party0", "tokenizer.json is missing"),
+    ):
+        _refused(run("embed", "calm", model=wrong), ModelError, capsys, str(wrong), said)
+
+
+@pytest.mark.parametrize(("role", "said"), [("dealer", "weights.safetensors"), ("client", "weights.safetensors")])
+def test_a_party_started_on_anothers_folder(
+    private: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str, said: str
+) -> None:
+    keys = private.tls.ca.parent
+    words = ["party", "--party", "1", "--dealer", _closed_port(), "--store", str(tmp_path / "store")]
+    words += ["--ca", str(keys / "ca.pem"), "--cert", str(keys / "party1.pem"), "--key", str(keys / "party1.key")]
+    _refused(main([*words, "--model", str(private.shared / role)]), ModelError, capsys, role, said)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_not_shared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], value: float
+) -> None:
+    source = toy.checkpoint(tmp_path / "toy")
+    weights = load_file(source / "model.safetensors")
+    name = "encoder.layer.1.intermediate.dense.weight"
+    weights[name][3, 4] = value
+    save_file(weights, source / "model.safetensors")
+    code = main(["share", str(source), "--out", str(tmp_path / "out")])
+    _refused(code, ModelError, capsys, name, "NaN or infinite")
+    assert not (tmp_path / "out").exists()
+
+
+def test_certificates_of_another_authority(
+    private: Deployment, foreign_keys: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = Tls(foreign_keys / "ca.pem", foreign_keys / "client.pem", foreign_keys / "client.key")
+    with pytest.raises(Unauthenticated, match="certificate") as caught, private.client(tls=foreign):
+        pass
+    assert caught.value.party == "party0"
+    _refused(run("embed", "calm", tls=foreign), Unauthenticated, capsys, "party0", "certificate")
+
+
+def test_a_clients_certificate_that_the_parties_do_not_know(
+    private: Deployment, foreign_keys: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = Tls(private.tls.ca, foreign_keys / "client.pem", foreign_keys / "client.key")
+    code = run("embed", "calm", tls=mixed)
+    line = capsys.readouterr().err
+    assert code in (Unauthenticated.exit_code, ConnectError.exit_code)  # TLS 1.3 refuses after the handshake
+    assert "party0" in line
+    assert "certificate" in line
+
+
+def test_a_certificate_of_another_role(private: Deployment) -> None:
+    keys = private.tls.ca.parent
+    dealers = Tls(private.tls.ca, keys / "dealer.pem", keys / "dealer.key")
+    with (
+        private.client(tls=dealers) as client,
+        pytest.raises(Unauthenticated, match="dealer may not call Infer") as caught,
+    ):
+        client.embed(["calm"])
+    assert caught.value.party in ("party0", "party1")
+
+
+def test_certificates_that_do_not_exist(
+    run: Callable[..., int], private: Deployment, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lost = Tls(tmp_path / "ca.pem", private.tls.cert, private.tls.key)
+    _refused(run("embed", "calm", tls=lost), ConfigError, capsys, str(tmp_path / "ca.pem"))
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_party_that_is_not_there(
+    private: Deployment, run: Callable[..., int], capsys: pytest.CaptureFixture[str], lost: int
+) -> None:
+    addresses = list(private.addresses)
+    addresses[lost] = _closed_port()
+    code = run("embed", "calm", addresses=tuple(addresses))
+    _refused(code, ConnectError, capsys, f"party{lost}", "cannot be reached")
+
+
+def test_parties_the_wrong_way_round(
+    private: Deployment, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _refused(run("embed", "calm", addresses=private.addresses[::-1]), Unauthenticated, capsys, "party0")
+
+
+def test_a_deadline_that_cannot_be_met(
+    private: Deployment, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with private.client() as client, pytest.raises(DeadlineExceeded) as caught:
+        client.embed(["the night is long " * 6] * 2, timeout=0.05)
+    assert caught.value.phase in ("connect", "offline", "online")
+    assert run("embed", "--deadline", "0.02", "the night is long " * 6) == DeadlineExceeded.exit_code
+    assert "DeadlineExceeded" in capsys.readouterr().err
+
+
+def test_the_client_of_another_sharing(
+    private: Deployment, tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = toy.share(private.source, tmp_path / "other") / "client"
+    stranger = replace(private, shared=tmp_path / "other")
+    with pytest.raises(MismatchError, match="model"), stranger.client():
+        pass
+    _refused(run("embed", "calm", model=other), MismatchError, capsys, "party0", "model")
+
+
+def test_an_edited_plan(
+    private: Deployment, tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    edited = Path(shutil.copytree(private.model, tmp_path / "edited"))
+    plan = json.loads((edited / "plan.json").read_text())
+    (edited / "plan.json").write_text(json.dumps(plan | {"result_bits": plan["result_bits"] + 1}))
+    _refused(run("embed", "calm", model=edited), MismatchError, capsys, "party0", "plan")
+    (edited / "plan.json").write_text("{")
+    _refused(run("embed", "calm", model=edited), ModelError, capsys, "damaged")
+
+
+def test_the_exit_code_reaches_the_shell(private: Deployment, tmp_path: Path) -> None:
+    words = ["embed", "--model", str(private.model), "--config", private.toml(tmp_path / "client.toml"), " "]
+    done = subprocess.run([sys.executable, "-m", "privinf", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (65, "")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,155 @@
+"""The wire plan: a stable text with a hash, refused where it is damaged or where ranges fit no ring."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from privinf.errors import ModelError
+from privinf.models.plan import Plan, bits_for, make_plan
+from privinf.models.spec import EncoderSpec
+
+SPEC = EncoderSpec(layers=2, width=32, heads=4, ffn=64, vocab=97, max_tokens=64, type_vocab=2, pooling="mean")
+SITES = {"q": 4, "k": 4, "v": 4, "attn.centred": 5, "attn.scores": 6, "attn.mixed": 9, "ffn.up": 6, "ffn.centred": 9}
+
+
+@dataclass
+class Seen:
+    """Ranges as calibration reports them."""
+
+    low: dict[str, float] = field(default_factory=dict)
+    high: dict[str, float] = field(default_factory=dict)
+
+
+def ranges(**changes: float) -> Seen:
+    """Return plausible ranges of all sites, with some of them changed."""
+    seen = Seen(high={"embed.centred": 1.5, "pool.result": 4.0, "head.pooler": 3.0, "head.out": 5.0})
+    for i in range(SPEC.layers):
+        seen.high |= {f"layer{i}.{site}": float(value) for site, value in SITES.items()}
+    for site in ("embed", "layer0.attn", "layer0.ffn", "layer1.attn", "layer1.ffn"):
+        seen.low[f"{site}.square"], seen.high[f"{site}.square"] = 0.02, 4.0
+    for site, value in changes.items():
+        seen.high[site.replace("__", ".")] = value
+    return seen
+
+
+def plan() -> Plan:
+    return make_plan(SPEC, ranges())
+
+
+def test_text_round_trip() -> None:
+    first = plan()
+    again = Plan.from_json(first.to_json())
+    assert again == first
+    assert again.hash == first.hash
+    assert len(first.hash) == 64
+
+
+def test_the_same_ranges_give_the_same_text() -> None:
+    assert plan().to_json() == plan().to_json()
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths of all numbers of a plan's JSON."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if inner is None:
+        yield path
+    else:
+        for key, child in inner:
+            yield from _leaves(child, (*path, key))
+
+
+LEAVES = list(_leaves(json.loads(plan().to_json())))
+
+
+def _changed(path: tuple[Any, ...], change: Any) -> str:
+    """Return the plan's text with `change` applied to the container of one leaf and its key."""
+    raw = json.loads(plan().to_json())
+    inner = raw
+    for key in path[:-1]:
+        inner = inner[key]
+    change(inner, path[-1])
+    return json.dumps(raw)
+
+
+def _ids(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+@pytest.mark.parametrize("path", [p for p in LEAVES if p != ("version",)], ids=_ids)
+def test_every_field_counts_in_the_hash(path: tuple[Any, ...]) -> None:
+    def bump(inner: Any, key: Any) -> None:
+        inner[key] += 1
+
+    assert Plan.from_json(_changed(path, bump)).hash != plan().hash
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=_ids)
+def test_a_plan_that_lacks_a_field_is_refused(path: tuple[Any, ...]) -> None:
+    def delete(inner: Any, key: Any) -> None:
+        del inner[key]
+
+    with pytest.raises(ModelError):
+        Plan.from_json(_changed(path, delete))
+
+
+def test_an_unknown_field_of_a_layer_is_refused() -> None:
+    def add(inner: Any, key: Any) -> None:
+        inner["more"] = 1
+
+    with pytest.raises(ModelError, match="damaged"):
+        Plan.from_json(_changed(("layers", 0, "attention", "coarse"), add))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 1}', '{"version": 1, "layers": 3}'])
+def test_what_is_no_plan_is_refused(text: str) -> None:
+    with pytest.raises(ModelError, match="damaged"):
+        Plan.from_json(text)
+
+
+def test_another_version_is_refused_by_number() -> None:
+    def newer(inner: Any, key: Any) -> None:
+        inner[key] = 99
+
+    with pytest.raises(ModelError, match="plan version 99 is not 1"):
+        Plan.from_json(_changed(("version",), newer))
+
+
+@pytest.mark.parametrize(
+    ("site", "value"),
+    [("layer1__attn__scores", 1e4), ("layer0__attn__mixed", 1e6)],
+)
+def test_a_range_that_fits_no_ring_is_refused_by_name(site: str, value: float) -> None:
+    with pytest.raises(ModelError, match=site.replace("__", r"\.").rsplit(r"\.", 1)[0]):
+        make_plan(SPEC, ranges(**{site: value}))
+
+
+def test_deviations_too_far_apart_are_refused_by_name() -> None:
+    seen = ranges(layer1__ffn__square=1e9)
+    seen.low["layer1.ffn.square"] = 1e-9
+    with pytest.raises(ModelError, match=r"layer1\.ffn"):
+        make_plan(SPEC, seen)
+
+
+@pytest.mark.parametrize(("magnitude", "scale", "bits"), [(1.0, 12, 17), (1.1, 12, 18), (8.0, 10, 18), (0.0, 4, 5)])
+def test_bits_leave_headroom(magnitude: float, scale: int, bits: int) -> None:
+    assert bits_for(magnitude, scale) == bits
+    assert magnitude * 2**scale * 8 <= 2 ** (bits - 2)
+
+
+def test_wider_scores_take_a_second_pass() -> None:
+    narrow, wide = plan(), make_plan(SPEC, ranges(layer0__attn__scores=40.0))
+    assert narrow.layers[0].attention.coarse < wide.layers[0].attention.coarse
+    assert wide.layers[0].attention.score_bits > narrow.layers[0].attention.score_bits
+    assert wide.layers[1] == narrow.layers[1]
+
+
+def test_a_classifier_plans_its_head() -> None:
+    head = make_plan(dataclasses.replace(SPEC, head="bert-classifier", labels=("a", "b")), ranges())
+    assert plan().head_bits == 0
+    assert head.head_bits > 0

@@ -1,0 +1,220 @@
+"""A tiny random BERT in a Hugging Face directory, shared among three roles of one process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+from safetensors.numpy import save_file
+from tokenizers import models, normalizers, pre_tokenizers, processors
+
+from privinf.models import bundle, calibrate, program, query
+from privinf.models.checkpoint import load_encoder
+from privinf.models.fold import F64, fold
+from privinf.models.plan import Plan
+from privinf.models.query import Ids
+from privinf.models.spec import EncoderSpec
+from privinf.models.weights import encode
+from privinf.parties.program import QueryShape
+from privinf.protocols import lockstep
+from privinf.text import Tokenizer
+
+F32 = npt.NDArray[np.float32]
+Task = Literal["embed", "classify"]
+
+LAYERS, WIDTH, HEADS, FFN, MAX_TOKENS = 2, 32, 4, 64, 64
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+WORDS = tuple(
+    "the of and to in is was for on are with his they at be this have from or one had by but not what all "
+    "were we when your can said there use an each which she do how their if".split()
+)[: 97 - len(SPECIALS) - 2 * len(LETTERS)]
+VOCAB = (*SPECIALS, *WORDS, *LETTERS, *(f"##{letter}" for letter in LETTERS))
+OUTLIERS = (5, 21)  # columns whose values dwarf the others', as in every trained BERT
+
+
+def write_model(directory: Path, task: Task, seed: int = 7) -> Path:
+    """Write configuration, tokenizer and weights; classifiers name three labels, embedders pool by the mean."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    classifies = task == "classify"
+    config: dict[str, Any] = {
+        "model_type": "bert",
+        "architectures": ["BertForSequenceClassification" if classifies else "BertModel"],
+        "hidden_size": WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "intermediate_size": FFN,
+        "vocab_size": len(VOCAB),
+        "max_position_embeddings": MAX_TOKENS,
+        "type_vocab_size": 2,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+    }
+    if classifies:
+        config["id2label"] = {str(i): name for i, name in enumerate(("down", "level", "up"))}
+    else:
+        _write_modules(directory)
+    (directory / "config.json").write_text(json.dumps(config))
+    _write_tokenizer(directory)
+    save_file(_weights(rng, classifies), directory / "model.safetensors")
+    return directory
+
+
+def sentences(count: int, words: int = 9, seed: int = 1) -> list[str]:
+    """Draw sentences of one to `words` words that the tokenizer knows."""
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, rng.integers(1, words, endpoint=True))) for _ in range(count)]
+
+
+def _write_modules(directory: Path) -> None:
+    kinds = ("Transformer", "Pooling", "Normalize")
+    steps = [
+        {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.models.{kind}"}
+        for i, kind in enumerate(kinds)
+    ]
+    (directory / "modules.json").write_text(json.dumps(steps))
+    (directory / "1_Pooling").mkdir(exist_ok=True)
+    pooling = {"word_embedding_dimension": WIDTH, "pooling_mode_mean_tokens": True}
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+
+
+def _write_tokenizer(directory: Path) -> None:
+    ids = {token: index for index, token in enumerate(VOCAB)}
+    rules = tokenizers.Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    rules.normalizer = normalizers.BertNormalizer()
+    rules.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    rules.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
+    )
+    rules.add_special_tokens(list(SPECIALS))
+    rules.save(str(directory / "tokenizer.json"))
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": MAX_TOKENS}
+    (directory / "tokenizer_config.json").write_text(json.dumps(about))
+
+
+def _weights(rng: np.random.Generator, classifies: bool) -> dict[str, F32]:
+    """Tensors under the names that transformers gives them."""
+    out: dict[str, F32] = {}
+
+    def put(name: str, value: F64) -> None:
+        out[name] = value.astype(np.float32)
+
+    def linear(name: str, outputs: int, inputs: int, size: float) -> None:
+        put(f"{name}.weight", rng.normal(0, size / np.sqrt(inputs), (outputs, inputs)))
+        put(f"{name}.bias", rng.normal(0, 0.1, outputs))
+
+    def norm(name: str) -> None:
+        gain, bias = rng.uniform(0.6, 1.1, WIDTH), rng.normal(0, 0.1, WIDTH)
+        gain[OUTLIERS[0]], gain[OUTLIERS[1]], bias[OUTLIERS[1]] = 0.1, 2.5, -1.5
+        put(f"{name}.weight", gain)
+        put(f"{name}.bias", bias)
+
+    for name, rows in (("word", len(VOCAB)), ("position", MAX_TOKENS), ("token_type", 2)):
+        table = rng.normal(0, 0.05, (rows, WIDTH))
+        table[:, OUTLIERS[0]] += 0.3
+        put(f"embeddings.{name}_embeddings.weight", table)
+    norm("embeddings.LayerNorm")
+    for i in range(LAYERS):
+        layer = f"encoder.layer.{i}"
+        for part in ("query", "key", "value"):
+            linear(f"{layer}.attention.self.{part}", WIDTH, WIDTH, 1.2)
+        linear(f"{layer}.attention.output.dense", WIDTH, WIDTH, 0.8)
+        norm(f"{layer}.attention.output.LayerNorm")
+        linear(f"{layer}.intermediate.dense", FFN, WIDTH, 1.0)
+        linear(f"{layer}.output.dense", WIDTH, FFN, 1.0)
+        out[f"{layer}.output.dense.bias"][OUTLIERS[1]] = 6.0
+        norm(f"{layer}.output.LayerNorm")
+    if classifies:
+        linear("pooler.dense", WIDTH, WIDTH, 1.0)
+        linear("classifier", 3, WIDTH, 1.0)
+    return {f"bert.{n}" if classifies and not n.startswith("classifier") else n: w for n, w in out.items()}
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A written model: what it is, its folded weights, its tokenizer and its plan."""
+
+    directory: Path
+    spec: EncoderSpec
+    folded: Mapping[str, F64]
+    tokenizer: Tokenizer
+    plan: Plan
+
+    @property
+    def task(self) -> Task:
+        return "embed" if self.spec.head == "none" else "classify"
+
+    def share(self, out: Path, mode: bundle.Mode) -> Shared:
+        """Share the model among the roles' directories under `out`."""
+        bundle.write(self.directory, out, self.spec, self.folded, self.plan, mode)
+        parties = tuple(bundle.party_program(out / f"party{b}", b) for b in (0, 1))
+        return Shared(self, bundle.read(out / "client"), bundle.dealer_program(out / "dealer"), parties)
+
+
+def load_tiny(directory: Path) -> Tiny:
+    """Read, fold and calibrate a written model."""
+    spec, weights = load_encoder(directory)
+    folded, tokenizer = fold(spec, weights), Tokenizer(directory)
+    return Tiny(directory, spec, folded, tokenizer, calibrate.calibrate(spec, folded, tokenizer.encode(sentences(64))))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one query gave: the answer, and what went over each wire."""
+
+    rows: F32
+    transcripts: tuple[list[bytes], list[bytes]]
+    prepared: tuple[int, int]
+    unread: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A shared model in one process."""
+
+    tiny: Tiny
+    client: bundle.Bundle
+    dealer: program.EncoderDealer
+    parties: tuple[program.EncoderParty, ...]
+
+    def encode(self, shape: QueryShape, ids: Sequence[Ids]) -> list[Any]:
+        """Return the query's ring elements."""
+        return query.encode(self.client.layout, shape, ids, bundle.client_embeddings(self.client))
+
+    def fixed(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> F32:
+        """Return the fixed interpreter's answer under the same seeds."""
+        layout = self.client.layout
+        rows = program.fixed(layout, shape, self.encode(shape, ids), seeds, encode(self.tiny.folded))
+        return query.finish(layout, rows)
+
+    def ask(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> Answer:
+        """Deal, evaluate at both parties, and add up."""
+        tapes: tuple[list[bytes], list[bytes]] = ([], [])
+        for to, data in self.dealer.deal(shape, seeds):
+            for b in (0, 1) if to == 2 else (to,):
+                tapes[b].append(bytes(data))
+        sources = [lockstep.Tape(tape) for tape in tapes]
+        boxes: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())
+        ends = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
+        parts = query.split(self.client.layout, shape, self.encode(shape, ids))
+        with ThreadPoolExecutor(2) as pool:
+            runs = [
+                pool.submit(party.evaluate, shape, memoryview(part), source, seed, end)
+                for party, part, source, seed, end in zip(self.parties, parts, sources, seeds, ends, strict=True)
+            ]
+            results = [run.result(lockstep.TIMEOUT) for run in runs]
+        return Answer(
+            query.decode(self.client.layout, shape, results[0], results[1]),
+            (ends[0].transcript, ends[1].transcript),
+            (sum(map(len, tapes[0])), sum(map(len, tapes[1]))),
+            (sources[0].left, sources[1].left),
+        )

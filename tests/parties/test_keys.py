@@ -1,0 +1,57 @@
+"""Keys and certificates of a deployment."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from privinf.errors import ConfigError
+from privinf.keys import ROLES, keygen
+
+
+def certificate(path: Path) -> x509.Certificate:
+    """Return a certificate."""
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def test_each_role_has_a_certificate_that_names_it_alone(tmp_path: Path) -> None:
+    paths = keygen(tmp_path / "keys", ["party0.example", "10.0.0.7"])
+    authority = certificate(paths["ca.pem"])
+    for role in ROLES:
+        issued = certificate(paths[f"{role}.pem"])
+        issued.verify_directly_issued_by(authority)
+        names = issued.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        dns = names.get_values_for_type(x509.DNSName)
+        assert [name for name in dns if name in ROLES] == [role]
+        served = role != "client"
+        assert ("party0.example" in dns) is served
+        addresses = names.get_values_for_type(x509.IPAddress)
+        assert addresses == ([ipaddress.ip_address("10.0.0.7")] if served else [])
+        purposes = issued.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        assert (ExtendedKeyUsageOID.SERVER_AUTH in purposes) is served
+        key = load_pem_private_key(paths[f"{role}.key"].read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        assert isinstance(key.curve, ec.SECP256R1)
+
+
+def test_keys_are_private_and_not_overwritten(tmp_path: Path) -> None:
+    paths = keygen(tmp_path)
+    assert {oct(path.stat().st_mode)[-3:] for name, path in paths.items() if name.endswith(".key")} == {"600"}
+    before = {name: path.read_bytes() for name, path in paths.items()}
+    paths["party0.key"].unlink()
+    with pytest.raises(ConfigError, match=r"already holds .*ca\.key"):
+        keygen(tmp_path)
+    assert not paths["party0.key"].exists()
+    keygen(tmp_path, force=True)
+    assert all(path.read_bytes() != before[name] for name, path in paths.items())
+
+
+def test_keys_of_two_runs_have_nothing_in_common(tmp_path: Path) -> None:
+    first, second = keygen(tmp_path / "a"), keygen(tmp_path / "b")
+    assert first["ca.pem"].read_bytes() != second["ca.pem"].read_bytes()

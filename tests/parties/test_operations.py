@@ -1,0 +1,108 @@
+"""What an operator sees of a server: logs, health, metrics."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import socket
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from harness import SHAPE, Cluster, ask, tls
+
+from privinf.errors import MissingExtra, PartyError
+from privinf.parties.credentials import dial
+from privinf.parties.logs import Log, clean
+from privinf.parties.metrics import meters
+
+SECRET = "a secret value"
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_log_holds_public_facts_alone() -> None:
+    fields = {
+        "session": "ab",
+        "shape": SHAPE,
+        "rounds": 3,
+        "share": SECRET,
+        "seconds": b"bytes",
+        "error": [1],
+    }
+    assert clean(fields) == {"session": "ab", "shape": "echo:1:8", "rounds": 3}
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_a_failure_is_logged_without_its_text(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, library: bool
+) -> None:
+    if not library:
+        _without(monkeypatch, "structlog")
+    log = Log("party0")
+    try:
+        raise ValueError(SECRET)
+    except ValueError as error:
+        log.failure("Infer", error)
+    log.failure("Infer", PartyError("our own words"))
+    output = capfd.readouterr().err
+    first, second = (json.loads(line) for line in output.splitlines())
+    assert SECRET not in output
+    assert (first["kind"], first["level"], first["role"]) == ("ValueError", "error", "party0")
+    assert "test_a_failure_is_logged_without_its_text" in first["where"]
+    assert (second["error"], second["level"]) == ("our own words", "warning")
+
+
+def _without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Let an import fail as if the library were not installed."""
+    real = builtins.__import__
+
+    def fake(name: str, *arguments: Any, **options: Any) -> Any:
+        if name.partition(".")[0] == missing:
+            raise ImportError(name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", fake)
+
+
+def _status(channel: grpc.Channel, service: str) -> Any:
+    request = health_pb2.HealthCheckRequest(service=service)
+    return health_pb2_grpc.HealthStub(channel).Check(request, timeout=5).status
+
+
+def test_health_is_told_over_tls_and_to_probes_without_a_certificate(tmp_path: Path, keys: Path) -> None:
+    port = free_port()
+    with Cluster(tmp_path, keys, options={"party0": {"health_port": port}}) as cluster:
+        serving = health_pb2.HealthCheckResponse.SERVING
+        peer = dial(cluster.address("party1"), "party1", tls(keys, "client"), "client")
+        assert _status(peer.channel, "privinf.v1.Party") == serving
+        peer.channel.close()
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            assert _status(channel, "") == serving
+
+
+def test_metrics_count_queries(tmp_path: Path, keys: Path) -> None:
+    port = free_port()
+    with Cluster(tmp_path, keys, options={"party1": {"metrics_port": port}}) as cluster:
+        with cluster.link() as link:
+            ask(link)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+            text = response.read().decode()
+    assert f'privinf_rounds_total{{role="party1"}} {cluster.settings.rounds}.0' in text
+    assert f'privinf_preparation_bytes_total{{role="party1"}} {cluster.settings.prep_bytes()}.0' in text
+    assert 'privinf_sessions{role="party1"} 0.0' in text
+    assert 'privinf_query_seconds_count{phase="online",role="party1"} 1.0' in text
+
+
+def test_metrics_need_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    _without(monkeypatch, "prometheus_client")
+    with pytest.raises(MissingExtra, match="pip install"):
+        meters("party0", 1)

@@ -1,0 +1,169 @@
+"""Sessions whose openings are recorded, and sessions whose masks are chosen so that every opening shows what was recorded before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import Queue
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+
+from privinf.protocols import lockstep, prg, ring
+from privinf.protocols.dealer import BOTH, Buffer, Dealer
+from privinf.protocols.party import Party
+from privinf.protocols.ring import U64
+from privinf.protocols.wires import Share, Wire
+
+TIMEOUT = 60.0
+SPLIT = b"\x0c" * 32  # party 0's share of every input is the same, whatever the input
+Weights = tuple[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """One opening as party 0 sees it: its name, its ring, what party 1 sent, and the sum."""
+
+    name: str
+    bits: int
+    received: U64
+    opened: U64
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one session showed and gave."""
+
+    openings: list[Opening]
+    transcripts: tuple[list[bytes], list[bytes]]
+    results: list[U64]
+
+
+class Choice:
+    """Where all three roles meet at each opening; a name that comes twice gets the mask that it has."""
+
+    def __init__(self, wanted: Sequence[Opening]) -> None:
+        self._wanted = wanted
+        self._barrier = Barrier(3, action=self._choose, timeout=TIMEOUT)
+        self._offers: dict[int, tuple[U64, U64]] = {}
+        self._name, self._bits = "", 0
+        self._by_name: dict[str, tuple[U64, U64]] = {}
+        self._masks: list[tuple[U64, U64]] = []
+
+    def meet(self, at: int, name: str, bits: int, offer: tuple[int, U64, U64] | None) -> tuple[U64, U64]:
+        """Both parties' parts of the mask of opening `at`; a party offers its share and what it would draw."""
+        if offer:
+            self._offers[offer[0]] = offer[1:]
+        else:
+            self._name, self._bits = name, bits
+        self._barrier.wait()
+        return self._masks[at]
+
+    def abort(self) -> None:
+        """Let nobody wait for a role that failed."""
+        self._barrier.abort()
+
+    def _choose(self) -> None:
+        wanted = self._wanted[len(self._masks)]
+        (first, drawn), (second, _) = self._offers[0], self._offers[1]
+        mask = wanted.opened.reshape(first.shape) - first - second
+        self._masks.append(self._by_name.setdefault(self._name, (drawn, ring.low(mask - drawn, self._bits))))
+
+
+class WatchedParty(Party):
+    """Keeps what it opens; draws masks as chosen where there is a choice."""
+
+    log: list[tuple[str, U64, Wire]]
+    choice: Choice | None = None
+
+    def queue(self, share: Share) -> Wire:
+        wire = super().queue(share)
+        if self.choice:
+            offer = self.index, share.value, wire.own_mask
+            wire.mask_share = self.choice.meet(len(self.log), self.name, share.bits, offer)[self.index]
+            self._outbox[-1] = ring.low(share.value + wire.mask_share, share.bits), wire
+        self.log.append((self.name, self._outbox[-1][0], wire))
+        return wire
+
+
+class WatchedDealer(Dealer):
+    """Draws the masks of openings as chosen where there is a choice."""
+
+    choice: Choice | None = None
+    count = 0
+
+    def queue(self, share: Share) -> Wire:
+        wire = super().queue(share)
+        if self.choice:
+            first, second = self.choice.meet(self.count, self.name, share.bits, None)
+            wire.mask = ring.low(first + second, share.bits)
+        self.count += 1
+        return wire
+
+
+class Stream:
+    """A preparation that is read while it is written."""
+
+    def __init__(self) -> None:
+        self.chunks: Queue[bytes] = Queue()
+        self._held = b""
+
+    def read(self, nbytes: int) -> memoryview:
+        while len(self._held) < nbytes:
+            self._held += self.chunks.get(timeout=TIMEOUT)
+        piece, self._held = self._held[:nbytes], self._held[nbytes:]
+        return memoryview(piece)
+
+
+def session(
+    program: lockstep.Program,
+    inputs: Sequence[Share],
+    seeds: tuple[bytes, bytes],
+    *,
+    weights: Weights = (None, None, None),
+    like: Sequence[Opening] | None = None,
+) -> Session:
+    """Run all roles at once; with `like`, masks are chosen so that these openings come out again."""
+    pairs = [lockstep.split(s.value, SPLIT, f"input{i}", s.bits) for i, s in enumerate(inputs)]
+    shares = [[Share(s.shape, s.bits, s.scale, p[b]) for s, p in zip(inputs, pairs, strict=True)] for b in (0, 1)]
+    empty = [Share(s.shape, s.bits, s.scale) for s in inputs]
+    streams, boxes = (Stream(), Stream()), (Queue[bytes](), Queue[bytes]())
+
+    def write(to: int, data: Buffer) -> None:
+        for party in (0, 1) if to == BOTH else (to,):
+            streams[party].chunks.put(bytes(data))
+
+    ends = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
+    parties = [WatchedParty(b, seeds[b], streams[b], ends[b], weights[b]) for b in (0, 1)]
+    dealer = WatchedDealer(seeds, write, weights[2])
+    choice = Choice(like) if like is not None else None
+    dealer.choice = choice
+    for party in parties:
+        party.log, party.choice = [], choice
+
+    def work(ctx: Any, given: Sequence[Share]) -> Any:
+        try:
+            result = program(ctx, *given)
+            ctx.flush()
+        except BaseException:
+            if choice:
+                choice.abort()
+            raise
+        return result
+
+    with ThreadPoolExecutor(3) as pool:
+        runs = [pool.submit(work, ctx, g) for ctx, g in zip((*parties, dealer), (*shares, empty), strict=True)]
+        first, second, _ = (run.result(TIMEOUT) for run in runs)
+    results = [ring.low(a.value + b.value, a.bits) for a, b in zip(first, second, strict=True)]
+    return Session(_openings(*parties), (ends[0].transcript, ends[1].transcript), results)
+
+
+def _openings(first: WatchedParty, second: WatchedParty) -> list[Opening]:
+    out = []
+    for (name, sent, wire), (_, received, other) in zip(first.log, second.log, strict=True):
+        np.testing.assert_array_equal(wire.public, other.public)
+        np.testing.assert_array_equal(wire.public, ring.low(sent + received, wire.bits))
+        out.append(Opening(name, wire.bits, received, wire.public))
+    return out

@@ -1,0 +1,113 @@
+"""Arguments that a kernel cannot use are refused with a message that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from privinf.protocols import kernels
+
+N = 6
+ALPHA = np.arange(N, dtype=np.uint64)
+ROOTS = np.zeros((N, 16), np.uint8)
+CW = np.zeros((3, N, 16), np.uint8)  # of a 1-bit key on 9 bits, or a byte-wide one-hot key on 6
+VALUES = np.zeros((4, N), np.uint64)
+POINTS = ALPHA[None]
+TABLE = np.arange(5)
+SQUARE = np.zeros((1, 4, 4), np.uint64)
+
+GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
+    (kernels.dpf_gen, {"alpha": ALPHA, "bits": 9, "roots0": ROOTS, "roots1": ROOTS}),
+    (kernels.dpf_prefix, {"party": 0, "roots": ROOTS, "cw": CW, "bits": 9, "points": POINTS}),
+    (kernels.dpf_bit, {"party": 0, "roots": ROOTS, "cw": CW, "bits": 9, "points": POINTS}),
+    (
+        kernels.dpf_table,
+        {"party": 0, "roots": ROOTS, "cw": CW, "bits": 9, "index": ALPHA, "start": 0, "table": TABLE},
+    ),
+    (kernels.onehot_gen, {"alpha": ALPHA, "bits": 6, "lane": 8, "roots0": ROOTS, "roots1": ROOTS}),
+    (
+        kernels.onehot_sum,
+        {"party": 0, "roots": ROOTS, "cw": CW, "bits": 6, "lane": 8, "index": ALPHA, "group": 3},
+    ),
+    (
+        kernels.onehot_window,
+        {"party": 0, "roots": ROOTS, "cw": CW, "bits": 6, "lane": 8, "index": ALPHA, "group": 3, "count": 9},
+    ),
+    (
+        kernels.onehot_point,
+        {"party": 0, "roots": ROOTS, "cw": CW, "bits": 6, "lane": 8, "points": POINTS},
+    ),
+    (kernels.dcf_gen, {"alpha": ALPHA, "beta": ALPHA, "bits": 3, "roots0": ROOTS, "roots1": ROOTS}),
+    (
+        kernels.dcf_eval,
+        {"party": 0, "roots": ROOTS, "cw": CW, "vcw": VALUES, "bits": 3, "points": POINTS},
+    ),
+    (kernels.ring_matmul, {"a": SQUARE, "b": SQUARE}),
+    (kernels.ring_matmul32, {"a": SQUARE.astype(np.uint32), "b": SQUARE.astype(np.uint32)}),
+    (kernels.stream, {"key": bytes(16), "nbytes": 3}),
+]
+
+
+def _spoiled(value: Any) -> list[Any]:
+    """Values near the given one that no kernel takes."""
+    if isinstance(value, np.ndarray):
+        spread = np.zeros((*value.shape[:-1], 2 * value.shape[-1]), value.dtype)[..., ::2]
+        return [value[None], value.astype(np.float32), spread, value.tolist()]
+    return [bytes(15), "0" * 16] if isinstance(value, bytes) else [-1, 2**64, 1.0]
+
+
+CASES = [
+    pytest.param(function, {**good, name: bad}, name, id=f"{function.__name__}-{name}-{number}")
+    for function, good in GOOD
+    for name, value in good.items()
+    if name != "start"
+    for number, bad in enumerate(_spoiled(value))
+]
+
+
+@pytest.mark.parametrize(("function", "good"), [pytest.param(f, g, id=f.__name__) for f, g in GOOD])
+def test_good_arguments_are_taken(function: Callable[..., Any], good: dict[str, Any]) -> None:
+    assert function(**good) is not None
+
+
+@pytest.mark.parametrize(("function", "arguments", "name"), CASES)
+def test_bad_arguments_are_refused(
+    function: Callable[..., Any], arguments: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"\b{name}\b"):
+        function(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("function", "change", "message"),
+    [
+        (kernels.dpf_gen, {"bits": 0}, "bits"),
+        (kernels.dpf_gen, {"bits": 63}, "bits"),
+        (kernels.dpf_gen, {"roots0": ROOTS[:-1]}, "roots0"),
+        (kernels.dpf_gen, {"alpha": ALPHA.astype(">u8")}, "alpha"),
+        (kernels.dpf_bit, {"party": 2}, "party"),
+        (kernels.dpf_bit, {"bits": 10}, "cw"),
+        (kernels.dpf_bit, {"points": POINTS[:, 1:].copy()}, "points"),
+        (kernels.dpf_table, {"start": 0.5}, "start"),
+        (kernels.dpf_table, {"table": np.zeros(513, np.int64)}, "table"),
+        (kernels.onehot_gen, {"lane": 12}, "lane"),
+        (kernels.onehot_sum, {"group": 4}, "group"),
+        (kernels.onehot_sum, {"group": 0}, "group"),
+        (kernels.onehot_sum, {"bits": 21}, "bits"),
+        (kernels.onehot_window, {"count": 0}, "count"),
+        (kernels.onehot_window, {"count": 65}, "count"),
+        (kernels.dcf_eval, {"vcw": VALUES[:3]}, "vcw"),
+        (kernels.ring_matmul, {"b": np.zeros((1, 3, 4), np.uint64)}, "b must have shape"),
+        (kernels.ring_matmul, {"b": np.zeros((2, 4, 4), np.uint64)}, "b must have shape"),
+        (kernels.ring_matmul, {"b": np.zeros((), np.uint64)}, "b must have shape"),
+    ],
+)
+def test_single_faults_are_refused(
+    function: Callable[..., Any], change: dict[str, Any], message: str
+) -> None:
+    good = next(arguments for known, arguments in GOOD if known == function)
+    with pytest.raises(ValueError, match=message):
+        function(**{**good, **change})

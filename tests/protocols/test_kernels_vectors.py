@@ -1,0 +1,141 @@
+"""Kernels give the known answers of tests/vectors/fss_*.json, and other answers for keys that were tampered with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from privinf.errors import ConfigError
+from privinf.protocols.kernels import LEVELS, load
+from privinf.protocols.kernels.checked import Kernels
+from privinf.protocols.kernels.prg import FIXED_KEYS, Use, hash_blocks
+
+VECTORS = Path(__file__).parent.parent / "vectors"
+Case = dict[str, Any]
+U8 = NDArray[np.uint8]
+U64 = NDArray[np.uint64]
+
+
+def _read(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((VECTORS / f"fss_{name}.json").read_text())
+    return document
+
+
+def _cases(name: str) -> list[Any]:
+    return [pytest.param(case, id=f"{name}-{number}") for number, case in enumerate(_read(name)["cases"])]
+
+
+@pytest.fixture(params=LEVELS)
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    try:
+        return load(request.param)
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+def _numbers(values: Any) -> U64:
+    return np.array(values, np.uint64)
+
+
+def _roots(case: Case) -> list[U8]:
+    return [np.frombuffer(bytes.fromhex(text), np.uint8).reshape(-1, 16) for text in case["roots"]]
+
+
+def _words(case: Case) -> U8:
+    return np.frombuffer(bytes.fromhex(case["cw"]), np.uint8).reshape(-1, len(case["alpha"]), 16)
+
+
+def _flipped(array: NDArray[Any], change: Case) -> NDArray[Any]:
+    raw = bytearray(array.tobytes())
+    raw[change["byte"]] ^= change["xor"]
+    return np.frombuffer(bytes(raw), array.dtype).reshape(array.shape)
+
+
+def _agree(evaluate: Callable[[int], NDArray[Any]], wanted: list[Any]) -> None:
+    for party in (0, 1):
+        assert evaluate(party).tolist() == wanted[party]
+
+
+def test_fixed_keys_and_hash() -> None:
+    document = _read("dpf")
+    block = np.frombuffer(bytes.fromhex(document["hash"]["block"]), np.uint64).reshape(1, 2)
+    for use in Use:
+        assert FIXED_KEYS[use].hex() == document["fixed_keys"][use.name.lower()]
+        assert hash_blocks(use, block).tobytes().hex() == document["hash"][use.name.lower()]
+    assert len(set(FIXED_KEYS)) == len(Use)
+
+
+@pytest.mark.parametrize("case", _cases("dpf"))
+def test_point_functions(kernels: Kernels, case: Case) -> None:
+    bits, roots, cw, points = case["bits"], _roots(case), _words(case), _numbers(case["points"])
+    found, sign = kernels.dpf_gen(_numbers(case["alpha"]), bits, *roots)
+    np.testing.assert_array_equal(found, cw)
+    assert sign.tolist() == case["sign"]
+    _agree(lambda b: kernels.dpf_bit(b, roots[b], cw, bits, points), case["bit"])
+    _agree(lambda b: kernels.dpf_prefix(b, roots[b], cw, bits, points), case["prefix"])
+    index, table, start = _numbers(case["index"]), np.array(case["table"], np.int64), case["start"]
+    _agree(lambda b: kernels.dpf_table(b, roots[b], cw, bits, index, start, table), case["table_sums"])
+
+
+@pytest.mark.parametrize("case", _cases("dpf"))
+def test_tampered_point_functions(kernels: Kernels, case: Case) -> None:
+    roots, points = _roots(case), _numbers(case["points"])
+    assert case["tampered_prefix"]
+    for change in case["tampered_prefix"]:
+        bad = _flipped(_words(case), change)
+        assert change["outputs"] != case["prefix"]
+        shares = [kernels.dpf_prefix(b, roots[b], bad, case["bits"], points) for b in (0, 1)]
+        assert [share.tolist() for share in shares] == change["outputs"]
+        assert ((shares[0] ^ shares[1]) != (_numbers(case["alpha"]) <= points)).any()
+
+
+@pytest.mark.parametrize("case", _cases("onehot"))
+def test_one_hot_vectors(kernels: Kernels, case: Case) -> None:
+    bits, lane, roots, cw = case["bits"], case["lane"], _roots(case), _words(case)
+    np.testing.assert_array_equal(kernels.onehot_gen(_numbers(case["alpha"]), bits, lane, *roots), cw)
+    points, index, group = _numbers(case["points"]), _numbers(case["index"]), case["group"]
+    _agree(lambda b: kernels.onehot_point(b, roots[b], cw, bits, lane, points), case["point"])
+    _agree(lambda b: kernels.onehot_sum(b, roots[b], cw, bits, lane, index, group), case["sums"])
+
+
+@pytest.mark.parametrize("case", _cases("onehot"))
+def test_tampered_one_hot_vectors(kernels: Kernels, case: Case) -> None:
+    bits, lane, roots, points = case["bits"], case["lane"], _roots(case), _numbers(case["points"])
+    assert case["tampered_point"]
+    for change in case["tampered_point"]:
+        bad = _flipped(_words(case), change)
+        assert change["outputs"] != case["point"]
+        shares = [kernels.onehot_point(b, roots[b], bad, bits, lane, points) for b in (0, 1)]
+        assert [share.tolist() for share in shares] == change["outputs"]
+        total = (shares[0] + shares[1]) % np.uint64(2**lane)
+        assert (total != (points == _numbers(case["alpha"]))).any()
+
+
+@pytest.mark.parametrize("case", _cases("dcf"))
+def test_comparisons(kernels: Kernels, case: Case) -> None:
+    bits, roots, cw, vcw = case["bits"], _roots(case), _words(case), _numbers(case["vcw"])
+    dealt = kernels.dcf_gen(_numbers(case["alpha"]), _numbers(case["beta"]), bits, *roots)
+    np.testing.assert_array_equal(dealt[0], cw)
+    np.testing.assert_array_equal(dealt[1], vcw)
+    points = _numbers(case["points"])
+    _agree(lambda b: kernels.dcf_eval(b, roots[b], cw, vcw, bits, points), case["eval"])
+
+
+@pytest.mark.parametrize("case", _cases("dcf"))
+def test_tampered_comparisons(kernels: Kernels, case: Case) -> None:
+    bits, roots, points = case["bits"], _roots(case), _numbers(case["points"])
+    cw, vcw = _words(case), _numbers(case["vcw"])
+    keys = [(_flipped(cw, change), vcw, change) for change in case["tampered_cw"]]
+    keys += [(cw, _flipped(vcw, change), change) for change in case["tampered_vcw"]]
+    wanted = _numbers(case["beta"]) * (points < _numbers(case["alpha"]))
+    for words, values, change in keys:
+        assert change["outputs"] != case["eval"]
+        shares = [kernels.dcf_eval(b, roots[b], words, values, bits, points) for b in (0, 1)]
+        assert [share.tolist() for share in shares] == change["outputs"]
+        assert (shares[0] + shares[1] != wanted).any()

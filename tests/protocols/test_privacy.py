@@ -1,0 +1,292 @@
+"""What a party sees does not depend on what is computed: lengths and order, uniform openings, and masks that explain any input.
+
+The detectors are tested too: they must find a generator that is short of range and a mask that is used twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from cases import I64, TABLE, share
+from chosen import Opening, Session, session
+
+from privinf.protocols import lockstep, prg, ring
+from privinf.protocols.gates import softmax
+from privinf.protocols.gates.activation import ACTIVATIONS, activate
+from privinf.protocols.gates.exp2 import Exp2
+from privinf.protocols.gates.linear import MatMul, ToShare
+from privinf.protocols.gates.norm import NormSpec, normalise
+from privinf.protocols.gates.product import Product
+from privinf.protocols.gates.table import lookup
+from privinf.protocols.gates.truncate import truncate
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.ring import F64, U64, Shape
+from privinf.protocols.wires import Share
+
+SESSIONS = 120
+SURPRISE = 6.0  # standard deviations; the seeds are fixed, so that a test's outcome is too
+ROWS: Shape = (4, 6)
+SPEC = NormSpec(6, 33, 3, 14, -6, 8, 1e-5, 31, 12, 37)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A program on one share of shape ROWS, the share's ring and scale, and what it computes up to `error`."""
+
+    program: lockstep.Program
+    bits: int
+    scale: int
+    clear: object
+    error: float
+    span: int = 13
+
+    def input(self, seed: int) -> Share:
+        """Small values of which half are extremes."""
+        rng = np.random.default_rng(seed)
+        end = 1 << self.span
+        x = rng.integers(-end, end, ROWS, endpoint=True)
+        return share(np.where(rng.random(ROWS) < 0.5, np.sign(x) * end, x).astype(np.int64), self.bits, self.scale)
+
+
+def linear(ctx: Interpreter, x: Share) -> Sequence[Share]:
+    wire = ctx.open(x)
+    y = ctx.run(MatMul(), wire, ctx.open(Share((6, 4), x.bits, x.scale, None if x.data is None else x.data.reshape(6, 4))))
+    return [ctx.run(ToShare(), ctx.open(y))]
+
+
+def product(ctx: Interpreter, x: Share) -> Sequence[Share]:
+    wire = ctx.open(x)
+    square = ctx.run(Product(62), wire, wire)
+    return [ctx.run(Product(64), ctx.open(square), wire)]
+
+
+def exponential(ctx: Interpreter, x: Share) -> Sequence[Share]:
+    moved = ctx.add_public(x, np.full(ROWS, 1 << 13, dtype=np.uint64))
+    return [ctx.run(ToShare(), ctx.open(ctx.run(Exp2(), ctx.open(moved)), 20))]
+
+
+def gelu(ctx: Interpreter, x: Share) -> Sequence[Share]:
+    return [activate(ctx, ctx.open(x), "gelu", 44)]
+
+
+def relu(ctx: Interpreter, x: Share) -> Sequence[Share]:
+    return [activate(ctx, ctx.open(x), "relu", 44)]
+
+
+def table(ctx: Interpreter, x: Share) -> Sequence[Share]:
+    return [lookup(ctx, ctx.open(x), TABLE, 30)]
+
+
+def soft(ctx: Interpreter, x: Share) -> Sequence[Share]:
+    weight = softmax.weights(ctx, ctx.open(x), 1)
+    return [ctx.run(Product(64), weight, *softmax.inverse_sum(ctx, weight))]
+
+
+def norm(ctx: Interpreter, x: Share) -> Sequence[Share]:
+    return [ctx.run(ToShare(), normalise(ctx, x, SPEC))]
+
+
+def shorter(ctx: Interpreter, x: Share) -> Sequence[Share]:
+    return [truncate(ctx, x, 5)]
+
+
+def _softmax(x: F64) -> F64:
+    weights = 2.0 ** (x - x.max(-1, keepdims=True))
+    clear: F64 = weights / weights.sum(-1, keepdims=True)
+    return clear
+
+
+PROBES = {
+    "linear": Probe(linear, 33, 4, lambda x: x @ x.reshape(6, 4), 0),
+    "product": Probe(product, 40, 4, lambda x: x**3, 0),
+    "exp2": Probe(exponential, 19, 10, lambda x: Exp2.clear(x + 8), 2e-3),
+    "gelu": Probe(gelu, 20, 12, ACTIVATIONS["gelu"].clear, ACTIVATIONS["gelu"].bound),
+    "relu": Probe(relu, 21, 12, lambda x: np.maximum(x, 0), 0),
+    "lookup": Probe(table, 5, 0, lambda x: TABLE.at(x.astype(np.int64)), 0, 3),
+    "softmax": Probe(soft, 18, 10, _softmax, 1e-2, 14),
+    "norm": Probe(norm, 64, 17, lambda x: x / np.sqrt((x * x).mean(-1, keepdims=True) + SPEC.eps), 1e-2, 17),
+    "truncate": Probe(shorter, 27, 5, lambda x: x, 1.0),
+}
+NAMES = pytest.mark.parametrize("name", PROBES)
+
+
+def seeds(number: int) -> tuple[bytes, bytes]:
+    """Return the seeds of one session: all different, and the same in every run of the tests."""
+    digests = [hashlib.blake2b(f"{number}/{role}".encode(), digest_size=32).digest() for role in (0, 1)]
+    return digests[0], digests[1]
+
+
+def sessions(name: str, count: int = SESSIONS, same_seeds: int = 1) -> Iterator[Session]:
+    """Run the probe on two inputs in turn; `same_seeds` sessions after another share their seeds."""
+    probe = PROBES[name]
+    for i in range(count):
+        yield session(probe.program, [probe.input(i % 2)], seeds(i // same_seeds))
+
+
+def surprise(counts: U64) -> float:
+    """How many standard deviations a chi-square statistic against equal counts lies too high (Wilson and Hilferty)."""
+    degrees, mean = counts.size - 1, counts.mean()
+    assert mean >= 10
+    statistic = ((counts - mean) ** 2 / mean).sum()
+    spread = 2 / (9 * degrees)
+    return float(((statistic / degrees) ** (1 / 3) - (1 - spread)) / np.sqrt(spread))
+
+
+def worst(samples: Sequence[U64], bits: int) -> float:
+    """The largest surprise among all half bytes of ring elements, cut from the low end and from the high one."""
+    values = np.concatenate([s.reshape(-1) for s in samples])
+    size = min(bits, 4)
+    starts = {*range(0, bits - size + 1, 4), bits - size}
+    cells = ((values >> np.uint64(start)) & np.uint64((1 << size) - 1) for start in starts)
+    return max(surprise(np.bincount(c.astype(np.int64), minlength=1 << size)) for c in cells)
+
+
+def by_opening(runs: Sequence[Session]) -> Iterator[tuple[Opening, ...]]:
+    """The same opening of all sessions, one after another."""
+    return zip(*(run.openings for run in runs), strict=True)
+
+
+def opened_surprise(runs: Sequence[Session]) -> float:
+    """The largest over all openings, of sums and of what was received."""
+    return max(
+        worst([getattr(o, what) for o in group], group[0].bits)
+        for group in by_opening(runs)
+        for what in ("opened", "received")
+    )
+
+
+def difference_surprise(runs: Sequence[Session]) -> float:
+    """The largest among differences of the same opening in sessions 0 and 1, 2 and 3, ..."""
+    return max(
+        worst([ring.low(a.opened - b.opened, a.bits) for a, b in zip(group[::2], group[1::2], strict=True)], group[0].bits)
+        for group in by_opening(runs)
+    )
+
+
+def overlap_surprise(runs: Sequence[Session]) -> float:
+    """The largest among differences of two openings of one session that have a ring and a shape in common."""
+    groups = list(by_opening(runs))
+    alike = [(a, b) for a, b in combinations(groups, 2) if _kind(a) == _kind(b)]
+    return max(
+        worst([ring.low(a.opened - b.opened, a.bits) for a, b in zip(*pair, strict=True)], pair[0][0].bits)
+        for pair in alike
+    )
+
+
+def _kind(group: Sequence[Opening]) -> tuple[int, Shape]:
+    return group[0].bits, group[0].opened.shape
+
+
+@NAMES
+def test_messages_do_not_depend_on_the_input(name: str) -> None:
+    first, second = sessions(name, 2)
+    for one, other in zip(first.transcripts, second.transcripts, strict=True):
+        assert [len(m) for m in one] == [len(m) for m in other]
+        assert one != other
+    assert [(o.name, o.bits) for o in first.openings] == [(o.name, o.bits) for o in second.openings]
+
+
+@NAMES
+def test_openings_are_uniform(name: str) -> None:
+    runs = list(sessions(name))
+    assert opened_surprise(runs) < SURPRISE
+    assert difference_surprise(runs) < SURPRISE
+
+
+def test_probes_open_rings_of_all_kinds() -> None:
+    bits = {o.bits for name in PROBES for run in sessions(name, 1) for o in run.openings}
+    assert {1, 64} < bits
+    assert any(b % 8 == 0 and b < 64 for b in bits)
+    assert len([b for b in bits if b % 8]) > 8
+
+
+@NAMES
+def test_a_generator_that_is_short_of_range_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a mask drawn by `rand() * half`; everything still computes the right result."""
+    honest = prg.elements
+
+    def short(seed: bytes, label: str, shape: Shape, bits: int) -> U64:
+        return honest(seed, label, shape, bits) >> np.uint64(1)
+
+    monkeypatch.setattr(prg, "elements", short)
+    assert opened_surprise(list(sessions(name))) > SURPRISE
+
+
+@NAMES
+def test_seeds_used_twice_are_found(name: str) -> None:
+    runs = list(sessions(name, same_seeds=2))
+    assert opened_surprise(runs) < SURPRISE  # each session for itself is in order
+    assert difference_surprise(runs) > SURPRISE
+
+
+def test_seeds_used_twice_reveal_the_inputs() -> None:
+    probe = PROBES["linear"]
+    for pair in (2, 1):
+        first, second = (run.openings[0].opened for run in sessions("linear", 2, pair))
+        revealed = ring.low(second - first, probe.bits)
+        hidden = ring.low(probe.input(1).value - probe.input(0).value, probe.bits)
+        assert np.array_equal(revealed, hidden) == (pair == 2)
+
+
+@pytest.mark.parametrize("name", ["linear", "norm", "softmax"])
+def test_a_mask_used_twice_in_a_session_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(ctx: Interpreter, x: Share) -> Sequence[Share]:
+        return [*probe.program(ctx, x), *probe.program(ctx, x)]
+
+    probe = PROBES[name]
+    monkeypatch.setitem(PROBES, name, replace(probe, program=twice))
+    assert overlap_surprise(list(sessions(name))) < SURPRISE
+    monkeypatch.setattr(Interpreter, "_rename", lambda self, what: setattr(self, "name", what))
+    assert overlap_surprise(list(sessions(name))) > SURPRISE
+
+
+@pytest.mark.parametrize("name", [n for n in PROBES if n != "truncate"])
+def test_masks_explain_every_input(name: str) -> None:
+    """For any other input there are masks under which every opening comes out the same, and the result is right."""
+    probe = PROBES[name]
+    before = session(probe.program, [probe.input(0)], seeds(0))
+    for other in (1, 2):
+        given = probe.input(other)
+        after = session(probe.program, [given], seeds(0), like=before.openings)
+        for one, two in zip(before.openings, after.openings, strict=True):
+            np.testing.assert_array_equal(one.opened, two.opened)
+        assert after.transcripts != before.transcripts
+        _right(probe, given, after)
+
+
+def _right(probe: Probe, given: Share, ran: Session) -> None:
+    (declared,) = lockstep.ideal(probe.program, [given], seeds(0))
+    clear = probe.clear(ring.decode(given.value, given.scale, given.bits))  # type: ignore[operator]
+    assert np.abs(clear).max() > 0
+    result = ring.decode(ran.results[0], declared.scale, declared.bits)
+    np.testing.assert_allclose(result, clear, atol=probe.error, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["linear", "product"])
+def test_without_keys_the_view_of_party_0_is_the_same_byte_for_byte(name: str) -> None:
+    probe = PROBES[name]
+    assert lockstep.declared(probe.program, [probe.input(0)]).tally.total().prep0 == 0
+    before = session(probe.program, [probe.input(0)], seeds(0))
+    after = session(probe.program, [probe.input(1)], seeds(0), like=before.openings)
+    assert after.transcripts[1] == before.transcripts[1]
+
+
+@pytest.mark.parametrize("name", ["linear", "norm"])
+def test_masks_used_twice_explain_no_other_input(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation finds a reuse too: one mask cannot make two openings fit."""
+
+    def twice(ctx: Interpreter, x: Share) -> Sequence[Share]:
+        ctx.open(x)
+        return [*PROBES[name].program(ctx, x)]
+
+    monkeypatch.setattr(Interpreter, "_rename", lambda self, what: setattr(self, "name", what))
+    before = session(twice, [PROBES[name].input(0)], seeds(0))
+    after = session(twice, [PROBES[name].input(1)], seeds(0), like=before.openings)
+    assert any(
+        not np.array_equal(one.opened, two.opened) for one, two in zip(before.openings, after.openings, strict=True)
+    )
