@@ -96,9 +96,7 @@ def _embeddings(subject: Subject) -> dict[str, F64] | None:
     """What a client of public weights embeds tokens with: float32, as it is stored."""
     if subject.mode == "private":
         return None
-    return {
-        name: subject.folded[name].astype(np.float32).astype(np.float64) for name in bundle.EMBEDDINGS
-    }
+    return {name: subject.folded[name].astype(np.float32).astype(np.float64) for name in bundle.EMBEDDINGS}
 
 
 def _parts(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -21,7 +21,12 @@ PACKAGES = ("privinf", "numpy", "torch", "transformers", "grpcio", "safetensors"
 
 def about() -> dict[str, Any]:
     """Everything that a reader needs to repeat a figure, and nothing that names a person or a host."""
-    return {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "versions": versions(), "commit": commit()}
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "versions": versions(),
+        "commit": commit(),
+    }
 
 
 def machine() -> dict[str, Any]:

@@ -11,18 +11,23 @@ FILE_ERROR = 74  # sysexits.h: EX_IOERR
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code: 0, 2 for usage, 74 for files, else the error's own."""
+    code = _run(list(arguments) if arguments is not None else None)
+    if code == INTERRUPTED:  # typer itself may have turned the interrupt into this code
+        print("privinf: interrupted", file=sys.stderr)
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     import typer
 
     from privinf.cli.app import app
     from privinf.errors import PrivinfError
 
-    command = typer.main.get_command(app)
     try:
-        outcome = command.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        outcome = typer.main.get_command(app).main(args=arguments, standalone_mode=False)
     except PrivinfError as error:
         return _fail(error)
     except (KeyboardInterrupt, typer.Abort):
-        print("privinf: interrupted", file=sys.stderr)
         return INTERRUPTED
     except typer.Exit as done:
         return done.exit_code

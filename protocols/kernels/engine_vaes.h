@@ -8,8 +8,7 @@
 namespace privinf {
 namespace vaes512 {
 
-#define TARGET \
-  __attribute__((target("aes,vaes,avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,bmi,bmi2,popcnt,prefer-vector-width=512")))
+#define TARGET __attribute__((target("aes,vaes,avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,bmi,bmi2,popcnt")))
 #define FN static inline TARGET __attribute__((always_inline))
 #define BODY static TARGET
 
@@ -70,9 +69,9 @@ FN V xor_where(M m, V x, V y) { return _mm512_mask_xor_epi64(x, m, x, y); }
 FN V add64_where(M m, V x, V y) { return _mm512_mask_add_epi64(x, m, x, y); }
 
 FN V counter(u64 first) {
-  const V count = _mm512_add_epi64(_mm512_set1_epi64(static_cast<long long>(first)), _mm512_setr_epi64(0, 0, 0, 1, 0, 2, 0, 3));
-  const V order = splat(0xFFFFFFFFFFFFFFFF, 0x08090A0B0C0D0E0F);
-  return _mm512_shuffle_epi8(count, order);
+  const V from = _mm512_set1_epi64(static_cast<long long>(first));
+  const V count = _mm512_add_epi64(from, _mm512_setr_epi64(0, 0, 0, 1, 0, 2, 0, 3));
+  return _mm512_shuffle_epi8(count, splat(0xFFFFFFFFFFFFFFFF, 0x08090A0B0C0D0E0F));
 }
 
 FN V round_key(const Schedule& key, int r) { return _mm512_load_si512(key.wide[r]); }
@@ -97,7 +96,9 @@ FN void encrypt_either(const Schedule& left, const Schedule& right, const M turn
 }
 
 // (high, low) to (high xor low, high)
-FN V orthomorphism(V x) { return _mm512_xor_si512(_mm512_shuffle_epi32(x, _MM_PERM_DCDC), _mm512_bslli_epi128(x, 8)); }
+FN V orthomorphism(V x) {
+  return _mm512_xor_si512(_mm512_shuffle_epi32(x, _MM_PERM_DCDC), _mm512_bslli_epi128(x, 8));
+}
 
 // Sums of bytes under masks: a mask bit becomes a byte -1, and dot products of bytes add up minus the sums.
 template <int PLANES>

@@ -30,9 +30,7 @@ def shared(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def private(
-    encoder: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Deployment]:
+def private(encoder: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Return it served by processes."""
     with LocalParties(shared, tmp_path_factory.mktemp("private")) as local:
         yield of_processes(encoder, shared, local)

@@ -45,7 +45,11 @@ class Deployment:
     def toml(self, path: Path, **changes: Any) -> str:
         """Write a client.toml; return its path."""
         used = replace(self, **changes)
-        lines = [f'parties = ["{used.addresses[0]}", "{used.addresses[1]}"]', "connect_seconds = 1.0", "[tls]"]
+        lines = [
+            f'parties = ["{used.addresses[0]}", "{used.addresses[1]}"]',
+            "connect_seconds = 1.0",
+            "[tls]",
+        ]
         lines += [f'{name} = "{getattr(used.tls, name)}"' for name in ("ca", "cert", "key")]
         path.write_text("\n".join(lines))
         return str(path)
@@ -86,7 +90,9 @@ def in_this_process(source: Path, shared: Path, work: Path) -> Iterator[Deployme
 
     with ExitStack() as stack:
         program = bundle.dealer_program(shared / "dealer")
-        dealer = f"127.0.0.1:{stack.enter_context(DealerServer(DealerConfig(**common('dealer')), program)).port}"
+        dealer = (
+            f"127.0.0.1:{stack.enter_context(DealerServer(DealerConfig(**common('dealer')), program)).port}"
+        )
         second = f"127.0.0.1:{stack.enter_context(party(1, dealer=dealer)).port}"
         first = f"127.0.0.1:{stack.enter_context(party(0, dealer=dealer, peer=second)).port}"
         yield Deployment(source, shared, (first, second), common("client")["tls"])

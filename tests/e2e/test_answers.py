@@ -50,20 +50,24 @@ def test_what_a_query_takes_is_what_was_declared(private: Deployment) -> None:
 
 def test_public_weights(encoder: Path, tmp_path: Path) -> None:
     shared = toy.share(encoder, tmp_path / "shared", "public")
-    with LocalParties(shared, tmp_path / "run") as local:
-        with of_processes(encoder, shared, local).client() as client:
-            vectors = client.embed(toy.TEXTS).vectors
+    with (
+        LocalParties(shared, tmp_path / "run") as local,
+        of_processes(encoder, shared, local).client() as client,
+    ):
+        vectors = client.embed(toy.TEXTS).vectors
     assert _cosines(vectors, toy.clear(encoder, toy.TEXTS)).min() > CLOSE
 
 
 def test_classes(tmp_path: Path) -> None:
     source = toy.checkpoint(tmp_path / "toy", head=True)
     shared = toy.share(source, tmp_path / "shared")
-    with LocalParties(shared, tmp_path / "run") as local:
-        with of_processes(source, shared, local).client() as client:
-            answer = client.classify(toy.TEXTS)
-            with pytest.raises(InputError, match="classify, not 'embed'"):
-                client.embed(toy.TEXTS)
+    with (
+        LocalParties(shared, tmp_path / "run") as local,
+        of_processes(source, shared, local).client() as client,
+    ):
+        answer = client.classify(toy.TEXTS)
+        with pytest.raises(InputError, match="classify, not 'embed'"):
+            client.embed(toy.TEXTS)
     logits = toy.clear(source, toy.TEXTS)
     assert np.abs(answer.logits - logits).max() < 0.01
     assert answer.labels == tuple(toy.LABELS[i] for i in logits.argmax(axis=-1))

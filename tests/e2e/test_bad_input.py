@@ -138,13 +138,22 @@ def test_a_directory_that_is_no_model(
         _refused(run("embed", "calm", model=wrong), ModelError, capsys, str(wrong), said)
 
 
-@pytest.mark.parametrize(("role", "said"), [("dealer", "weights.safetensors"), ("client", "weights.safetensors")])
+@pytest.mark.parametrize(
+    ("role", "said"), [("dealer", "weights.safetensors"), ("client", "weights.safetensors")]
+)
 def test_a_party_started_on_anothers_folder(
     private: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str, said: str
 ) -> None:
     keys = private.tls.ca.parent
     words = ["party", "--party", "1", "--dealer", _closed_port(), "--store", str(tmp_path / "store")]
-    words += ["--ca", str(keys / "ca.pem"), "--cert", str(keys / "party1.pem"), "--key", str(keys / "party1.key")]
+    words += [
+        "--ca",
+        str(keys / "ca.pem"),
+        "--cert",
+        str(keys / "party1.pem"),
+        "--key",
+        str(keys / "party1.key"),
+    ]
     _refused(main([*words, "--model", str(private.shared / role)]), ModelError, capsys, role, said)
 
 
@@ -250,6 +259,8 @@ def test_an_edited_plan(
 
 def test_the_exit_code_reaches_the_shell(private: Deployment, tmp_path: Path) -> None:
     words = ["embed", "--model", str(private.model), "--config", private.toml(tmp_path / "client.toml"), " "]
-    done = subprocess.run([sys.executable, "-m", "privinf", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "privinf", *words], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (65, "")
     assert done.stderr.count("\n") == 1

@@ -74,9 +74,7 @@ def test_killed_in_a_round(local: LocalParties, deployment: Deployment, work: Pa
     assert [role for role, process in survivors.items() if process.poll() is not None] == []
 
 
-def test_the_dealer_killed_while_it_deals(
-    local: LocalParties, deployment: Deployment, work: Path
-) -> None:
+def test_the_dealer_killed_while_it_deals(local: LocalParties, deployment: Deployment, work: Path) -> None:
     with deployment.client() as client, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(client.embed, LONG)
         while not list((work / "party1-store").glob("*.part")):

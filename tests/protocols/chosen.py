@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from privinf.protocols import lockstep, prg, ring
+from privinf.protocols import lockstep, ring
 from privinf.protocols.dealer import BOTH, Buffer, Dealer
 from privinf.protocols.party import Party
 from privinf.protocols.ring import U64
@@ -42,14 +42,14 @@ class Session:
 
 
 class Choice:
-    """Where all three roles meet at each opening; a name that comes twice gets the mask that it has."""
+    """Where all three roles meet at each opening; a name that comes twice keeps its mask."""
 
     def __init__(self, wanted: Sequence[Opening]) -> None:
         self._wanted = wanted
         self._barrier = Barrier(3, action=self._choose, timeout=TIMEOUT)
         self._offers: dict[int, tuple[U64, U64]] = {}
         self._name, self._bits = "", 0
-        self._by_name: dict[str, tuple[U64, U64]] = {}
+        self._drawn: dict[tuple[str, int, ring.Shape], tuple[U64, U64]] = {}
         self._masks: list[tuple[U64, U64]] = []
 
     def meet(self, at: int, name: str, bits: int, offer: tuple[int, U64, U64] | None) -> tuple[U64, U64]:
@@ -68,8 +68,9 @@ class Choice:
     def _choose(self) -> None:
         wanted = self._wanted[len(self._masks)]
         (first, drawn), (second, _) = self._offers[0], self._offers[1]
-        mask = wanted.opened.reshape(first.shape) - first - second
-        self._masks.append(self._by_name.setdefault(self._name, (drawn, ring.low(mask - drawn, self._bits))))
+        mask = wanted.opened - first - second
+        key = self._name, self._bits, first.shape
+        self._masks.append(self._drawn.setdefault(key, (drawn, ring.low(mask - drawn, self._bits))))
 
 
 class WatchedParty(Party):

@@ -1,0 +1,316 @@
+"""The command line: quick help, one JSON document on stdout, and exit codes that say what went wrong."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "e2e"))  # toy.py and deployment.py
+
+import toy
+from deployment import Deployment, in_this_process
+
+import privinf
+from privinf.cli import main
+from privinf.errors import ConfigError
+from privinf.fetch import fetch
+from privinf.keys import ROLES
+
+COMMANDS = (
+    "fetch",
+    "share",
+    "plan",
+    "keygen",
+    "dealer",
+    "party",
+    "up",
+    "embed",
+    "classify",
+    "demo",
+    "doctor",
+)
+HEAVY = ("torch", "transformers", "numpy", "grpc", "tokenizers", "cryptography", "safetensors")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Return an embedding model with private weights, served."""
+    folder = tmp_path_factory.mktemp("served")
+    source = toy.checkpoint(folder / "toy")
+    with in_this_process(source, toy.share(source, folder / "shared"), folder) as deployment:
+        yield deployment
+
+
+def _document(capsys: pytest.CaptureFixture[str]) -> Any:
+    """All of stdout is one JSON document."""
+    return json.loads(capsys.readouterr().out)
+
+
+def _said(code: int, expected: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of an error."""
+    output = capsys.readouterr()
+    assert code == expected, output.err
+    assert output.out == ""
+    (line,) = output.err.strip().splitlines()
+    return line
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from privinf.cli import main; code = main(['--help']);"
+        f"print([n for n in {HEAVY} if n in sys.modules]); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+    assert all(command in done.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"{command} [OPTIONS]" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{privinf.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["no-such-command"],
+        ["plan"],
+        ["plan", "model", "--no-such-option"],
+        ["plan", "model", "--tokens", "many"],
+        ["embed", "calm"],  # no model
+        ["demo", "--sentences", "1"],
+        ["keygen"],
+    ],
+)
+def test_usage_errors(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "Usage:" in output.err
+
+
+def test_the_shell_gets_the_exit_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "privinf", "no-such-command"], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_plan(served: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(served.shared), "--tokens", "16", "--batch", "2", "--json"]) == 0
+    document = _document(capsys)
+    assert (document["task"], document["batch"], document["tokens"]) == ("embed", 2, 16)
+    layers = document["layers"]
+    assert {"layer0", "layer1"} <= {layer["name"] for layer in layers}
+    assert all({"openings", "online_bytes", "offline_bytes"} < set(layer) for layer in layers)
+    assert sum(layer["openings"] for layer in layers) == document["rounds"] > 0
+    for name in ("online_bytes", "offline_bytes"):
+        assert sum(layer[name] for layer in layers) == document[name] > 0
+    assert document["offline_bytes_party0"] + document["offline_bytes_party1"] == document["offline_bytes"]
+    assert set(document["wire_seconds"]) == {"loopback", "lan", "wan"}
+
+
+def test_every_role_plans_the_same(served: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    documents = []
+    for role in ("client", "dealer", "party0", "party1"):
+        assert main(["plan", str(served.shared / role), "--tokens", "8", "--json"]) == 0
+        documents.append(_document(capsys))
+    assert all(document == documents[0] for document in documents)
+
+
+def test_a_plan_for_people(served: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(served.shared), "--tokens", "16"]) == 0
+    text = capsys.readouterr().out
+    assert "layer1" in text
+    assert "on the wire, wan" in text
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    document = _document(capsys)
+    assert document["ok"] is True
+    assert {"python", "kernels", "torch", "cores"} <= {check["name"] for check in document["checks"]}
+    assert all(check["ok"] or check["do"] for check in document["checks"])
+
+
+def test_doctor_names_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["doctor", "--json"]) == 0
+    (torch,) = [check for check in _document(capsys)["checks"] if check["name"] == "torch"]
+    assert not torch["ok"]
+    assert torch["do"] == 'pip install "privinf[models]"'
+
+
+def test_doctor_fails_where_a_query_could_not_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 0))
+    assert main(["doctor", "--json"]) == 1
+    assert _document(capsys)["ok"] is False
+
+
+def test_keygen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = tmp_path / "keys"
+    assert main(["keygen", "--out", str(keys), "--host", "party0.example", "--json"]) == 0
+    document = _document(capsys)
+    assert set(document) == {f"{name}.{end}" for name in ("ca", *ROLES) for end in ("pem", "key")}
+    assert all(Path(path).is_file() for path in document.values())
+    assert stat.S_IMODE((keys / "client.key").stat().st_mode) == 0o600
+    line = _said(main(["keygen", "--out", str(keys)]), 78, capsys)
+    assert "nothing was written" in line
+
+
+def test_fetch(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        path = fetch("minilm")
+    except ConfigError as error:
+        pytest.skip(f"minilm cannot be fetched: {error}")
+    assert main(["fetch", "minilm", "--json"]) == 0
+    assert _document(capsys) == {"name": "minilm", "path": str(path)}
+
+
+def test_share(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lines.txt").write_text("a calm sea\nthe reef is near\n")
+    out = tmp_path / "shared"
+    words = ["share", str(served.source), "--out", str(out), "--weights", "public"]
+    words += ["--calibration", str(tmp_path / "lines.txt")]
+    assert main([*words, "--json"]) == 0
+    document = _document(capsys)
+    assert (document["path"], document["weights"], document["calibration_texts"]) == (str(out), "public", 2)
+    assert {path.name for path in out.iterdir()} == {"client", "dealer", "party0", "party1"}
+    assert "is not empty" in _said(main(words), 78, capsys)
+
+
+def test_embed(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["embed", "--model", str(served.model), "--config", served.toml(tmp_path / "client.toml")]
+    assert main([*words, "--json", "calm", "whales"]) == 0
+    document = _document(capsys)
+    clear = toy.clear(served.source, ["calm", "whales"])
+    assert ((np.array(document["embeddings"]) * clear).sum(axis=-1) > 0.9999).all()
+    assert document["stats"]["queries"] == 1
+    assert document["stats"]["rounds"] > 0
+    assert main([*words, "calm"]) == 0
+    assert "calm" in capsys.readouterr().out
+
+
+def test_embed_a_file(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in.txt").write_text("calm\nwhales\ncalm\n")
+    out = tmp_path / "out.npy"
+    words = ["embed", "--model", str(served.model), "--config", served.toml(tmp_path / "client.toml")]
+    words += ["--file", str(tmp_path / "in.txt"), "--out", str(out)]
+    assert main([*words, "--json"]) == 0
+    assert _document(capsys) == {"out": str(out), "texts": 3, "done": 3, "resumed": 0}
+    clear = toy.clear(served.source, ["calm", "whales", "calm"])
+    assert ((np.load(out) * clear).sum(axis=-1) > 0.9999).all()
+
+
+def test_certificates_come_from_options_too(
+    served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["embed", "--model", str(served.model), "--parties", ",".join(served.addresses), "--json", "calm"]
+    ca, cert, key = (f"--{name}={getattr(served.tls, name)}" for name in ("ca", "cert", "key"))
+    assert main([*words, ca, cert, key]) == 0
+    assert len(_document(capsys)["embeddings"]) == 1
+    assert "lacks cert" in _said(main([*words, ca, key]), 78, capsys)
+    config = served.toml(tmp_path / "client.toml")
+    lost = f"--ca={tmp_path / 'lost.pem'}"
+    assert "lost.pem" in _said(main([*words, "--config", config, lost]), 78, capsys)  # an option wins
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plan", "nowhere"], "ModelError: nowhere is no shared model"),
+        (["fetch", "no-such-package"], "known are"),
+        (["share", "nowhere", "--out", "shared"], "config.json is missing"),
+        (["share", "nowhere", "--out", "shared", "--weights", "secret"], "--weights is private or public"),
+        (["up", "nowhere", "--shape", "embed"], "'embed' is no shape: write TASK:BATCH:TOKENS"),
+        (["dealer", "--model", "nowhere"], "certificates are missing"),
+        (["party", "--model", "nowhere", "--insecure-no-tls"], "lacks party, dealer, store"),
+        (["embed", "--model", "nowhere", "calm"], "lacks parties"),
+        (["embed", "--model", "nowhere", "--parties", "a:1,b:1", "calm"], "certificates are missing"),
+        (
+            ["embed", "--model", "nowhere", "--parties", "a:1,b:1", "--insecure-no-tls", "calm"],
+            "nowhere is no shared model",
+        ),
+    ],
+)
+def test_configuration_errors(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert said in _said(main(words), 78, capsys)
+
+
+def test_a_configuration_file_with_a_slip(
+    served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "client.toml"
+    words = ["embed", "--model", str(served.model), "--config", str(config), "calm"]
+    assert "cannot be read" in _said(main(words), 78, capsys)
+    config.write_text('partys = ["a:1", "b:1"]')
+    assert "did you mean parties?" in _said(main(words), 78, capsys)
+    config.write_text("parties = [")
+    assert "is not TOML" in _said(main(words), 78, capsys)
+
+
+def test_input_errors(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "model takes 2 to 128" in _said(main(["plan", str(served.shared), "--tokens", "129"]), 65, capsys)
+    assert "a batch of 0" in _said(main(["plan", str(served.shared), "--batch", "0"]), 65, capsys)
+    words = ["embed", "--model", str(served.model), "--config", served.toml(tmp_path / "client.toml")]
+    assert "arguments, or a file" in _said(main(words), 65, capsys)
+    assert "empty" in _said(main([*words, ""]), 65, capsys)
+
+
+def test_a_folder_that_cannot_be_written(
+    served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    line = _said(main(["keygen", "--out", str(tmp_path / "file" / "keys")]), 74, capsys)
+    assert str(tmp_path / "file") in line
+
+
+def test_an_interrupt_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str, out: Path | None) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("privinf.fetch.fetch", interrupted)
+    assert "interrupted" in _said(main(["fetch", "minilm"]), 130, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        fetch("minilm")
+    except ConfigError as error:
+        pytest.skip(f"minilm cannot be fetched: {error}")
+    assert main(["demo", "--sentences", "3", "--json"]) == 0
+    document = _document(capsys)
+    assert document["sentences"] == 3
+    assert 1.001 > document["cosine_mean"] >= document["cosine_min"] > 0.9995
+    for name in ("online_s", "offline_s", "rounds", "online_bytes", "offline_bytes"):
+        assert document[name] > 0, name
