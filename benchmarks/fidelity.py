@@ -1,4 +1,4 @@
-"""Measures how close private answers come to float32 ones: in the fixed interpreter, and in shares over real processes."""
+"""Measures how close private answers come to float32 ones: fixed interpreter, and shares over real processes."""
 
 from __future__ import annotations
 

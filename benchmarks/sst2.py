@@ -1,4 +1,4 @@
-"""Measures what privacy costs in accuracy: a fine-tuned classifier on SST-2's validation split, private beside float32."""
+"""Measures what privacy costs in accuracy: a fine-tuned classifier on SST-2, private beside float32."""
 
 from __future__ import annotations
 

@@ -144,7 +144,8 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable) -> Plan:
 
 
 def _attention(site: str, high: Mapping[str, float]) -> AttentionPlan:
-    scores = high[f"{site}.scores"] * 2**HEADROOM
+    # Rounded up to a quarter of an octave: the plan is public and need not name the largest score exactly.
+    scores = 2.0 ** (math.ceil(4 * math.log2(max(high[f"{site}.scores"], 1.0))) / 4 + HEADROOM)
     reach = 3 * scores + PUBLIC_MASK_TAIL
     coarse = 0
     while reach + 2**coarse > 2 ** (7 + coarse):

@@ -117,7 +117,7 @@ def _read(tls: Tls) -> tuple[bytes, bytes, bytes]:
 
 def _pem(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        content = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     if b"-----BEGIN" not in content:

@@ -1,4 +1,4 @@
-"""Normalisation of centred rows, x / sqrt(mean(x^2) + eps), in four rounds: the heart of LayerNorm and RMSNorm."""
+"""Normalisation of centred rows, x / sqrt(mean(x^2) + eps), in five rounds: the heart of LayerNorm and RMSNorm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Truncation of a share in its own ring for one opened bit an element: no wire, no key, and never an error above one unit.
+"""Truncation of a share in its own ring for one opened bit an element, never wrong by more than one unit.
 
 Each party shifts its part of z = x + 2^(k-2) >= 0; what is missing is whether the parts wrap around 2^k.
 As z < 2^(k-1), they do exactly if either top bit is set, so each party opens the complement a_b of its top
@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import ring
-from ..counting import Counting
-from ..dealer import Dealer
-from ..ideal import Ideal
-from ..interpreter import Interpreter
-from ..party import Party
-from ..ring import U64
-from ..wires import Share, Wire
-from .base import Gate
-from .compare import bit
+from privinf.protocols import ring
+from privinf.protocols.counting import Counting
+from privinf.protocols.dealer import Dealer
+from privinf.protocols.gates.base import Gate
+from privinf.protocols.gates.compare import bit
+from privinf.protocols.ideal import Ideal
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.party import Party
+from privinf.protocols.ring import U64
+from privinf.protocols.wires import Share, Wire
 
 ONE, TWO = np.uint64(1), np.uint64(2)
 
@@ -51,16 +51,16 @@ class ClearTop(Gate):
 
     name = "clear_top"
 
-    def deal(self, ctx: Dealer, x: Share) -> Share:  # type: ignore[override]
+    def deal(self, ctx: Dealer, x: Share) -> Share:
         return bit(x.shape)
 
-    def evaluate(self, ctx: Party, x: Share) -> Share:  # type: ignore[override]
+    def evaluate(self, ctx: Party, x: Share) -> Share:
         return bit(x.shape, ONE - (_moved(ctx, x) >> np.uint64(x.bits - 1)))
 
-    def ideal(self, ctx: Ideal, x: Share) -> Share:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, x: Share) -> Share:
         return bit(x.shape, np.zeros(x.shape, dtype=np.uint64))
 
-    def cost(self, ctx: Counting, x: Share) -> Share:  # type: ignore[override]
+    def cost(self, ctx: Counting, x: Share) -> Share:
         return bit(x.shape)
 
 
@@ -73,12 +73,12 @@ class Shift(Gate):
         self._count = count
         self._opening = opening
 
-    def deal(self, ctx: Dealer, opened: Wire, clear_top: Share, x: Share) -> Share:  # type: ignore[override]
+    def deal(self, ctx: Dealer, opened: Wire, clear_top: Share, x: Share) -> Share:
         first, second = ctx.own_masks(self._opening, x.shape, 1)
         ctx.share("both", first & second, self._count)
         return self._output(x)
 
-    def evaluate(self, ctx: Party, opened: Wire, clear_top: Share, x: Share) -> Share:  # type: ignore[override]
+    def evaluate(self, ctx: Party, opened: Wire, clear_top: Share, x: Share) -> Share:
         mine = clear_top.value ^ opened.own_mask
         theirs = opened.public ^ mine
         both = ctx.share("both", x.shape, self._count)
@@ -92,13 +92,13 @@ class Shift(Gate):
         total = shifted - (wrapped << np.uint64(x.bits - self._count)) + ctx.public_term(offset)
         return self._output(x, ring.low(total, x.bits))
 
-    def ideal(self, ctx: Ideal, opened: Wire, clear_top: Share, x: Share) -> Share:  # type: ignore[override]
+    def ideal(self, ctx: Ideal, opened: Wire, clear_top: Share, x: Share) -> Share:
         value = ring.signed(ring.low(x.value, x.bits), x.bits)
         lower = value >> np.int64(self._count)
         round_up = (value >> np.int64(self._count - 1)) & 1
         return self._output(x, ring.low((lower + round_up).view(np.uint64), x.bits))
 
-    def cost(self, ctx: Counting, opened: Wire, clear_top: Share, x: Share) -> Share:  # type: ignore[override]
+    def cost(self, ctx: Counting, opened: Wire, clear_top: Share, x: Share) -> Share:
         ctx.share(x.shape, self._count)
         return self._output(x)
 

@@ -72,11 +72,11 @@ BODY void dpf_points(int party, const u8* roots, const u8* cw, size_t n, int bit
   }
 }
 
-
 // A row of leaf bits as the window is read: twice over where it is the whole domain.
 FN void complete_row(u64* row, size_t leaves, int bits, bool whole) {
-  if (bits < 6) {
-    for (int width = 1 << bits; width < 64; width *= 2) row[0] = (row[0] & ((u64(1) << width) - 1)) * ((u64(1) << width) + 1);
+  for (int known = bits; known < 6; known++) {
+    const u64 next = u64(1) << (1 << known);
+    row[0] = (row[0] & (next - 1)) * (next + 1);
   }
   if (bits < LEAF) row[1] = row[0];
   if (whole) memcpy(row + 2 * leaves, row, BLOCK * leaves);

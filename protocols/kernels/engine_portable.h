@@ -95,7 +95,7 @@ FN void store_mask(u8* p, const M& m) {
 }
 FN V where(const M& m, const V& x) { EACH(out.lo[w] = x.lo[w] & m.m[w]; out.hi[w] = x.hi[w] & m.m[w]); }
 FN V blend(const M& m, const V& yes, const V& no) {
-  EACH(out.lo[w] = (yes.lo[w] & m.m[w]) | (no.lo[w] & ~m.m[w]); out.hi[w] = (yes.hi[w] & m.m[w]) | (no.hi[w] & ~m.m[w]));
+  return exclusive_or(no, where(m, exclusive_or(yes, no)));
 }
 FN V xor_where(const M& m, const V& x, const V& y) { return exclusive_or(x, where(m, y)); }
 FN V add64_where(const M& m, const V& x, const V& y) { return add64(x, where(m, y)); }

@@ -15,7 +15,16 @@ from privinf.models.plan import Plan, bits_for, make_plan
 from privinf.models.spec import EncoderSpec
 
 SPEC = EncoderSpec(layers=2, width=32, heads=4, ffn=64, vocab=97, max_tokens=64, type_vocab=2, pooling="mean")
-SITES = {"q": 4, "k": 4, "v": 4, "attn.centred": 5, "attn.scores": 6, "attn.mixed": 9, "ffn.up": 6, "ffn.centred": 9}
+SITES = {
+    "q": 4,
+    "k": 4,
+    "v": 4,
+    "attn.centred": 5,
+    "attn.scores": 6,
+    "attn.mixed": 9,
+    "ffn.up": 6,
+    "ffn.centred": 9,
+}
 
 
 @dataclass
@@ -56,7 +65,9 @@ def test_the_same_ranges_give_the_same_text() -> None:
 
 def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Paths of all numbers of a plan's JSON."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    inner = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    )
     if inner is None:
         yield path
     else:
@@ -106,7 +117,9 @@ def test_an_unknown_field_of_a_layer_is_refused() -> None:
         Plan.from_json(_changed(("layers", 0, "attention", "coarse"), add))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 1}', '{"version": 1, "layers": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 1}', '{"version": 1, "layers": 3}']
+)
 def test_what_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match="damaged"):
         Plan.from_json(text)
@@ -136,7 +149,9 @@ def test_deviations_too_far_apart_are_refused_by_name() -> None:
         make_plan(SPEC, seen)
 
 
-@pytest.mark.parametrize(("magnitude", "scale", "bits"), [(1.0, 12, 17), (1.1, 12, 18), (8.0, 10, 18), (0.0, 4, 5)])
+@pytest.mark.parametrize(
+    ("magnitude", "scale", "bits"), [(1.0, 12, 17), (1.1, 12, 18), (8.0, 10, 18), (0.0, 4, 5)]
+)
 def test_bits_leave_headroom(magnitude: float, scale: int, bits: int) -> None:
     assert bits_for(magnitude, scale) == bits
     assert magnitude * 2**scale * 8 <= 2 ** (bits - 2)

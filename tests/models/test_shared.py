@@ -1,4 +1,4 @@
-"""A tiny model in shares: equal to the fixed interpreter, near the clear one, as cheap as declared, whatever the padding."""
+"""A tiny model in shares: equal to the fixed interpreter, near the clear one, as cheap as declared."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tiny import Shared, Task, Tiny, load_tiny, sentences, write_model
+from tiny import F32, Shared, Task, Tiny, load_tiny, sentences, write_model
 
 from privinf.errors import InputError
 from privinf.models import calibrate, program, query
 from privinf.models.bundle import Mode
 from privinf.parties.program import QueryShape
+from privinf.protocols.counting import Counting
 
 TASKS: tuple[Task, ...] = ("embed", "classify")
 MODES: tuple[Mode, ...] = ("private", "public")
@@ -32,7 +33,9 @@ def tinies(tmp_path_factory: pytest.TempPathFactory) -> dict[Task, Tiny]:
 
 
 @pytest.fixture(scope="module")
-def shared(tinies: dict[Task, Tiny], tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[Task, Mode], Shared]:
+def shared(
+    tinies: dict[Task, Tiny], tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[Task, Mode], Shared]:
     """Return each model shared in both ways."""
     out: Path = tmp_path_factory.mktemp("bundles")
     return {(task, mode): tinies[task].share(out / task / mode, mode) for task, mode in product(TASKS, MODES)}
@@ -43,8 +46,9 @@ def fitting(tiny: Tiny, tokens: int) -> list[query.Ids]:
     return sorted((ids for ids in tiny.tokenizer.encode(TEXTS) if len(ids) <= tokens), key=len)[::-1]
 
 
-def cosines(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    return (rows * others).sum(-1) / np.linalg.norm(rows, axis=-1) / np.linalg.norm(others, axis=-1)
+def cosines(rows: F32, others: F32) -> F32:
+    result: F32 = (rows * others).sum(-1) / np.linalg.norm(rows, axis=-1) / np.linalg.norm(others, axis=-1)
+    return result
 
 
 def per_row(shape: tuple[Task, Mode]) -> str:
@@ -100,7 +104,7 @@ def test_costs_are_as_declared(
     assert answer.unread == (0, 0)
 
 
-def _declared(model: Shared, shape: QueryShape) -> program.Counting:
+def _declared(model: Shared, shape: QueryShape) -> Counting:
     shapes = model.client.shapes()
     blank = {name: np.broadcast_to(np.zeros((), dtype=np.uint64), size) for name, size in shapes.items()}
     return program.count(model.client.layout, shape, shapes, blank if model.client.layout.public else None)
@@ -108,7 +112,9 @@ def _declared(model: Shared, shape: QueryShape) -> program.Counting:
 
 @KINDS
 @pytest.mark.parametrize("tokens", [8, 16, 32, 64])
-def test_rounds_of_a_layer(shared: dict[tuple[Task, Mode], Shared], kind: tuple[Task, Mode], tokens: int) -> None:
+def test_rounds_of_a_layer(
+    shared: dict[tuple[Task, Mode], Shared], kind: tuple[Task, Mode], tokens: int
+) -> None:
     layers = _declared(shared[kind], QueryShape(kind[0], 1, tokens)).tally.top()
     for i in range(shared[kind].tiny.spec.layers):
         assert 0 < layers[f"layer{i}"].rounds <= 20 + math.ceil(math.log2(tokens))
@@ -131,7 +137,7 @@ def test_padding_changes_no_answer(shared: dict[tuple[Task, Mode], Shared], kind
     model = shared[kind]
     ids = fitting(model.tiny, 8)[:1]
 
-    def answers(tokens: int) -> np.ndarray:
+    def answers(tokens: int) -> F32:
         shape = QueryShape(kind[0], 1, tokens)
         return np.stack([model.fixed(shape, ids, (bytes([i]) * 32, b"\xee" * 32))[0] for i in range(8)])
 
@@ -176,11 +182,15 @@ def test_a_shape_that_the_model_cannot_take_is_refused(
         model.dealer.deal(shape, SEEDS)
 
 
-def test_private_weights_reach_no_role_in_the_clear(shared: dict[tuple[Task, Mode], Shared], tmp_path: Path) -> None:
+def test_private_weights_reach_no_role_in_the_clear(
+    shared: dict[tuple[Task, Mode], Shared], tmp_path: Path
+) -> None:
     """Only both mask seeds together, which the dealer has without the tensors, take the masks off."""
     model = shared["embed", "private"]
     root = model.client.directory.parent
-    held = {role: {p.name for p in (root / role).iterdir()} for role in ("client", "dealer", "party0", "party1")}
+    held = {
+        role: {p.name for p in (root / role).iterdir()} for role in ("client", "dealer", "party0", "party1")
+    }
     assert "weights.safetensors" not in held["dealer"] | held["client"]
     assert not {"mask.seed", "mask0.seed", "mask1.seed"} & held["client"]
     masked = model.parties[0]._store._opened  # type: ignore[union-attr]

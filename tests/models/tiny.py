@@ -33,10 +33,11 @@ Task = Literal["embed", "classify"]
 LAYERS, WIDTH, HEADS, FFN, MAX_TOKENS = 2, 32, 4, 64, 64
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-WORDS = tuple(
-    "the of and to in is was for on are with his they at be this have from or one had by but not what all "
-    "were we when your can said there use an each which she do how their if".split()
-)[: 97 - len(SPECIALS) - 2 * len(LETTERS)]
+COMMON = """
+the of and to in is was for on are with his they at be this have from or one
+had by but not what all were we when your can said there use an each which she do how
+"""
+WORDS = tuple(COMMON.split())
 VOCAB = (*SPECIALS, *WORDS, *LETTERS, *(f"##{letter}" for letter in LETTERS))
 OUTLIERS = (5, 21)  # columns whose values dwarf the others', as in every trained BERT
 
@@ -78,7 +79,12 @@ def sentences(count: int, words: int = 9, seed: int = 1) -> list[str]:
 def _write_modules(directory: Path) -> None:
     kinds = ("Transformer", "Pooling", "Normalize")
     steps = [
-        {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.models.{kind}"}
+        {
+            "idx": i,
+            "name": str(i),
+            "path": f"{i}_{kind}" if i else "",
+            "type": f"sentence_transformers.models.{kind}",
+        }
         for i, kind in enumerate(kinds)
     ]
     (directory / "modules.json").write_text(json.dumps(steps))
@@ -164,7 +170,9 @@ def load_tiny(directory: Path) -> Tiny:
     """Read, fold and calibrate a written model."""
     spec, weights = load_encoder(directory)
     folded, tokenizer = fold(spec, weights), Tokenizer(directory)
-    return Tiny(directory, spec, folded, tokenizer, calibrate.calibrate(spec, folded, tokenizer.encode(sentences(64))))
+    return Tiny(
+        directory, spec, folded, tokenizer, calibrate.calibrate(spec, folded, tokenizer.encode(sentences(64)))
+    )
 
 
 @dataclass(frozen=True)
@@ -204,12 +212,14 @@ class Shared:
                 tapes[b].append(bytes(data))
         sources = [lockstep.Tape(tape) for tape in tapes]
         boxes: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())
-        ends = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
+        ends: list[Any] = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
         parts = query.split(self.client.layout, shape, self.encode(shape, ids))
         with ThreadPoolExecutor(2) as pool:
             runs = [
                 pool.submit(party.evaluate, shape, memoryview(part), source, seed, end)
-                for party, part, source, seed, end in zip(self.parties, parts, sources, seeds, ends, strict=True)
+                for party, part, source, seed, end in zip(
+                    self.parties, parts, sources, seeds, ends, strict=True
+                )
             ]
             results = [run.result(lockstep.TIMEOUT) for run in runs]
         return Answer(

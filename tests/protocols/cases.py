@@ -1,4 +1,4 @@
-"""Cases of the gates' conformance suite: each draws a program, its inputs, and what the clear function makes of them."""
+"""Cases of the gates' conformance suite: each draws a program, its inputs, and what they should give."""
 
 from __future__ import annotations
 
@@ -119,7 +119,9 @@ def matmul(draw: Draw) -> Trial:
 def matmul_batched(draw: Draw) -> Trial:
     lead, m, k, n = shape(draw, most=2, rank=2), 2, draw(st.integers(1, 5)), 3
     x, y = signed(draw, (*lead, m, k), 40), signed(draw, (*lead, k, n), 64)
-    clear = np.array([wide(a) @ wide(b) for a, b in zip(x.reshape(-1, m, k), y.reshape(-1, k, n), strict=True)])
+    clear = np.array(
+        [wide(a) @ wide(b) for a, b in zip(x.reshape(-1, m, k), y.reshape(-1, k, n), strict=True)]
+    )
 
     def program(ctx: Interpreter, a: Share, b: Share) -> Sequence[Share]:
         return [ctx.run(MatMul(), ctx.open(a), ctx.open(b))]
@@ -319,7 +321,9 @@ def exp2(draw: Draw) -> Trial:
     scale = draw(st.integers(1, 11))
     bits = width(draw, scale + 5, min(scale + 20, 40))
     end = 16 << scale
-    y = integers(draw, shape(draw), 0, (1 << bits) - 1, [end - 1, end, end + 1, 2 * end, *range(0, end, end // 8)])
+    y = integers(
+        draw, shape(draw), 0, (1 << bits) - 1, [end - 1, end, end + 1, 2 * end, *range(0, end, end // 8)]
+    )
 
     def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
         return [ctx.run(Exp2(), ctx.open(a))]
@@ -378,7 +382,10 @@ def _below_max(draw: Draw, spec: MaxSpec, bits: int, most: int) -> Trial:
         moved = ctx.add_public(y, np.full(y.shape, half, dtype=np.uint64))
         return [moved, map_share(y, y.shape, lambda v: v - v[..., :1])]
 
-    wanted = Within((x.max(-1, keepdims=True) - x + one - half).astype(np.float64), one), Exactly(x[..., :1] - x)
+    wanted = (
+        Within((x.max(-1, keepdims=True) - x + one - half).astype(np.float64), one),
+        Exactly(x[..., :1] - x),
+    )
     return Trial(program, (share(x, bits),), wanted)
 
 

@@ -1,4 +1,4 @@
-"""Sessions whose openings are recorded, and sessions whose masks are chosen so that every opening shows what was recorded before."""
+"""Sessions whose openings are recorded, and others whose masks are chosen so that the same openings come out."""
 
 from __future__ import annotations
 
@@ -128,7 +128,9 @@ def session(
 ) -> Session:
     """Run all roles at once; with `like`, masks are chosen so that these openings come out again."""
     pairs = [lockstep.split(s.value, SPLIT, f"input{i}", s.bits) for i, s in enumerate(inputs)]
-    shares = [[Share(s.shape, s.bits, s.scale, p[b]) for s, p in zip(inputs, pairs, strict=True)] for b in (0, 1)]
+    shares = [
+        [Share(s.shape, s.bits, s.scale, p[b]) for s, p in zip(inputs, pairs, strict=True)] for b in (0, 1)
+    ]
     empty = [Share(s.shape, s.bits, s.scale) for s in inputs]
     streams, boxes = (Stream(), Stream()), (Queue[bytes](), Queue[bytes]())
 
@@ -155,7 +157,9 @@ def session(
         return result
 
     with ThreadPoolExecutor(3) as pool:
-        runs = [pool.submit(work, ctx, g) for ctx, g in zip((*parties, dealer), (*shares, empty), strict=True)]
+        runs = [
+            pool.submit(work, ctx, g) for ctx, g in zip((*parties, dealer), (*shares, empty), strict=True)
+        ]
         first, second, _ = (run.result(TIMEOUT) for run in runs)
     results = [ring.low(a.value + b.value, a.bits) for a, b in zip(first, second, strict=True)]
     return Session(_openings(*parties), (ends[0].transcript, ends[1].transcript), results)

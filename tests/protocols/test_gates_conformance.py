@@ -1,4 +1,4 @@
-"""Every gate: shares equal the ideal functionality bit for bit, that one is near the clear function, and costs are as declared."""
+"""Every gate: shares equal the ideal functionality bit for bit, near the clear function, at the declared cost."""
 
 from __future__ import annotations
 

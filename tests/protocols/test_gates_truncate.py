@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from cases import I64, integers, share, shape, width
+from cases import I64, integers, shape, share, width
 from hypothesis import given
 from hypothesis import strategies as st
 from test_gates_conformance import SEEDS, counted, examples

@@ -99,7 +99,11 @@ def _layered(ctx: Interpreter, x: Share, y: Share) -> Sequence[Share]:
             product = ctx.run(MatMul(), a, ctx.open(y))
         (bit,) = ctx.run(AtLeast((2,)), a)
     with ctx.scope("layer1"):
-        return [ctx.run(Product(64), ctx.open(bit), a), ctx.run(ToShare(), ctx.open(product)), ctx.run(Lift(64), a)]
+        return [
+            ctx.run(Product(64), ctx.open(bit), a),
+            ctx.run(ToShare(), ctx.open(product)),
+            ctx.run(Lift(64), a),
+        ]
 
 
 def test_every_role_gives_the_same_names_and_none_twice() -> None:
@@ -161,7 +165,9 @@ def test_public_terms_are_added_once() -> None:
         return [ctx.add_public(x, np.full(x.shape, 9, dtype=np.uint64))]
 
     (first,), (second,) = run(program, X).results
-    np.testing.assert_array_equal((first.value + second.value - X.value) & np.uint64((1 << 40) - 1), np.full((2, 2), 9))
+    np.testing.assert_array_equal(
+        (first.value + second.value - X.value) & np.uint64((1 << 40) - 1), np.full((2, 2), 9)
+    )
 
 
 def test_networks() -> None:

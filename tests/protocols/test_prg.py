@@ -1,4 +1,4 @@
-"""The generator of masks: a stable function of seed and name, uniform, and different wherever anything in the name differs."""
+"""The generator of masks: a stable function of seed and name, uniform, and another one for every name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a party sees does not depend on what is computed: lengths and order, uniform openings, and masks that explain any input.
+"""What a party sees does not depend on the input: lengths and order, uniform openings, masks that explain any input.
 
 The detectors are tested too: they must find a generator that is short of range and a mask that is used twice.
 """
@@ -53,7 +53,9 @@ class Probe:
         rng = np.random.default_rng(seed)
         end = 1 << self.span
         x = rng.integers(-end, end, ROWS, endpoint=True)
-        return share(np.where(rng.random(ROWS) < 0.5, np.sign(x) * end, x).astype(np.int64), self.bits, self.scale)
+        return share(
+            np.where(rng.random(ROWS) < 0.5, np.sign(x) * end, x).astype(np.int64), self.bits, self.scale
+        )
 
 
 def linear(ctx: Interpreter, x: Share) -> Sequence[Share]:
@@ -131,7 +133,7 @@ def sessions(name: str, count: int = SESSIONS, same_seeds: int = 1) -> Iterator[
         yield session(probe.program, [probe.input(i % 2)], seeds(i // same_seeds))
 
 
-def surprise(counts: U64) -> float:
+def surprise(counts: I64) -> float:
     """How many standard deviations a chi-square statistic against equal counts lies too high (Wilson and Hilferty)."""
     degrees, mean = counts.size - 1, counts.mean()
     assert mean >= 10
@@ -146,7 +148,7 @@ def worst(samples: Sequence[U64], bits: int) -> float:
     size = min(bits, 4)
     starts = {*range(0, bits - size + 1, 4), bits - size}
     cells = ((values >> np.uint64(start)) & np.uint64((1 << size) - 1) for start in starts)
-    return max(surprise(np.bincount(c.astype(np.int64), minlength=1 << size)) for c in cells)
+    return max(surprise(np.bincount(c.astype(np.int64), minlength=1 << size).astype(np.int64)) for c in cells)
 
 
 def by_opening(runs: Sequence[Session]) -> Iterator[tuple[Opening, ...]]:
@@ -166,7 +168,10 @@ def opened_surprise(runs: Sequence[Session]) -> float:
 def difference_surprise(runs: Sequence[Session]) -> float:
     """The largest among differences of the same opening in sessions 0 and 1, 2 and 3, ..."""
     return max(
-        worst([ring.low(a.opened - b.opened, a.bits) for a, b in zip(group[::2], group[1::2], strict=True)], group[0].bits)
+        worst(
+            [ring.low(a.opened - b.opened, a.bits) for a, b in zip(group[::2], group[1::2], strict=True)],
+            group[0].bits,
+        )
         for group in by_opening(runs)
     )
 
@@ -290,7 +295,9 @@ def test_masks_used_twice_explain_no_other_input(monkeypatch: pytest.MonkeyPatch
     def agreeing() -> list[bool]:
         before = session(twice, [PROBES["linear"].input(0)], seeds(0))
         after = session(twice, [PROBES["linear"].input(1)], seeds(0), like=before.openings)
-        return [np.array_equal(a.opened, b.opened) for a, b in zip(before.openings, after.openings, strict=True)]
+        return [
+            np.array_equal(a.opened, b.opened) for a, b in zip(before.openings, after.openings, strict=True)
+        ]
 
     assert agreeing() == [True, True]
     monkeypatch.setattr(Interpreter, "_rename", lambda self, what: setattr(self, "name", what))
@@ -320,7 +327,8 @@ class Encoder:
     def inputs(self, text: str) -> list[Share]:
         values = query.encode(self.layout, self.shape, self.tiny.tokenizer.encode([text]), None)
         return [
-            Share(f.shape, f.bits, f.scale, v) for f, v in zip(self.layout.fields(self.shape), values, strict=True)
+            Share(f.shape, f.bits, f.scale, v)
+            for f, v in zip(self.layout.fields(self.shape), values, strict=True)
         ]
 
     def run(self, text: str, like: Sequence[Opening] | None = None) -> Session:
@@ -330,7 +338,9 @@ class Encoder:
         """Between a session's answer and the clear one."""
         field = self.layout.result(self.shape)
         row = ring.decode(ran.results[0], field.scale, field.bits).reshape(-1)
-        (clear,) = calibrate.clear_answers(self.tiny.spec, self.tiny.folded, self.tiny.tokenizer.encode([text]))
+        (clear,) = calibrate.clear_answers(
+            self.tiny.spec, self.tiny.folded, self.tiny.tokenizer.encode([text])
+        )
         return float(row @ clear / np.linalg.norm(row) / np.linalg.norm(clear))
 
 

@@ -52,7 +52,7 @@ def test_another_length_is_refused(bits: int, change: int) -> None:
 
 def test_unpacked_words_are_a_copy_of_the_buffer() -> None:
     buffer = bytearray(16)
-    words = ring.unpack(buffer, 64, (2,))
+    words = ring.unpack(memoryview(buffer), 64, (2,))
     buffer[0] = 1
     assert not words.any()
 

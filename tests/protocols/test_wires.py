@@ -33,7 +33,7 @@ def test_secrets_do_not_escape(secret: Share | Known | Wire) -> None:
     with pytest.raises(TypeError, match="no truth value"):
         bool(secret)
     with pytest.raises(TypeError, match="cannot be compared"):
-        assert secret == secret  # noqa: PLR0124
+        assert secret == secret
     with pytest.raises(TypeError, match="cannot be compared"):
         assert secret != 0
     with pytest.raises(TypeError, match="cannot be compared"):

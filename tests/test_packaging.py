@@ -1,0 +1,125 @@
+"""What an installation holds: every package, one top-level name, and an import that costs nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETUPTOOLS = PROJECT["tool"]["setuptools"]
+
+
+def test_every_package_is_shipped() -> None:
+    """setuptools leaves out silently what an explicit list does not name."""
+    folders = {"privinf": "privinf"} | SETUPTOOLS["package-dir"]
+    found = {
+        ".".join([name, *init.parent.relative_to(ROOT / folder).parts])
+        for name, folder in folders.items()
+        for init in (ROOT / folder).rglob("__init__.py")
+    }
+    assert found == set(SETUPTOOLS["packages"])
+
+
+def test_every_folder_with_modules_is_a_package() -> None:
+    folders = {"privinf", *SETUPTOOLS["package-dir"].values()}
+    for folder in folders:
+        for module in (ROOT / folder).rglob("*.py"):
+            assert (module.parent / "__init__.py").is_file(), module
+
+
+def test_protos_are_no_package() -> None:
+    """With an __init__.py, proto/ would shadow another library's `proto`."""
+    assert not list((ROOT / "proto").rglob("__init__.py"))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what a wheel would hold, but for the compiled extension."""
+    out = tmp_path_factory.mktemp("build")
+    if int(metadata.version("setuptools").split(".")[0]) < 77:
+        pytest.skip("pyproject.toml needs setuptools 77")
+    commands = ["egg_info", "--egg-base", str(out), "build_py", "--build-lib", str(out / "lib")]
+    code = f"import sys; sys.argv[1:] = {commands!r}; exec(open('setup.py').read())"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    return out / "lib"
+
+
+def test_one_top_level_name(built: Path) -> None:
+    assert [p.name for p in built.iterdir()] == ["privinf"]
+    assert all(name.split(".")[0] == "privinf" for name in SETUPTOOLS["packages"])
+
+
+def test_files_that_are_no_modules_are_shipped(built: Path) -> None:
+    shipped = {p.relative_to(built / "privinf").as_posix() for p in built.rglob("*") if p.is_file()}
+    data = {f"data/{p.name}" for p in (ROOT / "privinf" / "data").iterdir()}
+    sources = {
+        f"protocols/kernels/{p.name}"
+        for p in (ROOT / "protocols" / "kernels").iterdir()
+        if p.suffix in (".cpp", ".h")
+    }
+    assert data
+    assert sources
+    assert {"py.typed", *data, *sources} <= shipped
+    assert not [name for name in shipped if name.endswith((".so", ".pyc"))]
+
+
+def _imported(statement: str) -> set[str]:
+    """Top-level names of what a fresh interpreter has loaded after a statement."""
+    code = (
+        f"{statement}\nimport json, sys\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
+    )
+    return set(json.loads(done.stdout))
+
+
+HEAVY = {"torch", "transformers", "grpc", "numpy", "tokenizers", "cryptography"}
+
+
+def test_import_loads_nothing_heavy() -> None:
+    assert not _imported("import privinf; privinf.__version__") & HEAVY
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "privinf.protocols.party",
+        "privinf.protocols.lockstep",
+        "privinf.models.query",
+        "privinf.models.bundle",
+    ],
+)
+def test_shares_need_no_framework(module: str) -> None:
+    assert not _imported(f"import {module}") & {"torch", "transformers", "grpc"}
+
+
+def test_sources_are_not_importable_by_their_folders() -> None:
+    code = (
+        "import importlib.util as u; print([n for n in ('protocols', 'models', 'parties') if u.find_spec(n)])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd="/", check=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_unknown_names_are_refused() -> None:
+    import privinf
+
+    with pytest.raises(AttributeError, match="no attribute 'Klient'"):
+        _ = privinf.Klient
+    assert set(privinf.__all__) == {*privinf._HOMES, "__version__"}
+
+
+def test_version_is_the_projects() -> None:
+    import privinf
+
+    assert privinf.__version__ == PROJECT["project"]["version"] == metadata.version("privinf")
