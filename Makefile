@@ -33,6 +33,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/python deploy/typed_tree.py $(VENV)/typed
 	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml -p privinf
+	cd $(VENV)/typed && ../bin/lint-imports --config ../../pyproject.toml
 
 protos: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/privinf/v1/*.proto

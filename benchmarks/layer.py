@@ -23,7 +23,6 @@ from privinf.keys import keygen
 from privinf.models import bert
 from privinf.models.clear import Clear, ClearQuery, Ranges
 from privinf.models.plan import Plan, make_plan
-from privinf.models.weights import encode
 from privinf.protocols import prg, ring
 from privinf.transport import Link
 

@@ -16,6 +16,7 @@ from privinf.protocols import kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+NOT_MEASURED = (":!benchmarks/results", ":!docs")
 PACKAGES = ("privinf", "numpy", "torch", "transformers", "grpcio", "safetensors", "tokenizers")
 
 
@@ -64,7 +65,7 @@ def versions() -> dict[str, str]:
 def commit() -> dict[str, Any]:
     """The commit measured, and whether files differed from it."""
     try:
-        changed = _git("status", "--porcelain", "--untracked-files=no")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *NOT_MEASURED)
         return {"id": _git("rev-parse", "HEAD"), "changed": bool(changed)}
     except (OSError, subprocess.CalledProcessError):
         return {"id": None, "changed": None}

@@ -19,7 +19,8 @@ healthy() {
     return 1
 }
 
-"${compose[@]}" up --build --detach
+"${compose[@]}" build keys # the image of all services: built once, not once for each
+"${compose[@]}" up --detach
 for service in dealer party1 party0; do
     healthy "$service"
 done

@@ -22,7 +22,7 @@ from privinf.protocols.wires import Share
 
 Ids = npt.NDArray[np.int32]
 PAD = 0
-LOW_TOKENS, MAX_BATCH = 2, 256
+LOW_TOKENS, MAX_BATCH = 4, 256
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ def keygen(
     The role is a DNS name of its certificate, and that is what every peer checks. Move each ROLE.key to the
     machine of that role, and ca.key away from all of them. Nothing that exists is overwritten unless `force`.
     """
+    if claimed := sorted(set(hosts) & set(ROLES)):
+        raise ConfigError(f"{', '.join(claimed)}: a role is no host; peers would refuse the certificates")
     folder = Path(directory)
     paths = {name: folder / name for stem in ("ca", *roles) for name in (f"{stem}.pem", f"{stem}.key")}
     present = sorted(path.name for path in paths.values() if path.exists())

@@ -276,7 +276,9 @@ def test_a_configuration_file_with_a_slip(
 
 
 def test_input_errors(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "model takes 2 to 128" in _said(main(["plan", str(served.shared), "--tokens", "129"]), 65, capsys)
+    assert "129 tokens: the model takes" in _said(
+        main(["plan", str(served.shared), "--tokens", "129"]), 65, capsys
+    )
     assert "a batch of 0" in _said(main(["plan", str(served.shared), "--batch", "0"]), 65, capsys)
     words = ["embed", "--model", str(served.model), "--config", served.toml(tmp_path / "client.toml")]
     assert "arguments, or a file" in _said(main(words), 65, capsys)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from cases import I64, TABLE, share
+from cases import TABLE
+from trials import I64, share
 
 from privinf.protocols import lockstep, ring
 from privinf.protocols.dealer import BOTH, Buffer, Dealer

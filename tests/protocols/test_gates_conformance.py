@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES, Exactly, Program, Trial, Within
-from hypothesis import HealthCheck, given, settings
+from cases import CASES
+from hypothesis import given
 from hypothesis import strategies as st
+from trials import SEEDS, Exactly, Trial, Within, counted, examples
 
 from privinf.protocols import kernels, lockstep, ring
-from privinf.protocols.cost import Cost
 from privinf.protocols.wires import Share
-
-SEEDS = st.tuples(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
-
-
-def examples(count: int) -> settings:
-    """Return settings under which every run draws the same cases."""
-    return settings(
-        max_examples=count,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 @contextmanager
@@ -37,8 +24,10 @@ def reference_kernels() -> Iterator[None]:
     for name in ("dpf_", "onehot_", "dcf_", "ring_", "stream"):
         for kernel in [k for k in dir(kernels) if k.startswith(name) and hasattr(slow, k)]:
             patch.setattr(kernels, kernel, getattr(slow, kernel))
-    yield
-    patch.undo()
+    try:
+        yield
+    finally:
+        patch.undo()
 
 
 def conforms(trial: Trial, seeds: tuple[bytes, bytes]) -> None:
@@ -67,18 +56,6 @@ def near(result: Share, wanted: Exactly | Within) -> None:
     else:
         error = np.abs(ring.decode(result.value, result.scale, result.bits) - wanted.reals)
         assert np.all(error <= wanted.bound), float(np.max(error - wanted.bound))
-
-
-def counted(program: Program, inputs: Sequence[Share], weights: Any, run: lockstep.Lockstep) -> None:
-    """Compare declared costs with what each role counted and what was really sent."""
-    declared = lockstep.declared(program, inputs, weights).tally.total()
-    first, second = (tally.total() for tally in run.tallies)
-    assert first == Cost(declared.rounds, declared.online, declared.prep0, 0)
-    assert second == Cost(declared.rounds, declared.online, 0, declared.prep1)
-    assert run.dealer_tally.total() == declared
-    assert run.left == (0, 0)
-    for sent in run.transcripts:
-        assert (len(sent), sum(map(len, sent))) == (declared.rounds, declared.online)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from cases import I64, integers, shape, share, width
 from hypothesis import given
 from hypothesis import strategies as st
-from test_gates_conformance import SEEDS, counted, examples
+from trials import I64, SEEDS, counted, examples, integers, shape, share, width
 
 from privinf.protocols import lockstep, ring
 from privinf.protocols.gates.truncate import truncate

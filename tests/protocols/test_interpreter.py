@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import share
+from trials import share
 
 from privinf.protocols import lockstep
 from privinf.protocols.cost import NETWORKS, Cost, Network, Tally

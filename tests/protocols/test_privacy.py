@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import I64, TABLE, share
+from cases import TABLE
 from chosen import Opening, Session, session
+from trials import I64, share
 
 from privinf.models import calibrate, program, query, weights
 from privinf.parties.program import QueryShape

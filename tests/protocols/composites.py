@@ -1,0 +1,203 @@
+"""Cases of the composite gates: maxima, softmax, powers, normalisation and activations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from hypothesis import strategies as st
+from trials import (
+    EXP2_ERROR,
+    Draw,
+    Exactly,
+    Trial,
+    Within,
+    held,
+    integers,
+    row_shape,
+    shape,
+    share,
+    signed,
+    width,
+)
+
+from privinf.protocols.gates import softmax
+from privinf.protocols.gates.activation import ACTIVATIONS, activate, maximum
+from privinf.protocols.gates.exp2 import RELATIVE_ERROR
+from privinf.protocols.gates.histogram import MaxSpec, distance_below_max
+from privinf.protocols.gates.norm import NormSpec, centre, layer_norm, normalise
+from privinf.protocols.gates.power import Power, evaluate
+from privinf.protocols.gates.product import Product
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.ring import F64, Shape
+from privinf.protocols.wires import Share, map_share
+
+
+def _below_max(draw: Draw, spec: MaxSpec, bits: int, most: int) -> Trial:
+    """The whole domain; the result is unsigned, so that half of its ring is taken off before it is compared."""
+    bucket, one, half = 1 << spec.coarse, 1 << spec.fine, 1 << (bits - 1)
+    end = half - bucket - 1
+    x = integers(draw, row_shape(draw, most), -end, end, [bucket - 1, bucket, bucket + 1, one - 1, one])
+
+    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+        y = held(ctx, distance_below_max(ctx, ctx.open(a), spec))
+        moved = ctx.add_public(y, np.full(y.shape, half, dtype=np.uint64))
+        return [moved, map_share(y, y.shape, lambda v: v - v[..., :1])]
+
+    wanted = (
+        Within((x.max(-1, keepdims=True) - x + one - half).astype(np.float64), one),
+        Exactly(x[..., :1] - x),
+    )
+    return Trial(program, (share(x, bits),), wanted)
+
+
+def below_max(draw: Draw) -> Trial:
+    """One pass: at most 2^10 buckets, rows on both sides of 8-bit lanes."""
+    coarse = draw(st.integers(1, 10))
+    bits = coarse + width(draw, 4, 9)
+    return _below_max(draw, MaxSpec(coarse, coarse), bits, draw(st.sampled_from((1, 9, 270))))
+
+
+def below_max_twice(draw: Draw) -> Trial:
+    fine = draw(st.integers(1, 10))
+    coarse = fine + draw(st.integers(1, 5))
+    return _below_max(draw, MaxSpec(coarse, fine), coarse + width(draw, 4, 8), 9)
+
+
+def attention(draw: Draw) -> Trial:
+    """Softmax in base two, normalised at the end, in one pass or two."""
+    coarse, scale = draw(st.integers(0, 3)), 10
+    bits = scale + draw(st.sampled_from((7, 8))) + coarse
+    rows = (*shape(draw, most=2, rank=2), draw(st.sampled_from((1, 2, 7, 33))))
+    end = (1 << (bits - 1)) - (1 << (scale + coarse)) - 1
+    scores = integers(draw, rows, draw(st.sampled_from((-end, end - (3 << scale)))), end)
+
+    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+        weight = softmax.weights(ctx, ctx.open(a), coarse)
+        return [ctx.run(Product(64), weight, *softmax.inverse_sum(ctx, weight))]
+
+    real = 2.0 ** ((scores - scores.max(-1, keepdims=True)) / 2.0**scale)
+    real = real / real.sum(-1, keepdims=True)
+    inverse = softmax.inverse_power(rows[-1]).relative_error
+    unit = 2.0**-12 + EXP2_ERROR + 2.0**-16  # of one weight: the drop, the exponential, the clip
+    bound = (unit * (1 + real * rows[-1])) * 2**softmax.MIN_SUM + real * (RELATIVE_ERROR * 2 + inverse) * 1.01
+    return Trial(program, (share(scores, bits, scale),), (Within(real, bound),))
+
+
+def power(power: Power, bits: int) -> Callable[[Draw], Trial]:
+    edges = [(1 << a) + step for a in (*power.starts, power.high) for step in (-1, 0, 1)]
+
+    def case(draw: Draw) -> Trial:
+        top = (1 << min(bits - 1, power.high + 3)) - 1
+        x = integers(draw, shape(draw, most=4), 0, top, edges * 2)
+
+        def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+            return [evaluate(ctx, ctx.open(a), power)]
+
+        real = power.at(x) / 2.0**power.scale
+        return Trial(program, (share(x, bits),), (Within(real, real * power.relative_error),))
+
+    return case
+
+
+def normal(draw: Draw) -> Trial:
+    """Rows of every size from the smallest deviation planned for to the largest."""
+    size, cut = draw(st.integers(2, 12)), draw(st.sampled_from((0, 3)))
+    spec = NormSpec(size, 40, cut, 14, -6, 10, 1e-5, 34, 12, 40)
+    rows = (*shape(draw, rank=2), size)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    deviation = 2.0 ** rng.uniform(spec.low / 2 + 0.5, spec.high / 2 - 1, (*rows[:-1], 1))
+    x = rng.standard_normal(rows)
+    x = x / np.sqrt((x * x).mean(-1, keepdims=True)) * deviation
+    units = np.rint(x * 2.0 ** (14 + cut)).astype(np.int64)
+
+    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+        return [held(ctx, normalise(ctx, a, spec))]
+
+    root = np.sqrt(((units * 2.0 ** -(14 + cut)) ** 2).mean(-1, keepdims=True) + spec.eps)
+    real = units * 2.0 ** -(14 + cut) / root
+    moved = (2.0**-14 if cut else 0.0) / root * (1 + np.abs(real) * np.abs(real).mean(-1, keepdims=True))
+    bound = np.abs(real) * (spec.relative_error + 1e-9) + 2.0**-12 + moved * 1.1
+    return Trial(program, (share(units, 64, 14 + cut),), (Within(real, bound),))
+
+
+def layered(draw: Draw) -> Trial:
+    """LayerNorm of rows that are not centred."""
+    size = draw(st.integers(2, 9))
+    grown = math.ceil(2 * math.log2(size))  # of a mean square, as rows are multiplied by their width
+    spec = NormSpec(size, 44, 0, 14, -6, 10 + grown, 1e-5 * size**2, 34, 12, 40)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows = (*shape(draw, rank=2), size)
+    spread = 2.0 ** rng.uniform(-1, 4, (*rows[:-1], 1))
+    units = np.rint((rng.standard_normal((*rows[:-1], 1)) * 8 + _unit(rng, rows) * spread) * 2.0**14).astype(
+        np.int64
+    )
+
+    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+        return [held(ctx, layer_norm(ctx, a, spec))]
+
+    x = units * 2.0**-14
+    x = x - x.mean(-1, keepdims=True)
+    real = x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5)
+    bound = np.abs(real) * (spec.relative_error + 1e-9) + 2.0**-12
+    return Trial(program, (share(units, 64, 14),), (Within(real, bound),))
+
+
+def _unit(rng: np.random.Generator, rows: Shape) -> F64:
+    """Random rows of mean zero and variance one."""
+    x = rng.standard_normal(rows)
+    x = x - x.mean(-1, keepdims=True)
+    unit: F64 = x / np.sqrt((x * x).mean(-1, keepdims=True))
+    return unit
+
+
+def centred(draw: Draw) -> Trial:
+    x = signed(draw, (*shape(draw, rank=2), 5), 40)
+
+    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+        return [centre(a)]
+
+    return Trial(program, (share(x, 64),), (Exactly(x * 5 - x.sum(-1, keepdims=True)),))
+
+
+def activation(name: str) -> Callable[[Draw], Trial]:
+    about = ACTIVATIONS[name]
+
+    def case(draw: Draw) -> Trial:
+        bits, outer = width(draw, 18, 30), width(draw, 32, 64)
+        end = about.window << 12
+        edges = [s * end + step for s in (-1, 1) for step in (-17, -16, -15, -1, 0, 1)]
+        x = signed(draw, shape(draw, most=5), bits, 2, edges * 2)
+        near = integers(draw, x.shape, -end, end)
+        x = np.where(np.arange(x.size).reshape(x.shape) % 2 == 0, near, x)
+
+        def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+            return [activate(ctx, ctx.open(a), name, outer)]
+
+        real = about.clear(np.clip(x / 4096.0, -700, None))
+        return Trial(program, (share(x, bits, 12),), (Within(real, about.bound),))
+
+    return case
+
+
+def relu(draw: Draw) -> Trial:
+    bits, outer = width(draw, 3, 62), width(draw, 2, 64)
+    x = signed(draw, shape(draw), bits, 2)
+
+    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+        return [activate(ctx, ctx.open(a), "relu", outer)]
+
+    return Trial(program, (share(x, bits, 12),), (Exactly(np.maximum(x, 0)),))
+
+
+def larger(draw: Draw) -> Trial:
+    bits, outer = width(draw, 4, 62), width(draw, 2, 64)
+    rows = shape(draw)
+    x = signed(draw, rows, bits, 3)
+    y = np.where(integers(draw, rows, 0, 3) == 0, x, signed(draw, rows, bits, 3))
+
+    def program(ctx: Interpreter, a: Share, b: Share) -> Sequence[Share]:
+        return [maximum(ctx, ctx.open(a), ctx.open(b), outer)]
+
+    return Trial(program, (share(x, bits), share(y, bits)), (Exactly(np.maximum(x, y)),))

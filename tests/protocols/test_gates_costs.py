@@ -1,0 +1,160 @@
+"""The formulas of docs/gates.md against what the gates declare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import TABLE
+
+from privinf.protocols.cost import Cost
+from privinf.protocols.counting import Counting
+from privinf.protocols.gates import (
+    activation,
+    base,
+    compare,
+    exp2,
+    histogram,
+    linear,
+    product,
+    table,
+    truncate,
+)
+from privinf.protocols.wires import Known, Share, Wire
+
+ROW = 12
+K = 44
+ELEMENT = 6  # bytes of K bits
+WORD = 8
+DOCUMENT = Path(__file__).parents[2] / "docs" / "gates.md"
+
+
+def point(bits: int) -> int:
+    return 16 * (max(bits - 7, 0) + 1)
+
+
+def lanes(bits: int, lane: int) -> int:
+    return 16 * (max(bits - (4 if lane == 8 else 3), 0) + 1)
+
+
+def wire(bits: int, scale: int = 0) -> Wire:
+    return Wire((2, ROW), bits, scale)
+
+
+SIGN = Known((2, ROW))
+SIZE = 2 * ROW
+
+PRIMITIVES: list[tuple[Any, tuple[Any, ...], int, int]] = [
+    (linear.MatMul(), (wire(40), Wire((ROW, 3), 33, 0)), 0, 2 * 3 * 5),
+    (linear.PublicMatMul(np.zeros((ROW, 3), dtype=np.uint64), 0), (wire(40),), 0, 0),
+    (linear.ToShare(), (wire(40),), 0, 0),
+    (product.Lift(K), (wire(20),), 0, SIZE * 2 * ELEMENT),
+    (product.SumSquares(K), (wire(20),), 0, SIZE * 3 * ELEMENT + 2 * ELEMENT),
+    (compare.AtLeast((0, 1, 2)), (wire(20),), SIZE * point(19), SIZE // 8),
+    (compare.Equals(), (wire(20),), SIZE * point(20), 0),
+    (table.Window(TABLE), (wire(20),), SIZE * point(20), 0),
+    (exp2.Exp2(), (wire(20, 10),), SIZE * (16 * 20 + 8 * 21), SIZE * WORD),
+    (histogram.Tail(8), (wire(7),), SIZE * lanes(7, 8), 0),
+    (histogram.Head(16, 4), (wire(7),), SIZE * lanes(7, 16), 0),
+    (histogram.CountZeros(8), (wire(3),), SIZE * lanes(3, 8), 0),
+    *(
+        (product.Product(K), factors, 0, SIZE * ELEMENT * (dealt + 2 * lifts))
+        for factors, dealt, lifts in (
+            ((wire(K),), 0, 0),
+            ((wire(1),), 1, 0),
+            ((wire(K), wire(50)), 1, 0),
+            ((wire(K), wire(20)), 2, 1),
+            ((wire(1), wire(K)), 2, 0),
+            ((wire(1), wire(20)), 3, 1),
+            ((wire(20), wire(21)), 4, 2),
+            ((wire(20), SIGN), 3, 1),
+            ((wire(K), SIGN), 2, 0),
+            ((wire(1), wire(K), SIGN), 4, 0),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("gate", "inputs", "both", "second"), PRIMITIVES, ids=lambda v: getattr(v, "name", "")
+)
+def test_primitive(gate: Any, inputs: tuple[Any, ...], both: int, second: int) -> None:
+    ctx = Counting()
+    ctx.run(gate, *inputs)
+    assert ctx.tally.total() == Cost(0, 0, both, both + second)
+
+
+def test_the_mask_share_of_a_dropped_wire_is_dealt_once() -> None:
+    ctx = Counting()
+    dropped = ctx.open(Share((2, ROW), 40, 8), 8)
+    for _ in range(2):
+        ctx.run(linear.ToShare(), dropped)
+    assert ctx.tally.total() == Cost(1, SIZE * 5, 0, SIZE * 4)
+
+
+def _activate(name: str) -> Callable[[Counting], Any]:
+    return lambda ctx: activation.activate(ctx, wire(20, 12), name, K)
+
+
+def _entry_bytes(name: str) -> int:
+    return (activation._table(name, 12, activation.BIN_BITS).bits + 7) // 8
+
+
+BIT = SIZE // 8
+COMPOSITES: dict[str, tuple[Callable[[Counting], Any], Cost]] = {
+    "lookup": (
+        lambda ctx: table.lookup(ctx, wire(20), TABLE, K),
+        Cost(1, SIZE, SIZE * point(20), SIZE * (point(20) + 5 * ELEMENT)),
+    ),
+    **{
+        name: (
+            _activate(name),
+            Cost(1, SIZE * _entry_bytes(name) + BIT, SIZE * point(16), SIZE * (point(16) + dealt * ELEMENT)),
+        )
+        for name, dealt in (("gelu", 10), ("gelu_tanh", 10), ("silu", 10), ("tanh", 6))
+    },
+    "relu": (
+        lambda ctx: activation.relu(ctx, wire(20), K),
+        Cost(1, BIT, SIZE * point(19), SIZE * (point(19) + 5 * ELEMENT) + BIT),
+    ),
+    "maximum": (
+        lambda ctx: activation.maximum(ctx, wire(20), wire(20), K),
+        Cost(1, BIT, SIZE * point(19), SIZE * (point(19) + 7 * ELEMENT) + BIT),
+    ),
+    "truncate": (
+        lambda ctx: truncate.truncate(ctx, Share((2, ROW), 40, 9), 9),
+        Cost(1, BIT, 0, SIZE * 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_composite(name: str) -> None:
+    program, cost = COMPOSITES[name]
+    ctx = Counting()
+    program(ctx)
+    ctx.flush()
+    assert ctx.tally.total() == cost
+
+
+@pytest.mark.parametrize(("fine", "rounds"), [(10, 2), (6, 4)])
+def test_openings_of_a_maximum(fine: int, rounds: int) -> None:
+    ctx = Counting()
+    histogram.distance_below_max(ctx, wire(18, 6), histogram.MaxSpec(10, fine))
+    ctx.flush()
+    online = 2 * (255 + 1)  # a row: counts up to 12 in a byte, and a number of 8 bits
+    if rounds == 4:
+        online += 2 * (2 ** (10 - fine + 1) + 2 + 2)  # and one of 12 bits
+    assert (ctx.rounds, ctx.tally.total().online) == (rounds, online)
+
+
+def test_every_gate_is_documented() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    gates = base.Gate.__subclasses__()
+    assert len(gates) >= 14
+    for gate in gates:
+        assert f"`{gate.__name__}`" in text
+        assert f"`{gate.__module__.rsplit('.', 1)[1]}.py`" in text
