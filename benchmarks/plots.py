@@ -28,7 +28,10 @@ def main() -> None:
 def draw_layer(result: dict[str, Any], path: Path) -> None:
     """Seconds of one BERT-base layer: ours online and with the dealer, beside each mode of SPU."""
     mine = result["ours"]
-    bars = {"privinf, online": mine["online_s"]["median"], "privinf, dealer included": mine["total_s"]["median"]}
+    bars = {
+        "privinf, online": mine["online_s"]["median"],
+        "privinf, dealer included": mine["total_s"]["median"],
+    }
     bars |= {f"SPU {name}": seconds for name, seconds in result["spu_median_s"].items()}
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     colours = ["tab:blue"] * 2 + ["tab:grey"] * (len(bars) - 2)

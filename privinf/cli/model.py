@@ -130,7 +130,9 @@ def _print_plan(document: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("part", "rounds", "online, one party", "offline, both", title=document["model"].split(":")[0])
+    table = Table(
+        "part", "rounds", "online, one party", "offline, both", title=document["model"].split(":")[0]
+    )
     for row in document["layers"]:
         table.add_row(
             row["name"], str(row["openings"]), megabytes(row["online_bytes"]), megabytes(row["offline_bytes"])

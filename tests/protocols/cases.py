@@ -316,6 +316,7 @@ CASES: dict[str, Callable[[Draw], Trial]] = {
     "below max in two passes": composites.below_max_twice,
     "softmax": composites.attention,
     "reciprocal": composites.power(Power(-1.0, 6, 12, 20), 20),
+    "reciprocal of the narrowest ring": composites.power(Power(-1.0, 6, 12, 20), 14),
     "reciprocal of a narrow ring": composites.power(Power(-1.0, 1, 3, 16, precision=4, octaves=2), 5),
     "rsqrt in segments": composites.power(Power(-0.5, 5, 34, 28, factor=1 / 384, offset=3.5), 44),
     "rsqrt to the last bit": composites.power(Power(-0.5, 40, 60, 48), 62),
