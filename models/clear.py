@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ try:
 except ImportError as error:  # pragma: no cover - exercised where torch is absent
     raise MissingExtra('the clear interpreter needs torch: pip install "privinf[models]"') from error
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu": functional.gelu,
     "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
     "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
@@ -108,8 +108,7 @@ class Clear:
         return torch.div(mixed, total).transpose(1, 2).reshape(batch, tokens, -1)
 
     def activate(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        result: torch.Tensor = ACTIVATIONS[name](x)
-        return result
+        return ACTIVATIONS[name](x)
 
     def pool(self, x: torch.Tensor, query: ClearQuery) -> torch.Tensor:
         pooled = self._see("pooled", query.pool @ x)

@@ -165,7 +165,8 @@ def _norm(site: str, ranges: RangeTable, scale: int, out_bits: int, spec: Encode
     smallest, largest = ranges.low[f"{site}.square"], ranges.high[f"{site}.square"]
     inverse_scale = 64 + X - out_bits
     deviation = math.ceil(math.log2(largest) / 2)
-    fraction = min(inverse_scale - INVERSE_GAIN - deviation, scale, MAX_FRACTION)
+    room = 60 - math.ceil(math.log2(spec.width)) - math.ceil(math.log2(largest)) - 2 * HEADROOM
+    fraction = min(inverse_scale - INVERSE_GAIN - deviation, scale, MAX_FRACTION, room // 2)
     if math.log2(smallest) / 2 + fraction < 6:
         raise ModelError(f"{site}: rows' deviations span too wide a range to be normalised in 64 bits")
     return NormSpec(

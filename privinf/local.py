@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -72,13 +73,14 @@ class LocalParties:
         self._work.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (self._work / "keys" / "ca.pem").exists():
             keygen(self._work / "keys")
+        listen = [_with_port(address) for address in self._listen]
+        options = ["--peer", listen[2], "--ahead", str(self._ahead), *self._shape_options()]
         try:
-            dealer = self._launch("dealer", self._listen[0])
-            self._launch("party1", self._listen[2], "--dealer", dealer.address)
-            self._launch(
-                "party0", self._listen[1], "--dealer", dealer.address, "--peer", self.nodes["party1"].address,
-                "--ahead", str(self._ahead), *self._shape_options(),
-            )  # fmt: skip
+            self._launch("dealer", listen[0])
+            self._launch("party1", listen[2], "--dealer", listen[0])
+            self._launch("party0", listen[1], "--dealer", listen[0], *options)
+            for node in self.nodes.values():
+                node.port = _ready_port(node, self._work / f"{node.role}.log")
         except BaseException:
             self.stop()
             raise
@@ -112,7 +114,7 @@ class LocalParties:
     def _shape_options(self) -> list[str]:
         return [word for s in self._shapes for word in ("--shape", f"{s.task}:{s.batch}:{s.tokens}")]
 
-    def _launch(self, role: str, listen: str, *options: str) -> Node:
+    def _launch(self, role: str, listen: str, *options: str) -> None:
         tls = self.tls(role)
         command = [sys.executable, "-m", "privinf", role.rstrip("01"), "--model", str(self._model / role)]
         command += ["--listen", listen, "--ca", str(tls.ca), "--cert", str(tls.cert), "--key", str(tls.key)]
@@ -123,9 +125,16 @@ class LocalParties:
         process = subprocess.Popen(
             [*command, *options], stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
         )
-        node = self.nodes[role] = Node(role, process)
-        node.port = _ready_port(node, self._work / f"{role}.log")
-        return node
+        self.nodes[role] = Node(role, process)
+
+
+def _with_port(address: str) -> str:
+    """The address with a free port in place of port 0, so that all three can start at once."""
+    host, port = address.rsplit(":", 1)
+    if port != "0":
+        return address
+    with socket.create_server((host, 0)) as probe:
+        return f"{host}:{probe.getsockname()[1]}"
 
 
 def _ready_port(node: Node, log: Path) -> int:

@@ -25,7 +25,8 @@ from privinf.protocols.wires import Share, Wire
 WINDOW = 16  # 2^-16 is below the resolution of the weights
 PUBLIC_SCALE, PAYLOAD_SCALE = 11, 25
 RESULT_SCALE = PUBLIC_SCALE + PAYLOAD_SCALE
-RELATIVE_ERROR = 2.0**-11 + 2.0**-10  # rounding of the smallest public factor and of the smallest payload
+# Rounding of the near factor and of the smallest payload. The far factor adds up to 2^-12 absolutely.
+RELATIVE_ERROR = 2.0**-11 + 2.0**-10
 
 
 @cache

@@ -41,8 +41,8 @@ class Power:
     octaves: int = OCTAVES
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.high <= 61:
-            raise ValueError(f"a power needs 0 < low < high <= 61, not {self.low}, {self.high}")
+        if not 0 < self.low < self.high <= 60:
+            raise ValueError(f"a power needs 0 < low < high <= 60, not {self.low}, {self.high}")
 
     @property
     def starts(self) -> tuple[int, ...]:
@@ -86,6 +86,7 @@ def factors(ctx: Interpreter, x: Wire, power: Power) -> tuple[Wire, Known]:
     """A single-segment power as two factors of a product: an opened 64-bit wire and a sign; one round."""
     if len(power.starts) != 1:
         raise ValueError("several segments have no two factors; use `evaluate`")
+    _require_room(x, power)
     return _segment_factors(ctx, x, power, power.low)
 
 
@@ -96,7 +97,8 @@ def _segment_factors(ctx: Interpreter, x: Wire, power: Power, start: int) -> tup
 
 
 def evaluate(ctx: Interpreter, x: Wire, power: Power) -> Share:
-    """[power(x)] modulo 2^64 in one round; x unsigned below 2^(n-1) of its n-bit wire."""
+    """[power(x)] modulo 2^64 in one round; x unsigned below 2^(n-1) of its n-bit wire, n >= high + 2."""
+    _require_room(x, power)
     ends = tuple(1 << start for start in (*power.starts[1:], power.high))
     bits = [ctx.open(b) for b in ctx.run(AtLeast(ends), x)]
     parts = [_segment_factors(ctx, x, power, start) for start in power.starts]
@@ -105,6 +107,11 @@ def evaluate(ctx: Interpreter, x: Wire, power: Power) -> Share:
     for chosen, before, after in zip(bits, parts, parts[1:], strict=False):
         result = add(result, subtract(ctx.run(whole, chosen, *after), ctx.run(whole, chosen, *before)))
     return add(result, _saturation(ctx, bits[-1], parts[-1], power))
+
+
+def _require_room(x: Wire, power: Power) -> None:
+    if x.bits < power.high + 2:
+        raise ValueError(f"values up to 2^{power.high} need a wire of {power.high + 2} bits, not {x.bits}")
 
 
 def _saturation(ctx: Interpreter, beyond: Wire, last: tuple[Wire, Known], power: Power) -> Share:
