@@ -20,7 +20,7 @@ from privinf.models.query import Field
 from privinf.models.shared import SharedOps, SharedQuery
 from privinf.models.spec import EncoderSpec
 from privinf.models.weights import DealerStore, PartyStore, ShapeStore, encode, mask_tensor
-from privinf.parties.program import Channel, Dealt, Identity, QueryShape, Source
+from privinf.protocols.program import Channel, Dealt, Identity, QueryShape, Source
 from privinf.parties.serve import serve_dealer, serve_party
 from privinf.protocols import ring
 from privinf.protocols.cost import Cost

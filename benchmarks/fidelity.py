@@ -25,7 +25,7 @@ from privinf.models.fold import F64, fold
 from privinf.models.plan import Plan
 from privinf.models.query import Ids, Layout
 from privinf.models.spec import EncoderSpec
-from privinf.parties.program import QueryShape
+from privinf.protocols.program import QueryShape
 from privinf.protocols import prg
 from privinf.text import Tokenizer, bucket, read_lines
 

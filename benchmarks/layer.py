@@ -39,7 +39,7 @@ def clear_layer() -> tuple[Plan, np.ndarray]:
     query = ClearQuery(torch.zeros((1, tokens), dtype=torch.long), real, torch.ones((1, 1, tokens)))
     with torch.inference_mode(), ops.scope("layer0"):
         answer = bert.layer(ops, layer.SPEC, torch.as_tensor(layer.layer_input(), dtype=torch.float32), query)
-    return make_plan(layer.SPEC, ranges), answer.numpy()
+    return make_plan(layer.SPEC, ranges, layer.SHAPE.tokens), answer.numpy()
 
 
 @contextmanager

@@ -22,6 +22,7 @@ class Ops(Protocol):
     def activate(self, x: Any, name: str) -> Any: ...
     def pool(self, x: Any, query: Any) -> Any: ...
     def first(self, x: Any) -> Any: ...
+    def answer(self, x: Any) -> Any: ...
 
 
 def encode(ops: Ops, spec: EncoderSpec, query: Any) -> Any:
@@ -49,7 +50,7 @@ def embed(ops: Ops, spec: EncoderSpec, query: Any) -> Any:
     """Sentence embeddings (batch, 1, width): the pooled rows, not yet scaled to unit length."""
     x = encode(ops, spec, query)
     with ops.scope("pool"):
-        return ops.pool(x, query)
+        return ops.answer(ops.pool(x, query))
 
 
 def classify(ops: Ops, spec: EncoderSpec, query: Any) -> Any:
@@ -57,7 +58,7 @@ def classify(ops: Ops, spec: EncoderSpec, query: Any) -> Any:
     x = encode(ops, spec, query)
     with ops.scope("head"):
         pooled = ops.activate(ops.linear(ops.first(x), "pooler"), "tanh")
-        return ops.linear(pooled, "out")
+        return ops.answer(ops.linear(pooled, "out"))
 
 
 TASKS = {"embed": embed, "classify": classify}

@@ -23,7 +23,9 @@ Tick = Callable[[int], None]
 def default_text() -> list[str]:
     """The calibration text that ships with privinf: public-domain prose and everyday sentences."""
     text = resources.files("privinf").joinpath("data/calibration.txt").read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip()]
+    # Two passages as long as any model takes: ranges grow with length too.
+    return [*lines, " ".join(lines[: len(lines) // 2]), " ".join(lines[len(lines) // 2 :])]
 
 
 def calibrate(
@@ -34,21 +36,21 @@ def calibrate(
 
     from privinf.models.clear import Clear, Ranges
 
-    ranges = Ranges()
+    ranges, longest = Ranges(), bucket(max(map(len, ids)))
     ops = Clear(weights, spec.layer_norm_eps, ranges)
     program = bert.embed if spec.head == "none" else bert.classify
     with torch.inference_mode():
-        for tokens, texts in batches(ids):
+        for tokens, texts in batches(ids, spec.max_tokens):
             program(ops, spec, _query(texts, tokens, spec))
             tick(len(texts))
-    return make_plan(spec, ranges)
+    return make_plan(spec, ranges, min(longest, spec.max_tokens))
 
 
-def batches(ids: Sequence[Ids]) -> list[tuple[int, list[Ids]]]:
-    """Texts of one length bucket together, at most BATCH at a time."""
+def batches(ids: Sequence[Ids], most: int) -> list[tuple[int, list[Ids]]]:
+    """Texts of one length bucket together, at most BATCH at a time; no bucket beyond `most` tokens."""
     by_bucket: dict[int, list[Ids]] = defaultdict(list)
     for tokens in ids:
-        by_bucket[bucket(len(tokens))].append(tokens)
+        by_bucket[min(bucket(len(tokens)), most)].append(tokens)
     return [
         (size, texts[at : at + BATCH])
         for size, texts in sorted(by_bucket.items())

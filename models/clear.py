@@ -102,10 +102,9 @@ class Clear:
         hidden = torch.where(query.real, 0.0, query.pad_score)[:, None, None, :]
         scores = scores + hidden
         weights = torch.exp2(scores - scores.amax(-1, keepdim=True))
-        mixed = self._see("mixed", weights @ v)
-        total = weights.sum(-1, keepdim=True)
-        batch, _, tokens, _ = mixed.shape
-        return torch.div(mixed, total).transpose(1, 2).reshape(batch, tokens, -1)
+        attended = self._see("attended", torch.div(weights @ v, weights.sum(-1, keepdim=True)))
+        batch, _, tokens, _ = attended.shape
+        return attended.transpose(1, 2).reshape(batch, tokens, -1)
 
     def activate(self, x: torch.Tensor, name: str) -> torch.Tensor:
         return ACTIVATIONS[name](x)
@@ -113,6 +112,9 @@ class Clear:
     def pool(self, x: torch.Tensor, query: ClearQuery) -> torch.Tensor:
         pooled = self._see("pooled", query.pool @ x)
         return self._see("result", pooled * self._weight("gain") + self._weight("bias"))
+
+    def answer(self, x: torch.Tensor) -> torch.Tensor:
+        return x
 
     def first(self, x: torch.Tensor) -> torch.Tensor:
         return x[:, :1]

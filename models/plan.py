@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 from privinf.errors import ModelError
 from privinf.models.spec import EncoderSpec
+from privinf.protocols.gates import softmax
 from privinf.protocols.gates.activation import ACTIVATIONS
 from privinf.protocols.gates.norm import NormSpec
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 HEADROOM = 3  # bits kept free above every calibrated range
 
 # Fraction bits. A product's scale is the sum of its factors'; what exceeds the target is dropped on opening.
@@ -23,11 +24,11 @@ X, WEIGHT, QKV_WEIGHT, QK, V, SCORES, EMBED, MIXED = 12, 14, 12, 11, 10, 10, 16,
 LINEAR = X + WEIGHT
 QKV = X + QKV_WEIGHT
 SCORE_PRODUCT = 2 * QK
-MIX_PRODUCT = 12 + V
-INVERSE_GAIN = 13  # significant bits of a row's inverse deviation at the largest calibrated variance
+MIX_PRODUCT = softmax.WEIGHT_SCALE + V
+RESULT = 14  # an answer is cut to this: its exact products would give weights away
+INVERSE_GAIN = 10  # significant bits of a row's inverse deviation at the largest calibrated variance
 MAX_FRACTION = 16  # of a centred row before it is normalised: finer would not fit the sum of squares
 PUBLIC_MASK_TAIL = 17  # binary orders below every real score at which a padded one weighs nothing
-MAX_VALUE_BITS = 40  # the ring of softmax weights
 
 
 class RangeTable(Protocol):
@@ -64,6 +65,7 @@ class Plan:
     """Everything the roles must agree on beside the architecture; every role checks its hash."""
 
     version: int
+    max_tokens: int  # the longest length bucket that was calibrated
     embed_norm: NormSpec
     layers: tuple[LayerPlan, ...]
     head_bits: int
@@ -95,9 +97,8 @@ class Plan:
                 )
                 for layer in raw["layers"]
             )
-            return Plan(
-                raw["version"], NormSpec(**raw["embed_norm"]), layers, raw["head_bits"], raw["result_bits"]
-            )
+            norm = NormSpec(**raw["embed_norm"])
+            return Plan(PLAN_VERSION, raw["max_tokens"], norm, layers, raw["head_bits"], raw["result_bits"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError("the plan file is damaged: share the model again") from error
 
@@ -107,10 +108,10 @@ def bits_for(magnitude: float, scale: int) -> int:
     return math.ceil(math.log2(max(magnitude, 2.0**-scale))) + HEADROOM + scale + 2
 
 
-def make_plan(spec: EncoderSpec, ranges: RangeTable) -> Plan:
-    """Plan an encoder; raises ModelError where a calibrated range fits no ring, naming the site."""
+def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
+    """Plan an encoder for texts of up to `max_tokens`; ModelError names the site whose range fits no ring."""
     high = ranges.high
-    attention = [_attention(f"layer{i}.attn", high) for i in range(spec.layers)]
+    attention = [_attention(f"layer{i}.attn", high, max_tokens) for i in range(spec.layers)]
     hidden = [_hidden(f"layer{i}.ffn.up", high, spec.activation) for i in range(spec.layers)]
     if spec.head == "none":
         head, result = 0, bits_for(high["pool.result"], LINEAR)
@@ -140,18 +141,38 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable) -> Plan:
                 norm(f"{site}.ffn", LINEAR, after),
             )
         )
-    return Plan(PLAN_VERSION, norm("embed", EMBED, into_attention(0)), tuple(layers), head, result)
+    plan = Plan(PLAN_VERSION, max_tokens, norm("embed", EMBED, into_attention(0)), tuple(layers), head, result)
+    _check(plan)
+    return plan
 
 
-def _attention(site: str, high: Mapping[str, float]) -> AttentionPlan:
+def attended_drop(tokens: int) -> int:
+    """Bits dropped from the attended values, which carry the scale of the inverse row sum."""
+    return MIXED + softmax.inverse_power(tokens).scale - X
+
+
+def _check(plan: Plan) -> None:
+    """Refuse what would fail at the first query: a ring beyond 64 bits, a power beyond its table."""
+    for i, layer in enumerate(plan.layers):
+        if layer.attention_norm.bits + attended_drop(plan.max_tokens) > 64:
+            raise ModelError(f"layer{i}.attn: values too large for texts of {plan.max_tokens} tokens")
+    norms = [norm for layer in plan.layers for norm in (layer.attention_norm, layer.ffn_norm)]
+    for norm in (plan.embed_norm, *norms):
+        norm.power()
+        if norm.product_bits > 64:
+            raise ModelError("a normalisation needs more than 64 bits")
+
+
+def _attention(site: str, high: Mapping[str, float], max_tokens: int) -> AttentionPlan:
     # Rounded up to a quarter of an octave: the plan is public and need not name the largest score exactly.
     scores = 2.0 ** (math.ceil(4 * math.log2(max(high[f"{site}.scores"], 1.0))) / 4 + HEADROOM)
     reach = 3 * scores + PUBLIC_MASK_TAIL
     coarse = 0
     while reach + 2**coarse > 2 ** (7 + coarse):
         coarse += 1
-    value_bits = bits_for(high[f"{site}.mixed"], MIX_PRODUCT)
-    if coarse > 6 or value_bits > MAX_VALUE_BITS:
+    # A row of weights, each at most one, times values: at most max_tokens times the normalised result.
+    value_bits = bits_for(high[f"{site}.attended"] * max_tokens, MIX_PRODUCT)
+    if coarse > 6 or value_bits > softmax.WEIGHT_BITS:
         raise ModelError(f"{site}: attention scores up to {scores:.0f} or values leave every ring")
     return AttentionPlan(8 + coarse + SCORES, coarse, -(2 * scores + PUBLIC_MASK_TAIL), value_bits)
 
@@ -163,6 +184,8 @@ def _hidden(site: str, high: Mapping[str, float], activation: str) -> int:
 
 def _norm(site: str, ranges: RangeTable, scale: int, out_bits: int, spec: EncoderSpec) -> NormSpec:
     smallest, largest = ranges.low[f"{site}.square"], ranges.high[f"{site}.square"]
+    if not smallest > 0:
+        raise ModelError(f"{site}: a row of zeros cannot be normalised")
     inverse_scale = 64 + X - out_bits
     deviation = math.ceil(math.log2(largest) / 2)
     room = 60 - math.ceil(math.log2(spec.width)) - math.ceil(math.log2(largest)) - 2 * HEADROOM

@@ -11,7 +11,7 @@ from privinf.models.bert import TASKS
 from privinf.models.query import Layout, arrange, parse
 from privinf.models.shared import SharedOps, SharedQuery
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore
-from privinf.parties.program import Channel, Dealt, Identity, QueryShape, Source
+from privinf.protocols.program import Channel, Dealt, Identity, QueryShape, Source
 from privinf.protocols import ring
 from privinf.protocols.counting import Counting
 from privinf.protocols.dealer import Buffer, Dealer
@@ -74,11 +74,14 @@ class EncoderDealer:
     ) -> None:
         self.identity = identity
         self._layout, self._shapes, self._store, self._public = layout, shapes, store, public
+        self._sizes: dict[QueryShape, tuple[int, int]] = {}
 
     def sizes(self, shape: QueryShape) -> tuple[int, int]:
         self._layout.check(shape)
-        total = count(self._layout, shape, self._shapes, self._public).tally.total()
-        return total.prep0, total.prep1
+        if shape not in self._sizes:
+            total = count(self._layout, shape, self._shapes, self._public).tally.total()
+            self._sizes[shape] = total.prep0, total.prep1
+        return self._sizes[shape]
 
     def deal(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
         """Generation runs in a thread of its own, a bounded number of chunks ahead of delivery."""
@@ -106,6 +109,7 @@ class EncoderParty:
         self.identity = identity
         self.party = party
         self._layout, self._shapes, self._store, self._public = layout, shapes, store, public
+        self._sizes: dict[QueryShape, int] = {}
 
     def check(self, shape: QueryShape) -> None:
         self._layout.check(shape)
@@ -117,8 +121,11 @@ class EncoderParty:
         return self._layout.result(shape).nbytes
 
     def prep_bytes(self, shape: QueryShape) -> int:
-        total = count(self._layout, shape, self._shapes, self._public).tally.total()
-        return total.prep1 if self.party else total.prep0
+        self._layout.check(shape)
+        if shape not in self._sizes:
+            total = count(self._layout, shape, self._shapes, self._public).tally.total()
+            self._sizes[shape] = total.prep1 if self.party else total.prep0
+        return self._sizes[shape]
 
     def evaluate(
         self, shape: QueryShape, query: memoryview, prep: Source, seed: bytes, channel: Channel

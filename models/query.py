@@ -15,14 +15,14 @@ from privinf.models.fold import F64
 from privinf.models.plan import Plan
 from privinf.models.shared import SharedQuery
 from privinf.models.spec import EncoderSpec
-from privinf.parties.program import QueryShape
+from privinf.protocols.program import QueryShape
 from privinf.protocols import prg, ring
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share
 
 Ids = npt.NDArray[np.int32]
 PAD = 0
-LOW_TOKENS, MAX_BATCH = 4, 256
+LOW_TOKENS, MAX_ROWS = 4, 1024
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,20 @@ class Layout:
     plan: Plan
     public: bool
 
+    @property
+    def max_tokens(self) -> int:
+        """The longest bucket that the model takes and that its ranges were calibrated for."""
+        return min(self.spec.max_tokens, self.plan.max_tokens)
+
     def check(self, shape: QueryShape) -> None:
         """Raise InputError for a shape that this model cannot take."""
         allowed = ("embed",) if self.spec.head == "none" else ("classify",)
         if shape.task not in TASKS or shape.task not in allowed:
             raise InputError(f"this model does {', '.join(allowed)}, not {shape.task!r}")
-        if not LOW_TOKENS <= shape.tokens <= self.spec.max_tokens:
-            raise InputError(f"{shape.tokens} tokens: the model takes {LOW_TOKENS} to {self.spec.max_tokens}")
-        if not 1 <= shape.batch <= MAX_BATCH:
-            raise InputError(f"a batch of {shape.batch}: between 1 and {MAX_BATCH} texts fit one query")
+        if not LOW_TOKENS <= shape.tokens <= self.max_tokens:
+            raise InputError(f"{shape.tokens} tokens: this shared model takes {LOW_TOKENS} to {self.max_tokens}")
+        if not (shape.batch >= 1 and shape.batch * shape.tokens <= MAX_ROWS):
+            raise InputError(f"{shape.batch} texts of {shape.tokens} tokens: a query holds 1 to {MAX_ROWS} rows")
 
     def fields(self, shape: QueryShape) -> list[Field]:
         """The query's tensors, in order."""
@@ -78,7 +83,8 @@ class Layout:
     def result(self, shape: QueryShape) -> Field:
         """The answer's tensor."""
         last = self.spec.width if shape.task == "embed" else len(self.spec.labels)
-        return Field("result", (shape.batch, 1, last), self.plan.result_bits, p.LINEAR)
+        bits = self.plan.result_bits - (p.LINEAR - p.RESULT)
+        return Field("result", (shape.batch, 1, last), bits, p.RESULT)
 
     def query_bytes(self, shape: QueryShape, party: int) -> int:
         """Party 0 is sent a seed, party 1 the difference."""
@@ -124,8 +130,16 @@ def _pool(real: npt.NDArray[np.bool_], pooling: str | None) -> F64:
     weights = real.astype(np.float64)
     if pooling == "cls":
         weights[:, 1:] = 0.0
-    shares: F64 = (weights / weights.sum(-1, keepdims=True))[:, None]
-    return shares
+    return _whole(weights)[:, None]
+
+
+def _whole(weights: F64) -> F64:
+    """Equal weights in units of the pooling scale that add up to one exactly."""
+    units = 1 << p.WEIGHT
+    count = weights.sum(-1, keepdims=True)
+    larger = (np.cumsum(weights, axis=-1) <= units % count) & (weights > 0)
+    exact: F64 = (np.floor(units / count) * weights + larger) / units
+    return exact
 
 
 def split(layout: Layout, shape: QueryShape, values: Sequence[U64]) -> tuple[bytes, bytes]:

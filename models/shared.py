@@ -93,11 +93,16 @@ class SharedOps:
         )
         inverse = softmax.inverse_sum(ctx, weight)
         product: Share = ctx.run(Product(64), mixed, *inverse)
-        inverse_scale = softmax.inverse_power(weight.shape[-1]).scale
-        drop = p.MIXED + inverse_scale - p.X
+        drop = p.attended_drop(weight.shape[-1])
         bits = self._layer_plan().attention_norm.bits + drop
         merged = map_share(product, _merged_shape(product.shape), _merge_heads)
         return ctx.open(Share(merged.shape, bits, p.X + drop, merged.data), drop)
+
+    def answer(self, x: Share) -> Share:
+        """The client's answer: cut to its scale on a fresh wire, so that its shares say nothing else."""
+        bits, drop = self._plan.result_bits, p.LINEAR - p.RESULT
+        share: Share = self._ctx.run(ToShare(), self._ctx.open(narrow(x, bits), drop))
+        return share
 
     def _open_heads(
         self, q: Share, k: Share, v: Share, heads: int, layout: AttentionPlan

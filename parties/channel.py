@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from privinf.parties.frames import FrameReader, FrameWriter, Kind
-from privinf.parties.program import Buffer
+from privinf.protocols.program import Buffer
 
 
 class SessionChannel:

@@ -12,7 +12,7 @@ from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline, persist
 from privinf.parties.messages import identity_message, read_id, read_identity, require_same, shape_message
 from privinf.parties.methods import CREATE, FETCH
-from privinf.parties.program import PartyProgram, QueryShape
+from privinf.protocols.program import PartyProgram, QueryShape
 from privinf.parties.spool import Record
 from privinf.parties.status import restore
 from privinf.parties.store import PreparationStore

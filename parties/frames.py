@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from enum import IntEnum
 
 from privinf.errors import ProtocolError
-from privinf.parties.program import ID_BYTES, Buffer
+from privinf.protocols.program import ID_BYTES, Buffer
 
 MAGIC = b"PVI\x01"  # the last byte is the version of this layout
 HEADER = struct.Struct("<4sBBHII16sQQ")

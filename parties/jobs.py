@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from privinf.config import DealerConfig
 from privinf.errors import DeadlineExceeded, Overloaded, PartyError, PrivinfError, ProtocolError
 from privinf.parties.frames import CHUNK
-from privinf.parties.program import BOTH, ID_BYTES, SEED_BYTES, Buffer, DealerProgram, QueryShape
+from privinf.protocols.program import BOTH, ID_BYTES, SEED_BYTES, Buffer, DealerProgram, QueryShape
 
 Report = Callable[[BaseException], None]  # told of a failure that is a fault of the program
 

@@ -18,7 +18,7 @@ from privinf.parties.fetch import DealerLink
 from privinf.parties.logs import Log
 from privinf.parties.messages import identity_message, shape_message
 from privinf.parties.methods import PREFETCH, RECONCILE
-from privinf.parties.program import ID_BYTES, Identity, QueryShape
+from privinf.protocols.program import ID_BYTES, Identity, QueryShape
 from privinf.parties.status import attribute, restore
 from privinf.parties.store import PreparationStore
 from privinf.v1 import party_pb2

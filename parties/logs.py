@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from privinf.errors import PrivinfError
-from privinf.parties.program import QueryShape
+from privinf.protocols.program import QueryShape
 
 # Public facts alone: whatever is not named here is not written, whoever passes it.
 ALLOWED: Final = frozenset(

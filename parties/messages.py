@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from privinf.errors import InputError, MismatchError, ProtocolError
-from privinf.parties.program import ID_BYTES, Identity, QueryShape
+from privinf.protocols.program import ID_BYTES, Identity, QueryShape
 from privinf.v1 import common_pb2
 
 MAX_TASK = 64

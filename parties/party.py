@@ -26,7 +26,7 @@ from privinf.parties.messages import (
 )
 from privinf.parties.methods import ATTEST_PARTY, INFER, PREFETCH, RECONCILE, SESSION, STATUS, Guard, Method
 from privinf.parties.metrics import Meters
-from privinf.parties.program import PartyProgram
+from privinf.protocols.program import PartyProgram
 from privinf.parties.query import Answer, Engine, Query, guarded
 from privinf.parties.sessions import Outgoing, PeerStream, Sessions, open_stream
 from privinf.parties.status import attribute

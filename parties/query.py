@@ -22,7 +22,7 @@ from privinf.parties.messages import (
     require_same,
     shape_message,
 )
-from privinf.parties.program import PartyProgram, QueryShape
+from privinf.protocols.program import PartyProgram, QueryShape
 from privinf.parties.sessions import PeerStream
 from privinf.parties.spool import Preparation
 from privinf.parties.store import PreparationStore

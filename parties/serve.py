@@ -22,7 +22,7 @@ from privinf.parties.logs import Log
 from privinf.parties.methods import DEALER, PARTY, Guard
 from privinf.parties.metrics import meters
 from privinf.parties.party import PartyCalls
-from privinf.parties.program import DealerProgram, PartyProgram
+from privinf.protocols.program import DealerProgram, PartyProgram
 
 _CONTROL_THREADS = 8  # for attest, status and health beside the long calls
 

@@ -6,8 +6,8 @@ import os
 import threading
 from pathlib import Path
 
-from privinf.errors import ConfigError, ProtocolError
-from privinf.parties.program import ID_BYTES
+from privinf.errors import ConfigError, Overloaded, ProtocolError
+from privinf.protocols.program import ID_BYTES
 
 _DIGITS = 2 * ID_BYTES
 
@@ -31,8 +31,16 @@ class SpentLog:
             if preparation_id in self:
                 raise ProtocolError("this preparation is already spent")
             self._spent.add(preparation_id)
-            os.write(self._descriptor, preparation_id.hex().encode() + b"\n")
+            self._append(preparation_id.hex().encode() + b"\n")
+
+    def _append(self, line: bytes) -> None:
+        """Write all of a line and wait for the disk; Overloaded where there is no room for it."""
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
             os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise Overloaded(f"spent.log cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -48,6 +56,8 @@ class SpentLog:
             whole = {bytes.fromhex(line) for line in lines if len(line) == _DIGITS}
         except ValueError as error:
             raise ConfigError("spent.log is damaged: empty the store, spent.log last") from error
+        if any(len(line) > _DIGITS for line in lines):
+            raise ConfigError("spent.log is damaged: empty the store, spent.log last")
         return whole, [line for line in lines if len(line) != _DIGITS]
 
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final
 
 from privinf.errors import ProtocolError
-from privinf.parties.program import SEED_BYTES, Identity, QueryShape
+from privinf.protocols.program import SEED_BYTES, Identity, QueryShape
 
 SUFFIX: Final = ".prep"
 _PART: Final = ".part"

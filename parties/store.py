@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
-from privinf.parties.program import SEED_BYTES, Identity, QueryShape
+from privinf.protocols.program import SEED_BYTES, Identity, QueryShape
 from privinf.parties.spent import SpentLog
 from privinf.parties.spool import SUFFIX, Preparation, Record, SpoolWriter, read_record, spool_name
 

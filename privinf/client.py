@@ -17,7 +17,7 @@ from privinf.errors import InputError
 from privinf.models import query as wire
 from privinf.models.bundle import Bundle, client_embeddings, read
 from privinf.models.query import Ids
-from privinf.parties.program import Identity, QueryShape
+from privinf.protocols.program import Identity, QueryShape
 from privinf.text import Tokenizer, bucket
 from privinf.transport import AsyncLink, Link, PartyStatus, Stats
 
@@ -116,7 +116,9 @@ class _Base:
         ids = self._tokenizer.encode(texts, truncate=truncate)
         grouped: dict[int, list[int]] = {}
         for place, tokens in enumerate(ids):
-            grouped.setdefault(bucket(len(tokens)), []).append(place)
+            size = bucket(len(tokens))
+            most = max(self._bundle.layout.max_tokens, len(tokens))  # longer texts are refused with the shape
+            grouped.setdefault(min(size, most), []).append(place)
         return list(_cut(task, grouped, ids))
 
     def _shares(self, request: Request) -> tuple[bytes, bytes]:

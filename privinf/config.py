@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from privinf.errors import ConfigError
-from privinf.parties.program import QueryShape
+from privinf.protocols.program import QueryShape
 
 PREFIX = "PRIVINF_"
 GIB = 1 << 30

@@ -19,7 +19,7 @@ from typing import IO, Self
 from privinf.config import Tls
 from privinf.errors import ConnectError
 from privinf.keys import keygen
-from privinf.parties.program import QueryShape
+from privinf.protocols.program import QueryShape
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0

@@ -80,6 +80,7 @@ class Interpreter(ABC):
 
     def lift_share(self, wire: Wire, bits: int) -> tuple[Share, Share]:
         """Shares modulo 2^bits of the mask as an integer and of its top bit, dealt once per wire and ring."""
+        assert not wire.static, "a static wire outlives a preparation: its lift would be used twice"
         if bits not in wire.lifts:
             wire.lifts[bits] = self.deal_lift(wire, bits)
         return wire.lifts[bits]

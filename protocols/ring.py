@@ -29,8 +29,11 @@ def signed(x: U64, bits: int) -> npt.NDArray[np.int64]:
 
 
 def encode(x: npt.ArrayLike, scale: int, bits: int = MAX_BITS) -> U64:
-    """round(x * 2^scale) modulo 2^bits; |x| * 2^scale must stay below 2^62."""
-    return low(np.rint(np.asarray(x, dtype=np.float64) * 2.0**scale).astype(np.int64).view(np.uint64), bits)
+    """round(x * 2^scale) modulo 2^bits; raises ValueError unless |x| * 2^scale < 2^62."""
+    scaled = np.rint(np.asarray(x, dtype=np.float64) * 2.0**scale)
+    if not np.all(np.abs(scaled) < 2.0**62):
+        raise ValueError(f"a value is too large, or not a number, to be encoded with {scale} fraction bits")
+    return low(scaled.astype(np.int64).view(np.uint64), bits)
 
 
 def decode(x: U64, scale: float, bits: int = MAX_BITS) -> F64:

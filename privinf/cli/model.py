@@ -81,7 +81,7 @@ def plan(
 ) -> None:
     """Rounds and bytes of a query, layer by layer, and its time on the wire under named networks."""
     from privinf.models import bundle
-    from privinf.parties.program import QueryShape
+    from privinf.protocols.program import QueryShape
 
     folder = directory / "client" if (directory / "client").is_dir() else directory
     shared = bundle.read(folder)

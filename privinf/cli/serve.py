@@ -98,7 +98,7 @@ def party(
 def parse_shape(text: str) -> Any:
     """TASK:BATCH:TOKENS."""
     from privinf.errors import ConfigError
-    from privinf.parties.program import QueryShape
+    from privinf.protocols.program import QueryShape
 
     try:
         task, batch, tokens = text.split(":")

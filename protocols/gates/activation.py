@@ -1,4 +1,4 @@
-"""Activations as an asymptote minus a windowed table, one key an element (protocols F3.4), and ReLU."""
+"""Activations as an asymptote minus a windowed table, one key an element, and ReLU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from privinf.protocols.ring import F64, U64
 from privinf.protocols.wires import Share, Wire, add, derive, map_share, subtract
 
 Real = Callable[[F64], F64]
-BIN_BITS = 8  # table bins of 1/256; the drop before it is unbiased, so tables are not centred (F2.12)
+BIN_BITS = 8  # table bins of 1/256; the drop before it is unbiased, so tables are not centred
 
 
 _erf: Real = np.vectorize(math.erf, otypes=[np.float64])

@@ -31,7 +31,7 @@ def bit(shape: tuple[int, ...], data: U64 | None = None) -> Share:
 
 
 class AtLeast(Gate):
-    """Shared bits 1{x >= t} for each public threshold t, from one key (protocols B5, F1.2).
+    """Shared bits 1{x >= t} for each public threshold t, from one key.
 
     Domain: -2^(n-1) <= x - t < 2^(n-1) for the signed x of an n-bit wire; exact. One key of n - 1 bits
     serves all thresholds: each result is opened under a mask of its own.

@@ -1,4 +1,4 @@
-"""2^-y of a wire 0 <= y from one comparison key, zero at y >= 16, without a round (protocols F3.3).
+"""2^-y of a wire 0 <= y from one comparison key, zero at y >= 16, without a round.
 
 With d the mask, W = 16*2^f, L = yh mod W and B = yh - L, the mask lies in (yh - W, yh] when y < W, and
 2^-y = 2^(16-L) * 2^((d mod W) - 16) where d >= B, and 2^-L * 2^(d mod W) below B (exponents at scale f).
@@ -25,7 +25,8 @@ from privinf.protocols.wires import Share, Wire
 WINDOW = 16  # 2^-16 is below the resolution of the weights
 PUBLIC_SCALE, PAYLOAD_SCALE = 11, 25
 RESULT_SCALE = PUBLIC_SCALE + PAYLOAD_SCALE
-# Rounding of the near factor and of the smallest payload. The far factor adds up to 2^-12 absolutely.
+# Of the near case: rounding of the public factor and of the smallest payload. The far case is within 2^-12
+# absolutely, which for y above 12 is all there is: such weights come out low, or zero.
 RELATIVE_ERROR = 2.0**-11 + 2.0**-10
 
 

@@ -1,7 +1,7 @@
 """The largest of a row in two or four rounds, whatever its length: a shared histogram, its highest used bucket.
 
 Buckets are the coarse wire's signed values; N_t counts the entries at or above bucket t, and the number
-of t with N_t > 0 is the highest bucket (protocols F3.1). A wide range takes two passes: coarse buckets
+of t with N_t > 0 is the highest bucket. A wide range takes two passes: coarse buckets
 first, then fine ones in the window that the first pass leaves.
 """
 

@@ -5,8 +5,8 @@ A factor is a sum of public coefficients times dealer-known monomials:
   lifted wire mod 2^n       x = A*1 - 1*d + (2^n c)*m      with A, c from xh and m the top bit of d
   masked bit                x = xh*1 + (1 - 2 xh)*d
   dealer-known              x = 1*u
-so a product needs a share of each product of monomials (protocols F3.2).
-Domain of a lifted wire: |x| < 2^(n-2); outside the value wraps modulo 2^n.
+so a product needs a share of each product of monomials.
+Domain of a lifted wire: |x| < 2^(n-2); outside it is off by 2^n for some masks and not for others.
 """
 
 from __future__ import annotations
@@ -37,6 +37,13 @@ def lifted_terms(public: U64, bits: int) -> tuple[U64, U64]:
     moved = ring.low(public + quarter, bits)
     carry = np.uint64(1) - (moved >> np.uint64(bits - 1))
     return moved - quarter, carry << np.uint64(bits)
+
+
+def lifted_value(wire: Wire) -> U64:
+    """What lifting gives: the value in the domain, and beyond it the same wrong value as the shares add up to."""
+    start, carry = lifted_terms(wire.public, wire.bits)
+    top = wire.secret >> np.uint64(wire.bits - 1)
+    return start - wire.secret + carry * top
 
 
 def kind(factor: Factor, bits: int) -> str:
@@ -165,7 +172,7 @@ class SumSquares(Gate):
         return self._output(x, _row_sum(rows) + square)
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
-        v = value(x)
+        v = lifted_value(x)
         return self._output(x, _row_sum(v * v))
 
     def cost(self, ctx: Counting, x: Wire) -> Share:
@@ -198,7 +205,7 @@ class Lift(Gate):
         return self._output(x, ctx.public_term(start) - mask + carry * top)
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
-        return self._output(x, value(x))
+        return self._output(x, lifted_value(x))
 
     def cost(self, ctx: Counting, x: Wire) -> Share:
         return self._output(x)
@@ -232,4 +239,4 @@ def _ideal_value(factor: Factor, bits: int) -> U64:
         return factor.secret
     if factor.bits == 1:
         return factor.public ^ factor.secret
-    return value(factor)
+    return lifted_value(factor) if kind(factor, bits) == "lifted" else value(factor)

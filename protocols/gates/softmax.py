@@ -23,8 +23,8 @@ def weights(ctx: Interpreter, scores: Wire, coarse: int = 0) -> Wire:
 
     `coarse` is log2 of the first pass's buckets, in score units; three rounds, five where it is above zero.
     Domain: scores at an integer scale, |S| + 2^coarse below 2^(bits-1) units and the row's spread plus
-    2^(coarse+1) below 2^bits. A weight under 2^-16 of 2^M is zero; others are unbiased to 2^-11
-    absolutely and `exp2.RELATIVE_ERROR` relatively.
+    2^(coarse+1) below 2^bits. A weight under 2^-16 of 2^M is zero; any other is
+    within 2^-11 absolutely and `exp2.RELATIVE_ERROR` relatively, and those under 2^-12 come out low.
     """
     scale = int(scores.scale)
     distance = distance_below_max(ctx, scores, MaxSpec(scale + coarse, scale))

@@ -1,4 +1,4 @@
-"""Lookup of a public table at a masked index, up to a sign that only the dealer knows (protocols F3.4)."""
+"""Lookup of a public table at a masked index, up to a sign that only the dealer knows."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Each party shifts its part of z = x + 2^(k-2) >= 0; what is missing is whether the parts wrap around 2^k.
 As z < 2^(k-1), they do exactly if either top bit is set, so each party opens the complement a_b of its top
-bit under the mask c_b that it draws alone, and the dealer shares c_0*c_1 (protocols B3.3).
+bit under the mask c_b that it draws alone, and the dealer shares c_0*c_1.
 """
 
 from __future__ import annotations

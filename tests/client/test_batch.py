@@ -12,7 +12,7 @@ import pytest
 
 from privinf.batch import PIECE, embed_file
 from privinf.errors import ConfigError, ConnectError, InputError
-from privinf.parties.program import Identity
+from privinf.protocols.program import Identity
 
 TEXTS = [f"text {i}" for i in range(2 * PIECE + 7)]
 IDENTITY = Identity("1", "model", "plan")

@@ -14,7 +14,7 @@ from harness import SHAPE, SHARES, Cluster, ask, tls, wait_until
 
 from privinf.config import ClientConfig
 from privinf.errors import ConfigError, ConnectError, MismatchError, PeerLost, PrivinfError
-from privinf.parties.program import Identity
+from privinf.protocols.program import Identity
 from privinf.transport import AsyncLink, Link
 
 QUERY = """
@@ -22,7 +22,7 @@ import sys
 for name in ("torch", "transformers", "numpy", "structlog", "prometheus_client", "grpc_health", "cryptography"):
     sys.modules[name] = None  # importing it fails
 from privinf.config import ClientConfig, load
-from privinf.parties.program import QueryShape
+from privinf.protocols.program import QueryShape
 from privinf.transport import Link
 with Link(load(ClientConfig)) as link:
     first, second, stats = link.run(QueryShape("echo", 1, 8), (b"share  0", b"share  1"))

@@ -17,7 +17,7 @@ from privinf.local import LocalParties
 from privinf.models import bundle, calibrate, program
 from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
-from privinf.parties.program import QueryShape
+from privinf.protocols.program import QueryShape
 from privinf.text import Tokenizer
 
 pytestmark = pytest.mark.processes

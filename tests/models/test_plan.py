@@ -21,10 +21,13 @@ SITES = {
     "v": 4,
     "attn.centred": 5,
     "attn.scores": 6,
-    "attn.mixed": 9,
+    "attn.attended": 2,
     "ffn.up": 6,
     "ffn.centred": 9,
 }
+
+
+TOKENS = 128
 
 
 @dataclass
@@ -48,7 +51,7 @@ def ranges(**changes: float) -> Seen:
 
 
 def plan() -> Plan:
-    return make_plan(SPEC, ranges())
+    return make_plan(SPEC, ranges(), TOKENS)
 
 
 def test_text_round_trip() -> None:
@@ -129,24 +132,24 @@ def test_another_version_is_refused_by_number() -> None:
     def newer(inner: Any, key: Any) -> None:
         inner[key] = 99
 
-    with pytest.raises(ModelError, match="plan version 99 is not 1"):
+    with pytest.raises(ModelError, match="plan version 99 is not 2"):
         Plan.from_json(_changed(("version",), newer))
 
 
 @pytest.mark.parametrize(
     ("site", "value"),
-    [("layer1__attn__scores", 1e4), ("layer0__attn__mixed", 1e6)],
+    [("layer1__attn__scores", 1e4), ("layer0__attn__attended", 1e6)],
 )
 def test_a_range_that_fits_no_ring_is_refused_by_name(site: str, value: float) -> None:
     with pytest.raises(ModelError, match=site.replace("__", r"\.").rsplit(r"\.", 1)[0]):
-        make_plan(SPEC, ranges(**{site: value}))
+        make_plan(SPEC, ranges(**{site: value}), TOKENS)
 
 
 def test_deviations_too_far_apart_are_refused_by_name() -> None:
     seen = ranges(layer1__ffn__square=1e9)
     seen.low["layer1.ffn.square"] = 1e-9
     with pytest.raises(ModelError, match=r"layer1\.ffn"):
-        make_plan(SPEC, seen)
+        make_plan(SPEC, seen, TOKENS)
 
 
 @pytest.mark.parametrize(
@@ -158,13 +161,13 @@ def test_bits_leave_headroom(magnitude: float, scale: int, bits: int) -> None:
 
 
 def test_wider_scores_take_a_second_pass() -> None:
-    narrow, wide = plan(), make_plan(SPEC, ranges(layer0__attn__scores=40.0))
+    narrow, wide = plan(), make_plan(SPEC, ranges(layer0__attn__scores=40.0), TOKENS)
     assert narrow.layers[0].attention.coarse < wide.layers[0].attention.coarse
     assert wide.layers[0].attention.score_bits > narrow.layers[0].attention.score_bits
     assert wide.layers[1] == narrow.layers[1]
 
 
 def test_a_classifier_plans_its_head() -> None:
-    head = make_plan(dataclasses.replace(SPEC, head="bert-classifier", labels=("a", "b")), ranges())
+    head = make_plan(dataclasses.replace(SPEC, head="bert-classifier", labels=("a", "b")), ranges(), TOKENS)
     assert plan().head_bits == 0
     assert head.head_bits > 0

@@ -16,7 +16,7 @@ from tiny import F32, Shared, Task, Tiny, load_tiny, sentences, write_model
 from privinf.errors import InputError
 from privinf.models import calibrate, program, query
 from privinf.models.bundle import Mode
-from privinf.parties.program import QueryShape
+from privinf.protocols.program import QueryShape
 from privinf.protocols.counting import Counting
 
 TASKS: tuple[Task, ...] = ("embed", "classify")

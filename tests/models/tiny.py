@@ -23,7 +23,7 @@ from privinf.models.plan import Plan
 from privinf.models.query import Ids
 from privinf.models.spec import EncoderSpec
 from privinf.models.weights import encode
-from privinf.parties.program import QueryShape
+from privinf.protocols.program import QueryShape
 from privinf.protocols import lockstep
 from privinf.text import Tokenizer
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from privinf.errors import InputError, IntegrityError
-from privinf.parties.program import BOTH, Buffer, Channel, Identity, QueryShape, Source
+from privinf.protocols.program import BOTH, Buffer, Channel, Identity, QueryShape, Source
 
 IDENTITY = Identity("1", "dummy", "plan")
 TASK = "echo"

@@ -17,7 +17,7 @@ from typing import Any, Self
 from dummy import TASK, DummyDealer, DummyParty, Settings
 
 from privinf.config import ClientConfig, DealerConfig, PartyConfig, Tls
-from privinf.parties.program import Identity, QueryShape
+from privinf.protocols.program import Identity, QueryShape
 from privinf.parties.serve import DealerServer, PartyServer
 from privinf.transport import Link, Stats
 

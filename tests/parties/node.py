@@ -9,7 +9,7 @@ from pathlib import Path
 from dummy import DummyDealer, DummyParty, Settings
 
 from privinf.config import DealerConfig, PartyConfig, load
-from privinf.parties.program import Identity
+from privinf.protocols.program import Identity
 from privinf.parties.serve import serve_dealer, serve_party
 
 

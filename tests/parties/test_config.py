@@ -10,7 +10,7 @@ import pytest
 
 from privinf.config import ClientConfig, DealerConfig, PartyConfig, Tls, load
 from privinf.errors import ConfigError
-from privinf.parties.program import QueryShape
+from privinf.protocols.program import QueryShape
 
 FILE = """
 party = 0

@@ -12,7 +12,7 @@ from privinf.config import DealerConfig
 from privinf.errors import DeadlineExceeded, Overloaded, PartyError, PeerLost, ProtocolError
 from privinf.parties.frames import CHUNK
 from privinf.parties.jobs import Job, Jobs, Packer
-from privinf.parties.program import Buffer, QueryShape
+from privinf.protocols.program import Buffer, QueryShape
 
 SHAPE = QueryShape("echo", 1, 8)
 CONFIG = DealerConfig(insecure_no_tls=True, max_jobs=2, queue_chunks=2, stall_seconds=0.2)

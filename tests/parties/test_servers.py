@@ -19,7 +19,7 @@ from privinf.errors import (
     Overloaded,
     ProtocolError,
 )
-from privinf.parties.program import QueryShape
+from privinf.protocols.program import QueryShape
 from privinf.transport import Link
 
 AHEAD: dict[str, dict[str, Any]] = {"party0": {"ahead": 2, "shapes": (SHAPE,)}}

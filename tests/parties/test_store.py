@@ -13,7 +13,7 @@ import pytest
 
 from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
 from privinf.parties import spool
-from privinf.parties.program import Identity, QueryShape
+from privinf.protocols.program import Identity, QueryShape
 from privinf.parties.spent import SpentLog
 from privinf.parties.spool import Record
 from privinf.parties.store import PreparationStore

@@ -18,7 +18,7 @@ from chosen import Opening, Session, session
 from trials import I64, share
 
 from privinf.models import calibrate, program, query, weights
-from privinf.parties.program import QueryShape
+from privinf.protocols.program import QueryShape
 from privinf.protocols import lockstep, prg, ring
 from privinf.protocols.gates import softmax
 from privinf.protocols.gates.activation import ACTIVATIONS, activate
