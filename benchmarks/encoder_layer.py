@@ -20,7 +20,6 @@ from privinf.models.query import Field
 from privinf.models.shared import SharedOps, SharedQuery
 from privinf.models.spec import EncoderSpec
 from privinf.models.weights import DealerStore, PartyStore, ShapeStore, encode, mask_tensor
-from privinf.protocols.program import Channel, Dealt, Identity, QueryShape, Source
 from privinf.parties.serve import serve_dealer, serve_party
 from privinf.protocols import ring
 from privinf.protocols.cost import Cost
@@ -29,6 +28,7 @@ from privinf.protocols.dealer import Dealer
 from privinf.protocols.gates.linear import ToShare
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.party import Party
+from privinf.protocols.program import Channel, Dealt, Identity, QueryShape, Source
 from privinf.protocols.wires import Share
 
 SPEC = EncoderSpec(layers=1, width=768, heads=12, ffn=3072, vocab=2, max_tokens=512, type_vocab=1)

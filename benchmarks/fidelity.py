@@ -25,8 +25,8 @@ from privinf.models.fold import F64, fold
 from privinf.models.plan import Plan
 from privinf.models.query import Ids, Layout
 from privinf.models.spec import EncoderSpec
-from privinf.protocols.program import QueryShape
 from privinf.protocols import prg
+from privinf.protocols.program import QueryShape
 from privinf.text import Tokenizer, bucket, read_lines
 
 F32 = npt.NDArray[np.float32]

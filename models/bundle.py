@@ -23,8 +23,8 @@ from privinf.models.program import EncoderDealer, EncoderParty
 from privinf.models.query import Layout
 from privinf.models.spec import EncoderSpec, read_spec
 from privinf.models.weights import DealerStore, PartyStore, encode, mask_tensor
-from privinf.protocols.program import Identity
 from privinf.protocols import prg
+from privinf.protocols.program import Identity
 from privinf.protocols.ring import U64, Shape
 
 FORMAT = 1

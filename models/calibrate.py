@@ -23,9 +23,7 @@ Tick = Callable[[int], None]
 def default_text() -> list[str]:
     """The calibration text that ships with privinf: public-domain prose and everyday sentences."""
     text = resources.files("privinf").joinpath("data/calibration.txt").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line.strip()]
-    # Two passages as long as any model takes: ranges grow with length too.
-    return [*lines, " ".join(lines[: len(lines) // 2]), " ".join(lines[len(lines) // 2 :])]
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def calibrate(
@@ -36,14 +34,21 @@ def calibrate(
 
     from privinf.models.clear import Clear, Ranges
 
-    ranges, longest = Ranges(), bucket(max(map(len, ids)))
+    ranges = Ranges()
     ops = Clear(weights, spec.layer_norm_eps, ranges)
     program = bert.embed if spec.head == "none" else bert.classify
     with torch.inference_mode():
-        for tokens, texts in batches(ids, spec.max_tokens):
+        for tokens, texts in batches([*ids, *_long(ids, spec.max_tokens)], spec.max_tokens):
             program(ops, spec, _query(texts, tokens, spec))
             tick(len(texts))
-    return make_plan(spec, ranges, min(longest, spec.max_tokens))
+    return make_plan(spec, ranges, spec.max_tokens)
+
+
+def _long(ids: Sequence[Ids], tokens: int) -> list[Ids]:
+    """Two passages of as many tokens as the model takes, made of the others: ranges grow with length too."""
+    halves = [ids[: (len(ids) + 1) // 2], ids[len(ids) // 2 :]]
+    bodies = [np.resize(np.concatenate([text[1:-1] for text in half]), tokens - 2) for half in halves]
+    return [np.concatenate([ids[0][:1], body, ids[0][-1:]]).astype(np.int32) for body in bodies]
 
 
 def batches(ids: Sequence[Ids], most: int) -> list[tuple[int, list[Ids]]]:

@@ -141,7 +141,9 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
                 norm(f"{site}.ffn", LINEAR, after),
             )
         )
-    plan = Plan(PLAN_VERSION, max_tokens, norm("embed", EMBED, into_attention(0)), tuple(layers), head, result)
+    plan = Plan(
+        PLAN_VERSION, max_tokens, norm("embed", EMBED, into_attention(0)), tuple(layers), head, result
+    )
     _check(plan)
     return plan
 

@@ -11,13 +11,13 @@ from privinf.models.bert import TASKS
 from privinf.models.query import Layout, arrange, parse
 from privinf.models.shared import SharedOps, SharedQuery
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore
-from privinf.protocols.program import Channel, Dealt, Identity, QueryShape, Source
 from privinf.protocols import ring
 from privinf.protocols.counting import Counting
 from privinf.protocols.dealer import Buffer, Dealer
 from privinf.protocols.ideal import Ideal
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.party import Party
+from privinf.protocols.program import Channel, Dealt, Identity, QueryShape, Source
 from privinf.protocols.ring import F64, U64, Shape
 from privinf.protocols.wires import Share
 

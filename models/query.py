@@ -15,8 +15,8 @@ from privinf.models.fold import F64
 from privinf.models.plan import Plan
 from privinf.models.shared import SharedQuery
 from privinf.models.spec import EncoderSpec
-from privinf.protocols.program import QueryShape
 from privinf.protocols import prg, ring
+from privinf.protocols.program import QueryShape
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share
 
@@ -58,9 +58,13 @@ class Layout:
         if shape.task not in TASKS or shape.task not in allowed:
             raise InputError(f"this model does {', '.join(allowed)}, not {shape.task!r}")
         if not LOW_TOKENS <= shape.tokens <= self.max_tokens:
-            raise InputError(f"{shape.tokens} tokens: this shared model takes {LOW_TOKENS} to {self.max_tokens}")
+            raise InputError(
+                f"{shape.tokens} tokens: this shared model takes {LOW_TOKENS} to {self.max_tokens}"
+            )
         if not (shape.batch >= 1 and shape.batch * shape.tokens <= MAX_ROWS):
-            raise InputError(f"{shape.batch} texts of {shape.tokens} tokens: a query holds 1 to {MAX_ROWS} rows")
+            raise InputError(
+                f"{shape.batch} texts of {shape.tokens} tokens: a query holds 1 to {MAX_ROWS} rows"
+            )
 
     def fields(self, shape: QueryShape) -> list[Field]:
         """The query's tensors, in order."""

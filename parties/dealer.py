@@ -13,8 +13,8 @@ from privinf.parties.jobs import Job, Jobs
 from privinf.parties.logs import Log
 from privinf.parties.messages import identity_message, read_id, read_identity, read_shape, require_same
 from privinf.parties.methods import ATTEST_DEALER, CREATE, FETCH, Guard, Method
-from privinf.protocols.program import DealerProgram
 from privinf.parties.status import attribute
+from privinf.protocols.program import DealerProgram
 from privinf.v1 import common_pb2, dealer_pb2
 
 

@@ -12,10 +12,10 @@ from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline, persist
 from privinf.parties.messages import identity_message, read_id, read_identity, require_same, shape_message
 from privinf.parties.methods import CREATE, FETCH
-from privinf.protocols.program import PartyProgram, QueryShape
 from privinf.parties.spool import Record
 from privinf.parties.status import restore
 from privinf.parties.store import PreparationStore
+from privinf.protocols.program import PartyProgram, QueryShape
 from privinf.v1 import dealer_pb2
 
 

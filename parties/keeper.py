@@ -18,9 +18,9 @@ from privinf.parties.fetch import DealerLink
 from privinf.parties.logs import Log
 from privinf.parties.messages import identity_message, shape_message
 from privinf.parties.methods import PREFETCH, RECONCILE
-from privinf.protocols.program import ID_BYTES, Identity, QueryShape
 from privinf.parties.status import attribute, restore
 from privinf.parties.store import PreparationStore
+from privinf.protocols.program import ID_BYTES, Identity, QueryShape
 from privinf.v1 import party_pb2
 
 _RECONCILE_SECONDS = 10.0

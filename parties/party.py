@@ -26,11 +26,11 @@ from privinf.parties.messages import (
 )
 from privinf.parties.methods import ATTEST_PARTY, INFER, PREFETCH, RECONCILE, SESSION, STATUS, Guard, Method
 from privinf.parties.metrics import Meters
-from privinf.protocols.program import PartyProgram
 from privinf.parties.query import Answer, Engine, Query, guarded
 from privinf.parties.sessions import Outgoing, PeerStream, Sessions, open_stream
 from privinf.parties.status import attribute
 from privinf.parties.store import PreparationStore
+from privinf.protocols.program import PartyProgram
 from privinf.v1 import common_pb2, party_pb2
 
 

@@ -22,10 +22,10 @@ from privinf.parties.messages import (
     require_same,
     shape_message,
 )
-from privinf.protocols.program import PartyProgram, QueryShape
 from privinf.parties.sessions import PeerStream
 from privinf.parties.spool import Preparation
 from privinf.parties.store import PreparationStore
+from privinf.protocols.program import PartyProgram, QueryShape
 from privinf.v1 import party_pb2
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
-from privinf.protocols.program import SEED_BYTES, Identity, QueryShape
 from privinf.parties.spent import SpentLog
 from privinf.parties.spool import SUFFIX, Preparation, Record, SpoolWriter, read_record, spool_name
+from privinf.protocols.program import SEED_BYTES, Identity, QueryShape
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -21,8 +21,8 @@ from privinf.parties.deadline import Deadline, persist
 from privinf.parties.frames import CHUNK
 from privinf.parties.messages import identity_message, read_identity, read_shape, require_same, shape_message
 from privinf.parties.methods import ATTEST_PARTY, INFER, STATUS
-from privinf.protocols.program import ID_BYTES, Buffer, Identity, QueryShape
 from privinf.parties.status import attribute, restore
+from privinf.protocols.program import ID_BYTES, Buffer, Identity, QueryShape
 from privinf.v1 import common_pb2, party_pb2
 
 ROLES = ("party0", "party1")

@@ -16,8 +16,8 @@ from tiny import F32, Shared, Task, Tiny, load_tiny, sentences, write_model
 from privinf.errors import InputError
 from privinf.models import calibrate, program, query
 from privinf.models.bundle import Mode
-from privinf.protocols.program import QueryShape
 from privinf.protocols.counting import Counting
+from privinf.protocols.program import QueryShape
 
 TASKS: tuple[Task, ...] = ("embed", "classify")
 MODES: tuple[Mode, ...] = ("private", "public")
@@ -198,3 +198,32 @@ def test_private_weights_reach_no_role_in_the_clear(
     top = (masked[name].reshape(-1) >> np.uint64(60)).astype(int)
     # encoded weights are small, so their top bits would all be 0 or 15
     assert np.bincount(top, minlength=16).min() > top.size / 16 * 0.6
+
+
+@KINDS
+def test_the_answer_shares_say_nothing_but_their_sum(
+    tinies: dict[Task, Tiny], shared: dict[tuple[Task, Mode], Shared], kind: tuple[Task, Mode]
+) -> None:
+    """Party 0's share comes from its seed alone, so even a client that knows the dealer's masks learns the sum."""
+    model, (first, second) = shared[kind], fitting(tinies[kind[0]], 16)[:2]
+    answers = [model.ask(QueryShape(kind[0], 1, 16), [ids], SEEDS) for ids in (first, second)]
+    assert answers[0].shares[0] == answers[1].shares[0]
+    assert answers[0].shares[1] != answers[1].shares[1]
+
+
+@KINDS
+def test_rows_and_lengths_are_bounded(
+    shared: dict[tuple[Task, Mode], Shared], kind: tuple[Task, Mode]
+) -> None:
+    layout = shared[kind].client.layout
+    for batch, tokens in ((0, 16), (65, 16), (1, 3), (1, 65)):
+        with pytest.raises(InputError):
+            layout.check(QueryShape(kind[0], batch, tokens))
+
+
+def test_pooling_weights_add_up_to_one(shared: dict[tuple[Task, Mode], Shared]) -> None:
+    model = shared["embed", "private"]
+    for length in (3, 5, 7, 16):
+        values = model.encode(QueryShape("embed", 1, 16), [np.arange(length, dtype=np.int32)])
+        assert int(values[-1].sum()) == 1 << 14
+        assert np.count_nonzero(values[-1]) == length

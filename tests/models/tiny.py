@@ -23,8 +23,8 @@ from privinf.models.plan import Plan
 from privinf.models.query import Ids
 from privinf.models.spec import EncoderSpec
 from privinf.models.weights import encode
-from privinf.protocols.program import QueryShape
 from privinf.protocols import lockstep
+from privinf.protocols.program import QueryShape
 from privinf.text import Tokenizer
 
 F32 = npt.NDArray[np.float32]
@@ -180,6 +180,7 @@ class Answer:
     """What one query gave: the answer, and what went over each wire."""
 
     rows: F32
+    shares: tuple[bytes, bytes]
     transcripts: tuple[list[bytes], list[bytes]]
     prepared: tuple[int, int]
     unread: tuple[int, int]
@@ -224,6 +225,7 @@ class Shared:
             results = [run.result(lockstep.TIMEOUT) for run in runs]
         return Answer(
             query.decode(self.client.layout, shape, results[0], results[1]),
+            (results[0], results[1]),
             (ends[0].transcript, ends[1].transcript),
             (sum(map(len, tapes[0])), sum(map(len, tapes[1]))),
             (sources[0].left, sources[1].left),

@@ -17,8 +17,8 @@ from typing import Any, Self
 from dummy import TASK, DummyDealer, DummyParty, Settings
 
 from privinf.config import ClientConfig, DealerConfig, PartyConfig, Tls
-from privinf.protocols.program import Identity, QueryShape
 from privinf.parties.serve import DealerServer, PartyServer
+from privinf.protocols.program import Identity, QueryShape
 from privinf.transport import Link, Stats
 
 SHAPE = QueryShape(TASK, 1, 8)

@@ -9,8 +9,8 @@ from pathlib import Path
 from dummy import DummyDealer, DummyParty, Settings
 
 from privinf.config import DealerConfig, PartyConfig, load
-from privinf.protocols.program import Identity
 from privinf.parties.serve import serve_dealer, serve_party
+from privinf.protocols.program import Identity
 
 
 def main(role: str, config: str, settings_path: str) -> None:

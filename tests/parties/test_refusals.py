@@ -28,8 +28,8 @@ from privinf.keys import keygen
 from privinf.parties import methods
 from privinf.parties.credentials import MESSAGE_LIMIT, Peer, dial
 from privinf.parties.messages import identity_message, shape_message
-from privinf.protocols.program import Identity, QueryShape
 from privinf.parties.status import restore
+from privinf.protocols.program import Identity, QueryShape
 from privinf.transport import Link
 from privinf.v1 import common_pb2, dealer_pb2, party_pb2
 

@@ -13,10 +13,10 @@ import pytest
 
 from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
 from privinf.parties import spool
-from privinf.protocols.program import Identity, QueryShape
 from privinf.parties.spent import SpentLog
 from privinf.parties.spool import Record
 from privinf.parties.store import PreparationStore
+from privinf.protocols.program import Identity, QueryShape
 
 IDENTITY = Identity("1", "model", "plan")
 SHAPE = QueryShape("echo", 1, 8)

@@ -18,7 +18,6 @@ from chosen import Opening, Session, session
 from trials import I64, share
 
 from privinf.models import calibrate, program, query, weights
-from privinf.protocols.program import QueryShape
 from privinf.protocols import lockstep, prg, ring
 from privinf.protocols.gates import softmax
 from privinf.protocols.gates.activation import ACTIVATIONS, activate
@@ -29,6 +28,7 @@ from privinf.protocols.gates.product import Product
 from privinf.protocols.gates.table import lookup
 from privinf.protocols.gates.truncate import truncate
 from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.program import QueryShape
 from privinf.protocols.ring import F64, U64, Shape
 from privinf.protocols.wires import Share, map_share
 
