@@ -1,4 +1,4 @@
-"""Beyond a lift's domain the fixed interpreter gives the same wrong value as the shares, so that calibration can see it."""
+"""Beyond a lift's domain the fixed interpreter gives the same wrong value as the shares, so calibration sees it."""
 
 from __future__ import annotations
 
