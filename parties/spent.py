@@ -6,7 +6,7 @@ import os
 import threading
 from pathlib import Path
 
-from privinf.errors import ConfigError, Overloaded, ProtocolError
+from privinf.errors import ConfigError, ProtocolError
 from privinf.protocols.program import ID_BYTES
 
 _DIGITS = 2 * ID_BYTES
@@ -34,13 +34,10 @@ class SpentLog:
             self._append(preparation_id.hex().encode() + b"\n")
 
     def _append(self, line: bytes) -> None:
-        """Write all of a line and wait for the disk; Overloaded where there is no room for it."""
-        try:
-            while line:
-                line = line[os.write(self._descriptor, line) :]
-            os.fdatasync(self._descriptor)
-        except OSError as error:
-            raise Overloaded(f"spent.log cannot be written: {error.strerror}") from error
+        """Write all of a line and wait for the disk."""
+        while line:
+            line = line[os.write(self._descriptor, line) :]
+        os.fdatasync(self._descriptor)
 
     def close(self) -> None:
         """Close the file."""

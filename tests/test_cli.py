@@ -276,7 +276,7 @@ def test_a_configuration_file_with_a_slip(
 
 
 def test_input_errors(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "129 tokens: the model takes" in _said(
+    assert "129 tokens: this shared model takes" in _said(
         main(["plan", str(served.shared), "--tokens", "129"]), 65, capsys
     )
     assert "a batch of 0" in _said(main(["plan", str(served.shared), "--batch", "0"]), 65, capsys)

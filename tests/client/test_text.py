@@ -129,7 +129,7 @@ def test_a_missing_or_broken_tokenizer_is_named(directory: Path) -> None:
 
 @pytest.mark.parametrize(
     ("tokens", "size"),
-    [(1, 8), (8, 8), (9, 16), (16, 16), (17, 32), (65, 128), (256, 256), (257, 512), (512, 512)],
+    [(1, 8), (8, 8), (9, 16), (16, 16), (17, 24), (65, 96), (256, 256), (257, 384), (512, 512)],
 )
 def test_buckets(tokens: int, size: int) -> None:
     assert bucket(tokens) == size
