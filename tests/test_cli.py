@@ -279,7 +279,7 @@ def test_input_errors(served: Deployment, tmp_path: Path, capsys: pytest.Capture
     assert "129 tokens: this shared model takes" in _said(
         main(["plan", str(served.shared), "--tokens", "129"]), 65, capsys
     )
-    assert "a batch of 0" in _said(main(["plan", str(served.shared), "--batch", "0"]), 65, capsys)
+    assert "0 texts of 128 tokens" in _said(main(["plan", str(served.shared), "--batch", "0"]), 65, capsys)
     words = ["embed", "--model", str(served.model), "--config", served.toml(tmp_path / "client.toml")]
     assert "arguments, or a file" in _said(main(words), 65, capsys)
     assert "empty" in _said(main([*words, ""]), 65, capsys)
