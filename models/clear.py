@@ -15,7 +15,7 @@ from privinf.errors import MissingExtra
 try:
     import torch
     from torch.nn import functional
-except ImportError as error:  # pragma: no cover - exercised where torch is absent
+except ImportError as error:
     raise MissingExtra('the clear interpreter needs torch: pip install "privinf[models]"') from error
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
