@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -25,14 +25,16 @@ def demo(
     as_json: JsonFlag = False,
 ) -> None:
     """Embed real sentences with all-MiniLM-L6-v2 through a dealer and two parties on this machine."""
+    from privinf.cli.model import weights_mode
     from privinf.fetch import fetch
 
+    mode = weights_mode(weights)
     text = resources.files("privinf").joinpath("data/demo.txt").read_text(encoding="utf-8")
     lines = text.splitlines()[:sentences]
     note("fetching all-MiniLM-L6-v2 (once)")
     source = fetch("minilm")
     with tempfile.TemporaryDirectory(prefix="privinf-demo-") as folder:
-        report = _run(lines, source, Path(folder), weights)
+        report = _run(lines, source, Path(folder), mode)
     if as_json:
         report.pop("private"), report.pop("clear")
         emit_json(report)
@@ -40,14 +42,14 @@ def demo(
         _print(lines, report)
 
 
-def _run(lines: list[str], source: Path, work: Path, weights: str) -> dict[str, Any]:
-    from privinf.cli.model import share
+def _run(lines: list[str], source: Path, work: Path, mode: Literal["private", "public"]) -> dict[str, Any]:
     from privinf.client import Client
     from privinf.local import LocalParties
+    from privinf.models import sharing
 
-    note(f"sharing the model ({weights} weights)")
+    note(f"sharing the model ({mode} weights)")
     clear = _clear(source, lines)
-    share_quietly(share, source, work / "shared", weights)
+    sharing.share(source, work / "shared", weights=mode)
     with (
         LocalParties(work / "shared", work / "run") as local,
         Client(
@@ -60,7 +62,7 @@ def _run(lines: list[str], source: Path, work: Path, weights: str) -> dict[str, 
     cosines = (answer.vectors * clear).sum(axis=-1)
     return {
         "model": client.identity.model_id,
-        "weights": weights,
+        "weights": mode,
         "sentences": len(lines),
         "cosine_min": float(cosines.min()),
         "cosine_mean": float(cosines.mean()),
@@ -74,15 +76,6 @@ def _run(lines: list[str], source: Path, work: Path, weights: str) -> dict[str, 
         "private": answer.vectors,
         "clear": clear,
     }
-
-
-def share_quietly(share: Any, source: Path, out: Path, weights: str) -> None:
-    """Share a model without printing its path: stdout belongs to the report."""
-    import contextlib
-    import io
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        share(source, out, weights=weights, calibration=None, as_json=False)
 
 
 def _clear(source: Path, lines: list[str]) -> Any:

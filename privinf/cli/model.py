@@ -47,28 +47,30 @@ def share(
     as_json: JsonFlag = False,
 ) -> None:
     """Split a model into one directory each for client, dealer and both parties."""
-    from privinf.errors import ConfigError
-    from privinf.models import bundle, calibrate
-    from privinf.models.checkpoint import load_encoder
-    from privinf.models.fold import fold
-    from privinf.text import Tokenizer, read_lines
+    from privinf.models import calibrate, sharing
+    from privinf.text import read_lines
 
-    if weights not in ("private", "public"):
-        raise ConfigError(f"--weights is private or public, not {weights!r}")
-    mode: Literal["private", "public"] = "public" if weights == "public" else "private"
-    spec, tensors = load_encoder(source)
-    folded = fold(spec, tensors)
+    mode = weights_mode(weights)
     lines = read_lines(calibration) if calibration else calibrate.default_text()
-    ids = Tokenizer(source).encode(lines, truncate=True)
-    with progress("calibrating", len(ids)) as tick:
-        rings = calibrate.calibrate(spec, folded, ids, tick)
-    bundle.write(source, out, spec, folded, rings, mode)
-    identity = bundle.read(out / "client").identity
+    with progress("calibrating", len(lines)) as tick:
+        client = sharing.share(source, out, weights=mode, calibration=lines, tick=tick)
     if as_json:
-        emit_json({"path": str(out), "weights": mode, "calibration_texts": len(ids), **asdict(identity)})
+        about = asdict(client.identity)
+        emit_json({"path": str(out), "weights": mode, "calibration_texts": len(lines), **about})
         return
-    note(f"{out}: give each role its own folder, and no other; calibrated on {len(ids)} texts")
+    note(f"{out}: give each role its own folder, and no other; calibrated on {len(lines)} texts")
     typer.echo(out)
+
+
+def weights_mode(text: str) -> Literal["private", "public"]:
+    """What --weights says."""
+    from privinf.errors import ConfigError
+
+    if text == "private":
+        return "private"
+    if text == "public":
+        return "public"
+    raise ConfigError(f"--weights is private or public, not {text!r}")
 
 
 def plan(
