@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from benchmarks import encoder_layer as layer
 from benchmarks import machine
 from privinf.config import ClientConfig, Tls
 from privinf.keys import keygen
+from privinf.local import SERVER_ENVIRONMENT
 from privinf.models import bert
 from privinf.models.clear import Clear, ClearQuery, Ranges
 from privinf.models.plan import Plan, make_plan
@@ -56,6 +58,7 @@ def servers(work: Path, plan: Plan) -> Iterator[tuple[str, str]]:
             stderr=(work / f"{role}.log").open("w"),
             text=True,
             cwd=HERE.parent,
+            env=SERVER_ENVIRONMENT | os.environ,
         )
         running.append(process)
         assert process.stdout is not None

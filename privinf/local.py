@@ -21,6 +21,14 @@ from privinf.errors import ConnectError
 from privinf.keys import keygen
 from privinf.protocols.program import QueryShape
 
+# glibc keeps freed memory in one heap: a server frees and takes the same large arrays again and again, and page
+# faults were an eighth of a query's time (docs/decisions/0011-malloc.md). Read by the C library at start alone.
+SERVER_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TOP_PAD_": "67108864",
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+}
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
@@ -123,7 +131,12 @@ class LocalParties:
         log = (self._work / f"{role}.log").open("a", encoding="utf-8")
         self._logs.append(log)
         process = subprocess.Popen(
-            [*command, *options], stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+            [*command, *options],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+            env=SERVER_ENVIRONMENT | os.environ,
         )
         self.nodes[role] = Node(role, process)
 
