@@ -160,7 +160,10 @@ def _check(plan: Plan) -> None:
             raise ModelError(f"layer{i}.attn: values too large for texts of {plan.max_tokens} tokens")
     norms = [norm for layer in plan.layers for norm in (layer.attention_norm, layer.ffn_norm)]
     for norm in (plan.embed_norm, *norms):
-        norm.power()
+        try:
+            norm.power()
+        except ValueError as error:
+            raise ModelError("the rows' deviations leave every table of inverse roots") from error
         if norm.product_bits > 64:
             raise ModelError("a normalisation needs more than 64 bits")
 

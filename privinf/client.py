@@ -97,11 +97,27 @@ class Request:
 class _Base:
     """What both clients share: the model's public facts, tokenising, sharing and adding up."""
 
-    def __init__(self, model: str | os.PathLike[str], config: ClientConfig) -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        parties: Sequence[str] | None = None,
+        tls: GivenTls | None = None,
+        deadline: float | None = None,
+        insecure_no_tls: bool | None = None,
+        config: str | Path | None = None,
+    ) -> None:
         self._bundle: Bundle = read(model)
         self._tokenizer = Tokenizer(model)
         self._embeddings = client_embeddings(self._bundle)
-        self._config = config
+        self._config = client_config(
+            parties, tls=tls, deadline=deadline, insecure_no_tls=insecure_no_tls, config=config
+        )
+        self._dial()
+
+    def _dial(self) -> None:
+        """Make the link of this face; nothing is sent yet."""
+        raise TypeError("use Client or AsyncClient")
 
     @property
     def identity(self) -> Identity:
@@ -171,22 +187,7 @@ class Client(_Base):
     as its shares must not be used twice: call again.
     """
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str],
-        *,
-        parties: Sequence[str] | None = None,
-        tls: GivenTls | None = None,
-        deadline: float | None = None,
-        insecure_no_tls: bool | None = None,
-        config: str | Path | None = None,
-    ) -> None:
-        super().__init__(
-            model,
-            client_config(
-                parties, tls=tls, deadline=deadline, insecure_no_tls=insecure_no_tls, config=config
-            ),
-        )
+    def _dial(self) -> None:
         self._link = Link(self._config, self.identity)
 
     def embed(
@@ -253,22 +254,7 @@ class Client(_Base):
 class AsyncClient(_Base):
     """The same for asyncio; a cancelled call drops its query at both parties."""
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str],
-        *,
-        parties: Sequence[str] | None = None,
-        tls: GivenTls | None = None,
-        deadline: float | None = None,
-        insecure_no_tls: bool | None = None,
-        config: str | Path | None = None,
-    ) -> None:
-        super().__init__(
-            model,
-            client_config(
-                parties, tls=tls, deadline=deadline, insecure_no_tls=insecure_no_tls, config=config
-            ),
-        )
+    def _dial(self) -> None:
         self._link = AsyncLink(self._config, self.identity)
 
     async def embed(
