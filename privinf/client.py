@@ -107,12 +107,12 @@ class _Base:
         insecure_no_tls: bool | None = None,
         config: str | Path | None = None,
     ) -> None:
-        self._bundle: Bundle = read(model)
-        self._tokenizer = Tokenizer(model)
-        self._embeddings = client_embeddings(self._bundle)
         self._config = client_config(
             parties, tls=tls, deadline=deadline, insecure_no_tls=insecure_no_tls, config=config
         )
+        self._bundle: Bundle = read(model)
+        self._tokenizer = Tokenizer(model)
+        self._embeddings = client_embeddings(self._bundle)
         self._dial()
 
     def _dial(self) -> None:
