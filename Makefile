@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NATIVE := $(wildcard protocols/kernels/*.cpp protocols/kernels/*.h)
 
-.PHONY: demo test test-fast lint protos bench clean install
+.PHONY: demo test test-fast lint protos bench peers clean install
 
 install: $(STAMP)
 
@@ -38,8 +38,18 @@ lint: $(STAMP)
 protos: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/privinf/v1/*.proto
 
+# Measures all, then draws plots and the README's table from the JSON alone; on an otherwise idle machine.
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.layer
+	$(BIN)/python -m pytest benchmarks --benchmark-json $(VENV)/speed.json
+	$(BIN)/privinf bench --json benchmarks/results/bench.json
+	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.plots
+	$(BIN)/python -m benchmarks.table
+
+# The peers' environments, where the benchmark looks for them; without them they are left out, and it is said.
+peers:
+	benchmarks/baselines/install.sh benchmarks/.peers/spu
+	benchmarks/baselines/install_crypten.sh benchmarks/.peers/crypten
 
 clean:
 	rm -rf $(VENV) build *.egg-info protocols/kernels/*.so

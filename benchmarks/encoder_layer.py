@@ -1,178 +1,224 @@
-"""One BERT-base encoder layer as a program of its own, and a process for each of its roles: ROLE FOLDER [ADDRESSES]."""
+"""Encoder layers of BERT's form with made-up weights as a workload, and the program of a workload's roles."""
 
 from __future__ import annotations
 
-import hashlib
-import sys
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 
-from privinf.config import DealerConfig, PartyConfig, Tls
+from benchmarks.workload import Workload
+from privinf.errors import ConfigError, InputError
 from privinf.models import bert
 from privinf.models.fold import F64
-from privinf.models.plan import SCORE_PRODUCT, SCORES, Plan, X
-from privinf.models.program import streamed
+from privinf.models.plan import SCORE_PRODUCT, SCORES, Plan, X, make_plan
 from privinf.models.query import Field
 from privinf.models.shared import SharedOps, SharedQuery
 from privinf.models.spec import EncoderSpec
-from privinf.models.weights import DealerStore, PartyStore, ShapeStore, encode, mask_tensor
-from privinf.parties.serve import serve_dealer, serve_party
+from privinf.models.stream import streamed
 from privinf.protocols import ring
-from privinf.protocols.cost import Cost
-from privinf.protocols.counting import Counting
+from privinf.protocols.ahead import Ahead, Aside
 from privinf.protocols.dealer import Dealer
 from privinf.protocols.gates.linear import ToShare
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.party import Party
 from privinf.protocols.program import Channel, Dealt, Identity, QueryShape, Source
+from privinf.protocols.ring import Shape
 from privinf.protocols.wires import Share
 
-SPEC = EncoderSpec(layers=1, width=768, heads=12, ffn=3072, vocab=2, max_tokens=512, type_vocab=1)
-SHAPE = QueryShape("layer", 1, 128)
-SHARING = "benchmark"
+HEAD_WIDTH, BERT_BASE = 64, 768
+BOUND = 0.1  # of an answer's error, 0.02 for one layer and for twelve; a wrong layer is off by more than one
+LEAVES_OUT = (
+    "masking the weights, done once when a model is shared; embedding and pooling; splitting the input; the client's "
+    "link, which is not shaped"
+)
+NAME = re.compile(r"layers-(\d+)-w(\d+)-t(\d+)-b(\d+)")
 
 
-def layer_weights() -> dict[str, F64]:
-    """Folded weights, spread so that scores and activations reach past GELU's window."""
-    random = np.random.default_rng(7)
-    d, f = SPEC.width, SPEC.ffn
-    out: dict[str, F64] = {}
-    sizes = {
-        "attn.q": (d, d),
-        "attn.k": (d, d),
-        "attn.v": (d, d),
-        "attn.out": (d, d),
-        "ffn.up": (d, f),
-        "ffn.down": (f, d),
-    }
-    for name, (rows, columns) in sizes.items():
-        out[f"layer0.{name}.weight"] = random.normal(0.0, 1.2 / np.sqrt(rows), (rows, columns))
-        out[f"layer0.{name}.bias"] = random.normal(0.0, 0.02, columns)
-    out["layer0.attn.q.weight"] *= 1.4427 / np.sqrt(d // SPEC.heads)
-    for block in ("attn", "ffn"):
-        gain = 1.0 + random.normal(0.0, 0.1, d)
-        out[f"layer0.{block}.skip.gain"], out[f"layer0.{block}.skip.mean"] = gain, (gain / d)[:, None]
-    for name in ("attn.out", "ffn.down"):
-        for part in ("weight", "bias"):
-            tensor = out[f"layer0.{name}.{part}"]
-            out[f"layer0.{name}.{part}"] = tensor - tensor.mean(axis=-1, keepdims=True)
+@dataclass(frozen=True)
+class Size:
+    """How many layers of which shape; heads are 64 wide and the hidden layer four times the width, as in BERT."""
+
+    layers: int
+    width: int
+    tokens: int
+    batch: int = 1
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        """From `bert-base-layer-TOKENS`, `bert-base-TOKENS` (12 layers), or `layers-L-wWIDTH-tTOKENS-bBATCH`."""
+        if found := re.fullmatch(r"bert-base-(layer-)?(\d+)", name):
+            return cls(1 if found[1] else 12, BERT_BASE, int(found[2]))
+        if found := NAME.fullmatch(name):
+            return cls(*map(int, found.groups()))
+        raise ConfigError(f"no workload {name!r}: see privinf bench --list")
+
+    @property
+    def name(self) -> str:
+        return f"layers-{self.layers}-w{self.width}-t{self.tokens}-b{self.batch}"
+
+    @property
+    def spec(self) -> EncoderSpec:
+        heads, ffn = max(self.width // HEAD_WIDTH, 1), 4 * self.width
+        return EncoderSpec(self.layers, self.width, heads, ffn, vocab=2, max_tokens=self.tokens, type_vocab=1)
+
+    @property
+    def rows(self) -> Shape:
+        """Shape of input and answer."""
+        return (self.batch, self.tokens, self.width)
+
+
+def weight_shapes(size: Size) -> dict[str, Shape]:
+    """Folded tensors of all layers."""
+    d, f = size.width, 4 * size.width
+    out: dict[str, Shape] = {}
+    linear = {"attn.q": d, "attn.k": d, "attn.v": d, "attn.out": d, "ffn.up": f, "ffn.down": d}
+    for i in range(size.layers):
+        for name, columns in linear.items():
+            rows = f if name == "ffn.down" else d
+            out[f"layer{i}.{name}.weight"], out[f"layer{i}.{name}.bias"] = (rows, columns), (columns,)
+        for block in ("attn", "ffn"):
+            out[f"layer{i}.{block}.skip.gain"], out[f"layer{i}.{block}.skip.mean"] = (d,), (d, 1)
     return out
 
 
-def layer_input() -> F64:
-    """Normalised rows (1, tokens, width)."""
-    x = np.random.default_rng(8).normal(0.0, 1.0, (1, SHAPE.tokens, SPEC.width))
+def weights(size: Size) -> dict[str, F64]:
+    """Made up, and spread so that scores and activations reach past GELU's window."""
+    random, out = np.random.default_rng(7), dict[str, F64]()
+    for name, shape in weight_shapes(size).items():
+        if name.endswith("weight"):
+            out[name] = random.normal(0.0, 1.2 / np.sqrt(shape[0]), shape)
+        elif name.endswith("bias"):
+            out[name] = random.normal(0.0, 0.02, shape)
+        elif name.endswith("gain"):
+            out[name] = 1.0 + random.normal(0.0, 0.1, shape)
+        else:
+            out[name] = (out[name.replace("mean", "gain")] / size.width)[:, None]
+    for name in out:
+        if ".attn.q." in name:  # scores in base two, divided by the root of the head's width
+            out[name] *= 1.4427 / np.sqrt(size.width // size.spec.heads)
+        if ".attn.out." in name or ".ffn.down." in name:
+            out[name] -= out[name].mean(axis=-1, keepdims=True)
+    return out
+
+
+def source(size: Size) -> F64:
+    """Normalised rows (batch, tokens, width)."""
+    x = np.random.default_rng(8).normal(0.0, 1.0, size.rows)
     centred = x - x.mean(axis=-1, keepdims=True)
     rows: F64 = centred / centred.std(axis=-1, keepdims=True)
     return rows
 
 
-def fields(plan: Plan) -> tuple[Field, Field, Field]:
-    """Rows and mask of a query, and the answer."""
-    layer = plan.layers[0]
-    rows = (1, SHAPE.tokens, SPEC.width)
-    scores = layer.attention.score_bits + SCORE_PRODUCT - SCORES
-    return (
-        Field("rows", rows, plan.embed_norm.out_bits, X),
-        Field("mask", (1, 1, 1, SHAPE.tokens), scores, SCORE_PRODUCT),
-        Field("result", rows, layer.ffn_norm.out_bits, X),
+def in_clear(size: Size, folded: dict[str, F64]) -> tuple[Plan, F64]:
+    """The plan from the layers' own ranges, and their float32 answer."""
+    import torch
+
+    from privinf.models.clear import Clear, ClearQuery, Ranges
+
+    ranges = Ranges({"embed.square": 0.5}, {"embed.square": 2.0, "embed.centred": 8.0, "pool.result": 8.0})
+    ops, shape = Clear(folded, size.spec.layer_norm_eps, ranges), (size.batch, size.tokens)
+    query = ClearQuery(
+        torch.zeros(shape, dtype=torch.long), torch.ones(shape, dtype=torch.bool), torch.ones(())
     )
+    with torch.inference_mode():
+        x = torch.as_tensor(source(size), dtype=torch.float32)
+        for i in range(size.layers):
+            with ops.scope(f"layer{i}"):
+                x = bert.layer(ops, size.spec, x, query)
+    return make_plan(size.spec, ranges, size.tokens), x.numpy()
 
 
-def run(ctx: Interpreter, plan: Plan, rows: Share, mask: Share) -> Share:
-    """Open the input and run the layer."""
-    ops = SharedOps(ctx, plan)
+def run(size: Size, plan: Plan, ctx: Interpreter, rows: Share, *masks: Share) -> Share:
+    """Open the input and run the layers."""
+    ops, query = SharedOps(ctx, plan), SharedQuery(rows, masks, None)
     x = ctx.open(rows)
-    with ctx.scope("layer0"):
-        y = bert.layer(ops, SPEC, x, SharedQuery(rows, (mask,), None))
-    share: Share = ctx.run(ToShare(), y)
+    for i in range(size.layers):
+        with ctx.scope(f"layer{i}"):
+            x = bert.layer(ops, size.spec, x, query)
+    ctx.flush()
+    share: Share = ctx.run(ToShare(), x)
     ctx.flush()
     return share
 
 
-def mask_seeds() -> tuple[bytes, bytes]:
-    """Fixed seeds: the weights are made up, and every process derives them alike."""
-    return hashlib.sha256(b"benchmark mask 0").digest(), hashlib.sha256(b"benchmark mask 1").digest()
+def inputs(size: Size, plan: Plan) -> tuple[Field, ...]:
+    """Rows, and a mask for each layer."""
+    bits = [layer.attention.score_bits + SCORE_PRODUCT - SCORES for layer in plan.layers]
+    masks = (Field(f"mask{i}", (size.batch, 1, 1, size.tokens), b, SCORE_PRODUCT) for i, b in enumerate(bits))
+    return (Field("rows", size.rows, plan.embed_norm.out_bits, X), *masks)
+
+
+def workload(name: str, size: Size, plan: Plan) -> Workload:
+    """The layers as planned; the clear answer is computed when it is asked for."""
+    given = inputs(size, plan)
+    return Workload(
+        name,
+        QueryShape("layers", size.batch, size.tokens),
+        given,
+        Field("result", size.rows, plan.layers[-1].ffn_norm.out_bits, X),
+        partial(run, size, plan),
+        lambda: [source(size), *(np.zeros(f.shape) for f in given[1:])],
+        lambda: in_clear(size, weights(size))[1],
+        BOUND,
+        LEAVES_OUT,
+        lambda: weights(size),
+        weight_shapes(size),
+        plan.hash,
+    )
 
 
 @dataclass
 class Layer:
-    """Either role's program."""
+    """Either role's program of a workload: these layers, or a gate."""
 
-    plan: Plan
+    work: Workload
     party: int = 0
     store: Any = None
 
     @property
     def identity(self) -> Identity:
-        return Identity("benchmark", "bert-base-layer", self.plan.hash)
-
-    def cost(self) -> Cost:
-        ctx = Counting(ShapeStore({name: w.shape for name, w in layer_weights().items()}))
-        run(ctx, self.plan, *self._blank())
-        return ctx.tally.total()
-
-    def _blank(self) -> tuple[Share, Share]:
-        rows, mask, _ = fields(self.plan)
-        return Share(rows.shape, rows.bits, rows.scale), Share(mask.shape, mask.bits, mask.scale)
+        return Identity("benchmark", self.work.name, self.work.plan)
 
     def check(self, shape: QueryShape) -> None:
-        assert shape == SHAPE
+        if shape != self.work.shape:
+            raise InputError(f"this benchmark answers one shape, {self.work.shape}")
 
     def query_bytes(self, shape: QueryShape) -> int:
-        return sum(f.nbytes for f in fields(self.plan)[:2])
+        return sum(f.nbytes for f in self.work.inputs)
 
     def result_bytes(self, shape: QueryShape) -> int:
-        return fields(self.plan)[2].nbytes
+        return self.work.result.nbytes
 
     def prep_bytes(self, shape: QueryShape) -> int:
-        cost = self.cost()
+        cost = self.work.cost
         return cost.prep1 if self.party else cost.prep0
 
     def sizes(self, shape: QueryShape) -> tuple[int, int]:
-        cost = self.cost()
+        cost = self.work.cost
         return cost.prep0, cost.prep1
 
     def deal(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
-        return streamed(lambda write: run(Dealer(seeds, write, self.store), self.plan, *self._blank()))
+        return streamed(lambda write: self.work.run(Dealer(seeds, write, self.store), *self.work.blank()))
+
+    def aside_bytes(self, shape: QueryShape) -> int:
+        return self.work.cost.aside
+
+    def prepare(self, shape: QueryShape, prep: Source, seed: bytes, aside: memoryview) -> None:
+        self.work.run(Ahead(self.party, seed, prep, Aside(aside), self.store), *self.work.blank())
 
     def evaluate(
-        self, shape: QueryShape, query: memoryview, prep: Source, seed: bytes, channel: Channel
+        self,
+        shape: QueryShape,
+        query: memoryview,
+        prep: Source,
+        aside: memoryview,
+        seed: bytes,
+        channel: Channel,
     ) -> bytes:
-        rows, mask, result = fields(self.plan)
-        parts = (query[: rows.nbytes], query[rows.nbytes :])
-        shares = [
-            Share(f.shape, f.bits, f.scale, ring.unpack(part, f.bits, f.shape))
-            for f, part in zip((rows, mask), parts, strict=True)
-        ]
-        answer = run(Party(self.party, seed, prep, channel, self.store), self.plan, shares[0], shares[1])
-        return ring.pack(answer.value, result.bits)
-
-
-def main(role: str, folder: str, *addresses: str) -> None:
-    """Serve a role; `addresses` are the dealer's and, for party 0, party 1's."""
-    work = Path(folder)
-    plan = Plan.from_json((work / "plan.json").read_text())
-    keys = work / "keys"
-    tls = Tls(keys / "ca.pem", keys / f"{role}.pem", keys / f"{role}.key")
-    encoded, seeds = encode(layer_weights()), mask_seeds()
-    if role == "dealer":
-        dealer = DealerStore({n: a.shape for n, a in encoded.items()}, seeds, SHARING)
-        dealer.warm()
-        serve_dealer(DealerConfig(tls=tls), Layer(plan, store=dealer))
-        return
-    party = int(role[-1])
-    masked = {name: mask_tensor(value, seeds, SHARING, name) for name, value in encoded.items()}
-    store = PartyStore(masked, seeds[party], SHARING)
-    store.warm(party)
-    peer = addresses[1] if party == 0 else ""
-    config = PartyConfig(party, addresses[0], work / f"{role}-store", peer=peer, tls=tls)
-    serve_party(config, Layer(plan, party, store))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+        ctx = Party(self.party, seed, prep, channel, self.store, Aside(aside))
+        answer = self.work.run(ctx, *self.work.parse(query))
+        return ring.pack(answer.value, self.work.result.bits)

@@ -17,11 +17,12 @@ from safetensors.numpy import load_file, save_file
 
 from privinf import __version__
 from privinf.errors import ConfigError, ModelError
-from privinf.models.fold import F64
+from privinf.models.fold import F64, RELATIVE
 from privinf.models.plan import Plan
 from privinf.models.program import EncoderDealer, EncoderParty
 from privinf.models.query import Layout
 from privinf.models.spec import EncoderSpec, read_spec
+from privinf.models.tables import verify
 from privinf.models.weights import DealerStore, PartyStore, encode, mask_tensor
 from privinf.protocols import prg
 from privinf.protocols.program import Identity
@@ -139,6 +140,7 @@ def read(directory: str | os.PathLike[str]) -> Bundle:
 def dealer_program(directory: str | os.PathLike[str]) -> EncoderDealer:
     """The dealer's program of a shared model."""
     bundle = read(directory)
+    verify(bundle.layout.spec, bundle.layout.plan)
     shapes = bundle.shapes()
     if bundle.layout.public:
         return EncoderDealer(bundle.identity, bundle.layout, shapes, None, blank_weights(shapes))
@@ -151,6 +153,7 @@ def dealer_program(directory: str | os.PathLike[str]) -> EncoderDealer:
 def party_program(directory: str | os.PathLike[str], party: int) -> EncoderParty:
     """A party's program of a shared model."""
     bundle = read(directory)
+    verify(bundle.layout.spec, bundle.layout.plan)
     shapes = bundle.shapes()
     tensors = _read_tensors(bundle.directory / "weights.safetensors", shapes)
     if bundle.layout.public:
@@ -176,6 +179,8 @@ def folded_shapes(spec: EncoderSpec) -> dict[str, Shape]:
     """Shapes of all folded tensors, from the public configuration."""
     d, f = spec.width, spec.ffn
     shapes: dict[str, Shape] = {"embed.token": (spec.vocab, d), "embed.position": (spec.max_tokens, d)}
+    if spec.names.buckets:
+        shapes[RELATIVE] = (spec.names.buckets, spec.heads)
 
     def linear(name: str, rows: int, columns: int) -> None:
         shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (rows, columns), (columns,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -14,6 +15,7 @@ from privinf.models.fold import F64
 from privinf.models.plan import Plan, make_plan
 from privinf.models.query import Ids
 from privinf.models.spec import EncoderSpec
+from privinf.models.tables import fingerprint
 from privinf.text import bucket
 
 BATCH = 16
@@ -41,7 +43,8 @@ def calibrate(
         for tokens, texts in batches([*ids, *_long(ids, spec.max_tokens)], spec.max_tokens):
             program(ops, spec, _query(texts, tokens, spec))
             tick(len(texts))
-    return make_plan(spec, ranges, spec.max_tokens)
+    plan = make_plan(spec, ranges, spec.max_tokens)
+    return replace(plan, tables=fingerprint(spec, plan))
 
 
 def _long(ids: Sequence[Ids], tokens: int) -> list[Ids]:
@@ -86,4 +89,4 @@ def clear_answers(
 def _query(texts: list[Ids], tokens: int, spec: EncoderSpec) -> object:
     from privinf.models.clear import clear_query
 
-    return clear_query(texts, tokens, spec.pooling or "mean")
+    return clear_query(texts, tokens, spec.pooling or "mean", spec.names.pad)

@@ -20,6 +20,7 @@ Array = npt.NDArray[np.float32]
 WEIGHTS = "model.safetensors"
 # A buffer that older versions of transformers stored: 0, 1, 2, ...
 POSITIONS = "embeddings.position_ids"
+POOLER = "pooler.dense"
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ def load_encoder(directory: str | os.PathLike[str]) -> tuple[EncoderSpec, dict[s
     spec = read_spec(directory)
     path = Path(directory) / WEIGHTS
     stored = _stored(path)
-    names = _by_plain_name(stored, path)
-    wanted = tensors(spec, pooler="pooler.dense.weight" in names or spec.head != "none")
+    names = _by_plain_name(stored, spec.family, path)
+    wanted = tensors(spec, pooler=f"{POOLER}.weight" in names)
     _check_names(names, {tensor.theirs for tensor in wanted.values()}, spec, path)
     if POSITIONS in names:
         _check_positions(stored[names[POSITIONS]], f"{path}: {names[POSITIONS]!r}", spec)
@@ -48,32 +49,35 @@ def load_encoder(directory: str | os.PathLike[str]) -> tuple[EncoderSpec, dict[s
 
 
 def tensors(spec: EncoderSpec, *, pooler: bool) -> dict[str, Tensor]:
-    """All arrays of an encoder, by our name, in the order of the forward pass."""
+    """All arrays of an encoder, by our name; `pooler` where one without a head stores its pooler all the same."""
     return dict(_tensors(spec, pooler))
 
 
 def _tensors(spec: EncoderSpec, pooler: bool) -> Iterator[tuple[str, Tensor]]:
-    width = spec.width
-    for ours, theirs, rows in (
-        ("token", "word_embeddings", spec.vocab),
-        ("position", "position_embeddings", spec.max_tokens),
-        ("type", "token_type_embeddings", spec.type_vocab),
-    ):
-        yield f"embed.{ours}", Tensor(f"embeddings.{theirs}.weight", (rows, width))
+    width, names = spec.width, spec.names
+    yield "embed.token", Tensor("embeddings.word_embeddings.weight", (spec.vocab, width))
+    rows = spec.max_tokens + names.first_position
+    yield "embed.position", Tensor("embeddings.position_embeddings.weight", (rows, width))
+    if names.typed:
+        yield "embed.type", Tensor("embeddings.token_type_embeddings.weight", (spec.type_vocab, width))
     yield from _norm("embed.norm", "embeddings.LayerNorm", width)
+    if names.buckets:
+        yield "relative", Tensor("encoder.relative_attention_bias.weight", (names.buckets, spec.heads))
     for i in range(spec.layers):
         yield from _layer(f"layer{i}", f"encoder.layer.{i}", spec)
-    if pooler:
-        yield from _linear("pooler", "pooler.dense", width, width)
     if spec.head == "bert-classifier":
-        yield from _linear("head", "classifier", width, len(spec.labels))
+        dense, last = names.classifier
+        yield from _linear("pooler", dense, width, width)
+        yield from _linear("head", last, width, len(spec.labels))
+    elif pooler:
+        yield from _linear("pooler", POOLER, width, width)
 
 
 def _layer(ours: str, theirs: str, spec: EncoderSpec) -> Iterator[tuple[str, Tensor]]:
     width, ffn = spec.width, spec.ffn
-    for part, name in (("q", "self.query"), ("k", "self.key"), ("v", "self.value"), ("out", "output.dense")):
-        yield from _linear(f"{ours}.attn.{part}", f"{theirs}.attention.{name}", width, width)
-    yield from _norm(f"{ours}.attn.norm", f"{theirs}.attention.output.LayerNorm", width)
+    for part, name in spec.names.attention.items():
+        yield from _linear(f"{ours}.attn.{part}", f"{theirs}.{name}", width, width)
+    yield from _norm(f"{ours}.attn.norm", f"{theirs}.{spec.names.norm}", width)
     yield from _linear(f"{ours}.ffn.up", f"{theirs}.intermediate.dense", width, ffn)
     yield from _linear(f"{ours}.ffn.down", f"{theirs}.output.dense", ffn, width)
     yield from _norm(f"{ours}.ffn.norm", f"{theirs}.output.LayerNorm", width)
@@ -105,11 +109,11 @@ def _stored(path: Path) -> dict[str, dict[str, Any]]:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _by_plain_name(names: Iterable[str], path: Path) -> dict[str, str]:
+def _by_plain_name(names: Iterable[str], family: str, path: Path) -> dict[str, str]:
     """Names without the prefix and the spellings that differ between versions of transformers."""
     plain: dict[str, str] = {}
     for name in names:
-        short = name.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight")
+        short = name.removeprefix(f"{family}.").replace("LayerNorm.gamma", "LayerNorm.weight")
         short = short.replace("LayerNorm.beta", "LayerNorm.bias")
         if short in plain:
             raise ModelError(f"{path} holds both {plain[short]!r} and {name!r}")
@@ -132,9 +136,8 @@ def _some(names: list[str]) -> str:
 
 
 def _check_positions(stored: Mapping[str, Any], name: str, spec: EncoderSpec) -> None:
-    if stored["dtype"] != "I64" or not np.array_equal(
-        np.frombuffer(stored["data"], "<i8"), np.arange(spec.max_tokens)
-    ):
+    rows = spec.max_tokens + spec.names.first_position
+    if stored["dtype"] != "I64" or not np.array_equal(np.frombuffer(stored["data"], "<i8"), np.arange(rows)):
         raise ModelError(f"{name} is not 0, 1, 2, ...; only absolute positions in order are supported")
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import MissingExtra
+from privinf.models.fold import RELATIVE
+from privinf.models.relative import buckets
 
 try:
     import torch
@@ -95,16 +97,28 @@ class Clear:
         return y + x * self._weight("skip.gain") - x @ self._weight("skip.mean")
 
     def attend(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, query: ClearQuery, heads: int
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        query: ClearQuery,
+        heads: int,
+        relative: bool,
     ) -> torch.Tensor:
         q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
-        scores = self._see("scores", q @ k.transpose(-1, -2))
+        scores = q @ k.transpose(-1, -2)
+        scores = self._see("scores", self._placed(scores) if relative else scores)
         hidden = torch.where(query.real, 0.0, query.pad_score)[:, None, None, :]
         scores = scores + hidden
         weights = torch.exp2(scores - scores.amax(-1, keepdim=True))
         attended = self._see("attended", torch.div(weights @ v, weights.sum(-1, keepdim=True)))
         batch, _, tokens, _ = attended.shape
         return attended.transpose(1, 2).reshape(batch, tokens, -1)
+
+    def _placed(self, scores: torch.Tensor) -> torch.Tensor:
+        """Scores with what relative positions add."""
+        places = torch.from_numpy(buckets(scores.shape[-1]))
+        return scores + self._weights[RELATIVE][places].permute(2, 0, 1)
 
     def activate(self, x: torch.Tensor, name: str) -> torch.Tensor:
         return ACTIVATIONS[name](x)
@@ -120,9 +134,11 @@ class Clear:
         return x[:, :1]
 
 
-def clear_query(ids: list[npt.NDArray[np.int32]], tokens: int, pooling: str = "mean") -> ClearQuery:
-    """Pad token ids to a length bucket with token 0; padding takes no part in attention or pooling."""
-    table = torch.zeros((len(ids), tokens), dtype=torch.long)
+def clear_query(
+    ids: list[npt.NDArray[np.int32]], tokens: int, pooling: str = "mean", pad: int = 0
+) -> ClearQuery:
+    """Pad token ids to a length bucket with token `pad`; padding takes no part in attention or pooling."""
+    table = torch.full((len(ids), tokens), pad, dtype=torch.long)
     real = torch.zeros((len(ids), tokens), dtype=torch.bool)
     for row, tokens_of_text in enumerate(ids):
         table[row, : len(tokens_of_text)] = torch.as_tensor(tokens_of_text, dtype=torch.long)

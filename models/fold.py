@@ -18,15 +18,18 @@ from privinf.models.spec import EncoderSpec
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 LOG2_E = 1.0 / np.log(2.0)
+RELATIVE = "bias.relative"  # what a relative position adds to the scores of every layer, (buckets, heads)
 
 
 def fold(spec: EncoderSpec, weights: Mapping[str, F32]) -> dict[str, F64]:
     """The weights that models/bert.py names, in float64; mathematically the same function."""
     w = {name: array.astype(np.float64) for name, array in weights.items()}
-    out: dict[str, F64] = {
-        "embed.token": _centre(w["embed.token"]),
-        "embed.position": _centre(w["embed.position"] + w["embed.type"][0]),
-    }
+    positions = w["embed.position"][spec.names.first_position :]
+    if spec.names.typed:
+        positions = positions + w["embed.type"][0]
+    out: dict[str, F64] = {"embed.token": _centre(w["embed.token"]), "embed.position": _centre(positions)}
+    if spec.names.buckets:
+        out[RELATIVE] = w["relative"] * LOG2_E
     gain, bias = w["embed.norm.gain"], w["embed.norm.bias"]
     for i in range(spec.layers):
         layer = f"layer{i}"

@@ -12,23 +12,24 @@ from typing import Any, Protocol
 
 from privinf.errors import ModelError
 from privinf.models.spec import EncoderSpec
-from privinf.protocols.gates import softmax
-from privinf.protocols.gates.activation import ACTIVATIONS
+from privinf.protocols.gates import activation, exp2, softmax
 from privinf.protocols.gates.norm import NormSpec
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 HEADROOM = 3  # bits kept free above every calibrated range
 
 # Fraction bits. A product's scale is the sum of its factors'; what exceeds the target is dropped on opening.
-X, WEIGHT, QKV_WEIGHT, QK, V, SCORES, EMBED, MIXED = 12, 14, 12, 11, 10, 10, 16, 14
+X, WEIGHT, QKV_WEIGHT, QK, V, SCORES, EMBED = 12, 14, 12, 11, 10, 10, 16
 LINEAR = X + WEIGHT
 QKV = X + QKV_WEIGHT
 SCORE_PRODUCT = 2 * QK
-MIX_PRODUCT = softmax.WEIGHT_SCALE + V
+MIXED = 10  # of values mixed by the smallest sum of weights that a row may have
+SAME_ACTIVATION = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
 RESULT = 14  # an answer is cut to this: its exact products would give weights away
 INVERSE_GAIN = 10  # significant bits of a row's inverse deviation at the largest calibrated variance
 MAX_FRACTION = 16  # of a centred row before it is normalised: finer would not fit the sum of squares
-PUBLIC_MASK_TAIL = 17  # binary orders below every real score at which a padded one weighs nothing
+BUCKET_BITS = 7  # of the histogram that finds a row's largest score: its keys grow with 2^BUCKET_BITS
+FINEST = (2, 1, 0)  # log2 of the last pass's buckets, in score units: the first that fits
 
 
 class RangeTable(Protocol):
@@ -42,12 +43,34 @@ class RangeTable(Protocol):
 
 @dataclass(frozen=True)
 class AttentionPlan:
-    """Scores: ring, log2 of the coarse buckets, the additive score of padding; values: ring of V and P V."""
+    """One attention's rings.
+
+    score_bits: of a score; offset: what is added to centre its range; coarse, fine: log2 of the buckets in which
+    the largest is looked for; pad_score: the additive score of padding. narrow_bits: of a value as it is first
+    opened; value_bits: of weights, of values to be mixed, and of their product.
+    """
 
     score_bits: int
+    offset: int
     coarse: int
+    fine: int
     pad_score: float
+    narrow_bits: int
     value_bits: int
+
+    @property
+    def mixed(self) -> int:
+        """Fraction bits of mixed values before they are divided by their row's sum."""
+        return MIXED + softmax.slack(self.fine)
+
+    @property
+    def product(self) -> int:
+        """Fraction bits of weights times values."""
+        return softmax.weight_scale(self.fine) + V
+
+    def drop(self, tokens: int) -> int:
+        """Bits dropped from the attended values, which carry the scale of the inverse row sum."""
+        return self.mixed + softmax.inverse_power(tokens, self.fine).scale - X
 
 
 @dataclass(frozen=True)
@@ -62,7 +85,10 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything the roles must agree on beside the architecture; every role checks its hash."""
+    """Everything the roles must agree on beside the architecture; every role checks its hash.
+
+    `tables` is the fingerprint of all tables as the owner's machine computed them (models/tables.py).
+    """
 
     version: int
     max_tokens: int  # the longest length bucket that was calibrated
@@ -70,6 +96,7 @@ class Plan:
     layers: tuple[LayerPlan, ...]
     head_bits: int
     result_bits: int
+    tables: str = ""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=1)
@@ -98,7 +125,8 @@ class Plan:
                 for layer in raw["layers"]
             )
             norm = NormSpec(**raw["embed_norm"])
-            return Plan(PLAN_VERSION, raw["max_tokens"], norm, layers, raw["head_bits"], raw["result_bits"])
+            rest = (raw["head_bits"], raw["result_bits"], raw["tables"])
+            return Plan(PLAN_VERSION, raw["max_tokens"], norm, layers, *rest)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError("the plan file is damaged: share the model again") from error
 
@@ -123,7 +151,7 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
         """Ring that a layer's input must have."""
         a = attention[i]
         centred = bits_for(high[f"layer{i}.attn.centred"], LINEAR)
-        return max(a.score_bits + SCORE_PRODUCT - SCORES + QKV - QK, a.value_bits + QKV - V, centred)
+        return max(a.score_bits + SCORE_PRODUCT - SCORES + QKV - QK, a.narrow_bits + QKV - V, centred)
 
     def norm(site: str, scale: int, out_bits: int) -> NormSpec:
         return _norm(site, ranges, scale, out_bits, spec)
@@ -148,15 +176,10 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
     return plan
 
 
-def attended_drop(tokens: int) -> int:
-    """Bits dropped from the attended values, which carry the scale of the inverse row sum."""
-    return MIXED + softmax.inverse_power(tokens).scale - X
-
-
 def _check(plan: Plan) -> None:
     """Refuse what would fail at the first query: a ring beyond 64 bits, a power beyond its table."""
     for i, layer in enumerate(plan.layers):
-        if layer.attention_norm.bits + attended_drop(plan.max_tokens) > 64:
+        if layer.attention_norm.bits + layer.attention.drop(plan.max_tokens) > 64:
             raise ModelError(f"layer{i}.attn: values too large for texts of {plan.max_tokens} tokens")
     norms = [norm for layer in plan.layers for norm in (layer.attention_norm, layer.ffn_norm)]
     for norm in (plan.embed_norm, *norms):
@@ -171,20 +194,48 @@ def _check(plan: Plan) -> None:
 def _attention(site: str, high: Mapping[str, float], max_tokens: int) -> AttentionPlan:
     # Rounded up to a quarter of an octave: the plan is public and need not name the largest score exactly.
     scores = 2.0 ** (math.ceil(4 * math.log2(max(high[f"{site}.scores"], 1.0))) / 4 + HEADROOM)
-    reach = 3 * scores + PUBLIC_MASK_TAIL
-    coarse = 0
-    while reach + 2**coarse > 2 ** (7 + coarse):
-        coarse += 1
-    # A row of weights, each at most one, times values: at most max_tokens times the normalised result.
-    value_bits = bits_for(high[f"{site}.attended"] * max_tokens, MIX_PRODUCT)
-    if coarse > 6 or value_bits > softmax.WEIGHT_BITS:
-        raise ModelError(f"{site}: attention scores up to {scores:.0f} or values leave every ring")
-    return AttentionPlan(8 + coarse + SCORES, coarse, -(2 * scores + PUBLIC_MASK_TAIL), value_bits)
+    narrow = bits_for(high[f"{site}.v"], V)
+    for fine in FINEST:
+        scale = softmax.weight_scale(fine)
+        # A row of weights, each at most one, times values: at most max_tokens times the normalised result.
+        value_bits = max(bits_for(high[f"{site}.attended"] * max_tokens, scale + V), narrow)
+        if value_bits + exp2.dropped(scale) <= 64:
+            break
+    else:
+        raise ModelError(f"{site}: values too large for texts of {max_tokens} tokens")
+    # Weights this far below a row's largest vanish: padding lies lower than any real score by as much.
+    vanish = exp2.BLOCK * exp2.blocks(scale)
+    half = 2 * scores + vanish / 2
+    coarse, units = _buckets(half, fine)
+    if units - coarse > BUCKET_BITS:
+        raise ModelError(f"{site}: attention scores up to {scores:.0f} leave every ring")
+    offset = math.ceil(scores + vanish / 2)
+    return AttentionPlan(units + SCORES, offset, coarse, fine, -(2 * scores + vanish), narrow, value_bits)
 
 
-def _hidden(site: str, high: Mapping[str, float], activation: str) -> int:
-    window = ACTIVATIONS[activation].window if activation in ACTIVATIONS else 1
-    return max(bits_for(high[site], X), bits_for(window, X))
+def _buckets(half: float, fine: int) -> tuple[int, int]:
+    """log2 of the coarse buckets and of the range, in score units, for centred scores up to `half`.
+
+    One pass where that takes at most 2^BUCKET_BITS buckets, otherwise two with the fewest zero tests together.
+    """
+    least = math.ceil(math.log2(2 * exp2.BLOCK * exp2.blocks(softmax.weight_scale(fine))))
+
+    def units(coarse: int) -> int:
+        # The bucket above the largest, and the last block of the exponential, must not wrap around.
+        return max(math.ceil(math.log2(2 * half + 2 * 2**coarse + exp2.BLOCK + 2)), least)
+
+    def tests(coarse: int) -> int:
+        return (1 << (units(coarse) - coarse)) + (2 << (coarse - fine))
+
+    if units(fine) - fine <= BUCKET_BITS:
+        return fine, units(fine)
+    best = min(range(fine + 1, fine + BUCKET_BITS + 2), key=tests)
+    return best, units(best)
+
+
+def _hidden(site: str, high: Mapping[str, float], name: str) -> int:
+    known = SAME_ACTIVATION.get(name, name)
+    return activation.input_bits(known, high[site] * 2**HEADROOM, X)
 
 
 def _norm(site: str, ranges: RangeTable, scale: int, out_bits: int, spec: EncoderSpec) -> NormSpec:

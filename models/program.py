@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from queue import Full, Queue
-from threading import Event, Thread
 from typing import Any
 
 from privinf.models.bert import TASKS
 from privinf.models.query import Layout, arrange, parse
 from privinf.models.shared import SharedOps, SharedQuery
+from privinf.models.stream import streamed
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore
 from privinf.protocols import ring
+from privinf.protocols.ahead import Ahead, Aside
+from privinf.protocols.cost import Cost
 from privinf.protocols.counting import Counting
-from privinf.protocols.dealer import Buffer, Dealer
+from privinf.protocols.dealer import Dealer
 from privinf.protocols.ideal import Ideal
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.party import Party
@@ -109,7 +110,7 @@ class EncoderParty:
         self.identity = identity
         self.party = party
         self._layout, self._shapes, self._store, self._public = layout, shapes, store, public
-        self._sizes: dict[QueryShape, int] = {}
+        self._costs: dict[QueryShape, Cost] = {}
 
     def check(self, shape: QueryShape) -> None:
         self._layout.check(shape)
@@ -121,65 +122,33 @@ class EncoderParty:
         return self._layout.result(shape).nbytes
 
     def prep_bytes(self, shape: QueryShape) -> int:
+        cost = self._cost(shape)
+        return cost.prep1 if self.party else cost.prep0
+
+    def aside_bytes(self, shape: QueryShape) -> int:
+        return self._cost(shape).aside
+
+    def _cost(self, shape: QueryShape) -> Cost:
         self._layout.check(shape)
-        if shape not in self._sizes:
-            total = count(self._layout, shape, self._shapes, self._public).tally.total()
-            self._sizes[shape] = total.prep1 if self.party else total.prep0
-        return self._sizes[shape]
+        if shape not in self._costs:
+            self._costs[shape] = count(self._layout, shape, self._shapes, self._public).tally.total()
+        return self._costs[shape]
+
+    def prepare(self, shape: QueryShape, prep: Source, seed: bytes, aside: memoryview) -> None:
+        ctx = Ahead(self.party, seed, prep, Aside(aside), self._store)
+        run_model(ctx, self._layout, shape, _empty(self._layout, shape), self._public)
 
     def evaluate(
-        self, shape: QueryShape, query: memoryview, prep: Source, seed: bytes, channel: Channel
+        self,
+        shape: QueryShape,
+        query: memoryview,
+        prep: Source,
+        aside: memoryview,
+        seed: bytes,
+        channel: Channel,
     ) -> bytes:
-        ctx = Party(self.party, seed, prep, channel, self._store)
+        ctx = Party(self.party, seed, prep, channel, self._store, Aside(aside))
         share = run_model(
             ctx, self._layout, shape, parse(self._layout, shape, self.party, query), self._public
         )
         return ring.pack(share.value, self._layout.result(shape).bits)
-
-
-AHEAD = 16
-
-
-def streamed(produce: Any) -> Iterator[Dealt]:
-    """Turn a function that writes into an iterator; abandoning the iterator stops the function."""
-    chunks: Queue[Dealt | BaseException | None] = Queue(AHEAD)
-    stopped = Event()
-
-    def write(to: int, data: Buffer) -> None:
-        while not _offered(chunks, (to, data)):
-            if stopped.is_set():
-                raise _Abandoned
-
-    def work() -> None:
-        try:
-            produce(write)
-            end: BaseException | None = None
-        except _Abandoned:
-            return
-        except BaseException as error:  # handed to the consumer, who raises it
-            end = error
-        while not _offered(chunks, end) and not stopped.is_set():
-            continue
-
-    thread = Thread(target=work, name="deal", daemon=True)
-    thread.start()
-    try:
-        while (item := chunks.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
-
-
-def _offered(chunks: Queue[Any], item: Any) -> bool:
-    try:
-        chunks.put(item, timeout=0.2)
-    except Full:
-        return False
-    return True
-
-
-class _Abandoned(Exception):
-    """The consumer of a preparation went away."""

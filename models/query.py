@@ -21,7 +21,6 @@ from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share
 
 Ids = npt.NDArray[np.int32]
-PAD = 0
 LOW_TOKENS, MAX_ROWS = 4, 1024
 
 
@@ -107,7 +106,7 @@ def encode(
 ) -> list[U64]:
     """The query's ring elements: padded rows, one mask a layer, pooling weights."""
     layout.check(shape)
-    table = np.full((shape.batch, shape.tokens), PAD, dtype=np.int64)
+    table = np.full((shape.batch, shape.tokens), layout.spec.names.pad, dtype=np.int64)
     real = np.zeros((shape.batch, shape.tokens), dtype=bool)
     for row, tokens in enumerate(ids):
         table[row, : len(tokens)], real[row, : len(tokens)] = tokens, True

@@ -16,6 +16,13 @@ from privinf.models.spec import read_spec
 Array = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
 
+CLASSES = {
+    ("bert", "none"): "BertModel",
+    ("bert", "bert-classifier"): "BertForSequenceClassification",
+    ("mpnet", "none"): "MPNetModel",
+    ("mpnet", "bert-classifier"): "MPNetForSequenceClassification",
+}
+
 
 class Reference:
     """A model directory as transformers runs it: eager attention, one text at a time, nothing padded."""
@@ -27,8 +34,7 @@ class Reference:
         import transformers
 
         self.spec = read_spec(directory)
-        classifies = self.spec.head != "none"
-        kind = transformers.BertForSequenceClassification if classifies else transformers.BertModel
+        kind = getattr(transformers, CLASSES[self.spec.family, self.spec.head])
         options = {"attn_implementation": "eager", "dtype": torch.float32, "local_files_only": True}
         self._model: Any = kind.from_pretrained(directory, **options).eval()
         self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
@@ -39,7 +45,7 @@ class Reference:
 
     def states(self, ids: Sequence[Ids]) -> list[Array]:
         """The last layer's output for each list of token ids, (tokens, width)."""
-        encoder = self._model if self.spec.head == "none" else self._model.bert
+        encoder = self._model if self.spec.head == "none" else self._model.base_model
         return [self._run(encoder, row).last_hidden_state[0].numpy() for row in ids]
 
     def embeddings(self, texts: Sequence[str]) -> Array:

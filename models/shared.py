@@ -9,19 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from privinf.models import plan as p
+from privinf.models.fold import RELATIVE
 from privinf.models.plan import AttentionPlan, LayerPlan, Plan
+from privinf.models.relative import buckets
 from privinf.models.weights import scale_of
-from privinf.protocols import ring
 from privinf.protocols.gates import softmax
-from privinf.protocols.gates.activation import activate
+from privinf.protocols.gates.activation import activate, extra
 from privinf.protocols.gates.linear import MatMul, PublicMatMul, ToShare
 from privinf.protocols.gates.norm import NormSpec, normalise
-from privinf.protocols.gates.product import Product
+from privinf.protocols.gates.product import Lift, Product
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow, subtract
-
-ACTIVATION_NAMES = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
 
 
 @dataclass
@@ -81,22 +80,38 @@ class SharedOps:
             mean = self._ctx.run(MatMul(), x, self._weight("skip.mean"))
         return subtract(add(y, scaled), mean)
 
-    def attend(self, q: Share, k: Share, v: Share, query: SharedQuery, heads: int) -> Wire:
+    def attend(self, q: Share, k: Share, v: Share, query: SharedQuery, heads: int, relative: bool) -> Wire:
         """softmax(q k^T + mask) v with late normalisation."""
         ctx, layout = self._ctx, self._layer_plan().attention
         left, right, values = self._open_heads(q, k, v, heads, layout)
         scores = ctx.run(MatMul(), left, _transpose(right))
         scores = add(scores, query.masks[self._layer()])
-        weight = softmax.weights(ctx, ctx.open(scores, p.SCORE_PRODUCT - p.SCORES), layout.coarse)
-        mixed = ctx.open(
-            ctx.run(MatMul(), _reduce(weight, layout.value_bits), values), p.MIX_PRODUCT - p.MIXED
-        )
-        inverse = softmax.inverse_sum(ctx, weight)
-        product: Share = ctx.run(Product(64), mixed, *inverse)
-        drop = p.attended_drop(weight.shape[-1])
-        bits = self._layer_plan().attention_norm.bits + drop
-        merged = map_share(product, _merged_shape(product.shape), _merge_heads)
-        return ctx.open(Share(merged.shape, bits, p.X + drop, merged.data), drop)
+        if relative:
+            scores = self._placed(scores)
+        opened = ctx.open(self._centred(scores, layout), p.SCORE_PRODUCT - p.SCORES)
+        values = ctx.open(ctx.run(Lift(layout.value_bits), values))
+        weight = softmax.weights(ctx, opened, layout.coarse, layout.fine, layout.value_bits)
+        mixed = ctx.open(ctx.run(MatMul(), weight, values), layout.product - layout.mixed)
+        inverse = softmax.inverse_sum(ctx, weight, layout.fine)
+        drop = layout.drop(weight.shape[-1])
+        product = ctx.run(Product(self._layer_plan().attention_norm.bits + drop), mixed, inverse)
+        return ctx.open(map_share(product, _merged_shape(product.shape), _merge_heads), drop)
+
+    def _centred(self, scores: Share, layout: AttentionPlan) -> Share:
+        offset = np.uint64(layout.offset << p.SCORE_PRODUCT)
+        return self._ctx.add_public(scores, np.full(scores.shape, offset, dtype=np.uint64))
+
+    def _placed(self, scores: Share) -> Share:
+        """Scores with what relative positions add: local, as places are public."""
+        places = buckets(scores.shape[-1])
+
+        def look_up(table: U64) -> U64:
+            return table[places].transpose(2, 0, 1)[None]
+
+        if self._public is not None:
+            return self._ctx.add_public(scores, look_up(self._public[RELATIVE]))
+        share: Share = self._ctx.run(ToShare(), self._ctx.weight(RELATIVE))
+        return add(scores, map_share(share, (1, *scores.shape[1:]), look_up))
 
     def answer(self, x: Share) -> Share:
         """The client's answer: cut to its scale on a fresh wire, so that its shares say nothing else."""
@@ -108,7 +123,7 @@ class SharedOps:
         self, q: Share, k: Share, v: Share, heads: int, layout: AttentionPlan
     ) -> tuple[Wire, Wire, Wire]:
         score_bits = layout.score_bits + p.SCORE_PRODUCT - p.SCORES + p.QKV - p.QK
-        value_bits = layout.value_bits + p.QKV - p.V
+        value_bits = layout.narrow_bits + p.QKV - p.V
         split = [_split_heads(x, heads) for x in (q, k, v)]
         left, right = (self._ctx.open(narrow(x, score_bits), p.QKV - p.QK) for x in split[:2])
         return left, right, self._ctx.open(narrow(split[2], value_bits), p.QKV - p.V)
@@ -120,7 +135,8 @@ class SharedOps:
         else:
             inner, outer = self._layer_plan().hidden_bits, self._layer_plan().ffn_norm.bits
         opened = self._ctx.open(narrow(x, inner + p.WEIGHT), p.WEIGHT)
-        return self._ctx.open(activate(self._ctx, opened, ACTIVATION_NAMES.get(name, name), outer))
+        known = p.SAME_ACTIVATION.get(name, name)
+        return self._ctx.open(activate(self._ctx, opened, known, outer), extra(known))
 
     def pool(self, x: Wire, query: SharedQuery) -> Share:
         """The weighted mean of the rows, with the last gain and bias: the client's answer."""
@@ -170,15 +186,6 @@ def _rows(table: Wire, count: int) -> Wire:
 
 def _first(v: U64) -> U64:
     return v[:, :1]
-
-
-def _reduce(x: Wire, bits: int) -> Wire:
-    """The wire modulo a smaller ring."""
-
-    def low(v: U64) -> U64:
-        return ring.low(v, bits)
-
-    return derive([x], x.shape, bits, x.scale, public=low, mask=low, linear=x.shared)
 
 
 def _transpose(x: Wire) -> Wire:

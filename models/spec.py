@@ -10,56 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from privinf.errors import ModelError
+from privinf.models.families import ACTIVATIONS, FAMILIES, HARMLESS_KEYS, Family, Head, Name
 
-ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")
-HEADS: Mapping[str, Literal["none", "bert-classifier"]] = {
-    "BertModel": "none",
-    "BertForSequenceClassification": "bert-classifier",
-}
 POOLINGS: Mapping[str, Literal["mean", "cls"]] = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
 }
-
-# Keys that shape the forward pass: each is read below.
-READ_KEYS = frozenset(
-    (
-        "model_type",
-        "architectures",
-        "hidden_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "intermediate_size",
-        "vocab_size",
-        "max_position_embeddings",
-        "type_vocab_size",
-        "hidden_act",
-        "layer_norm_eps",
-        "id2label",
-        "num_labels",
-    )
-)
-# Keys that shape it too, and that have one value we implement.
-FIXED_KEYS: Mapping[str, tuple[Any, ...]] = {
-    "position_embedding_type": ("absolute", None),
-    "is_decoder": (False, None),
-    "is_encoder_decoder": (False, None),
-    "add_cross_attention": (False, None),
-    "cross_attention_hidden_size": (None,),
-    "pruned_heads": ({}, None),
-}
-# Keys that matter to training, to generation or to other libraries, and never to the output of an encoder.
-HARMLESS = """
-_name_or_path _attn_implementation_autoset _commit_hash transformers_version torch_dtype dtype
-initializer_range attention_probs_dropout_prob hidden_dropout_prob classifier_dropout
-use_cache gradient_checkpointing tie_word_embeddings tie_encoder_decoder torchscript use_bfloat16
-tf_legacy_loss return_dict output_hidden_states output_attentions chunk_size_feed_forward
-label2id problem_type finetuning_task task_specific_params tokenizer_class prefix
-pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id unk_token_id mask_token_id
-directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
-pooler_size_per_head pooler_type sentence_transformers
-"""
-HARMLESS_KEYS = frozenset(HARMLESS.split())
 
 
 @dataclass(frozen=True)
@@ -78,8 +34,13 @@ class EncoderSpec:
     pooling: Literal["mean", "cls"] | None = None
     normalize: bool = False
     labels: tuple[str, ...] = ()
-    head: Literal["none", "bert-classifier"] = "none"
-    family: Literal["bert"] = "bert"
+    head: Head = "none"
+    family: Name = "bert"
+
+    @property
+    def names(self) -> Family:
+        """What the family calls its parts, and how it counts positions."""
+        return FAMILIES[self.family]
 
 
 Spec = EncoderSpec
@@ -90,12 +51,14 @@ def read_spec(directory: str | os.PathLike[str]) -> EncoderSpec:
     folder = Path(directory)
     path = folder / "config.json"
     config = _read_object(path)
-    _check_keys(config, path)
+    name = _family(config, path)
+    family = FAMILIES[name]
+    _check_keys(config, family, path)
     width = _size(config, "hidden_size", path)
     heads = _size(config, "num_attention_heads", path)
     if width % heads:
         raise ModelError(f"{path}: hidden_size {width} is not a multiple of num_attention_heads {heads}")
-    head = _head(config, path)
+    head = _head(config, family, path)
     pooling, normalize = (None, False) if head != "none" else _sentence_modules(folder, width)
     return EncoderSpec(
         layers=_size(config, "num_hidden_layers", path),
@@ -103,14 +66,15 @@ def read_spec(directory: str | os.PathLike[str]) -> EncoderSpec:
         heads=heads,
         ffn=_size(config, "intermediate_size", path),
         vocab=_size(config, "vocab_size", path),
-        max_tokens=_size(config, "max_position_embeddings", path),
-        type_vocab=_size(config, "type_vocab_size", path, default=2),
+        max_tokens=_positions(config, family, path),
+        type_vocab=_size(config, "type_vocab_size", path, default=2) if family.typed else 0,
         activation=_activation(config, path),
         layer_norm_eps=_epsilon(config, path),
         pooling=pooling,
         normalize=normalize,
         labels=_labels(config, path) if head == "bert-classifier" else (),
         head=head,
+        family=name,
     )
 
 
@@ -133,17 +97,24 @@ def _read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _check_keys(config: dict[str, Any], path: Path) -> None:
-    if (family := config.get("model_type")) != "bert":
-        raise ModelError(f"{path}: model_type {family!r} is not supported; accepted: 'bert'")
-    for key, accepted in FIXED_KEYS.items():
+def _family(config: dict[str, Any], path: Path) -> Name:
+    given = config.get("model_type")
+    for name in FAMILIES:
+        if given == name:
+            return name
+    accepted = ", ".join(map(repr, FAMILIES))
+    raise ModelError(f"{path}: model_type {given!r} is not supported; accepted: {accepted}")
+
+
+def _check_keys(config: dict[str, Any], family: Family, path: Path) -> None:
+    for key, accepted in family.fixed_keys.items():
         if key in config and config[key] not in accepted:
             raise ModelError(f"{path}: {key} {config[key]!r} is not supported; accepted: {accepted[0]!r}")
-    unknown = sorted(set(config) - READ_KEYS - set(FIXED_KEYS) - HARMLESS_KEYS)
+    unknown = sorted(set(config) - family.read_keys - set(family.fixed_keys) - HARMLESS_KEYS)
     if unknown:
         raise ModelError(
             f"{path}: unknown keys {', '.join(map(repr, unknown))} could change what the model computes; "
-            "accepted are the keys of BertConfig"
+            f"accepted are the keys of {family.config}"
         )
 
 
@@ -152,6 +123,14 @@ def _size(config: dict[str, Any], key: str, path: Path, default: int | None = No
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelError(f"{path}: {key} must be a positive integer, not {value!r}")
     return value
+
+
+def _positions(config: dict[str, Any], family: Family, path: Path) -> int:
+    """How many tokens a text may have."""
+    rows = _size(config, "max_position_embeddings", path)
+    if rows <= family.first_position:
+        raise ModelError(f"{path}: max_position_embeddings must be above {family.first_position}, not {rows}")
+    return rows - family.first_position
 
 
 def _activation(config: dict[str, Any], path: Path) -> str:
@@ -168,13 +147,13 @@ def _epsilon(config: dict[str, Any], path: Path) -> float:
     return float(value)
 
 
-def _head(config: dict[str, Any], path: Path) -> Literal["none", "bert-classifier"]:
-    names = config.get("architectures") or ["BertModel"]
-    if not isinstance(names, list) or len(names) != 1 or names[0] not in tuple(HEADS):
+def _head(config: dict[str, Any], family: Family, path: Path) -> Head:
+    names = config.get("architectures") or list(family.classes)[:1]
+    if not isinstance(names, list) or len(names) != 1 or names[0] not in tuple(family.classes):
         raise ModelError(
-            f"{path}: architectures {names!r} is not supported; accepted: one of {', '.join(HEADS)}"
+            f"{path}: architectures {names!r} is not supported; accepted: one of {', '.join(family.classes)}"
         )
-    return HEADS[names[0]]
+    return family.classes[names[0]]
 
 
 def _labels(config: dict[str, Any], path: Path) -> tuple[str, ...]:

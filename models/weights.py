@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from privinf.models import plan
-from privinf.models.fold import F64
+from privinf.models.fold import F64, RELATIVE
 from privinf.protocols import prg, ring
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Wire
@@ -19,6 +19,8 @@ def scale_of(name: str) -> int:
     """Fraction bits of a folded tensor, by its name."""
     if name.startswith("embed."):
         return plan.EMBED
+    if name == RELATIVE:
+        return plan.SCORE_PRODUCT
     projection = name.split(".")[-2] in ("q", "k", "v")
     weight = plan.QKV_WEIGHT if projection else plan.WEIGHT
     return weight + (plan.X if name.endswith(".bias") else 0)
@@ -55,17 +57,21 @@ class PartyStore:
         if name not in self._wires:
             wire = _static(name, self._opened[name].shape)
             wire.source = self._opened[name]
-            wire.mask_share = mask_share(self._seed, self._sharing, name, wire.shape)
+            wire.mask_share = self._later(name, wire.shape)
             self._wires[name] = wire
         return self._wires[name]
 
+    def _later(self, name: str, shape: Shape) -> Callable[[], U64]:
+        return lambda: mask_share(self._seed, self._sharing, name, shape)
+
     def warm(self, party: int) -> None:
-        """Derive all mask shares and product operands before the first query."""
+        """Derive mask shares and product operands before the first query; of a factor the operand alone is kept."""
         for name in self._opened:
             wire = self.party_wire(name)
+            own = wire.own_mask
             if name.endswith((".weight", ".token", ".mean")):
-                own = wire.own_mask
                 wire.cache["operand"] = wire.public - own if party else np.uint64(0) - own
+                wire.mask_share = self._later(name, wire.shape)
 
 
 class DealerStore:

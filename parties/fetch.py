@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import grpc
@@ -14,7 +16,7 @@ from privinf.parties.messages import identity_message, read_id, read_identity, r
 from privinf.parties.methods import CREATE, FETCH
 from privinf.parties.spool import Record
 from privinf.parties.status import restore
-from privinf.parties.store import PreparationStore
+from privinf.parties.store import Place, PreparationStore
 from privinf.protocols.program import PartyProgram, QueryShape
 from privinf.v1 import dealer_pb2
 
@@ -49,8 +51,17 @@ class DealerLink:
             raise restore(error, "dealer", phase="offline") from error
         return reply
 
+    def room(self, shape: QueryShape) -> int:
+        """Return what a preparation takes from our store."""
+        return self._program.prep_bytes(shape) + self._program.aside_bytes(shape)
+
+    def place(self, shape: QueryShape) -> AbstractContextManager[Place]:
+        """Take room in our store: first of all, so that a refusal costs the dealer nothing."""
+        return self._store.place(self._program.prep_bytes(shape), self._program.aside_bytes(shape))
+
     def fetch(
         self,
+        place: Place,
         preparation_id: bytes,
         shape: QueryShape,
         epoch: bytes,
@@ -58,13 +69,16 @@ class DealerLink:
         started: Callable[[grpc.Call], Any] = lambda call: None,
     ) -> Record:
         """Store our half of a preparation; `started` is given the call, to cancel it."""
-        identity, nbytes = self._program.identity, self._program.prep_bytes(shape)
-        request = dealer_pb2.FetchRequest(preparation_id=preparation_id, identity=identity_message(identity))
+        program = self._program
+        request = dealer_pb2.FetchRequest(
+            preparation_id=preparation_id, identity=identity_message(program.identity)
+        )
+        sizes = program.prep_bytes(shape), program.aside_bytes(shape)
+        record = Record(preparation_id, shape, program.identity, *sizes, epoch=epoch)
         call = self._fetch(request, timeout=deadline.left("offline"), metadata=self._dealer.metadata)
         started(call)
         try:
-            record = Record(preparation_id, shape, identity, nbytes, epoch=epoch)
-            return self._store.receive(record, _messages(call))
+            return self._store.receive(place, record, _messages(call), partial(program.prepare, shape))
         finally:
             call.cancel()
 

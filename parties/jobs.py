@@ -6,23 +6,25 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from privinf.config import DealerConfig
 from privinf.errors import DeadlineExceeded, Overloaded, PartyError, PrivinfError, ProtocolError
 from privinf.parties.frames import CHUNK
 from privinf.protocols.program import BOTH, ID_BYTES, SEED_BYTES, Buffer, DealerProgram, QueryShape
 
+_SMALL = CHUNK // 4  # from here on a message of its own costs less than gathering
 Report = Callable[[BaseException], None]  # told of a failure that is a fault of the program
 
 
 class Pipe:
-    """Chunks on their way to one party: `put` waits while it is full, `get` while it is empty."""
+    """Chunks on their way to one party: `put` waits while it holds enough, `get` while it is empty."""
 
     def __init__(self, limit: int, stall_seconds: float) -> None:
-        self._limit, self._stall = limit, stall_seconds
+        self._limit, self._stall = limit, stall_seconds  # in bytes, one chunk beyond it
         self._changed = threading.Condition()
         self._chunks: deque[bytes] = deque()
+        self._held = 0
         self._ended = False
         self._error: PrivinfError | None = None
 
@@ -30,13 +32,14 @@ class Pipe:
         """Add a chunk; raise DeadlineExceeded if nobody makes room for it in time."""
         with self._changed:
             room = self._changed.wait_for(
-                lambda: len(self._chunks) < self._limit or self._error is not None, self._stall
+                lambda: self._held < self._limit or self._error is not None, self._stall
             )
             if self._error is not None:
                 raise self._error
             if not room:
                 raise DeadlineExceeded("a party does not fetch its preparation", phase="offline")
             self._chunks.append(chunk)
+            self._held += len(chunk)
             self._changed.notify_all()
 
     def end(self, error: PrivinfError | None = None) -> None:
@@ -59,42 +62,59 @@ class Pipe:
             if not self._chunks:
                 return None
             chunk = self._chunks.popleft()
+            self._held -= len(chunk)
             self._changed.notify_all()
             return chunk
 
 
 class Packer:
-    """Cuts the buffers of one party into messages of CHUNK bytes, and counts them."""
+    """Gathers small buffers of one party into messages of at most CHUNK bytes, and counts all of them."""
 
     def __init__(self, put: Callable[[bytes], None], total: int) -> None:
         self._put, self._left = put, total
         self._pending = bytearray()
 
-    def add(self, buffer: Buffer) -> None:
-        """Take a buffer, which is copied before this returns."""
-        view = memoryview(buffer).cast("B")
-        self._left -= len(view)
-        if self._left < 0:
-            raise ProtocolError("the program deals more bytes than its sizes say")
-        while view:
-            taken = CHUNK - len(self._pending)
-            if not self._pending and len(view) >= CHUNK:
-                self._put(bytes(view[:CHUNK]))
-            else:
-                self._pending += view[:taken]
-                self._flush(CHUNK)
-            view = view[taken:]
+    def gather(self, piece: memoryview) -> None:
+        """Take a piece of less than CHUNK, which is copied before this returns."""
+        if len(self._pending) + len(piece) > CHUNK:
+            self._flush()
+        self._count(len(piece))
+        self._pending += piece
+
+    def send(self, chunk: bytes) -> None:
+        """Send a whole chunk after what was gathered."""
+        self._flush()
+        self._count(len(chunk))
+        self._put(chunk)
 
     def finish(self) -> None:
         """Send the rest."""
         if self._left:
             raise ProtocolError("the program deals fewer bytes than its sizes say")
-        self._flush(1)
+        self._flush()
 
-    def _flush(self, least: int) -> None:
-        if len(self._pending) >= least:
+    def _count(self, nbytes: int) -> None:
+        self._left -= nbytes
+        if self._left < 0:
+            raise ProtocolError("the program deals more bytes than its sizes say")
+
+    def _flush(self) -> None:
+        if self._pending:
             self._put(bytes(self._pending))
             self._pending = bytearray()
+
+
+def pack(packers: Sequence[Packer], buffer: Buffer) -> None:
+    """Cut a buffer for all of `packers`: what is large is copied once, whoever gets it."""
+    view = memoryview(buffer).cast("B")
+    for offset in range(0, len(view), CHUNK):
+        piece = view[offset : offset + CHUNK]
+        chunk = bytes(piece) if len(piece) >= _SMALL else None
+        for packer in packers:
+            if chunk is None:
+                packer.gather(piece)
+            else:
+                packer.send(chunk)
 
 
 class Job:
@@ -148,8 +168,7 @@ class Job:
             for pipe, seed in zip(self._pipes, seeds, strict=True):
                 pipe.put(seed)
             for to, buffer in self._program.deal(self._shape, seeds):
-                for packer in packers if to == BOTH else packers[to : to + 1]:
-                    packer.add(buffer)
+                pack(packers if to == BOTH else packers[to : to + 1], buffer)
             for packer, pipe in zip(packers, self._pipes, strict=True):
                 packer.finish()
                 pipe.end()
@@ -171,7 +190,8 @@ class Jobs:
     def create(self, shape: QueryShape) -> Job:
         """Draw a preparation's id; nothing is generated yet."""
         config = self._config
-        job = Job(self._program, shape, config.queue_chunks, config.stall_seconds, self._report)
+        limit = config.queue_chunks * CHUNK
+        job = Job(self._program, shape, limit, config.stall_seconds, self._report)
         with self._lock:
             self._expire()
             if len(self._jobs) >= self._config.max_jobs:

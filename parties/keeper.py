@@ -6,12 +6,13 @@ import secrets
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import grpc
 
 from privinf.config import PartyConfig
-from privinf.errors import PeerLost, PrivinfError
+from privinf.errors import PeerLost
 from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline
 from privinf.parties.fetch import DealerLink
@@ -19,7 +20,7 @@ from privinf.parties.logs import Log
 from privinf.parties.messages import identity_message, shape_message
 from privinf.parties.methods import PREFETCH, RECONCILE
 from privinf.parties.status import attribute, restore
-from privinf.parties.store import PreparationStore
+from privinf.parties.store import Place, PreparationStore
 from privinf.protocols.program import ID_BYTES, Identity, QueryShape
 from privinf.v1 import party_pb2
 
@@ -43,6 +44,7 @@ class Keeper:
         self._config, self._identity, self._store = config, identity, store
         self._dealer, self._other, self._log = dealer, other, log
         self._prefetch, self._reconcile_call = PREFETCH.on(other), RECONCILE.on(other)
+        self._rooms = {shape: dealer.room(shape) for shape in config.shapes if config.ahead}
         self._epoch = secrets.token_bytes(ID_BYTES)
         self._changed = threading.Condition()
         self._ready: dict[QueryShape, deque[bytes]] = {}
@@ -78,13 +80,18 @@ class Keeper:
                 self._wait(shape, deadline)
         return self._prepare(shape, deadline)
 
+    def wake(self) -> None:
+        """Look again whether something is lacking: a query has given its room back."""
+        with self._changed:
+            self._changed.notify_all()
+
     def discard(self, preparation_id: bytes) -> None:
         """Give up a preparation that a query did not finish with, here and on party 1."""
-        self._store.burn([preparation_id])
         with self._changed:
             self._gone.add(preparation_id)
             self._unsettled = True
             self._changed.notify_all()
+        self._store.burn([preparation_id])
 
     def _wait(self, shape: QueryShape, deadline: Deadline) -> None:
         self._waiting[shape] += 1
@@ -95,7 +102,16 @@ class Keeper:
 
     def _prepare(self, shape: QueryShape, deadline: Deadline) -> bytes:
         """Have both parties fetch a new preparation at the same time."""
-        preparation_id = self._dealer.create(shape, deadline)
+        with self._dealer.place(shape) as place:
+            preparation_id = self._dealer.create(shape, deadline)
+            try:
+                self._fetch_both(place, preparation_id, shape, deadline)
+            except BaseException:
+                self.discard(preparation_id)
+                raise
+        return preparation_id
+
+    def _fetch_both(self, place: Place, preparation_id: bytes, shape: QueryShape, deadline: Deadline) -> None:
         request = party_pb2.PrefetchRequest(
             preparation_id=preparation_id,
             identity=identity_message(self._identity),
@@ -107,19 +123,23 @@ class Keeper:
         )
         try:
             # If party 1 fails first, the dealer ends our stream too.
-            self._fetch_own(preparation_id, shape, deadline, theirs)
+            self._fetch_own(place, preparation_id, shape, deadline, theirs)
             _result(theirs)
         except BaseException:
             theirs.cancel()
-            self.discard(preparation_id)
             raise
-        return preparation_id
 
     def _fetch_own(
-        self, preparation_id: bytes, shape: QueryShape, deadline: Deadline, theirs: grpc.Future[Any]
+        self,
+        place: Place,
+        preparation_id: bytes,
+        shape: QueryShape,
+        deadline: Deadline,
+        theirs: grpc.Future[Any],
     ) -> None:
+        tie = partial(_tie, theirs)
         try:
-            self._dealer.fetch(preparation_id, shape, self._epoch, deadline, lambda call: _tie(theirs, call))
+            self._dealer.fetch(place, preparation_id, shape, self._epoch, deadline, tie)
         except PeerLost:
             _result(theirs, _VERDICT_SECONDS)
             raise
@@ -130,7 +150,7 @@ class Keeper:
             try:
                 self._step()
                 pause = _BACKOFF[0]
-            except PrivinfError as error:
+            except Exception as error:  # of the program too: the next preparation may do better
                 self._log.failure("keeper", error)
                 self._stopped.wait(pause)
                 pause = min(2 * pause, _BACKOFF[1])
@@ -147,8 +167,13 @@ class Keeper:
             self._make_ahead(shape)
 
     def _lacking(self) -> QueryShape | None:
-        """Return the shape of which the fewest are ready, if that is too few."""
-        short = [shape for shape in self._config.shapes if self._count(shape) < self._config.ahead]
+        """Return the shape of which the fewest are ready, if that is too few and one more has room."""
+        ahead = self._config.ahead
+        short = [
+            shape
+            for shape, room in self._rooms.items()
+            if self._count(shape) < ahead and self._store.fits(room)
+        ]
         return min(short, key=self._count, default=None)
 
     def _count(self, shape: QueryShape) -> int:

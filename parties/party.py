@@ -132,13 +132,13 @@ class PartyCalls:
         require_same(self._program.identity, read_identity(request.identity), caller)
         shape = read_shape(request.shape)
         self._program.check(shape)
-        record = self._dealer.fetch(
-            read_id(request.preparation_id, "a preparation id"),
-            shape,
-            read_id(request.epoch, "an epoch"),
-            Deadline.of(context, max(self._config.max_seconds, self._config.prepare_seconds)),
-            lambda call: _cancel_with(context, call),
-        )
+        preparation_id = read_id(request.preparation_id, "a preparation id")
+        epoch = read_id(request.epoch, "an epoch")
+        deadline = Deadline.of(context, max(self._config.max_seconds, self._config.prepare_seconds))
+        with self._dealer.place(shape) as place:
+            record = self._dealer.fetch(
+                place, preparation_id, shape, epoch, deadline, lambda call: _cancel_with(context, call)
+            )
         return party_pb2.PrefetchReply(prepare_seconds=record.prepare_seconds)
 
     def reconcile(
@@ -146,10 +146,14 @@ class PartyCalls:
     ) -> party_pb2.ReconcileReply:
         """Drop what party 0 will never use: what it says is gone, and what an earlier run of it left here."""
         held, gone = set(request.held), set(request.gone)
-        mine = {record.preparation_id: record.epoch for record in self._store.held()}
-        old = {item for item, epoch in mine.items() if epoch != request.epoch and item not in held}
+        mine = self._store.held()
+        old = {
+            record.preparation_id
+            for record in mine + self._store.coming()
+            if record.epoch != request.epoch and record.preparation_id not in held
+        }
         self._store.burn(old | gone)
-        return party_pb2.ReconcileReply(held=sorted(held & mine.keys()))
+        return party_pb2.ReconcileReply(held=sorted(held & {record.preparation_id for record in mine}))
 
     def _read(
         self, opened: party_pb2.InferOpen, requests: Iterator[party_pb2.InferRequest], deadline: Deadline

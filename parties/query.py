@@ -75,6 +75,8 @@ class Engine:
             return self._evaluate(channel, query, preparation, stream, offline)
         finally:
             preparation.close()
+            if self._keeper is not None:
+                self._keeper.wake()
 
     def _lead(self, channel: SessionChannel, query: Query) -> Preparation:
         """Choose a preparation. Party 1 hears of it while our disk marks it: an id is no part of it."""
@@ -101,7 +103,9 @@ class Engine:
     ) -> Answer:
         record, began = preparation.record, time.monotonic()
         try:
-            result = self._program.evaluate(query.shape, query.share, preparation, record.seed, channel)
+            result = self._program.evaluate(
+                query.shape, query.share, preparation, preparation.aside, record.seed, channel
+            )
             self._check(result, preparation, query.shape)
             self._finish(stream)
         except BaseException:

@@ -170,3 +170,10 @@ def _check_shapes(config: PartyConfig, program: PartyProgram) -> None:
             program.check(shape)
         except InputError as error:
             raise ConfigError(f"shapes: {shape.task}:{shape.batch}:{shape.tokens}: {error}") from error
+    if not config.ahead:
+        return
+    ready = config.ahead * sum(
+        program.prep_bytes(shape) + program.aside_bytes(shape) for shape in config.shapes
+    )
+    if ready > config.max_store_bytes:
+        raise ConfigError(f"ahead: what is to be kept ready takes {ready} bytes, max_store_bytes is less")

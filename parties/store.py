@@ -8,13 +8,21 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
 from privinf.parties.spent import SpentLog
-from privinf.parties.spool import SUFFIX, Preparation, Record, SpoolWriter, read_record, spool_name
-from privinf.protocols.program import SEED_BYTES, Identity, QueryShape
+from privinf.parties.spool import (
+    SUFFIX,
+    Preparation,
+    Prepare,
+    Record,
+    SpoolWriter,
+    read_record,
+    spool_name,
+)
+from privinf.protocols.program import Identity, QueryShape
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -27,6 +35,27 @@ class Usage:
     nbytes: int
 
 
+@dataclass(eq=False)
+class Place:
+    """Room for one preparation, from before it is asked for until it is stored."""
+
+    room: int
+    record: Record | None = None  # once its id is drawn
+    burnt: bool = False
+    writer: SpoolWriter = field(init=False, repr=False)
+
+    def require_wanted(self) -> None:
+        """Refuse to go on with what was burnt meanwhile."""
+        if self.burnt:
+            raise ProtocolError("this preparation was given up while it came")
+
+    def guard(self, messages: Iterator[bytes]) -> Iterator[bytes]:
+        """Pass messages on while they are wanted."""
+        for message in messages:
+            self.require_wanted()
+            yield message
+
+
 class PreparationStore:
     """The preparations of one party, in a directory that this process alone may use."""
 
@@ -34,7 +63,8 @@ class PreparationStore:
         self._directory, self._identity = directory, identity
         self._max_bytes, self._max_count = max_bytes, max_count
         self._lock = threading.Lock()
-        self._taken: dict[bytes, int] = {}  # bytes by id: received, stored or being read
+        self._places: set[Place] = set()  # being received
+        self._taken: dict[bytes, int] = {}  # bytes by id: stored or being read
         self._records: dict[bytes, Record] = {}  # complete and unspent
         self._lockfile = _own(directory)
         self._spent = SpentLog(directory / "spent.log")
@@ -43,25 +73,49 @@ class PreparationStore:
     def usage(self) -> Usage:
         """Return what is taken."""
         with self._lock:
-            return Usage(len(self._taken), sum(self._taken.values()))
+            return Usage(len(self._taken) + len(self._places), self._used())
 
     def held(self, shape: QueryShape | None = None) -> list[Record]:
         """Return the complete, unspent preparations of a shape, or all, oldest first."""
         with self._lock:
             return [record for record in self._records.values() if shape in (None, record.shape)]
 
-    def receive(self, record: Record, messages: Iterator[bytes]) -> Record:
-        """Store the dealer's stream: a seed, then exactly the bytes due. Nothing is left of a failed one."""
-        with self._reserved(record), _full_disk():
-            with SpoolWriter(self._directory, record) as writer:
-                seed = next(messages, b"")
-                if len(seed) != SEED_BYTES:
-                    raise ProtocolError(f"the dealer's seed has {len(seed)} bytes, not {SEED_BYTES}")
-                for message in messages:
-                    writer.write(message)
-                complete = writer.finish(seed)
+    def coming(self) -> list[Record]:
+        """Return what is being received."""
+        with self._lock:
+            return [place.record for place in self._places if place.record]
+
+    def fits(self, nbytes: int) -> bool:
+        """Return whether there is room now."""
+        with self._lock:
+            return self._refusal(nbytes) is None
+
+    @contextlib.contextmanager
+    def place(self, nbytes: int, aside: int) -> Iterator[Place]:
+        """Take room for a preparation before anybody is asked for it, or raise Overloaded."""
+        place = Place(nbytes + aside)
+        with self._lock:
+            if (refusal := self._refusal(place.room)) is not None:
+                raise Overloaded(refusal)
+            self._places.add(place)
+        try:
+            with _full_disk(), SpoolWriter(self._directory, nbytes, aside) as place.writer:
+                yield place
+        finally:
             with self._lock:
-                self._records[record.preparation_id] = complete
+                self._places.discard(place)
+
+    def receive(self, place: Place, record: Record, messages: Iterator[bytes], prepare: Prepare) -> Record:
+        """Store the dealer's stream: a seed, then exactly the bytes due. Nothing is left of a failed one."""
+        with self._lock:
+            self._name(place, record)
+        complete = place.writer.fill(record, place.guard(messages), prepare)
+        with self._lock:
+            place.require_wanted()
+            place.writer.publish(complete)
+            self._records[record.preparation_id] = complete
+            self._taken[record.preparation_id] = record.room
+            self._places.discard(place)
         return complete
 
     def claim(self, preparation_id: bytes, shape: QueryShape) -> Preparation:
@@ -84,12 +138,18 @@ class PreparationStore:
             raise
 
     def burn(self, preparation_ids: Iterable[bytes]) -> None:
-        """Spend preparations unread."""
+        """Spend preparations unread; one that is still being received is dropped before it is complete."""
         for preparation_id in preparation_ids:
             with self._lock:
-                record = self._records.pop(preparation_id, None)
-            if record is not None:
-                self._spent.mark(preparation_id)
+                stored = self._records.pop(preparation_id, None) is not None
+                place = self._named().get(preparation_id)
+                fresh = stored or (place is not None and not place.burnt)
+                if place is not None:
+                    place.burnt = True
+            if fresh:
+                with _full_disk():
+                    self._spent.mark(preparation_id)
+            if stored:
                 self._remove(preparation_id)
 
     def close(self) -> None:
@@ -97,24 +157,24 @@ class PreparationStore:
         self._spent.close()
         os.close(self._lockfile)
 
-    @contextlib.contextmanager
-    def _reserved(self, record: Record) -> Iterator[None]:
-        self._reserve(record)
-        try:
-            yield
-        except BaseException:
-            self._release(record.preparation_id)
-            raise
+    def _refusal(self, nbytes: int) -> str | None:
+        if len(self._taken) + len(self._places) >= self._max_count:
+            return f"the store already holds {self._max_count} preparations"
+        if self._used() + nbytes > self._max_bytes:
+            return f"{nbytes} bytes of preparation do not fit into the store"
+        return None
 
-    def _reserve(self, record: Record) -> None:
-        with self._lock:
-            if record.preparation_id in self._taken or record.preparation_id in self._spent:
-                raise ProtocolError("this preparation is already spent, or here")
-            if len(self._taken) >= self._max_count:
-                raise Overloaded(f"the store already holds {self._max_count} preparations")
-            if sum(self._taken.values()) + record.nbytes > self._max_bytes:
-                raise Overloaded(f"{record.nbytes} bytes of preparation do not fit into the store")
-            self._taken[record.preparation_id] = record.nbytes
+    def _name(self, place: Place, record: Record) -> None:
+        taken = record.preparation_id in self._taken or record.preparation_id in self._named()
+        if taken or record.preparation_id in self._spent:
+            raise ProtocolError("this preparation is already spent, or here")
+        place.record = record
+
+    def _named(self) -> dict[bytes, Place]:
+        return {place.record.preparation_id: place for place in self._places if place.record}
+
+    def _used(self) -> int:
+        return sum(self._taken.values()) + sum(place.room for place in self._places)
 
     def _release(self, preparation_id: bytes) -> None:
         with self._lock:
@@ -128,12 +188,12 @@ class PreparationStore:
         """Keep what an earlier process completed and never touched; delete everything else."""
         for path in sorted(self._directory.glob(f"*{SUFFIX}*"), key=lambda path: path.stat().st_mtime_ns):
             record = read_record(path, self._identity)
-            fits = self.usage().nbytes + (record.nbytes if record else 0) <= self._max_bytes
+            fits = self.usage().nbytes + (record.room if record else 0) <= self._max_bytes
             if record is None or record.preparation_id in self._spent or not fits:
                 path.unlink()
                 continue
             self._records[record.preparation_id] = record
-            self._taken[record.preparation_id] = record.nbytes
+            self._taken[record.preparation_id] = record.room
 
 
 def _own(directory: Path) -> int:

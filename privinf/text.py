@@ -26,6 +26,8 @@ class Tokenizer:
         self._rules = _load(path)
         self._rules.no_truncation()
         self._rules.no_padding()
+        # A padding token amid a text would shift the positions of what follows.
+        self._skipped = spec.names.pad if spec.names.first_position else None
         self._specials = self._rules.num_special_tokens_to_add(is_pair=False)
         if (known := self._rules.get_vocab_size(with_added_tokens=True)) > spec.vocab:
             raise ModelError(
@@ -43,6 +45,9 @@ class Tokenizer:
         tokens = len(encoding.ids) + self._specials
         if not encoding.ids:
             raise InputError(f"{name} holds no character that the tokenizer knows")
+        if self._skipped in encoding.ids:
+            token = self._rules.id_to_token(self._skipped)
+            raise InputError(f"{name} holds {token!r}, to which this model gives no position: remove it")
         if tokens > self.max_tokens and not truncate:
             raise InputError(
                 f"{name} has {tokens} tokens and the model takes {self.max_tokens}: "

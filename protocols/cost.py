@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Cost:
-    """Rounds, online bytes of one party in one direction, and preparation bytes of party 0 and party 1."""
+    """Rounds, online bytes of one party in one direction, and preparation bytes of party 0 and party 1.
+
+    `aside` are the bytes of what each party computes ahead of a query and stores beside its preparation.
+    """
 
     rounds: int = 0
     online: int = 0
     prep0: int = 0
     prep1: int = 0
+    aside: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -20,6 +24,7 @@ class Cost:
             self.online + other.online,
             self.prep0 + other.prep0,
             self.prep1 + other.prep1,
+            self.aside + other.aside,
         )
 
 

@@ -10,6 +10,8 @@ from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share, Wire
 
+WORD = 8
+
 
 class WeightShapes(Protocol):
     """Shapes and scales of the static weights."""
@@ -34,6 +36,10 @@ class Counting(Interpreter):
     def common(self, nbytes: int) -> None:
         """Declare key bytes that both parties receive."""
         self.account(Cost(prep0=nbytes, prep1=nbytes))
+
+    def kept(self, shape: Shape) -> None:
+        """Declare results that each party computes ahead."""
+        self.account(Cost(aside=WORD * ring.size_of(shape)))
 
     def queue(self, share: Share) -> Wire:
         return Wire(share.shape, share.bits, share.scale)

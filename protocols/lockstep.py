@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from queue import Queue
 from typing import Any
 
+import numpy as np
+
 from privinf.protocols import prg, ring
+from privinf.protocols.ahead import Ahead
 from privinf.protocols.cost import Tally
 from privinf.protocols.counting import Counting
 from privinf.protocols.dealer import BOTH, Buffer, Dealer
 from privinf.protocols.ideal import Ideal
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.party import Party
-from privinf.protocols.ring import U64
+from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share
 
 Program = Callable[..., Any]
@@ -59,6 +62,25 @@ class Loop:
         if len(reply) != expect:
             raise ValueError(f"the peer sent {len(reply)} bytes where {expect} were expected")
         return memoryview(reply)
+
+
+class Notes:
+    """What one party computed ahead, in memory."""
+
+    def __init__(self, results: list[U64] | None = None) -> None:
+        self._results: list[U64] = []
+        self._stored = results
+
+    def next(self, shape: Shape) -> U64:
+        """Room for a result when it is written, the result when it is read."""
+        if self._stored is not None:
+            return self._stored.pop(0)
+        self._results.append(np.zeros(shape, dtype=np.uint64))
+        return self._results[-1]
+
+    def read(self) -> Notes:
+        """The same, to be read from its beginning."""
+        return Notes(list(self._results))
 
 
 @dataclass
@@ -109,7 +131,8 @@ def run(
     sources = Tape(tapes[0]), Tape(tapes[1])
     queues: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())
     ends = Loop(0, queues[0], queues[1], tamper), Loop(1, queues[1], queues[0], tamper)
-    parties = [Party(b, seeds[b], sources[b], ends[b], weights[b]) for b in (0, 1)]
+    notes = [_ahead(program, empty, b, seeds[b], tapes[b], weights[b]) for b in (0, 1)]
+    parties = [Party(b, seeds[b], sources[b], ends[b], weights[b], notes[b]) for b in (0, 1)]
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(_finish, program, p, i) for p, i in zip(parties, (first, second), strict=True)]
         results = tuple(r.result(TIMEOUT) for r in runs)
@@ -120,6 +143,14 @@ def run(
         dealer.tally,
         (sources[0].left, sources[1].left),
     )
+
+
+def _ahead(
+    program: Program, empty: Sequence[Share], party: int, seed: bytes, tape: list[bytes], weights: Any
+) -> Notes:
+    notes = Notes()
+    _finish(program, Ahead(party, seed, Tape(tape), notes, weights), empty)
+    return notes.read()
 
 
 def ideal(program: Program, inputs: Sequence[Share], seeds: tuple[bytes, bytes], weights: Any = None) -> Any:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from privinf.protocols import prg, ring
 from privinf.protocols.cost import Cost
+from privinf.protocols.counting import WORD
 from privinf.protocols.dealer import Buffer
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import U64, Shape
@@ -27,6 +28,12 @@ class Source(Protocol):
     def read(self, nbytes: int) -> memoryview: ...
 
 
+class Computed(Protocol):
+    """What was computed ahead, in program order."""
+
+    def next(self, shape: Shape) -> U64: ...
+
+
 class PartyWeights(Protocol):
     """A party's side of the static weights: opened values and its share of the masks."""
 
@@ -37,7 +44,13 @@ class Party(Interpreter):
     """Party 0 or 1 of a session; public terms are added by party 1 alone."""
 
     def __init__(
-        self, index: int, seed: bytes, source: Source, channel: Exchange, weights: PartyWeights | None = None
+        self,
+        index: int,
+        seed: bytes,
+        source: Source,
+        channel: Exchange,
+        weights: PartyWeights | None = None,
+        aside: Computed | None = None,
     ) -> None:
         super().__init__()
         self.index = index
@@ -45,6 +58,7 @@ class Party(Interpreter):
         self._prep = source
         self._channel = channel
         self._weights = weights
+        self._aside = aside
         self._outbox: list[tuple[U64, Wire]] = []
 
     def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
@@ -59,6 +73,14 @@ class Party(Interpreter):
         if self.index == 0:
             return prg.elements(self._seed, f"{self.name}:{tag}", shape, bits)
         return ring.unpack(self._read(ring.packed_bytes(ring.size_of(shape), bits)), bits, shape)
+
+    def ahead(self, shape: Shape, dealt: int = 0) -> U64:
+        """What the gate's `ahead` facet kept; it has used a correction of `dealt` bits an element, which is passed."""
+        assert self._aside is not None, "this program needs what its parties compute ahead"
+        self.account(Cost(aside=WORD * ring.size_of(shape)))
+        if dealt and self.index:
+            self._read(ring.packed_bytes(ring.size_of(shape), dealt))
+        return self._aside.next(shape)
 
     def roots(self, tag: str, count: int) -> npt.NDArray[np.uint8]:
         return prg.roots(self._seed, f"{self.name}:{tag}", count)

@@ -51,7 +51,7 @@ class Source(Protocol):
     """A preparation, read once in program order."""
 
     def read(self, nbytes: int) -> memoryview:
-        """Return the next bytes, a view of the stored preparation: valid until `evaluate` returns."""
+        """Return the next bytes, a view of the stored preparation: valid until the stage that reads it returns."""
         ...
 
 
@@ -95,8 +95,25 @@ class PartyProgram(Protocol):
         """Return the exact size of this party's preparation, the seed not counted."""
         ...
 
+    def aside_bytes(self, shape: QueryShape) -> int:
+        """Return the exact size of what `prepare` writes; 0 where nothing can be computed ahead."""
+        ...
+
+    def prepare(self, shape: QueryShape, prep: Source, seed: bytes, aside: memoryview) -> None:
+        """Compute what needs no query once a preparation has come, and fill `aside` with it."""
+        ...
+
     def evaluate(
-        self, shape: QueryShape, query: memoryview, prep: Source, seed: bytes, channel: Channel
+        self,
+        shape: QueryShape,
+        query: memoryview,
+        prep: Source,
+        aside: memoryview,
+        seed: bytes,
+        channel: Channel,
     ) -> bytes:
-        """Return this party's share of the answer; blocking, run in a thread of its own."""
+        """Return this party's share of the answer; blocking, run in a thread of its own.
+
+        `prep` is read from its beginning again; `aside` is what `prepare` wrote, not to be written here.
+        """
         ...

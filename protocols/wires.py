@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from privinf.protocols import ring
 from privinf.protocols.ring import U64, Shape
 
 Lazy = U64 | Callable[[], U64] | None
@@ -79,7 +80,7 @@ class Wire(Secret):
     shared: bool = True
     source: Lazy = None
     mask: U64 | None = None
-    mask_share: U64 | None = None
+    mask_share: Lazy = None
     static: bool = False
     cache: dict[str, U64] = field(default_factory=dict)
     lifts: dict[int, tuple[Share, Share]] = field(default_factory=dict)
@@ -99,6 +100,8 @@ class Wire(Secret):
 
     @property
     def own_mask(self) -> U64:
+        if callable(self.mask_share):
+            self.mask_share = self.mask_share()
         assert self.mask_share is not None
         return self.mask_share
 
@@ -124,8 +127,19 @@ def derive(
     if all(w.mask is not None for w in parents):
         out.mask = mask(*[w.secret for w in parents])
     if shared and all(w.mask_share is not None for w in parents):
-        out.mask_share = mask(*[w.own_mask for w in parents])
+        out.mask_share = lambda: mask(*[w.own_mask for w in parents])
     return out
+
+
+def reduce(x: Wire, bits: int) -> Wire:
+    """The wire modulo a smaller ring; local."""
+    if bits == x.bits:
+        return x
+
+    def low(v: U64) -> U64:
+        return ring.low(v, bits)
+
+    return derive([x], x.shape, bits, x.scale, public=low, mask=low, linear=x.shared)
 
 
 def map_share(share: Share, shape: Shape, linear: Callable[[U64], U64]) -> Share:

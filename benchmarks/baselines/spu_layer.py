@@ -1,16 +1,12 @@
-"""Times one BERT encoder layer in SecretFlow SPU, a process per party, over SPU's sockets on loopback."""
+"""Times a BERT encoder layer and its operators in SecretFlow SPU: a process per party, over SPU's own sockets."""
 
 import argparse
 import json
 import os
 import re
 import signal
-import socket
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,23 +15,24 @@ import jax  # type: ignore[import-not-found]
 import numpy as np
 import spu  # type: ignore[import-not-found]
 import spu.utils.frontend as frontend  # type: ignore[import-not-found]
-from bert_layer import GELUS, FloatArray, Shape, Weights, make_inputs, make_layer, reference
+from bert_layer import GELUS, functions
+from processes import free_ports, run_parties
 from spu_party import read_shares, write_shares
+from workloads import LAYER, WORKLOADS, BaselineError, Workload, row, show
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # SPU's environment does not know the project
+
+from benchmarks.relay import PROFILES, Relays
 
 PARTIES = {"aby3": 3, "semi2k": 2}
 LEAVES_OUT = {
-    "aby3": "nothing of the protocol: it has no preparation (compiling and sharing inputs are not timed)",
-    "semi2k": "a real dealer: party 0 makes the triples and knows every secret "
-    "(making them is in the time; compiling and sharing inputs are not)",
+    "aby3": "nothing of the protocol, which has no preparation; compiling, sharing the inputs and TLS",
+    "semi2k": "a real dealer, as party 0 makes the triples and knows every secret (making them is in the time); "
+    "compiling, sharing the inputs and TLS",
 }
 FRACTION_BITS = 18
-MAX_ERROR = 0.1  # measured 0.028, mostly PUMA's GELU and the Taylor exp; a wrong layer is off by more than 1
-RUN_SECONDS = 120.0  # bound on one run of the layer, warm-up included
+RUN_SECONDS = 180.0  # bound on one run of the layer, warm-up included
 TRAFFIC = re.compile(r"total send bytes (\d+), recv bytes \d+, send actions (\d+)")
-
-
-class BaselineError(Exception):
-    """The baseline did not run to its end, or its answer is wrong."""
 
 
 def runtime_config(protocol: str) -> Any:
@@ -49,15 +46,15 @@ def runtime_config(protocol: str) -> Any:
     return config
 
 
-def compile_layer(layer: Callable[..., Any], inputs: tuple[FloatArray, Weights]) -> tuple[Any, list[Any]]:
-    """Compiles the layer with every input secret; returns the program and its inputs in order."""
+def compile_program(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+    """Compiles a function with every input secret; returns the program and its inputs in order."""
     flat, _ = jax.tree_util.tree_flatten(inputs)
     options = spu.libspu.CompilerOptions()
     options.enable_optimize_denominator_with_broadcast = True  # as PUMA: one reciprocal per softmax row
     names = [f"in{index}" for index in range(len(flat))]
     secret = [spu.libspu.Visibility.VIS_SECRET] * len(flat)
     program, _ = frontend.compile(
-        frontend.Kind.JAX, layer, list(inputs), {}, names, secret, lambda out: ["out"], copts=options
+        frontend.Kind.JAX, function, list(inputs), {}, names, secret, lambda out: ["out"], copts=options
     )
     return program, flat
 
@@ -73,126 +70,82 @@ def share_inputs(folder: Path, program: Any, flat: list[Any], config: Any, parti
         write_shares(folder / f"inputs{rank}", named)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all held at once so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def run_parties(folder: Path, parties: int, repeat: int) -> None:
-    """Starts fresh party processes and waits for all; none outlives this call."""
-    ports = [str(port) for port in free_ports(parties)]
-    script = str(Path(__file__).with_name("spu_party.py"))
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
+def connected(folder: Path, parties: int, network: str, repeat: int) -> None:
+    """Runs fresh party processes; every party reaches every other through a link of its own."""
+    own = [f"127.0.0.1:{port}" for port in free_ports(parties)]
+    script, commands = str(Path(__file__).with_name("spu_party.py")), []
+    with Relays(network) as relays:
         for rank in range(parties):
-            command = [sys.executable, script, "--folder", str(folder), "--rank", str(rank)]
-            command += ["--repeat", str(repeat), "--ports", *ports]
-            with (folder / f"log{rank}").open("wb") as log:
-                process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
-            processes.append(process)
-        _wait_for_all(folder, processes, time.monotonic() + RUN_SECONDS * (repeat + 1))
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
+            known = [address if rank == peer else relays.to(address) for peer, address in enumerate(own)]
+            options = ["--folder", str(folder), "--rank", str(rank), "--repeat", str(repeat)]
+            commands.append([script, *options, "--addresses", *known])
+        run_parties(folder, commands, RUN_SECONDS * (repeat + 1))
 
 
-def _wait_for_all(folder: Path, processes: list[subprocess.Popen[bytes]], deadline: float) -> None:
-    codes: list[int | None] = [None]
-    while None in codes and not any(codes):
-        if time.monotonic() > deadline:
-            raise BaselineError("parties did not finish in time")
-        time.sleep(0.1)
-        codes = [process.poll() for process in processes]
-    for rank, code in enumerate(codes):
-        if code:
-            tail = (folder / f"log{rank}").read_text(errors="replace")[-2000:]
-            raise BaselineError(f"party {rank} ended with status {code}:\n{tail}")
-
-
-def read_traffic(folder: Path, parties: int) -> tuple[list[int], list[int]]:
-    """Bytes sent and send actions of each party in the profiled run, from SPU's own log."""
+def read_traffic(folder: Path, parties: int) -> tuple[int, int]:
+    """Bytes sent and send actions of the party with the most, in the profiled run, from SPU's own log."""
     found = [TRAFFIC.findall((folder / f"log{rank}").read_text(errors="replace")) for rank in range(parties)]
     if any(len(matches) != 1 for matches in found):
         raise BaselineError("SPU's log does not give its traffic exactly once")
-    return [int(matches[0][0]) for matches in found], [int(matches[0][1]) for matches in found]
+    return max(int(matches[0][0]) for matches in found), max(int(matches[0][1]) for matches in found)
 
 
-def measure(protocol: str, shape: Shape, gelu: str, repeat: int) -> dict[str, Any]:
-    """Compiles, shares, runs and checks the layer; returns the report."""
-    parties, config, inputs = PARTIES[protocol], runtime_config(protocol), make_inputs(shape)
-    program, flat = compile_layer(make_layer(shape, GELUS[gelu]), inputs)
+def measure(protocol: str, work: Workload, gelu: str, network: str, repeat: int) -> dict[str, Any]:
+    """Compiles, shares, runs and checks a workload; returns its row."""
+    parties, config = PARTIES[protocol], runtime_config(protocol)
+    program, flat = compile_program(functions(gelu)[work.name], (work.x, work.weights))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         share_inputs(folder, program, flat, config, parties)
-        run_parties(folder, parties, repeat)
-        times = [json.loads((folder / f"report{rank}").read_text()) for rank in range(parties)]
+        connected(folder, parties, network, repeat)
+        reports = [json.loads((folder / f"report{rank}").read_text()) for rank in range(parties)]
         outputs = [dict(read_shares(folder / f"outputs{rank}"))["out"] for rank in range(parties)]
         sent, actions = read_traffic(folder, parties)
     answer = spu.Io(parties, config).reconstruct(outputs)
-    error = float(np.abs(answer - reference(*inputs, shape.heads)).max())
-    runs = list(zip(*times, strict=True))
-    seconds = [round(max(wall for wall, _ in run), 3) for run in runs]
-    return {
-        "system": "SecretFlow SPU",
-        "version": spu.__version__,
-        "protocol": protocol,
-        "parties": parties,
-        **vars(shape),
-        "gelu": gelu,
-        "fraction_bits": FRACTION_BITS,
-        "seconds": seconds,
-        "median_s": round(statistics.median(seconds), 3),
-        "cpu_seconds": [round(sum(cpu for _, cpu in run), 3) for run in runs],
-        "bytes_per_party": sent,
-        "send_actions": actions,
-        "max_abs_error": error,
-        "leaves_out": LEAVES_OUT[protocol],
-    }
+    runs = zip(*(report["times"] for report in reports), strict=True)
+    seconds = [round(max(wall for wall, _ in run), 4) for run in runs]
+    note = f"; GELU: {gelu}" if work.name == LAYER or work.name.startswith("gelu") else ""
+    return row(
+        work.name,
+        work.tokens,
+        f"spu-{protocol}",
+        seconds,
+        network=network,
+        bytes=sent,
+        rounds=actions,
+        peak_bytes=max(report["peak_bytes"] for report in reports),
+        leaves_out=LEAVES_OUT[protocol] + note,
+        max_abs_error=work.error(answer),
+    )
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--protocol", choices=sorted(PARTIES), required=True)
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--heads", type=int, default=12)
-    parser.add_argument("--ffn", type=int, default=3072)
+    parser.add_argument("--workload", nargs="+", choices=list(WORKLOADS), default=[LAYER])
+    parser.add_argument("--network", nargs="+", choices=list(PROFILES), default=["loopback"])
     parser.add_argument("--gelu", choices=sorted(GELUS), default="puma")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of one line")
+    parser.add_argument("--json", action="store_true", help="print one JSON list of rows")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Entry point: 0 when the layer ran and its answer is right."""
+    """Entry point: 0 when everything ran and every answer is right."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the parties are ended too
     args = parse_arguments()
     answer = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # SPU logs to standard output, which is for the answer
-    shape = Shape(args.tokens, args.width, args.heads, args.ffn)
+    rows = []
     try:
-        report = measure(args.protocol, shape, args.gelu, args.repeat)
+        for name in args.workload:
+            work = WORKLOADS[name]()
+            rows += [measure(args.protocol, work, args.gelu, each, args.repeat) for each in args.network]
     except BaselineError as error:
         print(error, file=sys.stderr)
         return 1
-    if args.json:
-        print(json.dumps(report), file=answer)
-    else:
-        line = "{system} {version} {protocol}: {median_s:.2f} s, error {max_abs_error:.4f}"
-        print(line.format(**report), file=answer)
-    answer.flush()
-    if not report["max_abs_error"] <= MAX_ERROR:
-        print(f"wrong answer: error {report['max_abs_error']}", file=sys.stderr)
-        return 1
+    show(rows, args.json, answer)
     return 0
 
 

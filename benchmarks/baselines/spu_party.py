@@ -2,18 +2,17 @@
 
 import argparse
 import json
-import os
 import struct
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import spu  # type: ignore[import-not-found]
+from processes import end_with_driver
+from workloads import peak_bytes
 
-LINK_TIMEOUT_MS = 120_000  # one wait for a peer; a whole layer takes about a tenth of it on two cores
+LINK_TIMEOUT_MS = 120_000  # one wait for a peer; a layer takes about a tenth of it on two cores over loopback
 LENGTH = struct.Struct(">Q")
 Share = Any  # spu.libspu.Share: `meta` is a serialised ValueMeta, `share_chunks` are serialised ValueChunks
 
@@ -57,22 +56,22 @@ def _need_part(file: BinaryIO) -> bytes:
     return part
 
 
-def connect(rank: int, ports: list[int]) -> Any:
-    """Connects to every other party over SPU's own sockets on loopback."""
+def connect(rank: int, addresses: list[str]) -> Any:
+    """Connects to every other party over SPU's own sockets, at the addresses that this party knows them by."""
     desc = spu.libspu.link.Desc()
     desc.recv_timeout_ms = LINK_TIMEOUT_MS
     desc.http_timeout_ms = LINK_TIMEOUT_MS
-    for peer, port in enumerate(ports):
-        desc.add_party(f"party{peer}", f"127.0.0.1:{port}")
+    for peer, address in enumerate(addresses):
+        desc.add_party(f"party{peer}", address)
     return spu.libspu.link.create_brpc(desc, rank)
 
 
-def run_layer(folder: Path, rank: int, ports: list[int], repeat: int) -> list[tuple[float, float]]:
+def run_program(folder: Path, rank: int, addresses: list[str], repeat: int) -> list[tuple[float, float]]:
     """Runs once with SPU's profile on, to warm up and log traffic, then times wall and CPU seconds."""
     program = spu.libspu.Executable()
     program.ParseFromString((folder / "program").read_bytes())
     shares = list(read_shares(folder / f"inputs{rank}"))
-    link = connect(rank, ports)
+    link = connect(rank, addresses)
 
     profiled = _runtime(folder, link, shares, profile=True)
     profiled.run(program)
@@ -101,14 +100,8 @@ def _timed_run(link: Any, runtime: Any, program: Any) -> tuple[float, float]:
     link.barrier()
     wall, cpu = time.perf_counter(), time.process_time()
     runtime.run(program)
-    link.barrier()  # a layer is done when the slowest party is
+    link.barrier()  # a program is done when the slowest party is
     return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def _exit_with_driver() -> None:
-    """Ends this process when the driver's end of our standard input closes, however the driver died."""
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(1)
 
 
 def main() -> None:
@@ -116,12 +109,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--rank", type=int, required=True)
-    parser.add_argument("--ports", type=int, nargs="+", required=True)
+    parser.add_argument("--addresses", nargs="+", required=True, help="of all parties; listens at its own")
     parser.add_argument("--repeat", type=int, required=True)
     args = parser.parse_args()
-    threading.Thread(target=_exit_with_driver, daemon=True).start()
-    times = run_layer(args.folder, args.rank, args.ports, args.repeat)
-    (args.folder / f"report{args.rank}").write_text(json.dumps(times))
+    end_with_driver()
+    times = run_program(args.folder, args.rank, args.addresses, args.repeat)
+    report = {"times": times, "peak_bytes": peak_bytes()}
+    (args.folder / f"report{args.rank}").write_text(json.dumps(report))
 
 
 if __name__ == "__main__":

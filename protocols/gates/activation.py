@@ -1,4 +1,8 @@
-"""Activations as an asymptote minus a windowed table, one key an element, and ReLU."""
+"""Activations without a round as separable functions, and ReLU.
+
+Within a block of inputs an activation is a polynomial of low degree in the position of the mask, expanded in
+Chebyshev polynomials: the dealer's factors are their values, the parties' the coefficients.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,19 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 
 from privinf.protocols import ring
 from privinf.protocols.gates.compare import AtLeast
 from privinf.protocols.gates.product import Product
-from privinf.protocols.gates.table import Table, Window, sample
-from privinf.protocols.interpreter import Interpreter, drop_bits
+from privinf.protocols.gates.separable import Factors, Separable
+from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import F64, U64
-from privinf.protocols.wires import Share, Wire, add, derive, map_share, subtract
+from privinf.protocols.wires import Share, Wire, add, derive
 
 Real = Callable[[F64], F64]
-BIN_BITS = 8  # table bins of 1/256; the drop before it is unbiased, so tables are not centred
+EXTRA = 12  # fraction bits of the result beyond the input's
+LANE_SCALE = 12  # of a Chebyshev polynomial of degree two or more
 
 
 _erf: Real = np.vectorize(math.erf, otypes=[np.float64])
@@ -43,58 +49,111 @@ def _silu(x: F64) -> F64:
 class Activation:
     """A function that meets relu(x), or sign(x) where `odd`, outside |x| < window.
 
-    `bound` is the largest absolute error at 12 fraction bits: one bin times the table's slope, the tail
-    cut at the window, and three units in the last place.
+    block: log2 of the width of a block in real units; lanes: Chebyshev polynomials kept. `bound` is the largest
+    absolute error at 12 fraction bits: of the expansion, of the lanes' rounding, and the drop's unit.
     """
 
     name: str
     clear: Real
     window: int
+    block: int
+    lanes: int
     odd: bool
     bound: float
 
-    def asymptote(self, x: F64) -> F64:
-        """What the function tends to: sign for odd ones, relu otherwise; right-continuous at zero."""
-        return np.where(x >= 0, 1.0, -1.0) if self.odd else np.maximum(x, 0.0)
+    @property
+    def reach(self) -> int:
+        """Blocks on either side of zero in which the function has not yet met its asymptotes."""
+        return -(-self.window >> self.block)
 
 
 ACTIVATIONS = {
     a.name: a
     for a in (
-        Activation("gelu", _gelu, 4, False, 3.2e-3),
-        Activation("gelu_tanh", _gelu_tanh, 4, False, 3.2e-3),
-        Activation("silu", _silu, 12, False, 3.2e-3),
-        Activation("tanh", np.tanh, 6, True, 5.0e-3),
+        Activation("gelu", _gelu, 4, 2, 8, False, 2.2e-3),
+        Activation("gelu_tanh", _gelu_tanh, 4, 2, 8, False, 2.2e-3),
+        Activation("silu", _silu, 12, 2, 6, False, 3.2e-3),
+        Activation("tanh", np.tanh, 6, 1, 6, True, 2.2e-3),
     )
 }
 
 
 @cache
-def _table(name: str, scale: int, bins: int) -> Table:
+def factors(name: str, scale: int) -> Factors:
+    """Of an activation, plus one where it is odd, for inputs at `scale`; the result is EXTRA bits finer."""
     activation = ACTIVATIONS[name]
-    half = activation.window << bins
-    points = np.arange(-half, half, dtype=np.float64) / 2.0**bins
-    return sample(activation.asymptote(points) - activation.clear(points), -half, scale)
+    low, near = activation.block + scale, range(-activation.reach, activation.reach + 1)
+    lane_scales = [0, low - 1] + [LANE_SCALE] * (activation.lanes - 2)
+    position = np.arange(1 << low, dtype=np.float64) * 2.0 ** (1 - low) - 1.0
+    payload = _chebyshev(position, activation.lanes) * np.exp2(lane_scales)
+    units = np.exp2([scale + EXTRA - s for s in lane_scales])
+    tables = [np.rint(_expansion(activation, j, low, scale) * units) for j in near]
+    return Factors(
+        np.rint(payload).astype(np.int64),
+        np.stack(tables).astype(np.int32),
+        near[0],
+        _far(activation, scale, low),
+        scale + EXTRA,
+    )
 
 
-def activate(ctx: Interpreter, x: Wire, name: str, bits: int, bins: int = BIN_BITS) -> Share:
-    """[f(x)] modulo 2^bits at x's scale, in one round of narrow openings.
+def _far(activation: Activation, scale: int, low: int) -> tuple[int, int, int]:
+    """Beyond the window: x = j*B + L - D, where lane 1 is D - B/2; or the sign plus one."""
+    if activation.odd:
+        return (0, 2 << (scale + EXTRA), 0)
+    return (1 << EXTRA, -(1 << (low - 1 + EXTRA)), -(1 << EXTRA))
 
-    Domain: |x| < 2^(n-2) units of an n-bit wire whose range covers the window; error: the activation's `bound`.
+
+def _chebyshev(t: F64, count: int) -> F64:
+    """T_0(t) .. T_(count-1)(t) along a new last axis; elementwise, so that every machine gets the same."""
+    rows = [np.ones_like(t), t]
+    while len(rows) < count:
+        rows.append(2.0 * t * rows[-1] - rows[-2])
+    return np.stack(rows[:count], axis=-1)
+
+
+def _expansion(activation: Activation, block: int, low: int, scale: int) -> F64:
+    """Chebyshev coefficients (2^low, lanes) of D -> f(block*B + L - D) for every L."""
+    nodes = activation.lanes + 8
+    start = ((block << low) + np.arange(1 << low, dtype=np.float64)) / 2.0**scale
+    width, total = 2.0**activation.block, np.zeros((1 << low, activation.lanes))
+    for k in range(nodes):
+        node = math.cos((k + 0.5) * math.pi / nodes)
+        value = activation.clear(start - (node + 1.0) * width / 2.0) + float(activation.odd)
+        total += value[:, None] * _chebyshev(np.array([node]), activation.lanes)
+    total *= 2.0 / nodes
+    total[:, 0] /= 2.0
+    return total
+
+
+def activate(ctx: Interpreter, x: Wire, name: str, bits: int) -> Share:
+    """[f(x)] modulo 2^(bits + extra), `extra(name)` bits finer than x; relu takes one round, others none.
+
+    Domain: |x| and a block below 2^(n-1) units of an n-bit wire (relu: |x| < 2^(n-2)); error: the activation's
+    `bound`, once the extra bits are dropped.
     """
     if name == "relu":
         return relu(ctx, x, bits)
     scale = int(x.scale)
-    index = drop_bits(x, scale - bins)
-    entry, sign, above = ctx.run(Window(_table(name, scale, bins), sign=True), index)
-    opened_entry, opened_bit = ctx.open(entry), ctx.open(above)
-    correction = ctx.run(Product(bits), opened_entry, sign)
+    share: Share = ctx.run(Separable(factors(name, scale), bits + EXTRA), x)
     if not ACTIVATIONS[name].odd:
-        return subtract(ctx.run(Product(bits), opened_bit, x), correction)
-    one = 1 << scale
-    bit = ctx.run(Product(bits), opened_bit)
-    signs = map_share(Share(bit.shape, bits, scale, bit.data), bit.shape, lambda b: b * np.uint64(2 * one))
-    return subtract(ctx.add_public(signs, np.full(signs.shape, (1 << 64) - one, dtype=np.uint64)), correction)
+        return share
+    one: npt.NDArray[np.uint64] = np.full(x.shape, (1 << 64) - (1 << (scale + EXTRA)), dtype=np.uint64)
+    return ctx.add_public(share, one)
+
+
+def extra(name: str) -> int:
+    """Fraction bits that `activate` adds."""
+    return 0 if name == "relu" else EXTRA
+
+
+def input_bits(name: str, magnitude: float, scale: int) -> int:
+    """The narrowest wire for inputs up to `magnitude` at `scale`, in `activate`'s domain."""
+    if name == "relu":
+        return math.ceil(math.log2(magnitude)) + scale + 2
+    block = 2.0 ** ACTIVATIONS[name].block
+    reach = max(magnitude + block, (ACTIVATIONS[name].reach + 1) * block)
+    return math.ceil(math.log2(reach)) + scale + 1
 
 
 def relu(ctx: Interpreter, x: Wire, bits: int) -> Share:

@@ -1,10 +1,11 @@
-"""What a primitive gate is: four facets of one function, chosen by the interpreter that runs it."""
+"""What a primitive gate is: facets of one function, chosen by the interpreter that runs it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from privinf.protocols.ahead import Ahead
 from privinf.protocols.counting import Counting
 from privinf.protocols.dealer import Dealer
 from privinf.protocols.ideal import Ideal
@@ -38,3 +39,7 @@ class Gate(ABC):
     @abstractmethod
     def cost(self, ctx: Counting, *inputs: Any) -> Any:
         """Declared preparation bytes, as a function of shape."""
+
+    def ahead(self, ctx: Ahead, *inputs: Any) -> Any:
+        """What a party computes before a query comes: nothing by default, the preparation is passed over."""
+        return self.cost(ctx, *inputs)

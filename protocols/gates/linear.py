@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from privinf.protocols import kernels, ring
+from privinf.protocols.ahead import Ahead
 from privinf.protocols.counting import Counting
 from privinf.protocols.dealer import Dealer
 from privinf.protocols.gates.base import Gate
@@ -16,17 +17,24 @@ from privinf.protocols.party import Party
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share, Wire
 
+NARROWING_ROWS = 32  # of a: from so many on, halving the operands costs less than it saves
 
-def matmul(a: U64, b: U64) -> U64:
-    """a @ b modulo 2^64 over leading batch dimensions; a two-dimensional b serves all of a's batch."""
+
+def _product(a: U64, b: U64, bits: int) -> U64:
+    """The cheapest of the kernels' products that is right modulo 2^bits."""
+    if bits <= 32 and a.shape[1] >= NARROWING_ROWS:
+        return kernels.ring_matmul32(a.astype(np.uint32), b.astype(np.uint32)).astype(np.uint64)
+    return kernels.ring_matmul52(a, b) if bits <= 52 else kernels.ring_matmul(a, b)
+
+
+def matmul(a: U64, b: U64, bits: int = 64) -> U64:
+    """a @ b, right modulo 2^bits, over leading batch dimensions; a two-dimensional b serves all of a's batch."""
     if b.ndim == 2:
         flat = np.ascontiguousarray(a.reshape(1, -1, a.shape[-1]))
-        product = kernels.ring_matmul(flat, np.ascontiguousarray(b)[None])
-        return product.reshape(*a.shape[:-1], b.shape[-1])
-    batch = a.shape[:-2]
+        return _product(flat, np.ascontiguousarray(b)[None], bits).reshape(*a.shape[:-1], b.shape[-1])
     left = np.ascontiguousarray(a).reshape(-1, *a.shape[-2:])
     right = np.ascontiguousarray(b).reshape(-1, *b.shape[-2:])
-    return kernels.ring_matmul(left, right).reshape(*batch, a.shape[-2], b.shape[-1])
+    return _product(left, right, bits).reshape(*a.shape[:-1], b.shape[-1])
 
 
 def matmul_shape(a: Shape, b: Shape) -> Shape:
@@ -56,18 +64,28 @@ class MatMul(Gate):
 
     def deal(self, ctx: Dealer, x: Wire, y: Wire) -> Share:
         out = self._output(x, y)
-        ctx.share("cross", matmul(x.secret, y.secret), out.bits)
+        ctx.share("cross", matmul(x.secret, y.secret, out.bits), out.bits)
         return out
 
     def evaluate(self, ctx: Party, x: Wire, y: Wire) -> Share:
         out = self._output(x, y)
-        operand = y.cache.get("operand") if y.static else None
-        if operand is None:
-            operand = ctx.public_term(y.public) - y.own_mask
         if y.static:
-            y.cache["operand"] = operand
-        cross = ctx.share("cross", out.shape, out.bits)
-        out.data = matmul(x.public, operand) - matmul(x.own_mask, y.public) + cross
+            rest = ctx.ahead(out.shape, dealt=out.bits)
+            if "operand" not in y.cache:
+                y.cache["operand"] = ctx.public_term(y.public) - y.own_mask
+            out.data = matmul(x.public, y.cache["operand"], out.bits) + rest
+            return out
+        rest = ctx.share("cross", out.shape, out.bits) - matmul(x.own_mask, y.public, out.bits)
+        out.data = matmul(x.public, ctx.public_term(y.public) - y.own_mask, out.bits) + rest
+        return out
+
+    def ahead(self, ctx: Ahead, x: Wire, y: Wire) -> Share:
+        """For a static y: the products with the mask of x, which no query changes."""
+        if not y.static:
+            return self.cost(ctx, x, y)
+        out = self._output(x, y)
+        cross = ctx.correction("cross", out.shape, out.bits)
+        ctx.keep(cross - matmul(x.own_mask, y.public, out.bits))
         return out
 
     def ideal(self, ctx: Ideal, x: Wire, y: Wire) -> Share:
@@ -76,11 +94,13 @@ class MatMul(Gate):
             right = value(y)
         if y.static:
             y.cache["value"] = right
-        return self._output(x, y, matmul(value(x), right))
+        return self._output(x, y, matmul(value(x), right, min(x.bits, y.bits)))
 
     def cost(self, ctx: Counting, x: Wire, y: Wire) -> Share:
         out = self._output(x, y)
         ctx.share(out.shape, out.bits)
+        if y.static:
+            ctx.kept(out.shape)
         return out
 
 
@@ -103,13 +123,21 @@ class PublicMatMul(Gate):
         return self._output(x)
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
-        return self._output(x, matmul(ctx.public_term(x.public) - x.own_mask, self._weight))
+        rest = ctx.ahead(self._output(x).shape)
+        return self._output(x, rest + matmul(x.public, self._weight, x.bits) if ctx.index else rest)
+
+    def ahead(self, ctx: Ahead, x: Wire) -> Share:
+        """The whole of party 0's share, and what party 1's lacks without the opened value."""
+        ctx.keep(-matmul(x.own_mask, self._weight, x.bits))
+        return self._output(x)
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
-        return self._output(x, matmul(value(x), self._weight))
+        return self._output(x, matmul(value(x), self._weight, x.bits))
 
     def cost(self, ctx: Counting, x: Wire) -> Share:
-        return self._output(x)
+        out = self._output(x)
+        ctx.kept(out.shape)
+        return out
 
 
 class ToShare(Gate):

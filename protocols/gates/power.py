@@ -16,8 +16,7 @@ from privinf.protocols.gates.compare import AtLeast
 from privinf.protocols.gates.product import Product
 from privinf.protocols.gates.table import Table, Window
 from privinf.protocols.interpreter import Interpreter, drop_bits
-from privinf.protocols.ring import U64
-from privinf.protocols.wires import Known, Share, Wire, add, derive, subtract
+from privinf.protocols.wires import Known, Share, Wire, add, reduce, subtract
 
 PRECISION = 9  # index bits at a segment's low end: a relative step of at most 2^-9
 OCTAVES = 6
@@ -72,27 +71,19 @@ def _segment(power: Power, start: int) -> tuple[int, int, Table]:
     return dropped, top + 2, Table(entries, 0, power.scale, int(entries.max()).bit_length() + 2)
 
 
+def table(power: Power, start: int) -> Table:
+    """The integers of the segment that begins at 2^start."""
+    return _segment(power, start)[2]
+
+
 def _index(x: Wire, dropped: int, bits: int) -> Wire:
     """The low bits of x >> dropped as a wire."""
-    shifted = drop_bits(x, dropped)
-
-    def reduce(v: U64) -> U64:
-        return ring.low(v, bits)
-
-    return derive([shifted], x.shape, bits, shifted.scale, public=reduce, mask=reduce, linear=shifted.shared)
-
-
-def factors(ctx: Interpreter, x: Wire, power: Power) -> tuple[Wire, Known]:
-    """A single-segment power as two factors of a product: an opened 64-bit wire and a sign; one round."""
-    if len(power.starts) != 1:
-        raise ValueError("several segments have no two factors; use `evaluate`")
-    _require_room(x, power)
-    return _segment_factors(ctx, x, power, power.low)
+    return reduce(drop_bits(x, dropped), bits)
 
 
 def _segment_factors(ctx: Interpreter, x: Wire, power: Power, start: int) -> tuple[Wire, Known]:
     dropped, bits, table = _segment(power, start)
-    entry, sign, _ = ctx.run(Window(table), _index(x, dropped, bits))
+    entry, sign = ctx.run(Window(table), _index(x, dropped, bits))
     return ctx.open(Share(entry.shape, 64, power.scale, entry.data)), sign
 
 

@@ -1,34 +1,43 @@
-"""Softmax in base two with late normalisation: weights 2^(S - max) as a wire, and the inverse of their sum."""
+"""Softmax weights 2^(S - max) as a wire, and the inverse of their sum."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from privinf.protocols import ring
-from privinf.protocols.gates import power
-from privinf.protocols.gates.exp2 import RESULT_SCALE, Exp2
+from privinf.protocols.gates import exp2, power
 from privinf.protocols.gates.histogram import MaxSpec, distance_below_max
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Known, Wire, derive
+from privinf.protocols.wires import Wire, derive, reduce
 
-WEIGHT_SCALE = 12
-WEIGHT_BITS = 64 - RESULT_SCALE + WEIGHT_SCALE
-MIN_SUM = 2  # the largest weight is above 2^-2: at most two buckets of one below the shifted maximum
-INVERSE_BITS = 10  # significant bits of 1/sum at its smallest
+PRECISION = 12  # fraction bits of a row's largest weight, at worst
+INVERSE_BITS = 9  # significant bits of 1/sum at its smallest
+INVERSE_PRECISION, INVERSE_OCTAVES = 8, 4  # a relative step of 2^-8, tables of 2^12 entries
 
 
-def weights(ctx: Interpreter, scores: Wire, coarse: int = 0) -> Wire:
-    """Unnormalised weights 2^(S - M) at scale 12 modulo 2^40, M within two above the row's maximum.
+def slack(fine: int) -> int:
+    """Binary orders by which a row's largest weight may lie below one: two buckets of 2^fine score units."""
+    return 2 << fine
 
-    `coarse` is log2 of the first pass's buckets, in score units; three rounds, five where it is above zero.
-    Domain: scores at an integer scale, |S| + 2^coarse below 2^(bits-1) units and the row's spread plus
-    2^(coarse+1) below 2^bits. A weight under 2^-16 of 2^M is zero; any other is
-    within 2^-11 absolutely and `exp2.RELATIVE_ERROR` relatively, and those under 2^-12 come out low.
+
+def weight_scale(fine: int) -> int:
+    """Fraction bits of the weights."""
+    return PRECISION + slack(fine)
+
+
+def weights(ctx: Interpreter, scores: Wire, coarse: int, fine: int, bits: int) -> Wire:
+    """Unnormalised weights 2^(S - M) at `weight_scale(fine)` modulo 2^bits, M within two buckets above the largest.
+
+    `coarse` and `fine` are log2 of the buckets of the first and the second pass, in score units; equal ones do
+    without the second pass: three rounds, or five. Domain: scores at an integer scale, |S| + 2^coarse below
+    2^(n-1) units and the row's spread plus two coarse buckets and a block of exp2 below 2^n.
+    Error: that of exp2.exponential.
     """
     scale = int(scores.scale)
-    distance = distance_below_max(ctx, scores, MaxSpec(scale + coarse, scale))
-    return ctx.open(ctx.run(Exp2(), distance), RESULT_SCALE - WEIGHT_SCALE)
+    distance = distance_below_max(ctx, scores, MaxSpec(scale + coarse, scale + fine))
+    drop = exp2.dropped(weight_scale(fine))
+    return ctx.open(exp2.exponential(ctx, distance, weight_scale(fine), bits + drop), drop)
 
 
 def row_sum(x: Wire) -> Wire:
@@ -40,22 +49,23 @@ def row_sum(x: Wire) -> Wire:
     return derive([x], (*x.shape[:-1], 1), x.bits, x.scale, public=total, mask=total, linear=x.shared)
 
 
-def inverse_power(row: int) -> power.Power:
-    """1/sum for rows of `row` weights at WEIGHT_SCALE: sums lie in (2^-2, row]."""
-    high = WEIGHT_SCALE + max(row - 1, 1).bit_length()
-    low = WEIGHT_SCALE - MIN_SUM
-    scale = INVERSE_BITS + high - WEIGHT_SCALE
+def inverse_power(row: int, fine: int) -> power.Power:
+    """1/sum for rows of `row` weights: sums lie between two buckets below one and `row`."""
+    scale = weight_scale(fine)
+    octaves = max(row - 1, 1).bit_length()
     return power.Power(
         exponent=-1.0,
-        low=low,
-        high=high,
-        scale=scale,
-        factor=2.0**-WEIGHT_SCALE,
-        precision=low - 2,
-        octaves=high - low,
+        low=PRECISION,
+        high=scale + octaves,
+        scale=INVERSE_BITS + octaves,
+        factor=2.0**-scale,
+        precision=INVERSE_PRECISION,
+        octaves=INVERSE_OCTAVES,
     )
 
 
-def inverse_sum(ctx: Interpreter, weight: Wire) -> tuple[Wire, Known]:
-    """1/sum of each row of weights, as an opened wire and a dealer-known sign to be multiplied; one round."""
-    return power.factors(ctx, row_sum(weight), inverse_power(weight.shape[-1]))
+def inverse_sum(ctx: Interpreter, weight: Wire, fine: int) -> Wire:
+    """1/sum of each row of weights as a wire modulo 2^64; two rounds."""
+    inverse = inverse_power(weight.shape[-1], fine)
+    total = row_sum(weight)
+    return ctx.open(power.evaluate(ctx, reduce(total, min(inverse.high + 2, total.bits)), inverse))

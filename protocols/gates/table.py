@@ -11,7 +11,7 @@ from privinf.protocols import kernels, ring
 from privinf.protocols.counting import Counting
 from privinf.protocols.dealer import Dealer
 from privinf.protocols.gates.base import Gate
-from privinf.protocols.gates.compare import bit, point_key_bytes, point_key_shape
+from privinf.protocols.gates.compare import point_key_bytes, point_key_shape
 from privinf.protocols.gates.product import Product
 from privinf.protocols.ideal import Ideal
 from privinf.protocols.interpreter import Interpreter
@@ -41,60 +41,45 @@ class Table:
 
 
 class Window(Gate):
-    """([u*T[i]], u) for the signed index i of an n-bit wire; with `sign`, also the bit 1{i >= 0} from the same key."""
+    """([u*T[i]], u) for the signed index i of an n-bit wire, u a sign that the dealer alone knows."""
 
     name = "window"
 
-    def __init__(self, table: Table, *, sign: bool = False) -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
-        self._sign = sign
 
-    def deal(self, ctx: Dealer, x: Wire) -> tuple[Share, Known, Share]:
+    def deal(self, ctx: Dealer, x: Wire) -> tuple[Share, Known]:
         alpha = x.secret.reshape(-1)
         keys, leaf = kernels.dpf_gen(alpha, x.bits, *ctx.roots("key", alpha.size))
         ctx.common(keys)
         sign = (np.uint64(2) * leaf.astype(np.uint64) - np.uint64(1)).reshape(x.shape)
         return self._output(x, known=sign)
 
-    def evaluate(self, ctx: Party, x: Wire) -> tuple[Share, Known, Share]:
+    def evaluate(self, ctx: Party, x: Wire) -> tuple[Share, Known]:
         size = ring.size_of(x.shape)
         keys = ctx.common(point_key_shape(x.bits, size))
         roots, index = ctx.roots("key", size), np.ascontiguousarray(x.public).reshape(-1)
         entries = kernels.dpf_table(
             ctx.index, roots, keys, x.bits, index, self._table.start, self._table.entries
         )
-        above = self._above(ctx, roots, keys, x) if self._sign else None
-        return self._output(x, entries.reshape(x.shape), above)
+        return self._output(x, entries.reshape(x.shape))
 
-    def _above(self, ctx: Party, roots: npt.NDArray[np.uint8], keys: npt.NDArray[np.uint8], x: Wire) -> U64:
-        half = np.uint64(1 << (x.bits - 1))
-        index = x.public.reshape(-1)
-        prefix = kernels.dpf_prefix(
-            ctx.index, roots, keys, x.bits, np.stack([index, ring.low(index - half, x.bits)])
-        )
-        wrapped = ctx.public_term((index < half).astype(np.uint64))
-        return ring.low(prefix[0].astype(np.uint64) + prefix[1] + wrapped, 1).reshape(x.shape)
-
-    def ideal(self, ctx: Ideal, x: Wire) -> tuple[Share, Known, Share]:
+    def ideal(self, ctx: Ideal, x: Wire) -> tuple[Share, Known]:
         index = ring.signed(x.public - x.secret, x.bits)
         entries = self._table.at(index).view(np.uint64)
-        above = (index >= 0).astype(np.uint64)
-        return self._output(x, entries, above, np.ones(x.shape, dtype=np.uint64))
+        return self._output(x, entries, np.ones(x.shape, dtype=np.uint64))
 
-    def cost(self, ctx: Counting, x: Wire) -> tuple[Share, Known, Share]:
+    def cost(self, ctx: Counting, x: Wire) -> tuple[Share, Known]:
         ctx.common(ring.size_of(x.shape) * point_key_bytes(x.bits))
         return self._output(x)
 
-    def _output(
-        self, x: Wire, entries: U64 | None = None, above: U64 | None = None, known: U64 | None = None
-    ) -> tuple[Share, Known, Share]:
-        out = Share(x.shape, self._table.bits, self._table.scale, entries)
-        return out, Known(x.shape, known), bit(x.shape, above)
+    def _output(self, x: Wire, entries: U64 | None = None, known: U64 | None = None) -> tuple[Share, Known]:
+        return Share(x.shape, self._table.bits, self._table.scale, entries), Known(x.shape, known)
 
 
 def lookup(ctx: Interpreter, x: Wire, table: Table, bits: int) -> Share:
     """[T[x]] in Z_2^bits for the signed value x of a wire; one round, zero outside the table. Exact."""
-    entry, sign, _ = ctx.run(Window(table), x)
+    entry, sign = ctx.run(Window(table), x)
     product: Share = ctx.run(Product(bits), ctx.open(entry), sign)
     return product
 

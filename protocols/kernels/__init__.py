@@ -18,7 +18,10 @@ onehot_window = _active.onehot_window
 onehot_point = _active.onehot_point
 dcf_gen = _active.dcf_gen
 dcf_eval = _active.dcf_eval
+separable_gen = _active.separable_gen
+separable_eval = _active.separable_eval
 ring_matmul = _active.ring_matmul
+ring_matmul52 = _active.ring_matmul52
 ring_matmul32 = _active.ring_matmul32
 stream = _active.stream
 
@@ -49,6 +52,9 @@ __all__ = [
     "onehot_window",
     "ring_matmul",
     "ring_matmul32",
+    "ring_matmul52",
+    "separable_eval",
+    "separable_gen",
     "stream",
     "why_reference",
 ]

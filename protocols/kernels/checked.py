@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privinf.protocols.kernels.interface import Backend
 from privinf.protocols.kernels.prg import BLOCK, U8, U64
 from privinf.protocols.kernels.reference import I64, LEAF, U32, Lanes, leaf_index_bits
+from privinf.protocols.kernels.separable import I32
 
 MAX_BITS = 62
 MAX_DENSE_BITS = 20  # of a function evaluated on its whole domain: bounds the buffer of leaves
-
-
-class Backend(Protocol):
-    """What a backend implements; the arguments are known to be right."""
-
-    def dpf_gen(self, alpha: U64, bits: int, roots0: U8, roots1: U8, /) -> tuple[U8, U8]: ...
-    def dpf_prefix(self, party: int, roots: U8, cw: U8, bits: int, points: U64, /) -> U8: ...
-    def dpf_bit(self, party: int, roots: U8, cw: U8, bits: int, points: U64, /) -> U8: ...
-    def dpf_table(
-        self, party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64, /
-    ) -> U64: ...
-    def onehot_gen(self, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8, /) -> U8: ...
-    def onehot_sum(
-        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, /
-    ) -> Lanes: ...
-    def onehot_window(
-        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, count: int, /
-    ) -> Lanes: ...
-    def onehot_point(self, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64, /) -> U64: ...
-    def dcf_gen(self, alpha: U64, beta: U64, bits: int, roots0: U8, roots1: U8, /) -> tuple[U8, U64]: ...
-    def dcf_eval(self, party: int, roots: U8, cw: U8, vcw: U64, bits: int, points: U64, /) -> U64: ...
-    def ring_matmul(self, a: U64, b: U64, /) -> U64: ...
-    def ring_matmul32(self, a: U32, b: U32, /) -> U32: ...
-    def stream(self, key: bytes, nbytes: int, /) -> U8: ...
+MAX_POINT_BITS = 16  # of a function with a payload vector, whose leaves are not shared by points
+MAX_LOW_BITS = 20
+MAX_LANES = 8
 
 
 def _require(condition: bool, message: str) -> None:
@@ -81,6 +62,23 @@ def _point_key(party: int, roots: U8, cw: U8, bits: int, inner: int, most: int =
 def _lane(lane: int) -> int:
     _require(lane in (8, 16), "lane must be 8 or 16")
     return leaf_index_bits(lane)
+
+
+def _separable(bits: int, low_bits: int, lane_bytes: int) -> None:
+    _number("bits", bits, 1, MAX_POINT_BITS)
+    _number("low_bits", low_bits, 0, MAX_LOW_BITS)
+    _number("lane_bytes", lane_bytes, 4, 8)
+
+
+def _tables(bits: int, low_bits: int, first: int, tables: I32, far: I64) -> None:
+    half = 1 << (bits - 1)
+    _array("tables", tables, np.int32, (None, 1 << low_bits, None))
+    near, lanes = len(tables), tables.shape[2]
+    _require(1 <= lanes <= MAX_LANES, f"tables must have 1 to {MAX_LANES} lanes")
+    _require(1 <= near <= 2 * half, f"tables must be for 1 to 2^bits = {2 * half} distances, not {near}")
+    _number("first", first, -half, half - near)
+    _array("far", far, np.int64, (3,))
+    _require(lanes >= 2 or not far.any(), "far must be zero where tables have one lane")
 
 
 class Kernels:
@@ -171,10 +169,58 @@ class Kernels:
         _array("points", points, np.uint64, (None, len(roots)))
         return self._backend.dcf_eval(party, roots, cw, vcw, bits, points)
 
+    def separable_gen(
+        self, mask: U64, bits: int, low_bits: int, payload: I64, lane_bytes: int, roots0: U8, roots1: U8
+    ) -> tuple[U8, U8]:
+        """Keys of the vector payload[mask mod 2^low_bits] at (mask >> low_bits) mod 2^bits, 0 elsewhere.
+
+        (cw (bits, N, 16), corrections of the R lanes (N, R * lane_bytes), little-endian).
+        """
+        _separable(bits, low_bits, lane_bytes)
+        _array("mask", mask, np.uint64, (None,))
+        _array("payload", payload, np.int64, (1 << low_bits, None))
+        _require(1 <= payload.shape[1] <= MAX_LANES, f"payload must have 1 to {MAX_LANES} lanes")
+        _array("roots0", roots0, np.uint8, (len(mask), BLOCK))
+        _array("roots1", roots1, np.uint8, (len(mask), BLOCK))
+        return self._backend.separable_gen(mask, bits, low_bits, payload, lane_bytes, roots0, roots1)
+
+    def separable_eval(
+        self,
+        party: int,
+        roots: U8,
+        cw: U8,
+        last: U8,
+        bits: int,
+        low_bits: int,
+        lane_bytes: int,
+        index: U64,
+        first: int,
+        tables: I32,
+        far: I64,
+    ) -> U64:
+        """Shares (N,) modulo 2^(8 lane_bytes), with v(p) the vector at point p mod 2^bits, h and l the index's
+        bits from low_bits on and below, of the sum over distances j from `first` of tables[j - first, l] . v(h - j),
+        and over those after the tables, below 2^(bits - 1), of (far[0] (j 2^low_bits + l) + far[1]) v_0(h - j) +
+        far[2] v_1(h - j). The latter are not visited where far is zero.
+        """
+        _separable(bits, low_bits, lane_bytes)
+        _tables(bits, low_bits, first, tables, far)
+        _key(party, roots, cw, bits)
+        _array("last", last, np.uint8, (len(roots), tables.shape[2] * lane_bytes))
+        _array("index", index, np.uint64, (len(roots),))
+        return self._backend.separable_eval(
+            party, roots, cw, last, bits, low_bits, lane_bytes, index, first, tables, far
+        )
+
     def ring_matmul(self, a: U64, b: U64) -> U64:
         """a (B, M, K) times b (B or 1, K, N) modulo 2^64: (B, M, N)."""
         _product(a, b, np.uint64)
         return self._backend.ring_matmul(a, b)
+
+    def ring_matmul52(self, a: U64, b: U64) -> U64:
+        """a (B, M, K) times b (B or 1, K, N) modulo 2^52: (B, M, N); higher bits of a and b do not matter."""
+        _product(a, b, np.uint64)
+        return self._backend.ring_matmul52(a, b)
 
     def ring_matmul32(self, a: U32, b: U32) -> U32:
         """a (B, M, K) times b (B or 1, K, N) modulo 2^32: (B, M, N)."""

@@ -31,6 +31,15 @@ FN V twice(V x) { return _mm_slli_epi64(x, 1); }
 FN V half(V x) { return _mm_srli_epi64(x, 1); }
 FN V add64(V x, V y) { return _mm_add_epi64(x, y); }
 FN V sub64(V x, V y) { return _mm_sub_epi64(x, y); }
+FN V mul64(V x, V y) {
+  const V crossed = _mm_mullo_epi32(x, _mm_shuffle_epi32(y, 0xB1));
+  const V upper = _mm_add_epi32(crossed, _mm_slli_epi64(crossed, 32));
+  return _mm_add_epi64(_mm_mul_epu32(x, y), _mm_and_si128(upper, splat(~u64(0) << 32, ~u64(0) << 32)));
+}
+FN V small_pairs(const u8* const* at, size_t offset) {
+  return _mm_cvtepi32_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(*at + offset)));
+}
+FN V number_pairs(const u8* p, size_t, int bytes) { return _mm_shuffle_epi8(load(p), load(WIDENING.at[bytes])); }
 template <int LANE>
 FN V add_lanes(V x, V y) {
   return LANE == 8 ? _mm_add_epi8(x, y) : _mm_add_epi16(x, y);

@@ -44,6 +44,21 @@ FN V twice(const V& x) { EACH(out.lo[w] = x.lo[w] << 1; out.hi[w] = x.hi[w] << 1
 FN V half(const V& x) { EACH(out.lo[w] = x.lo[w] >> 1; out.hi[w] = x.hi[w] >> 1); }
 FN V add64(const V& x, const V& y) { EACH(out.lo[w] = x.lo[w] + y.lo[w]; out.hi[w] = x.hi[w] + y.hi[w]); }
 FN V sub64(const V& x, const V& y) { EACH(out.lo[w] = x.lo[w] - y.lo[w]; out.hi[w] = x.hi[w] - y.hi[w]); }
+FN V mul64(const V& x, const V& y) { EACH(out.lo[w] = x.lo[w] * y.lo[w]; out.hi[w] = x.hi[w] * y.hi[w]); }
+FN u64 load_signed32(const u8* p) {
+  int32_t x;
+  memcpy(&x, p, 4);
+  return u64(int64_t(x));
+}
+// Two signed 32-bit numbers for each block, at `offset` from the block's own address; 16 bytes are there.
+FN V small_pairs(const u8* const* at, size_t offset) {
+  EACH(out.lo[w] = load_signed32(at[w] + offset); out.hi[w] = load_signed32(at[w] + offset + 4));
+}
+// Two numbers of some bytes for each block, `step` apart from block to block; reads 16 bytes.
+FN V number_pairs(const u8* p, size_t step, int bytes) {
+  const u64 some = ~u64(0) >> (64 - 8 * bytes);
+  EACH(out.lo[w] = load64(p + step * w) & some; out.hi[w] = load64(p + step * w + bytes) & some);
+}
 
 // Lanes of 8 or 16 bits inside a word: the top bits are added apart, so that no carry crosses a lane.
 template <int LANE>

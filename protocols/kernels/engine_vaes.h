@@ -44,6 +44,20 @@ FN V twice(V x) { return _mm512_slli_epi64(x, 1); }
 FN V half(V x) { return _mm512_srli_epi64(x, 1); }
 FN V add64(V x, V y) { return _mm512_add_epi64(x, y); }
 FN V sub64(V x, V y) { return _mm512_sub_epi64(x, y); }
+FN V mul64(V x, V y) { return _mm512_mullo_epi64(x, y); }
+FN __m128i block(const u8* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+FN V four(const u8* p, const u8* q, const u8* r, const u8* s) {
+  const V x = _mm512_inserti32x4(_mm512_castsi128_si512(block(p)), block(q), 1);
+  return _mm512_inserti32x4(_mm512_inserti32x4(x, block(r), 2), block(s), 3);
+}
+FN V small_pairs(const u8* const* at, size_t offset) {
+  const V x = four(at[0] + offset, at[1] + offset, at[2] + offset, at[3] + offset);
+  return _mm512_srai_epi64(_mm512_shuffle_epi32(x, _MM_PERM_BBAA), 32);
+}
+FN V number_pairs(const u8* p, size_t step, int bytes) {
+  const V x = four(p, p + step, p + 2 * step, p + 3 * step);
+  return _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(block(WIDENING.at[bytes])));
+}
 template <int LANE>
 FN V add_lanes(V x, V y) {
   return LANE == 8 ? _mm512_add_epi8(x, y) : _mm512_add_epi16(x, y);

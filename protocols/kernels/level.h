@@ -5,6 +5,7 @@
 #include "dpf.h"
 #include "onehot.h"
 #include "dcf.h"
+#include "separable.h"
 #include "product.h"
 
 BODY void stream(const Schedule& key, u8* out, size_t bytes) {
@@ -22,5 +23,6 @@ BODY void stream(const Schedule& key, u8* out, size_t bytes) {
   }
 }
 
-static const Level level = {dpf_gen,      dpf_points, dpf_table, onehot_gen,    onehot_sum,    onehot_window,
-                            onehot_point, dcf_gen,    dcf_eval,  product<u64>, product<u32>, stream};
+static const Level level = {dpf_gen,      dpf_points, dpf_table, onehot_gen,    onehot_sum,     onehot_window,
+                            onehot_point, dcf_gen,    dcf_eval,  separable_gen, separable_eval, product<u64>,
+                            product<u32>, stream};

@@ -13,6 +13,7 @@
 #if defined(__x86_64__)
 #include "engine_aesni.h"
 #include "engine_vaes.h"
+#include "ifma.h"
 #endif
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -29,6 +30,14 @@ const Level* level_of(int level) {
   if (level == 1) return &aesni::level;
 #endif
   return level == 0 ? &portable::level : nullptr;
+}
+
+// What computes products modulo 2^52, or modulo 2^64 and then the caller masks: IFMA is a feature of its own.
+auto product52_of(int level) {
+#if defined(__x86_64__)
+  if (level == 2 && __builtin_cpu_supports("avx512ifma")) return &ifma::product52;
+#endif
+  return level_of(level)->matmul64;
 }
 
 template <class Call>
@@ -82,9 +91,9 @@ class TableParts {
 
 using namespace privinf;
 
-EXPORT int privinf_abi() { return 1; }
+EXPORT int privinf_abi() { return 2; }
 
-// The five fixed keys; the fastest level of this processor.
+// The fixed keys in the order of their uses; the fastest level of this processor.
 EXPORT int privinf_begin(const u8* keys) {
   for (int use = 0; use < USES; use++) bitslice::expand(keys + BLOCK * use, fixed_keys[use]);
 #if defined(__x86_64__)
@@ -148,12 +157,40 @@ EXPORT int privinf_dcf_eval(int level, int party, const u8* roots, const u8* cw,
   return guarded([=] { level_of(level)->dcf_eval(party, roots, cw, vcw, n, bits, points, rows, out); });
 }
 
+EXPORT int privinf_separable_gen(int level, const u8* mask, size_t n, int bits, int low_bits, const u8* payload,
+                                 int lanes, int lane_bytes, const u8* roots0, const u8* roots1, u8* cw, u8* last) {
+  const Separable f = {bits, low_bits, lane_bytes, lanes, (lanes + 1) / 2, 0, 0, 0, {}};
+  return guarded([=] { level_of(level)->separable_gen(mask, n, f, payload, roots0, roots1, cw, last); });
+}
+
+// far: three numbers; the far distances are left out where all are zero.
+EXPORT int privinf_separable_eval(int level, int party, const u8* roots, const u8* cw, const u8* last, size_t n,
+                                  int bits, int low_bits, int lane_bytes, const u8* index, u64 first, const u8* tables,
+                                  size_t near, int lanes, const u8* far, u64* out) {
+  const u64 line[3] = {load64(far), load64(far + 8), load64(far + 16)};
+  const bool all = line[0] | line[1] | line[2];
+  const size_t leaves = all ? size_t((u64(1) << (bits - 1)) - first) : near;
+  const Separable f = {bits,           low_bits, lane_bytes, lanes,  (lanes + 1) / 2,
+                       int64_t(first), near,     leaves,     {line[0], line[1], line[2]}};
+  return guarded([=] { level_of(level)->separable_eval(party, roots, cw, last, n, f, index, tables, out); });
+}
+
 // b_step: bytes from one matrix of b to the next, 0 where all share one.
 EXPORT int privinf_matmul64(int level, const u8* a, const u8* b, size_t batch, size_t b_step, size_t m, size_t k,
                             size_t n, u64* c) {
   return guarded([=] {
     for (size_t i = 0; i < batch; i++)
       level_of(level)->matmul64(a + i * m * k * 8, b + i * b_step, m, k, n, c + i * m * n);
+  });
+}
+
+EXPORT int privinf_matmul52(int level, const u8* a, const u8* b, size_t batch, size_t b_step, size_t m, size_t k,
+                            size_t n, u64* c) {
+  return guarded([=] {
+    const auto product = product52_of(level);
+    for (size_t i = 0; i < batch; i++) product(a + i * m * k * 8, b + i * b_step, m, k, n, c + i * m * n);
+    if (product == level_of(level)->matmul64)
+      for (size_t i = 0; i < batch * m * n; i++) c[i] &= (u64(1) << 52) - 1;
   });
 }
 

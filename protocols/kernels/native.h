@@ -18,10 +18,11 @@ using u16 = uint16_t;
 using u32 = uint32_t;
 using u64 = uint64_t;
 
-enum Use { SEED = 0, VALUE = 2, FINAL = 4, USES = 5 };  // SEED and VALUE: left key, then right key
+enum Use { SEED = 0, VALUE = 2, FINAL = 4, USES = 8 };  // SEED and VALUE: left key, then right key; FINAL: by block
 constexpr int ROUND_KEYS = 11;
 constexpr size_t BLOCK = 16;
 constexpr int LEAF = 7;                  // a leaf of the 1-bit function holds 2^7 outputs
+constexpr int MAX_BLOCKS = USES - FINAL;  // of a leaf
 constexpr size_t CHUNK = size_t(1) << 17;  // table entries summed at once: bounds buffers, and 32-bit sums of bytes
 
 // One AES-128 key, expanded as vector code and as bit-sliced code read it.
@@ -90,6 +91,24 @@ struct Table {
   const u64* values;  // (padded) reversed, zero past count
 };
 
+// A point function with `lanes` outputs of `lane_bytes` bytes, and the distances from an index that a sum covers.
+struct Separable {
+  int bits, low_bits, lane_bytes, lanes, blocks;
+  int64_t first;        // the least distance
+  size_t near, leaves;  // distances with a table; with the far ones, which are linear
+  u64 far[3];
+};
+
+// Byte shuffles that widen two numbers of so many bytes to 64 bits each.
+struct Widening {
+  u8 at[9][BLOCK];
+  constexpr Widening() : at() {
+    for (int bytes = 0; bytes <= 8; bytes++)
+      for (int to = 0; to < int(BLOCK); to++) at[bytes][to] = to % 8 < bytes ? u8(to / 8 * bytes + to % 8) : 0x80;
+  }
+};
+constexpr Widening WIDENING;
+
 struct Level {
   void (*dpf_gen)(const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw, u8* sign);
   void (*dpf_points)(int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* points, size_t rows,
@@ -107,6 +126,10 @@ struct Level {
                   u64* vcw);
   void (*dcf_eval)(int party, const u8* roots, const u8* cw, const u8* vcw, size_t n, int bits, const u8* points,
                    size_t rows, u64* out);
+  void (*separable_gen)(const u8* mask, size_t n, const Separable& f, const u8* payload, const u8* roots0,
+                        const u8* roots1, u8* cw, u8* last);
+  void (*separable_eval)(int party, const u8* roots, const u8* cw, const u8* last, size_t n, const Separable& f,
+                         const u8* index, const u8* tables, u64* out);
   void (*matmul64)(const u8* a, const u8* b, size_t m, size_t k, size_t n, u64* c);
   void (*matmul32)(const u8* a, const u8* b, size_t m, size_t k, size_t n, u32* c);
   void (*stream)(const Schedule& key, u8* out, size_t bytes);

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from privinf.protocols.kernels.prg import BLOCK, FIXED_KEYS, U8, U64
 from privinf.protocols.kernels.reference import I64, LEAF, U32, Lanes, leaf_index_bits
+from privinf.protocols.kernels.separable import I32
 
-ABI = 1
+ABI = 2
 _SIGNATURES = {  # after the level; p: address, i: int, n: size_t, q: 64-bit number
     "dpf_gen": "pnipppp",
     "dpf_points": "ippnipnip",
@@ -25,7 +26,10 @@ _SIGNATURES = {  # after the level; p: address, i: int, n: size_t, q: 64-bit num
     "onehot_point": "ippniipnp",
     "dcf_gen": "ppnipppp",
     "dcf_eval": "ipppnipnp",
+    "separable_gen": "pniipiipppp",
+    "separable_eval": "ipppniiipqpnipp",
     "matmul64": "ppnnnnnp",
+    "matmul52": "ppnnnnnp",
     "matmul32": "ppnnnnnp",
     "stream": "ppn",
 }
@@ -144,6 +148,35 @@ class Native:
         self._call("dcf_eval", *key, _at(points), len(points), _at(out))
         return out
 
+    def separable_gen(
+        self, mask: U64, bits: int, low_bits: int, payload: I64, lane_bytes: int, roots0: U8, roots1: U8
+    ) -> tuple[U8, U8]:
+        n, lanes = len(mask), payload.shape[1]
+        cw, last = np.empty((bits, n, BLOCK), np.uint8), np.empty((n, lanes * lane_bytes), np.uint8)
+        given = (_at(mask), n, bits, low_bits, _at(payload), lanes, lane_bytes, _at(roots0), _at(roots1))
+        self._call("separable_gen", *given, _at(cw), _at(last))
+        return cw, last
+
+    def separable_eval(
+        self,
+        party: int,
+        roots: U8,
+        cw: U8,
+        last: U8,
+        bits: int,
+        low_bits: int,
+        lane_bytes: int,
+        index: U64,
+        first: int,
+        tables: I32,
+        far: I64,
+    ) -> U64:
+        out, near, lanes = np.empty(len(roots), np.uint64), len(tables), tables.shape[2]
+        key = (party, _at(roots), _at(cw), _at(last), len(roots), bits, low_bits, lane_bytes)
+        sums = (_at(index), first % 2**64, _at(tables), near, lanes, _at(far))
+        self._call("separable_eval", *key, *sums, _at(out))
+        return out
+
     def _product(self, name: str, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
         batch, m, k = a.shape
         n, shared = b.shape[2], len(b) == 1
@@ -156,6 +189,9 @@ class Native:
 
     def ring_matmul(self, a: U64, b: U64) -> U64:
         return self._product("matmul64", a, b)
+
+    def ring_matmul52(self, a: U64, b: U64) -> U64:
+        return self._product("matmul52", a, b)
 
     def ring_matmul32(self, a: U32, b: U32) -> U32:
         return self._product("matmul32", a, b)

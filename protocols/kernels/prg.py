@@ -24,6 +24,12 @@ class Use(IntEnum):
     VALUE_LEFT = 2
     VALUE_RIGHT = 3
     FINAL = 4
+    FINAL_1 = 5
+    FINAL_2 = 6
+    FINAL_3 = 7
+
+
+FINALS = (Use.FINAL, Use.FINAL_1, Use.FINAL_2, Use.FINAL_3)  # a leaf's blocks, in order
 
 
 def fixed_key(use: Use) -> bytes:

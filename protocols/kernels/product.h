@@ -1,145 +1,241 @@
-// Included inside each level's namespace: matrix products modulo 2^64 and 2^32.
+// Included inside each level's namespace: matrix products modulo powers of two, by Winograd's inner product (1968),
+//   a0 b0 + a1 b1 = (a0 + b1)(a1 + b0) - a0 a1 - b0 b1,
+// which multiplies half as often: what it takes away belongs to a row of a alone, or to a column of b alone.
 
-constexpr size_t DEPTH = 128;    // of a packed panel: with 3 vectors a row it lies in the first-level cache
-constexpr size_t PANELS = 16;    // packed at once, so that rows of b are read in long runs
+constexpr size_t DEPTH = 192;    // rows of b in a packed panel, which lies in the first-level cache
+constexpr size_t PANELS = 8;     // packed at once; the next ones are fetched meanwhile
 constexpr size_t ROWS = 256;     // of a that share packed panels
-constexpr size_t FEW = 8;        // rows for which b streams through as it lies
-constexpr size_t UNPACKED = 24;  // up to so many rows packing does not pay
-constexpr int PANEL = 3;         // vectors in a panel's row
-constexpr int TILE = VECTOR_BYTES == 64 ? 8 : 2;
+constexpr size_t FEW = 8;        // rows for which b streams through as it lies,
+constexpr size_t GROUP = 8;      // so many of its rows at a time
+constexpr size_t UNPACKED = 16;  // up to so many rows packing does not pay
+constexpr int PANEL = 2;         // vectors in a panel's row
+constexpr int TILE = VECTOR_BYTES == 64 ? 8 : VECTOR_BYTES == 32 ? 4 : 2;  // rows of a whose sums fill the registers
+static_assert(DEPTH % 2 == 0, "a pair of rows stays together");
 
-template <class T>
-struct Wide {
-  typedef T type __attribute__((vector_size(VECTOR_BYTES)));
-  typedef T loose __attribute__((vector_size(VECTOR_BYTES), aligned(1), may_alias));  // at any address
-  static constexpr size_t lanes = VECTOR_BYTES / sizeof(T);
-  static constexpr size_t panel = lanes * PANEL;
-};
-
-template <class T>
-struct Matrix {
-  const u8* at;
-  size_t step;  // elements from row to row
-  const u8* element(size_t row, size_t column) const { return at + (row * step + column) * sizeof(T); }
-};
-
-// A part of b as panels of whole rows, zero past the last column.
-template <class T>
-BODY void pack(const Matrix<T>& b, size_t row, size_t rows, size_t column, size_t columns, T* packed) {
-  constexpr size_t width = Wide<T>::panel;
-  for (size_t k = 0; k < rows; k++)
-    for (size_t j = 0; j < columns; j += width) {
-      T* to = packed + j * DEPTH + k * width;
-      if (columns - j >= width) {
-        memcpy(to, b.element(row + k, column + j), width * sizeof(T));
-      } else {
-        memset(to, 0, width * sizeof(T));
-        memcpy(to, b.element(row + k, column + j), (columns - j) * sizeof(T));
-      }
+// A part of b that is needed soon: fetched in equal portions.
+struct Soon {
+  Rows b;
+  size_t rows, bytes, row = 0, byte = 0, portion = 0;
+  FN void share_out(Soon& soon, size_t portions) {
+    soon.portion = (soon.rows * ((soon.bytes + 63) / 64) + portions - 1) / portions;
+  }
+  FN void fetch(Soon& soon) {
+    for (size_t i = 0; i < soon.portion && soon.row < soon.rows; i++) {
+      __builtin_prefetch(soon.b.row(soon.row) + soon.byte, 0, 2);
+      if ((soon.byte += 64) >= soon.bytes) soon.byte = 0, soon.row++;
     }
-}
+  }
+};
 
-// c += a b for COUNT rows of a and one panel of b.
-template <class T, int COUNT>
-BODY void tile(const Matrix<T>& a, size_t row, size_t inner, size_t depth, const T* packed, T* c, size_t step,
-               size_t columns) {
-  typedef typename Wide<T>::type Vector;
-  typedef typename Wide<T>::loose Loose;
-  constexpr size_t lanes = Wide<T>::lanes, width = Wide<T>::panel;
-  Vector sums[COUNT][PANEL] = {};
-  const u8* from[COUNT];
-  for (int r = 0; r < COUNT; r++) from[r] = a.element(row + r, inner);
-  for (size_t k = 0; k < depth; k++) {
-    Vector right[PANEL];
-    for (int p = 0; p < PANEL; p++) right[p] = *reinterpret_cast<const Loose*>(packed + k * width + p * lanes);
+// The numbers of a whole machine word.
+template <class NUMBER>
+struct Whole {
+  typedef NUMBER T;
+  typedef T Vector __attribute__((vector_size(VECTOR_BYTES)));
+  static constexpr T mask = T(-1);
+  FN Vector add_product(Vector sum, Vector x, Vector y) { return sum + x * y; }
+};
+
+// RING: the numbers T, the mask of what the result keeps, and sum + x y.
+template <class RING>
+struct Product {
+  typedef typename RING::T T;
+  typedef typename RING::Vector Vector;
+  typedef T Loose __attribute__((vector_size(VECTOR_BYTES), aligned(1), may_alias));  // at any address
+  static constexpr size_t lanes = VECTOR_BYTES / sizeof(T), width = lanes * PANEL, row_bytes = width * sizeof(T);
+  static constexpr size_t panel_bytes = (DEPTH + 1) * row_bytes;  // the last row: sums that belong to its columns
+
+  // Where a tile adds its sums: less than a panel's width of columns at b's edge; what is kept of them.
+  struct Result {
+    T* at;
+    size_t step, columns;
+    T keep;
+  };
+
+  FN Vector load(const u8* p) { return *reinterpret_cast<const Loose*>(p); }
+  FN void store(u8* p, Vector x) { *reinterpret_cast<Loose*>(p) = x; }
+  FN T entry(const u8* p) {
+    T x;
+    memcpy(&x, p, sizeof x);
+    return x;
+  }
+
+  FN Vector all(T x) { return Vector{} + x; }
+
+  // c += sums. Every loop over vectors is short, for the compiler to keep them in registers.
+  template <int COUNT>
+  FN void add_to(const Result& c, const Vector sums[][PANEL]) {
+    T sum[COUNT][width], *to = c.columns < width ? sum[0] : c.at;
+    const size_t step = c.columns < width ? width : c.step;
+    if (c.columns < width)
+      for (int r = 0; r < COUNT; r++) memcpy(sum[r], c.at + r * c.step, c.columns * sizeof(T));
+    for (int r = 0; r < COUNT; r++)
+      for (int p = 0; p < PANEL; p++) {
+        u8* at = reinterpret_cast<u8*>(to + r * step + p * lanes);
+        store(at, (load(at) + sums[r][p]) & c.keep);
+      }
+    if (c.columns < width)
+      for (int r = 0; r < COUNT; r++) memcpy(c.at + r * c.step, sum[r], c.columns * sizeof(T));
+  }
+
+  // c += a b for COUNT rows of a and a panel, up to the products in pairs of a's columns.
+  template <int COUNT>
+  BODY void tile(const Rows& a, size_t depth, const u8* panel, const Result& c) {
+    Vector sums[COUNT][PANEL];
+    const u8 *from[COUNT], *at = panel;
     for (int r = 0; r < COUNT; r++) {
-      T left;
-      memcpy(&left, from[r] + k * sizeof(T), sizeof(T));
-      for (int p = 0; p < PANEL; p++) sums[r][p] += right[p] * left;
+      from[r] = a.row(size_t(r));
+      for (int p = 0; p < PANEL; p++) sums[r][p] = load(panel + DEPTH * row_bytes + p * VECTOR_BYTES);
+    }
+    size_t k = 0;
+    for (; k + 2 <= depth; k += 2, at += 2 * row_bytes) {
+      Vector even[PANEL], odd[PANEL];
+      for (int p = 0; p < PANEL; p++) even[p] = load(at + p * VECTOR_BYTES);
+      for (int p = 0; p < PANEL; p++) odd[p] = load(at + row_bytes + p * VECTOR_BYTES);
+      for (int r = 0; r < COUNT; r++) {
+        const T left = entry(from[r] + k * sizeof(T)), right = entry(from[r] + (k + 1) * sizeof(T));
+        for (int p = 0; p < PANEL; p++) sums[r][p] = RING::add_product(sums[r][p], odd[p] + left, even[p] + right);
+      }
+    }
+    if (k < depth)
+      for (int r = 0; r < COUNT; r++) {
+        const Vector left = all(entry(from[r] + k * sizeof(T)));
+        for (int p = 0; p < PANEL; p++) sums[r][p] = RING::add_product(sums[r][p], load(at + p * VECTOR_BYTES), left);
+      }
+    add_to<COUNT>(c, sums);
+  }
+
+  // Tiles of COUNT rows from `row` on, and some cache lines of `soon` with each; returns the first row left.
+  template <int COUNT>
+  FN size_t tiles(size_t row, size_t rows, const Rows& a, size_t depth, const u8* panel, const Result& c, Soon& soon) {
+    for (; row + COUNT <= rows; row += COUNT) {
+      Soon::fetch(soon);
+      tile<COUNT>({a.row(row), a.step}, depth, panel, {c.at + row * c.step, c.step, c.columns, c.keep});
+    }
+    return row;
+  }
+
+  // A panel of b, zero past its last column, and under it, negated, the sum of even rows times odd rows.
+  BODY void pack(const Rows& b, size_t depth, size_t columns, u8* packed) {
+    if (columns < width) memset(packed, 0, panel_bytes);
+    for (size_t k = 0; k < depth; k++) {
+      if (columns < width) memcpy(packed + k * row_bytes, b.row(k), columns * sizeof(T));
+      else memcpy(packed + k * row_bytes, b.row(k), row_bytes);  // of a length that the compiler knows
+    }
+    for (size_t part = 0; part < row_bytes; part += VECTOR_BYTES) {
+      Vector pairs = {};
+      const u8* at = packed + part;
+      for (size_t k = 0; k + 2 <= depth; k += 2, at += 2 * row_bytes)
+        pairs = RING::add_product(pairs, load(at), load(at + row_bytes));
+      store(packed + DEPTH * row_bytes + part, Vector{} - pairs);
     }
   }
-  for (int r = 0; r < COUNT; r++) {
-    T whole[width];
-    for (int p = 0; p < PANEL; p++) *reinterpret_cast<Loose*>(whole + p * lanes) = sums[r][p];
-    for (size_t j = 0; j < columns; j++) c[r * step + j] += whole[j];
-  }
-}
 
-template <class T>
-BODY void tiles(const Matrix<T>& a, size_t row, size_t rows, size_t inner, size_t depth, const T* packed, T* c,
-                size_t step, size_t columns) {
-  size_t r = 0;
-  for (; r + TILE <= rows; r += TILE) tile<T, TILE>(a, row + r, inner, depth, packed, c + r * step, step, columns);
-  if (TILE > 4 && r + 4 <= rows) tile<T, 4>(a, row + r, inner, depth, packed, c + r * step, step, columns), r += 4;
-  for (; r + 2 <= rows; r += 2) tile<T, 2>(a, row + r, inner, depth, packed, c + r * step, step, columns);
-  if (r < rows) tile<T, 1>(a, row + r, inner, depth, packed, c + r * step, step, columns);
-}
-
-// c += a b for COUNT rows: b streams through once, eight of its rows at a time.
-template <class T, int COUNT>
-BODY void few(const Matrix<T>& a, const Matrix<T>& b, size_t k, size_t n, T* c) {
-  typedef typename Wide<T>::type Vector;
-  typedef typename Wide<T>::loose Loose;
-  constexpr size_t lanes = Wide<T>::lanes, GROUP = 8;
-  for (size_t inner = 0; inner < k; inner += GROUP) {
-    const size_t depth = least(GROUP, k - inner);
-    T left[GROUP][COUNT];
-    for (size_t g = 0; g < depth; g++)
-      for (int r = 0; r < COUNT; r++) memcpy(&left[g][r], a.element(size_t(r), inner + g), sizeof(T));
-    size_t column = 0;
-    for (; column + lanes <= n; column += lanes) {
-      Vector sums[COUNT], right;
-      for (int r = 0; r < COUNT; r++) sums[r] = *reinterpret_cast<const Loose*>(c + r * n + column);
-      for (size_t g = 0; g < depth; g++) {
-        right = *reinterpret_cast<const Loose*>(b.element(inner + g, column));
-        for (int r = 0; r < COUNT; r++) sums[r] += right * left[g][r];
-      }
-      for (int r = 0; r < COUNT; r++) *reinterpret_cast<Loose*>(c + r * n + column) = sums[r];
+  // Panels of b, packed, times rows of a.
+  BODY void panels(const Rows& a, size_t rows, const Rows& b, size_t depth, const Result& c, Soon& soon, u8* packed) {
+    for (size_t j = 0; j < c.columns; j += width) {
+      const size_t columns = least(width, c.columns - j);
+      pack({b.at + j * sizeof(T), b.step}, depth, columns, packed + j / width * panel_bytes);
     }
-    for (; column < n; column++)
-      for (size_t g = 0; g < depth; g++) {
-        T right;
-        memcpy(&right, b.element(inner + g, column), sizeof(T));
-        for (int r = 0; r < COUNT; r++) c[r * n + column] += T(left[g][r] * right);
-      }
+    Soon::share_out(soon, (c.columns + width - 1) / width * ((rows + TILE - 1) / TILE));
+    for (size_t j = 0; j < c.columns; j += width) {
+      const u8* panel = packed + j / width * panel_bytes;
+      const Result part = {c.at + j, c.step, least(width, c.columns - j), c.keep};
+      size_t row = tiles<TILE>(0, rows, a, depth, panel, part, soon);
+      if (TILE > 4) row = tiles<4>(row, rows, a, depth, panel, part, soon);
+      if (TILE > 2) row = tiles<2>(row, rows, a, depth, panel, part, soon);
+      tiles<1>(row, rows, a, depth, panel, part, soon);
+    }
   }
-}
 
-template <class T>
-BODY void many(const Matrix<T>& a, const Matrix<T>& b, size_t m, size_t k, size_t n, T* c) {
-  constexpr size_t width = Wide<T>::panel, group = width * PANELS;
-  const Buffer panels(DEPTH * group * sizeof(T));
-  T* packed = reinterpret_cast<T*>(panels.get());
-  for (size_t row = 0; row < m; row += ROWS)
-    for (size_t inner = 0; inner < k; inner += DEPTH)
-      for (size_t column = 0; column < n; column += group) {
-        const size_t depth = least(DEPTH, k - inner), columns = least(group, n - column);
-        pack(b, inner, depth, column, columns, packed);
-        for (size_t j = 0; j < columns; j += width)
-          tiles(a, row, least(ROWS, m - row), inner, depth, packed + j * DEPTH, c + row * n + column + j, n,
-                least(width, columns - j));
-      }
-}
-
-template <class T>
-BODY void few_rows(const Matrix<T>& a, const Matrix<T>& b, size_t m, size_t k, size_t n, T* c) {
-  switch (m) {
-    case 1: return few<T, 1>(a, b, k, n, c);
-    case 2: return few<T, 2>(a, b, k, n, c);
-    case 3: return few<T, 3>(a, b, k, n, c);
-    case 4: return few<T, 4>(a, b, k, n, c);
-    case 5: return few<T, 5>(a, b, k, n, c);
-    case 6: return few<T, 6>(a, b, k, n, c);
-    case 7: return few<T, 7>(a, b, k, n, c);
-    default: return few<T, 8>(a, b, k, n, c);
+  BODY void many(const Rows& a, const Rows& b, size_t m, size_t k, size_t n, T* c) {
+    constexpr size_t group = width * PANELS;
+    const Buffer packed(PANELS * panel_bytes);
+    begin(a, m, k, n, c);
+    for (size_t row = 0; row < m; row += ROWS)
+      for (size_t inner = 0; inner < k; inner += DEPTH)
+        for (size_t column = 0; column < n; column += group) {
+          const size_t depth = least(DEPTH, k - inner), columns = least(group, n - column);
+          const bool over = column + group >= n;  // then the next panels are the first ones of deeper rows
+          const size_t next = over ? 0 : column + group, deeper = over ? inner + depth : inner;
+          const size_t bytes = least(group, n - next) * sizeof(T);
+          Soon soon = {{b.row(deeper) + next * sizeof(T), b.step}, least(DEPTH, k - deeper), bytes};
+          const Result part = {c + row * n + column, n, columns, inner + depth == k ? RING::mask : T(-1)};
+          panels({a.row(row) + inner * sizeof(T), a.step}, least(ROWS, m - row),
+                 {b.row(inner) + column * sizeof(T), b.step}, depth, part, soon, packed.get());
+        }
   }
-}
+
+  // The sum of a row's products in pairs.
+  BODY T neighbours(const u8* row, size_t k) {
+    Vector sums = {};
+    T sum = 0;
+    size_t j = 0;
+    for (; j + lanes < k; j += lanes)  // the even lanes count
+      sums = RING::add_product(sums, load(row + j * sizeof(T)), load(row + (j + 1) * sizeof(T)));
+    for (size_t i = 0; i < lanes; i += 2) sum += sums[i];
+    for (; j + 2 <= k; j += 2) sum += entry(row + j * sizeof(T)) * entry(row + (j + 1) * sizeof(T));
+    return sum;
+  }
+
+  // Minus the sums that belong to rows of a.
+  BODY void begin(const Rows& a, size_t m, size_t k, size_t n, T* c) {
+    for (size_t row = 0; row < m; row++) {
+      const T start = T(0) - neighbours(a.row(row), k);
+      for (size_t j = 0; j < n; j++) c[row * n + j] = start;
+    }
+  }
+
+  // c += a b for COUNT rows, product by product: b streams through once as it lies, some of its rows at a time.
+  template <int COUNT>
+  BODY void few(const Rows& a, const Rows& b, size_t k, size_t n, T* c) {
+    for (size_t inner = 0; inner < k; inner += GROUP) {
+      const size_t depth = least(GROUP, k - inner);
+      const T keep = inner + depth == k ? RING::mask : T(-1);
+      T left[GROUP][COUNT];
+      for (size_t g = 0; g < depth; g++)
+        for (int r = 0; r < COUNT; r++) left[g][r] = entry(a.row(size_t(r)) + (inner + g) * sizeof(T));
+      size_t column = 0;
+      for (; column + lanes <= n; column += lanes) {
+        const u8* at = b.row(inner) + column * sizeof(T);
+        Vector sums[COUNT];
+        for (int r = 0; r < COUNT; r++) sums[r] = load(reinterpret_cast<const u8*>(c + r * n + column));
+        for (size_t g = 0; g < depth; g++, at += b.step)
+          for (int r = 0; r < COUNT; r++) sums[r] = RING::add_product(sums[r], load(at), all(left[g][r]));
+        for (int r = 0; r < COUNT; r++) store(reinterpret_cast<u8*>(c + r * n + column), sums[r] & keep);
+      }
+      for (; column < n; column++)
+        for (int r = 0; r < COUNT; r++) {
+          T& sum = c[r * n + column];
+          for (size_t g = 0; g < depth; g++) sum += T(left[g][r] * entry(b.row(inner + g) + column * sizeof(T)));
+          sum &= keep;
+        }
+    }
+  }
+
+  BODY void few_rows(const Rows& a, const Rows& b, size_t m, size_t k, size_t n, T* c) {
+    switch (m) {
+      case 1: return few<1>(a, b, k, n, c);
+      case 2: return few<2>(a, b, k, n, c);
+      case 3: return few<3>(a, b, k, n, c);
+      case 4: return few<4>(a, b, k, n, c);
+      case 5: return few<5>(a, b, k, n, c);
+      case 6: return few<6>(a, b, k, n, c);
+      case 7: return few<7>(a, b, k, n, c);
+      default: return few<8>(a, b, k, n, c);
+    }
+  }
+
+  BODY void run(const u8* a_data, const u8* b_data, size_t m, size_t k, size_t n, T* c) {
+    const Rows a = {a_data, k * sizeof(T)}, b = {b_data, n * sizeof(T)};
+    if (m > UNPACKED) return many(a, b, m, k, n, c);
+    memset(c, 0, m * n * sizeof(T));
+    for (size_t row = 0; row < m; row += FEW)
+      few_rows({a.row(row), a.step}, b, least(FEW, m - row), k, n, c + row * n);
+  }
+};
 
 template <class T>
-BODY void product(const u8* a_data, const u8* b_data, size_t m, size_t k, size_t n, T* c) {
-  const Matrix<T> a = {a_data, k}, b = {b_data, n};
-  memset(c, 0, m * n * sizeof(T));
-  if (m > UNPACKED) return many<T>(a, b, m, k, n, c);
-  for (size_t row = 0; row < m; row += FEW)
-    few_rows<T>({a.element(row, 0), k}, b, least(FEW, m - row), k, n, c + row * n);
+BODY void product(const u8* a, const u8* b, size_t m, size_t k, size_t n, T* c) {
+  Product<Whole<T>>::run(a, b, m, k, n, c);
 }

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from privinf.protocols.kernels import separable
 from privinf.protocols.kernels.prg import U8, U64, Use, hash_blocks, keystream
 from privinf.protocols.kernels.trees import ONE, as_blocks, generate, start, walk, when, window
 
@@ -19,6 +20,8 @@ LEAF = 7  # a leaf of the 1-bit function holds 2^7 outputs
 WORK = 1 << 22  # leaf outputs held at once
 
 stream = keystream
+separable_gen = separable.separable_gen
+separable_eval = separable.separable_eval
 
 
 # ---------------------------------------------------------------- 1-bit point function
@@ -237,6 +240,11 @@ def ring_matmul(a: U64, b: U64) -> U64:  # (B, M, K) x (B or 1, K, N) -> (B, M, 
         return cast(U64, np.matmul(a, b))
     left, right = (torch.from_numpy(np.require(x, requirements=["A", "W"]).view(np.int64)) for x in (a, b))
     return cast(U64, torch.matmul(left, right).numpy().view(np.uint64))
+
+
+def ring_matmul52(a: U64, b: U64) -> U64:
+    """The product modulo 2^52."""
+    return ring_matmul(a, b) & np.uint64(2**52 - 1)
 
 
 def ring_matmul32(a: U32, b: U32) -> U32:

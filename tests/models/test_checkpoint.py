@@ -23,7 +23,8 @@ QUERY = "encoder.layer.1.attention.self.query.weight"
 def tiny(folder: Path, kind: str, **options: Any) -> Any:
     """A random model of transformers, saved to `folder`."""
     sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
-    config = transformers.BertConfig(**sizes, vocab_size=20, max_position_embeddings=16, **options)
+    family = transformers.MPNetConfig if kind.startswith("MPNet") else transformers.BertConfig
+    config = family(**sizes, vocab_size=20, max_position_embeddings=16, **options)
     torch.manual_seed(1)
     model = getattr(transformers, kind)(config)
     for parameter in model.parameters():
@@ -53,6 +54,20 @@ def refusal(directory: Path) -> str:
     return str(caught.value)
 
 
+def as_bert(name: str) -> str:
+    """What BERT would call a tensor, without a prefix."""
+    short = name.removeprefix("bert.").removeprefix("mpnet.")
+    for theirs, berts in {
+        "attention.attn.q.": "attention.self.query.",
+        "attention.attn.k.": "attention.self.key.",
+        "attention.attn.v.": "attention.self.value.",
+        "attention.attn.o.": "attention.output.dense.",
+        "attention.LayerNorm.": "attention.output.LayerNorm.",
+    }.items():
+        short = short.replace(theirs, berts)
+    return short
+
+
 def expected(state: dict[str, Any], layers: int) -> dict[str, Any]:
     """The naming contract, spelt out once more and independently."""
     names = {
@@ -65,7 +80,11 @@ def expected(state: dict[str, Any], layers: int) -> dict[str, Any]:
         "pooler.bias": "pooler.dense.bias",
         "head.weight": "classifier.weight",
         "head.bias": "classifier.bias",
+        "relative": "encoder.relative_attention_bias.weight",
     }
+    if "classifier.out_proj.bias" in state:
+        names |= {f"pooler.{part}": f"classifier.dense.{part}" for part in ("weight", "bias")}
+        names |= {f"head.{part}": f"classifier.out_proj.{part}" for part in ("weight", "bias")}
     for i in range(layers):
         theirs = f"encoder.layer.{i}"
         for ours, part in {
@@ -81,7 +100,7 @@ def expected(state: dict[str, Any], layers: int) -> dict[str, Any]:
         for ours, part in {"attn.norm": "attention.output.LayerNorm", "ffn.norm": "output.LayerNorm"}.items():
             names[f"layer{i}.{ours}.gain"] = f"{theirs}.{part}.weight"
             names[f"layer{i}.{ours}.bias"] = f"{theirs}.{part}.bias"
-    plain = {name.removeprefix("bert."): value.numpy() for name, value in state.items()}
+    plain = {as_bert(name): value.numpy() for name, value in state.items()}
     turned = {ours: ours.endswith(".weight") for ours in names}
     return {
         ours: plain[theirs].T if turned[ours] else plain[theirs]
@@ -105,6 +124,21 @@ def test_tensors_equal_those_of_transformers(tmp_path: Path, kind: str) -> None:
     spec, weights = load_encoder(tmp_path)
     check_equal(weights, model.state_dict(), spec.layers)
     assert ("head.weight" in weights) == (kind != "BertModel") == (spec.labels == ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("kind", ["MPNetModel", "MPNetForSequenceClassification"])
+def test_tensors_of_mpnet_equal_those_of_transformers(tmp_path: Path, kind: str) -> None:
+    model = tiny(tmp_path, kind, id2label={0: "a", 1: "b", 2: "c"})
+    spec, weights = load_encoder(tmp_path)
+    check_equal(weights, model.state_dict(), spec.layers)
+    assert weights["relative"].shape == (32, 2)
+    assert weights["embed.position"].shape == (16, 8) == (spec.max_tokens + 2, spec.width)
+    assert ("head.weight" in weights) == (kind != "MPNetModel") == (spec.labels == ("a", "b", "c"))
+
+
+def test_a_language_model_of_mpnet_is_refused_for_its_head(tmp_path: Path) -> None:
+    tiny(tmp_path, "MPNetForMaskedLM")
+    assert "lm_head" in refusal(tmp_path)
 
 
 def test_linear_weights_are_input_by_output(directory: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from privinf.errors import ConfigError, ModelError
 from privinf.fetch import fetch
-from privinf.models.spec import FIXED_KEYS, HARMLESS_KEYS, EncoderSpec, read_spec
+from privinf.models.families import FIXED_KEYS, HARMLESS_KEYS
+from privinf.models.spec import EncoderSpec, read_spec
 
 CONFIG: dict[str, Any] = {
     "model_type": "bert",
@@ -24,6 +25,11 @@ CONFIG: dict[str, Any] = {
     "type_vocab_size": 2,
     "hidden_act": "gelu",
     "layer_norm_eps": 1e-12,
+}
+MPNET: dict[str, Any] = {k: v for k, v in CONFIG.items() if k != "type_vocab_size"} | {
+    "model_type": "mpnet",
+    "architectures": ["MPNetModel"],
+    "relative_attention_num_buckets": 32,
 }
 TRANSFORMER = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
 POOLING = {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}
@@ -80,8 +86,9 @@ def test_activations_keep_their_own_name(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "accepted"),
     [
-        ("model_type", "mpnet", "'bert'"),
-        ("model_type", None, "'bert'"),
+        ("model_type", "roberta", "'bert', 'mpnet'"),
+        ("model_type", None, "'bert', 'mpnet'"),
+        ("model_type", ["bert"], "'bert', 'mpnet'"),
         ("hidden_act", "swish_glu", "gelu_pytorch_tanh"),
         ("hidden_act", ["gelu"], "gelu_pytorch_tanh"),
         ("position_embedding_type", "relative_key", "'absolute'"),
@@ -106,6 +113,42 @@ def test_other_values_are_refused_by_name(tmp_path: Path, key: str, value: Any, 
     assert key in message
     assert accepted in message
     assert "config.json" in message
+
+
+def write_mpnet(folder: Path, **changed: Any) -> Path:
+    (folder / "config.json").write_text(json.dumps(MPNET | changed))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["MPNetModel", "MPNetForMaskedLM"])
+def test_mpnet_counts_positions_from_two(tmp_path: Path, kind: str) -> None:
+    spec = read_spec(write_mpnet(tmp_path, architectures=[kind]))
+    assert spec == EncoderSpec(
+        layers=2, width=8, heads=2, ffn=12, vocab=20, max_tokens=14, type_vocab=0, family="mpnet"
+    )
+    assert (spec.names.pad, spec.names.buckets) == (1, 32)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("relative_attention_num_buckets", 64, "32"),
+        ("max_position_embeddings", 2, "above 2"),
+        ("architectures", ["BertModel"], "MPNetModel"),
+        ("type_vocab_size", 2, "MPNetConfig"),
+        ("rope_theta", 1, "MPNetConfig"),
+    ],
+)
+def test_what_mpnet_cannot_mean_is_refused(tmp_path: Path, key: str, value: Any, named: str) -> None:
+    message = refusal(write_mpnet(tmp_path, **{key: value}))
+    assert key in message
+    assert named in message
+
+
+def test_keys_of_mpnet_mean_nothing_to_bert(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, relative_attention_num_buckets=32))
+    assert "'relative_attention_num_buckets'" in message
+    assert "BertConfig" in message
 
 
 @pytest.mark.parametrize("key", ["quantization_config", "auto_map", "embedding_size", "rope_theta"])

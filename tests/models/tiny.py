@@ -1,4 +1,4 @@
-"""A tiny random BERT in a Hugging Face directory, shared among three roles of one process."""
+"""A tiny random BERT or MPNet in a Hugging Face directory, shared among three roles of one process."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ F32 = npt.NDArray[np.float32]
 Task = Literal["embed", "classify"]
 
 LAYERS, WIDTH, HEADS, FFN, MAX_TOKENS = 2, 32, 4, 64, 64
+Family = Literal["bert", "mpnet"]
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COMMON = """
@@ -39,34 +40,59 @@ had by but not what all were we when your can said there use an each which she d
 """
 WORDS = tuple(COMMON.split())
 VOCAB = (*SPECIALS, *WORDS, *LETTERS, *(f"##{letter}" for letter in LETTERS))
+NAMES = {
+    "bert": {
+        "q": "attention.self.query",
+        "k": "attention.self.key",
+        "v": "attention.self.value",
+        "out": "attention.output.dense",
+        "norm": "attention.output.LayerNorm",
+        "pooler": "pooler.dense",
+        "head": "classifier",
+    },
+    "mpnet": {
+        "q": "attention.attn.q",
+        "k": "attention.attn.k",
+        "v": "attention.attn.v",
+        "out": "attention.attn.o",
+        "norm": "attention.LayerNorm",
+        "pooler": "classifier.dense",
+        "head": "classifier.out_proj",
+    },
+}
+CLASSES = {
+    "bert": {"embed": "BertModel", "classify": "BertForSequenceClassification"},
+    "mpnet": {"embed": "MPNetModel", "classify": "MPNetForSequenceClassification"},
+}
+FIRST = {"bert": 0, "mpnet": 2}  # row of the first token's position
 OUTLIERS = (5, 21)  # columns whose values dwarf the others', as in every trained BERT
 
 
-def write_model(directory: Path, task: Task, seed: int = 7) -> Path:
+def write_model(directory: Path, task: Task, seed: int = 7, family: Family = "bert") -> Path:
     """Write configuration, tokenizer and weights; classifiers name three labels, embedders pool by the mean."""
     directory.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     classifies = task == "classify"
     config: dict[str, Any] = {
-        "model_type": "bert",
-        "architectures": ["BertForSequenceClassification" if classifies else "BertModel"],
+        "model_type": family,
+        "architectures": [CLASSES[family][task]],
         "hidden_size": WIDTH,
         "num_hidden_layers": LAYERS,
         "num_attention_heads": HEADS,
         "intermediate_size": FFN,
         "vocab_size": len(VOCAB),
-        "max_position_embeddings": MAX_TOKENS,
-        "type_vocab_size": 2,
+        "max_position_embeddings": MAX_TOKENS + FIRST[family],
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-12,
     }
+    config |= {"type_vocab_size": 2} if family == "bert" else {"relative_attention_num_buckets": 32}
     if classifies:
         config["id2label"] = {str(i): name for i, name in enumerate(("down", "level", "up"))}
     else:
         _write_modules(directory)
     (directory / "config.json").write_text(json.dumps(config))
-    _write_tokenizer(directory)
-    save_file(_weights(rng, classifies), directory / "model.safetensors")
+    _write_tokenizer(directory, family)
+    save_file(_weights(rng, classifies, family), directory / "model.safetensors")
     return directory
 
 
@@ -93,8 +119,10 @@ def _write_modules(directory: Path) -> None:
     (directory / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
 
 
-def _write_tokenizer(directory: Path) -> None:
+def _write_tokenizer(directory: Path, family: Family) -> None:
     ids = {token: index for index, token in enumerate(VOCAB)}
+    if family == "mpnet":  # whose padding is token 1
+        ids["[PAD]"], ids["[UNK]"] = 1, 0
     rules = tokenizers.Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
     rules.normalizer = normalizers.BertNormalizer()
     rules.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -107,9 +135,10 @@ def _write_tokenizer(directory: Path) -> None:
     (directory / "tokenizer_config.json").write_text(json.dumps(about))
 
 
-def _weights(rng: np.random.Generator, classifies: bool) -> dict[str, F32]:
+def _weights(rng: np.random.Generator, classifies: bool, family: Family) -> dict[str, F32]:
     """Tensors under the names that transformers gives them."""
     out: dict[str, F32] = {}
+    names = NAMES[family]
 
     def put(name: str, value: F64) -> None:
         out[name] = value.astype(np.float32)
@@ -124,25 +153,31 @@ def _weights(rng: np.random.Generator, classifies: bool) -> dict[str, F32]:
         put(f"{name}.weight", gain)
         put(f"{name}.bias", bias)
 
-    for name, rows in (("word", len(VOCAB)), ("position", MAX_TOKENS), ("token_type", 2)):
+    tables = {"word": len(VOCAB), "position": MAX_TOKENS + FIRST[family]}
+    if family == "bert":
+        tables["token_type"] = 2
+    for name, rows in tables.items():
         table = rng.normal(0, 0.05, (rows, WIDTH))
         table[:, OUTLIERS[0]] += 0.3
         put(f"embeddings.{name}_embeddings.weight", table)
     norm("embeddings.LayerNorm")
     for i in range(LAYERS):
         layer = f"encoder.layer.{i}"
-        for part in ("query", "key", "value"):
-            linear(f"{layer}.attention.self.{part}", WIDTH, WIDTH, 1.2)
-        linear(f"{layer}.attention.output.dense", WIDTH, WIDTH, 0.8)
-        norm(f"{layer}.attention.output.LayerNorm")
+        for part in "qkv":
+            linear(f"{layer}.{names[part]}", WIDTH, WIDTH, 1.2)
+        linear(f"{layer}.{names['out']}", WIDTH, WIDTH, 0.8)
+        norm(f"{layer}.{names['norm']}")
         linear(f"{layer}.intermediate.dense", FFN, WIDTH, 1.0)
         linear(f"{layer}.output.dense", WIDTH, FFN, 1.0)
         out[f"{layer}.output.dense.bias"][OUTLIERS[1]] = 6.0
         norm(f"{layer}.output.LayerNorm")
     if classifies:
-        linear("pooler.dense", WIDTH, WIDTH, 1.0)
-        linear("classifier", 3, WIDTH, 1.0)
-    return {f"bert.{n}" if classifies and not n.startswith("classifier") else n: w for n, w in out.items()}
+        linear(names["pooler"], WIDTH, WIDTH, 1.0)
+        linear(names["head"], 3, WIDTH, 1.0)
+    if family == "mpnet":
+        put("encoder.relative_attention_bias.weight", rng.normal(0, 3.0, (32, HEADS)))
+    prefix = f"{family}." if classifies else ""
+    return {n if n.startswith("classifier") else f"{prefix}{n}": w for n, w in out.items()}
 
 
 @dataclass(frozen=True)
@@ -212,14 +247,17 @@ class Shared:
             for b in (0, 1) if to == 2 else (to,):
                 tapes[b].append(bytes(data))
         sources = [lockstep.Tape(tape) for tape in tapes]
+        asides = [memoryview(bytearray(party.aside_bytes(shape))) for party in self.parties]
+        for party, tape, aside, seed in zip(self.parties, tapes, asides, seeds, strict=True):
+            party.prepare(shape, lockstep.Tape(tape), seed, aside)
         boxes: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())
         ends: list[Any] = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
         parts = query.split(self.client.layout, shape, self.encode(shape, ids))
         with ThreadPoolExecutor(2) as pool:
             runs = [
-                pool.submit(party.evaluate, shape, memoryview(part), source, seed, end)
-                for party, part, source, seed, end in zip(
-                    self.parties, parts, sources, seeds, ends, strict=True
+                pool.submit(party.evaluate, shape, memoryview(part), source, aside, seed, end)
+                for party, part, source, aside, seed, end in zip(
+                    self.parties, parts, sources, asides, seeds, ends, strict=True
                 )
             ]
             results = [run.result(lockstep.TIMEOUT) for run in runs]

@@ -14,6 +14,7 @@ from privinf.protocols.program import BOTH, Buffer, Channel, Identity, QueryShap
 
 IDENTITY = Identity("1", "dummy", "plan")
 TASK = "echo"
+_COMMON = hashlib.shake_128(b"common").digest((3 << 20) - 1)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Settings:
     gate: str = ""
     deal_too_many: int = 0  # bytes beyond, or with a minus short of, what sizes say
     deal_pause: float = 0.0
+    aside: int = 40  # bytes that a party computes ahead
+    fail_prepare: bool = False  # in party `fail_party`
     leave_unread: int = 0
     expect_more: int = 0  # how many bytes too many party 0 expects in each round
 
@@ -67,10 +70,11 @@ class DummyDealer:
             yield 0, mask
             yield 1, mask
         time.sleep(self.settings.deal_pause)
-        common = hashlib.shake_128(b"common").digest(self.settings.extra + self.settings.deal_too_many)
-        half = len(common) // 2
-        yield BOTH, memoryview(common)[:half]
-        yield BOTH, common[half:]
+        left = self.settings.extra + self.settings.deal_too_many
+        while left:
+            piece = memoryview(_COMMON)[:left]
+            yield BOTH, piece
+            left -= len(piece)
 
 
 @dataclass
@@ -102,18 +106,40 @@ class DummyParty:
         """Return the size of a preparation."""
         return self.settings.prep_bytes()
 
+    def aside_bytes(self, shape: QueryShape) -> int:
+        """Return the size of what is computed ahead."""
+        return self.settings.aside
+
+    def prepare(self, shape: QueryShape, prep: Source, seed: bytes, aside: memoryview) -> None:
+        """Compute something that only this preparation gives."""
+        settings = self.settings
+        if settings.fail_prepare and self.party == settings.fail_party:
+            raise IntegrityError("told to fail ahead")
+        masks = [prep.read(settings.round_bytes) for _ in range(settings.rounds)]
+        aside[:] = digest(seed, masks, settings.aside)
+
     def evaluate(
-        self, shape: QueryShape, query: memoryview, prep: Source, seed: bytes, channel: Channel
+        self,
+        shape: QueryShape,
+        query: memoryview,
+        prep: Source,
+        aside: memoryview,
+        seed: bytes,
+        channel: Channel,
     ) -> bytes:
         """Return our share; every round proves that both hold the same preparation."""
+        masks: list[memoryview] = []
         self.used.append(seed)
         settings = self.settings
         for round_ in range(settings.rounds):
             self._misbehave(round_)
             mask = prep.read(settings.round_bytes)
+            masks.append(mask)
             expect = settings.round_bytes + (settings.expect_more if self.party == 0 else 0)
             if bytes(channel.exchange(mask, expect)) != bytes(mask):  # views are compared byte by byte
                 raise IntegrityError(f"round {round_}: the masks differ")
+        if bytes(aside) != digest(seed, masks, settings.aside):
+            raise IntegrityError("what was computed ahead is not of this preparation")
         prep.read(settings.extra - settings.leave_unread)
         return bytes(query)
 
@@ -126,6 +152,11 @@ class DummyParty:
             gate.with_suffix(".reached").touch()
             while gate.exists():
                 time.sleep(0.01)
+
+
+def digest(seed: bytes, masks: list[memoryview], nbytes: int) -> bytes:
+    """Return what both stages can compute."""
+    return hashlib.shake_128(seed + b"".join(bytes(mask[:64]) for mask in masks)).digest(nbytes)
 
 
 def check_shape(shape: QueryShape) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Self
 import grpc
 import pytest
 from dummy import DummyParty, Settings
-from harness import SHAPE, Cluster, tls
+from harness import SHAPE, Cluster, tls, wait_until
 
 from privinf.config import PartyConfig
 from privinf.errors import DeadlineExceeded, MismatchError, PeerLost, PrivinfError, ProtocolError
@@ -193,12 +193,11 @@ def test_a_session_has_one_stream(scene: Scene) -> None:
     hello = message(scene.session, Kind.HELLO, 0, HELLO)
     first: SimpleQueue[bytes | None] = SimpleQueue()
     first.put(hello)
-    waiting = methods.SESSION.on(scene._party1)(iter(first.get, None), timeout=5)
-    second = methods.SESSION.on(scene._party1)(iter([hello]), timeout=5)
-    error = _error(lambda: list(second), "party1")
-    # Either may have come first; one of them is refused at once, before any query is there.
-    if error is None:
-        error = _error(lambda: list(waiting), "party1")
+    waiting = methods.SESSION.on(scene._party1)(iter(first.get, None), timeout=20)
+    server = scene.cluster.servers["party1"]
+    assert isinstance(server, PartyServer)
+    wait_until(lambda: scene.session in server.calls._sessions._streams)
+    error = _error(lambda: list(methods.SESSION.on(scene._party1)(iter([hello]), timeout=5)), "party1")
     assert isinstance(error, ProtocolError)
     waiting.cancel()
     first.put(None)

@@ -11,7 +11,7 @@ from dummy import DummyDealer, Settings
 from privinf.config import DealerConfig
 from privinf.errors import DeadlineExceeded, Overloaded, PartyError, PeerLost, ProtocolError
 from privinf.parties.frames import CHUNK
-from privinf.parties.jobs import Job, Jobs, Packer
+from privinf.parties.jobs import Job, Jobs, Packer, Pipe, pack
 from privinf.protocols.program import Buffer, QueryShape
 
 SHAPE = QueryShape("echo", 1, 8)
@@ -111,10 +111,51 @@ def test_jobs_are_bounded_and_expire() -> None:
 def test_a_buffer_may_be_reused_once_it_is_packed() -> None:
     chunks: list[bytes] = []
     packer, buffer = Packer(chunks.append, 2 * CHUNK + 20), bytearray(b"0123456789")
-    packer.add(buffer)
+    pack([packer], buffer)
     buffer[:] = b"abcdefghij"
-    packer.add(buffer)
-    packer.add(bytes(2 * CHUNK))
+    pack([packer], buffer)
+    large = bytearray(2 * CHUNK)
+    pack([packer], large)
+    large[:] = b"x" * len(large)
     packer.finish()
     assert b"".join(chunks) == b"0123456789abcdefghij" + bytes(2 * CHUNK)
-    assert [len(chunk) for chunk in chunks] == [CHUNK, CHUNK, 20]
+    assert [len(chunk) for chunk in chunks] == [20, CHUNK, CHUNK]
+
+
+def test_what_both_get_is_copied_once_and_stays_in_order() -> None:
+    first: list[bytes] = []
+    second: list[bytes] = []
+    total = CHUNK + 6
+    packers = [Packer(first.append, total), Packer(second.append, total + 2)]
+    pack(packers, b"abc")
+    pack(packers[1:], b"de")
+    pack(packers, bytes(CHUNK) + b"fgh")
+    for packer in packers:
+        packer.finish()
+    assert first == [b"abc", bytes(CHUNK), b"fgh"]
+    assert second == [b"abcde", bytes(CHUNK), b"fgh"]
+    assert first[1] is second[1]
+
+
+def test_small_buffers_share_messages_of_bounded_size() -> None:
+    chunks: list[bytes] = []
+    piece = bytes(CHUNK // 5)
+    packer = Packer(chunks.append, 12 * len(piece))
+    for _ in range(12):
+        pack([packer], piece)
+    packer.finish()
+    assert [len(chunk) // len(piece) for chunk in chunks] == [5, 5, 2]
+
+
+def test_a_pipe_holds_a_bounded_number_of_bytes() -> None:
+    pipe = Pipe(10, stall_seconds=0.05)
+    for chunk in (b"123456789", b"large" * 5):
+        pipe.put(chunk)
+    with pytest.raises(DeadlineExceeded, match="does not fetch"):
+        pipe.put(b"x")
+    messages = iter(pipe)
+    assert next(messages) == b"123456789"
+    with pytest.raises(DeadlineExceeded):
+        pipe.put(b"x")
+    assert next(messages) == b"large" * 5
+    pipe.put(b"x")

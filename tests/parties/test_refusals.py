@@ -28,6 +28,8 @@ from privinf.keys import keygen
 from privinf.parties import methods
 from privinf.parties.credentials import MESSAGE_LIMIT, Peer, dial
 from privinf.parties.messages import identity_message, shape_message
+from privinf.parties.serve import PartyServer
+from privinf.parties.spool import Record
 from privinf.parties.status import restore
 from privinf.protocols.program import Identity, QueryShape
 from privinf.transport import Link
@@ -304,6 +306,52 @@ def test_a_full_store_is_an_overload_of_that_party(tmp_path: Path, keys: Path, r
             ask(link)
         assert failure.value.party in (role, "party0")
         wait_until(lambda: [status.store_bytes for status in link.status()] == [0, 0])
+
+
+def test_a_full_store_costs_the_dealer_nothing(tmp_path: Path, keys: Path) -> None:
+    """Its only place for a job is still free when the store has room again."""
+    options: dict[str, dict[str, Any]] = {
+        "party0": {"max_store_count": 1, "ahead": 1, "shapes": (SHAPE,)},
+        "dealer": {"max_jobs": 1},
+    }
+    with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
+        wait_until(lambda: link.status()[1].ready.get(SHAPE) == 1)
+        with pytest.raises(Overloaded, match="already holds 1"):
+            link.run(replace(SHAPE, tokens=4), (bytes(4), bytes(4)), 10)
+        ask(link)
+        wait_until(lambda: link.status()[1].ready.get(SHAPE) == 1)
+
+
+@pytest.mark.parametrize("epoch", [ID, b"another epoch..."])
+def test_what_party_0_gave_up_is_burnt_while_party_1_fetches_it(
+    tmp_path: Path, keys: Path, epoch: bytes
+) -> None:
+    with Cluster(tmp_path, keys, Settings(deal_pause=0.5)) as cluster:
+        cluster.stop("party0")
+        dealer, party1 = (
+            dial(cluster.address(role), role, tls(keys, "party0"), "party0") for role in ("dealer", "party1")
+        )
+        created = call(dealer, methods.CREATE, CREATE)
+        request = party_pb2.PrefetchRequest()
+        request.CopyFrom(PREFETCH)
+        request.preparation_id = created.preparation_id
+        prefetched = methods.PREFETCH.on(party1).future(request, timeout=10)
+        wait_until(lambda: bool(_coming(cluster)))
+        gone = [created.preparation_id] if epoch == ID else []
+        call(party1, methods.RECONCILE, party_pb2.ReconcileRequest(epoch=epoch, gone=gone))
+        with pytest.raises(grpc.RpcError) as failure:
+            prefetched.result()
+        assert "given up while it came" in str(restore(failure.value, "party1"))
+        assert created.preparation_id.hex() in (tmp_path / "party1" / "spent.log").read_text()
+        assert not list(tmp_path.glob("party1/*.prep*"))
+        for peer in (dealer, party1):
+            peer.channel.close()
+
+
+def _coming(cluster: Cluster) -> list[Record]:
+    server = cluster.servers["party1"]
+    assert isinstance(server, PartyServer)
+    return server.calls._store.coming()
 
 
 def test_time_runs_out_in_the_phase_that_takes_too_long(tmp_path: Path, keys: Path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
-from dummy import Settings
-from harness import SHAPE, SHARES, Cluster, ask, wait_until
+from dummy import DummyParty, Settings
+from harness import SHAPE, SHARES, Cluster, ask, tls, wait_until
 
+from privinf.config import PartyConfig
 from privinf.errors import (
+    ConfigError,
     ConnectError,
     DeadlineExceeded,
     IntegrityError,
@@ -19,6 +22,7 @@ from privinf.errors import (
     Overloaded,
     ProtocolError,
 )
+from privinf.parties.serve import PartyServer
 from privinf.protocols.program import QueryShape
 from privinf.transport import Link
 
@@ -64,11 +68,69 @@ def test_every_query_has_its_own_preparation(cluster: Cluster) -> None:
 def test_preparations_are_made_ahead_and_replaced(tmp_path: Path, keys: Path) -> None:
     with Cluster(tmp_path, keys, options=AHEAD) as cluster, cluster.link() as link:
         wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
-        assert link.status()[0].store_bytes == 2 * cluster.settings.prep_bytes()
+        assert link.status()[0].store_bytes == 2 * (cluster.settings.prep_bytes() + cluster.settings.aside)
         ask(link)
         wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
         ask(link)
         assert len(set(cluster.programs["party0"].used)) == 2
+
+
+def test_a_sequence_of_queries_finds_preparations_ready(tmp_path: Path, keys: Path) -> None:
+    """The keeper works while a query runs: it makes the next ones during the wait at the gate."""
+    gate = tmp_path / "gate"
+    settings = Settings(halt_at=1, gate=str(gate))
+    with Cluster(tmp_path, keys, settings, AHEAD) as cluster, cluster.link() as link:
+        for _ in range(20):
+            wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
+            gate.touch()
+            run = link.start(SHAPE, SHARES, 20)
+            wait_until(gate.with_suffix(".reached").exists)
+            wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
+            assert link.status()[0].sessions == 1
+            gate.with_suffix(".reached").unlink()
+            gate.unlink()
+            assert run.result()[:2] == SHARES
+        assert len(set(cluster.programs["party0"].used)) == 20
+
+
+def test_the_keeper_waits_for_room_and_goes_on_when_a_query_gives_some_back(
+    tmp_path: Path, keys: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = Settings().prep_bytes() + Settings().aside
+    options: dict[str, dict[str, Any]] = {"party0": AHEAD["party0"] | {"max_store_bytes": 2 * one}}
+    with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
+        for _ in range(3):
+            wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
+            ask(link)
+    assert "do not fit" not in capfd.readouterr().err
+
+
+def test_what_is_to_be_kept_ready_must_fit(tmp_path: Path, keys: Path) -> None:
+    two = 2 * (Settings().prep_bytes() + Settings().aside)
+    config = PartyConfig(
+        party=0,
+        peer="127.0.0.1:1",
+        dealer="127.0.0.1:1",
+        store=tmp_path / "store",
+        tls=tls(keys, "party0"),
+        max_store_bytes=two - 1,
+        **AHEAD["party0"],
+    )
+    with pytest.raises(ConfigError, match=f"ahead: .* takes {two} bytes"):
+        PartyServer(config, DummyParty(0))
+    with PartyServer(replace(config, max_store_bytes=two, stop_seconds=0.2), DummyParty(0)) as server:
+        assert server.port
+
+
+def test_a_party_that_cannot_prepare_costs_the_query_and_leaves_nothing(tmp_path: Path, keys: Path) -> None:
+    for party in (0, 1):
+        settings = Settings(fail_prepare=True, fail_party=party)
+        with Cluster(tmp_path / str(party), keys, settings) as cluster, cluster.link() as link:
+            with pytest.raises(IntegrityError, match="told to fail ahead") as failure:
+                ask(link)
+            assert failure.value.party in (f"party{party}", "party0")
+            wait_until(lambda: [status.store_bytes for status in link.status()] == [0, 0])
+        assert not list(tmp_path.glob("?/party?/*.prep*"))
 
 
 def test_what_was_prepared_outlives_a_restart_and_what_was_spent_does_not(tmp_path: Path, keys: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
-from privinf.parties import spool
+from privinf.parties import mapped, spool
 from privinf.parties.spent import SpentLog
-from privinf.parties.spool import Record
+from privinf.parties.spool import Preparation, Prepare, Record
 from privinf.parties.store import PreparationStore
-from privinf.protocols.program import Identity, QueryShape
+from privinf.protocols.program import Identity, QueryShape, Source
 
 IDENTITY = Identity("1", "model", "plan")
 SHAPE = QueryShape("echo", 1, 8)
@@ -24,9 +26,22 @@ SEED = bytes(range(32))
 BODY = b"0123456789" * 50
 
 
-def record(number: int, nbytes: int = len(BODY), epoch: bytes = b"") -> Record:
+def record(number: int, nbytes: int = len(BODY), epoch: bytes = b"", aside: int = 0) -> Record:
     """Return what is known of a preparation that is to come."""
-    return Record(bytes([number]) * 16, SHAPE, IDENTITY, nbytes, epoch=epoch)
+    return Record(bytes([number]) * 16, SHAPE, IDENTITY, nbytes, aside, epoch=epoch)
+
+
+def nothing(prep: Source, seed: bytes, aside: memoryview) -> None:
+    """Compute nothing ahead; never called, because there is no room for it."""
+    raise AssertionError
+
+
+def receive(
+    store: PreparationStore, coming: Record, messages: Iterator[bytes], prepare: Prepare = nothing
+) -> Record:
+    """Take room for a preparation and store it."""
+    with store.place(coming.nbytes, coming.aside) as place:
+        return store.receive(place, coming, messages, prepare)
 
 
 def opened(folder: Path, max_bytes: int = 10_000, max_count: int = 8) -> PreparationStore:
@@ -43,7 +58,7 @@ def stream(*parts: bytes) -> Iterator[bytes]:
 def store(tmp_path: Path) -> Iterator[PreparationStore]:
     """Return a store with preparation 1."""
     made = opened(tmp_path)
-    made.receive(record(1), stream(SEED, BODY[:123], BODY[123:]))
+    receive(made, record(1), stream(SEED, BODY[:123], BODY[123:]))
     yield made
     made.close()
 
@@ -91,7 +106,7 @@ def test_nothing_is_claimed_or_received_twice(store: PreparationStore) -> None:
     with pytest.raises(ProtocolError, match="already spent"):
         store.claim(bytes([1]) * 16, SHAPE)
     with pytest.raises(ProtocolError, match="already spent"):
-        store.receive(record(1), stream(SEED, BODY))
+        receive(store, record(1), stream(SEED, BODY))
     with pytest.raises(MismatchError, match="not held here"):
         store.claim(bytes([2]) * 16, SHAPE)
 
@@ -113,7 +128,7 @@ def test_what_the_dealer_sends_must_be_exact(
     store: PreparationStore, tmp_path: Path, parts: tuple[bytes, ...]
 ) -> None:
     with pytest.raises(ProtocolError):
-        store.receive(record(2), stream(*parts))
+        receive(store, record(2), stream(*parts))
     assert [item.preparation_id for item in store.held()] == [bytes([1]) * 16]
     assert store.usage().nbytes == len(BODY)
     assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
@@ -122,7 +137,7 @@ def test_what_the_dealer_sends_must_be_exact(
 def test_a_restart_keeps_the_unspent_alone(tmp_path: Path) -> None:
     first = opened(tmp_path)
     for number in (1, 2, 3, 4):
-        first.receive(record(number, epoch=b"e" * 16), stream(SEED, BODY))
+        receive(first, record(number, epoch=b"e" * 16), stream(SEED, BODY))
     first.claim(bytes([1]) * 16, SHAPE).close()
     first.burn([bytes([2]) * 16])
     first.close()
@@ -136,7 +151,7 @@ def test_a_restart_keeps_the_unspent_alone(tmp_path: Path) -> None:
     assert len(list(folder.glob("*.prep*"))) == 1
     for number in (1, 2):
         with pytest.raises(ProtocolError, match="already spent"):
-            second.receive(record(number), stream(SEED, BODY))
+            receive(second, record(number), stream(SEED, BODY))
     preparation = second.claim(held.preparation_id, SHAPE)
     assert preparation.read(len(BODY)) == BODY
     preparation.close()
@@ -149,7 +164,7 @@ def test_another_program_or_another_boot_trusts_no_file(
     def filled() -> None:
         made = opened(tmp_path)
         if not made.held():
-            made.receive(record(len(list(tmp_path.rglob("*"))) + 1), stream(SEED, BODY))
+            receive(made, record(len(list(tmp_path.rglob("*"))) + 1), stream(SEED, BODY))
         made.close()
 
     filled()
@@ -165,18 +180,151 @@ def test_another_program_or_another_boot_trusts_no_file(
 
 def test_room_is_bounded_in_bytes_and_number(tmp_path: Path) -> None:
     small = opened(tmp_path / "a", max_bytes=2 * len(BODY))
-    small.receive(record(1), stream(SEED, BODY))
+    receive(small, record(1), stream(SEED, BODY))
     with pytest.raises(Overloaded, match="do not fit"):
-        small.receive(record(2, nbytes=len(BODY) + 1), stream(SEED, BODY + b"x"))
-    small.receive(record(3), stream(SEED, BODY))
+        receive(small, record(2, nbytes=len(BODY) + 1), stream(SEED, BODY + b"x"))
+    receive(small, record(3), stream(SEED, BODY))
     small.claim(bytes([1]) * 16, SHAPE).close()
-    small.receive(record(4), stream(SEED, BODY))
+    receive(small, record(4), stream(SEED, BODY))
     small.close()
     few = opened(tmp_path / "b", max_count=1)
-    few.receive(record(1), stream(SEED, BODY))
+    receive(few, record(1), stream(SEED, BODY))
     with pytest.raises(Overloaded, match="already holds 1"):
-        few.receive(record(2), stream(SEED, BODY))
+        receive(few, record(2), stream(SEED, BODY))
     few.close()
+
+
+def test_room_is_taken_before_anybody_is_asked(tmp_path: Path) -> None:
+    made = opened(tmp_path, max_bytes=3 * len(BODY))
+    with made.place(2 * len(BODY), len(BODY)) as place:
+        assert made.usage().nbytes == 3 * len(BODY)
+        assert not made.fits(1)
+        with pytest.raises(Overloaded, match="do not fit"), made.place(1, 0):
+            raise AssertionError("there was room")
+        assert place.record is None
+    assert made.usage().count == 0
+    assert not list((tmp_path / "store").glob("*.prep*"))
+    made.close()
+
+
+def test_what_is_burnt_while_it_comes_is_dropped(store: PreparationStore, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def messages() -> Iterator[bytes]:
+        yield SEED
+        yield BODY[:10]
+        store.burn([bytes([2]) * 16])
+        for index in range(10, len(BODY)):
+            asked.append(index)
+            yield BODY[index : index + 1]
+
+    with pytest.raises(ProtocolError, match="given up while it came"):
+        receive(store, record(2), messages())
+    assert len(asked) == 1  # the rest was not waited for
+    assert [item.preparation_id for item in store.held()] == [bytes([1]) * 16]
+    assert store.usage().nbytes == len(BODY)
+    assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
+    with pytest.raises(ProtocolError, match="already spent"):
+        store.claim(bytes([2]) * 16, SHAPE)
+
+
+def test_what_is_burnt_while_the_program_prepares_is_dropped(store: PreparationStore) -> None:
+    coming: list[list[Record]] = []
+
+    def prepare(prep: Source, seed: bytes, aside: memoryview) -> None:
+        coming.append(store.coming())
+        for _ in range(2):  # said again, it is no error
+            store.burn([bytes([2]) * 16])
+
+    with pytest.raises(ProtocolError, match="given up while it came"):
+        receive(store, record(2, aside=8), stream(SEED, BODY), prepare)
+    assert [item.preparation_id for (item,) in coming] == [bytes([2]) * 16]
+    assert (len(store.held()), store.coming(), store.usage().count) == (1, [], 1)
+
+
+def copied(prep: Source, seed: bytes, aside: memoryview) -> None:
+    """Put aside the seed and the end of the preparation."""
+    with pytest.raises(TypeError):
+        prep.read(3)[:] = b"xyz"
+    aside[:] = seed + bytes(prep.read(len(BODY) - 3))[-8:]
+
+
+def test_what_a_program_prepares_is_kept_with_the_preparation(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    kept = receive(first, record(1, aside=40), stream(SEED, BODY), copied)
+    assert kept.aside == 40
+    assert first.usage().nbytes == len(BODY) + 40
+    first.close()
+    again = opened(tmp_path)
+    assert again.usage().nbytes == len(BODY) + 40
+    with contextlib.closing(again.claim(bytes([1]) * 16, SHAPE)) as preparation:
+        assert preparation.aside == SEED + BODY[-8:]
+        assert preparation.read(len(BODY)) == BODY
+        assert preparation.aside.readonly
+    assert again.usage().count == 0
+    again.close()
+
+
+def test_what_was_put_aside_must_be_whole_after_a_restart(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    receive(first, record(1, aside=40), stream(SEED, BODY), copied)
+    first.close()
+    (path,) = (tmp_path / "store").glob("*.prep")
+    os.truncate(path, path.stat().st_size - 1)
+    again = opened(tmp_path)
+    assert again.held() == []
+    again.close()
+
+
+def test_nothing_is_left_of_a_preparation_that_the_program_fails_on(
+    store: PreparationStore, tmp_path: Path
+) -> None:
+    def failing(prep: Source, seed: bytes, aside: memoryview) -> None:
+        aside[:] = bytes(len(aside))
+        raise ValueError("in the program")
+
+    with pytest.raises(ValueError, match="in the program"):
+        receive(store, record(2, aside=40), stream(SEED, BODY), failing)
+    assert (len(store.held()), store.usage().count) == (1, 1)
+    assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
+
+
+def test_room_for_what_is_put_aside_counts(tmp_path: Path) -> None:
+    made = opened(tmp_path, max_bytes=len(BODY) + 39)
+    with pytest.raises(Overloaded, match="do not fit"):
+        receive(made, record(1, aside=40), stream(SEED, BODY), copied)
+    made.close()
+
+
+def test_pages_that_were_read_are_let_go_and_stay_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = mmap.PAGESIZE
+    monkeypatch.setattr(mapped, "_BEHIND", 4 * page)
+    monkeypatch.setattr(mapped, "_STEP", 2 * page)
+    body = os.urandom(512 * page)
+    made = opened(tmp_path, max_bytes=len(body))
+    receive(made, record(1, len(body)), stream(SEED, body))
+    with contextlib.closing(made.claim(bytes([1]) * 16, SHAPE)) as preparation:
+        views = []
+        for offset in range(0, len(body), page // 2):
+            views.append(preparation.read(page // 2))
+            assert views[-1] == body[offset : offset + page // 2]
+        assert _resident_pages(preparation) < 64  # the kernel maps some around each that is touched
+        assert b"".join(views) == body
+        assert _resident_pages(preparation) > 448
+    made.close()
+
+
+def _resident_pages(preparation: Preparation) -> int:
+    """Count the pages of a deleted preparation that this process has mapped."""
+    pages, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match("[0-9a-f]+-[0-9a-f]+ ", line):
+            inside = preparation.record.preparation_id.hex() in line
+        elif inside and line.startswith("Rss:"):
+            pages += int(line.split()[1]) * 1024 // mmap.PAGESIZE
+    return pages
 
 
 def test_a_full_disk_is_an_overload(store: PreparationStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +334,7 @@ def test_a_full_disk_is_an_overload(store: PreparationStore, monkeypatch: pytest
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", full)
         with pytest.raises(Overloaded, match="disk"):
-            store.receive(record(2), stream(SEED, BODY))
+            receive(store, record(2), stream(SEED, BODY))
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", full)
         with pytest.raises(Overloaded, match="disk"):

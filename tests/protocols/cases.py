@@ -8,7 +8,6 @@ import composites
 import numpy as np
 from hypothesis import strategies as st
 from trials import (
-    EXP2_ERROR,
     Draw,
     Exactly,
     Trial,
@@ -24,13 +23,14 @@ from trials import (
     width,
 )
 
+from privinf.protocols.gates import exp2 as powers
 from privinf.protocols.gates.activation import ACTIVATIONS
 from privinf.protocols.gates.compare import AtLeast, Equals
-from privinf.protocols.gates.exp2 import RELATIVE_ERROR, Exp2
 from privinf.protocols.gates.histogram import CountZeros, Head, Tail
 from privinf.protocols.gates.linear import MatMul, PublicMatMul
 from privinf.protocols.gates.power import Power
 from privinf.protocols.gates.product import Lift, Product, SumSquares
+from privinf.protocols.gates.separable import NOTHING, Factors, Separable
 from privinf.protocols.gates.table import Table, Window, lookup
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.wires import Known, Share, Wire
@@ -137,7 +137,7 @@ def _product(draw: Draw, kinds: Sequence[str]) -> Trial:
         factors: list[Wire | Known] = []
         for kind, wire in zip(kinds, [ctx.open(s) for s in shares], strict=True):
             if kind == "table":
-                entry, sign, _ = ctx.run(Window(TABLE), wire)
+                entry, sign = ctx.run(Window(TABLE), wire)
                 factors += [ctx.open(entry), sign]
             else:
                 factors.append(wire)
@@ -229,26 +229,61 @@ def window(draw: Draw) -> Trial:
 
     def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
         wire = ctx.open(a)
-        entry, sign, above = ctx.run(Window(table, sign=True), wire)
-        return [ctx.run(Product(48), ctx.open(entry), sign), above, lookup(ctx, wire, table, 40)]
+        entry, sign = ctx.run(Window(table), wire)
+        return [ctx.run(Product(48), ctx.open(entry), sign), lookup(ctx, wire, table, 40)]
 
     entries = Exactly(table.at(x))
-    return Trial(program, (share(x, bits),), (entries, Exactly((x >= 0).astype(np.int64)), entries))
+    return Trial(program, (share(x, bits),), (entries, entries))
 
 
 def exp2(draw: Draw) -> Trial:
-    scale = draw(st.integers(1, 11))
-    bits = width(draw, scale + 5, min(scale + 20, 40))
-    end = 16 << scale
-    y = integers(
-        draw, shape(draw), 0, (1 << bits) - 1, [end - 1, end, end + 1, 2 * end, *range(0, end, end // 8)]
-    )
+    """Up to the last block that does not wrap around, in steps of a block and half of one."""
+    scale, result = draw(st.integers(1, 11)), draw(st.sampled_from((14, 16, 20)))
+    bits = scale + width(draw, 7, 20)
+    block, outer = powers.BLOCK << scale, width(draw, result + 17, 64)
+    steps = [k * block // 2 + near for k in range(2 * powers.blocks(result) + 1) for near in (-1, 0, 1)]
+    y = integers(draw, shape(draw), 0, (1 << bits) - block - 1, steps)
 
     def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
-        return [ctx.run(Exp2(), ctx.open(a))]
+        return [powers.exponential(ctx, ctx.open(a), result, outer)]
 
-    real = Exp2.clear(y / 2.0**scale)
-    return Trial(program, (share(y, bits, scale),), (Within(real, RELATIVE_ERROR * real + EXP2_ERROR),))
+    real = powers.clear(y / 2.0**scale)
+    bound = powers.RELATIVE_ERROR * real + powers.UNITS_ERROR * 2.0**-result
+    bound = np.where(y >= block * powers.blocks(result), 2.0**-result, bound)
+    return Trial(program, (share(y, bits, scale),), (Within(real, bound),))
+
+
+def separable(draw: Draw) -> Trial:
+    """A cubic in blocks of every size on both sides of zero, linear beyond them or zero: exact in integers."""
+    low, count, depth = draw(st.integers(0, 5)), draw(st.integers(1, 4)), width(draw, 4, 9)
+    first, far = draw(st.integers(-3, 2)), draw(st.booleans())
+    factors = _cubic(low, first, count, far)
+    end = (1 << (depth + low - 1)) - (1 << low)
+    x = integers(draw, shape(draw), -end, end, [k << low for k in range(first - 1, first + count + 2)])
+    outer = width(draw, 20, 64)
+
+    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+        wire = ctx.open(a)
+        return [ctx.run(Separable(factors, outer), wire)]
+
+    lowest, highest = (first + 1) << low, (first + count - 1) << low  # blocks here are near under every mask
+    inside = (x >= lowest) & (x < highest)
+    beyond = x >= (first + count) << low
+    cubic, line = x**3 - 2 * x + 7, 5 * x - 3 if far else 0 * x
+    real = np.where(inside, cubic, np.where(beyond, line, 0)).astype(np.float64)
+    edge = ~inside & ~beyond & (x >= (first - 1) << low)  # here the mask decides, and the ideal says how
+    return Trial(program, (share(x, depth + low),), (Within(real, np.where(edge, np.inf, 0.5)),))
+
+
+def _cubic(low: int, first: int, count: int, far: bool) -> Factors:
+    """x^3 - 2x + 7 with x = s - D, in powers of D; 5x - 3 beyond."""
+    position = np.arange(1 << low, dtype=np.int64)
+    payload = np.stack([position**0, position, position**2, position**3], axis=-1)
+    tables = []
+    for block in range(first, first + count):
+        s = (block << low) + position
+        tables.append(np.stack([s**3 - 2 * s + 7, 2 - 3 * s * s, 3 * s, -(s**0)], axis=-1))
+    return Factors(payload, np.stack(tables).astype(np.int32), first, (5, -3, -5) if far else NOTHING, 0)
 
 
 def tail(draw: Draw) -> Trial:
@@ -309,6 +344,7 @@ CASES: dict[str, Callable[[Draw], Trial]] = {
     "equals": equals,
     "window": window,
     "exp2": exp2,
+    "separable": separable,
     "tail": tail,
     "head": head,
     "count zeros": count_zeros,

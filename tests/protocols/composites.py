@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from hypothesis import strategies as st
 from trials import (
-    EXP2_ERROR,
     Draw,
     Exactly,
     Trial,
@@ -22,9 +21,8 @@ from trials import (
     width,
 )
 
-from privinf.protocols.gates import softmax
+from privinf.protocols.gates import exp2, softmax
 from privinf.protocols.gates.activation import ACTIVATIONS, activate, maximum
-from privinf.protocols.gates.exp2 import RELATIVE_ERROR
 from privinf.protocols.gates.histogram import MaxSpec, distance_below_max
 from privinf.protocols.gates.norm import NormSpec, centre, layer_norm, normalise
 from privinf.protocols.gates.power import Power, evaluate
@@ -67,21 +65,24 @@ def below_max_twice(draw: Draw) -> Trial:
 
 def attention(draw: Draw) -> Trial:
     """Softmax in base two, normalised at the end, in one pass or two; flat rows have the largest sums."""
-    coarse, scale = draw(st.integers(0, 3)), 10
-    bits = scale + draw(st.sampled_from((7, 8))) + coarse
+    fine, scale = draw(st.integers(0, 2)), 10
+    coarse = fine + draw(st.integers(0, 3))
+    bits = scale + coarse + draw(st.sampled_from((6, 7)))
     rows = (*shape(draw, most=2, rank=2), draw(st.sampled_from((1, 2, 7, 64))))
-    end = (1 << (bits - 1)) - (1 << (scale + coarse)) - 1
+    room = max(exp2.BLOCK << scale, 2 << (scale + coarse))
+    end = (1 << (bits - 1)) - room - 1
     scores = integers(draw, rows, draw(st.sampled_from((-end, end - (3 << scale), end))), end)
+    outer = 64 - exp2.dropped(0)
 
     def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
-        weight = softmax.weights(ctx, ctx.open(a), coarse)
-        return [ctx.run(Product(64), weight, *softmax.inverse_sum(ctx, weight))]
+        weight = softmax.weights(ctx, ctx.open(a), coarse, fine, outer)
+        return [ctx.run(Product(64), weight, softmax.inverse_sum(ctx, weight, fine))]
 
     real = 2.0 ** ((scores - scores.max(-1, keepdims=True)) / 2.0**scale)
     real = real / real.sum(-1, keepdims=True)
-    inverse = softmax.inverse_power(rows[-1]).relative_error
-    unit = 2.0**-12 + EXP2_ERROR + 2.0**-16  # of one weight: the drop, the exponential, the clip
-    bound = (unit * (1 + real * rows[-1])) * 2**softmax.MIN_SUM + real * (RELATIVE_ERROR * 2 + inverse) * 1.01
+    inverse = softmax.inverse_power(rows[-1], fine).relative_error
+    unit = exp2.UNITS_ERROR * 2.0**-softmax.PRECISION  # of one weight, relative to the row's largest
+    bound = unit * (1 + real * rows[-1]) * 1.05 + real * (exp2.RELATIVE_ERROR * 2 + inverse) * 1.01
     return Trial(program, (share(scores, bits, scale),), (Within(real, bound),))
 
 
@@ -165,7 +166,7 @@ def activation(name: str) -> Callable[[Draw], Trial]:
     about = ACTIVATIONS[name]
 
     def case(draw: Draw) -> Trial:
-        bits, outer = width(draw, 18, 30), width(draw, 32, 64)
+        bits, outer = width(draw, 18, 26), width(draw, 32, 52)
         end = about.window << 12
         edges = [s * end + step for s in (-1, 1) for step in (-17, -16, -15, -1, 0, 1)]
         x = signed(draw, shape(draw, most=5), bits, 2, edges * 2)

@@ -45,8 +45,8 @@ def _norm(ctx: Interpreter, x: Share) -> Sequence[Share]:
 
 
 def _softmax(ctx: Interpreter, x: Share) -> Sequence[Share]:
-    weight = softmax.weights(ctx, ctx.open(x), 1)
-    return [ctx.run(Product(64), weight, *softmax.inverse_sum(ctx, weight))]
+    weight = softmax.weights(ctx, ctx.open(x), 2, 1, 40)
+    return [ctx.run(Product(64), weight, softmax.inverse_sum(ctx, weight, 1))]
 
 
 PROGRAMS: dict[str, tuple[lockstep.Program, int, int]] = {

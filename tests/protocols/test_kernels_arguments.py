@@ -17,6 +17,10 @@ CW = np.zeros((3, N, 16), np.uint8)  # of a 1-bit key on 9 bits, or a byte-wide 
 VALUES = np.zeros((4, N), np.uint64)
 POINTS = ALPHA[None]
 TABLE = np.arange(5)
+PAYLOAD = np.zeros((4, 3), np.int64)
+ROWS = np.zeros((2, 4, 3), np.int32)
+LINE = np.array([1, 2, 3])
+LAST = np.zeros((N, 18), np.uint8)
 SQUARE = np.zeros((1, 4, 4), np.uint64)
 
 GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
@@ -45,7 +49,36 @@ GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
         kernels.dcf_eval,
         {"party": 0, "roots": ROOTS, "cw": CW, "vcw": VALUES, "bits": 3, "points": POINTS},
     ),
+    (
+        kernels.separable_gen,
+        {
+            "mask": ALPHA,
+            "bits": 3,
+            "low_bits": 2,
+            "payload": PAYLOAD,
+            "lane_bytes": 6,
+            "roots0": ROOTS,
+            "roots1": ROOTS,
+        },
+    ),
+    (
+        kernels.separable_eval,
+        {
+            "party": 0,
+            "roots": ROOTS,
+            "cw": CW,
+            "last": LAST,
+            "bits": 3,
+            "low_bits": 2,
+            "lane_bytes": 6,
+            "index": ALPHA,
+            "first": 0,
+            "tables": ROWS,
+            "far": LINE,
+        },
+    ),
     (kernels.ring_matmul, {"a": SQUARE, "b": SQUARE}),
+    (kernels.ring_matmul52, {"a": SQUARE, "b": SQUARE}),
     (kernels.ring_matmul32, {"a": SQUARE.astype(np.uint32), "b": SQUARE.astype(np.uint32)}),
     (kernels.stream, {"key": bytes(16), "nbytes": 3}),
 ]
@@ -63,7 +96,7 @@ CASES = [
     pytest.param(function, {**good, name: bad}, name, id=f"{function.__name__}-{name}-{number}")
     for function, good in GOOD
     for name, value in good.items()
-    if name != "start"
+    if name not in ("start", "first")  # which may be negative
     for number, bad in enumerate(_spoiled(value))
 ]
 
@@ -100,6 +133,24 @@ def test_bad_arguments_are_refused(
         (kernels.onehot_window, {"count": 0}, "count"),
         (kernels.onehot_window, {"count": 65}, "count"),
         (kernels.dcf_eval, {"vcw": VALUES[:3]}, "vcw"),
+        (kernels.separable_gen, {"bits": 17}, "bits"),
+        (kernels.separable_gen, {"low_bits": 21}, "low_bits"),
+        (kernels.separable_gen, {"lane_bytes": 3}, "lane_bytes"),
+        (kernels.separable_gen, {"lane_bytes": 9}, "lane_bytes"),
+        (kernels.separable_gen, {"payload": np.zeros((4, 9), np.int64)}, "payload must have 1 to 8 lanes"),
+        (kernels.separable_gen, {"payload": np.zeros((4, 0), np.int64)}, "payload must have 1 to 8 lanes"),
+        (kernels.separable_gen, {"payload": PAYLOAD[:2]}, "payload"),
+        (kernels.separable_eval, {"first": -5}, "first"),
+        (kernels.separable_eval, {"first": 3}, "first"),
+        (kernels.separable_eval, {"first": 0.0}, "first"),
+        (kernels.separable_eval, {"tables": ROWS[:, :2].copy()}, "tables"),
+        (kernels.separable_eval, {"tables": ROWS[:0]}, "tables"),
+        (kernels.separable_eval, {"tables": np.zeros((9, 4, 3), np.int32)}, r"2\^bits = 8 distances, not 9"),
+        (kernels.separable_eval, {"tables": np.zeros((2, 4, 9), np.int32)}, "1 to 8 lanes"),
+        (kernels.separable_eval, {"tables": ROWS[..., :1].copy()}, "far"),
+        (kernels.separable_eval, {"far": LINE[:2]}, "far"),
+        (kernels.separable_eval, {"last": LAST[:, :17].copy()}, "last"),
+        (kernels.separable_eval, {"bits": 2}, "cw"),
         (kernels.ring_matmul, {"b": np.zeros((1, 3, 4), np.uint64)}, "b must have shape"),
         (kernels.ring_matmul, {"b": np.zeros((2, 4, 4), np.uint64)}, "b must have shape"),
         (kernels.ring_matmul, {"b": np.zeros((), np.uint64)}, "b must have shape"),

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from privinf.protocols import kernels
-from privinf.protocols.kernels import reference
+from privinf.protocols.kernels import reference, separable
 from privinf.protocols.kernels.prg import U64, Use, hash_blocks
 
 N = 4096
@@ -67,6 +67,27 @@ def test_point_keys() -> None:
 def test_one_hot_keys(lane: int) -> None:
     alpha, beta, roots = _secrets()
     assert _worst([kernels.onehot_gen(alpha, BITS, lane, *roots)], alpha, beta) < LIMIT
+
+
+def _separable_key(alpha: U64, beta: U64, roots: NDArray[np.uint8]) -> list[NDArray[np.generic]]:
+    """A key whose payload's lowest bit is beta's."""
+    payload = np.array([[6, 2**40, 0], [7, -1, 2**62 + 1]])
+    mask = (alpha << np.uint64(1)) | (beta & np.uint64(1))
+    cw, last = kernels.separable_gen(mask, BITS, 1, payload, 6, *roots)
+    return [cw, last.T]
+
+
+def test_payload_keys() -> None:
+    alpha, beta, roots = _secrets()
+    assert _worst(_separable_key(alpha, beta, roots), alpha, beta) < LIMIT
+
+
+def test_payload_lanes_from_seed_bits_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    alpha, beta, roots = _secrets()
+    monkeypatch.setattr(kernels, "separable_gen", separable.separable_gen)
+    assert _worst(_separable_key(alpha, beta, roots), alpha, beta) < LIMIT
+    monkeypatch.setattr(separable, "_lanes", lambda seeds, count: np.repeat(seeds, 2, axis=1)[:, :count])
+    assert _worst(_separable_key(alpha, beta, roots), alpha, beta) > 10 * LIMIT
 
 
 def _leaky(use: Use, seeds: U64) -> U64:

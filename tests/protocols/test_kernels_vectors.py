@@ -139,3 +139,36 @@ def test_tampered_comparisons(kernels: Kernels, case: Case) -> None:
         shares = [kernels.dcf_eval(b, roots[b], words, values, bits, points) for b in (0, 1)]
         assert [share.tolist() for share in shares] == change["outputs"]
         assert (shares[0] + shares[1] != wanted).any()
+
+
+def _separable_sums(kernels: Kernels, case: Case, words: U8, lanes: U8) -> list[list[int]]:
+    index, tables = _numbers(case["index"]), np.array(case["tables"], np.int32)
+    size, far = (case["bits"], case["low_bits"], case["lane_bytes"]), np.array(case["far"], np.int64)
+    keys = [(party, roots, words, lanes, *size, index) for party, roots in enumerate(_roots(case))]
+    return [kernels.separable_eval(*key, case["first"], tables, far).tolist() for key in keys]
+
+
+def _separable_key(case: Case) -> tuple[U8, U8]:
+    raw = [np.frombuffer(bytes.fromhex(case[name]), np.uint8) for name in ("cw", "last")]
+    return raw[0].reshape(case["bits"], -1, 16), raw[1].reshape(len(case["mask"]), -1)
+
+
+@pytest.mark.parametrize("case", _cases("separable"))
+def test_payload_vectors(kernels: Kernels, case: Case) -> None:
+    words, lanes = _separable_key(case)
+    given = (_numbers(case["mask"]), case["bits"], case["low_bits"], np.array(case["payload"], np.int64))
+    dealt = kernels.separable_gen(*given, case["lane_bytes"], *_roots(case))
+    np.testing.assert_array_equal(dealt[0], words)
+    np.testing.assert_array_equal(dealt[1], lanes)
+    assert _separable_sums(kernels, case, words, lanes) == case["eval"]
+
+
+@pytest.mark.parametrize("case", _cases("separable"))
+def test_tampered_payload_vectors(kernels: Kernels, case: Case) -> None:
+    words, lanes = _separable_key(case)
+    keys = [(_flipped(words, change), lanes, change) for change in case["tampered_cw"]]
+    keys += [(words, _flipped(lanes, change), change) for change in case["tampered_last"]]
+    assert len(keys) == 4
+    for bad_words, bad_lanes, change in keys:
+        assert change["outputs"] != case["eval"]
+        assert _separable_sums(kernels, case, bad_words, bad_lanes) == change["outputs"]

@@ -19,9 +19,8 @@ from trials import I64, share
 
 from privinf.models import calibrate, program, query, weights
 from privinf.protocols import lockstep, prg, ring
-from privinf.protocols.gates import softmax
+from privinf.protocols.gates import exp2, softmax
 from privinf.protocols.gates.activation import ACTIVATIONS, activate
-from privinf.protocols.gates.exp2 import Exp2
 from privinf.protocols.gates.linear import MatMul, ToShare
 from privinf.protocols.gates.norm import NormSpec, normalise
 from privinf.protocols.gates.product import Product
@@ -73,7 +72,7 @@ def product(ctx: Interpreter, x: Share) -> Sequence[Share]:
 
 def exponential(ctx: Interpreter, x: Share) -> Sequence[Share]:
     moved = ctx.add_public(x, np.full(ROWS, 1 << 13, dtype=np.uint64))
-    return [ctx.run(ToShare(), ctx.open(ctx.run(Exp2(), ctx.open(moved)), 20))]
+    return [ctx.run(ToShare(), ctx.open(exp2.exponential(ctx, ctx.open(moved), 14, 44), 15))]
 
 
 def gelu(ctx: Interpreter, x: Share) -> Sequence[Share]:
@@ -89,8 +88,8 @@ def table(ctx: Interpreter, x: Share) -> Sequence[Share]:
 
 
 def soft(ctx: Interpreter, x: Share) -> Sequence[Share]:
-    weight = softmax.weights(ctx, ctx.open(x), 1)
-    return [ctx.run(Product(64), weight, *softmax.inverse_sum(ctx, weight))]
+    weight = softmax.weights(ctx, ctx.open(x), 2, 1, 40)
+    return [ctx.run(Product(64), weight, softmax.inverse_sum(ctx, weight, 1))]
 
 
 def norm(ctx: Interpreter, x: Share) -> Sequence[Share]:
@@ -110,7 +109,7 @@ def _softmax(x: F64) -> F64:
 PROBES = {
     "linear": Probe(linear, 33, 4, lambda x: x @ x.reshape(6, 8), 0),
     "product": Probe(product, 40, 4, lambda x: x**3, 0),
-    "exp2": Probe(exponential, 19, 10, lambda x: Exp2.clear(x + 8), 2e-3),
+    "exp2": Probe(exponential, 19, 10, lambda x: exp2.clear(x + 8), 2e-3),
     "gelu": Probe(gelu, 20, 12, ACTIVATIONS["gelu"].clear, ACTIVATIONS["gelu"].bound),
     "relu": Probe(relu, 21, 12, lambda x: np.maximum(x, 0), 0),
     "lookup": Probe(table, 5, 0, lambda x: TABLE.at(x.astype(np.int64)), 0, 3),

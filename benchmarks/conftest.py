@@ -1,0 +1,13 @@
+"""Keeps the name of the host out of what pytest-benchmark writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import machine
+
+
+def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
+    """Say of the machine what the other results say."""
+    machine_info.clear()
+    machine_info.update(machine.machine() | {"versions": machine.versions()})

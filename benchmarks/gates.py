@@ -1,0 +1,172 @@
+"""Single gates at the shapes of BERT-base, 128 tokens, from shares of the input to shares of the result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.workload import Workload
+from privinf.models import plan
+from privinf.models.query import Field
+from privinf.models.weights import ShapeStore
+from privinf.protocols.counting import Counting
+from privinf.protocols.gates import softmax
+from privinf.protocols.gates.activation import ACTIVATIONS, activate, input_bits
+from privinf.protocols.gates.compare import AtLeast
+from privinf.protocols.gates.linear import MatMul, ToShare
+from privinf.protocols.gates.norm import NormSpec, layer_norm
+from privinf.protocols.gates.product import Product
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.program import QueryShape
+from privinf.protocols.ring import F64, Shape
+from privinf.protocols.wires import Share
+
+TOKENS, WIDTH, FFN, HEADS = 128, 768, 3072, 12
+RANGE = 8.0  # rings hold values up to this with the headroom of a calibrated model
+WIDE = 40  # ring of a result that a linear layer follows
+SHARING = "sharing the inputs, which is the client's work"
+STATIC = "masking the weights, done once when a model is shared"
+
+
+def gate(
+    name: str,
+    run: Callable[..., Share],
+    source: tuple[Field, F64],
+    clear: Callable[[F64], F64],
+    bound: float,
+    leaves_out: str = SHARING,
+    weights: dict[str, F64] | None = None,
+) -> Workload:
+    """A workload of one input; ring and scale of its result are those that the gate gives it."""
+    given, value = source
+    shapes = {key: w.shape for key, w in (weights or {}).items()}
+    out = run(Counting(ShapeStore(shapes)), Share(given.shape, given.bits, given.scale))
+    return Workload(
+        name,
+        QueryShape("gate", 1, TOKENS),
+        (given,),
+        Field("result", out.shape, out.bits, int(out.scale)),
+        run,
+        lambda: [value],
+        lambda: clear(value),
+        bound,
+        leaves_out,
+        lambda: weights or {},
+        shapes,
+    )
+
+
+def _normal(shape: Shape, spread: float, scale: int) -> F64:
+    """Seeded values that the scale holds exactly."""
+    drawn = np.random.default_rng(11).normal(0.0, spread, shape)
+    rounded: F64 = np.rint(drawn * 2.0**scale) / 2.0**scale
+    return rounded
+
+
+def _held(ctx: Interpreter, share: Share) -> Share:
+    ctx.flush()
+    return share
+
+
+def ring_gemm() -> Workload:
+    """x W for a masked static W, its result cut back to the scale of x."""
+    weight: F64 = np.random.default_rng(12).normal(0.0, 1.2 / math.sqrt(WIDTH), (WIDTH, FFN))
+    bits = plan.bits_for(RANGE, plan.LINEAR)
+
+    def run(ctx: Interpreter, x: Share) -> Share:
+        product: Share = ctx.run(MatMul(), ctx.open(x), ctx.weight("gemm.weight"))
+        cut = ctx.open(Share(product.shape, bits, product.scale, product.data), plan.WEIGHT)
+        ctx.flush()
+        return _held(ctx, ctx.run(ToShare(), cut))
+
+    source = Field("x", (TOKENS, WIDTH), bits, plan.X), _normal((TOKENS, WIDTH), 1.0, plan.X)
+
+    def clear(x: F64) -> F64:
+        product: F64 = x @ weight
+        return product
+
+    leaves = f"{SHARING}; {STATIC}"
+    name = f"ring-gemm-{TOKENS}x{WIDTH}x{FFN}"
+    return gate(name, run, source, clear, 0.01, leaves, {"gemm.weight": weight})
+
+
+def comparison() -> Workload:
+    """x >= 0 as bits shared modulo 2."""
+
+    def clear(x: F64) -> F64:
+        bits: F64 = np.where(x >= 0, -1.0, 0.0)  # a ring of one bit holds 0 and -1
+        return bits
+
+    def run(ctx: Interpreter, x: Share) -> Share:
+        (bit,) = ctx.run(AtLeast(), ctx.open(x))
+        return _held(ctx, bit)
+
+    shape = (TOKENS, FFN)
+    source = Field("x", shape, plan.bits_for(RANGE, plan.X), plan.X), _normal(shape, 1.5, plan.X)
+    name = f"comparison-{TOKENS}x{FFN}"
+    return gate(name, run, source, clear, 0.5)
+
+
+def gelu() -> Workload:
+    """The exact GELU."""
+
+    def run(ctx: Interpreter, x: Share) -> Share:
+        return _held(ctx, activate(ctx, ctx.open(x), "gelu", WIDE))
+
+    shape, about = (TOKENS, FFN), ACTIVATIONS["gelu"]
+    source = Field("x", shape, input_bits("gelu", 2 * RANGE, plan.X), plan.X), _normal(shape, 1.5, plan.X)
+    return gate(f"gelu-{TOKENS}x{FFN}", run, source, about.clear, about.bound)
+
+
+def softmax_rows() -> Workload:
+    """Softmax of the last axis, for scores within 30 of each other; they come in base two."""
+    shape, buckets, units = (HEADS, TOKENS, TOKENS), 2, 8
+
+    def run(ctx: Interpreter, scores: Share) -> Share:
+        weight = softmax.weights(ctx, ctx.open(scores), buckets, buckets, WIDE)
+        inverse = softmax.inverse_sum(ctx, weight, buckets)
+        return _held(ctx, ctx.run(Product(WIDE), weight, inverse))
+
+    def clear(x: F64) -> F64:
+        raised = 2.0 ** (x - x.max(-1, keepdims=True))
+        normal: F64 = raised / raised.sum(-1, keepdims=True)
+        return normal
+
+    source = Field("scores", shape, units + plan.SCORES, plan.SCORES), _normal(shape, 3.0, plan.SCORES)
+    leaves = f"{SHARING}; the factor log2(e), which is folded into the weights of the queries"
+    name = f"softmax-{HEADS}x{TOKENS}x{TOKENS}"
+    return gate(name, run, source, clear, 0.01, leaves)
+
+
+def layer_norm_rows() -> Workload:
+    """LayerNorm with its centring, for rows whose deviation lies between 1/2 and 4."""
+    grown = 2 * math.log2(WIDTH)  # of a mean square, as rows are multiplied by their width
+    low, high = math.floor(-2 + grown) - 1, math.ceil(4 + grown) + 1
+    bits = plan.bits_for(RANGE * WIDTH, plan.X)
+    spec = NormSpec(WIDTH, bits, 0, plan.X, low, high, 1e-12 * WIDTH**2, 34, plan.X, WIDE)
+
+    def run(ctx: Interpreter, x: Share) -> Share:
+        normal = layer_norm(ctx, x, spec)
+        ctx.flush()
+        return _held(ctx, ctx.run(ToShare(), normal))
+
+    def clear(x: F64) -> F64:
+        centred = x - x.mean(-1, keepdims=True)
+        normal: F64 = centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + 1e-12)
+        return normal
+
+    shape = (TOKENS, WIDTH)
+    source = Field("x", shape, 64, plan.X), _normal(shape, 1.5, plan.X) + 1.0
+    leaves = f"{SHARING}; gain and bias, which are folded into the next linear layer"
+    return gate(f"layernorm-{TOKENS}x{WIDTH}", run, source, clear, 0.02, leaves)
+
+
+NAMES = {
+    f"ring-gemm-{TOKENS}x{WIDTH}x{FFN}": ring_gemm,
+    f"comparison-{TOKENS}x{FFN}": comparison,
+    f"gelu-{TOKENS}x{FFN}": gelu,
+    f"softmax-{HEADS}x{TOKENS}x{TOKENS}": softmax_rows,
+    f"layernorm-{TOKENS}x{WIDTH}": layer_norm_rows,
+}

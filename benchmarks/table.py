@@ -1,0 +1,225 @@
+"""Writes the README's figures between two markers, from the result's JSON and from nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import RESULTS, ROOT
+from benchmarks.rows import NETWORKS, SYSTEMS, MeasureError, Row, find, read
+
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+README = ROOT / "README.md"
+ENCRYPTED = [system for system in SYSTEMS if system != "privinf-plaintext"]
+MODELS = ("minilm", "mpnet")
+GATES = ("ring-gemm", "comparison", "gelu", "softmax", "layernorm")
+LAYER, SUSTAINED = "bert-base-layer-128", "bert-base-layer-128-sustained"
+NAMES = {
+    "privinf": "privinf",
+    "privinf-plaintext": "privinf, TLS off",
+    "spu-semi2k": "SPU, SEMI2K",
+    "spu-aby3": "SPU, ABY3",
+    "crypten": "CrypTen",
+    "torch-float32": "float32 in the clear",
+}
+LINKS = {
+    "loopback": "loopback",
+    "lan": "LAN: 1 ms, 3 Gbit/s",
+    "wan": "WAN: 20 ms, 400 Mbit/s",
+    "wan-far": "WAN: 80 ms, 100 Mbit/s",
+}
+
+
+def seconds(row: Row | None) -> str:
+    """Median and extremes."""
+    if row is None:
+        return ""
+    digits = 3 if row.median_s < 1 else 2
+    return f"{row.median_s:.{digits}f} ({row.min_s:.{digits}f}-{row.max_s:.{digits}f})"
+
+
+def megabytes(row: Row | None) -> str:
+    """Bytes of a row."""
+    return "" if row is None or row.bytes is None else f"{row.bytes / 1e6:,.1f}"
+
+
+def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table; nothing without lines."""
+    body = list(lines)
+    every = (head, ["---"] * len(head), *body) if body else ()
+    return [f"| {' | '.join(line)} |".replace("  ", " ") for line in every]
+
+
+def whole(rows: Sequence[Row], **key: Any) -> Row | None:
+    """What a system's answer takes in all: a peer without phases has this row alone."""
+    return find(rows, phase="total", **key) or find(rows, phase="online", **key)
+
+
+def of_layer(rows: Sequence[Row]) -> list[str]:
+    """One layer, network by network."""
+    lines = []
+    networks = sorted({row.network for row in rows if row.workload == LAYER}, key=_network_order)
+    for network in networks:
+        for system in SYSTEMS:
+            key = {"workload": LAYER, "system": system, "network": network}
+            online, total = find(rows, phase="online", **key), whole(rows, **key)
+            if total is None:
+                continue
+            phased = online is not None and online is not total
+            first = online if phased else None
+            rounds = (online or total).rounds
+            sent = megabytes(online or total)
+            lines.append(
+                (_network(network), NAMES[system], seconds(first), seconds(total), sent, str(rounds or ""))
+            )
+    head = ("network", "system", "online, s", "all, s", "MB sent by a party", "rounds")
+    return grid(head, lines)
+
+
+def of_gates(rows: Sequence[Row]) -> list[str]:
+    """Single gates, a line each; ours online and in all."""
+    names = dict.fromkeys(row.workload for row in rows if row.workload.startswith(GATES))
+    lines = []
+    for name in names:
+        key = {"workload": name, "network": "loopback"}
+        mine = find(rows, phase="online", system="privinf", **key)
+        others = [seconds(whole(rows, system=system, **key)) for system in ENCRYPTED]
+        lines.append((name, seconds(mine), *others))
+    head = (
+        "gate",
+        "privinf, online",
+        *("privinf, all" if s == "privinf" else NAMES[s] for s in ENCRYPTED),
+    )
+    return grid(head, lines)
+
+
+def of_models(rows: Sequence[Row]) -> list[str]:
+    """Whole models through the SDK."""
+    found = [r for r in rows if r.workload.startswith(MODELS) and r.phase == "total"]
+    lines = []
+    for total in found:
+        key = {
+            "workload": total.workload,
+            "system": total.system,
+            "network": total.network,
+            "batch": total.batch,
+        }
+        online, offline = find(rows, phase="online", **key), find(rows, phase="offline", **key)
+        rate = f"{(total.batch or 1) / total.median_s:.2f}"
+        name = f"{total.workload.split('-')[0]}, {NAMES[total.system]}"
+        lines.append(
+            (
+                name,
+                str(total.tokens),
+                str(total.batch),
+                seconds(online),
+                seconds(total),
+                rate,
+                str(total.rounds or ""),
+                megabytes(online),
+                megabytes(offline),
+            )
+        )
+    head = (
+        "model",
+        "tokens",
+        "texts",
+        "online, s",
+        "all, s",
+        "texts a second",
+        "rounds",
+        "MB online",
+        "MB prepared",
+    )
+    return grid(head, lines)
+
+
+def leaves_out(rows: Sequence[Row]) -> list[str]:
+    """What each system's seconds do not pay for."""
+    said: dict[str, dict[str, None]] = {}
+    for row in rows:
+        said.setdefault(NAMES[row.system], {})[row.leaves_out] = None
+    return [f"* {system}: {'. Or: '.join(texts)}." for system, texts in said.items()]
+
+
+def ratios(rows: Sequence[Row]) -> str:
+    """Ours beside the fastest peer, for one layer on loopback."""
+    key = {"workload": LAYER, "network": "loopback"}
+    peers = [whole(rows, system=system, **key) for system in SYSTEMS[2:5]]
+    fastest = min((peer for peer in peers if peer), key=lambda peer: peer.median_s, default=None)
+    online = find(rows, phase="online", system="privinf", **key)
+    total = find(rows, phase="total", system="privinf", **key)
+    many = find(rows, phase="total", system="privinf", workload=SUSTAINED, network="loopback")
+    if not (online and total):
+        return ""
+    words = (
+        f"With preparations kept ahead, 20 layers took {many.median_s:.2f} s each, all in. " if many else ""
+    )
+    if fastest is None:
+        return words
+    times = (
+        f"The fastest peer on loopback, {NAMES[fastest.system]}, takes {fastest.median_s / online.median_s:.1f} times "
+        f"as long as ours online and {fastest.median_s / total.median_s:.1f} times as long as ours in all"
+    )
+    more = f", {fastest.median_s / many.median_s:.1f} times with preparations kept ahead" if many else ""
+    return f"{words}{times}{more}."
+
+
+def section(result: dict[str, Any]) -> str:
+    """Everything between the markers."""
+    rows, machine = result["rows"], result["machine"]
+    where = f"{machine['cores']} cores, {machine['memory_gb']:.0f} GB, {machine['kernels']} kernels"
+    commit = str(result["commit"]["id"])[:12]
+    intro = (
+        f"Measured {result['date']} at commit {commit}, {where}, load {machine['load_before']} before; medians, "
+        f"in brackets the extremes. {result['workload_note'].capitalize()}."
+    )
+    parts = {
+        "One BERT-base encoder layer, 128 tokens:": of_layer(rows),
+        "Gates at its shapes, seconds on loopback:": of_gates(rows),
+        "Whole models through the SDK, loopback, TLS:": of_models(rows),
+        "What the seconds leave out:": leaves_out(rows),
+    }
+    blocks = [intro, ratios(rows)]
+    for title, lines in parts.items():
+        blocks += [title, "\n".join(lines)] if lines else []
+    return "\n\n".join(block for block in blocks if block)
+
+
+def rewritten(text: str, result: dict[str, Any]) -> str:
+    """The document with its figures replaced; MeasureError where it has no place for them."""
+    if not 0 <= text.find(BEGIN) < text.find(END):
+        raise MeasureError(f"the document lacks the markers {BEGIN} and {END}")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{section(result)}\n{END}{after}"
+
+
+def _network(name: str) -> str:
+    plain = name.removesuffix("+dealer")
+    return LINKS[plain] + (", dealer's links too" if name != plain else "")
+
+
+def _network_order(name: str) -> tuple[int, str]:
+    return NETWORKS.index(name.removesuffix("+dealer")), name
+
+
+def main() -> int:
+    """Rewrite the README; with --check only say whether it would change."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
+    parser.add_argument("--json", type=Path, default=RESULTS / "bench.json")
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    text = README.read_text(encoding="utf-8")
+    new = rewritten(text, read(given.json))
+    if given.check:
+        return 0 if new == text else 1
+    README.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The bench command: seconds, bytes, rounds and memory of chosen workloads, ours beside the peers installed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from privinf.cli.output import note, progress
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(bench)
+
+
+def bench(
+    workloads: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORKLOAD]...", help="Names that --list shows.")
+    ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="loopback, lan, wan or wan-far; +dealer shapes its links too; repeat."),
+    ] = None,
+    system: Annotated[list[str] | None, typer.Option(help="privinf, or a peer; repeat.")] = None,
+    repeat: Annotated[int | None, typer.Option(help="Timed runs of each.", min=1)] = None,
+    out: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    spu: Annotated[Path | None, typer.Option(help="Python of SPU's environment.")] = None,
+    crypten: Annotated[Path | None, typer.Option(help="Python of CrypTen's environment.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="Print what can be chosen, and leave.")] = False,
+) -> None:
+    """Measure workloads over real processes of this machine; needs a checkout. Without choices: all of make bench."""
+    from privinf.errors import PrivinfError
+
+    suite, peers = _suite()
+    if show:
+        for kind, names in suite.names().items():
+            typer.echo(f"{kind}: {', '.join(names)}")
+        return
+    jobs = suite.choose(workloads or [], network or [], system or [], repeat)
+    given = {name: path for name, path in (("spu", spu), ("crypten", crypten)) if path is not None}
+    with progress("measuring", sum(job.turns for job in jobs)) as tick:
+        result = suite.run(jobs, peers.Environments(**given), tick)
+    for left in result["skipped"]:
+        note(f"not measured: {left['workload']}, {left['system']}, {left['network']}: {left['why']}")
+    if out is not None:
+        suite.save(out, result)
+    _print(result["rows"])
+    if failed := result["failed"]:
+        names = ", ".join(f"{job['workload']} of {job['system']} on {job['network']}" for job in failed)
+        raise PrivinfError(f"failed: {names}; the first said: {failed[0]['why']}")
+
+
+def _suite() -> tuple[Any, Any]:
+    """The benchmark's modules, which no wheel holds."""
+    from privinf.errors import ConfigError
+
+    if not (CHECKOUT / "benchmarks" / "suite.py").is_file():
+        raise ConfigError("the benchmark is not installed with privinf: run it in a checkout of the sources")
+    if str(CHECKOUT) not in sys.path:
+        sys.path.append(str(CHECKOUT))
+    return importlib.import_module("benchmarks.suite"), importlib.import_module("benchmarks.peers")
+
+
+def _print(rows: list[Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "workload", "batch", "system", "network", "phase", "seconds", "spread", "MB", "rounds", "peak MB"
+    )
+    for row in rows:
+        spread = f"{row.min_s:.2f}-{row.max_s:.2f}"
+        sizes = [_megabytes(row.bytes), str(row.rounds or ""), _megabytes(row.peak_bytes)]
+        names = (row.workload, str(row.batch or ""), row.system, row.network, row.phase)
+        table.add_row(*names, f"{row.median_s:.3f}", spread, *sizes)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _megabytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e6:,.1f}"

@@ -1,0 +1,88 @@
+"""What a party computes of a program before any query is there: products of its mask shares with opened weights."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from privinf.protocols import prg, ring
+from privinf.protocols.cost import Cost
+from privinf.protocols.counting import Counting
+from privinf.protocols.party import PartyWeights, Source
+from privinf.protocols.ring import U64, Shape
+from privinf.protocols.wires import Share, Wire
+
+
+class Space(Protocol):
+    """Room for results, in program order."""
+
+    def next(self, shape: Shape) -> U64: ...
+
+
+class Aside:
+    """Results of ring arithmetic in program order, whole words, in a buffer that outlives the one who writes it."""
+
+    def __init__(self, buffer: memoryview) -> None:
+        self._words = np.frombuffer(buffer, dtype=np.uint64)
+        self._at = 0
+
+    def next(self, shape: Shape) -> U64:
+        """The next result, in place."""
+        start, self._at = self._at, self._at + ring.size_of(shape)
+        if self._at > self._words.size:
+            raise EOFError("less was computed ahead than the program asks for")
+        return self._words[start : self._at].reshape(shape)
+
+
+class Ahead(Counting):
+    """Follows the program on shapes, reads the preparation past what gates need later, and keeps what it can.
+
+    A party's mask shares come from its seed, and at party 1 partly from the preparation: no opened value is needed.
+    """
+
+    def __init__(
+        self, index: int, seed: bytes, source: Source, aside: Space, weights: PartyWeights | None = None
+    ) -> None:
+        super().__init__()
+        self.index = index
+        self._seed, self._source, self._aside, self._masked = seed, source, aside, weights
+        self._passed = memoryview(b"")
+
+    def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
+        return gate.ahead(self, *inputs)
+
+    def account(self, cost: Cost) -> None:
+        super().account(cost)
+        if nbytes := cost.prep1 if self.index else cost.prep0:
+            self._passed = self._source.read(nbytes)
+
+    def keep(self, result: U64) -> None:
+        """Store what evaluation will ask for at the same gate."""
+        self.kept(result.shape)
+        self._aside.next(result.shape)[...] = result
+
+    def correction(self, tag: str, shape: Shape, bits: int) -> U64:
+        """This party's share of a value that the dealer shares under this name."""
+        self.share(shape, bits)
+        if self.index == 0:
+            return prg.elements(self._seed, f"{self.name}:{tag}", shape, bits)
+        return ring.unpack(self._passed, bits, shape)
+
+    def queue(self, share: Share) -> Wire:
+        wire, name = super().queue(share), f"{self.name}:mask"
+        wire.mask_share = lambda: prg.elements(self._seed, name, wire.shape, wire.bits)
+        return wire
+
+    def deal_mask_share(self, wire: Wire) -> None:
+        self._rename("mask")
+        self.share(wire.shape, wire.bits)
+        name, dealt = f"{self.name}:mask", self._passed
+        if self.index:
+            wire.mask_share = lambda: ring.unpack(dealt, wire.bits, wire.shape)
+        else:
+            wire.mask_share = lambda: prg.elements(self._seed, name, wire.shape, wire.bits)
+
+    def weight(self, name: str) -> Wire:
+        assert self._masked is not None
+        return self._masked.party_wire(name)
