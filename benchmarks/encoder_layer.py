@@ -221,4 +221,4 @@ class Layer:
     ) -> bytes:
         ctx = Party(self.party, seed, prep, channel, self.store, Aside(aside))
         answer = self.work.run(ctx, *self.work.parse(query))
-        return ring.pack(answer.value, self.work.result.bits)
+        return bytes(ring.pack(answer.value, self.work.result.bits))

@@ -163,7 +163,25 @@ def layer_norm_rows() -> Workload:
     return gate(f"layernorm-{TOKENS}x{WIDTH}", run, source, clear, 0.02, leaves)
 
 
+def openings() -> Workload:
+    """Small openings, each waiting for the one before: what a round costs where next to nothing is sent."""
+    count, shape = 200, (16,)
+
+    def run(ctx: Interpreter, x: Share) -> Share:
+        for _ in range(count):
+            x = ctx.run(ToShare(), ctx.open(x))
+        return _held(ctx, x)
+
+    def same(x: F64) -> F64:
+        return x
+
+    source = Field("x", shape, plan.bits_for(RANGE, plan.X), plan.X), _normal(shape, 1.5, plan.X)
+    return gate(f"openings-{count}", run, source, same, 0.0)
+
+
+OPENINGS = "openings-200"
 NAMES = {
+    OPENINGS: openings,
     f"ring-gemm-{TOKENS}x{WIDTH}x{FFN}": ring_gemm,
     f"comparison-{TOKENS}x{FFN}": comparison,
     f"gelu-{TOKENS}x{FFN}": gelu,

@@ -46,6 +46,8 @@ class Job:
             return None
         if self.workload.endswith(ours.SUSTAINED):
             return "a peer keeps no preparations"
+        if self.workload == gates.OPENINGS:
+            return "a peer has no such opening"
         clear = self.system == IN_CLEAR and (SINGLE.fullmatch(self.workload) or self.workload == WHOLE)
         if self.workload != LAYER and self.workload not in gates.NAMES and not clear:
             return "this system runs the layer and the gates"
@@ -76,7 +78,10 @@ def default_jobs() -> list[Job]:
     """What `make bench` runs: under 25 minutes on two cores, peers included."""
     jobs = [Job(LAYER, system, turns=2) for system in SYSTEMS]
     jobs.append(Job(LAYER + ours.SUSTAINED, "privinf"))
-    jobs += [Job(name, s) for name, s in product(gates.NAMES, SYSTEMS) if s != "privinf-plaintext"]
+    jobs += [
+        Job(name, s) for name, s in product(gates.NAMES, (OURS[0], *SYSTEMS[2:])) if name != gates.OPENINGS
+    ]
+    jobs += [Job(gates.OPENINGS, "privinf"), Job(WHOLE, "privinf", repeat=2), Job(WHOLE, IN_CLEAR)]
     for network, repeat in (("lan", 3), ("wan", 3), ("wan-far", 2)):
         jobs += [Job(LAYER, system, network, repeat) for system in ENCRYPTED]
         jobs.append(Job(LAYER, "privinf", network + rows.DEALER_TOO, repeat))

@@ -14,8 +14,12 @@ from benchmarks.rows import NETWORKS, SYSTEMS, MeasureError, Row, find, read
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 README = ROOT / "README.md"
 ENCRYPTED = [system for system in SYSTEMS if system != "privinf-plaintext"]
-MODELS = ("minilm", "mpnet")
-GATES = ("ring-gemm", "comparison", "gelu", "softmax", "layernorm")
+MODELS = {
+    "minilm": "MiniLM",
+    "mpnet": "all-mpnet-base-v2",
+    "bert-base-128": "BERT-base size, made-up weights",
+}
+GATES = ("ring-gemm", "comparison", "gelu", "softmax", "layernorm", "openings")
 LAYER, SUSTAINED = "bert-base-layer-128", "bert-base-layer-128-sustained"
 NAMES = {
     "privinf": "privinf",
@@ -98,7 +102,7 @@ def of_gates(rows: Sequence[Row]) -> list[str]:
 
 def of_models(rows: Sequence[Row]) -> list[str]:
     """Whole models through the SDK."""
-    found = [r for r in rows if r.workload.startswith(MODELS) and r.phase == "total"]
+    found = [r for r in rows if r.workload.startswith(tuple(MODELS)) and r.phase == "total"]
     lines = []
     for total in found:
         key = {
@@ -109,7 +113,8 @@ def of_models(rows: Sequence[Row]) -> list[str]:
         }
         online, offline = find(rows, phase="online", **key), find(rows, phase="offline", **key)
         rate = f"{(total.batch or 1) / total.median_s:.2f}"
-        name = f"{total.workload.split('-')[0]}, {NAMES[total.system]}"
+        model = next(model for start, model in MODELS.items() if total.workload.startswith(start))
+        name = f"{model}, {NAMES[total.system]}"
         lines.append(
             (
                 name,
@@ -180,7 +185,7 @@ def section(result: dict[str, Any]) -> str:
     parts = {
         "One BERT-base encoder layer, 128 tokens:": of_layer(rows),
         "Gates at its shapes, seconds on loopback:": of_gates(rows),
-        "Whole models through the SDK, loopback, TLS:": of_models(rows),
+        "Whole models, loopback, TLS; queries through the SDK where a tokenizer is at hand:": of_models(rows),
         "What the seconds leave out:": leaves_out(rows),
     }
     blocks = [intro, ratios(rows)]

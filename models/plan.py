@@ -19,7 +19,7 @@ PLAN_VERSION = 3
 HEADROOM = 3  # bits kept free above every calibrated range
 
 # Fraction bits. A product's scale is the sum of its factors'; what exceeds the target is dropped on opening.
-X, WEIGHT, QKV_WEIGHT, QK, V, SCORES, EMBED = 12, 14, 12, 11, 10, 10, 16
+X, WEIGHT, QKV_WEIGHT, QK, V, SCORES, EMBED = 12, 14, 14, 11, 10, 10, 16
 LINEAR = X + WEIGHT
 QKV = X + QKV_WEIGHT
 SCORE_PRODUCT = 2 * QK
@@ -30,6 +30,8 @@ INVERSE_GAIN = 10  # significant bits of a row's inverse deviation at the larges
 MAX_FRACTION = 16  # of a centred row before it is normalised: finer would not fit the sum of squares
 BUCKET_BITS = 7  # of the histogram that finds a row's largest score: its keys grow with 2^BUCKET_BITS
 FINEST = (2, 1, 0)  # log2 of the last pass's buckets, in score units: the first that fits
+
+SCALES = (X, WEIGHT, QKV_WEIGHT, QK, V, SCORES, EMBED, MIXED, RESULT)
 
 
 class RangeTable(Protocol):
@@ -87,7 +89,8 @@ class LayerPlan:
 class Plan:
     """Everything the roles must agree on beside the architecture; every role checks its hash.
 
-    `tables` is the fingerprint of all tables as the owner's machine computed them (models/tables.py).
+    `scales` are the fraction bits above, and `tables` is the fingerprint of all tables as the owner's machine
+    computed them (models/tables.py).
     """
 
     version: int
@@ -96,6 +99,7 @@ class Plan:
     layers: tuple[LayerPlan, ...]
     head_bits: int
     result_bits: int
+    scales: tuple[int, ...] = SCALES
     tables: str = ""
 
     def to_json(self) -> str:
@@ -125,7 +129,9 @@ class Plan:
                 for layer in raw["layers"]
             )
             norm = NormSpec(**raw["embed_norm"])
-            rest = (raw["head_bits"], raw["result_bits"], raw["tables"])
+            if tuple(raw["scales"]) != SCALES:
+                raise ModelError("the plan was made for other scales: share the model again")
+            rest = (raw["head_bits"], raw["result_bits"], SCALES, raw["tables"])
             return Plan(PLAN_VERSION, raw["max_tokens"], norm, layers, *rest)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError("the plan file is damaged: share the model again") from error
@@ -181,6 +187,10 @@ def _check(plan: Plan) -> None:
     for i, layer in enumerate(plan.layers):
         if layer.attention_norm.bits + layer.attention.drop(plan.max_tokens) > 64:
             raise ModelError(f"layer{i}.attn: values too large for texts of {plan.max_tokens} tokens")
+        if layer.ffn_norm.bits + activation.EXTRA > 64:
+            raise ModelError(f"layer{i}.ffn: values too large to follow an activation")
+    if plan.head_bits and plan.result_bits + activation.EXTRA > 64:
+        raise ModelError("head: values too large to follow an activation")
     norms = [norm for layer in plan.layers for norm in (layer.attention_norm, layer.ffn_norm)]
     for norm in (plan.embed_norm, *norms):
         try:
@@ -195,20 +205,25 @@ def _attention(site: str, high: Mapping[str, float], max_tokens: int) -> Attenti
     # Rounded up to a quarter of an octave: the plan is public and need not name the largest score exactly.
     scores = 2.0 ** (math.ceil(4 * math.log2(max(high[f"{site}.scores"], 1.0))) / 4 + HEADROOM)
     narrow = bits_for(high[f"{site}.v"], V)
+    outer = bits_for(high[f"{site}.centred"], LINEAR)
     for fine in FINEST:
         scale = softmax.weight_scale(fine)
+        inverse = softmax.inverse_power(max_tokens, fine)
         # A row of weights, each at most one, times values: at most max_tokens times the normalised result.
-        value_bits = max(bits_for(high[f"{site}.attended"] * max_tokens, scale + V), narrow)
-        if value_bits + exp2.dropped(scale) <= 64:
+        mixed = bits_for(high[f"{site}.attended"] * max_tokens, scale + V)
+        value_bits = max(mixed, narrow, inverse.high + 2)
+        attended = outer + MIXED + softmax.slack(fine) + inverse.scale - X
+        if max(value_bits + exp2.dropped(scale), attended) <= 64:
             break
     else:
         raise ModelError(f"{site}: values too large for texts of {max_tokens} tokens")
     # Weights this far below a row's largest vanish: padding lies lower than any real score by as much.
     vanish = exp2.BLOCK * exp2.blocks(scale)
     half = 2 * scores + vanish / 2
-    coarse, units = _buckets(half, fine)
-    if units - coarse > BUCKET_BITS:
-        raise ModelError(f"{site}: attention scores up to {scores:.0f} leave every ring")
+    try:
+        coarse, units = _buckets(half, fine)
+    except ModelError as error:
+        raise ModelError(f"{site}: {error}") from None
     offset = math.ceil(scores + vanish / 2)
     return AttentionPlan(units + SCORES, offset, coarse, fine, -(2 * scores + vanish), narrow, value_bits)
 
@@ -227,15 +242,19 @@ def _buckets(half: float, fine: int) -> tuple[int, int]:
     def tests(coarse: int) -> int:
         return (1 << (units(coarse) - coarse)) + (2 << (coarse - fine))
 
-    if units(fine) - fine <= BUCKET_BITS:
-        return fine, units(fine)
-    best = min(range(fine + 1, fine + BUCKET_BITS + 2), key=tests)
+    fitting = [c for c in range(fine, fine + BUCKET_BITS + 3) if units(c) - c <= BUCKET_BITS]
+    if not fitting:
+        raise ModelError(f"attention scores up to {half / 2:.0f} leave every ring")
+    best = fine if fitting[0] == fine else min(fitting, key=tests)
     return best, units(best)
 
 
 def _hidden(site: str, high: Mapping[str, float], name: str) -> int:
     known = SAME_ACTIVATION.get(name, name)
-    return activation.input_bits(known, high[site] * 2**HEADROOM, X)
+    try:
+        return activation.input_bits(known, high[site] * 2**HEADROOM, X)
+    except ValueError as error:
+        raise ModelError(f"{site}: {error}") from None
 
 
 def _norm(site: str, ranges: RangeTable, scale: int, out_bits: int, spec: EncoderSpec) -> NormSpec:

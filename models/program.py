@@ -151,4 +151,4 @@ class EncoderParty:
         share = run_model(
             ctx, self._layout, shape, parse(self._layout, shape, self.party, query), self._public
         )
-        return ring.pack(share.value, self._layout.result(shape).bits)
+        return bytes(ring.pack(share.value, self._layout.result(shape).bits))

@@ -54,6 +54,5 @@ def _powers(plan: Plan) -> Iterator[power.Power]:
     for layer in plan.layers:
         yield layer.attention_norm.power()
         yield layer.ffn_norm.power()
-        for tokens in BUCKETS:
-            if tokens <= plan.max_tokens:
-                yield softmax.inverse_power(tokens, layer.attention.fine)
+        for tokens in (*(b for b in BUCKETS if b < plan.max_tokens), plan.max_tokens):
+            yield softmax.inverse_power(tokens, layer.attention.fine)

@@ -68,7 +68,10 @@ class DealerLink:
         deadline: Deadline,
         started: Callable[[grpc.Call], Any] = lambda call: None,
     ) -> Record:
-        """Store our half of a preparation; `started` is given the call, to cancel it."""
+        """Store our half of a preparation; `started` is given the call, to cancel it.
+
+        The deadline and a cancellation end the stream; neither interrupts what the program prepares after it.
+        """
         program = self._program
         request = dealer_pb2.FetchRequest(
             preparation_id=preparation_id, identity=identity_message(program.identity)

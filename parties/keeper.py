@@ -81,7 +81,7 @@ class Keeper:
         return self._prepare(shape, deadline)
 
     def wake(self) -> None:
-        """Look again whether something is lacking: a query has given its room back."""
+        """Look again whether something is lacking: room was given back."""
         with self._changed:
             self._changed.notify_all()
 
@@ -90,8 +90,10 @@ class Keeper:
         with self._changed:
             self._gone.add(preparation_id)
             self._unsettled = True
-            self._changed.notify_all()
-        self._store.burn([preparation_id])
+        try:
+            self._store.burn([preparation_id])
+        finally:
+            self.wake()  # not before: the room is free only now
 
     def _wait(self, shape: QueryShape, deadline: Deadline) -> None:
         self._waiting[shape] += 1
@@ -102,13 +104,16 @@ class Keeper:
 
     def _prepare(self, shape: QueryShape, deadline: Deadline) -> bytes:
         """Have both parties fetch a new preparation at the same time."""
-        with self._dealer.place(shape) as place:
-            preparation_id = self._dealer.create(shape, deadline)
-            try:
-                self._fetch_both(place, preparation_id, shape, deadline)
-            except BaseException:
-                self.discard(preparation_id)
-                raise
+        try:
+            with self._dealer.place(shape) as place:
+                preparation_id = self._dealer.create(shape, deadline)
+                try:
+                    self._fetch_both(place, preparation_id, shape, deadline)
+                except BaseException:
+                    self.discard(preparation_id)
+                    raise
+        finally:
+            self.wake()  # if nothing came of it, its place is free only now
         return preparation_id
 
     def _fetch_both(self, place: Place, preparation_id: bytes, shape: QueryShape, deadline: Deadline) -> None:

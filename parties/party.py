@@ -28,6 +28,7 @@ from privinf.parties.methods import ATTEST_PARTY, INFER, PREFETCH, RECONCILE, SE
 from privinf.parties.metrics import Meters
 from privinf.parties.query import Answer, Engine, Query, guarded
 from privinf.parties.sessions import Outgoing, PeerStream, Sessions, open_stream
+from privinf.parties.spool import sized
 from privinf.parties.status import attribute
 from privinf.parties.store import PreparationStore
 from privinf.protocols.program import PartyProgram
@@ -43,7 +44,11 @@ class PartyCalls:
         self._config, self._program, self._log, self._meters = config, program, log, meters
         self._role, self._other = f"party{config.party}", peers.get("party1")
         self._store = PreparationStore(
-            config.store, program.identity, config.max_store_bytes, config.max_store_count
+            config.store,
+            program.identity,
+            config.max_store_bytes,
+            config.max_store_count,
+            lambda record: sized(record, program),
         )
         self._dealer = DealerLink(peers["dealer"], program, self._store, config.connect_seconds)
         self._keeper: Keeper | None = None

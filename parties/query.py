@@ -23,7 +23,7 @@ from privinf.parties.messages import (
     shape_message,
 )
 from privinf.parties.sessions import PeerStream
-from privinf.parties.spool import Preparation
+from privinf.parties.spool import Preparation, sized
 from privinf.parties.store import PreparationStore
 from privinf.protocols.program import PartyProgram, QueryShape
 from privinf.v1 import party_pb2
@@ -103,6 +103,8 @@ class Engine:
     ) -> Answer:
         record, began = preparation.record, time.monotonic()
         try:
+            if not sized(record, self._program):
+                raise MismatchError("the preparation has other sizes than the program takes")
             result = self._program.evaluate(
                 query.shape, query.share, preparation, preparation.aside, record.seed, channel
             )

@@ -20,6 +20,7 @@ class SpentLog:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         _sync_directory(path.parent)
         self._spent, self._torn = self._load()
+        self._whole = True  # whether the last line was written to its end
 
     def __contains__(self, preparation_id: bytes) -> bool:
         text = preparation_id.hex()
@@ -34,10 +35,13 @@ class SpentLog:
             self._append(preparation_id.hex().encode() + b"\n")
 
     def _append(self, line: bytes) -> None:
-        """Write all of a line and wait for the disk."""
+        """Write all of a line and wait for the disk; after a failure the next one does not share the line."""
+        line = line if self._whole else b"\n" + line
+        self._whole = False
         while line:
             line = line[os.write(self._descriptor, line) :]
         os.fdatasync(self._descriptor)
+        self._whole = True
 
     def close(self) -> None:
         """Close the file."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from privinf.errors import ProtocolError
+from privinf.errors import InputError, ProtocolError
 from privinf.parties.mapped import BLOCK, Mapping
-from privinf.protocols.program import SEED_BYTES, Identity, QueryShape, Source
+from privinf.protocols.program import SEED_BYTES, Identity, PartyProgram, QueryShape, Source
 
 SUFFIX: Final = ".prep"
 _PART: Final = ".part"
@@ -70,7 +70,7 @@ class SpoolWriter:
         self._part.unlink(missing_ok=True)
 
     def fill(self, record: Record, messages: Iterator[bytes], prepare: Prepare) -> Record:
-        """Write what the dealer sends, then let the program prepare; return what is known now."""
+        """Write what the dealer sends, then let the program prepare, to its end; return what is known now."""
         began = time.monotonic()
         seed = next(messages, b"")
         if len(seed) != SEED_BYTES:
@@ -160,6 +160,16 @@ def read_record(path: Path, identity: Identity) -> Record | None:
     named = path.name == spool_name(record.preparation_id)
     trusted = (magic, record.identity) == (_MAGIC, identity) and boot == _boot()
     return record if whole and named and trusted else None
+
+
+def sized(record: Record, program: PartyProgram) -> bool:
+    """Return whether the program takes just these sizes: they may change though its identity does not."""
+    try:
+        program.check(record.shape)
+    except InputError:
+        return False
+    shape = record.shape
+    return (record.nbytes, record.aside) == (program.prep_bytes(shape), program.aside_bytes(shape))
 
 
 def _describe(record: Record) -> bytes:

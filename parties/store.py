@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +59,14 @@ class Place:
 class PreparationStore:
     """The preparations of one party, in a directory that this process alone may use."""
 
-    def __init__(self, directory: Path, identity: Identity, max_bytes: int, max_count: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        identity: Identity,
+        max_bytes: int,
+        max_count: int,
+        usable: Callable[[Record], bool] = lambda record: True,  # asked of what an earlier process left
+    ) -> None:
         self._directory, self._identity = directory, identity
         self._max_bytes, self._max_count = max_bytes, max_count
         self._lock = threading.Lock()
@@ -68,7 +75,7 @@ class PreparationStore:
         self._records: dict[bytes, Record] = {}  # complete and unspent
         self._lockfile = _own(directory)
         self._spent = SpentLog(directory / "spent.log")
-        self._load()
+        self._load(usable)
 
     def usage(self) -> Usage:
         """Return what is taken."""
@@ -106,7 +113,11 @@ class PreparationStore:
                 self._places.discard(place)
 
     def receive(self, place: Place, record: Record, messages: Iterator[bytes], prepare: Prepare) -> Record:
-        """Store the dealer's stream: a seed, then exactly the bytes due. Nothing is left of a failed one."""
+        """Store the dealer's stream: a seed, then exactly the bytes due. Nothing is left of a failed one.
+
+        One that is burnt meanwhile fails at its next message. Nothing interrupts `prepare`, neither a burn nor a
+        deadline: what is burnt while it runs keeps its room until it returns, and is dropped then.
+        """
         with self._lock:
             self._name(place, record)
         complete = place.writer.fill(record, place.guard(messages), prepare)
@@ -138,24 +149,33 @@ class PreparationStore:
             raise
 
     def burn(self, preparation_ids: Iterable[bytes]) -> None:
-        """Spend preparations unread; one that is still being received is dropped before it is complete."""
-        for preparation_id in preparation_ids:
-            with self._lock:
-                stored = self._records.pop(preparation_id, None) is not None
-                place = self._named().get(preparation_id)
-                fresh = stored or (place is not None and not place.burnt)
-                if place is not None:
-                    place.burnt = True
-            if fresh:
-                with _full_disk():
-                    self._spent.mark(preparation_id)
-            if stored:
-                self._remove(preparation_id)
+        """Spend preparations unread: all of them, also if the disk fails for one.
+
+        One that is still being received is never published; `receive` says when it ends.
+        """
+        with contextlib.ExitStack() as stack:
+            for preparation_id in preparation_ids:
+                stack.callback(self._burn, preparation_id)
 
     def close(self) -> None:
         """Let another process have the directory; what is stored stays, for it."""
         self._spent.close()
         os.close(self._lockfile)
+
+    def _burn(self, preparation_id: bytes) -> None:
+        with self._lock:
+            stored = self._records.pop(preparation_id, None) is not None
+            place = self._named().get(preparation_id)
+            fresh = stored or (place is not None and not place.burnt)
+            if place is not None:
+                place.burnt = True
+        try:
+            if fresh:
+                with _full_disk():
+                    self._spent.mark(preparation_id)
+        finally:
+            if stored:
+                self._remove(preparation_id)
 
     def _refusal(self, nbytes: int) -> str | None:
         if len(self._taken) + len(self._places) >= self._max_count:
@@ -184,12 +204,12 @@ class PreparationStore:
         (self._directory / spool_name(preparation_id)).unlink(missing_ok=True)
         self._release(preparation_id)
 
-    def _load(self) -> None:
+    def _load(self, usable: Callable[[Record], bool]) -> None:
         """Keep what an earlier process completed and never touched; delete everything else."""
         for path in sorted(self._directory.glob(f"*{SUFFIX}*"), key=lambda path: path.stat().st_mtime_ns):
             record = read_record(path, self._identity)
             fits = self.usage().nbytes + (record.room if record else 0) <= self._max_bytes
-            if record is None or record.preparation_id in self._spent or not fits:
+            if record is None or record.preparation_id in self._spent or not fits or not usable(record):
                 path.unlink()
                 continue
             self._records[record.preparation_id] = record

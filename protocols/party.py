@@ -99,7 +99,7 @@ class Party(Interpreter):
         own = prg.elements(self._seed, f"{self.name}:mask", share.shape, share.bits)
         wire = Wire(share.shape, share.bits, share.scale, mask_share=own)
         wire.source = _unread
-        self._outbox.append((ring.low(share.value + own, share.bits), wire))
+        self._outbox.append((share.value + own, wire))  # reduced when it is packed
         return wire
 
     def exchange(self) -> None:
@@ -115,7 +115,12 @@ class Party(Interpreter):
 
     def deal_mask_share(self, wire: Wire) -> None:
         self._rename("mask")
-        wire.mask_share = self.share("mask", wire.shape, wire.bits)
+        name, shape, bits = f"{self.name}:mask", wire.shape, wire.bits
+        if self.index == 0:
+            wire.mask_share = lambda: prg.elements(self._seed, name, shape, bits)
+        else:
+            dealt = self._read(ring.packed_bytes(ring.size_of(shape), bits))
+            wire.mask_share = lambda: ring.unpack(dealt, bits, shape)
 
     def deal_lift(self, wire: Wire, bits: int) -> tuple[Share, Share]:
         self._rename("lift")

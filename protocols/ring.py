@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from privinf.protocols import kernels
+
 U64 = npt.NDArray[np.uint64]
 F64 = npt.NDArray[np.float64]
 Shape = tuple[int, ...]
@@ -57,22 +59,12 @@ def size_of(shape: Shape) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def pack(x: U64, bits: int) -> bytes:
+def pack(x: U64, bits: int) -> memoryview:
     """Little-endian bytes of x modulo 2^bits, `packed_bytes` of them."""
-    flat = low(np.ascontiguousarray(x).reshape(-1), bits)
+    flat = np.ascontiguousarray(x).reshape(-1)
     if bits == 1:
-        return np.packbits(flat.astype(np.uint8), bitorder="little").tobytes()
-    width = element_bytes(bits)
-    if width == 8 or not flat.size:
-        return flat.tobytes()
-    out = np.empty(flat.size * width, dtype=np.uint8)
-    at = 0
-    for piece in (4, 2, 1):
-        if width & piece:
-            column = np.ndarray((flat.size,), np.dtype(f"<u{piece}"), out.data, at, (width,))
-            np.copyto(column, flat >> np.uint64(8 * at), casting="unsafe")
-            at += piece
-    return out.tobytes()
+        return np.packbits(low(flat, 1).astype(np.uint8), bitorder="little").data
+    return kernels.pack(flat, bits).data
 
 
 def unpack(buffer: memoryview | bytes, bits: int, shape: Shape) -> U64:
@@ -83,13 +75,4 @@ def unpack(buffer: memoryview | bytes, bits: int, shape: Shape) -> U64:
         raise ValueError(f"{raw.size} bytes cannot hold {size} elements of {bits} bits")
     if bits == 1:
         return np.unpackbits(raw, count=size, bitorder="little").astype(np.uint64).reshape(shape)
-    out = np.empty(size, dtype=np.uint64)
-    width = element_bytes(bits)
-    inside = min((raw.size - 8) // width + 1, size) if raw.size >= 8 else 0
-    if inside:
-        words = np.ndarray((inside,), np.dtype("<u8"), raw.data, 0, (width,))  # eight bytes at each element
-        np.bitwise_and(words, modulus_mask(bits), out=out[:inside])
-    rest = np.zeros((size - inside, 8), dtype=np.uint8)
-    rest[:, :width] = raw[inside * width :].reshape(-1, width)
-    out[inside:] = low(rest.view(np.uint64).reshape(-1), bits)
-    return out.reshape(shape)
+    return kernels.unpack(raw, bits, size).reshape(shape)

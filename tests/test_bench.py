@@ -121,7 +121,7 @@ def test_the_table_names_every_system_and_figure() -> None:
     assert "2.00 (1.00-3.00)" in said
     assert "12.3" in said
     assert "dealer's links too" in said
-    assert "| minilm, privinf | 32 | 8 |" in said
+    assert "| MiniLM, privinf | 32 | 8 |" in said
     assert "4.00 |" in said  # eight texts in two seconds
 
 

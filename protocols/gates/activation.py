@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from privinf.protocols import ring
+from privinf.protocols import kernels, ring
 from privinf.protocols.gates.compare import AtLeast
 from privinf.protocols.gates.product import Product
 from privinf.protocols.gates.separable import Factors, Separable
@@ -148,12 +148,15 @@ def extra(name: str) -> int:
 
 
 def input_bits(name: str, magnitude: float, scale: int) -> int:
-    """The narrowest wire for inputs up to `magnitude` at `scale`, in `activate`'s domain."""
+    """The narrowest wire for inputs up to `magnitude` at `scale` in `activate`'s domain, or ValueError."""
     if name == "relu":
-        return math.ceil(math.log2(magnitude)) + scale + 2
+        return math.ceil(math.log2(max(magnitude, 2.0**-scale))) + scale + 2
     block = 2.0 ** ACTIVATIONS[name].block
     reach = max(magnitude + block, (ACTIVATIONS[name].reach + 1) * block)
-    return math.ceil(math.log2(reach)) + scale + 1
+    bits = math.ceil(math.log2(reach)) + scale + 1
+    if bits - scale - ACTIVATIONS[name].block > kernels.MAX_POINT_BITS:
+        raise ValueError(f"inputs of {name} up to {magnitude:.0f} leave every table")
+    return bits
 
 
 def relu(ctx: Interpreter, x: Wire, bits: int) -> Share:

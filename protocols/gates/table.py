@@ -82,10 +82,3 @@ def lookup(ctx: Interpreter, x: Wire, table: Table, bits: int) -> Share:
     entry, sign = ctx.run(Window(table), x)
     product: Share = ctx.run(Product(bits), ctx.open(entry), sign)
     return product
-
-
-def sample(f: npt.ArrayLike, start: int, scale: int, *, headroom: int = 2) -> Table:
-    """A table of rounded values of f at `scale`, in the narrowest ring that holds them."""
-    entries = np.rint(np.asarray(f, dtype=np.float64) * 2.0**scale).astype(np.int64)
-    bits = int(np.abs(entries).max(initial=1)).bit_length() + headroom
-    return Table(entries, start, scale, max(bits, 3))

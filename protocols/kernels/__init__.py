@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from privinf.protocols.kernels.checked import MAX_POINT_BITS
 from privinf.protocols.kernels.choose import LEVELS, choose, load
 
 _active, _why = choose(os.environ.get("PRIVINF_KERNELS", ""))
@@ -16,8 +17,8 @@ onehot_gen = _active.onehot_gen
 onehot_sum = _active.onehot_sum
 onehot_window = _active.onehot_window
 onehot_point = _active.onehot_point
-dcf_gen = _active.dcf_gen
-dcf_eval = _active.dcf_eval
+pack = _active.pack
+unpack = _active.unpack
 separable_gen = _active.separable_gen
 separable_eval = _active.separable_eval
 ring_matmul = _active.ring_matmul
@@ -38,9 +39,8 @@ def why_reference() -> str | None:
 
 __all__ = [
     "LEVELS",
+    "MAX_POINT_BITS",
     "backend",
-    "dcf_eval",
-    "dcf_gen",
     "dpf_bit",
     "dpf_gen",
     "dpf_prefix",
@@ -50,11 +50,13 @@ __all__ = [
     "onehot_point",
     "onehot_sum",
     "onehot_window",
+    "pack",
     "ring_matmul",
     "ring_matmul32",
     "ring_matmul52",
     "separable_eval",
     "separable_gen",
     "stream",
+    "unpack",
     "why_reference",
 ]

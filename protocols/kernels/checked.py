@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privinf.protocols.kernels.interface import Backend
+from privinf.protocols.kernels.packing import width_of
 from privinf.protocols.kernels.prg import BLOCK, U8, U64
 from privinf.protocols.kernels.reference import I64, LEAF, U32, Lanes, leaf_index_bits
 from privinf.protocols.kernels.separable import I32
@@ -155,20 +156,6 @@ class Kernels:
         _array("points", points, np.uint64, (None, len(roots)))
         return self._backend.onehot_point(party, roots, cw, bits, lane, points)
 
-    def dcf_gen(self, alpha: U64, beta: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U64]:
-        """Keys of beta * 1{x < alpha} over Z_2^64: (cw (bits, N, 16), value corrections (bits + 1, N))."""
-        _dealt(alpha, bits, roots0, roots1)
-        _array("beta", beta, np.uint64, (len(alpha),))
-        return self._backend.dcf_gen(alpha, beta, bits, roots0, roots1)
-
-    def dcf_eval(self, party: int, roots: U8, cw: U8, vcw: U64, bits: int, points: U64) -> U64:
-        """Shares (P, N) of beta * 1{q < alpha} for points q (P, N)."""
-        _number("bits", bits, 1, MAX_BITS)
-        _key(party, roots, cw, bits)
-        _array("vcw", vcw, np.uint64, (bits + 1, len(roots)))
-        _array("points", points, np.uint64, (None, len(roots)))
-        return self._backend.dcf_eval(party, roots, cw, vcw, bits, points)
-
     def separable_gen(
         self, mask: U64, bits: int, low_bits: int, payload: I64, lane_bytes: int, roots0: U8, roots1: U8
     ) -> tuple[U8, U8]:
@@ -232,6 +219,19 @@ class Kernels:
         _require(isinstance(key, bytes) and len(key) == BLOCK, "key must be 16 bytes")
         _number("nbytes", nbytes, 0, 2**62)
         return self._backend.stream(key, nbytes)
+
+    def pack(self, x: U64, bits: int) -> U8:
+        """Little-endian bytes of x (N,) modulo 2^bits, whole bytes an element."""
+        _number("bits", bits, 2, 64)
+        _array("x", x, np.uint64, (None,))
+        return self._backend.pack(x, bits)
+
+    def unpack(self, data: U8, bits: int, count: int) -> U64:
+        """Inverse of `pack`: (count,) elements; surplus high bits are cut off."""
+        _number("bits", bits, 2, 64)
+        _number("count", count, 0, 2**62)
+        _array("data", data, np.uint8, (count * width_of(bits),))
+        return self._backend.unpack(data, bits, count)
 
 
 def _product(a: NDArray[Any], b: NDArray[Any], dtype: type[Any]) -> None:

@@ -66,7 +66,7 @@ BODY void dpf_points(int party, const u8* roots, const u8* cw, size_t n, int bit
   const Cut root(roots, 1, BLOCK, n, E), word(cw, words, BLOCK, n, E), point(points, rows, 8, n, E);
   for (size_t e = 0; e < n; e += E) {
     const Rows r = root.at(e), c = word.at(e), p = point.at(e);
-    prefetch(c, words, BLOCK, n, e);
+    prefetch(c, words, n, e);
     for (size_t row = 0; row < rows; row++)
       walk_points(party, r, c, bits, p.row(row), prefix, out + row * n + e, least(E, n - e));
   }
@@ -131,7 +131,7 @@ BODY void dpf_table(int party, const u8* roots, const u8* cw, size_t n, int bits
   u64 *row = reinterpret_cast<u64*>(rows.get()), *selected = reinterpret_cast<u64*>(words.get());
   for (size_t e = 0; e < n; e += E) {
     const Rows r = root.at(e), c = word.at(e), x = indices.at(e);
-    prefetch(c, levels, BLOCK, n, e);
+    prefetch(c, levels, n, e);
     const size_t filled = least(E, n - e);
     for (size_t from = 0; from < table.count; from += CHUNK) {
       const Window part(least(CHUNK, table.count - from), int(levels) - 1);

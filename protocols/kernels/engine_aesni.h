@@ -22,7 +22,6 @@ FN V load(const u8* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>
 FN void store(u8* p, V x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), x); }
 FN void scatter(u8* p, size_t, V x) { store(p, x); }
 FN V low_halves(const u8* p) { return _mm_set1_epi64x(static_cast<long long>(load64(p))); }
-FN void store_low(u8* p, V x) { _mm_storel_epi64(reinterpret_cast<__m128i*>(p), x); }
 FN V splat(u64 lo, u64 hi) { return _mm_set_epi64x(static_cast<long long>(hi), static_cast<long long>(lo)); }
 FN V exclusive_or(V x, V y) { return _mm_xor_si128(x, y); }
 FN V both(V x, V y) { return _mm_and_si128(x, y); }

@@ -35,7 +35,6 @@ FN void scatter(u8* p, size_t step, const V& x) {
   for (int w = 0; w < W; w++) memcpy(p + step * w, &x.lo[w], 8), memcpy(p + step * w + 8, &x.hi[w], 8);
 }
 FN V low_halves(const u8* p) { EACH(out.lo[w] = out.hi[w] = load64(p + 8 * w)); }
-FN void store_low(u8* p, const V& x) { memcpy(p, x.lo, sizeof x.lo); }
 FN V splat(u64 lo, u64 hi) { EACH(out.lo[w] = lo; out.hi[w] = hi); }
 FN V exclusive_or(const V& x, const V& y) { EACH(out.lo[w] = x.lo[w] ^ y.lo[w]; out.hi[w] = x.hi[w] ^ y.hi[w]); }
 FN V both(const V& x, const V& y) { EACH(out.lo[w] = x.lo[w] & y.lo[w]; out.hi[w] = x.hi[w] & y.hi[w]); }

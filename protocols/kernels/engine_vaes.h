@@ -30,10 +30,6 @@ FN V low_halves(const u8* p) {
   const __m256i four = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3), _mm512_castsi256_si512(four));
 }
-FN void store_low(u8* p, V x) {
-  const V packed = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 0, 0, 0, 0), x);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(packed));
-}
 FN V splat(u64 lo, u64 hi) {
   return _mm512_broadcast_i32x4(_mm_set_epi64x(static_cast<long long>(hi), static_cast<long long>(lo)));
 }

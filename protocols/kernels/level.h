@@ -4,7 +4,6 @@
 
 #include "dpf.h"
 #include "onehot.h"
-#include "dcf.h"
 #include "separable.h"
 #include "product.h"
 
@@ -23,6 +22,6 @@ BODY void stream(const Schedule& key, u8* out, size_t bytes) {
   }
 }
 
-static const Level level = {dpf_gen,      dpf_points, dpf_table, onehot_gen,    onehot_sum,     onehot_window,
-                            onehot_point, dcf_gen,    dcf_eval,  separable_gen, separable_eval, product<u64>,
-                            product<u32>, stream};
+static const Level level = {dpf_gen,       dpf_points,   dpf_table,     onehot_gen,     onehot_sum,
+                            onehot_window, onehot_point, separable_gen, separable_eval, product<u64>,
+                            product<u32>,  stream};

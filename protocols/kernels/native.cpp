@@ -86,12 +86,61 @@ class TableParts {
   int64_t least_;
 };
 
+// Writes eight bytes an element where those after it are written later; the last ones byte by byte.
+template <int WIDTH>
+void pack_bytes(const u8* x, size_t n, u64 mask, u8* out) {
+  const size_t safe = n > 8 / WIDTH ? n - 8 / WIDTH : 0;
+  for (size_t i = 0; i < safe; i++) {
+    const u64 value = load64(x + 8 * i) & mask;
+    memcpy(out + i * WIDTH, &value, 8);
+  }
+  for (size_t i = safe; i < n; i++) {
+    const u64 value = load64(x + 8 * i) & mask;
+    memcpy(out + i * WIDTH, &value, WIDTH);
+  }
+}
+
+template <int WIDTH>
+void unpack_bytes(const u8* in, size_t n, u64 mask, u64* out) {
+  const size_t safe = n > 8 / WIDTH ? n - 8 / WIDTH : 0;
+  for (size_t i = 0; i < safe; i++) out[i] = load64(in + i * WIDTH) & mask;
+  for (size_t i = safe; i < n; i++) {
+    u64 value = 0;
+    memcpy(&value, in + i * WIDTH, WIDTH);
+    out[i] = value & mask;
+  }
+}
+
+template <int WIDTH = 1>
+void pack_any(int width, const u8* x, size_t n, u64 mask, u8* out) {
+  if (width == WIDTH) return pack_bytes<WIDTH>(x, n, mask, out);
+  if constexpr (WIDTH < 8) pack_any<WIDTH + 1>(width, x, n, mask, out);
+}
+
+template <int WIDTH = 1>
+void unpack_any(int width, const u8* in, size_t n, u64 mask, u64* out) {
+  if (width == WIDTH) return unpack_bytes<WIDTH>(in, n, mask, out);
+  if constexpr (WIDTH < 8) unpack_any<WIDTH + 1>(width, in, n, mask, out);
+}
+
+u64 low_bits(int bits) { return bits == 64 ? ~u64(0) : (u64(1) << bits) - 1; }
+
 }  // namespace
 }  // namespace privinf
 
 using namespace privinf;
 
-EXPORT int privinf_abi() { return 2; }
+EXPORT int privinf_pack(int, const u8* x, size_t n, int bits, u8* out) {
+  pack_any((bits + 7) / 8, x, n, low_bits(bits), out);
+  return 0;
+}
+
+EXPORT int privinf_unpack(int, const u8* in, size_t n, int bits, u64* out) {
+  unpack_any((bits + 7) / 8, in, n, low_bits(bits), out);
+  return 0;
+}
+
+EXPORT int privinf_abi() { return 4; }
 
 // The fixed keys in the order of their uses; the fastest level of this processor.
 EXPORT int privinf_begin(const u8* keys) {
@@ -145,16 +194,6 @@ EXPORT int privinf_onehot_window(int level, int party, const u8* roots, const u8
 EXPORT int privinf_onehot_point(int level, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
                                 const u8* points, size_t rows, u64* out) {
   return guarded([=] { level_of(level)->onehot_point(party, roots, cw, n, bits, lane, points, rows, out); });
-}
-
-EXPORT int privinf_dcf_gen(int level, const u8* alpha, const u8* beta, size_t n, int bits, const u8* roots0,
-                           const u8* roots1, u8* cw, u64* vcw) {
-  return guarded([=] { level_of(level)->dcf_gen(alpha, beta, n, bits, roots0, roots1, cw, vcw); });
-}
-
-EXPORT int privinf_dcf_eval(int level, int party, const u8* roots, const u8* cw, const u8* vcw, size_t n, int bits,
-                            const u8* points, size_t rows, u64* out) {
-  return guarded([=] { level_of(level)->dcf_eval(party, roots, cw, vcw, n, bits, points, rows, out); });
 }
 
 EXPORT int privinf_separable_gen(int level, const u8* mask, size_t n, int bits, int low_bits, const u8* payload,

@@ -18,7 +18,7 @@ using u16 = uint16_t;
 using u32 = uint32_t;
 using u64 = uint64_t;
 
-enum Use { SEED = 0, VALUE = 2, FINAL = 4, USES = 8 };  // SEED and VALUE: left key, then right key; FINAL: by block
+enum Use { SEED = 0, FINAL = 2, USES = 6 };  // SEED: left key, then right key; FINAL: by block
 constexpr int ROUND_KEYS = 11;
 constexpr size_t BLOCK = 16;
 constexpr int LEAF = 7;                  // a leaf of the 1-bit function holds 2^7 outputs
@@ -122,10 +122,6 @@ struct Level {
                         size_t group, size_t count, u8* out);
   void (*onehot_point)(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* points,
                        size_t rows, u64* out);
-  void (*dcf_gen)(const u8* alpha, const u8* beta, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw,
-                  u64* vcw);
-  void (*dcf_eval)(int party, const u8* roots, const u8* cw, const u8* vcw, size_t n, int bits, const u8* points,
-                   size_t rows, u64* out);
   void (*separable_gen)(const u8* mask, size_t n, const Separable& f, const u8* payload, const u8* roots0,
                         const u8* roots1, u8* cw, u8* last);
   void (*separable_eval)(int party, const u8* roots, const u8* cw, const u8* last, size_t n, const Separable& f,

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from privinf.protocols.kernels.packing import width_of
 from privinf.protocols.kernels.prg import BLOCK, FIXED_KEYS, U8, U64
 from privinf.protocols.kernels.reference import I64, LEAF, U32, Lanes, leaf_index_bits
 from privinf.protocols.kernels.separable import I32
 
-ABI = 2
+ABI = 4
 _SIGNATURES = {  # after the level; p: address, i: int, n: size_t, q: 64-bit number
     "dpf_gen": "pnipppp",
     "dpf_points": "ippnipnip",
@@ -24,14 +25,14 @@ _SIGNATURES = {  # after the level; p: address, i: int, n: size_t, q: 64-bit num
     "onehot_sum": "ippniipnp",
     "onehot_window": "ippniipnnp",
     "onehot_point": "ippniipnp",
-    "dcf_gen": "ppnipppp",
-    "dcf_eval": "ipppnipnp",
     "separable_gen": "pniipiipppp",
     "separable_eval": "ipppniiipqpnipp",
     "matmul64": "ppnnnnnp",
     "matmul52": "ppnnnnnp",
     "matmul32": "ppnnnnnp",
     "stream": "ppn",
+    "pack": "pnip",
+    "unpack": "pnip",
 }
 _TYPES: dict[str, Any] = {
     "p": ctypes.c_void_p,
@@ -136,18 +137,6 @@ class Native:
         self._call("onehot_point", *key, lane, _at(points), len(points), _at(out))
         return out
 
-    def dcf_gen(self, alpha: U64, beta: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U64]:
-        n = len(alpha)
-        cw, vcw = np.empty((bits, n, BLOCK), np.uint8), np.empty((bits + 1, n), np.uint64)
-        self._call("dcf_gen", _at(alpha), _at(beta), n, bits, _at(roots0), _at(roots1), _at(cw), _at(vcw))
-        return cw, vcw
-
-    def dcf_eval(self, party: int, roots: U8, cw: U8, vcw: U64, bits: int, points: U64) -> U64:
-        out = np.empty(points.shape, np.uint64)
-        key = (party, _at(roots), _at(cw), _at(vcw), len(roots), bits)
-        self._call("dcf_eval", *key, _at(points), len(points), _at(out))
-        return out
-
     def separable_gen(
         self, mask: U64, bits: int, low_bits: int, payload: I64, lane_bytes: int, roots0: U8, roots1: U8
     ) -> tuple[U8, U8]:
@@ -199,4 +188,14 @@ class Native:
     def stream(self, key: bytes, nbytes: int) -> U8:
         out = np.empty(nbytes, np.uint8)
         self._call("stream", key, _at(out), nbytes)
+        return out
+
+    def pack(self, x: U64, bits: int) -> U8:
+        out = np.empty(len(x) * width_of(bits), np.uint8)
+        self._call("pack", _at(x), len(x), bits, _at(out))
+        return out
+
+    def unpack(self, data: U8, bits: int, count: int) -> U64:
+        out = np.empty(count, np.uint64)
+        self._call("unpack", _at(data), count, bits, _at(out))
         return out

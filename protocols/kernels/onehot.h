@@ -94,7 +94,7 @@ BODY void onehot_sum_lanes(int party, const u8* roots, const u8* cw, size_t n, i
   memset(sum, 0, count * sizeof(T));
   for (size_t e = 0; e < n; e += E) {
     const Rows r = root.at(e), c = word.at(e), x = indices.at(e);
-    prefetch(c, levels, BLOCK, n, e);
+    prefetch(c, levels, n, e);
     whole_rows<LANE>(party, r, c, bits, reinterpret_cast<V*>(nodes.get()), rows.get());
     for (size_t j = 0; j < least(E, n - e); j++) {
       const size_t turn = (load64(x.at + 8 * j) + 1) & (count - 1);
@@ -119,7 +119,7 @@ BODY void onehot_window_lanes(int party, const u8* roots, const u8* cw, size_t n
   memset(sum, 0, count * sizeof(T));
   for (size_t e = 0; e < n; e += E) {
     const Rows r = root.at(e), c = word.at(e), x = indices.at(e);
-    prefetch(c, size_t(depth) + 1, BLOCK, n, e);
+    prefetch(c, size_t(depth) + 1, n, e);
     u64 low[E], first[E];
     for (size_t j = 0; j < E; j++) {
       low[j] = (load64(x.at + 8 * j) - (count - 1)) & domain_mask(bits);
@@ -149,7 +149,7 @@ BODY void onehot_point_lanes(int party, const u8* roots, const u8* cw, size_t n,
   const Cut root(roots, 1, BLOCK, n, E), word(cw, size_t(depth) + 1, BLOCK, n, E), point(points, rows, 8, n, E);
   for (size_t e = 0; e < n; e += E) {
     const Rows r = root.at(e), c = word.at(e), p = point.at(e);
-    prefetch(c, size_t(depth) + 1, BLOCK, n, e);
+    prefetch(c, size_t(depth) + 1, n, e);
     for (size_t row = 0; row < rows; row++) {
       State at;
       V numbers[I], leaf[I];

@@ -21,12 +21,10 @@ class Use(IntEnum):
 
     SEED_LEFT = 0
     SEED_RIGHT = 1
-    VALUE_LEFT = 2
-    VALUE_RIGHT = 3
-    FINAL = 4
-    FINAL_1 = 5
-    FINAL_2 = 6
-    FINAL_3 = 7
+    FINAL = 2
+    FINAL_1 = 3
+    FINAL_2 = 4
+    FINAL_3 = 5
 
 
 FINALS = (Use.FINAL, Use.FINAL_1, Use.FINAL_2, Use.FINAL_3)  # a leaf's blocks, in order

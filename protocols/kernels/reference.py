@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from privinf.protocols.kernels import separable
+from privinf.protocols.kernels import packing, separable
 from privinf.protocols.kernels.prg import U8, U64, Use, hash_blocks, keystream
 from privinf.protocols.kernels.trees import ONE, as_blocks, generate, start, walk, when, window
 
@@ -20,6 +20,7 @@ LEAF = 7  # a leaf of the 1-bit function holds 2^7 outputs
 WORK = 1 << 22  # leaf outputs held at once
 
 stream = keystream
+pack, unpack = packing.pack, packing.unpack
 separable_gen = separable.separable_gen
 separable_eval = separable.separable_eval
 
@@ -184,48 +185,6 @@ def onehot_point(party: int, roots: U8, cw: U8, bits: int, lane: int, points: U6
         *_, (s, t, _) = walk(party, roots, cw, depth, bits, q)
         lanes = _leaf_lanes(party, s, t, as_blocks(cw[depth]), lane)
         out[row] = lanes[np.arange(len(q)), (q & np.uint64(128 // lane - 1)).astype(np.int64)]
-    return out
-
-
-# ---------------------------------------------------------------- comparison with a payload
-
-
-def _low(use: Use, seeds: U64) -> U64:
-    low: U64 = hash_blocks(use, seeds)[..., 0]
-    return low
-
-
-def dcf_gen(alpha: U64, beta: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U64]:
-    """Keys of beta * 1{x < alpha} over Z_2^64 (Boyle et al. 2021): correction words, and value corrections.
-
-    Values come from keys of their own: read from seed bits, or from one key for both children, the lowest bit
-    of the final correction would be lsb(beta) times the last bit of alpha.
-    """
-    n, sums = len(alpha), np.zeros(len(alpha), np.uint64)
-    alpha = alpha & np.uint64(2**bits - 1)
-    cw, vcw = np.empty((bits, n, 2), np.uint64), np.empty((bits + 1, n), np.uint64)
-    s, t = start(roots0, roots1)
-    for level, right, word in generate(bits, bits, alpha, s, t):
-        difference = [_low(use, s[1]) - _low(use, s[0]) for use in (Use.VALUE_LEFT, Use.VALUE_RIGHT)]
-        lost, kept = (np.where(right == side, difference[1], difference[0]) for side in (0, 1))
-        vcw[level] = _negate_where(t[1], lost - sums + beta * right)
-        sums = lost - kept + beta * right
-        cw[level] = word
-    vcw[bits] = _negate_where(t[1], _low(Use.FINAL, s[1]) - _low(Use.FINAL, s[0]) - sums)
-    return cw.view(np.uint8).reshape(bits, n, 16), vcw
-
-
-def dcf_eval(party: int, roots: U8, cw: U8, vcw: U64, bits: int, points: U64) -> U64:
-    """Shares of beta * 1{q < alpha}."""
-    out, mask = np.empty(points.shape, np.uint64), np.uint64(2**bits - 1)
-    for row, q in enumerate(points & mask):
-        total, path = np.zeros(len(q), np.uint64), walk(party, roots, cw, bits, bits, q)
-        s, t, _ = next(path)
-        for level, (s_child, t_child, right) in enumerate(path):
-            value = np.where(right == 1, _low(Use.VALUE_RIGHT, s), _low(Use.VALUE_LEFT, s))
-            total += value + t * vcw[level]
-            s, t = s_child, t_child
-        out[row] = _negate_where(party, total + _low(Use.FINAL, s) + t * vcw[bits])
     return out
 
 

@@ -202,7 +202,7 @@ BODY void separable_eval(int party, const u8* roots, const u8* cw, const u8* las
     const Rows r = root.at(e), c = word.at(e), x = indices.at(e);
     const size_t filled = least(E, n - e);
     const u8* lanes = last + e * item;
-    prefetch(c, levels, BLOCK, n, e);
+    prefetch(c, levels, n, e);
     if ((n - e) * item < E * item + BLOCK) {  // a block read at the last lane would pass the end
       memset(end.get(), 0, E * item + BLOCK);
       memcpy(end.get(), lanes, filled * item);

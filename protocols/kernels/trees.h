@@ -122,11 +122,11 @@ FN void deal_path(const u8* alpha, int depth, int bits, State at[2], u8* cw, siz
 }
 
 // Starts fetching a later batch's correction words: there are more streams than a processor follows by itself.
-FN void prefetch(const Rows& cw, size_t levels, size_t item, size_t n, size_t e) {
+FN void prefetch(const Rows& cw, size_t levels, size_t n, size_t e) {
   constexpr size_t AHEAD = 3 * E;
   if (e + AHEAD + E > n) return;
   for (size_t level = 0; level < levels; level++)
-    for (size_t line = 0; line < item * E; line += 64) __builtin_prefetch(cw.row(level) + item * AHEAD + line);
+    for (size_t line = 0; line < BLOCK * E; line += 64) __builtin_prefetch(cw.row(level) + BLOCK * AHEAD + line);
 }
 
 // Leaves first, first + 1, ... modulo 2^depth of each element's tree, a seed and its control bit in one block.

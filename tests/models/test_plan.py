@@ -13,6 +13,7 @@ import pytest
 from privinf.errors import ModelError
 from privinf.models.plan import Plan, bits_for, make_plan
 from privinf.models.spec import EncoderSpec
+from privinf.protocols.gates import softmax
 
 SPEC = EncoderSpec(layers=2, width=32, heads=4, ffn=64, vocab=97, max_tokens=64, type_vocab=2, pooling="mean")
 SITES = {
@@ -93,7 +94,7 @@ def _ids(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path))
 
 
-@pytest.mark.parametrize("path", [p for p in LEAVES if p != ("version",)], ids=_ids)
+@pytest.mark.parametrize("path", [p for p in LEAVES if p[0] not in ("version", "scales")], ids=_ids)
 def test_every_field_counts_in_the_hash(path: tuple[Any, ...]) -> None:
     def bump(inner: Any, key: Any) -> None:
         inner[key] += "a" if isinstance(inner[key], str) else 1
@@ -169,3 +170,40 @@ def test_a_classifier_plans_its_head() -> None:
     head = make_plan(dataclasses.replace(SPEC, head="bert-classifier", labels=("a", "b")), ranges(), TOKENS)
     assert plan().head_bits == 0
     assert head.head_bits > 0
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-9, 1e-5])
+def test_tiny_values_leave_room_for_their_weights_sum(value: float) -> None:
+    for i in range(SPEC.layers):
+        made = make_plan(
+            SPEC, ranges(**{f"layer{i}__attn__attended": value, f"layer{i}__attn__v": value}), 512
+        )
+        attention = made.layers[i].attention
+        assert attention.value_bits >= softmax.inverse_power(512, attention.fine).high + 2
+
+
+def test_wide_rows_take_finer_buckets_rather_than_none() -> None:
+    attention = make_plan(SPEC, ranges(layer0__attn__centred=600.0), 512).layers[0].attention
+    assert attention.fine < plan().layers[0].attention.fine
+
+
+@pytest.mark.parametrize(
+    ("site", "value"),
+    [("layer0__ffn__up", 3e4), ("layer1__ffn__centred", 2.0**22), ("layer0__attn__scores", 2e4)],
+)
+def test_what_no_gate_takes_is_refused_before_a_query(site: str, value: float) -> None:
+    with pytest.raises(ModelError):
+        make_plan(SPEC, ranges(**{site: value}), TOKENS)
+
+
+def test_inputs_of_zero_have_a_ring() -> None:
+    spec = dataclasses.replace(SPEC, activation="relu")
+    assert make_plan(spec, ranges(layer0__ffn__up=0.0), TOKENS).layers[0].hidden_bits >= 2
+
+
+def test_other_scales_are_refused() -> None:
+    def other(inner: Any, key: Any) -> None:
+        inner[key] += 1
+
+    with pytest.raises(ModelError, match="other scales"):
+        Plan.from_json(_changed(("scales", 2), other))

@@ -154,6 +154,41 @@ def test_what_was_prepared_outlives_a_restart_and_what_was_spent_does_not(tmp_pa
         assert kept.pop().removesuffix(".prep") in (tmp_path / "party0" / "spent.log").read_text()
 
 
+@pytest.mark.parametrize("party", [0, 1])
+def test_a_preparation_of_other_sizes_is_spent_and_never_evaluated(
+    tmp_path: Path, keys: Path, party: int
+) -> None:
+    """As if the program had changed under one version after it was stored."""
+    options = {"party0": {"ahead": 1, "shapes": (SHAPE,)}}
+    with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
+        wait_until(lambda: all(status.ready.get(SHAPE) == 1 for status in link.status()))
+        (stored,) = tmp_path.glob("party0/*.prep")
+        program = cluster.programs[f"party{party}"]
+        program.settings = replace(program.settings, aside=41)
+        with pytest.raises(MismatchError, match="other sizes") as failure:
+            ask(link)
+        assert failure.value.party in (f"party{party}", "party0")
+        assert not program.used
+        assert not list(tmp_path.glob(f"party?/{stored.name}"))
+        logs = list(tmp_path.glob("party?/spent.log"))
+        wait_until(lambda: [stored.stem in log.read_text() for log in logs] == [True, True])
+        ask(link)
+
+
+@pytest.mark.parametrize("changes", [{"aside": 41}, {"extra": 999}])
+def test_a_restart_drops_what_has_other_sizes(tmp_path: Path, keys: Path, changes: dict[str, int]) -> None:
+    with Cluster(tmp_path, keys, options=AHEAD) as cluster:
+        with cluster.link() as link:
+            wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
+        cluster.stop("party0")
+        cluster.stop("party1")
+        cluster.options, cluster.each = {}, {"party1": Settings(**changes)}
+        cluster.start("party1")
+        assert not list(tmp_path.glob("party1/*.prep"))
+        cluster.start("party0")
+        wait_until(lambda: not list(tmp_path.glob("party0/*.prep")))  # when it hears that party 1 has none
+
+
 def test_a_party_that_lost_its_store_costs_a_query_and_no_more(tmp_path: Path, keys: Path) -> None:
     options = {"party0": {"ahead": 1, "shapes": (SHAPE,)}}
     with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:

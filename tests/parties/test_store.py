@@ -342,6 +342,26 @@ def test_a_full_disk_is_an_overload(store: PreparationStore, monkeypatch: pytest
     assert store.usage().count == 0
 
 
+def test_what_is_burnt_on_a_full_disk_gives_its_room_back(
+    store: PreparationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    for number in (2, 3):
+        receive(store, record(number), stream(SEED, BODY))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", full)
+        with pytest.raises(Overloaded, match="disk"):
+            store.burn([bytes([2]) * 16, bytes([3]) * 16])
+    assert [item.preparation_id for item in store.held()] == [bytes([1]) * 16]
+    assert store.usage().nbytes == len(BODY)
+    assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
+    for number in (2, 3):
+        with pytest.raises(ProtocolError, match="already spent"):
+            store.claim(bytes([number]) * 16, SHAPE)
+
+
 def test_a_directory_serves_one_process(store: PreparationStore, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="in use"):
         opened(tmp_path)
@@ -375,3 +395,27 @@ def test_a_damaged_log_is_no_empty_log(tmp_path: Path) -> None:
 def test_secrets_do_not_print(store: PreparationStore) -> None:
     (held,) = store.held()
     assert "seed" not in repr(held)
+
+
+def test_a_line_torn_by_a_full_disk_does_not_spoil_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full for a while, in the middle of an id; the log is read again after a restart."""
+    log, write, room = SpentLog(tmp_path / "spent.log"), os.write, [5]
+
+    def short(descriptor: int, data: bytes) -> int:
+        if not room:
+            raise OSError(errno.ENOSPC, "full")
+        return write(descriptor, data[: room.pop()])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", short)
+        with pytest.raises(OSError, match="full"):
+            log.mark(bytes([7]) * 16)
+    log.mark(bytes([8]) * 16)
+    log.close()
+    again = SpentLog(tmp_path / "spent.log")
+    assert bytes([7]) * 16 in again
+    assert bytes([8]) * 16 in again
+    assert bytes([9]) * 16 not in again
+    again.close()

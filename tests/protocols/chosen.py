@@ -102,7 +102,7 @@ class WatchedParty(Party):
             offer = self.index, share.value, wire.own_mask
             wire.mask_share = self.choice.meet(len(self.log), self.name, share.bits, offer)[self.index]
             self._outbox[-1] = ring.low(share.value + wire.mask_share, share.bits), wire
-        self.log.append((self.name, self._outbox[-1][0], wire))
+        self.log.append((self.name, ring.low(self._outbox[-1][0], share.bits), wire))
         return wire
 
 

@@ -21,7 +21,7 @@ from privinf.protocols.wires import Share
 def reference_kernels() -> Iterator[None]:
     """Run every kernel as the reference does."""
     slow, patch = kernels.load("reference"), pytest.MonkeyPatch()
-    for name in ("dpf_", "onehot_", "dcf_", "ring_", "stream"):
+    for name in ("dpf_", "onehot_", "separable_", "ring_", "stream", "pack", "unpack"):
         for kernel in [k for k in dir(kernels) if k.startswith(name) and hasattr(slow, k)]:
             patch.setattr(kernels, kernel, getattr(slow, kernel))
     try:

@@ -132,16 +132,6 @@ def test_one_hot_sums_wrap(kernels: Kernels, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(sums[0] + sums[1], [[300 % 256, 0, 0, 0]])
 
 
-@pytest.mark.parametrize("bits", BITS)
-def test_comparison(kernels: Kernels, rng: np.random.Generator, bits: int) -> None:
-    alpha, roots = _thresholds(rng, bits, 37), _roots(rng, 37)
-    beta = rng.integers(0, 2**64, 37, dtype=np.uint64)
-    cw, vcw = kernels.dcf_gen(alpha, beta, bits, *roots)
-    points = _points(rng, alpha, bits)
-    shares = [kernels.dcf_eval(b, roots[b], cw, vcw, bits, points) for b in (0, 1)]
-    np.testing.assert_array_equal(shares[0] + shares[1], beta * (points < alpha))
-
-
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1, 1), (2, 3, 5, 7), (1, 8, 130, 25), (1, 9, 17, 33), (1, 41, 150, 401)]
 )
@@ -175,8 +165,6 @@ def test_nothing_to_do(kernels: Kernels) -> None:
     assert kernels.onehot_sum(0, roots, cw, 5, 8, none, 4).shape == (0, 32)
     assert kernels.onehot_window(0, roots, cw, 5, 8, none, 4, 3).shape == (0, 3)
     assert kernels.onehot_point(0, roots, cw, 5, 8, none[None]).shape == (1, 0)
-    words, values = kernels.dcf_gen(none, none, 2, roots, roots)
-    assert kernels.dcf_eval(0, roots, words, values, 2, none[None]).shape == (1, 0)
     assert kernels.ring_matmul(np.empty((1, 0, 3), np.uint64), np.empty((1, 3, 2), np.uint64)).shape == (
         1,
         0,

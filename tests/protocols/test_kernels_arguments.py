@@ -14,7 +14,6 @@ N = 6
 ALPHA = np.arange(N, dtype=np.uint64)
 ROOTS = np.zeros((N, 16), np.uint8)
 CW = np.zeros((3, N, 16), np.uint8)  # of a 1-bit key on 9 bits, or a byte-wide one-hot key on 6
-VALUES = np.zeros((4, N), np.uint64)
 POINTS = ALPHA[None]
 TABLE = np.arange(5)
 PAYLOAD = np.zeros((4, 3), np.int64)
@@ -43,11 +42,6 @@ GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (
         kernels.onehot_point,
         {"party": 0, "roots": ROOTS, "cw": CW, "bits": 6, "lane": 8, "points": POINTS},
-    ),
-    (kernels.dcf_gen, {"alpha": ALPHA, "beta": ALPHA, "bits": 3, "roots0": ROOTS, "roots1": ROOTS}),
-    (
-        kernels.dcf_eval,
-        {"party": 0, "roots": ROOTS, "cw": CW, "vcw": VALUES, "bits": 3, "points": POINTS},
     ),
     (
         kernels.separable_gen,
@@ -81,6 +75,8 @@ GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (kernels.ring_matmul52, {"a": SQUARE, "b": SQUARE}),
     (kernels.ring_matmul32, {"a": SQUARE.astype(np.uint32), "b": SQUARE.astype(np.uint32)}),
     (kernels.stream, {"key": bytes(16), "nbytes": 3}),
+    (kernels.pack, {"x": ALPHA, "bits": 18}),
+    (kernels.unpack, {"data": LAST[0], "bits": 18, "count": N}),
 ]
 
 
@@ -132,7 +128,6 @@ def test_bad_arguments_are_refused(
         (kernels.onehot_sum, {"bits": 21}, "bits"),
         (kernels.onehot_window, {"count": 0}, "count"),
         (kernels.onehot_window, {"count": 65}, "count"),
-        (kernels.dcf_eval, {"vcw": VALUES[:3]}, "vcw"),
         (kernels.separable_gen, {"bits": 17}, "bits"),
         (kernels.separable_gen, {"low_bits": 21}, "low_bits"),
         (kernels.separable_gen, {"lane_bytes": 3}, "lane_bytes"),
@@ -151,6 +146,11 @@ def test_bad_arguments_are_refused(
         (kernels.separable_eval, {"far": LINE[:2]}, "far"),
         (kernels.separable_eval, {"last": LAST[:, :17].copy()}, "last"),
         (kernels.separable_eval, {"bits": 2}, "cw"),
+        (kernels.pack, {"bits": 1}, "bits"),
+        (kernels.pack, {"bits": 65}, "bits"),
+        (kernels.unpack, {"bits": 1}, "bits"),
+        (kernels.unpack, {"count": N - 1}, "data"),
+        (kernels.unpack, {"bits": 25}, "data"),
         (kernels.ring_matmul, {"b": np.zeros((1, 3, 4), np.uint64)}, "b must have shape"),
         (kernels.ring_matmul, {"b": np.zeros((2, 4, 4), np.uint64)}, "b must have shape"),
         (kernels.ring_matmul, {"b": np.zeros((), np.uint64)}, "b must have shape"),

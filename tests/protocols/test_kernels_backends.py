@@ -38,10 +38,10 @@ def native(request: pytest.FixtureRequest) -> Kernels:
 
 def _dealt(kernels: Kernels, bits: int, n: int) -> list[NDArray[np.generic]]:
     rng = np.random.default_rng(bits)
-    alpha, beta = rng.integers(0, 2**64, (2, n), dtype=np.uint64)  # beyond 2^bits: reduced alike
+    alpha = rng.integers(0, 2**64, n, dtype=np.uint64)  # beyond 2^bits: reduced alike
     roots = rng.integers(0, 256, (2, n, 16), dtype=np.uint8)
-    keys = [*kernels.dpf_gen(alpha, bits, *roots), *kernels.dcf_gen(alpha, beta, bits, *roots)]
-    return keys + [kernels.onehot_gen(alpha, bits, lane, *roots) for lane in (8, 16)]
+    one_hot = [kernels.onehot_gen(alpha, bits, lane, *roots) for lane in (8, 16)]
+    return [*kernels.dpf_gen(alpha, bits, *roots), *one_hot]
 
 
 @cache
@@ -51,7 +51,7 @@ def _reference_keys(bits: int, n: int) -> list[NDArray[np.generic]]:
 
 def _evaluated(kernels: Kernels, bits: int, n: int, party: int) -> list[NDArray[np.generic]]:
     rng = np.random.default_rng(bits + 100)
-    dpf, _, words, values, small, wide = _reference_keys(bits, n)
+    dpf, _, small, wide = _reference_keys(bits, n)
     roots = rng.integers(0, 256, (n, 16), dtype=np.uint8)  # not the dealt ones: equal bytes need no meaning
     q = rng.integers(0, 2**64, (3, n), dtype=np.uint64)
     table = rng.integers(-(2**40), 2**15, min(2**bits, 700))
@@ -59,7 +59,6 @@ def _evaluated(kernels: Kernels, bits: int, n: int, party: int) -> list[NDArray[
         kernels.dpf_bit(party, roots, dpf, bits, q),
         kernels.dpf_prefix(party, roots, dpf, bits, q),
         kernels.dpf_table(party, roots, dpf, bits, q[0], -(2**70) + 5, table),
-        kernels.dcf_eval(party, roots, words, values, bits, q),
     ]
     for lane, cw in ((8, small), (16, wide)):
         out.append(kernels.onehot_point(party, roots, cw, bits, lane, q))
@@ -109,17 +108,15 @@ def _odd(array: NDArray[np.generic]) -> NDArray[np.generic]:
 @pytest.mark.parametrize("level", [*_native(), "reference"])
 def test_received_buffers_are_read_in_place(level: str) -> None:
     rng, kernels, n, bits = np.random.default_rng(3), load(level), 41, 12
-    alpha, beta = rng.integers(0, 2**bits, (2, n), dtype=np.uint64)
+    alpha, index = rng.integers(0, 2**bits, (2, n), dtype=np.uint64)
     roots = rng.integers(0, 256, (2, n, 16), dtype=np.uint8)
-    given = (_odd(alpha), _odd(beta), bits, _odd(roots[0]), _odd(roots[1]))
-    cw, vcw = kernels.dcf_gen(*given)
-    _assert_same([cw, vcw], [*kernels.dcf_gen(alpha, beta, bits, *roots)])
-    found = kernels.dcf_eval(0, _odd(roots[0]), _odd(cw), _odd(vcw), bits, _odd(alpha[None]))
-    _assert_same([found], [kernels.dcf_eval(0, roots[0], cw, vcw, bits, alpha[None])])
-    dpf, _ = kernels.dpf_gen(alpha, bits, *roots)
+    dpf, sign = kernels.dpf_gen(_odd(alpha), bits, _odd(roots[0]), _odd(roots[1]))
+    _assert_same([dpf, sign], [*kernels.dpf_gen(alpha, bits, *roots)])
+    found = kernels.dpf_prefix(0, _odd(roots[0]), _odd(dpf), bits, _odd(index[None]))
+    _assert_same([found], [kernels.dpf_prefix(0, roots[0], dpf, bits, index[None])])
     table = rng.integers(-9, 9, 70)
-    found = kernels.dpf_table(1, _odd(roots[1]), _odd(dpf), bits, _odd(beta), 3, _odd(table))
-    _assert_same([found], [kernels.dpf_table(1, roots[1], dpf, bits, beta, 3, table)])
+    found = kernels.dpf_table(1, _odd(roots[1]), _odd(dpf), bits, _odd(index), 3, _odd(table))
+    _assert_same([found], [kernels.dpf_table(1, roots[1], dpf, bits, index, 3, table)])
     a, b = rng.integers(0, 2**64, (2, 1, 27, 27), dtype=np.uint64)
     _assert_same([kernels.ring_matmul(_odd(a), _odd(b))], [a @ b])
 
