@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from privinf.parties.frames import FrameReader, FrameWriter, Kind
 from privinf.protocols.program import Buffer
@@ -20,6 +20,7 @@ class SessionChannel:
         self._writer = FrameWriter(send, session, party)
         self._reader = FrameReader(messages, session, 1 - party)
         self.rounds = 0
+        self._pushed = 0  # parts of the round under way
 
     @property
     def online_bytes(self) -> int:
@@ -31,11 +32,20 @@ class SessionChannel:
         """Everything sent so far, control frames and headers too; what HTTP/2 and TLS add is not counted."""
         return self._writer.wire_bytes
 
+    def push(self, part: Buffer) -> None:
+        """Send a part of the round under way; it travels while the program computes the next."""
+        self._writer.write(Kind.DATA, self.rounds + 1, part, self._pushed)
+        self._pushed += 1
+
+    def pull(self, expect: Sequence[int]) -> list[memoryview]:
+        """End the round: wait for the peer's parts, of exactly these sizes."""
+        self.rounds, self._pushed = self.rounds + 1, 0
+        return [self._reader.read(Kind.DATA, self.rounds, size, part) for part, size in enumerate(expect)]
+
     def exchange(self, payload: Buffer, expect: int) -> memoryview:
-        """One round: push ours, then wait for the peer's of the same round."""
-        self.rounds += 1
-        self._writer.write(Kind.DATA, self.rounds, payload)
-        return self._reader.read(Kind.DATA, self.rounds, expect)
+        """One round of one part: push ours, then wait for the peer's."""
+        self.push(payload)
+        return self.pull([expect])[0]
 
     def say(self, kind: Kind, payload: Buffer) -> None:
         """Send a control frame, before the first round."""

@@ -1,10 +1,10 @@
 """The frames that two parties exchange in a session: one header of 48 bytes before every message.
 
-    magic 4 | kind 1 | sender 1 | flags 2 | round 4 | zero 4 | session 16 | length 8 | offset 8
+    magic 4 | kind 1 | sender 1 | flags 2 | round 4 | part 4 | session 16 | length 8 | offset 8
 
-Little-endian. `length` is that of the whole payload, `offset` where this message's part of it begins; every
-part but the last has CHUNK bytes. 48 keeps a payload in one message aligned to 16 bytes: it is read where it
-lies.
+Little-endian. A round has one part or several, each a frame that is sent as soon as it is known. `length` is that of
+the whole payload, `offset` where this message's piece of it begins; every piece but the last has CHUNK bytes. 48 keeps
+a payload in one message aligned to 16 bytes: it is read where it lies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enum import IntEnum
 from privinf.errors import ProtocolError
 from privinf.protocols.program import ID_BYTES, Buffer
 
-MAGIC = b"PVI\x01"  # the last byte is the version of this layout
+MAGIC = b"PVI\x02"  # the last byte is the version of this layout
 HEADER = struct.Struct("<4sBBHII16sQQ")
 CHUNK = 1 << 20
 CONTROL_LIMIT = 4096  # the largest payload of a frame that opens or begins a session
@@ -38,11 +38,11 @@ class FrameWriter:
         self.payload_bytes = 0  # of rounds
         self.wire_bytes = 0  # of everything, headers too
 
-    def write(self, kind: Kind, round_: int, payload: Buffer) -> None:
+    def write(self, kind: Kind, round_: int, payload: Buffer, part: int = 0) -> None:
         """Send one frame; the payload is copied before this returns."""
         view = memoryview(payload).cast("B")
         for offset in range(0, max(len(view), 1), CHUNK):
-            header = HEADER.pack(MAGIC, kind, self._sender, 0, round_, 0, self._session, len(view), offset)
+            header = HEADER.pack(MAGIC, kind, self._sender, 0, round_, part, self._session, len(view), offset)
             message = b"".join((header, view[offset : offset + CHUNK]))
             self.wire_bytes += len(message)
             self._send(message)
@@ -58,26 +58,26 @@ class FrameReader:
             raise ProtocolError(f"a session id has {ID_BYTES} bytes, not {len(session)}")
         self._messages, self._session, self._sender = messages, session, sender
 
-    def read(self, kind: Kind, round_: int, expect: int | None = None) -> memoryview:
+    def read(self, kind: Kind, round_: int, expect: int | None = None, part: int = 0) -> memoryview:
         """Return the payload of the next frame; `expect` may be left out for a control frame alone."""
         message = self._next(round_)
-        length = self._check(message, kind, round_, 0)
+        length = self._check(message, kind, (round_, part), 0)
         if expect is None and length > CONTROL_LIMIT:
             raise ProtocolError(f"round {round_}: {length} bytes where at most {CONTROL_LIMIT} may come")
         if expect is not None and length != expect:
             raise ProtocolError(f"round {round_}: {length} bytes where {expect} were expected")
-        part = _part(message, length, 0, round_)
-        return part if len(part) == length else self._assemble(part, kind, round_, length)
+        piece = _piece(message, length, 0, round_)
+        return piece if len(piece) == length else self._assemble(piece, kind, (round_, part), length)
 
-    def _assemble(self, first: memoryview, kind: Kind, round_: int, length: int) -> memoryview:
+    def _assemble(self, first: memoryview, kind: Kind, due: tuple[int, int], length: int) -> memoryview:
         whole = memoryview(bytearray(length))
         whole[: len(first)] = first
         for offset in range(len(first), length, CHUNK):
-            message = self._next(round_)
-            if self._check(message, kind, round_, offset) != length:
-                raise ProtocolError(f"round {round_}: the length changed within a frame")
-            part = _part(message, length, offset, round_)
-            whole[offset : offset + len(part)] = part
+            message = self._next(due[0])
+            if self._check(message, kind, due, offset) != length:
+                raise ProtocolError(f"round {due[0]}: the length changed within a frame")
+            piece = _piece(message, length, offset, due[0])
+            whole[offset : offset + len(piece)] = piece
         return whole
 
     def _next(self, round_: int) -> bytes:
@@ -86,11 +86,12 @@ class FrameReader:
             raise ProtocolError(f"round {round_}: the stream ended where a frame was due")
         return message
 
-    def _check(self, message: bytes, kind: Kind, round_: int, offset: int) -> int:
-        """Check a header against what must come next; return the length of the whole payload."""
+    def _check(self, message: bytes, kind: Kind, place: tuple[int, int], offset: int) -> int:
+        """Check a header against what must come next, of this round and part; return the whole payload's length."""
+        round_, part = place
         if len(message) < HEADER.size:
             raise ProtocolError(f"round {round_}: a message of {len(message)} bytes has no header")
-        magic, got_kind, sender, flags, got_round, zero, session, length, got_offset = HEADER.unpack_from(
+        magic, got_kind, sender, flags, got_round, got_part, session, length, got_offset = HEADER.unpack_from(
             message
         )
         for field, got, due in (
@@ -99,7 +100,8 @@ class FrameReader:
             ("sender", sender, self._sender),
             ("kind", got_kind, int(kind)),
             ("round", got_round, round_),
-            ("flags", (flags, zero), (0, 0)),
+            ("part", got_part, part),
+            ("flags", flags, 0),
             ("offset", got_offset, offset),
         ):
             if got != due:
@@ -114,11 +116,11 @@ def peek_session(message: bytes) -> bytes:
     return bytes(HEADER.unpack_from(message)[6])
 
 
-def _part(message: bytes, length: int, offset: int, round_: int) -> memoryview:
-    part = memoryview(message)[HEADER.size :]
-    if len(part) != min(CHUNK, length - offset):
+def _piece(message: bytes, length: int, offset: int, round_: int) -> memoryview:
+    piece = memoryview(message)[HEADER.size :]
+    if len(piece) != min(CHUNK, length - offset):
         raise ProtocolError(f"round {round_}: a truncated or overlong message at offset {offset}")
-    return part
+    return piece
 
 
 def _numbers(got: object, due: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from queue import Queue
 from typing import Any
 
@@ -51,17 +52,23 @@ class Loop:
     def __init__(self, index: int, inbox: Queue[bytes], outbox: Queue[bytes], tamper: Tamper | None) -> None:
         self._index, self._inbox, self._outbox, self._tamper = index, inbox, outbox, tamper
         self.transcript: list[bytes] = []
+        self._pushed: list[bytes] = []
 
-    def exchange(self, payload: Buffer, expect: int) -> memoryview:
-        message = bytes(payload)
+    def push(self, part: Buffer) -> None:
+        self._pushed.append(bytes(part))
+
+    def pull(self, expect: Sequence[int]) -> list[memoryview]:
+        """All parts of a round travel as one message here."""
+        message, self._pushed = b"".join(self._pushed), []
         if self._tamper:
             message = self._tamper(self._index, len(self.transcript), message)
         self.transcript.append(message)
         self._outbox.put(message)
         reply = self._inbox.get(timeout=TIMEOUT)
-        if len(reply) != expect:
-            raise ValueError(f"the peer sent {len(reply)} bytes where {expect} were expected")
-        return memoryview(reply)
+        if len(reply) != sum(expect):
+            raise ValueError(f"the peer sent {len(reply)} bytes where {sum(expect)} were expected")
+        ends = list(accumulate(expect))
+        return [memoryview(reply)[end - size : end] for size, end in zip(expect, ends, strict=True)]
 
 
 class Notes:

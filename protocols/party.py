@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,11 +16,14 @@ from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share, Wire
 
+PART_BYTES = 1 << 18  # of openings that leave together while the round's next ones are still computed
+
 
 class Exchange(Protocol):
-    """One round with the other party: both push at once."""
+    """Rounds with the other party: both push parts as they know them, then wait for the other's."""
 
-    def exchange(self, payload: Buffer, expect: int) -> memoryview: ...
+    def push(self, part: Buffer) -> None: ...
+    def pull(self, expect: Sequence[int]) -> list[memoryview]: ...
 
 
 class Source(Protocol):
@@ -60,6 +64,8 @@ class Party(Interpreter):
         self._weights = weights
         self._aside = aside
         self._outbox: list[tuple[U64, Wire]] = []
+        self._held: list[memoryview] = []  # packed, and not yet worth a message
+        self._parts: list[int] = []  # bytes of the parts of this round
 
     def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
         return gate.evaluate(self, *inputs)
@@ -99,19 +105,32 @@ class Party(Interpreter):
         own = prg.elements(self._seed, f"{self.name}:mask", share.shape, share.bits)
         wire = Wire(share.shape, share.bits, share.scale, mask_share=own)
         wire.source = _unread
-        self._outbox.append((share.value + own, wire))  # reduced when it is packed
+        masked = share.value + own  # reduced when it is packed
+        self._outbox.append((masked, wire))
+        self._held.append(ring.pack(masked, wire.bits))
+        if sum(map(len, self._held)) >= PART_BYTES:
+            self._push()
         return wire
 
+    def _push(self) -> None:
+        part = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        self._channel.push(part)
+        self._parts.append(len(part))
+        self._held = []
+
     def exchange(self) -> None:
-        outbox, self._outbox = self._outbox, []
-        payload = b"".join(ring.pack(own, wire.bits) for own, wire in outbox)
-        reply = self._channel.exchange(payload, len(payload))
-        offset = 0
+        if self._held:
+            self._push()
+        replies = iter(self._channel.pull(self._parts))
+        outbox, reply, offset = self._outbox, memoryview(b""), 0
         for own, wire in outbox:
             size = ring.packed_bytes(own.size, wire.bits)
+            if size and offset == len(reply):
+                reply, offset = next(replies), 0
             theirs = ring.unpack(reply[offset : offset + size], wire.bits, wire.shape)
             wire.source = ring.low(own + theirs, wire.bits)
             offset += size
+        self._outbox, self._parts = [], []
 
     def deal_mask_share(self, wire: Wire) -> None:
         self._rename("mask")

@@ -30,8 +30,8 @@ def elements(seed: bytes, name: str, shape: Shape, bits: int) -> U64:
     """Uniform elements of Z_2^bits; shape and width are part of the name, so no two rings share a mask."""
     size = ring.size_of(shape)
     label = f"{name}|{bits}|{'x'.join(map(str, shape))}"
-    raw = kernels.stream(subkey(seed, label), ring.packed_bytes(size, bits))
-    return ring.unpack(raw.data, bits, shape)
+    raw = kernels.stream(subkey(seed, label), size * ring.element_bytes(bits))
+    return kernels.spread(raw, bits, size).reshape(shape)
 
 
 def roots(seed: bytes, name: str, count: int) -> npt.NDArray[np.uint8]:

@@ -1,12 +1,12 @@
 """The line between what is computed and the processes that carry it.
 
 A party program is straight-line blocking code. It reads its preparation in program order, and each call of
-`Channel.exchange` is one round. Nothing here knows of sockets; nothing behind it knows of cryptography.
+`Channel.pull` ends one round. Nothing here knows of sockets; nothing behind it knows of cryptography.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -39,11 +39,16 @@ class QueryShape:
 class Channel(Protocol):
     """The other party, during one session."""
 
-    def exchange(self, payload: Buffer, expect: int) -> memoryview:
-        """One round: sends ours, returns the peer's, of exactly `expect` bytes; both push at once.
+    def push(self, part: Buffer) -> None:
+        """Send a part of the round under way, without waiting; it may be overwritten once the call returns."""
+        ...
 
-        The payload may be overwritten as soon as the call returns; what is returned is the caller's own.
-        """
+    def pull(self, expect: Sequence[int]) -> list[memoryview]:
+        """End the round: return the peer's parts, of exactly these sizes, for the caller to keep."""
+        ...
+
+    def exchange(self, payload: Buffer, expect: int) -> memoryview:
+        """One round of one part each way; both push at once."""
         ...
 
 

@@ -45,13 +45,13 @@ def decode(x: U64, scale: float, bits: int = MAX_BITS) -> F64:
 
 
 def element_bytes(bits: int) -> int:
-    """Whole bytes of one ring element on the wire (single bits are packed eight to a byte)."""
+    """Whole bytes that hold one ring element."""
     return (bits + 7) // 8
 
 
 def packed_bytes(size: int, bits: int) -> int:
-    """Bytes that `size` elements of Z_2^bits take on the wire."""
-    return (size + 7) // 8 if bits == 1 else size * element_bytes(bits)
+    """Bytes that `size` elements of Z_2^bits take on the wire, one after the other without a gap."""
+    return (size * bits + 7) // 8
 
 
 def size_of(shape: Shape) -> int:
@@ -60,19 +60,14 @@ def size_of(shape: Shape) -> int:
 
 
 def pack(x: U64, bits: int) -> memoryview:
-    """Little-endian bytes of x modulo 2^bits, `packed_bytes` of them."""
-    flat = np.ascontiguousarray(x).reshape(-1)
-    if bits == 1:
-        return np.packbits(low(flat, 1).astype(np.uint8), bitorder="little").data
-    return kernels.pack(flat, bits).data
+    """x modulo 2^bits, bit after bit, `packed_bytes` of them."""
+    return kernels.pack(np.ascontiguousarray(x).reshape(-1), bits).data
 
 
 def unpack(buffer: memoryview | bytes, bits: int, shape: Shape) -> U64:
-    """Inverse of `pack`; surplus high bits are cut off: every byte string decodes to ring elements."""
+    """Inverse of `pack`; what fills the last byte is cut off: every byte string decodes to ring elements."""
     size = size_of(shape)
     raw = np.frombuffer(buffer, dtype=np.uint8)
     if raw.size != packed_bytes(size, bits):
         raise ValueError(f"{raw.size} bytes cannot hold {size} elements of {bits} bits")
-    if bits == 1:
-        return np.unpackbits(raw, count=size, bitorder="little").astype(np.uint64).reshape(shape)
     return kernels.unpack(raw, bits, size).reshape(shape)

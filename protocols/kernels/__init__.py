@@ -19,6 +19,7 @@ onehot_window = _active.onehot_window
 onehot_point = _active.onehot_point
 pack = _active.pack
 unpack = _active.unpack
+spread = _active.spread
 separable_gen = _active.separable_gen
 separable_eval = _active.separable_eval
 ring_matmul = _active.ring_matmul
@@ -56,6 +57,7 @@ __all__ = [
     "ring_matmul52",
     "separable_eval",
     "separable_gen",
+    "spread",
     "stream",
     "unpack",
     "why_reference",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privinf.protocols.kernels.interface import Backend
-from privinf.protocols.kernels.packing import width_of
+from privinf.protocols.kernels.packing import packed_bytes, width_of
 from privinf.protocols.kernels.prg import BLOCK, U8, U64
 from privinf.protocols.kernels.reference import I64, LEAF, U32, Lanes, leaf_index_bits
 from privinf.protocols.kernels.separable import I32
@@ -221,17 +221,24 @@ class Kernels:
         return self._backend.stream(key, nbytes)
 
     def pack(self, x: U64, bits: int) -> U8:
-        """Little-endian bytes of x (N,) modulo 2^bits, whole bytes an element."""
-        _number("bits", bits, 2, 64)
+        """x (N,) modulo 2^bits, bit after bit from the lowest of the first byte up, in whole bytes together."""
+        _number("bits", bits, 1, 64)
         _array("x", x, np.uint64, (None,))
         return self._backend.pack(x, bits)
 
     def unpack(self, data: U8, bits: int, count: int) -> U64:
-        """Inverse of `pack`: (count,) elements; surplus high bits are cut off."""
-        _number("bits", bits, 2, 64)
-        _number("count", count, 0, 2**62)
-        _array("data", data, np.uint8, (count * width_of(bits),))
+        """Inverse of `pack`: (count,) elements; what fills the last byte is cut off."""
+        _number("bits", bits, 1, 64)
+        _number("count", count, 0, 2**52)
+        _array("data", data, np.uint8, (packed_bytes(count, bits),))
         return self._backend.unpack(data, bits, count)
+
+    def spread(self, data: U8, bits: int, count: int) -> U64:
+        """(count,) elements of `bits` bits from whole bytes each, surplus high bits cut off: for random bytes."""
+        _number("bits", bits, 1, 64)
+        _number("count", count, 0, 2**52)
+        _array("data", data, np.uint8, (count * width_of(bits),))
+        return self._backend.spread(data, bits, count)
 
 
 def _product(a: NDArray[Any], b: NDArray[Any], dtype: type[Any]) -> None:

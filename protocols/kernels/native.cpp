@@ -86,17 +86,51 @@ class TableParts {
   int64_t least_;
 };
 
-// Writes eight bytes an element where those after it are written later; the last ones byte by byte.
-template <int WIDTH>
-void pack_bytes(const u8* x, size_t n, u64 mask, u8* out) {
-  const size_t safe = n > 8 / WIDTH ? n - 8 / WIDTH : 0;
-  for (size_t i = 0; i < safe; i++) {
-    const u64 value = load64(x + 8 * i) & mask;
-    memcpy(out + i * WIDTH, &value, 8);
+u64 low_bits(int bits) { return bits == 64 ? ~u64(0) : (u64(1) << bits) - 1; }
+
+// Elements of `bits` bits one after the other, from the lowest bit of the first byte up.
+struct BitWriter {
+  u8* out;
+  unsigned __int128 pending = 0;  // bits that fill no whole byte yet, before and after
+  int filled = 0;
+
+  void put(u64 value, int bits) {
+    pending |= static_cast<unsigned __int128>(value) << filled;
+    for (filled += bits; filled >= 8; filled -= 8, pending >>= 8) *out++ = static_cast<u8>(pending);
   }
+  void end() {
+    if (filled) *out = static_cast<u8>(pending);
+  }
+};
+
+void pack_bits(const u8* x, size_t n, int bits, u8* out) {
+  const u64 mask = low_bits(bits);
+  const size_t safe = bits <= 56 && n > 64 ? n - 64 : 0;  // eight bytes may be written at each of these
+  u64 pending = 0;
+  int filled = 0;
+  for (size_t i = 0; i < safe; i++) {
+    pending |= (load64(x + 8 * i) & mask) << filled;
+    memcpy(out, &pending, 8);
+    const int whole = (filled + bits) / 8;
+    out += whole, pending >>= 8 * whole, filled = (filled + bits) % 8;
+  }
+  BitWriter rest{out, pending, filled};
+  for (size_t i = safe; i < n; i++) rest.put(load64(x + 8 * i) & mask, bits);
+  rest.end();
+}
+
+void unpack_bits(const u8* in, size_t n, int bits, u64* out) {
+  const u64 mask = low_bits(bits);
+  const size_t bytes = (n * size_t(bits) + 7) / 8, safe = bits <= 57 && n > 64 ? n - 64 : 0;
+  for (size_t i = 0; i < safe; i++) out[i] = load64(in + i * size_t(bits) / 8) >> (i * size_t(bits) % 8) & mask;
   for (size_t i = safe; i < n; i++) {
-    const u64 value = load64(x + 8 * i) & mask;
-    memcpy(out + i * WIDTH, &value, WIDTH);
+    const size_t at = i * size_t(bits) / 8, left = bytes - at;
+    const int shift = static_cast<int>(i * size_t(bits) % 8);
+    u8 window[9] = {};
+    memcpy(window, in + at, left < 9 ? left : 9);
+    u64 value = load64(window) >> shift;
+    if (shift + bits > 64) value |= static_cast<u64>(window[8]) << (64 - shift);
+    out[i] = value & mask;
   }
 }
 
@@ -112,18 +146,10 @@ void unpack_bytes(const u8* in, size_t n, u64 mask, u64* out) {
 }
 
 template <int WIDTH = 1>
-void pack_any(int width, const u8* x, size_t n, u64 mask, u8* out) {
-  if (width == WIDTH) return pack_bytes<WIDTH>(x, n, mask, out);
-  if constexpr (WIDTH < 8) pack_any<WIDTH + 1>(width, x, n, mask, out);
-}
-
-template <int WIDTH = 1>
 void unpack_any(int width, const u8* in, size_t n, u64 mask, u64* out) {
   if (width == WIDTH) return unpack_bytes<WIDTH>(in, n, mask, out);
   if constexpr (WIDTH < 8) unpack_any<WIDTH + 1>(width, in, n, mask, out);
 }
-
-u64 low_bits(int bits) { return bits == 64 ? ~u64(0) : (u64(1) << bits) - 1; }
 
 }  // namespace
 }  // namespace privinf
@@ -131,16 +157,25 @@ u64 low_bits(int bits) { return bits == 64 ? ~u64(0) : (u64(1) << bits) - 1; }
 using namespace privinf;
 
 EXPORT int privinf_pack(int, const u8* x, size_t n, int bits, u8* out) {
-  pack_any((bits + 7) / 8, x, n, low_bits(bits), out);
+  pack_bits(x, n, bits, out);
   return 0;
 }
 
 EXPORT int privinf_unpack(int, const u8* in, size_t n, int bits, u64* out) {
+  if (bits % 8) {
+    unpack_bits(in, n, bits, out);
+  } else {
+    unpack_any(bits / 8, in, n, low_bits(bits), out);
+  }
+  return 0;
+}
+
+EXPORT int privinf_spread(int, const u8* in, size_t n, int bits, u64* out) {
   unpack_any((bits + 7) / 8, in, n, low_bits(bits), out);
   return 0;
 }
 
-EXPORT int privinf_abi() { return 4; }
+EXPORT int privinf_abi() { return 5; }
 
 // The fixed keys in the order of their uses; the fastest level of this processor.
 EXPORT int privinf_begin(const u8* keys) {

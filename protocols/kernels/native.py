@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privinf.protocols.kernels.packing import width_of
+from privinf.protocols.kernels.packing import packed_bytes
 from privinf.protocols.kernels.prg import BLOCK, FIXED_KEYS, U8, U64
 from privinf.protocols.kernels.reference import I64, LEAF, U32, Lanes, leaf_index_bits
 from privinf.protocols.kernels.separable import I32
 
-ABI = 4
+ABI = 5
 _SIGNATURES = {  # after the level; p: address, i: int, n: size_t, q: 64-bit number
     "dpf_gen": "pnipppp",
     "dpf_points": "ippnipnip",
@@ -33,6 +33,7 @@ _SIGNATURES = {  # after the level; p: address, i: int, n: size_t, q: 64-bit num
     "stream": "ppn",
     "pack": "pnip",
     "unpack": "pnip",
+    "spread": "pnip",
 }
 _TYPES: dict[str, Any] = {
     "p": ctypes.c_void_p,
@@ -191,8 +192,13 @@ class Native:
         return out
 
     def pack(self, x: U64, bits: int) -> U8:
-        out = np.empty(len(x) * width_of(bits), np.uint8)
+        out = np.empty(packed_bytes(len(x), bits), np.uint8)
         self._call("pack", _at(x), len(x), bits, _at(out))
+        return out
+
+    def spread(self, data: U8, bits: int, count: int) -> U64:
+        out = np.empty(count, np.uint64)
+        self._call("spread", _at(data), count, bits, _at(out))
         return out
 
     def unpack(self, data: U8, bits: int, count: int) -> U64:

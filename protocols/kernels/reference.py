@@ -20,7 +20,7 @@ LEAF = 7  # a leaf of the 1-bit function holds 2^7 outputs
 WORK = 1 << 22  # leaf outputs held at once
 
 stream = keystream
-pack, unpack = packing.pack, packing.unpack
+pack, unpack, spread = packing.pack, packing.unpack, packing.spread
 separable_gen = separable.separable_gen
 separable_eval = separable.separable_eval
 

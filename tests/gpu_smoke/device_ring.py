@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from privinf.protocols.kernels.limbs import ring_matmul_limbs
-from privinf.protocols.ring import Shape, element_bytes, size_of
+from privinf.protocols.ring import Shape, size_of
 
 Tensor = torch.Tensor
 Array = npt.NDArray[Any]
@@ -65,25 +65,19 @@ def opened(mine: Tensor, theirs: Tensor, bits: int) -> Tensor:
 
 
 def pack(x: Tensor, bits: int) -> Tensor:
-    """Little-endian bytes of x modulo 2^bits; single bits eight to a byte."""
-    flat = low(x.reshape(-1), bits)
-    if bits == 1:
-        eights = torch.nn.functional.pad(flat.to(torch.uint8), (0, -flat.numel() % 8)).view(-1, 8)
-        places = torch.arange(8, dtype=torch.uint8, device=x.device)
-        return (eights << places).sum(dim=1, dtype=torch.uint8)
-    return flat.view(torch.uint8).view(-1, 8)[:, : element_bytes(bits)].reshape(-1)
+    """x modulo 2^bits, bit after bit from the lowest of the first byte up."""
+    each = (x.reshape(-1, 1) >> torch.arange(bits, device=x.device)) & 1
+    flat = each.to(torch.uint8).reshape(-1)
+    eights = torch.nn.functional.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
+    return (eights << torch.arange(8, dtype=torch.uint8, device=x.device)).sum(dim=1, dtype=torch.uint8)
 
 
 def unpack(raw: Tensor, bits: int, shape: Shape) -> Tensor:
     """Inverse of `pack`."""
     size = size_of(shape)
-    if bits == 1:
-        places = torch.arange(8, dtype=torch.uint8, device=raw.device)
-        spread = (raw[:, None] >> places) & 1
-        return spread.view(-1)[:size].to(torch.int64).view(shape)
-    words = raw.new_zeros((size, 8))
-    words[:, : element_bytes(bits)] = raw.view(size, -1)
-    return low(words.view(torch.int64).view(shape), bits)
+    each = (raw[:, None] >> torch.arange(8, dtype=torch.uint8, device=raw.device)) & 1
+    bit = each.view(-1)[: size * bits].view(size, bits).to(torch.int64)
+    return (bit << torch.arange(bits, device=raw.device)).sum(dim=1).view(shape)
 
 
 def matmul(a: Tensor, b: Tensor, bits: int) -> Tensor:

@@ -21,10 +21,11 @@ def frame(
     payload: bytes = PAYLOAD,
     session: bytes = SESSION,
     sender: int = 1,
+    part: int = 0,
 ) -> list[bytes]:
     """Return the messages of one frame."""
     messages: list[bytes] = []
-    FrameWriter(messages.append, session, 1).write(Kind.DATA, round_, payload)
+    FrameWriter(messages.append, session, 1).write(Kind.DATA, round_, payload, part)
     return messages
 
 
@@ -64,13 +65,13 @@ def altered(at: int, value: int) -> Callable[[bytes], bytes]:
     ("change", "complaint"),
     [
         (altered(0, 0), "wrong magic"),
-        (altered(3, 2), "wrong magic"),  # the version
+        (altered(3, 1), "wrong magic"),  # the version
         (altered(4, Kind.HELLO), "wrong kind"),
         (altered(4, 99), "wrong kind"),
         (altered(5, 0), "wrong sender"),  # our own frame, sent back
         (altered(6, 1), "wrong flags"),
         (altered(8, 2), "wrong round"),
-        (altered(12, 1), "wrong flags"),
+        (altered(12, 1), "wrong part"),
         (altered(16, 255), "wrong session"),
         (altered(32, 17), "17 bytes where 16 were expected"),
         (altered(39, 128), "bytes where 16 were expected"),  # a length of 2^63
@@ -117,7 +118,7 @@ def test_parts_of_a_long_frame_come_in_order_and_whole(messages: list[bytes]) ->
 
 
 def test_a_length_is_refused_before_room_is_made_for_it() -> None:
-    header = HEADER.pack(b"PVI\x01", Kind.DATA, 1, 0, 1, 0, SESSION, 1 << 60, 0)
+    header = HEADER.pack(b"PVI\x02", Kind.DATA, 1, 0, 1, 0, SESSION, 1 << 60, 0)
     with pytest.raises(ProtocolError, match="where 16 were expected"):
         read([header + bytes(CHUNK)])
     with pytest.raises(ProtocolError, match=f"at most {CONTROL_LIMIT}"):
@@ -142,3 +143,29 @@ def test_a_channel_counts_rounds_and_bytes() -> None:
     assert channel.exchange(LONG, len(LONG)) == LONG
     assert (channel.rounds, channel.online_bytes) == (2, 4 + len(LONG))
     assert channel.wire_bytes == sum(map(len, sent)) == channel.online_bytes + 11 + 5 * HEADER.size
+
+
+def test_a_round_of_parts() -> None:
+    """Each part is sent as it is pushed; the peer's are read in their order, and no other way."""
+    sent: list[bytes] = []
+    replies = [*frame(payload=b"one"), *frame(payload=LONG, part=1), *frame(round_=2)]
+    channel = SessionChannel(sent.append, iter(replies), SESSION, 0)
+    channel.push(b"first")
+    assert len(sent) == 1
+    channel.push(b"second")
+    assert [bytes(part) for part in channel.pull([3, len(LONG)])] == [b"one", LONG]
+    assert channel.exchange(b"third", len(PAYLOAD)) == PAYLOAD
+    assert (channel.rounds, channel.online_bytes) == (2, len(b"firstsecondthird"))
+    mine = FrameReader(iter(sent), SESSION, 0)
+    assert [bytes(mine.read(Kind.DATA, 1, size, part)) for part, size in ((0, 5), (1, 6))] == [
+        b"first",
+        b"second",
+    ]
+
+
+@pytest.mark.parametrize("parts", [(1, 0), (0, 0), (0, 2)])
+def test_parts_out_of_order_are_refused(parts: tuple[int, int]) -> None:
+    messages = [message for part in parts for message in frame(part=part)]
+    channel = SessionChannel([].append, iter(messages), SESSION, 0)
+    with pytest.raises(ProtocolError, match="wrong part"):
+        channel.pull([len(PAYLOAD)] * 2)

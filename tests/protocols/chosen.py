@@ -101,7 +101,8 @@ class WatchedParty(Party):
         if self.choice:
             offer = self.index, share.value, wire.own_mask
             wire.mask_share = self.choice.meet(len(self.log), self.name, share.bits, offer)[self.index]
-            self._outbox[-1] = ring.low(share.value + wire.mask_share, share.bits), wire
+            masked = share.value + wire.mask_share
+            self._outbox[-1], self._held[-1] = (masked, wire), ring.pack(masked, share.bits)
         self.log.append((self.name, ring.low(self._outbox[-1][0], share.bits), wire))
         return wire
 

@@ -121,8 +121,11 @@ class _Careless:
     def __init__(self, surplus: int = 0) -> None:
         self._surplus = surplus
 
-    def exchange(self, payload: Buffer, expect: int) -> memoryview:
-        return memoryview(bytes(expect + self._surplus))
+    def push(self, part: Buffer) -> None:
+        """Drop it."""
+
+    def pull(self, expect: Sequence[int]) -> list[memoryview]:
+        return [memoryview(bytes(size + self._surplus)) for size in expect]
 
 
 def test_a_party_checks_even_what_its_channel_does_not() -> None:

@@ -29,7 +29,7 @@ from privinf.protocols.wires import Known, Share, Wire
 
 ROW = 12
 K = 44
-ELEMENT = 6  # bytes of K bits
+ELEMENT = 5.5  # bytes of K bits
 WORD = 8
 DOCUMENT = Path(__file__).parents[2] / "docs" / "gates.md"
 
@@ -50,7 +50,7 @@ SIGN = Known((2, ROW))
 SIZE = 2 * ROW
 
 PRIMITIVES: list[tuple[Any, tuple[Any, ...], int, int]] = [
-    (linear.MatMul(), (wire(40), Wire((ROW, 3), 33, 0)), 0, 2 * 3 * 5),
+    (linear.MatMul(), (wire(40), Wire((ROW, 3), 33, 0)), 0, 25),  # six of 33 bits
     (linear.PublicMatMul(np.zeros((ROW, 3), dtype=np.uint64), 0), (wire(40),), 0, 0),
     (linear.ToShare(), (wire(40),), 0, 0),
     (product.Lift(K), (wire(20),), 0, SIZE * 2 * ELEMENT),
@@ -113,12 +113,12 @@ BIT = SIZE // 8
 COMPOSITES: dict[str, tuple[Callable[[Counting], Any], Cost]] = {
     "lookup": (
         lambda ctx: table.lookup(ctx, wire(20), TABLE, K),
-        Cost(1, SIZE, SIZE * point(20), SIZE * (point(20) + 5 * ELEMENT)),
+        Cost(1, SIZE * TABLE.bits // 8, SIZE * point(20), SIZE * (point(20) + 5 * ELEMENT)),
     ),
     **{
         name: (
             _activate(name),
-            Cost(0, 0, *2 * (SIZE * (16 * (8 - block) + lanes * (ELEMENT + 1)),)),
+            Cost(0, 0, *2 * (SIZE * (16 * (8 - block) + lanes * 7),)),
         )
         for name, block, lanes in (("gelu", 2, 8), ("gelu_tanh", 2, 8), ("silu", 2, 6), ("tanh", 1, 6))
     },
@@ -132,7 +132,7 @@ COMPOSITES: dict[str, tuple[Callable[[Counting], Any], Cost]] = {
     ),
     "truncate": (
         lambda ctx: truncate.truncate(ctx, Share((2, ROW), 40, 9), 9),
-        Cost(1, BIT, 0, SIZE * 2),
+        Cost(1, BIT, 0, SIZE * 9 // 8),
     ),
 }
 
@@ -151,9 +151,9 @@ def test_openings_of_a_maximum(fine: int, rounds: int) -> None:
     ctx = Counting()
     histogram.distance_below_max(ctx, wire(18, 6), histogram.MaxSpec(10, fine))
     ctx.flush()
-    online = 2 * (255 + 1)  # a row: counts up to 12 in a byte, and a number of 8 bits
+    online = 255 + 2  # for two rows: counts up to 12 in four bits, and numbers of 8
     if rounds == 4:
-        online += 2 * (2 ** (10 - fine + 1) + 2 + 2)  # and one of 12 bits
+        online += 2 ** (10 - fine + 1) + 2 + 3  # and of 12
     assert (ctx.rounds, ctx.tally.total().online) == (rounds, online)
 
 

@@ -50,7 +50,7 @@ def test_result_is_floor_or_one_more(data: st.DataObject) -> None:
 
 def test_one_round_one_bit_and_count_bits_of_preparation() -> None:
     declared = lockstep.declared(_program(12), [Share((40,), 64, 12)]).tally.total()
-    assert (declared.rounds, declared.online, declared.prep0, declared.prep1) == (1, 5, 0, 40 * 2)
+    assert (declared.rounds, declared.online, declared.prep0, declared.prep1) == (1, 5, 0, 40 * 12 // 8)
 
 
 @pytest.mark.parametrize("fraction", [0, 1, 7, 8, 15])

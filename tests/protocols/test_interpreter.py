@@ -136,7 +136,7 @@ def test_mask_shares_and_lifts_are_dealt_once_a_wire() -> None:
 
     once, thrice = (lockstep.declared(dropped(n), [X]).tally.total() for n in (1, 3))
     assert once == thrice
-    assert once.prep1 == 4 * 5 + 2 * 4 * 8  # the mask's share in 36 bits, the lift's two in 64
+    assert once.prep1 == 4 * 36 // 8 + 2 * 4 * 8  # the mask's share in 36 bits, the lift's two in 64
     assert run(dropped(3), X).left == (0, 0)
 
 

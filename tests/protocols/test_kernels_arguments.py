@@ -76,7 +76,8 @@ GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (kernels.ring_matmul32, {"a": SQUARE.astype(np.uint32), "b": SQUARE.astype(np.uint32)}),
     (kernels.stream, {"key": bytes(16), "nbytes": 3}),
     (kernels.pack, {"x": ALPHA, "bits": 18}),
-    (kernels.unpack, {"data": LAST[0], "bits": 18, "count": N}),
+    (kernels.unpack, {"data": np.zeros(-(-N * 18 // 8), dtype=np.uint8), "bits": 18, "count": N}),
+    (kernels.spread, {"data": np.zeros(N * 3, dtype=np.uint8), "bits": 18, "count": N}),
 ]
 
 
@@ -146,9 +147,11 @@ def test_bad_arguments_are_refused(
         (kernels.separable_eval, {"far": LINE[:2]}, "far"),
         (kernels.separable_eval, {"last": LAST[:, :17].copy()}, "last"),
         (kernels.separable_eval, {"bits": 2}, "cw"),
-        (kernels.pack, {"bits": 1}, "bits"),
+        (kernels.pack, {"bits": 0}, "bits"),
         (kernels.pack, {"bits": 65}, "bits"),
-        (kernels.unpack, {"bits": 1}, "bits"),
+        (kernels.unpack, {"bits": 0}, "bits"),
+        (kernels.spread, {"bits": 65}, "bits"),
+        (kernels.spread, {"count": N - 1}, "data"),
         (kernels.unpack, {"count": N - 1}, "data"),
         (kernels.unpack, {"bits": 25}, "data"),
         (kernels.ring_matmul, {"b": np.zeros((1, 3, 4), np.uint64)}, "b must have shape"),
