@@ -141,7 +141,7 @@ def test_a_session_in_good_order(scene: Scene) -> None:
 MASK = bytes(16)
 WRONG: dict[str, tuple[int, Any]] = {
     "no frame": (0, lambda s: b"GET / HTTP/1.1"),
-    "wrong version": (0, lambda s: b"PVI\x02" + message(s.session, Kind.HELLO, 0, HELLO)[4:]),
+    "wrong version": (0, lambda s: b"PVI\x01" + message(s.session, Kind.HELLO, 0, HELLO)[4:]),
     "not a hello": (0, lambda s: message(s.session, Kind.DATA, 1, MASK)),
     "hello without end": (0, lambda s: message(s.session, Kind.HELLO, 0, HELLO, length=1 << 40)),
     "a hello of garbage": (0, lambda s: message(s.session, Kind.HELLO, 0, b"\xff" * 40)),
@@ -154,7 +154,7 @@ WRONG: dict[str, tuple[int, Any]] = {
     "too short": (2, lambda s: message(s.session, Kind.DATA, 1, s.masks[0][:-1])),
     "oversize": (2, lambda s: message(s.session, Kind.DATA, 1, s.masks[0], length=1 << 62)),
     "truncated": (2, lambda s: message(s.session, Kind.DATA, 1, s.masks[0][:-1], length=16)),
-    "no header": (2, lambda s: b"PVI\x01"),
+    "no header": (2, lambda s: b"PVI\x02"),
     "empty": (2, lambda s: b""),
     "reordered": (2, lambda s: message(s.session, Kind.DATA, 2, s.masks[1])),
     "duplicated": (3, lambda s: message(s.session, Kind.DATA, 1, s.masks[0])),
