@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from privinf.errors import ModelError
-from privinf.models.families import ACTIVATIONS, FAMILIES, HARMLESS_KEYS, Family, Head, Name
+from privinf.models.families import FAMILIES, HARMLESS_KEYS, Family, Head, Name
+from privinf.models.settings import Keys, activation, architecture, epsilon, read_json, read_object, size
 
 POOLINGS: Mapping[str, Literal["mean", "cls"]] = {
     "pooling_mode_mean_tokens": "mean",
@@ -50,51 +50,32 @@ def read_spec(directory: str | os.PathLike[str]) -> EncoderSpec:
     """Reads config.json, modules.json and the pooling's config.json; the weights need not be there."""
     folder = Path(directory)
     path = folder / "config.json"
-    config = _read_object(path)
+    config = read_object(path)
     name = _family(config, path)
     family = FAMILIES[name]
-    _check_keys(config, family, path)
-    width = _size(config, "hidden_size", path)
-    heads = _size(config, "num_attention_heads", path)
+    Keys(family.config, family.read_keys, family.fixed_keys, HARMLESS_KEYS).check(config, path)
+    width = size(config, "hidden_size", path)
+    heads = size(config, "num_attention_heads", path)
     if width % heads:
         raise ModelError(f"{path}: hidden_size {width} is not a multiple of num_attention_heads {heads}")
-    head = _head(config, family, path)
+    head = family.classes[architecture(config, tuple(family.classes), path)]
     pooling, normalize = (None, False) if head != "none" else _sentence_modules(folder, width)
     return EncoderSpec(
-        layers=_size(config, "num_hidden_layers", path),
+        layers=size(config, "num_hidden_layers", path),
         width=width,
         heads=heads,
-        ffn=_size(config, "intermediate_size", path),
-        vocab=_size(config, "vocab_size", path),
+        ffn=size(config, "intermediate_size", path),
+        vocab=size(config, "vocab_size", path),
         max_tokens=_positions(config, family, path),
-        type_vocab=_size(config, "type_vocab_size", path, default=2) if family.typed else 0,
-        activation=_activation(config, path),
-        layer_norm_eps=_epsilon(config, path),
+        type_vocab=size(config, "type_vocab_size", path, default=2) if family.typed else 0,
+        activation=activation(config, "hidden_act", path, "gelu"),
+        layer_norm_eps=epsilon(config, "layer_norm_eps", path, 1e-12),
         pooling=pooling,
         normalize=normalize,
         labels=_labels(config, path) if head == "bert-classifier" else (),
         head=head,
         family=name,
     )
-
-
-def read_json(path: Path) -> Any:
-    """The JSON value in `path`, or a ModelError that names the file."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path} is missing; a Hugging Face directory with config.json is needed") from None
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise ModelError(f"{path} is not JSON in UTF-8") from None
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} holds a JSON {type(value).__name__}, not an object")
-    return value
 
 
 def _family(config: dict[str, Any], path: Path) -> Name:
@@ -106,61 +87,19 @@ def _family(config: dict[str, Any], path: Path) -> Name:
     raise ModelError(f"{path}: model_type {given!r} is not supported; accepted: {accepted}")
 
 
-def _check_keys(config: dict[str, Any], family: Family, path: Path) -> None:
-    for key, accepted in family.fixed_keys.items():
-        if key in config and config[key] not in accepted:
-            raise ModelError(f"{path}: {key} {config[key]!r} is not supported; accepted: {accepted[0]!r}")
-    unknown = sorted(set(config) - family.read_keys - set(family.fixed_keys) - HARMLESS_KEYS)
-    if unknown:
-        raise ModelError(
-            f"{path}: unknown keys {', '.join(map(repr, unknown))} could change what the model computes; "
-            f"accepted are the keys of {family.config}"
-        )
-
-
-def _size(config: dict[str, Any], key: str, path: Path, default: int | None = None) -> int:
-    value = config.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelError(f"{path}: {key} must be a positive integer, not {value!r}")
-    return value
-
-
 def _positions(config: dict[str, Any], family: Family, path: Path) -> int:
     """How many tokens a text may have."""
-    rows = _size(config, "max_position_embeddings", path)
+    rows = size(config, "max_position_embeddings", path)
     if rows <= family.first_position:
         raise ModelError(f"{path}: max_position_embeddings must be above {family.first_position}, not {rows}")
     return rows - family.first_position
-
-
-def _activation(config: dict[str, Any], path: Path) -> str:
-    name = config.get("hidden_act", "gelu")
-    if name not in ACTIVATIONS:
-        raise ModelError(f"{path}: hidden_act {name!r} is not supported; accepted: {', '.join(ACTIVATIONS)}")
-    return str(name)
-
-
-def _epsilon(config: dict[str, Any], path: Path) -> float:
-    value = config.get("layer_norm_eps", 1e-12)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise ModelError(f"{path}: layer_norm_eps must lie between 0 and 1, not {value!r}")
-    return float(value)
-
-
-def _head(config: dict[str, Any], family: Family, path: Path) -> Head:
-    names = config.get("architectures") or list(family.classes)[:1]
-    if not isinstance(names, list) or len(names) != 1 or names[0] not in tuple(family.classes):
-        raise ModelError(
-            f"{path}: architectures {names!r} is not supported; accepted: one of {', '.join(family.classes)}"
-        )
-    return family.classes[names[0]]
 
 
 def _labels(config: dict[str, Any], path: Path) -> tuple[str, ...]:
     """transformers leaves id2label out where it is its default of two labels."""
     given = config.get("id2label")
     if given is None:
-        return tuple(f"LABEL_{i}" for i in range(_size(config, "num_labels", path, default=2)))
+        return tuple(f"LABEL_{i}" for i in range(size(config, "num_labels", path, default=2)))
     names = [given.get(str(i)) for i in range(len(given))] if isinstance(given, dict) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise ModelError(f"{path}: id2label must map '0', '1', ... to names")
@@ -202,7 +141,7 @@ def _module(step: Any, path: Path) -> tuple[str, str]:
 
 
 def _pooling(path: Path, width: int) -> Literal["mean", "cls"]:
-    config = _read_object(path)
+    config = read_object(path)
     chosen = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
     if len(chosen) != 1 or chosen[0] not in POOLINGS:
         found = ", ".join(chosen) or "none"

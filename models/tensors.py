@@ -1,0 +1,99 @@
+"""Reads named tensors from a safetensors file into float32 arrays, and refuses by name those that lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, deserialize
+
+from privinf.errors import ModelError
+
+Array = npt.NDArray[np.float32]
+Stored = Mapping[str, Any]  # shape, dtype, raw bytes
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Where one of our arrays comes from: its name in the file, its shape there, whether it is turned or cut.
+
+    Of `parts` equal ranges of columns, it is the one at `part`.
+    """
+
+    theirs: str
+    shape: tuple[int, ...]
+    transposed: bool = False
+    part: int = 0
+    parts: int = 1
+
+
+def stored_tensors(path: Path) -> dict[str, Stored]:
+    """The file's tensors as raw bytes, since NumPy has no bfloat16; the library checks header and lengths."""
+    if not path.is_file():
+        others = ("model.safetensors.index.json", "pytorch_model.bin", "tf_model.h5")
+        found = "".join(f"; {name} is not read" for name in others if (path.parent / name).exists())
+        raise ModelError(
+            f"{path} is missing{found}: save the model as one safetensors file (save_pretrained)"
+        )
+    try:
+        return dict(deserialize(path.read_bytes()))  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise ModelError(f"{path} is cut short or not safetensors ({error})") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def by_plain_name(names: Iterable[str], plain: Callable[[str], str], path: Path) -> dict[str, str]:
+    """The file's names by their one spelling, which `plain` gives."""
+    found: dict[str, str] = {}
+    for name in names:
+        short = plain(name)
+        if short in found:
+            raise ModelError(f"{path} holds both {found[short]!r} and {name!r}")
+        found[short] = name
+    return found
+
+
+def check_names(
+    names: Mapping[str, str], wanted: set[str], ignored: set[str], model: str, path: Path
+) -> None:
+    """Refuses a file that lacks tensors of the model, or holds others."""
+    if missing := sorted(wanted - set(names)):
+        raise ModelError(f"{path} lacks {len(missing)} tensors of config.json's model: {_some(missing)}")
+    if extra := sorted(set(names) - wanted - ignored):
+        raise ModelError(
+            f"{path} holds {len(extra)} tensors without use in {model}: "
+            f"{_some([names[name] for name in extra])}"
+        )
+
+
+def read_tensor(stored: Stored, tensor: Tensor, name: str) -> Array:
+    """The array that `tensor` describes, contiguous."""
+    shape = tuple(stored["shape"])
+    if shape != tensor.shape:
+        raise ModelError(f"{name} has shape {shape}, where config.json calls for {tensor.shape}")
+    whole = _float32(stored["dtype"], stored["data"], name).reshape(shape)
+    values = np.split(whole, tensor.parts, axis=-1)[tensor.part]
+    if not np.isfinite(values).all():
+        raise ModelError(f"{name} holds NaN or infinite values")
+    return np.ascontiguousarray(values.T if tensor.transposed else values)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
+
+
+def _float32(dtype: str, data: bytes, name: str) -> Array:
+    if dtype == "F32":
+        return np.frombuffer(data, "<f4").astype(np.float32)
+    if dtype == "F16":
+        return np.frombuffer(data, "<f2").astype(np.float32)
+    if dtype == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    raise ModelError(f"{name} is stored as {dtype}; accepted: F32, F16, BF16")
