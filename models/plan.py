@@ -145,12 +145,12 @@ def bits_for(magnitude: float, scale: int) -> int:
 def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
     """Plan an encoder for texts of up to `max_tokens`; ModelError names the site whose range fits no ring."""
     high = ranges.high
-    attention = [_attention(f"layer{i}.attn", high, max_tokens) for i in range(spec.layers)]
-    hidden = [_hidden(f"layer{i}.ffn.up", high, spec.activation) for i in range(spec.layers)]
+    attention = [attention_plan(f"layer{i}.attn", high, max_tokens) for i in range(spec.layers)]
+    hidden = [hidden_bits(f"layer{i}.ffn.up", high, spec.activation) for i in range(spec.layers)]
     if spec.head == "none":
         head, result = 0, bits_for(high["pool.result"], LINEAR)
     else:
-        head, result = _hidden("head.pooler", high, "tanh"), bits_for(high["head.out"], LINEAR)
+        head, result = hidden_bits("head.pooler", high, "tanh"), bits_for(high["head.out"], LINEAR)
     last = max(result, head) + WEIGHT
 
     def into_attention(i: int) -> int:
@@ -160,7 +160,7 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
         return max(a.score_bits + SCORE_PRODUCT - SCORES + QKV - QK, a.narrow_bits + QKV - V, centred)
 
     def norm(site: str, scale: int, out_bits: int) -> NormSpec:
-        return _norm(site, ranges, scale, out_bits, spec)
+        return norm_spec(site, ranges, scale, out_bits, spec.width, spec.layer_norm_eps)
 
     layers = []
     for i in range(spec.layers):
@@ -201,7 +201,8 @@ def _check(plan: Plan) -> None:
             raise ModelError("a normalisation needs more than 64 bits")
 
 
-def _attention(site: str, high: Mapping[str, float], max_tokens: int) -> AttentionPlan:
+def attention_plan(site: str, high: Mapping[str, float], max_tokens: int) -> AttentionPlan:
+    """The rings of one attention over up to `max_tokens` keys."""
     # Rounded up to a quarter of an octave: the plan is public and need not name the largest score exactly.
     scores = 2.0 ** (math.ceil(4 * math.log2(max(high[f"{site}.scores"], 1.0))) / 4 + HEADROOM)
     narrow = bits_for(high[f"{site}.v"], V)
@@ -249,7 +250,8 @@ def _buckets(half: float, fine: int) -> tuple[int, int]:
     return best, units(best)
 
 
-def _hidden(site: str, high: Mapping[str, float], name: str) -> int:
+def hidden_bits(site: str, high: Mapping[str, float], name: str) -> int:
+    """The ring of an activation's input, at scale X."""
     known = SAME_ACTIVATION.get(name, name)
     try:
         return activation.input_bits(known, high[site] * 2**HEADROOM, X)
@@ -257,24 +259,25 @@ def _hidden(site: str, high: Mapping[str, float], name: str) -> int:
         raise ModelError(f"{site}: {error}") from None
 
 
-def _norm(site: str, ranges: RangeTable, scale: int, out_bits: int, spec: EncoderSpec) -> NormSpec:
+def norm_spec(site: str, ranges: RangeTable, scale: int, out_bits: int, width: int, eps: float) -> NormSpec:
+    """How the rows at a site are normalised, of `width` values at `scale`."""
     smallest, largest = ranges.low[f"{site}.square"], ranges.high[f"{site}.square"]
     if not smallest > 0:
         raise ModelError(f"{site}: a row of zeros cannot be normalised")
     inverse_scale = 64 + X - out_bits
     deviation = math.ceil(math.log2(largest) / 2)
-    room = 60 - math.ceil(math.log2(spec.width)) - math.ceil(math.log2(largest)) - 2 * HEADROOM
+    room = 60 - math.ceil(math.log2(width)) - math.ceil(math.log2(largest)) - 2 * HEADROOM
     fraction = min(inverse_scale - INVERSE_GAIN - deviation, scale, MAX_FRACTION, room // 2)
     if math.log2(smallest) / 2 + fraction < 6:
         raise ModelError(f"{site}: rows' deviations span too wide a range to be normalised in 64 bits")
     return NormSpec(
-        width=spec.width,
+        width=width,
         bits=bits_for(ranges.high[f"{site}.centred"], scale),
         drop=scale - fraction,
         scale=fraction,
         low=math.floor(math.log2(smallest)) - 2 * HEADROOM,
         high=math.ceil(math.log2(largest)) + 2 * HEADROOM,
-        eps=spec.layer_norm_eps,
+        eps=eps,
         inverse_scale=min(inverse_scale, fraction + INVERSE_GAIN + deviation),
         out_scale=X,
         out_bits=out_bits,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from privinf.errors import InputError
 from privinf.models.bert import TASKS
 from privinf.models.query import Layout, arrange, parse
 from privinf.models.shared import SharedOps, SharedQuery
@@ -18,11 +19,21 @@ from privinf.protocols.dealer import Dealer
 from privinf.protocols.ideal import Ideal
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.party import Party
-from privinf.protocols.program import Channel, Dealt, Identity, QueryShape, Source
+from privinf.protocols.program import (
+    Channel,
+    DealerSession,
+    Dealt,
+    Identity,
+    PartySession,
+    QueryShape,
+    SessionShape,
+    Source,
+)
 from privinf.protocols.ring import F64, U64, Shape
 from privinf.protocols.wires import Share
 
 Public = Mapping[str, U64] | None
+NO_DECODER = "this model is an encoder: it does not generate"
 
 
 def run_model(
@@ -94,6 +105,9 @@ class EncoderDealer:
 
         return streamed(produce)
 
+    def begin(self, shape: SessionShape) -> DealerSession:
+        raise InputError(NO_DECODER)
+
 
 class EncoderParty:
     """A party's program."""
@@ -152,3 +166,6 @@ class EncoderParty:
             ctx, self._layout, shape, parse(self._layout, shape, self.party, query), self._public
         )
         return bytes(ring.pack(share.value, self._layout.result(shape).bits))
+
+    def begin(self, shape: SessionShape) -> PartySession:
+        raise InputError(NO_DECODER)

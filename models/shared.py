@@ -10,6 +10,7 @@ import numpy as np
 
 from privinf.models import plan as p
 from privinf.models.fold import RELATIVE
+from privinf.models.heads import merge_heads, merged_shape, split_heads, transpose
 from privinf.models.plan import AttentionPlan, LayerPlan, Plan
 from privinf.models.relative import buckets
 from privinf.models.weights import scale_of
@@ -19,7 +20,7 @@ from privinf.protocols.gates.linear import MatMul, PublicMatMul, ToShare
 from privinf.protocols.gates.norm import NormSpec, normalise
 from privinf.protocols.gates.product import Lift, Product
 from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.ring import U64, Shape
+from privinf.protocols.ring import U64
 from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow, subtract
 
 
@@ -84,7 +85,7 @@ class SharedOps:
         """softmax(q k^T + mask) v with late normalisation."""
         ctx, layout = self._ctx, self._layer_plan().attention
         left, right, values = self._open_heads(q, k, v, heads, layout)
-        scores = ctx.run(MatMul(), left, _transpose(right))
+        scores = ctx.run(MatMul(), left, transpose(right))
         scores = add(scores, query.masks[self._layer()])
         if relative:
             scores = self._placed(scores)
@@ -95,7 +96,7 @@ class SharedOps:
         inverse = softmax.inverse_sum(ctx, weight, layout.fine)
         drop = layout.drop(weight.shape[-1])
         product = ctx.run(Product(self._layer_plan().attention_norm.bits + drop), mixed, inverse)
-        return ctx.open(map_share(product, _merged_shape(product.shape), _merge_heads), drop)
+        return ctx.open(map_share(product, merged_shape(product.shape), merge_heads), drop)
 
     def _centred(self, scores: Share, layout: AttentionPlan) -> Share:
         offset = np.uint64(layout.offset << p.SCORE_PRODUCT)
@@ -124,7 +125,7 @@ class SharedOps:
     ) -> tuple[Wire, Wire, Wire]:
         score_bits = layout.score_bits + p.SCORE_PRODUCT - p.SCORES + p.QKV - p.QK
         value_bits = layout.narrow_bits + p.QKV - p.V
-        split = [_split_heads(x, heads) for x in (q, k, v)]
+        split = [split_heads(x, heads) for x in (q, k, v)]
         left, right = (self._ctx.open(narrow(x, score_bits), p.QKV - p.QK) for x in split[:2])
         return left, right, self._ctx.open(narrow(split[2], value_bits), p.QKV - p.V)
 
@@ -186,29 +187,3 @@ def _rows(table: Wire, count: int) -> Wire:
 
 def _first(v: U64) -> U64:
     return v[:, :1]
-
-
-def _transpose(x: Wire) -> Wire:
-    def turn(v: U64) -> U64:
-        return np.swapaxes(v, -1, -2)
-
-    shape = (*x.shape[:-2], x.shape[-1], x.shape[-2])
-    return derive([x], shape, x.bits, x.scale, public=turn, mask=turn)
-
-
-def _split_heads(x: Share, heads: int) -> Share:
-    batch, tokens, width = x.shape
-    return map_share(
-        x,
-        (batch, heads, tokens, width // heads),
-        lambda v: v.reshape(batch, tokens, heads, width // heads).transpose(0, 2, 1, 3),
-    )
-
-
-def _merged_shape(shape: Shape) -> Shape:
-    batch, heads, tokens, width = shape
-    return (batch, tokens, heads * width)
-
-
-def _merge_heads(v: U64) -> U64:
-    return v.transpose(0, 2, 1, 3).reshape(_merged_shape(v.shape))

@@ -7,7 +7,8 @@ that dealer and parties round differently would turn an answer into noise, so th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from privinf.errors import ModelError
 from privinf.models import plan as p
@@ -21,19 +22,29 @@ from privinf.text import BUCKETS
 def fingerprint(spec: EncoderSpec, plan: Plan) -> str:
     """SHA-256 over the tables, in hexadecimal."""
     digest = hashlib.sha256()
-    for factors in _factors(spec, plan):
-        digest.update(repr((factors.first, factors.far, factors.scale, factors.near.shape)).encode())
-        digest.update(factors.payload.tobytes())
-        digest.update(factors.near.tobytes())
-    for about in _powers(plan):
+    digest_tables(digest, _factors(spec, plan), _powers(plan))
+    return digest.hexdigest()
+
+
+def digest_tables(digest: Any, factors: Iterable[Factors], powers: Iterable[power.Power]) -> None:
+    """Feed tables to a hash."""
+    for item in factors:
+        digest.update(repr((item.first, item.far, item.scale, item.near.shape)).encode())
+        digest.update(item.payload.tobytes())
+        digest.update(item.near.tobytes())
+    for about in powers:
         for start in about.starts:
             digest.update(power.table(about, start).entries.tobytes())
-    return digest.hexdigest()
 
 
 def verify(spec: EncoderSpec, plan: Plan) -> None:
     """Raise ModelError where this machine computes other tables than the one on which the model was shared."""
-    if fingerprint(spec, plan) != plan.tables:
+    require_equal(fingerprint(spec, plan), plan.tables)
+
+
+def require_equal(here: str, there: str) -> None:
+    """Raise ModelError where two fingerprints differ."""
+    if here != there:
         raise ModelError(
             "this machine's mathematical library rounds the model's tables otherwise than the owner's: "
             "share the model again on a machine like the servers'"

@@ -21,6 +21,8 @@ def scale_of(name: str) -> int:
         return plan.EMBED
     if name == RELATIVE:
         return plan.SCORE_PRODUCT
+    if name.endswith((".prefix.k", ".prefix.v")):
+        return plan.QK if name.endswith("k") else plan.V
     projection = name.split(".")[-2] in ("q", "k", "v")
     weight = plan.QKV_WEIGHT if projection else plan.WEIGHT
     return weight + (plan.X if name.endswith(".bias") else 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ class Interpreter(ABC):
         self.rounds = 0
         self.tally = Tally()
         self.name = ""
+        self.journal: Callable[[str], None] | None = None  # told the name of each opening
         self._queued = False
         self._index = 0
         self._scope: list[str] = []
@@ -50,6 +51,8 @@ class Interpreter(ABC):
         self._rename("open")
         wire = self.queue(share)
         wire.round = self.rounds
+        if self.journal is not None:
+            self.journal(f"{self.name} {share.bits} {share.shape}")
         self._queued = True
         self.account(Cost(online=ring.packed_bytes(ring.size_of(share.shape), share.bits)))
         return drop_bits(wire, drop) if drop else wire

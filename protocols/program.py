@@ -36,6 +36,29 @@ class QueryShape:
     tokens: int
 
 
+@dataclass(frozen=True)
+class SessionShape:
+    """What everybody learns of a generation before its first pass.
+
+    prompt: rows of the prompt, padded to its bucket. rows: rows of each later pass, the last token and its drafts.
+    """
+
+    task: str
+    prompt: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the dealer is told of one pass of a session, ahead of time: all that it needs to prepare it.
+
+    retired: slots that leave the cache before the pass, as ascending positions in the cache of that moment.
+    """
+
+    index: int
+    retired: tuple[int, ...] = ()
+
+
 class Channel(Protocol):
     """The other party, during one session."""
 
@@ -60,6 +83,48 @@ class Source(Protocol):
         ...
 
 
+class DealerSession(Protocol):
+    """One generation at the dealer: it remembers the masks of the slots that are live."""
+
+    def deal(self, order: Order, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+        """Yield the preparation of the next pass in program order; or raise ProtocolError for an order out of place."""
+        ...
+
+
+class PartySession(Protocol):
+    """One generation at one party: its cache, pass after pass.
+
+    `order` and `prepare` run in one thread, `evaluate` in another, passes behind; each sees the passes in order.
+    """
+
+    def order(self) -> Order:
+        """Return the order of the next pass to be prepared: at party 0, which decides for all."""
+        ...
+
+    def prepare(self, order: Order, prep: Source, seed: bytes) -> object:
+        """Read the whole preparation of a pass as it comes, and return what `evaluate` needs of it.
+
+        The views that `prep` returns stay valid as long as something refers to them. Raises ProtocolError for an
+        order out of place.
+        """
+        ...
+
+    def query_bytes(self, index: int) -> int:
+        """Return the exact size of this party's share of a pass's query."""
+        ...
+
+    def result_bytes(self, index: int) -> int:
+        """Return the exact size of this party's share of a pass's answer; 0 for a part of the prompt."""
+        ...
+
+    def evaluate(self, kept: int, query: memoryview, prepared: object, channel: Channel) -> bytes:
+        """Run the next pass and return this party's share of its answer; blocking.
+
+        kept: how many rows of the pass before stay in the cache, from its first; ProtocolError where that cannot be.
+        """
+        ...
+
+
 class DealerProgram(Protocol):
     """What the dealer runs."""
 
@@ -72,6 +137,10 @@ class DealerProgram(Protocol):
 
     def deal(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
         """Yield the preparation in program order; a buffer may be reused once the next is asked for."""
+        ...
+
+    def begin(self, shape: SessionShape) -> DealerSession:
+        """Begin a generation; or raise InputError for a model or a shape that cannot be served."""
         ...
 
 
@@ -121,4 +190,8 @@ class PartyProgram(Protocol):
 
         `prep` is read from its beginning again; `aside` is what `prepare` wrote, not to be written here.
         """
+        ...
+
+    def begin(self, shape: SessionShape) -> PartySession:
+        """Begin a generation; or raise InputError for a model or a shape that cannot be served."""
         ...

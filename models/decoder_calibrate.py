@@ -1,0 +1,64 @@
+"""Measures a decoder's ranges on real text after its public prefix, and computes that prefix's keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from privinf.errors import ModelError
+from privinf.models.calibrate import Tick
+from privinf.models.decoder_plan import DecoderPlan, largest, make_decoder_plan
+from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.decoder_tables import fingerprint
+from privinf.models.fold import F64
+from privinf.models.query import Ids
+
+SHORTEST = 2  # tokens of a text that is worth a look
+
+
+def calibrate_decoder(
+    spec: DecoderSpec,
+    weights: Mapping[str, F64],
+    ids: Sequence[Ids],
+    prefix: Sequence[int],
+    max_tokens: int,
+    tick: Tick = lambda done: None,
+) -> tuple[DecoderPlan, dict[str, F64]]:
+    """Plan the rings of a model for sessions of up to `max_tokens`; return the prefix's tensors beside the plan.
+
+    Every text is read behind the prefix, as a session is; `tick` counts texts done.
+    """
+    import torch
+
+    from privinf.models.clear import Ranges
+    from privinf.models.decoder_clear import ClearDecoder, prefix_cache
+
+    room = max_tokens - len(prefix)
+    if room < SHORTEST:
+        raise ModelError(f"a prefix of {len(prefix)} tokens leaves no room in {max_tokens}")
+    past, ranges = prefix_cache(spec, weights, prefix), Ranges()
+    decoder = ClearDecoder(spec, weights, ranges)
+    for text in [*_short(ids, room), *_long(ids, room)]:
+        decoder.rewind(past)
+        decoder.run(torch.from_numpy(text.astype(np.int64))[None])
+        tick(1)
+    tables = [weights[name] for name in ("embed.token", "embed.position") if name in weights]
+    plan = make_decoder_plan(spec, ranges, max_tokens, tuple(prefix), largest(*tables))
+    tensors = {
+        f"layer{i}.attn.prefix.{part}": np.ascontiguousarray(tensor.numpy().astype(np.float64))
+        for i, layer in enumerate(past)
+        for part, tensor in zip("kv", layer, strict=True)
+    }
+    return replace(plan, tables=fingerprint(spec, plan)), tensors
+
+
+def _short(ids: Sequence[Ids], room: int) -> list[Ids]:
+    return [text[:room] for text in ids if len(text) >= SHORTEST]
+
+
+def _long(ids: Sequence[Ids], room: int) -> list[Ids]:
+    """Two passages as long as a session may be, made of the others: ranges grow with length too."""
+    halves = [ids[: (len(ids) + 1) // 2], ids[len(ids) // 2 :]]
+    return [np.resize(np.concatenate(half), room).astype(np.int32) for half in halves if half]

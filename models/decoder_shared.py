@@ -1,0 +1,311 @@
+"""The decoder's operations on shares, for one pass: laid out over gates as the plan says, for every role alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.models import plan as p
+from privinf.models.cache import Cache
+from privinf.models.decoder_plan import ROTARY, DecoderLayerPlan, DecoderPlan
+from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.fold import F64
+from privinf.models.heads import merge_heads, merged_shape, reshape, split_heads, transpose
+from privinf.models.rotary import Places, turns
+from privinf.models.weights import scale_of
+from privinf.protocols import ring
+from privinf.protocols.gates import softmax
+from privinf.protocols.gates.activation import activate, extra
+from privinf.protocols.gates.linear import MatMul, PublicMatMul, ToShare
+from privinf.protocols.gates.norm import NormSpec, normalise
+from privinf.protocols.gates.product import Lift, Product
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.ring import U64
+from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow, reduce, subtract
+
+SCORE = p.SCORE_PRODUCT - p.SCORES  # bits that a score has beyond its wire until it is opened
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Rows of one table: shares of plus or minus the one-hot of each row (1, rows, table), and of that sign."""
+
+    onehot: Share
+    sign: Share
+
+
+@dataclass(frozen=True)
+class DecoderQuery:
+    """A pass's shares: rows (1, rows, width) or how to look them up; what is padding; how far the prompt is moved.
+
+    turn: cosines and sines (2, 1, 1, head width / 2) of the angles by which the prefix moves towards the prompt.
+    """
+
+    rows: Share | None
+    lookups: Mapping[str, Lookup]
+    pads: Share | None
+    turn: Share | None
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What everybody knows of one pass: positions of its rows, and which slots each may not attend to."""
+
+    places: Places
+    hidden: npt.NDArray[np.bool_]  # (rows, slots), the pass's own last
+    first: bool
+
+    @property
+    def rows(self) -> int:
+        return len(self.places)
+
+
+class SharedDecoder:
+    """Implements models.decoder.DecoderOps over an interpreter; `public` holds encoded weights that all know."""
+
+    def __init__(
+        self,
+        ctx: Interpreter,
+        spec: DecoderSpec,
+        plan: DecoderPlan,
+        step: Step,
+        cache: Cache,
+        finish: Callable[[Interpreter, DecoderPlan, Share], Share],
+        public: Mapping[str, U64] | None = None,
+    ) -> None:
+        self._ctx, self._spec, self._plan = ctx, spec, plan
+        self._step, self._cache, self._finish, self._public = step, cache, finish, public
+        self._pads: Share | None = None
+        self._turn: Wire | None = None
+
+    def scope(self, name: str) -> AbstractContextManager[None]:
+        return self._ctx.scope(name)
+
+    def embed(self, query: DecoderQuery) -> Share:
+        """The residual: looked up, or as the client shares it."""
+        self._pads = self._padding(query.pads)
+        if query.turn is not None:
+            self._turn = self._ctx.open(query.turn)
+        if query.rows is not None:
+            return query.rows
+        signed = [self._signed_row(name, lookup) for name, lookup in query.lookups.items()]
+        parts = [self._ctx.run(Product(self._plan.residual_bits), *pair) for pair in signed]
+        total = parts[0]
+        for part in parts[1:]:
+            total = add(total, part)
+        up = np.uint64(1 << (p.LINEAR - p.EMBED))
+        data = None if total.data is None else total.data * up
+        return Share(total.shape, total.bits, p.LINEAR, data)
+
+    def _signed_row(self, name: str, lookup: Lookup) -> tuple[Wire, Wire]:
+        """The row up to its sign, and the sign: all tables' in the same two rounds."""
+        ctx = self._ctx
+        sign, onehot = ctx.open(lookup.sign), ctx.open(lookup.onehot)
+        row = ctx.run(MatMul(), onehot, self._weight(name))
+        return ctx.open(narrow(row, self._plan.embed_bits)), sign
+
+    def _padding(self, pads: Share | None) -> Share | None:
+        """Of all slots there are from this pass on."""
+        if pads is None or not self._step.first:
+            return pads
+        prefix = len(self._plan.prefix)
+        zeros = (*pads.shape[:-1], prefix)
+        return map_share(
+            pads,
+            (*pads.shape[:-1], prefix + pads.shape[-1]),
+            lambda v: np.concatenate((np.zeros(zeros, dtype=np.uint64), v), axis=-1),
+        )
+
+    def settle(self) -> None:
+        """End the pass."""
+        own = self._step.rows + (len(self._plan.prefix) if self._step.first else 0)
+        self._cache.settle(own, self._pads)
+
+    def normalise(self, x: Share) -> Wire:
+        return normalise(self._ctx, x, self._norm_plan())
+
+    def linear(self, x: Wire, name: str) -> Share:
+        weight, bias = f"{name}.weight", f"{name}.bias"
+        biased = self._spec.biased
+        if self._public is not None:
+            product = self._ctx.run(PublicMatMul(self._known(weight), scale_of(weight)), x)
+            return self._ctx.add_public(product, self._known(bias)) if biased else product
+        product = self._ctx.run(MatMul(), x, self._weight(weight))
+        return add(product, self._ctx.run(ToShare(), self._weight(bias))) if biased else product
+
+    def add(self, x: Share, y: Share) -> Share:
+        return add(x, y)
+
+    def attend(self, q: Share, k: Share, v: Share) -> Wire:
+        """softmax(q k^T + mask) v with late normalisation, over all slots of the cache."""
+        ctx, spec, layout = self._ctx, self._spec, self._layer_plan().attention
+        left, right, values = self._open_heads(q, k, v)
+        keys, mixed_in = self._extended(right, values)
+        groups, slots = spec.kv_heads, keys.shape[2]
+        left = reshape(left, (1, groups, spec.heads // groups * self._step.rows, spec.head_width))
+        scores = ctx.run(MatMul(), left, transpose(keys))
+        shape = (1, spec.heads, self._step.rows, slots)
+        scores = self._masked(map_share(scores, shape, lambda x: x.reshape(shape)), slots)
+        opened = ctx.open(self._centred(scores), SCORE)
+        weight = softmax.weights(ctx, opened, layout.coarse, layout.fine, layout.value_bits)
+        ctx.touch(weight)
+        ctx.mask_share(weight)
+        grouped = reshape(weight, (1, groups, left.shape[2], slots))
+        product = ctx.run(MatMul(), grouped, mixed_in)
+        shape = (1, spec.heads, self._step.rows, spec.head_width)
+        mixed = ctx.open(map_share(product, shape, lambda x: x.reshape(shape)), layout.product - layout.mixed)
+        inverse = softmax.inverse_sum(ctx, weight, layout.fine)
+        drop = layout.drop(slots)
+        scaled = ctx.run(Product(self._plan.residual_bits + drop), mixed, inverse)
+        return ctx.open(map_share(scaled, merged_shape(scaled.shape), merge_heads), drop)
+
+    def _open_heads(self, q: Share, k: Share, v: Share) -> tuple[Wire, Wire, Wire]:
+        """Queries and keys in the ring of scores, values in that of their mixture."""
+        ctx, spec, layer = self._ctx, self._spec, self._layer_plan()
+        queries, keys = split_heads(q, spec.heads), split_heads(k, spec.kv_heads)
+        values = narrow(split_heads(v, spec.kv_heads), layer.attention.narrow_bits + p.QKV - p.V)
+        drop = p.QKV - p.QK
+        first, second = (layer.query_bits, layer.key_bits) if spec.rope_theta else (self._score_ring,) * 2
+        left, right = (
+            ctx.open(narrow(x, bits + drop), drop) for x, bits in ((queries, first), (keys, second))
+        )
+        opened = ctx.open(values, p.QKV - p.V)
+        if spec.rope_theta:
+            left, right = self._turned(left), self._turned(right)
+        return left, right, ctx.open(ctx.run(Lift(layer.attention.value_bits), opened))
+
+    @property
+    def _score_ring(self) -> int:
+        return self._layer_plan().attention.score_bits + SCORE
+
+    def _turned(self, x: Wire) -> Wire:
+        """Queries or keys turned by their rows' positions, in the ring of scores."""
+        share = self._ctx.run(Lift(self._score_ring + ROTARY), x)
+        cos, sin = turns(self._step.places, self._spec.head_width, self._spec.rope_theta)
+        turned = map_share(share, share.shape, lambda v: _rotate(v, _fixed(cos), _fixed(sin)))
+        return self._ctx.open(Share(turned.shape, turned.bits, turned.scale + ROTARY, turned.data), ROTARY)
+
+    def _extended(self, right: Wire, values: Wire) -> tuple[Wire, Wire]:
+        self._ctx.touch(right)
+        self._ctx.mask_share(right)
+        prefix = self._prefix() if self._step.first and self._plan.prefix else None
+        keys, mixed_in = ([prefix[0], right], [prefix[1], values]) if prefix else ([right], [values])
+        return self._cache.extend(self._layer(), keys, mixed_in)
+
+    def _prefix(self) -> tuple[Wire, Wire]:
+        """The prefix's keys, moved to where the prompt begins, and its values."""
+        ctx, layout = self._ctx, self._layer_plan().attention
+        keys, values = self._static("prefix.k"), reduce(self._static("prefix.v"), layout.value_bits)
+        if self._turn is None:
+            return reduce(keys, self._score_ring), values
+        whole = Product(self._score_ring + ROTARY)
+        halves = [_half(keys, 0), _half(keys, 1)]
+        cos, sin = (_pick(self._turn, i) for i in (0, 1))
+        (a, b), (c, d) = ([ctx.run(whole, half, t) for t in (cos, sin)] for half in halves)
+        turned = _beside(subtract(a, d), add(c, b))
+        moved = ctx.open(turned, ROTARY)
+        ctx.touch(moved)
+        ctx.mask_share(moved)
+        return moved, values
+
+    def _masked(self, scores: Share, slots: int) -> Share:
+        """Scores with what hides padding, rows to come and slots that are out: one of them, never two together."""
+        hidden = np.broadcast_to(self._step.hidden, (self._step.rows, slots))
+        lower = np.uint64(int(ring.encode(self._layer_plan().attention.pad_score, p.SCORE_PRODUCT)))
+        pads = self._cache.with_pads(self._step.rows, self._pads)
+        if pads is not None:
+            factor = np.where(hidden, np.uint64(0), lower)[None, None]
+            shape = (1, 1, *hidden.shape)
+            padded = map_share(pads, shape, lambda v: v * factor)
+            scores = add(scores, Share(shape, scores.bits, scores.scale, padded.data))
+        public = np.where(hidden, lower, np.uint64(0))
+        return self._ctx.add_public(scores, np.broadcast_to(public, scores.shape))
+
+    def _centred(self, scores: Share) -> Share:
+        offset = np.uint64(self._layer_plan().attention.offset << p.SCORE_PRODUCT)
+        return self._ctx.add_public(scores, np.full(scores.shape, offset, dtype=np.uint64))
+
+    def activate(self, x: Share, name: str) -> Wire:
+        """f(x) at scale X, in the ring of the residual."""
+        known = p.SAME_ACTIVATION.get(name, name)
+        opened = self._ctx.open(narrow(x, self._layer_plan().gate_bits + p.WEIGHT), p.WEIGHT)
+        return self._ctx.open(activate(self._ctx, opened, known, self._plan.residual_bits), extra(known))
+
+    def gate(self, x: Share, y: Share, name: str) -> Wire:
+        """f(x) y at scale X, in the ring of the residual."""
+        ctx, layer, known = self._ctx, self._layer_plan(), p.SAME_ACTIVATION.get(name, name)
+        inner = ctx.open(narrow(x, layer.gate_bits + p.WEIGHT), p.WEIGHT)
+        factor = ctx.open(narrow(y, layer.up_bits + p.WEIGHT), p.WEIGHT)
+        active = ctx.open(activate(ctx, inner, known, layer.gate_bits + 1), extra(known))
+        return ctx.open(ctx.run(Product(self._plan.residual_bits + p.X), active, factor), p.X)
+
+    def last(self, x: Share, rows: int) -> Share:
+        return map_share(x, (1, rows, x.shape[2]), lambda v: v[:, v.shape[1] - rows :])
+
+    def answer(self, x: Share) -> Share:
+        return self._finish(self._ctx, self._plan, x)
+
+    def _layer(self) -> int:
+        return int(self._ctx.where.split("/")[0].removeprefix("layer"))
+
+    def _layer_plan(self) -> DecoderLayerPlan:
+        return self._plan.layers[self._layer()]
+
+    def _norm_plan(self) -> NormSpec:
+        where = self._ctx.where
+        if where == "head":
+            return self._plan.final_norm
+        return self._layer_plan().attention_norm if where.endswith("attn") else self._layer_plan().ffn_norm
+
+    def _name(self, name: str) -> str:
+        return ".".join((*self._ctx.where.split("/"), name))
+
+    def _weight(self, name: str) -> Wire:
+        return self._ctx.weight(self._name(name))
+
+    def _known(self, name: str) -> U64:
+        assert self._public is not None
+        return self._public[self._name(name)]
+
+    def _static(self, name: str) -> Wire:
+        """A static tensor as a wire, of mask zero where everybody knows it."""
+        if self._public is None:
+            return self._weight(name)
+        value = self._known(name)
+        zero = np.zeros(value.shape, dtype=np.uint64)
+        return Wire(
+            value.shape, ring.MAX_BITS, scale_of(self._name(name)), source=value, mask=zero, mask_share=zero
+        )
+
+
+def _fixed(x: F64) -> U64:
+    return ring.encode(x, ROTARY)
+
+
+def _rotate(v: U64, cos: U64, sin: U64) -> U64:
+    first, second = np.split(v, 2, axis=-1)
+    return np.concatenate((first * cos - second * sin, second * cos + first * sin), axis=-1)
+
+
+def _half(x: Wire, which: int) -> Wire:
+    half = x.shape[-1] // 2
+    return _sliced(x, (*x.shape[:-1], half), lambda v: v[..., which * half : (which + 1) * half])
+
+
+def _pick(x: Wire, which: int) -> Wire:
+    return _sliced(x, (1, *x.shape[1:]), lambda v: v[which : which + 1])
+
+
+def _sliced(x: Wire, shape: tuple[int, ...], cut: Callable[[U64], U64]) -> Wire:
+    return derive([x], shape, x.bits, x.scale, public=cut, mask=cut, linear=x.shared)
+
+
+def _beside(first: Share, second: Share) -> Share:
+    data = None
+    if first.data is not None and second.data is not None:
+        data = np.concatenate((first.data, second.data), axis=-1)
+    return Share((*first.shape[:-1], 2 * first.shape[-1]), first.bits, first.scale, data)

@@ -1,0 +1,48 @@
+"""Shapes of attention heads: rows cut into heads, merged again, and heads that share one key."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from privinf.protocols.ring import U64, Shape
+from privinf.protocols.wires import Share, Wire, derive, map_share
+
+
+def transpose(x: Wire) -> Wire:
+    """The wire with its last two axes exchanged; local."""
+
+    def turn(v: U64) -> U64:
+        return np.swapaxes(v, -1, -2)
+
+    shape = (*x.shape[:-2], x.shape[-1], x.shape[-2])
+    return derive([x], shape, x.bits, x.scale, public=turn, mask=turn)
+
+
+def reshape(x: Wire, shape: Shape) -> Wire:
+    """The wire in another shape; local."""
+
+    def lay(v: U64) -> U64:
+        return v.reshape(shape)
+
+    return derive([x], shape, x.bits, x.scale, public=lay, mask=lay, linear=x.shared)
+
+
+def split_heads(x: Share, heads: int) -> Share:
+    """(batch, tokens, width) as (batch, heads, tokens, head width)."""
+    batch, tokens, width = x.shape
+    return map_share(
+        x,
+        (batch, heads, tokens, width // heads),
+        lambda v: v.reshape(batch, tokens, heads, width // heads).transpose(0, 2, 1, 3),
+    )
+
+
+def merged_shape(shape: Shape) -> Shape:
+    """The shape that `merge_heads` gives."""
+    batch, heads, tokens, width = shape
+    return (batch, tokens, heads * width)
+
+
+def merge_heads(v: U64) -> U64:
+    """The inverse of `split_heads`, on ring elements."""
+    return v.transpose(0, 2, 1, 3).reshape(merged_shape(v.shape))
