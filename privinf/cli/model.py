@@ -95,7 +95,7 @@ def plan(
 
 
 def _costs(shared: Any, shape: Any) -> dict[str, Any]:
-    from privinf.models.bundle import blank_weights
+    from privinf.models.folder import blank_weights
     from privinf.models.program import count
     from privinf.protocols.cost import NETWORKS
 

@@ -44,7 +44,7 @@ def dealer(
 ) -> None:
     """Prepare correlated randomness for both parties; never sees a query."""
     from privinf.config import DealerConfig, load
-    from privinf.models.bundle import dealer_program
+    from privinf.models.programs import dealer_program
     from privinf.parties.serve import serve_dealer
 
     settings = load(
@@ -76,7 +76,7 @@ def party(
 ) -> None:
     """Compute on shares as party 0 or party 1."""
     from privinf.config import PartyConfig, load
-    from privinf.models.bundle import party_program
+    from privinf.models.programs import party_program
     from privinf.parties.serve import serve_party
 
     settings = load(

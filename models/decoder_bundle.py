@@ -1,0 +1,147 @@
+"""A shared decoder: a directory each for client, dealer and both parties, and the programs that they run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from privinf import __version__
+from privinf.errors import ModelError
+from privinf.models import folder
+from privinf.models.decoder_plan import DecoderPlan
+from privinf.models.decoder_program import DecoderDealer, DecoderParty
+from privinf.models.decoder_query import DecoderLayout
+from privinf.models.decoder_spec import DecoderSpec, read_decoder_spec
+from privinf.models.decoder_tables import verify
+from privinf.models.fold import F64
+from privinf.models.folder import Mode, blank_weights, read_seed, read_tensors
+from privinf.models.weights import DealerStore, PartyStore, encode
+from privinf.protocols.program import Identity
+from privinf.protocols.ring import Shape
+
+PUBLIC_FILES = ("config.json", "generation_config.json")
+CLIENT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+EMBEDDINGS = ("embed.token", "embed.position")
+
+
+@dataclass(frozen=True)
+class DecoderBundle:
+    """The public part of a shared decoder, equal in every role's directory."""
+
+    directory: Path
+    layout: DecoderLayout
+    identity: Identity
+    sharing: str
+
+    @property
+    def spec(self) -> DecoderSpec:
+        return self.layout.spec
+
+    def shapes(self) -> dict[str, Shape]:
+        """Shapes of the tensors that the parties hold."""
+        shapes = decoder_shapes(self.spec, len(self.layout.plan.prefix))
+        return {n: s for n, s in shapes.items() if not (self.layout.embedded and n in EMBEDDINGS)}
+
+
+def write(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    weights: Mapping[str, F64],
+    plan: DecoderPlan,
+    mode: Mode,
+    embeddings: Mode,
+) -> None:
+    """Split a folded decoder under a fresh random sharing id; an existing directory is refused."""
+    origin, target = Path(source), Path(out)
+    about = {"weights": mode, "embeddings": embeddings}
+    sharing = folder.begin(origin, target, about, PUBLIC_FILES, plan.to_json())
+    for name in CLIENT_FILES:
+        if (origin / name).is_file():
+            folder.copy(origin / name, target / "client" / name)
+    known = {n: w for n, w in weights.items() if n in EMBEDDINGS} if embeddings == "public" else {}
+    encoded = encode({name: w for name, w in weights.items() if name not in known})
+    folder.write_weights(target, encoded, mode, sharing)
+    if known:
+        table = {name: w.astype(np.float32) for name, w in known.items()}
+        save_file(table, target / "client" / "embed.safetensors")
+
+
+def read(directory: str | os.PathLike[str]) -> DecoderBundle:
+    """Read a role's directory; ModelError names what is missing or damaged."""
+    path = Path(directory)
+    about, text = folder.read_about(path)
+    plan, mode, sharing = DecoderPlan.from_json(text), about["weights"], str(about["sharing"])
+    embeddings = about.get("embeddings")
+    if embeddings not in ("private", "public") or (mode, embeddings) == ("public", "private"):
+        raise ModelError(f"{path}/bundle.json is damaged: share the model again")
+    layout = DecoderLayout(read_decoder_spec(path), plan, mode == "public", embeddings == "public")
+    model_id = f"{about['model']}:{sharing}:{mode}:{embeddings}"
+    return DecoderBundle(path, layout, Identity(__version__, model_id, plan.hash), sharing)
+
+
+def dealer_program(directory: str | os.PathLike[str]) -> DecoderDealer:
+    """The dealer's program of a shared decoder."""
+    bundle = read(directory)
+    verify(bundle.spec, bundle.layout.plan)
+    shapes = bundle.shapes()
+    if bundle.layout.public:
+        return DecoderDealer(bundle.identity, bundle.layout, None, blank_weights(shapes))
+    seeds = read_seed(bundle.directory / "mask0.seed"), read_seed(bundle.directory / "mask1.seed")
+    store = DealerStore(shapes, seeds, bundle.sharing)
+    store.warm()
+    return DecoderDealer(bundle.identity, bundle.layout, store)
+
+
+def party_program(directory: str | os.PathLike[str], party: int) -> DecoderParty:
+    """A party's program of a shared decoder."""
+    bundle = read(directory)
+    verify(bundle.spec, bundle.layout.plan)
+    tensors = read_tensors(bundle.directory / "weights.safetensors", bundle.shapes())
+    if bundle.layout.public:
+        return DecoderParty(bundle.identity, party, bundle.layout, None, tensors)
+    store = PartyStore(tensors, read_seed(bundle.directory / "mask.seed"), bundle.sharing)
+    store.warm(party)
+    return DecoderParty(bundle.identity, party, bundle.layout, store)
+
+
+def client_embeddings(bundle: DecoderBundle) -> dict[str, F64] | None:
+    """What a client needs to embed tokens itself, where that table is public."""
+    if not bundle.layout.embedded:
+        return None
+    shapes = decoder_shapes(bundle.spec, 0)
+    expected = {name: shapes[name] for name in EMBEDDINGS if name in shapes}
+    stored = folder.load(bundle.directory / "embed.safetensors")
+    if {name: array.shape for name, array in stored.items()} != expected:
+        raise ModelError(f"{bundle.directory}/embed.safetensors does not fit the model's configuration")
+    return {name: array.astype(np.float64) for name, array in stored.items()}
+
+
+def decoder_shapes(spec: DecoderSpec, prefix: int) -> dict[str, Shape]:
+    """Shapes of all folded tensors, from the public configuration."""
+    shapes: dict[str, Shape] = {"embed.token": (spec.vocab, spec.width)}
+    if not spec.rope_theta:
+        shapes["embed.position"] = (spec.max_tokens, spec.width)
+
+    def linear(name: str, rows: int, columns: int) -> None:
+        shapes[f"{name}.weight"] = (rows, columns)
+        if spec.biased:
+            shapes[f"{name}.bias"] = (columns,)
+
+    inner, shared = spec.heads * spec.head_width, spec.kv_heads * spec.head_width
+    for i in range(spec.layers):
+        for part, columns in (("q", inner), ("k", shared), ("v", shared)):
+            linear(f"layer{i}.attn.{part}", spec.width, columns)
+        linear(f"layer{i}.attn.out", inner, spec.width)
+        for part in ("gate", "up") if spec.gated else ("up",):
+            linear(f"layer{i}.ffn.{part}", spec.width, spec.ffn)
+        linear(f"layer{i}.ffn.down", spec.ffn, spec.width)
+        if prefix:
+            for part in "kv":
+                shapes[f"layer{i}.attn.prefix.{part}"] = (1, spec.kv_heads, prefix, spec.head_width)
+    linear("head.out", spec.width, spec.vocab)
+    return shapes

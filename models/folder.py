@@ -1,0 +1,135 @@
+"""The directories of a shared model, one for each role: what is written into them, and how it is read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from privinf import __version__
+from privinf.errors import ConfigError, ModelError
+from privinf.models.weights import mask_tensor
+from privinf.protocols import prg
+from privinf.protocols.ring import U64, Shape
+
+FORMAT = 2
+ROLES = ("client", "dealer", "party0", "party1")
+Mode = Literal["private", "public"]
+
+
+def begin(source: Path, target: Path, about: Mapping[str, object], files: Sequence[str], plan: str) -> str:
+    """Make every role's directory with its public part; return the fresh random id of this sharing."""
+    if target.exists() and any(target.iterdir()):
+        raise ConfigError(f"{target} exists and is not empty: choose another directory, or remove it")
+    sharing = secrets.token_hex(16)
+    described = {
+        "format": FORMAT,
+        "version": __version__,
+        "model": f"{source.resolve().name}-{sharing[:8]}",
+        "sharing": sharing,
+        **about,
+    }
+    for role in ROLES:
+        _write_public(source, target / role, described, files, plan)
+    return sharing
+
+
+def _write_public(
+    source: Path, target: Path, about: Mapping[str, object], files: Sequence[str], plan: str
+) -> None:
+    target.mkdir(parents=True, mode=0o700)
+    for name in files:
+        if (source / name).is_file():
+            copy(source / name, target / name)
+    (target / "bundle.json").write_text(json.dumps(about, indent=1))
+    (target / "plan.json").write_text(plan)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy one file, its folder too."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def write_weights(target: Path, encoded: Mapping[str, U64], mode: Mode, sharing: str) -> None:
+    """Give both parties the weights: as they are where they are public, else under masks of which each knows half."""
+    if mode == "public":
+        for role in ROLES[2:]:
+            save_file(dict(encoded), target / role / "weights.safetensors")
+        return
+    seeds = prg.fresh_seed(), prg.fresh_seed()
+    masked = {name: mask_tensor(value, seeds, sharing, name) for name, value in encoded.items()}
+    for party, seed in enumerate(seeds):
+        save_file(masked, target / f"party{party}" / "weights.safetensors")
+        _write_seed(target / f"party{party}" / "mask.seed", seed)
+        _write_seed(target / "dealer" / f"mask{party}.seed", seed)
+
+
+def _write_seed(path: Path, seed: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(seed)
+
+
+def read_about(path: Path) -> tuple[dict[str, Any], str]:
+    """What bundle.json says, and the text of plan.json; ModelError names what is missing or damaged."""
+    try:
+        about = json.loads((path / "bundle.json").read_text())
+        plan = (path / "plan.json").read_text()
+        if about["format"] != FORMAT:
+            raise ModelError(
+                f"{path}: bundle format {about['format']} is not {FORMAT}: share the model again"
+            )
+        mode, _, _ = about["weights"], about["sharing"], about["model"]
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{path} is no shared model ({error.filename} is missing): run `privinf share`"
+        ) from error
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}/bundle.json is damaged: share the model again") from error
+    if mode not in ("private", "public"):
+        raise ModelError(f"{path}: unknown kind of weights {mode!r}")
+    return about, plan
+
+
+def blank_weights(shapes: Mapping[str, Shape]) -> dict[str, U64]:
+    """Stand-ins that have a shape and no memory: the dealer needs no more of public weights."""
+    return {name: np.broadcast_to(np.zeros((), dtype=np.uint64), shape) for name, shape in shapes.items()}
+
+
+def read_tensors(path: Path, shapes: Mapping[str, Shape]) -> dict[str, U64]:
+    """A party's weights, whose names and shapes must be these."""
+    tensors = load(path)
+    if {name: array.shape for name, array in tensors.items()} != dict(shapes):
+        raise ModelError(f"{path} does not fit the model's configuration: share the model again")
+    if any(array.dtype != np.uint64 for array in tensors.values()):
+        raise ModelError(f"{path} holds no ring elements: share the model again")
+    return tensors
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """A safetensors file."""
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is missing: share the model again") from error
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is damaged: share the model again") from error
+
+
+def read_seed(path: Path) -> bytes:
+    """A seed of weight masks."""
+    try:
+        seed = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: is this the directory of this role?") from error
+    if len(seed) != prg.SEED_BYTES:
+        raise ModelError(f"{path} is damaged: share the model again")
+    return seed

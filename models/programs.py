@@ -1,0 +1,23 @@
+"""The program of a role for whatever model its directory holds."""
+
+from __future__ import annotations
+
+import os
+
+from privinf.models import bundle, decoder_bundle
+from privinf.models.decoder_spec import model_kind
+from privinf.protocols.program import DealerProgram, PartyProgram
+
+
+def dealer_program(directory: str | os.PathLike[str]) -> DealerProgram:
+    """The dealer's program; ModelError where the directory is no shared model."""
+    if model_kind(directory) == "decoder":
+        return decoder_bundle.dealer_program(directory)
+    return bundle.dealer_program(directory)
+
+
+def party_program(directory: str | os.PathLike[str], party: int) -> PartyProgram:
+    """A party's program; ModelError where the directory is no shared model."""
+    if model_kind(directory) == "decoder":
+        return decoder_bundle.party_program(directory, party)
+    return bundle.party_program(directory, party)
