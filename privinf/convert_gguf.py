@@ -1,0 +1,148 @@
+"""Reads GGUF files of the Llama architecture: every weight as the exact float32 that its file means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from privinf.convert_vocabulary import Vocabulary
+from privinf.converted import LLAMA, LLAMA_LAYER, Array, Converted, Llama
+from privinf.errors import MissingExtra, ModelError
+
+MAGIC = b"GGUF"
+TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+# Keys under "llama." that shape the model: those read here, then those with one value we implement.
+READ = """
+block_count context_length embedding_length feed_forward_length vocab_size rope.freq_base rope.dimension_count
+attention.head_count attention.head_count_kv attention.key_length attention.value_length
+attention.layer_norm_rms_epsilon tensor_data_layout
+"""
+FIXED: Mapping[str, tuple[Any, ...]] = {
+    "rope.scaling.type": ("none",),
+    "expert_count": (0,),
+    "expert_used_count": (0,),
+    "attention.causal": (True,),
+}
+
+
+def read_gguf(source: Path) -> Converted:
+    """Reads weights, sizes and tokenizer."""
+    if util.find_spec("gguf") is None:
+        raise MissingExtra('GGUF files need the gguf package: pip install "privinf[convert]"')
+    fields, tensors = _open(source)
+    try:
+        vocabulary = Vocabulary(fields)
+        llama = _sizes(fields, len(vocabulary.tokens), tied="output.weight" not in tensors)
+        return _converted(llama, dict(_weights(llama, tensors)), vocabulary)
+    except ModelError as error:
+        raise ModelError(f"{source}: {error}") from None
+
+
+def _open(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings and tensors by name; the library's reader raises what it happens to stumble over."""
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(source)
+        return {name: field.contents() for name, field in reader.fields.items()}, {
+            tensor.name: tensor for tensor in reader.tensors
+        }
+    except OSError as error:
+        raise ModelError(f"{source} cannot be read: {error.strerror}") from None
+    except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
+        raise ModelError(f"{source} is cut short or not GGUF ({error})") from None
+
+
+def _sizes(fields: Mapping[str, Any], vocab: int, *, tied: bool) -> Llama:
+    kind = fields.get("general.architecture")
+    if kind != "llama":
+        raise ModelError(f"architecture {kind!r} is not supported; accepted: 'llama'")
+    given = {name.removeprefix("llama."): v for name, v in fields.items() if name.startswith("llama.")}
+    _check_keys(given)
+    heads, width = _count(given, "attention.head_count"), _count(given, "embedding_length")
+    kv_heads = _count(given, "attention.head_count_kv", heads)
+    head_width = _count(given, "attention.key_length", width // heads)
+    same = ("attention.value_length", "rope.dimension_count")
+    if heads % kv_heads or head_width % 2 or any(given.get(key, head_width) != head_width for key in same):
+        raise ModelError(f"heads of width {head_width}, {heads} over {kv_heads}, are not supported")
+    return Llama(
+        layers=_count(given, "block_count"),
+        width=width,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_width=head_width,
+        ffn=_count(given, "feed_forward_length"),
+        vocab=_count(given, "vocab_size", vocab),
+        max_tokens=_count(given, "context_length"),
+        eps=_short(given, "attention.layer_norm_rms_epsilon"),
+        rope_theta=_short(given, "rope.freq_base", 10000.0),
+        tied=tied,
+    )
+
+
+def _check_keys(given: Mapping[str, Any]) -> None:
+    for key, accepted in FIXED.items():
+        if key in given and given[key] not in accepted:
+            raise ModelError(f"llama.{key} {given[key]!r} is not supported; accepted: {accepted[0]!r}")
+    if unknown := sorted(set(given) - set(READ.split()) - set(FIXED)):
+        raise ModelError(f"unknown keys {', '.join(map(repr, unknown))} could change what the model computes")
+
+
+def _count(given: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    value = given.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ModelError(f"llama.{key} must be a positive integer, not {value!r}")
+    return value
+
+
+def _short(given: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    """The shortest number that means the same float32: 1e-05, not 9.999999747378752e-06."""
+    value = given.get(key, default)
+    if not isinstance(value, float) or not 0 < value < float("inf"):
+        raise ModelError(f"llama.{key} must be a positive number, not {value!r}")
+    return float(str(np.float32(value)))
+
+
+def _weights(llama: Llama, tensors: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
+    shapes = llama.shapes()
+    wanted = {f"{part}.weight": (part, f"{LLAMA[part]}.weight") for part in LLAMA if part in shapes} | {
+        f"blk.{i}.{part}.weight": (part, f"model.layers.{i}.{name}.weight")
+        for i in range(llama.layers)
+        for part, name in LLAMA_LAYER.items()
+    }
+    if missing := sorted(set(wanted) - set(tensors)):
+        raise ModelError(f"{len(missing)} tensors are missing, such as {missing[0]!r}")
+    if extra := sorted(set(tensors) - set(wanted)):
+        raise ModelError(f"{len(extra)} tensors have no use here, such as {extra[0]!r}")
+    for theirs, (part, ours) in wanted.items():
+        yield ours, llama.halves(part, _dequantised(tensors[theirs], shapes[part]))
+
+
+def _dequantised(tensor: Any, shape: tuple[int, ...]) -> Array:
+    from gguf.quants import dequantize
+
+    kind, found = tensor.tensor_type.name, tuple(int(n) for n in reversed(tensor.shape))
+    if kind not in TYPES:
+        raise ModelError(f"{tensor.name} is stored as {kind}; accepted: {', '.join(TYPES)}")
+    if found != shape:
+        raise ModelError(f"{tensor.name} has shape {found}, where the header calls for {shape}")
+    return np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), np.float32).reshape(shape)
+
+
+def _converted(llama: Llama, weights: dict[str, Array], vocabulary: Vocabulary) -> Converted:
+    if len(vocabulary.tokens) != llama.vocab:
+        raise ModelError(
+            f"the vocabulary has {len(vocabulary.tokens)} tokens, the embedding {llama.vocab} rows"
+        )
+    return Converted(
+        config=llama.config(),
+        tensors=weights,
+        tokenizer=vocabulary.rules(),
+        special=vocabulary.special(),
+        ends=vocabulary.ends(),
+        chat_template=vocabulary.template(),
+    )

@@ -1,0 +1,138 @@
+"""Reads checkpoints of llama2.c: its first format, in float32, with the tokenizer beside it or joined to it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.convert_tokenizer import SPACE, sentencepiece, start_with
+from privinf.converted import LLAMA, LLAMA_LAYER, Array, Converted, Llama
+from privinf.errors import ModelError
+
+Bytes = npt.NDArray[np.uint8]
+
+HEADER = struct.Struct("<7i")
+LATER_MAGIC = 0x616B3432  # of the formats after the first
+UNKNOWN, BOS, EOS, FIRST_BYTE, FIRST_PIECE = 0, 1, 2, 3, 259
+NAMES = ("<unk>", "<s>", "</s>")  # llama2.c puts line breaks around the last two
+
+
+def read_llama2c(source: Path, tokenizer: Path | None = None) -> Converted:
+    """Reads `source`, which ends with the tokenizer's file where none is given."""
+    data = _bytes(source)
+    llama = _header(data, source)
+    weights = _weights(llama)
+    end = HEADER.size + 4 * sum(int(np.prod(shape)) for _, shape in weights)
+    if len(data) < end:
+        raise ModelError(f"{source} is cut short: its header calls for {end} bytes, it has {len(data)}")
+    if tokenizer is None and len(data) == end:
+        raise ModelError(f"{source} holds no tokenizer: give its tokenizer.bin (--tokenizer)")
+    if tokenizer is not None and len(data) != end:
+        raise ModelError(
+            f"{source} goes on for {len(data) - end} bytes after the weights that its header names"
+        )
+    pieces, scores = _pieces(_bytes(tokenizer) if tokenizer else data[end:], llama.vocab, tokenizer or source)
+    plain = range(FIRST_PIECE, llama.vocab)
+    rules = sentencepiece(pieces, scores, (UNKNOWN, BOS, EOS), unknown=UNKNOWN, plain=plain)
+    start_with(rules, BOS)
+    return Converted(
+        config=llama.config(),
+        tensors=dict(_tensors(llama, data[HEADER.size : end].view("<f4"), weights)),
+        tokenizer=rules,
+        special={"unk": UNKNOWN, "bos": BOS, "eos": EOS},
+        ends=(EOS,),
+    )
+
+
+def _bytes(path: Path) -> Bytes:
+    try:
+        return np.memmap(path, dtype=np.uint8, mode="r")
+    except ValueError:
+        raise ModelError(f"{path} is empty") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _header(data: Bytes, path: Path) -> Llama:
+    if len(data) < HEADER.size:
+        raise ModelError(f"{path} is cut short: it has {len(data)} bytes")
+    width, ffn, layers, heads, kv_heads, vocab, max_tokens = HEADER.unpack(data[: HEADER.size].tobytes())
+    if width == LATER_MAGIC:
+        raise ModelError(f"{path} has a later format of llama2.c; export it with --version 0")
+    sizes = (width, ffn, layers, heads, kv_heads, max_tokens, abs(vocab) - FIRST_PIECE)
+    if min(sizes) < 1 or heads % kv_heads or width % (2 * heads):
+        raise ModelError(f"{path} is neither GGUF nor a checkpoint of llama2.c: sizes {sizes} make no model")
+    return Llama(
+        layers=layers,
+        width=width,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_width=width // heads,
+        ffn=ffn,
+        vocab=abs(vocab),
+        max_tokens=max_tokens,
+        eps=1e-5,  # this and the next are constants of llama2.c's code
+        rope_theta=10000.0,
+        tied=vocab > 0,
+    )
+
+
+def _weights(llama: Llama) -> list[tuple[str, tuple[int, ...]]]:
+    """Names and shapes in the file's order: each part of all layers together."""
+    shapes = llama.shapes()
+    parts = "attn_norm attn_q attn_k attn_v attn_output ffn_norm ffn_gate ffn_down ffn_up".split()  # noqa: SIM905
+    layers = [(part, (llama.layers, *shapes[part])) for part in parts]
+    turns = [(name, (llama.max_tokens, llama.head_width // 2)) for name in ("cos", "sin")]
+    ends = [] if llama.tied else [("output", shapes["output"])]
+    first, last = ("token_embd", shapes["token_embd"]), ("output_norm", shapes["output_norm"])
+    return [first, *layers, last, *turns, *ends]
+
+
+def _tensors(
+    llama: Llama, values: Array, weights: list[tuple[str, tuple[int, ...]]]
+) -> Iterator[tuple[str, Array]]:
+    start = 0
+    for part, shape in weights:
+        count = int(np.prod(shape))
+        array = np.array(values[start : start + count], np.float32).reshape(shape)
+        start += count
+        if part in LLAMA:
+            yield f"{LLAMA[part]}.weight", array
+        elif part in LLAMA_LAYER:
+            for i, rows in enumerate(array):
+                yield f"model.layers.{i}.{LLAMA_LAYER[part]}.weight", llama.halves(part, rows)
+
+
+def _pieces(data: Bytes, vocab: int, path: Path) -> tuple[list[str], list[float]]:
+    """Pieces and scores, spelt as SentencePiece itself spells them."""
+    entries = list(_entries(data.tobytes(), vocab, path))
+    pieces = [piece for piece, _ in entries]
+    for i, name in enumerate(NAMES):
+        if pieces[i].strip() != name:
+            raise ModelError(f"{path}: piece {i} is {pieces[i]!r}, not {name!r}")
+    # Early files give a byte as the character of its number, which pieces of text may be as well.
+    numbers, characters = [f"<0x{byte:02X}>" for byte in range(256)], [chr(byte) for byte in range(256)]
+    if pieces[FIRST_BYTE:FIRST_PIECE] not in (numbers, characters):
+        raise ModelError(f"{path}: pieces {FIRST_BYTE} to {FIRST_PIECE - 1} are not the 256 bytes")
+    spelt = [piece.replace(" ", SPACE) for piece in pieces[FIRST_PIECE:]]
+    return [*NAMES, *numbers, *spelt], [score for _, score in entries]
+
+
+def _entries(data: bytes, vocab: int, path: Path) -> Iterator[tuple[str, float]]:
+    at = 4  # after the length of the longest piece
+    try:
+        for _ in range(vocab):
+            score, length = struct.unpack_from("<fi", data, at)
+            piece = data[at + 8 : at + 8 + length]
+            if length < 0 or len(piece) != length:
+                raise ModelError(f"{path} is cut short: it holds no {vocab} pieces")
+            at += 8 + length
+            yield piece.decode("utf-8"), score
+    except (struct.error, UnicodeDecodeError):
+        raise ModelError(f"{path} is no tokenizer of llama2.c with {vocab} pieces") from None
+    if at != len(data):
+        raise ModelError(f"{path} goes on after {vocab} pieces: model and tokenizer do not belong together")
