@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from privinf.parties.frames import FrameReader, FrameWriter, Kind
 from privinf.protocols.program import Buffer
@@ -21,6 +22,7 @@ class SessionChannel:
         self._reader = FrameReader(messages, session, 1 - party)
         self.rounds = 0
         self._pushed = 0  # parts of the round under way
+        self._due: Callable[[], None] | None = None
 
     @property
     def online_bytes(self) -> int:
@@ -39,6 +41,7 @@ class SessionChannel:
 
     def pull(self, expect: Sequence[int]) -> list[memoryview]:
         """End the round: wait for the peer's parts, of exactly these sizes."""
+        self.settle()
         self.rounds, self._pushed = self.rounds + 1, 0
         return [self._reader.read(Kind.DATA, self.rounds, size, part) for part, size in enumerate(expect)]
 
@@ -48,9 +51,22 @@ class SessionChannel:
         return self.pull([expect])[0]
 
     def say(self, kind: Kind, payload: Buffer) -> None:
-        """Send a control frame, before the first round."""
-        self._writer.write(kind, 0, payload)
+        """Send a control frame, between rounds or before the first."""
+        self._writer.write(kind, self.rounds, payload)
 
     def hear(self, kind: Kind) -> memoryview:
-        """Wait for a control frame, before the first round."""
-        return self._reader.read(kind, 0)
+        """Wait for a control frame, between rounds or before the first."""
+        return self._reader.read(kind, self.rounds)
+
+    def expect(self, kind: Kind, check: Callable[[memoryview], None]) -> None:
+        """Have a control frame heard and checked before the peer's next part is: no wait of its own is needed."""
+        self._due = partial(self._checked, kind, check)
+
+    def settle(self) -> None:
+        """Hear now what is still due."""
+        due, self._due = self._due, None
+        if due is not None:
+            due()
+
+    def _checked(self, kind: Kind, check: Callable[[memoryview], None]) -> None:
+        check(self.hear(kind))

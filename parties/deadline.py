@@ -13,6 +13,7 @@ from privinf.errors import ConnectError, DeadlineExceeded, InputError, PeerLost
 
 T = TypeVar("T")
 _RETRY_SECONDS = (0.05, 0.5)
+_ROUNDING = 1.05  # gRPC rounds timeouts up by 1 %, and sends an earlier one again that is less than 3 % longer
 _MARGIN = 0.25  # seconds before the caller gives up, so that it still hears which phase took too long
 
 
@@ -31,9 +32,9 @@ class Deadline:
     def of(cls, context: grpc.ServicerContext, longest: float) -> Deadline:
         """Return a moment just before the caller's own deadline; a call without one is refused."""
         left = context.time_remaining()
-        if left is None or left > longest:
+        if left is None or left > longest * _ROUNDING:
             raise InputError(f"a call needs a deadline of at most {longest:g} s")
-        return cls.after(left - min(_MARGIN, left / 10))
+        return cls.after(min(longest, left - min(_MARGIN, left / 10)))
 
     @property
     def passed(self) -> bool:

@@ -8,13 +8,22 @@ from typing import Any
 import grpc
 
 from privinf.config import DealerConfig
-from privinf.errors import PeerLost
+from privinf.errors import PeerLost, ProtocolError
 from privinf.parties.jobs import Job, Jobs
 from privinf.parties.logs import Log
-from privinf.parties.messages import identity_message, read_id, read_identity, read_shape, require_same
-from privinf.parties.methods import ATTEST_DEALER, CREATE, FETCH, Guard, Method
-from privinf.parties.status import attribute
-from privinf.protocols.program import DealerProgram
+from privinf.parties.messages import (
+    identity_message,
+    read_id,
+    read_identity,
+    read_order,
+    read_session_shape,
+    read_shape,
+    require_same,
+)
+from privinf.parties.methods import ATTEST_DEALER, BEGIN, CREATE, FETCH, PASSES, Guard, Method
+from privinf.parties.passes import Dealing, Dealings
+from privinf.parties.status import attribute, tell
+from privinf.protocols.program import DealerProgram, Order
 from privinf.v1 import common_pb2, dealer_pb2
 
 
@@ -24,15 +33,22 @@ class DealerCalls:
     def __init__(self, config: DealerConfig, program: DealerProgram, log: Log) -> None:
         self._program, self._log = program, log
         self._jobs = Jobs(program, config, lambda error: log.failure("deal", error))
+        self._dealings = Dealings(program, config, lambda error: log.failure("deal", error))
+
+    @property
+    def dealings(self) -> int:
+        """Generations under way."""
+        return self._dealings.count
 
     def handlers(self, guard: Guard) -> grpc.GenericRpcHandler:
         """Return the calls, each behind the check of its caller's role."""
         calls: dict[Method, Any] = {ATTEST_DEALER: self.attest, CREATE: self.create, FETCH: self.fetch}
-        return guard.handlers(calls)
+        return guard.handlers(calls | {BEGIN: self.begin, PASSES: self.passes})
 
     def close(self) -> None:
         """Abort what is being delivered."""
         self._jobs.close()
+        self._dealings.close()
 
     def attest(
         self, request: common_pb2.AttestRequest, context: grpc.ServicerContext, caller: str
@@ -67,7 +83,51 @@ class DealerCalls:
             self._jobs.forget(job)
             self._log.info("delivered", preparation=job.preparation_id.hex())
 
+    def begin(
+        self, request: dealer_pb2.BeginRequest, context: grpc.ServicerContext, caller: str
+    ) -> dealer_pb2.BeginReply:
+        """Draw the id of a generation."""
+        require_same(self._program.identity, read_identity(request.identity), caller)
+        dealing = self._dealings.begin(read_session_shape(request.shape))
+        return dealer_pb2.BeginReply(
+            preparation_id=dealing.preparation_id, identity=identity_message(self._program.identity)
+        )
+
+    def passes(
+        self, requests: Iterator[dealer_pb2.PassesRequest], context: grpc.ServicerContext, caller: str
+    ) -> Iterator[bytes]:
+        """Stream to the party that the certificate names its halves of a generation's passes."""
+        opened = _opening(requests)
+        require_same(self._program.identity, read_identity(opened.identity), caller)
+        dealing = self._dealings.find(read_id(opened.preparation_id, "a preparation id"))
+        messages = dealing.take(("party0", "party1").index(caller), _orders(requests))
+        if not context.add_callback(lambda: self._left(dealing, caller)):
+            self._left(dealing, caller)
+        try:
+            yield from messages
+        except PeerLost as error:  # a generation ends when a party leaves it: nothing went wrong here
+            tell(context, error)
+
     def _ended(self, job: Job, party: int) -> None:
         if job.lost(party):
             error = attribute(PeerLost(f"party{party} stopped fetching"), f"party{party}")
             self._jobs.forget(job, error)
+
+    def _left(self, dealing: Dealing, caller: str) -> None:
+        """A generation is over for both with the first call that ends, however it does."""
+        if self._dealings.forget(dealing, attribute(PeerLost(f"{caller} left the generation"), caller)):
+            self._log.info("dealt", preparation=dealing.preparation_id.hex(), passes=dealing.passes)
+
+
+def _opening(requests: Iterator[dealer_pb2.PassesRequest]) -> dealer_pb2.PassesOpen:
+    first = next(requests, None)
+    if first is None or first.WhichOneof("part") != "open":
+        raise ProtocolError("passes begin with their opening")
+    return first.open
+
+
+def _orders(requests: Iterator[dealer_pb2.PassesRequest]) -> Iterator[Order]:
+    for request in requests:
+        if request.WhichOneof("part") != "order":
+            raise ProtocolError("an order was due")
+        yield read_order(request.order)

@@ -19,7 +19,7 @@ from privinf.protocols.program import ID_BYTES, Buffer
 MAGIC = b"PVI\x02"  # the last byte is the version of this layout
 HEADER = struct.Struct("<4sBBHII16sQQ")
 CHUNK = 1 << 20
-CONTROL_LIMIT = 4096  # the largest payload of a frame that opens or begins a session
+CONTROL_LIMIT = 4096  # the largest payload of a frame that opens or begins a session, or a pass
 
 
 class Kind(IntEnum):
@@ -28,6 +28,7 @@ class Kind(IntEnum):
     HELLO = 1  # identity and shape, from both
     BEGIN = 2  # the preparation's id, from party 0
     DATA = 3  # a round
+    PASS = 4  # which pass of a generation begins, from both
 
 
 class FrameWriter:

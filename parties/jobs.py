@@ -5,116 +5,16 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
 from privinf.config import DealerConfig
-from privinf.errors import DeadlineExceeded, Overloaded, PartyError, PrivinfError, ProtocolError
+from privinf.errors import PartyError, PrivinfError, ProtocolError
 from privinf.parties.frames import CHUNK
-from privinf.protocols.program import BOTH, ID_BYTES, SEED_BYTES, Buffer, DealerProgram, QueryShape
+from privinf.parties.pipes import Packer, Pipe, pack
+from privinf.parties.table import Table
+from privinf.protocols.program import BOTH, ID_BYTES, SEED_BYTES, DealerProgram, QueryShape
 
-_SMALL = CHUNK // 4  # from here on a message of its own costs less than gathering
 Report = Callable[[BaseException], None]  # told of a failure that is a fault of the program
-
-
-class Pipe:
-    """Chunks on their way to one party: `put` waits while it holds enough, `get` while it is empty."""
-
-    def __init__(self, limit: int, stall_seconds: float) -> None:
-        self._limit, self._stall = limit, stall_seconds  # in bytes, one chunk beyond it
-        self._changed = threading.Condition()
-        self._chunks: deque[bytes] = deque()
-        self._held = 0
-        self._ended = False
-        self._error: PrivinfError | None = None
-
-    def put(self, chunk: bytes) -> None:
-        """Add a chunk; raise DeadlineExceeded if nobody makes room for it in time."""
-        with self._changed:
-            room = self._changed.wait_for(
-                lambda: self._held < self._limit or self._error is not None, self._stall
-            )
-            if self._error is not None:
-                raise self._error
-            if not room:
-                raise DeadlineExceeded("a party does not fetch its preparation", phase="offline")
-            self._chunks.append(chunk)
-            self._held += len(chunk)
-            self._changed.notify_all()
-
-    def end(self, error: PrivinfError | None = None) -> None:
-        """Close it; with an error, drop what is left."""
-        with self._changed:
-            self._ended, self._error = True, self._error or error
-            if self._error is not None:
-                self._chunks.clear()
-            self._changed.notify_all()
-
-    def __iter__(self) -> Iterator[bytes]:
-        while (chunk := self._get()) is not None:
-            yield chunk
-
-    def _get(self) -> bytes | None:
-        with self._changed:
-            self._changed.wait_for(lambda: bool(self._chunks) or self._ended)
-            if self._error is not None:
-                raise self._error
-            if not self._chunks:
-                return None
-            chunk = self._chunks.popleft()
-            self._held -= len(chunk)
-            self._changed.notify_all()
-            return chunk
-
-
-class Packer:
-    """Gathers small buffers of one party into messages of at most CHUNK bytes, and counts all of them."""
-
-    def __init__(self, put: Callable[[bytes], None], total: int) -> None:
-        self._put, self._left = put, total
-        self._pending = bytearray()
-
-    def gather(self, piece: memoryview) -> None:
-        """Take a piece of less than CHUNK, which is copied before this returns."""
-        if len(self._pending) + len(piece) > CHUNK:
-            self._flush()
-        self._count(len(piece))
-        self._pending += piece
-
-    def send(self, chunk: bytes) -> None:
-        """Send a whole chunk after what was gathered."""
-        self._flush()
-        self._count(len(chunk))
-        self._put(chunk)
-
-    def finish(self) -> None:
-        """Send the rest."""
-        if self._left:
-            raise ProtocolError("the program deals fewer bytes than its sizes say")
-        self._flush()
-
-    def _count(self, nbytes: int) -> None:
-        self._left -= nbytes
-        if self._left < 0:
-            raise ProtocolError("the program deals more bytes than its sizes say")
-
-    def _flush(self) -> None:
-        if self._pending:
-            self._put(bytes(self._pending))
-            self._pending = bytearray()
-
-
-def pack(packers: Sequence[Packer], buffer: Buffer) -> None:
-    """Cut a buffer for all of `packers`: what is large is copied once, whoever gets it."""
-    view = memoryview(buffer).cast("B")
-    for offset in range(0, len(view), CHUNK):
-        piece = view[offset : offset + CHUNK]
-        chunk = bytes(piece) if len(piece) >= _SMALL else None
-        for packer in packers:
-            if chunk is None:
-                packer.gather(piece)
-            else:
-                packer.send(chunk)
 
 
 class Job:
@@ -176,53 +76,23 @@ class Job:
             self.abort(error)
         except Exception as error:
             self._report(error)
-            self.abort(PartyError(f"the dealer's program failed with {type(error).__name__}"))
+            self.abort(program_failed(error))
 
 
-class Jobs:
-    """The preparations that are created and not yet delivered; a bounded number, each for a bounded time."""
+class Jobs(Table[Job]):
+    """The preparations that are created and not yet delivered."""
 
     def __init__(self, program: DealerProgram, config: DealerConfig, report: Report) -> None:
+        super().__init__(config.max_jobs, config.stall_seconds, "preparing")
         self._program, self._config, self._report = program, config, report
-        self._lock = threading.Lock()
-        self._jobs: dict[bytes, Job] = {}
 
     def create(self, shape: QueryShape) -> Job:
         """Draw a preparation's id; nothing is generated yet."""
         config = self._config
         limit = config.queue_chunks * CHUNK
-        job = Job(self._program, shape, limit, config.stall_seconds, self._report)
-        with self._lock:
-            self._expire()
-            if len(self._jobs) >= self._config.max_jobs:
-                raise Overloaded(f"the dealer is already preparing {self._config.max_jobs}")
-            self._jobs[job.preparation_id] = job
-        return job
+        return self.add(Job(self._program, shape, limit, config.stall_seconds, self._report))
 
-    def find(self, preparation_id: bytes) -> Job:
-        """Return a job that is still to be delivered."""
-        with self._lock:
-            self._expire()
-            job = self._jobs.get(preparation_id)
-        if job is None:
-            raise ProtocolError("this preparation is unknown here, or no longer to be had")
-        return job
 
-    def forget(self, job: Job, error: PrivinfError | None = None) -> None:
-        """Drop a job that is delivered, or that failed with `error`."""
-        if error is not None:
-            job.abort(error)
-        with self._lock:
-            self._jobs.pop(job.preparation_id, None)
-
-    def close(self) -> None:
-        """Abort whatever is under way."""
-        with self._lock:
-            jobs = list(self._jobs.values())
-        for job in jobs:
-            self.forget(job, PartyError("the dealer is stopping"))
-
-    def _expire(self) -> None:
-        oldest = time.monotonic() - self._config.stall_seconds
-        for job in [job for job in self._jobs.values() if not job.started and job.created < oldest]:
-            del self._jobs[job.preparation_id]
+def program_failed(error: Exception) -> PartyError:
+    """Return what parties are told of a program's own exception: its kind alone, the text might hold a value."""
+    return PartyError(f"the dealer's program failed with {type(error).__name__}")

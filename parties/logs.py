@@ -21,6 +21,7 @@ ALLOWED: Final = frozenset(
         "kind",
         "method",
         "party",
+        "passes",
         "port",
         "preparation",
         "ready",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from google.protobuf.message import DecodeError
+
 from privinf.errors import InputError, MismatchError, ProtocolError
-from privinf.protocols.program import ID_BYTES, Identity, QueryShape
+from privinf.protocols.program import ID_BYTES, Identity, Order, QueryShape, SessionShape
 from privinf.v1 import common_pb2
 
 MAX_TASK = 64
@@ -33,6 +35,39 @@ def read_shape(message: common_pb2.QueryShape) -> QueryShape:
     if not 0 < len(message.task) <= MAX_TASK or not message.batch or not message.tokens:
         raise InputError("a shape needs a task, a batch and tokens")
     return QueryShape(message.task, message.batch, message.tokens)
+
+
+def session_shape_message(shape: SessionShape) -> common_pb2.SessionShape:
+    """Return the shape of a generation for the wire."""
+    return common_pb2.SessionShape(task=shape.task, prompt=shape.prompt, rows=shape.rows)
+
+
+def read_session_shape(message: common_pb2.SessionShape) -> SessionShape:
+    """Return the shape of a generation from the wire; whether it can be served is for the program to say."""
+    if not 0 < len(message.task) <= MAX_TASK or not message.prompt or not message.rows:
+        raise InputError("a generation needs a task, a prompt and rows")
+    return SessionShape(message.task, message.prompt, message.rows)
+
+
+def order_message(order: Order) -> common_pb2.Order:
+    """Return `order` for the wire."""
+    return common_pb2.Order(index=order.index, retired=order.retired)
+
+
+def read_order(message: common_pb2.Order) -> Order:
+    """Return an order from the wire; whether it is in place is for the program to say."""
+    retired = tuple(message.retired)
+    if list(retired) != sorted(set(retired)):
+        raise ProtocolError("slots are retired once each, in ascending order")
+    return Order(message.index, retired)
+
+
+def parse_order(encoded: bytes) -> Order:
+    """Return an order that came as bytes among others."""
+    try:
+        return read_order(common_pb2.Order.FromString(encoded))
+    except DecodeError as error:
+        raise ProtocolError("no order where one was due") from error
 
 
 def read_id(value: bytes, what: str) -> bytes:

@@ -51,6 +51,7 @@ PARTY0 = frozenset({"party0"})
 
 ATTEST_PARTY = Method(PARTY, "Attest", common_pb2.AttestRequest, common_pb2.AttestReply, _ALL)
 INFER = Method(PARTY, "Infer", party_pb2.InferRequest, party_pb2.InferReply, CLIENT, (True, False))
+GENERATE = Method(PARTY, "Generate", party_pb2.GenerateRequest, party_pb2.GenerateReply, CLIENT, (True, True))
 SESSION = Method(PARTY, "Session", RAW, RAW, PARTY0, (True, True))
 PREFETCH = Method(PARTY, "Prefetch", party_pb2.PrefetchRequest, party_pb2.PrefetchReply, PARTY0)
 RECONCILE = Method(PARTY, "Reconcile", party_pb2.ReconcileRequest, party_pb2.ReconcileReply, PARTY0)
@@ -58,6 +59,8 @@ STATUS = Method(PARTY, "Status", party_pb2.StatusRequest, party_pb2.StatusReply,
 ATTEST_DEALER = Method(DEALER, "Attest", common_pb2.AttestRequest, common_pb2.AttestReply, _ALL)
 CREATE = Method(DEALER, "Create", dealer_pb2.CreateRequest, dealer_pb2.CreateReply, PARTY0)
 FETCH = Method(DEALER, "Fetch", dealer_pb2.FetchRequest, RAW, _BOTH, (False, True))
+BEGIN = Method(DEALER, "Begin", dealer_pb2.BeginRequest, dealer_pb2.BeginReply, PARTY0)
+PASSES = Method(DEALER, "Passes", dealer_pb2.PassesRequest, RAW, _BOTH, (True, True))
 
 
 class Guard:

@@ -15,6 +15,9 @@ class Meters:
     def query(self, stats: party_pb2.Stats) -> None:
         """Count an answered query."""
 
+    def passed(self, stats: party_pb2.Stats) -> None:
+        """Count a pass of a generation."""
+
     def watch(self, **gauges: Callable[[], float]) -> None:
         """Read these values whenever somebody looks."""
 
@@ -36,8 +39,10 @@ class PrometheusMeters(Meters):
         self._rounds = prometheus.Counter("privinf_rounds", "rounds with the other party", **common)
         self._sent = prometheus.Counter("privinf_online_bytes", "payload sent to the other party", **common)
         self._spent = prometheus.Counter("privinf_preparation_bytes", "preparation used", **common)
-        self._seconds = prometheus.Histogram(
-            "privinf_query_seconds", "time of a query", ["role", "phase"], registry=self._registry
+        phased: dict[str, Any] = {"labelnames": ["role", "phase"], "registry": self._registry}
+        self._seconds = prometheus.Histogram("privinf_query_seconds", "time of a query", **phased)
+        self._pass_seconds = prometheus.Histogram(
+            "privinf_pass_seconds", "time of a pass of a generation", **phased
         )
         self._server, self._thread = prometheus.start_http_server(port, "127.0.0.1", registry=self._registry)
 
@@ -48,11 +53,18 @@ class PrometheusMeters(Meters):
 
     def query(self, stats: party_pb2.Stats) -> None:
         """Count an answered query."""
+        self._count(stats, self._seconds)
+
+    def passed(self, stats: party_pb2.Stats) -> None:
+        """Count a pass of a generation."""
+        self._count(stats, self._pass_seconds)
+
+    def _count(self, stats: party_pb2.Stats, seconds: Any) -> None:
         self._rounds.labels(self._role).inc(stats.rounds)
         self._sent.labels(self._role).inc(stats.online_bytes)
         self._spent.labels(self._role).inc(stats.preparation_bytes)
-        self._seconds.labels(self._role, "online").observe(stats.online_seconds)
-        self._seconds.labels(self._role, "offline").observe(stats.offline_seconds)
+        seconds.labels(self._role, "online").observe(stats.online_seconds)
+        seconds.labels(self._role, "offline").observe(stats.offline_seconds)
 
     def watch(self, **gauges: Callable[[], float]) -> None:
         """Read these values whenever somebody looks."""

@@ -1,4 +1,4 @@
-"""A party's calls: attest, infer, the session with the other party, and the upkeep of preparations."""
+"""A party's calls: attest, infer, generate, the session with the other party, and the upkeep of preparations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import grpc
 
 from privinf.config import PartyConfig
 from privinf.errors import InputError, PrivinfError, ProtocolError
-from privinf.parties.channel import SessionChannel
 from privinf.parties.credentials import MESSAGE_LIMIT, Peer
-from privinf.parties.deadline import Deadline, persist
+from privinf.parties.deadline import Deadline
+from privinf.parties.dealt import PassLink
 from privinf.parties.fetch import DealerLink
+from privinf.parties.generate import Generations
+from privinf.parties.greeting import Greeter
 from privinf.parties.keeper import Keeper
 from privinf.parties.logs import Log
 from privinf.parties.messages import (
@@ -24,10 +26,20 @@ from privinf.parties.messages import (
     require_same,
     shape_message,
 )
-from privinf.parties.methods import ATTEST_PARTY, INFER, PREFETCH, RECONCILE, SESSION, STATUS, Guard, Method
+from privinf.parties.methods import (
+    ATTEST_PARTY,
+    GENERATE,
+    INFER,
+    PREFETCH,
+    RECONCILE,
+    SESSION,
+    STATUS,
+    Guard,
+    Method,
+)
 from privinf.parties.metrics import Meters
-from privinf.parties.query import Answer, Engine, Query, guarded
-from privinf.parties.sessions import Outgoing, PeerStream, Sessions, open_stream
+from privinf.parties.query import Answer, Engine, Query
+from privinf.parties.sessions import Outgoing, Sessions, guarding
 from privinf.parties.spool import sized
 from privinf.parties.status import attribute
 from privinf.parties.store import PreparationStore
@@ -42,7 +54,7 @@ class PartyCalls:
         self, config: PartyConfig, program: PartyProgram, peers: dict[str, Peer], log: Log, meters: Meters
     ) -> None:
         self._config, self._program, self._log, self._meters = config, program, log, meters
-        self._role, self._other = f"party{config.party}", peers.get("party1")
+        self._role, other = f"party{config.party}", peers.get("party1")
         self._store = PreparationStore(
             config.store,
             program.identity,
@@ -52,15 +64,19 @@ class PartyCalls:
         )
         self._dealer = DealerLink(peers["dealer"], program, self._store, config.connect_seconds)
         self._keeper: Keeper | None = None
-        if self._other is not None:
-            self._keeper = Keeper(config, program.identity, self._store, self._dealer, self._other, log)
+        if other is not None:
+            self._keeper = Keeper(config, program.identity, self._store, self._dealer, other, log)
         self._engine = Engine(program, self._store, self._keeper)
         self._sessions = Sessions(config.max_sessions)
+        self._greeter = Greeter(config, program.identity, other, self._sessions)
+        link = PassLink(peers["dealer"], program.identity, config.connect_seconds)
+        self._generations = Generations(config, program, self._sessions, self._greeter, link, log, meters)
         meters.watch(sessions=lambda: self._sessions.count, ready=lambda: len(self._store.held()))
 
     def handlers(self, guard: Guard) -> grpc.GenericRpcHandler:
         """Return the calls of this party, each behind the check of its caller's role."""
         calls: dict[Method, Any] = {ATTEST_PARTY: self.attest, INFER: self.infer, STATUS: self.status}
+        calls[GENERATE] = self._generations.generate
         if self._config.party == 1:
             calls |= {SESSION: self.session, PREFETCH: self.prefetch, RECONCILE: self.reconcile}
         return guard.handlers(calls)
@@ -71,13 +87,15 @@ class PartyCalls:
             self._keeper.start()
 
     def drain(self) -> None:
-        """Admit no more queries."""
+        """Admit no more queries, and no more passes."""
         self._sessions.close()
+        self._generations.drain()
         if self._keeper is not None:
             self._keeper.stop()
 
     def close(self) -> None:
         """Leave the store to the next process."""
+        self._generations.close()
         self._store.close()
 
     def attest(
@@ -124,7 +142,7 @@ class PartyCalls:
         self, messages: Iterator[bytes], context: grpc.ServicerContext, caller: str
     ) -> Iterator[bytes]:
         """Carry the frames of one session, as long as its query on this party takes."""
-        outgoing = Outgoing()
+        outgoing: Outgoing[bytes] = Outgoing()
         session, stream = self._sessions.arrive(messages, outgoing, context.cancel)
         if not context.add_callback(lambda: self._sessions.depart(session, stream)):
             self._sessions.depart(session, stream)
@@ -173,26 +191,9 @@ class PartyCalls:
         return Query(opened.session_id, shape, share, deadline)
 
     def _answer(self, query: Query, context: grpc.ServicerContext) -> Answer:
-        stream, channel = persist(
-            lambda: self._greeted(query, context), self._config.connect_seconds, query.deadline
-        )
-        return guarded(lambda: self._engine.answer(query, stream, channel), stream, self._config.party)
-
-    def _greeted(self, query: Query, context: grpc.ServicerContext) -> tuple[PeerStream, SessionChannel]:
-        stream = self._stream(query, context)
-        stream.deadline = query.deadline
-        return stream, guarded(lambda: self._engine.greet(query, stream), stream, self._config.party)
-
-    def _stream(self, query: Query, context: grpc.ServicerContext) -> PeerStream:
-        """Open or meet the session's stream, to be cut when the client is gone."""
-        if self._other is not None:
-            stream = open_stream(self._other, query.deadline)
-        else:
-            context.add_callback(self._sessions.wake)
-            stream = self._sessions.meet(query.session, query.deadline, context.is_active)
-        if not context.add_callback(stream.cut):
-            stream.cut()
-        return stream
+        met = self._greeter.greet(query.session, query.shape, query.deadline, context)
+        with guarding(met.stream, self._config.party):
+            return self._engine.answer(query, met.stream, met.channel)
 
     def _account(self, session: bytes, answer: Answer) -> None:
         stats = answer.stats

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from google.protobuf.message import DecodeError
-
-from privinf.errors import MismatchError, PrivinfError, ProtocolError
+from privinf.errors import MismatchError, ProtocolError
 from privinf.parties.channel import SessionChannel
 from privinf.parties.deadline import Deadline
 from privinf.parties.frames import Kind
 from privinf.parties.keeper import Keeper
-from privinf.parties.messages import (
-    identity_message,
-    read_id,
-    read_identity,
-    read_shape,
-    require_same,
-    shape_message,
-)
+from privinf.parties.messages import read_id
 from privinf.parties.sessions import PeerStream
 from privinf.parties.spool import Preparation, sized
 from privinf.parties.store import PreparationStore
 from privinf.protocols.program import PartyProgram, QueryShape
 from privinf.v1 import party_pb2
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,17 +41,6 @@ class Engine:
 
     def __init__(self, program: PartyProgram, store: PreparationStore, keeper: Keeper | None) -> None:
         self._program, self._store, self._keeper = program, store, keeper
-
-    def greet(self, query: Query, stream: PeerStream) -> SessionChannel:
-        """Compare program and shape with the other party, before a preparation is touched."""
-        channel = SessionChannel(stream.send, stream, query.session, self._program.party)
-        identity, shape = identity_message(self._program.identity), shape_message(query.shape)
-        channel.say(Kind.HELLO, party_pb2.Hello(identity=identity, shape=shape).SerializeToString())
-        hello, other = _hello(channel.hear(Kind.HELLO)), f"party{1 - self._program.party}"
-        require_same(self._program.identity, read_identity(hello.identity), other)
-        if read_shape(hello.shape) != query.shape:
-            raise MismatchError(f"{other} was asked another shape")
-        return channel
 
     def answer(self, query: Query, stream: PeerStream, channel: SessionChannel) -> Answer:
         """Run a session after its greeting; the caller ends it if this raises."""
@@ -109,7 +85,7 @@ class Engine:
                 query.shape, query.share, preparation, preparation.aside, record.seed, channel
             )
             self._check(result, preparation, query.shape)
-            self._finish(stream)
+            stream.finish(self._program.party == 0)
         except BaseException:
             if self._keeper is not None:
                 self._keeper.discard(record.preparation_id)
@@ -130,31 +106,3 @@ class Engine:
             raise ProtocolError(f"{preparation.remaining} bytes of the preparation were not used")
         if len(result) != self._program.result_bytes(shape):
             raise ProtocolError("the program's result has another size than it says")
-
-    def _finish(self, stream: PeerStream) -> None:
-        """Both have read their last frame when this returns: party 0 closes first, party 1 after it."""
-        if self._program.party == 0:
-            stream.close()
-            stream.expect_end()
-        else:
-            stream.expect_end()
-            stream.close()
-
-
-def _hello(payload: memoryview) -> party_pb2.Hello:
-    try:
-        return party_pb2.Hello.FromString(bytes(payload))
-    except DecodeError as error:
-        raise ProtocolError("a session that does not begin with identity and shape") from error
-
-
-def guarded(run: Callable[[], T], stream: PeerStream, party: int) -> T:
-    """Run a part of a session; one that fails is ended on both sides, and party 1 tells party 0 why."""
-    try:
-        return run()
-    except BaseException as error:
-        known = error if isinstance(error, PrivinfError) else PrivinfError()
-        stream.close(known if party == 1 else None)
-        if party == 0:
-            stream.cancel()
-        raise

@@ -113,12 +113,12 @@ class DealerServer(Server):
     """The dealer in this process."""
 
     def __init__(self, config: DealerConfig, program: DealerProgram) -> None:
-        super().__init__("dealer", DEALER, config, 2 * config.max_jobs)
-        self._calls = DealerCalls(config, program, self.log)
-        self._server.add_generic_rpc_handlers((self._calls.handlers(self._guard),))
+        super().__init__("dealer", DEALER, config, 2 * (config.max_jobs + config.max_sessions))
+        self.calls = DealerCalls(config, program, self.log)
+        self._server.add_generic_rpc_handlers((self.calls.handlers(self._guard),))
 
     def _release(self) -> None:
-        self._calls.close()
+        self.calls.close()
 
 
 def serve_party(config: PartyConfig, program: PartyProgram) -> None:

@@ -6,8 +6,9 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import grpc
 
@@ -28,14 +29,17 @@ from privinf.parties.status import attribute, restore
 _REMEMBERED = 1 << 16  # session ids refused a second time; their preparations are refused for ever
 
 
-class Outgoing:
-    """What is to be written to a stream; gRPC's own thread takes it from here."""
+M = TypeVar("M")
+
+
+class Outgoing(Generic[M]):
+    """What is to be written to a stream; gRPC's own thread takes it from here, and stays until None is put."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[bytes | PrivinfError | None] = SimpleQueue()
+        self._queue: SimpleQueue[M | PrivinfError | None] = SimpleQueue()
         self.put = self._queue.put
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[M]:
         while (item := self._queue.get()) is not None:
             if isinstance(item, PrivinfError):
                 raise item
@@ -46,12 +50,15 @@ class PeerStream:
     """One session's messages to and from the other party."""
 
     def __init__(
-        self, messages: Iterator[bytes], outgoing: Outgoing, role: str, cancel: Callable[[], Any]
+        self, messages: Iterator[bytes], outgoing: Outgoing[bytes], role: str, cancel: Callable[[], Any]
     ) -> None:
         self._messages, self._outgoing, self._role = messages, outgoing, role
         self.cancel = cancel
         self._heard = self._closed = False
         self.deadline: Deadline | None = None
+        self._lock = threading.Lock()
+        self._over = False
+        self._listener: Callable[[], None] | None = None
 
     def send(self, message: bytes) -> None:
         """Queue a message; never blocks."""
@@ -66,6 +73,37 @@ class PeerStream:
         """Drop the session, unless our side of it is over: the peer may not have heard how it ended."""
         if not self._closed:
             self.cancel()
+
+    def watch(self, listener: Callable[[], None]) -> None:
+        """Have it called, once, when the stream is over: nobody may be reading then."""
+        with self._lock:
+            self._listener, over = listener, self._over
+        if over:
+            listener()
+
+    def over(self) -> None:
+        """Note that gRPC has ended the stream."""
+        with self._lock:
+            listener, self._over = None if self._over else self._listener, True
+        if listener is not None:
+            listener()
+
+    def verdict(self) -> PrivinfError:
+        """Return why a stream that is over has ended, for one who was not reading."""
+        call = self._messages
+        if isinstance(call, grpc.RpcError) and isinstance(call, grpc.Call):  # party 0's own call
+            early = call.code() is grpc.StatusCode.OK
+            return self._lost("ended the session early") if early else self._explain(call)
+        return self._lost("dropped the session")
+
+    def finish(self, first: bool) -> None:
+        """Both have read their last frame when this returns: party 0 closes first, party 1 after it."""
+        if first:
+            self.close()
+            self.expect_end()
+        else:
+            self.expect_end()
+            self.close()
 
     def expect_end(self) -> None:
         """Wait until the peer has ended its direction; anything else is out of place."""
@@ -104,9 +142,25 @@ class PeerStream:
 
 def open_stream(other: Peer, deadline: Deadline) -> PeerStream:
     """Dial party 1 for one session."""
-    outgoing = Outgoing()
+    outgoing: Outgoing[bytes] = Outgoing()
     call = SESSION.on(other)(iter(outgoing), timeout=deadline.left("connect"), metadata=other.metadata)
-    return PeerStream(call, outgoing, other.role, call.cancel)
+    stream = PeerStream(call, outgoing, other.role, call.cancel)
+    if not call.add_callback(stream.over):
+        stream.over()
+    return stream
+
+
+@contextmanager
+def guarding(stream: PeerStream, party: int) -> Iterator[None]:
+    """Hold a part of a session; one that fails is ended on both sides, and party 1 tells party 0 why."""
+    try:
+        yield
+    except BaseException as error:
+        known = error if isinstance(error, PrivinfError) else PrivinfError()
+        stream.close(known if party == 1 else None)
+        if party == 0:
+            stream.cancel()
+        raise
 
 
 class Sessions:
@@ -149,7 +203,7 @@ class Sessions:
                 self._seen.popitem(last=False)
 
     def arrive(
-        self, messages: Iterator[bytes], outgoing: Outgoing, cancel: Callable[[], Any]
+        self, messages: Iterator[bytes], outgoing: Outgoing[bytes], cancel: Callable[[], Any]
     ) -> tuple[bytes, PeerStream]:
         """Take in a stream from party 0; its query may have come already, or come later."""
         first = next(messages, None)
@@ -172,6 +226,7 @@ class Sessions:
             if self._streams.get(session) is stream:
                 del self._streams[session]
         stream.close()
+        stream.over()
 
     def meet(self, session: bytes, deadline: Deadline, alive: Callable[[], bool]) -> PeerStream:
         """Wait for party 0's stream of a session, while its query is `alive`."""

@@ -68,6 +68,14 @@ def describe(error: PrivinfError) -> tuple[grpc.StatusCode, str, tuple[tuple[str
     return CODES[kind], str(error)[:_LONGEST], tuple(trailing)
 
 
+def tell(context: grpc.ServicerContext, error: PrivinfError) -> None:
+    """Have a streaming call that returns after this end with an error."""
+    code, details, trailing = describe(error)
+    context.set_trailing_metadata(trailing)
+    context.set_code(code)
+    context.set_details(details)
+
+
 def restore(error: grpc.RpcError, role: str, *, phase: str = "online") -> PrivinfError:
     """Return what a call to `role` failed with, as one of our errors with `party` set."""
     trailing = _trailing(error)

@@ -42,8 +42,11 @@ class PartyConfig:
     max_store_count: int = 1024
     ahead: int = 0  # preparations kept ready for each of `shapes`; party 0 decides for both
     shapes: tuple[QueryShape, ...] = ()
-    max_sessions: int = 8
-    max_seconds: float = 3600.0  # the longest deadline that a query may ask for
+    max_sessions: int = 8  # queries and generations under way
+    max_seconds: float = 3600.0  # the longest deadline that a query or a generation may ask for
+    passes_ahead: int = 2  # passes of a generation kept ready, in memory; the smaller number of both parties
+    idle_seconds: float = 300.0  # how long a generation may wait for its client's next request
+    journal: Path | None = None  # names of what passes opened are appended here, for an audit
     prepare_seconds: float = 600.0  # the longest that one preparation may take in the background
     connect_seconds: float = 3.0  # how long a query waits for the other party or the dealer to be reachable
     health_port: int = 0  # a plaintext port of 127.0.0.1 for probes; 0 is none
@@ -56,7 +59,8 @@ class PartyConfig:
         _check_tls(self.tls, self.insecure_no_tls)
         _check(self.max_store_bytes > 0 and self.max_store_count > 0, "the store needs room")
         _check(self.ahead >= 0 and self.max_sessions > 0, "ahead and max_sessions count something")
-        _check(min(self.max_seconds, self.prepare_seconds) > 0, "a time limit is positive")
+        _check(self.passes_ahead > 0, "passes_ahead counts something")
+        _check(min(self.max_seconds, self.prepare_seconds, self.idle_seconds) > 0, "a time limit is positive")
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class DealerConfig:
     tls: Tls | None = None
     insecure_no_tls: bool = False
     max_jobs: int = 8  # preparations created and not yet delivered
-    queue_chunks: int = 32  # of 1 MiB, for each party and preparation, between generation and delivery
+    max_sessions: int = 8  # generations under way
+    queue_chunks: int = 32  # of 1 MiB, for each party and preparation, between drawing and delivery
     stall_seconds: float = 60.0  # how long one party may lag or fail to come
     health_port: int = 0
     metrics_port: int = 0
@@ -75,7 +80,8 @@ class DealerConfig:
 
     def __post_init__(self) -> None:
         _check_tls(self.tls, self.insecure_no_tls)
-        _check(self.max_jobs > 0 and self.queue_chunks > 0, "max_jobs and queue_chunks count something")
+        counts = self.max_jobs, self.max_sessions, self.queue_chunks
+        _check(min(counts) > 0, "max_jobs, max_sessions and queue_chunks count something")
         _check(self.stall_seconds > 0, "a time limit is positive")
 
 
@@ -86,13 +92,15 @@ class ClientConfig:
     parties: tuple[str, str]
     tls: Tls | None = None
     insecure_no_tls: bool = False
-    deadline: float = 120.0  # seconds for a whole query
+    deadline: float = 120.0  # seconds for a whole query, or for one pass of a generation
+    session_deadline: float = 3600.0  # seconds for a whole generation; the parties' max_seconds bound it
     connect_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         _check(len(self.parties) == 2 and all(self.parties), "parties are two addresses")
         _check_tls(self.tls, self.insecure_no_tls)
-        _check(min(self.deadline, self.connect_seconds) > 0, "a time limit is positive")
+        limits = self.deadline, self.session_deadline, self.connect_seconds
+        _check(min(limits) > 0, "a time limit is positive")
 
 
 Config = TypeVar("Config", PartyConfig, DealerConfig, ClientConfig)

@@ -16,30 +16,24 @@ import grpc
 
 from privinf.config import ClientConfig
 from privinf.errors import ConnectError, MismatchError, PeerLost, PrivinfError
+from privinf.outcomes import ROLES, VERDICT_SECONDS, chunks, counted, failure
+from privinf.outcomes import PartyStats as PartyStats
 from privinf.parties.credentials import MESSAGE_LIMIT, Peer, dial, warn_insecure
 from privinf.parties.deadline import Deadline, persist
-from privinf.parties.frames import CHUNK
-from privinf.parties.messages import identity_message, read_identity, read_shape, require_same, shape_message
+from privinf.parties.messages import (
+    identity_message,
+    read_identity,
+    read_shape,
+    require_same,
+    session_shape_message,
+    shape_message,
+)
 from privinf.parties.methods import ATTEST_PARTY, INFER, STATUS
 from privinf.parties.status import attribute, restore
-from privinf.protocols.program import ID_BYTES, Buffer, Identity, QueryShape
+from privinf.passes import AsyncGeneration, Generation
+from privinf.passes import PassStats as PassStats
+from privinf.protocols.program import ID_BYTES, Buffer, Identity, QueryShape, SessionShape
 from privinf.v1 import common_pb2, party_pb2
-
-ROLES = ("party0", "party1")
-_VERDICT_SECONDS = 2.0  # how long the other party may take to say why it left a session
-
-
-@dataclass(frozen=True)
-class PartyStats:
-    """What one party counted for one query."""
-
-    rounds: int
-    online_seconds: float
-    offline_seconds: float  # waited for its preparation
-    prepare_seconds: float  # what fetching that preparation took, whenever that was
-    online_bytes: int  # payload sent to the other party
-    wire_bytes: int  # the same with control frames and headers; HTTP/2 and TLS are not counted
-    preparation_bytes: int
 
 
 @dataclass(frozen=True)
@@ -100,8 +94,8 @@ class Run:
             try:
                 replies[party] = self._calls[party].result()
             except (grpc.RpcError, grpc.FutureCancelledError) as error:
-                raise self._cause(_failure(error, ROLES[party])) from error
-        parties = _stats(replies[0].stats), _stats(replies[1].stats)
+                raise self._cause(failure(error, ROLES[party])) from error
+        parties = counted(replies[0].stats), counted(replies[1].stats)
         received = sum(len(reply.result) for reply in replies.values())
         seconds = time.monotonic() - self._began
         stats = Stats(self._session.hex(), seconds, self._sent, received, parties)
@@ -112,10 +106,10 @@ class Run:
         if not isinstance(first, PeerLost):
             return first
         try:
-            party = self._done.get(timeout=_VERDICT_SECONDS)
+            party = self._done.get(timeout=VERDICT_SECONDS)
             self._calls[party].result()
         except (grpc.RpcError, grpc.FutureCancelledError) as error:
-            return _failure(error, ROLES[party])
+            return failure(error, ROLES[party])
         except Empty:
             pass
         return first
@@ -174,6 +168,19 @@ class Link:
             for peer, share in zip(self._peers, shares, strict=True)
         ]
         return Run(calls, session, sum(memoryview(share).nbytes for share in shares), self._forget)
+
+    def generate(self, shape: SessionShape, deadline: float | None = None) -> Generation:
+        """Begin a generation on both parties; nothing but its shape is sent before its first step.
+
+        `deadline` is in seconds, for all of it. One that fails is never resumed: begin another.
+        """
+        until = Deadline.after(self._config.session_deadline if deadline is None else deadline)
+        identity, session = self.connect(), secrets.token_bytes(ID_BYTES)
+        opened = party_pb2.GenerateOpen(
+            session_id=session, identity=identity_message(identity), shape=session_shape_message(shape)
+        )
+        left = until.left("connect")
+        return Generation(self._peers, opened, left, self._config.deadline, self._forget)
 
     def _forget(self) -> None:
         """Reach both parties anew before the next query."""
@@ -254,6 +261,15 @@ class AsyncLink:
             run.cancel()
             raise
 
+    async def generate(self, shape: SessionShape, deadline: float | None = None) -> AsyncGeneration:
+        """Begin a generation on both parties."""
+        starting = asyncio.ensure_future(asyncio.to_thread(self._link.generate, shape, deadline))
+        try:
+            return AsyncGeneration(await asyncio.shield(starting))
+        except asyncio.CancelledError:
+            starting.add_done_callback(_cancel_started)
+            raise
+
     async def status(self) -> tuple[PartyStatus, PartyStatus]:
         """Ask both parties what they have ready."""
         return await asyncio.to_thread(self._link.status)
@@ -271,31 +287,12 @@ class AsyncLink:
         await self.close()
 
 
-def _cancel_started(starting: asyncio.Future[Run]) -> None:
+def _cancel_started(starting: asyncio.Future[Run] | asyncio.Future[Generation]) -> None:
     if not starting.cancelled() and starting.exception() is None:
         starting.result().cancel()
 
 
 def _requests(opened: party_pb2.InferOpen, share: Buffer) -> Iterator[party_pb2.InferRequest]:
     yield party_pb2.InferRequest(open=opened)
-    view = memoryview(share).cast("B")
-    for offset in range(0, len(view), CHUNK):
-        yield party_pb2.InferRequest(chunk=bytes(view[offset : offset + CHUNK]))
-
-
-def _failure(error: BaseException, role: str) -> PrivinfError:
-    if isinstance(error, grpc.RpcError):
-        return restore(error, role)
-    return attribute(PeerLost(f"{role}: the query was dropped"), role)
-
-
-def _stats(stats: party_pb2.Stats) -> PartyStats:
-    return PartyStats(
-        rounds=stats.rounds,
-        online_seconds=stats.online_seconds,
-        offline_seconds=stats.offline_seconds,
-        prepare_seconds=stats.prepare_seconds,
-        online_bytes=stats.online_bytes,
-        wire_bytes=stats.wire_bytes,
-        preparation_bytes=stats.preparation_bytes,
-    )
+    for chunk in chunks(share):
+        yield party_pb2.InferRequest(chunk=chunk)

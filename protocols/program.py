@@ -6,7 +6,7 @@ A party program is straight-line blocking code. It reads its preparation in prog
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -95,10 +95,16 @@ class PartySession(Protocol):
     """One generation at one party: its cache, pass after pass.
 
     `order` and `prepare` run in one thread, `evaluate` in another, passes behind; each sees the passes in order.
+    `journal`, where it is set, is to be told the public description of each wire that `evaluate` opens.
     """
 
+    journal: Callable[[str], None] | None
+
     def order(self) -> Order:
-        """Return the order of the next pass to be prepared: at party 0, which decides for all."""
+        """Return the order of the next pass to be prepared: at party 0, which decides for all.
+
+        Or raise InputError where no further pass can be: those before it are still served.
+        """
         ...
 
     def prepare(self, order: Order, prep: Source, seed: bytes) -> object:

@@ -1,6 +1,7 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -24,6 +25,24 @@ class QueryShape(_message.Message):
     batch: int
     tokens: int
     def __init__(self, task: _Optional[str] = ..., batch: _Optional[int] = ..., tokens: _Optional[int] = ...) -> None: ...
+
+class SessionShape(_message.Message):
+    __slots__ = ("task", "prompt", "rows")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    prompt: int
+    rows: int
+    def __init__(self, task: _Optional[str] = ..., prompt: _Optional[int] = ..., rows: _Optional[int] = ...) -> None: ...
+
+class Order(_message.Message):
+    __slots__ = ("index", "retired")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    RETIRED_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    retired: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, index: _Optional[int] = ..., retired: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AttestRequest(_message.Message):
     __slots__ = ()

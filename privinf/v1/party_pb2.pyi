@@ -33,6 +33,44 @@ class InferReply(_message.Message):
     stats: Stats
     def __init__(self, result: _Optional[bytes] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
 
+class GenerateOpen(_message.Message):
+    __slots__ = ("session_id", "identity", "shape")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    session_id: bytes
+    identity: _common_pb2.Identity
+    shape: _common_pb2.SessionShape
+    def __init__(self, session_id: _Optional[bytes] = ..., identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ..., shape: _Optional[_Union[_common_pb2.SessionShape, _Mapping]] = ...) -> None: ...
+
+class PassOpen(_message.Message):
+    __slots__ = ("index", "kept")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    kept: int
+    def __init__(self, index: _Optional[int] = ..., kept: _Optional[int] = ...) -> None: ...
+
+class GenerateRequest(_message.Message):
+    __slots__ = ("open", "step", "chunk")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    open: GenerateOpen
+    step: PassOpen
+    chunk: bytes
+    def __init__(self, open: _Optional[_Union[GenerateOpen, _Mapping]] = ..., step: _Optional[_Union[PassOpen, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class GenerateReply(_message.Message):
+    __slots__ = ("index", "result", "stats")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    result: bytes
+    stats: Stats
+    def __init__(self, index: _Optional[int] = ..., result: _Optional[bytes] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
+
 class Stats(_message.Message):
     __slots__ = ("rounds", "online_seconds", "offline_seconds", "prepare_seconds", "online_bytes", "wire_bytes", "preparation_bytes")
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
@@ -86,12 +124,26 @@ class ReconcileReply(_message.Message):
     def __init__(self, held: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("identity", "shape")
+    __slots__ = ("identity", "shape", "generation", "passes_ahead")
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    PASSES_AHEAD_FIELD_NUMBER: _ClassVar[int]
     identity: _common_pb2.Identity
     shape: _common_pb2.QueryShape
-    def __init__(self, identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ..., shape: _Optional[_Union[_common_pb2.QueryShape, _Mapping]] = ...) -> None: ...
+    generation: _common_pb2.SessionShape
+    passes_ahead: int
+    def __init__(self, identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ..., shape: _Optional[_Union[_common_pb2.QueryShape, _Mapping]] = ..., generation: _Optional[_Union[_common_pb2.SessionShape, _Mapping]] = ..., passes_ahead: _Optional[int] = ...) -> None: ...
+
+class Pass(_message.Message):
+    __slots__ = ("index", "kept", "retired")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    RETIRED_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    kept: int
+    retired: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, index: _Optional[int] = ..., kept: _Optional[int] = ..., retired: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()

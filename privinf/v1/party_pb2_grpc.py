@@ -45,6 +45,11 @@ class PartyStub(object):
                 request_serializer=privinf_dot_v1_dot_party__pb2.InferRequest.SerializeToString,
                 response_deserializer=privinf_dot_v1_dot_party__pb2.InferReply.FromString,
                 _registered_method=True)
+        self.Generate = channel.stream_stream(
+                '/privinf.v1.Party/Generate',
+                request_serializer=privinf_dot_v1_dot_party__pb2.GenerateRequest.SerializeToString,
+                response_deserializer=privinf_dot_v1_dot_party__pb2.GenerateReply.FromString,
+                _registered_method=True)
         self.Session = channel.stream_stream(
                 '/privinf.v1.Party/Session',
                 request_serializer=privinf_dot_v1_dot_common__pb2.Raw.SerializeToString,
@@ -78,6 +83,15 @@ class PartyServicer(object):
 
     def Infer(self, request_iterator, context):
         """Called by the client on both parties with one session id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Generate(self, request_iterator, context):
+        """A generation, called by the client on both parties with one session id. Each pass is asked for
+        once the reply to the one before has come, or earlier where that has no result. The client
+        ends its direction to end the generation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,6 +136,11 @@ def add_PartyServicer_to_server(servicer, server):
                     servicer.Infer,
                     request_deserializer=privinf_dot_v1_dot_party__pb2.InferRequest.FromString,
                     response_serializer=privinf_dot_v1_dot_party__pb2.InferReply.SerializeToString,
+            ),
+            'Generate': grpc.stream_stream_rpc_method_handler(
+                    servicer.Generate,
+                    request_deserializer=privinf_dot_v1_dot_party__pb2.GenerateRequest.FromString,
+                    response_serializer=privinf_dot_v1_dot_party__pb2.GenerateReply.SerializeToString,
             ),
             'Session': grpc.stream_stream_rpc_method_handler(
                     servicer.Session,
@@ -198,6 +217,33 @@ class Party(object):
             '/privinf.v1.Party/Infer',
             privinf_dot_v1_dot_party__pb2.InferRequest.SerializeToString,
             privinf_dot_v1_dot_party__pb2.InferReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Generate(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/privinf.v1.Party/Generate',
+            privinf_dot_v1_dot_party__pb2.GenerateRequest.SerializeToString,
+            privinf_dot_v1_dot_party__pb2.GenerateReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,15 +5,25 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from privinf.errors import InputError, IntegrityError
-from privinf.protocols.program import BOTH, Buffer, Channel, Identity, QueryShape, Source
+from privinf.errors import InputError, IntegrityError, ProtocolError
+from privinf.protocols.program import (
+    BOTH,
+    Buffer,
+    Channel,
+    Identity,
+    Order,
+    QueryShape,
+    SessionShape,
+    Source,
+)
 
 IDENTITY = Identity("1", "dummy", "plan")
 TASK = "echo"
+PART = 4  # rows of a prompt that one pass takes
 _COMMON = hashlib.shake_128(b"common").digest((3 << 20) - 1)
 
 
@@ -25,7 +35,7 @@ class Settings:
     round_bytes: int = 64
     extra: int = 1000  # preparation bytes beside the masks of the rounds, the same for both
     identity: Identity = IDENTITY
-    fail_at: int = -1  # the round in which party `fail_party` raises
+    fail_at: int = -1  # the round, of the query or the whole generation, in which party `fail_party` raises
     fail_party: int = 0
     halt_at: int = -1  # the round in which party `halt_party` waits for `gate` to vanish
     halt_party: int = 0
@@ -36,6 +46,10 @@ class Settings:
     fail_prepare: bool = False  # in party `fail_party`
     leave_unread: int = 0
     expect_more: int = 0  # how many bytes too many party 0 expects in each round
+    halt_deal: int = -1  # the pass that the dealer deals half of before it waits for `gate` to vanish
+    passes: int = 1 << 20  # how many a generation may have
+    retires: bool = True  # whether passes retire slots
+    wrong_result: int = 0  # bytes that a pass's result has too many
 
     def prep_bytes(self) -> int:
         """Return the size of either party's preparation."""
@@ -75,6 +89,31 @@ class DummyDealer:
             piece = memoryview(_COMMON)[:left]
             yield BOTH, piece
             left -= len(piece)
+
+    def begin(self, shape: SessionShape) -> DummyDealing:
+        """Begin a generation."""
+        check_generation(shape)
+        return DummyDealing(self, shape)
+
+
+@dataclass
+class DummyDealing:
+    """Deals the same for each pass as for a query, in the order of the passes."""
+
+    dealer: DummyDealer
+    shape: SessionShape
+    due: int = 0
+
+    def deal(self, order: Order, seeds: tuple[bytes, bytes]) -> Iterator[tuple[int, Buffer]]:
+        """Yield one pass."""
+        if order.index != self.due:
+            raise ProtocolError(f"pass {order.index} was ordered where {self.due} is due")
+        settings = self.dealer.settings
+        for place, dealt in enumerate(self.dealer.deal(QueryShape(TASK, 1, 1), seeds)):
+            if place == 2 and order.index == settings.halt_deal:
+                halt(settings)
+            yield dealt
+        self.due += 1
 
 
 @dataclass
@@ -143,15 +182,121 @@ class DummyParty:
         prep.read(settings.extra - settings.leave_unread)
         return bytes(query)
 
+    def begin(self, shape: SessionShape) -> DummyGeneration:
+        """Begin a generation."""
+        check_generation(shape)
+        return DummyGeneration(self, shape)
+
     def _misbehave(self, round_: int) -> None:
         settings = self.settings
         if round_ == settings.fail_at and self.party == settings.fail_party:
             raise IntegrityError("told to fail")
         if round_ == settings.halt_at and self.party == settings.halt_party:
-            gate = Path(settings.gate)
-            gate.with_suffix(".reached").touch()
-            while gate.exists():
-                time.sleep(0.01)
+            halt(settings)
+
+
+@dataclass(frozen=True)
+class DummyPrepared:
+    """A pass that was prepared ahead."""
+
+    order: Order
+    seed: bytes
+    masks: list[memoryview]
+
+
+@dataclass
+class DummyGeneration:
+    """Returns shares unchanged; a part of the prompt that is not its last has neither rounds nor a result."""
+
+    program: DummyParty
+    shape: SessionShape
+    journal: Callable[[str], None] | None = None
+    ordered: int = 0
+    prepared: int = 0
+    passes: int = 0
+    rounds: int = 0
+    rows: int = 0  # of the pass before
+    kept: list[int] = field(default_factory=list)
+    retired: list[tuple[int, ...]] = field(default_factory=list)
+
+    def order(self) -> Order:
+        """Retire the oldest slot from the third pass on."""
+        index, settings = self.ordered, self.program.settings
+        if index >= settings.passes:
+            raise InputError(f"a generation has at most {settings.passes} passes")
+        self.ordered += 1
+        return Order(index, (0,) if index > 1 and settings.retires else ())
+
+    def prepare(self, order: Order, prep: Source, seed: bytes) -> DummyPrepared:
+        """Read all of a pass, in pieces that are not the dealer's."""
+        settings = self.program.settings
+        if order.index != self.prepared:
+            raise ProtocolError(f"pass {order.index} is dealt where {self.prepared} is due")
+        if settings.fail_prepare and self.program.party == settings.fail_party:
+            raise IntegrityError("told to fail ahead")
+        self.prepared += 1
+        masks = [prep.read(settings.round_bytes) for _ in range(settings.rounds)]
+        left, piece = settings.extra - settings.leave_unread, (1 << 20) - 1
+        for taken in range(0, left, piece):
+            prep.read(min(piece, left - taken))
+        return DummyPrepared(order, seed, masks)
+
+    def query_bytes(self, index: int) -> int:
+        """Return the size of a pass's query share."""
+        return 8 * self.shape.rows
+
+    def result_bytes(self, index: int) -> int:
+        """Return the size of a pass's result share."""
+        return self.query_bytes(index) if index >= parts(self.shape) - 1 else 0
+
+    def evaluate(self, kept: int, query: memoryview, prepared: object, channel: Channel) -> bytes:
+        """Return our share; every round proves that both hold the same preparation of the same pass."""
+        assert isinstance(prepared, DummyPrepared)
+        index, self.passes = self.passes, self.passes + 1
+        if prepared.order.index != index:
+            raise IntegrityError("the preparation is of another pass")
+        if kept > self.rows:
+            raise ProtocolError(f"pass {index}: {kept} rows kept of {self.rows}")
+        self._note(kept, prepared)
+        if not self.result_bytes(index):
+            return b""
+        for mask in prepared.masks:
+            self._round(mask, channel)
+        return bytes(query) + bytes(self.program.settings.wrong_result)
+
+    def _note(self, kept: int, prepared: DummyPrepared) -> None:
+        self.program.used.append(prepared.seed)
+        self.rows = self.shape.rows
+        self.kept.append(kept)
+        self.retired.append(prepared.order.retired)
+
+    def _round(self, mask: memoryview, channel: Channel) -> None:
+        round_, self.rounds = self.rounds, self.rounds + 1
+        self.program._misbehave(round_)
+        expect = len(mask) + (self.program.settings.expect_more if self.program.party == 0 else 0)
+        if bytes(channel.exchange(mask, expect)) != bytes(mask):
+            raise IntegrityError(f"round {round_}: the masks differ")
+        if self.journal is not None:
+            self.journal(f"wire{round_} 8 ({len(mask)},)")
+
+
+def halt(settings: Settings) -> None:
+    """Say that this point is reached, and wait for the gate to vanish."""
+    gate = Path(settings.gate)
+    gate.with_suffix(".reached").touch()
+    while gate.exists():
+        time.sleep(0.01)
+
+
+def parts(shape: SessionShape) -> int:
+    """Return how many passes a prompt takes."""
+    return -(-shape.prompt // PART)
+
+
+def check_generation(shape: SessionShape) -> None:
+    """Refuse a task that is not ours."""
+    if shape.task != TASK:
+        raise InputError(f"there is no task {shape.task}")
 
 
 def digest(seed: bytes, masks: list[memoryview], nbytes: int) -> bytes:

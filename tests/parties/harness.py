@@ -95,6 +95,12 @@ class Cluster:
         if role in self.servers:
             self.servers.pop(role).stop()
 
+    def party(self, party: int) -> PartyServer:
+        """Return a party's server."""
+        server = self.servers[f"party{party}"]
+        assert isinstance(server, PartyServer)
+        return server
+
     def address(self, role: str) -> str:
         """Return where a role listens."""
         return f"127.0.0.1:{self.ports[role]}"

@@ -11,7 +11,8 @@ from dummy import DummyDealer, Settings
 from privinf.config import DealerConfig
 from privinf.errors import DeadlineExceeded, Overloaded, PartyError, PeerLost, ProtocolError
 from privinf.parties.frames import CHUNK
-from privinf.parties.jobs import Job, Jobs, Packer, Pipe, pack
+from privinf.parties.jobs import Job, Jobs
+from privinf.parties.pipes import Packer, Pipe, pack
 from privinf.protocols.program import Buffer, QueryShape
 
 SHAPE = QueryShape("echo", 1, 8)

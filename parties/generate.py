@@ -1,0 +1,153 @@
+"""A party's part in generations: it meets the other party for each, has it fed, and frees all of it at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from privinf.config import PartyConfig
+from privinf.errors import PeerLost, PrivinfError
+from privinf.parties.channel import SessionChannel
+from privinf.parties.deadline import Deadline
+from privinf.parties.dealt import PassLink
+from privinf.parties.feeder import Feeder
+from privinf.parties.frames import Kind
+from privinf.parties.generation import Generation
+from privinf.parties.greeting import Greeter, Session
+from privinf.parties.inbox import Inbox
+from privinf.parties.journal import Journal
+from privinf.parties.life import Life
+from privinf.parties.logs import Log
+from privinf.parties.messages import read_id, read_identity, read_session_shape, require_same
+from privinf.parties.metrics import Meters
+from privinf.parties.sessions import Sessions, guarding
+from privinf.parties.status import attribute
+from privinf.protocols.program import PartyProgram, PartySession, SessionShape
+from privinf.v1 import party_pb2
+
+
+class Generations:
+    """The generations of one party."""
+
+    def __init__(
+        self,
+        config: PartyConfig,
+        program: PartyProgram,
+        sessions: Sessions,
+        greeter: Greeter,
+        link: PassLink,
+        log: Log,
+        meters: Meters,
+    ) -> None:
+        self._config, self._program, self._sessions, self._greeter = config, program, sessions, greeter
+        self._link, self._log, self._meters = link, log, meters
+        self._journal = Journal(config.journal) if config.journal is not None else None
+        self._lock = threading.Lock()
+        self._lives: set[Life] = set()
+
+    def drain(self) -> None:
+        """Have each end after the pass under way."""
+        with self._lock:
+            lives = list(self._lives)
+        for life in lives:
+            life.drain()
+
+    def close(self) -> None:
+        """End the journal."""
+        if self._journal is not None:
+            self._journal.close()
+
+    def generate(
+        self, requests: Iterator[party_pb2.GenerateRequest], context: grpc.ServicerContext, caller: str
+    ) -> Iterator[party_pb2.GenerateReply]:
+        """Answer the passes of a generation: the client calls this on both parties."""
+        self._sessions.admit()
+        session: bytes | None = None
+        try:
+            with self._living(context) as life:
+                inbox = Inbox(requests, life, self._config.idle_seconds)
+                opened = inbox.opening()
+                session = read_id(opened.session_id, "a session id")
+                yield from self._opened(opened, inbox, life, context)
+        except PrivinfError as error:
+            raise attribute(error, f"party{self._config.party}", session) from error
+        finally:
+            self._sessions.leave()
+
+    @contextmanager
+    def _living(self, context: grpc.ServicerContext) -> Iterator[Life]:
+        """Give a generation's life; it ends with the client's call, or before it."""
+        life = Life(Deadline.of(context, self._config.max_seconds))
+        with self._lock:
+            self._lives.add(life)
+        try:
+            context.add_callback(lambda: life.end(PeerLost("the client left")))
+            yield life
+        finally:
+            life.end(PeerLost("the generation is over"))
+            with self._lock:
+                self._lives.discard(life)
+
+    def _opened(
+        self, opened: party_pb2.GenerateOpen, inbox: Inbox, life: Life, context: grpc.ServicerContext
+    ) -> Iterator[party_pb2.GenerateReply]:
+        began = time.monotonic()
+        require_same(self._program.identity, read_identity(opened.identity), "client")
+        shape = read_session_shape(opened.shape)
+        running = self._program.begin(shape)
+        self._sessions.begin(opened.session_id)
+        met = self._greeter.greet(opened.session_id, shape, life.deadline, context)
+        with guarding(met.stream, self._config.party):
+            met.stream.watch(lambda: life.end(met.stream.verdict()))
+            preparation_id = self._agree(met.channel, shape, life)
+            with self._fed(running, preparation_id, met, life, context) as feeder:
+                generation = Generation(preparation_id, running, feeder, inbox, met.channel, self._journal)
+                yield from self._counted(generation)
+                met.stream.finish(self._config.party == 0)
+        self._log.info(
+            "generated",
+            session=opened.session_id.hex(),
+            passes=generation.passes,
+            seconds=round(time.monotonic() - began, 6),
+        )
+
+    def _agree(self, channel: SessionChannel, shape: SessionShape, life: Life) -> bytes:
+        """Have a generation begun at the dealer, or be told which."""
+        if self._config.party == 0:
+            preparation_id = self._link.begin(shape, life.deadline)
+            channel.say(Kind.BEGIN, preparation_id)
+            return preparation_id
+        preparation_id = read_id(bytes(channel.hear(Kind.BEGIN)), "a preparation id")
+        self._link.attest(life.deadline)
+        return preparation_id
+
+    @contextmanager
+    def _fed(
+        self,
+        running: PartySession,
+        preparation_id: bytes,
+        met: Session,
+        life: Life,
+        context: grpc.ServicerContext,
+    ) -> Iterator[Feeder]:
+        """Give a feeder, and take it away at the end, or as soon as the client is gone."""
+        leads = self._config.party == 0
+        ahead = max(1, min(self._config.passes_ahead, met.theirs.passes_ahead))
+        dealt = self._link.join(preparation_id, life.deadline)
+        context.add_callback(dealt.cancel)
+        # Party 0 may be a pass further in what it has taken: then the dealer need not wait for us.
+        feeder = Feeder(running, dealt, life, leads, ahead if leads else ahead + 1, self._log)
+        try:
+            feeder.start()
+            yield feeder
+        finally:
+            dealt.cancel()
+
+    def _counted(self, generation: Generation) -> Iterator[party_pb2.GenerateReply]:
+        for reply in generation.run():
+            self._meters.passed(reply.stats)
+            yield reply

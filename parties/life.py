@@ -1,0 +1,48 @@
+"""How long one generation at a party lasts: the first reason to end it is kept, and wakes whoever waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from privinf.errors import DeadlineExceeded, PrivinfError
+from privinf.parties.deadline import Deadline
+
+
+class Life:
+    """Shared by the threads of a generation: each waits through it, for something that another does."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.deadline = deadline
+        self.changed = threading.Condition()  # also guards what is waited for
+        self._error: PrivinfError | None = None
+        self.draining = False  # no pass is to begin that was not asked for yet
+
+    def end(self, error: PrivinfError) -> None:
+        """End it, unless it has ended for another reason."""
+        with self.changed:
+            self._error = self._error or error
+            self.changed.notify_all()
+
+    def drain(self) -> None:
+        """Have it end after the pass under way."""
+        with self.changed:
+            self.draining = True
+            self.changed.notify_all()
+
+    def wait(
+        self,
+        holds: Callable[[], bool],
+        phase: str,
+        seconds: float = threading.TIMEOUT_MAX,
+        late: str = "nothing came in time",
+    ) -> None:
+        """Return once it holds; or raise what has ended the generation, or DeadlineExceeded with `late`."""
+        with self.changed:
+            left = min(seconds, self.deadline.left(phase))
+            done = self.changed.wait_for(lambda: self._error is not None or holds(), left)
+            if self._error is not None:
+                raise self._error
+            if not done:
+                self.deadline.left(phase)  # says so if it is this that has passed
+                raise DeadlineExceeded(late, phase=phase)

@@ -1,0 +1,251 @@
+"""A generation as its client sees it: passes asked of both parties, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from privinf.errors import ConnectError, DeadlineExceeded, PeerLost, PrivinfError, ProtocolError
+from privinf.outcomes import ROLES, VERDICT_SECONDS, PartyStats, chunks, counted, failure
+from privinf.parties.credentials import Peer
+from privinf.parties.methods import GENERATE
+from privinf.parties.status import attribute
+from privinf.protocols.program import Buffer
+from privinf.v1 import party_pb2
+
+_CLOSE_SECONDS = 2.0  # how long both parties may take to end in good order
+
+_Step = tuple[party_pb2.PassOpen, Buffer]
+
+
+@dataclass(frozen=True)
+class PassStats:
+    """What one pass took; seconds are those of the client's clock, from its sending."""
+
+    session_id: str
+    index: int
+    seconds: float
+    query_bytes: int  # sent to both parties
+    result_bytes: int
+    parties: tuple[PartyStats, PartyStats]
+
+
+class Generation:
+    """A generation under way on both parties; a context manager, whose exit ends it.
+
+    Steps are for one thread at a time, `cancel` for any. One that failed is over: nothing of it is sent again.
+    """
+
+    def __init__(
+        self,
+        peers: list[Peer],
+        opened: party_pb2.GenerateOpen,
+        seconds: float,
+        pass_seconds: float,
+        unreached: Callable[[], None],
+    ) -> None:
+        self.session_id = opened.session_id.hex()
+        self._pass_seconds, self._unreached = pass_seconds, unreached
+        self._sent: deque[tuple[float, int]] = deque()  # of the passes whose replies are due: when, bytes
+        self._asked = self._answered = 0
+        self._over = False
+        self._replies: tuple[deque[party_pb2.GenerateReply], ...] = (deque(), deque())
+        self._arrived: SimpleQueue[tuple[int, party_pb2.GenerateReply | PrivinfError]] = SimpleQueue()
+        self._steps: list[SimpleQueue[_Step | None]] = [SimpleQueue() for _ in peers]
+        self._calls: list[Any] = [
+            GENERATE.on(peer)(_requests(opened, steps), timeout=seconds, metadata=peer.metadata)
+            for peer, steps in zip(peers, self._steps, strict=True)
+        ]
+        self._readers = [
+            threading.Thread(target=self._read, args=(party,), name="generation", daemon=True)
+            for party in range(len(peers))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def step(
+        self, kept: int, shares: tuple[Buffer, Buffer], timeout: float | None = None
+    ) -> tuple[bytes, bytes, PassStats]:
+        """Run the next pass; return both shares of its answer.
+
+        kept: how many rows of the pass before stay in the cache, from its first.
+        timeout: in seconds, for this pass; the configured deadline of a query if it is left out.
+        """
+        self.send(kept, shares)
+        return self.receive(timeout)
+
+    def send(self, kept: int, shares: tuple[Buffer, Buffer]) -> None:
+        """Ask for the next pass without waiting; the shares must not change until its reply has come.
+
+        Only a part of the prompt, which has no result, may be followed by another before its reply.
+        """
+        self._require_open()
+        self._sent.append((time.monotonic(), sum(memoryview(share).nbytes for share in shares)))
+        step = party_pb2.PassOpen(index=self._asked, kept=kept)
+        for steps, share in zip(self._steps, shares, strict=True):
+            steps.put((step, share))
+        self._asked += 1
+
+    def receive(self, timeout: float | None = None) -> tuple[bytes, bytes, PassStats]:
+        """Wait for the replies to the oldest pass without them; raise what went wrong first."""
+        self._require_open()
+        if not self._sent:
+            raise ProtocolError("no pass was asked for")
+        try:
+            return self._gather(self._pass_seconds if timeout is None else timeout)
+        except PrivinfError as error:
+            self.cancel()
+            if isinstance(error, ConnectError):
+                self._unreached()
+            raise attribute(error, None, bytes.fromhex(self.session_id)) from error.__cause__
+
+    def cancel(self) -> None:
+        """Drop it at both parties, at once."""
+        self._over = True
+        for call, steps in zip(self._calls, self._steps, strict=True):
+            call.cancel()
+            steps.put(None)  # gRPC's thread waits there
+
+    def close(self) -> None:
+        """End it: both parties may say for a moment that they have, then it is dropped. Idempotent."""
+        if not self._over:
+            self._over = True
+            until = time.monotonic() + _CLOSE_SECONDS
+            for steps in self._steps:
+                steps.put(None)
+            for reader in self._readers:
+                reader.join(max(0.0, until - time.monotonic()))
+        self.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close() if error is None else self.cancel()
+
+    def _require_open(self) -> None:
+        if self._over:
+            raise ConnectError("this generation is over")
+
+    def _gather(self, timeout: float) -> tuple[bytes, bytes, PassStats]:
+        until = time.monotonic() + timeout
+        while not all(self._replies):
+            party, item = self._next(until, timeout)
+            if isinstance(item, PrivinfError):
+                raise self._cause(party, item)
+            self._replies[party].append(item)
+        first, second = (replies.popleft() for replies in self._replies)
+        for party, reply in enumerate((first, second)):
+            if reply.index != self._answered:
+                raise attribute(ProtocolError(f"pass {reply.index} for {self._answered}"), ROLES[party])
+        return first.result, second.result, self._counted(first, second)
+
+    def _counted(self, first: party_pb2.GenerateReply, second: party_pb2.GenerateReply) -> PassStats:
+        began, sent = self._sent.popleft()
+        self._answered += 1
+        received = len(first.result) + len(second.result)
+        parties = counted(first.stats), counted(second.stats)
+        return PassStats(self.session_id, first.index, time.monotonic() - began, sent, received, parties)
+
+    def _next(self, until: float, timeout: float) -> tuple[int, party_pb2.GenerateReply | PrivinfError]:
+        try:
+            return self._arrived.get(timeout=max(0.0, until - time.monotonic()))
+        except Empty:
+            raise DeadlineExceeded(f"pass {self._answered} took longer than {timeout:g} s") from None
+
+    def _cause(self, party: int, first: PrivinfError) -> PrivinfError:
+        """A party that was merely left by the other does not know why: ask the other."""
+        until = time.monotonic() + VERDICT_SECONDS
+        while isinstance(first, PeerLost):
+            try:
+                other, item = self._arrived.get(timeout=max(0.0, until - time.monotonic()))
+            except Empty:
+                break
+            if other != party and isinstance(item, PrivinfError):
+                return item
+        return first
+
+    def _read(self, party: int) -> None:
+        """Pass on what comes from a party; its failure also ends the wait of the other for it."""
+        error: PrivinfError = attribute(PeerLost(f"{ROLES[party]} ended the generation"), ROLES[party])
+        try:
+            for reply in self._calls[party]:
+                self._arrived.put((party, reply))
+        except grpc.RpcError as broken:
+            error = failure(broken, ROLES[party])
+        self._arrived.put((party, error))
+        self._steps[party].put(None)
+        if not isinstance(error, PeerLost):
+            self._calls[1 - party].cancel()
+
+
+class AsyncGeneration:
+    """The same for asyncio; a cancelled task drops the generation at both parties."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+
+    @property
+    def session_id(self) -> str:
+        """The id that parties and errors name it by."""
+        return self._generation.session_id
+
+    async def step(
+        self, kept: int, shares: tuple[Buffer, Buffer], timeout: float | None = None
+    ) -> tuple[bytes, bytes, PassStats]:
+        """Run the next pass; return both shares of its answer."""
+        self._generation.send(kept, shares)
+        return await self.receive(timeout)
+
+    def send(self, kept: int, shares: tuple[Buffer, Buffer]) -> None:
+        """Ask for the next pass without waiting."""
+        self._generation.send(kept, shares)
+
+    async def receive(self, timeout: float | None = None) -> tuple[bytes, bytes, PassStats]:
+        """Wait for the replies to the oldest pass without them."""
+        try:
+            return await asyncio.to_thread(self._generation.receive, timeout)
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    def cancel(self) -> None:
+        """Drop it at both parties, at once."""
+        self._generation.cancel()
+
+    async def close(self) -> None:
+        """End it in good order."""
+        await asyncio.to_thread(self._generation.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self.close()
+        else:
+            self.cancel()
+
+
+def _requests(
+    opened: party_pb2.GenerateOpen, steps: SimpleQueue[_Step | None]
+) -> Iterator[party_pb2.GenerateRequest]:
+    yield party_pb2.GenerateRequest(open=opened)
+    while (asked := steps.get()) is not None:
+        step, share = asked
+        yield party_pb2.GenerateRequest(step=step)
+        for chunk in chunks(share):
+            yield party_pb2.GenerateRequest(chunk=chunk)
