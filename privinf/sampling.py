@@ -1,0 +1,171 @@
+"""Chooses the next token from a row of logits as Hugging Face's generate does, with numpy alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.errors import InputError
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+_LIMIT = 1e30  # leaves room in float32 for any penalty
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen; the default is greedy.
+
+    Args:
+        temperature: 0 chooses the most likely token, to which `top_k` and `top_p` make no difference.
+        top_k: keep the k most likely tokens, and those as likely as the last of them; None keeps all.
+        top_p: keep the fewest most likely tokens whose probabilities add up to this; None keeps all.
+        repetition_penalty: above 1 makes every token of prompt and answer less likely to come again.
+        seed: of the random draws; None takes one from the system.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        _check(
+            _is_number(self.temperature) and self.temperature >= 0,
+            "temperature must be 0 (greedy) or a finite number above it",
+        )
+        _check(
+            self.top_k is None or (_is_whole(self.top_k) and self.top_k >= 1),
+            "top_k must be a whole number of at least 1; leave it out to keep all tokens",
+        )
+        _check(
+            self.top_p is None or (_is_number(self.top_p) and 0 < self.top_p <= 1),
+            "top_p must be above 0 and at most 1; leave it out to keep all tokens",
+        )
+        _check(
+            _is_number(self.repetition_penalty) and 0.01 <= self.repetition_penalty <= 100,
+            "repetition_penalty must be from 0.01 to 100; 1 is no penalty",
+        )
+        _check(
+            self.seed is None or (_is_whole(self.seed) and self.seed >= 0),
+            "seed must be a whole number of at least 0; leave it out for a random one",
+        )
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is always chosen."""
+        return not self.temperature
+
+
+class Sampler:
+    """Draws tokens for one generation; equal seeds and logits give equal tokens."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self.sampling = sampling
+        self._random = np.random.default_rng(sampling.seed)
+
+    def distribution(self, logits: F32, seen: Sequence[int]) -> F64:
+        """The probability of each token, (vocab,); `seen` are the ids of prompt and answer so far."""
+        scores = self._penalised(logits, seen)
+        if self.sampling.greedy:
+            return _one_hot(scores)
+        scores = _tempered(scores, self.sampling.temperature)
+        scores = _top_k(scores, self.sampling.top_k)
+        return _top_p(scores, self.sampling.top_p)
+
+    def choose(self, logits: F32, seen: Sequence[int]) -> int:
+        """The next token; one random number is drawn for it, none if greedy."""
+        if self.sampling.greedy:
+            return int(self._penalised(logits, seen).argmax())
+        return self.draw(self.distribution(logits, seen))
+
+    def draw(self, probabilities: F64) -> int:
+        """A token drawn from `probabilities`, never one of probability 0."""
+        below = probabilities.cumsum()
+        return int(below.searchsorted(self._random.random() * below[-1], side="right"))
+
+    def _penalised(self, logits: F32, seen: Sequence[int]) -> F64:
+        row = _checked(logits)
+        penalty = self.sampling.repetition_penalty
+        if penalty != 1:
+            ids = _known(seen, len(row))
+            row = row.copy()
+            # In float32, as transformers does: a tie there must be a tie here.
+            with np.errstate(over="ignore"):
+                row[ids] = np.where(row[ids] < 0, row[ids] * penalty, row[ids] / penalty)
+        return row.astype(np.float64)
+
+
+def _checked(logits: F32) -> F32:
+    row = np.asarray(logits, dtype=np.float32)
+    if row.ndim != 1 or not row.size:
+        raise InputError(f"logits of shape (vocab,) are needed, not {row.shape}")
+    if not abs(row.max()) < _LIMIT:  # nor if it is no number
+        raise InputError(f"the largest of the logits must be a number within {_LIMIT:g} of 0")
+    return row
+
+
+def _known(seen: Sequence[int], vocab: int) -> npt.NDArray[np.int64]:
+    """The ids once each; a tokenizer may know more of them than the model has logits for."""
+    ids = np.unique(np.asarray(seen, dtype=np.int64))
+    if len(ids) and ids[0] < 0:
+        raise InputError("token ids are counted from 0")
+    return ids[ids < vocab]
+
+
+def _one_hot(scores: F64) -> F64:
+    probabilities = np.zeros(len(scores))
+    probabilities[scores.argmax()] = 1
+    return probabilities
+
+
+def _tempered(scores: F64, temperature: float) -> F64:
+    with np.errstate(over="ignore"):  # near temperature 0 all but the likeliest may go to -inf
+        tempered: F64 = (scores - scores.max()) / temperature
+    return tempered
+
+
+def _top_k(scores: F64, top_k: int | None) -> F64:
+    if top_k is None or top_k >= len(scores):
+        return scores
+    least = np.partition(scores, -top_k)[-top_k]
+    return np.where(scores < least, -np.inf, scores)
+
+
+def _top_p(scores: F64, top_p: float | None) -> F64:
+    probabilities = _softmax(scores)
+    if top_p is None or top_p == 1:
+        return probabilities
+    order = scores.argsort(kind="stable")
+    dropped = order[:-1][probabilities[order].cumsum()[:-1] <= 1 - top_p]
+    probabilities[dropped] = 0
+    kept: F64 = probabilities / probabilities.sum()
+    return kept
+
+
+def _softmax(scores: F64) -> F64:
+    weights = np.exp(scores - scores.max())
+    probabilities: F64 = weights / weights.sum()
+    return probabilities
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _check(valid: bool, message: str) -> None:
+    if not valid:
+        raise InputError(message)

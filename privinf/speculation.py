@@ -1,0 +1,129 @@
+"""Guesses several tokens ahead, so that one pass of the servers may yield more than one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.errors import InputError
+from privinf.sampling import F32, Sampler, Sampling
+
+
+class Draft(Protocol):
+    """Proposes what may follow; it must not draw at random, or `verify` would bend the distribution."""
+
+    def propose(self, ids: Sequence[int], count: int) -> Sequence[int]:
+        """At most `count` tokens that may follow `ids`, those of prompt and answer."""
+        ...
+
+
+class NoDraft:
+    """Proposes nothing: every pass yields one token."""
+
+    def propose(self, ids: Sequence[int], count: int) -> Sequence[int]:
+        """No token."""
+        return ()
+
+
+@dataclass(frozen=True)
+class PromptLookup:
+    """Proposes what followed the last tokens when they came before, in prompt or answer.
+
+    The longest match of at most `max_ngram` tokens counts. A larger `min_ngram` proposes less often and is
+    right more often: fewer rows for the servers, more passes.
+    """
+
+    max_ngram: int = 3
+    min_ngram: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_ngram <= self.max_ngram:
+            raise InputError("min_ngram must be at least 1 and max_ngram no less")
+
+    def propose(self, ids: Sequence[int], count: int) -> Sequence[int]:
+        """At most `count` tokens from behind the most recent of the longest matches."""
+        text = np.asarray(ids, dtype=np.int64)
+        start = self._continuation(text)
+        if start is None:
+            return ()
+        # Past its end a match goes on with what it proposed itself: a loop is continued as a loop.
+        period = len(text) - start
+        return [int(text[start + place % period]) for place in range(count)]
+
+    def _continuation(self, text: npt.NDArray[np.int64]) -> int | None:
+        """Where the text goes on after its latest longest match.
+
+        Of equally long matches the latest foretold more than the first in code, documentation and prose.
+        """
+        starts, found = np.arange(1, len(text)), None
+        for size in range(1, self.max_ngram + 1):
+            starts = starts[starts >= size]
+            if len(starts):
+                starts = starts[text[starts - size] == text[-size]]
+            if not len(starts):
+                break
+            found = int(starts[-1]) if size >= self.min_ngram else None
+        return found
+
+
+class ModelDraft:
+    """Proposes what a small local model with the same tokenizer finds most likely.
+
+    Args:
+        logits: gives, for token ids, the logits of the next token, (vocab,), or those after every id,
+            (tokens, vocab), of which the last are used.
+        repetition_penalty: that of the sampler, so that guesses do not miss for want of it.
+    """
+
+    def __init__(
+        self, logits: Callable[[Sequence[int]], npt.ArrayLike], repetition_penalty: float = 1.0
+    ) -> None:
+        self._logits = logits
+        self._sampler = Sampler(Sampling(repetition_penalty=repetition_penalty))
+
+    def propose(self, ids: Sequence[int], count: int) -> Sequence[int]:
+        """`count` tokens, each the most likely one after those before it."""
+        known = [int(token) for token in ids]
+        for _ in range(count):
+            rows = np.atleast_2d(np.asarray(self._logits(known), dtype=np.float32))
+            known.append(self._sampler.choose(rows[-1], known))
+        return known[len(ids) :]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`accepted` drafts were right; `tokens` are those and one more, which no draft foretold."""
+
+    accepted: int
+    tokens: tuple[int, ...] = field(repr=False)
+
+
+def verify(sampler: Sampler, logits: F32, drafts: Sequence[int], seen: Sequence[int]) -> Verdict:
+    """Accept as many drafts as the sampler chooses itself.
+
+    Every token is the sampler's own choice from its own row, so the tokens are those of a generation without
+    drafts: the same ones, draw for draw, if the logits are the same. A draft x is thus accepted with
+    probability p(x) and else replaced by a draw from p without x, which is the rejection sampling of
+    Leviathan et al. (arXiv 2211.17192) for a proposal that is certain of x.
+
+    Args:
+        sampler: the one of this generation.
+        logits: (1 + drafts, vocab); row 0 follows the last of `seen`, row j follows draft j - 1.
+        drafts: what was proposed.
+        seen: ids of prompt and answer so far.
+    """
+    if np.ndim(logits) != 2 or len(logits) != 1 + len(drafts):
+        raise InputError(
+            f"logits of shape ({1 + len(drafts)}, vocab) are needed for {len(drafts)} drafts, "
+            f"not {np.shape(logits)}"
+        )
+    known = list(seen)
+    for accepted, row in enumerate(logits):
+        known.append(sampler.choose(row, known))
+        if accepted == len(drafts) or known[-1] != drafts[accepted]:
+            break
+    return Verdict(accepted, tuple(known[len(seen) :]))

@@ -1,0 +1,405 @@
+"""Conversations are rendered as transformers renders them, and what is called public holds no user's word."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from privinf.chat import PROBES, ChatTemplate, Message, _boundary, public_prefix, render, user_part
+from privinf.errors import InputError, ModelError
+
+SENTENCES = (Path(__file__).parents[1] / "data" / "sentences.txt").read_text("utf-8")
+SPECIALS = ["<s>", "</s>", "<|start|>", "<|end|>", "<|role|>"]
+
+MARKED = """\
+{%- if messages[0].role != 'system' %}
+    {{- '<|start|>system\\nYou are a ship.<|end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {{- '<|start|>' + message.role + '\\n' + message['content'] + '<|end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|start|>assistant\\n' }}{% endif %}
+"""
+BRACKETS = """\
+{%- set talk = messages[1:] if messages[0].role == 'system' else messages %}
+{%- for message in talk %}
+    {%- if (message.role == 'user') != (loop.index0 % 2 == 0) %}
+        {{- raise_exception('Roles must alternate: user, assistant, user.') }}
+    {%- endif %}
+    {%- set words = message.content | trim %}
+    {%- if loop.first and talk | length < messages | length %}
+        {%- set words = '<<SYS>>\\n' + messages[0].content + '\\n<</SYS>>\\n\\n' + words %}
+    {%- endif %}
+    {{- bos_token + '[INST] ' + words + ' [/INST]' if message.role == 'user' else ' ' + words + ' ' + eos_token }}
+{%- endfor %}
+"""
+DATED = """\
+{{- bos_token }}
+{%- if strftime_now is defined %}{% set day = strftime_now('%d %b %Y') %}{% endif %}
+{%- if tools is not none %}{{ raise_exception('no tools') }}{% endif %}
+{%- set told = namespace(system='') %}
+{%- if messages[0].role == 'system' %}{% set told.system = messages[0].content | trim %}{% endif %}
+{{- '<|start|>system<|role|>\\n\\nToday: ' + day + '\\n' + told.system + '<|end|>' }}
+{%- for message in messages %}
+    {%- if message.role == 'system' %}{% continue %}{% endif %}
+    {{- '<|start|>' ~ message.role ~ '<|role|>\\n\\n' }}
+    {%- generation %}{{ message.content | trim }}{% endgeneration %}{{ '<|end|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|start|>assistant<|role|>\\n\\n' }}{% endif %}
+"""
+LAST = """\
+{{- bos_token }}
+{%- if messages[0].role == 'system' %}{% set system = messages[0].content %}{% set messages = messages[1:] %}{% endif %}
+{%- for message in messages %}
+    {%- if message.role == 'user' %}
+        {{- '[INST] ' }}
+        {%- if loop.last and system is defined %}{{ system + '\\n\\n' }}{% endif %}
+        {{- message.content + '[/INST]' }}
+    {%- else %}
+        {{- ' ' + message.content + eos_token }}
+    {%- endif %}
+{%- endfor %}
+"""
+PLAIN = """\
+{% if messages[0]['role'] == 'system' %}
+{{ raise_exception('This model takes no system message.') }}
+{% endif %}
+{% for message in messages %}
+  {% if message['role'] == 'assistant' %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}
+{{ role | title }}: {{ message['content'] }}
+{% endfor %}
+{% if add_generation_prompt %}
+Model:{% endif %}
+"""
+JSON = "{% for message in messages %}{{ message | tojson }}{{ dict(a='<&>', b=[1]) | tojson(indent=2) }}\n{% endfor %}"
+TEMPLATES = {
+    "marked": MARKED,
+    "brackets": BRACKETS,
+    "dated": DATED,
+    "last": LAST,
+    "plain": PLAIN,
+    "json": JSON,
+}
+
+ONE: list[Message] = [{"role": "user", "content": "  Where is the whale?\n"}]
+LONG: list[Message] = [
+    *ONE,
+    {"role": "assistant", "content": "It is <b>deep</b> & far: {{ 7 * 6 }} {% if %}"},
+    {"role": "user", "content": "Ελληνικά 漢字 \U0001f40b"},
+]
+SYSTEM: Message = {"role": "system", "content": "Answer as a sailor does."}
+SAID = [
+    "the whale",
+    "Whales?",
+    " and more",
+    "\n\n\nthen",
+    "42",
+    "...",
+    "'s",
+    "é",
+    "漢",
+    "\U0001f40b",
+    "s",
+    "",
+    "[x",
+    "]",
+]
+
+
+def _byte_level() -> Tokenizer:
+    rules = Tokenizer(models.BPE())
+    rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rules.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=800,
+        show_progress=False,
+        special_tokens=SPECIALS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    rules.train_from_iterator([SENTENCES, "\n\n\n\n a \n\n b" * 50, ":: [[ ]] .. User: Model:" * 50], trainer)
+    return rules
+
+
+def _whole_text() -> Tokenizer:
+    """Merges across words, and puts a space before the text, as Llama 2 does."""
+    rules = Tokenizer(models.BPE(unk_token="<s>"))
+    rules.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, show_progress=False, special_tokens=SPECIALS, max_token_length=6
+    )
+    lines = [f"[INST] {line[:80]}" for line in SENTENCES.splitlines()]
+    rules.train_from_iterator([*lines, "<<SYS>>\n<</SYS>>\n\n", MARKED, DATED], trainer)
+    return rules
+
+
+TOKENIZERS = {"byte level": _byte_level(), "whole text": _whole_text()}
+
+
+def _directory(folder: Path, template: str | None, tokenizer: str = "byte level", **config: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    TOKENIZERS[tokenizer].save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        **config,
+    }
+    if template is not None:
+        settings["chat_template"] = template
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    return folder
+
+
+def _ids(tokenizer: str, text: str) -> list[int]:
+    ids: list[int] = TOKENIZERS[tokenizer].encode(text, add_special_tokens=False).ids
+    return ids
+
+
+@pytest.mark.parametrize("prompt", [True, False])
+@pytest.mark.parametrize("messages", [ONE, LONG, [SYSTEM, *ONE], [SYSTEM, *LONG]])
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_texts_equal_those_of_transformers(
+    tmp_path: Path, name: str, messages: Sequence[Message], prompt: bool
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    directory = _directory(tmp_path, TEMPLATES[name])
+    theirs = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    if name == "plain" and messages[0] is SYSTEM:
+        with pytest.raises(InputError, match=r"refuses these messages: This model takes no system message\."):
+            render(directory, messages, prompt)
+        return
+    wanted = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
+    assert render(directory, messages, add_generation_prompt=prompt) == wanted
+    assert "Where is the whale?" in wanted
+
+
+def test_a_file_of_its_own_comes_before_the_configuration(tmp_path: Path) -> None:
+    directory = _directory(tmp_path, "old")
+    (directory / "chat_template.jinja").write_text("new: {{ messages[0].content }}\n", "utf-8")
+    assert render(directory, [{"role": "user", "content": "é"}]) == "new: é"
+    (directory / "tokenizer_config.json").unlink()
+    assert render(directory, [{"role": "user", "content": "é"}]) == "new: é"
+    (directory / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(ModelError, match=r"chat_template\.jinja cannot be read"):
+        render(directory, ONE)
+
+
+def test_templates_and_tokens_of_older_checkpoints(tmp_path: Path) -> None:
+    directory = _directory(
+        tmp_path,
+        None,
+        chat_template=[
+            {"name": "tool_use", "template": "tools"},
+            {"name": "default", "template": "{{ bos_token }}{{ eos_token }}{{ unk_token }}{{ pad_token }}."},
+        ],
+        bos_token={"content": "<s>", "lstrip": False},
+        pad_token=None,
+    )
+    (directory / "special_tokens_map.json").write_text(json.dumps({"unk_token": "<u>", "eos_token": "<e>"}))
+    assert render(directory, ONE) == "<s></s><u>."
+
+
+@pytest.mark.parametrize("template", [None, [], [{"name": "rag", "template": "x"}], 7])
+def test_a_model_without_a_template_is_refused(tmp_path: Path, template: object) -> None:
+    directory = _directory(tmp_path, None, **({} if template is None else {"chat_template": template}))
+    with pytest.raises(ModelError, match=r"has no chat template: add chat_template\.jinja"):
+        render(directory, ONE)
+
+
+def test_the_day_may_be_given(tmp_path: Path) -> None:
+    template = ChatTemplate(_directory(tmp_path, DATED), now=datetime(2031, 5, 4))
+    assert "Today: 04 May 2031\n" in template.render(ONE)
+    assert "Today: 04 May 2031\n" in template.public_prefix(None)
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([], "at least one message"),
+        ((), "at least one message"),
+        ("hello", "list of at least one"),
+        (None, "list of at least one"),
+        ({"role": "user", "content": "x"}, "list of at least one"),
+        (["hello"], "message 0 must be a mapping"),
+        ([*ONE, {"role": "assistant"}], "message 1 must be a mapping of role and content"),
+        ([{"role": "user", "content": "x", "tool_calls": []}], "message 0 must be .* nothing else"),
+        ([{"role": "pirate", "content": "x"}], "message 0 has an unknown role; known are system, user"),
+        ([{"role": None, "content": "x"}], "message 0 has an unknown role"),
+        ([*LONG, {"role": "user", "content": None}], "the content of message 3 is of type NoneType"),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "x"}]}],
+            "content of message 0 is of type list",
+        ),
+    ],
+)
+def test_messages_that_are_none_are_refused(tmp_path: Path, messages: list[Message], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        render(_directory(tmp_path, MARKED), messages)
+
+
+def test_a_template_may_refuse_the_order_of_messages(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"refuses these messages: Roles must alternate: user, assistant, user\."
+    ):
+        render(_directory(tmp_path, BRACKETS), [*ONE, *ONE])
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ raise_exception('I will not say ' + messages[0].content) }}",
+        "{{ raise_exception(messages[0].content) }}",
+        "{{ messages[0].content + 7 }}",
+        "{{ missing[messages[0].content].more }}",
+        "{{ messages[0][messages[0].content]() }}",
+    ],
+)
+def test_errors_do_not_repeat_a_message(tmp_path: Path, template: str) -> None:
+    with pytest.raises((InputError, ModelError)) as caught:
+        render(_directory(tmp_path, template), ONE)
+    assert "whale" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ messages.append(1) }}",
+        "{{ messages[0].update(role='x') }}",
+        "{{ raise_exception.__globals__.os }}",
+        "{{ dict.__base__.__subclasses__() }}",
+        "{{ dict.fromkeys('ab') }}",
+        "{% set n = namespace(__html__=1) %}{{ n }}",
+        "{% set n = namespace() %}{% set n.__html__ = 1 %}{{ n }}",
+        "{% include 'tokenizer_config.json' %}",
+        "{% for i in range(10 ** 9) %}{% endfor %}",
+    ],
+)
+def test_a_template_cannot_leave_its_sandbox(tmp_path: Path, template: str) -> None:
+    with pytest.raises(ModelError, match="the chat template fails on these messages with"):
+        render(_directory(tmp_path, template), ONE)
+
+
+def test_a_broken_template_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"the chat template of .* is not valid: .*endfor"):
+        render(_directory(tmp_path, "{% for m in messages %}"), ONE)
+
+
+def test_a_template_sees_plain_strings(tmp_path: Path) -> None:
+    class Role(str, Enum):  # noqa: UP042  whose str() is no role
+        USER = "user"
+
+    class Text(str):
+        def upper(self) -> str:
+            raise AssertionError
+
+    directory = _directory(tmp_path, "{{ messages[0].role }}: {{ messages[0].content.upper() }}")
+    assert render(directory, [{"role": Role.USER, "content": Text("x")}]) == "user: X"
+
+
+@pytest.mark.parametrize("system", [None, SYSTEM["content"], ""])
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+@pytest.mark.parametrize("name", ["marked", "brackets", "dated", "last", "plain"])
+def test_the_prefix_begins_every_conversation_in_text_and_in_tokens(
+    tmp_path: Path, name: str, tokenizer: str, system: str | None
+) -> None:
+    if name == "plain" and system is not None:
+        pytest.skip("takes no system message")
+    template = ChatTemplate(_directory(tmp_path, TEMPLATES[name], tokenizer), now=datetime(2031, 5, 4))
+    prefix = template.public_prefix(system)
+    head = _ids(tokenizer, prefix)
+    for said in SAID:
+        for tail in ([], LONG[1:]):
+            opening: list[Message] = [] if system is None else [{"role": "system", "content": system}]
+            messages = [*opening, {"role": "user", "content": said}, *tail]
+            whole, rest = template.render(messages), template.user_part(messages, prefix)
+            assert prefix + rest == whole
+            assert said.strip() in rest
+            assert _ids(tokenizer, whole)[: len(head)] == head
+            if tokenizer == "byte level":
+                assert head + _ids(tokenizer, rest) == _ids(tokenizer, whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "system", "prefix"),
+    [
+        # The last line break may become one token with those of the user, where these are kept.
+        ("marked", None, "<|start|>system\nYou are a ship.<|end|>\n<|start|>user"),
+        ("marked", "Sail.", "<|start|>system\nSail.<|end|>\n<|start|>user"),
+        ("brackets", None, "<s>[INST]"),
+        ("brackets", "Sail.", "<s>[INST] <<SYS>>\nSail.\n<</SYS>>"),
+        # Its system message stands behind the user's first words, if there are more of them.
+        ("last", "Sail.", "<s>[INST]"),
+        ("plain", None, "User:"),
+    ],
+)
+def test_prefixes(tmp_path: Path, name: str, system: str | None, prefix: str) -> None:
+    assert public_prefix(_directory(tmp_path, TEMPLATES[name]), system) == prefix
+
+
+def test_probes_begin_differently() -> None:
+    assert len(set(PROBES)) == len(PROBES) > 80
+    assert len({probe.strip()[:1] for probe in PROBES}) > 80
+
+
+def test_a_template_may_have_no_public_part(tmp_path: Path) -> None:
+    assert public_prefix(_directory(tmp_path, "{{ messages[0].content }}"), None) == ""
+    assert user_part(tmp_path, ONE, "") == ONE[0]["content"]
+
+
+def test_another_prefix_is_refused_without_a_word_of_it(tmp_path: Path) -> None:
+    directory = _directory(tmp_path, MARKED)
+    prefix = public_prefix(directory, "Answer as a sailor does.")
+    assert user_part(directory, [SYSTEM, *ONE], prefix).startswith("\n  Where")
+    with pytest.raises(InputError, match=r"does not begin with this public prefix.*leave it empty") as caught:
+        user_part(directory, ONE, prefix)
+    assert "sailor" not in str(caught.value)
+    assert "whale" not in str(caught.value)
+
+
+def test_a_prefix_needs_the_tokenizer(tmp_path: Path) -> None:
+    directory = _directory(tmp_path, MARKED)
+    (directory / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"tokenizer\.json is missing or no tokenizer"):
+        public_prefix(directory, None)
+    assert render(directory, ONE)
+
+
+def test_a_prefix_does_not_end_within_a_character(tmp_path: Path) -> None:
+    directory = _directory(tmp_path, "漢字é{{ messages[0].content }}")
+    assert public_prefix(directory, None) in ("漢字é", "漢字", "漢")
+
+
+def test_a_boundary_holds_for_the_prefix_alone() -> None:
+    rules = _byte_level()
+    assert _ids("byte level", "\n\nwhale") != _ids("byte level", "\n\n") + _ids("byte level", "whale")
+    assert _boundary(rules, ["\n\nwhale", "\n\nship"]) == 1
+
+
+def test_a_boundary_never_includes_what_differs() -> None:
+    rules = _byte_level()
+    rules.normalizer = normalizers.Lowercase()  # makes the tokens alike
+    assert _boundary(rules, ["x A", "x a"]) == 1
+
+
+def _imported(*missing: str) -> str:
+    code = f"import sys\nfor name in {missing!r}: sys.modules[name] = None\nimport privinf.chat"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
+
+
+def test_neither_torch_nor_transformers_is_needed() -> None:
+    assert _imported("torch", "transformers") == ""
+
+
+def test_without_jinja2_its_extra_is_named() -> None:
+    said = _imported("jinja2").strip().splitlines()[-1]
+    assert said == 'privinf.errors.MissingExtra: chat templates need jinja2: pip install "privinf[chat]"'
