@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from importlib import util
 from typing import Any
 
@@ -33,6 +33,9 @@ class DecoderReference:
         kind = getattr(transformers, CLASSES[self.spec.family])
         options = {"attn_implementation": "eager", "dtype": torch.float32, "local_files_only": True}
         self._model: Any = kind.from_pretrained(directory, **options).eval()
+        # What the directory says about generation may penalise or forbid tokens; here the likeliest one comes.
+        ends = list(self.spec.eos) or None
+        self._model.generation_config = transformers.GenerationConfig(eos_token_id=ends, pad_token_id=0)
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Token ids as transformers' own tokenizer gives them."""
@@ -46,30 +49,27 @@ class DecoderReference:
         return [self._logits(row, prefix) for row in ids]
 
     def generate(self, ids: Sequence[int], count: int, prefix: Sequence[int] = ()) -> list[int]:
-        """The likeliest tokens one after another: `count` of them, or fewer up to one that ends a text."""
-        feed, cache, made = [*prefix, *ids], None, list[int]()
-        room = self.spec.max_tokens - self._length(feed)
-        while len(made) < min(count, room + 1):
-            out = self._run(feed, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            made.append(int(out.logits[0, -1].argmax()))
-            if made[-1] in self.spec.eos:
-                break
-            feed, cache = made[-1:], out.past_key_values
-        return made
+        """The likeliest tokens one after another: `count` of them, or fewer up to the one that ends the text."""
+        import torch
+
+        feed = torch.tensor([[*map(int, prefix), *map(int, ids)]])
+        room = self.spec.max_tokens - self._length(feed[0])
+        if min(count, room) < 1:
+            return []
+        options = {"max_new_tokens": min(count, room), "do_sample": False}
+        made = self._model.generate(feed, attention_mask=torch.ones_like(feed), **options)
+        return [int(token) for token in made[0, feed.shape[1] :]]
 
     def _logits(self, ids: Ids, prefix: Sequence[int]) -> Array:
-        feed = [*prefix, *ids]
-        self._length(feed)
-        rows: Array = self._run(feed, use_cache=False, logits_to_keep=len(ids)).logits[0].numpy()
+        import torch
+
+        feed = torch.tensor([[*map(int, prefix), *map(int, ids)]])
+        self._length(feed[0])
+        with torch.inference_mode():
+            rows: Array = self._model(feed, use_cache=False, logits_to_keep=len(ids)).logits[0].numpy()
         return rows
 
-    def _length(self, feed: Sequence[int]) -> int:
+    def _length(self, feed: Sized) -> int:
         if not 0 < len(feed) <= self.spec.max_tokens:
             raise InputError(f"{len(feed)} tokens, where the model takes 1 to {self.spec.max_tokens}")
         return len(feed)
-
-    def _run(self, ids: Sequence[int], **options: Any) -> Any:
-        import torch
-
-        with torch.inference_mode():
-            return self._model(input_ids=torch.tensor([list(map(int, ids))]), **options)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib import util
 from pathlib import Path
 
-from privinf.convert_gguf import MAGIC, read_gguf
 from privinf.convert_llama2c import read_llama2c
 from privinf.converted import Converted
-from privinf.errors import ConfigError, ModelError
+from privinf.errors import ConfigError, MissingExtra, ModelError
 
 Where = str | os.PathLike[str]
+
+GGUF = b"GGUF"
 
 
 def convert(source: Where, out_dir: Where, *, tokenizer: Where | None = None) -> Path:
@@ -42,9 +44,15 @@ def read(source: Path, tokenizer: Path | None = None) -> Converted:
     """The model in `source`, which says itself what format it has."""
     try:
         with source.open("rb") as file:
-            gguf = file.read(len(MAGIC)) == MAGIC
+            first = file.read(len(GGUF))
     except OSError as error:
         raise ModelError(f"{source} cannot be read: {error.strerror}") from None
-    if gguf and tokenizer is not None:
+    if first != GGUF:
+        return read_llama2c(source, tokenizer)
+    if tokenizer is not None:
         raise ConfigError(f"{source} is GGUF and holds its tokenizer: leave --tokenizer out")
-    return read_gguf(source) if gguf else read_llama2c(source, tokenizer)
+    if util.find_spec("gguf") is None:
+        raise MissingExtra('GGUF files need the gguf package: pip install "privinf[convert]"')
+    from privinf.convert_gguf import read_gguf
+
+    return read_gguf(source)

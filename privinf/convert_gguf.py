@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib import util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gguf import GGUFReader
+from gguf.quants import dequantize
 
 from privinf.convert_vocabulary import Vocabulary
 from privinf.converted import LLAMA, LLAMA_LAYER, Array, Converted, Llama
-from privinf.errors import MissingExtra, ModelError
+from privinf.errors import ModelError
 
-MAGIC = b"GGUF"
 TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
 # Keys under "llama." that shape the model: those read here, then those with one value we implement.
 READ = """
@@ -29,10 +29,17 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
 }
 
 
+class _Reader(GGUFReader):
+    """The library's reader, which of a file that is cut short or lies would read nothing, again and again."""
+
+    def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+        if int(offset) + np.dtype(dtype).itemsize * int(count) > len(self.data):
+            raise ValueError(f"it names a byte after its {len(self.data)}")
+        return super()._get(offset, dtype, count, override_order)
+
+
 def read_gguf(source: Path) -> Converted:
     """Reads weights, sizes and tokenizer."""
-    if util.find_spec("gguf") is None:
-        raise MissingExtra('GGUF files need the gguf package: pip install "privinf[convert]"')
     fields, tensors = _open(source)
     try:
         vocabulary = Vocabulary(fields)
@@ -43,17 +50,14 @@ def read_gguf(source: Path) -> Converted:
 
 
 def _open(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings and tensors by name; the library's reader raises what it happens to stumble over."""
-    from gguf import GGUFReader
-
+    """Settings and tensors by name; the library raises whatever it stumbles over."""
     try:
-        reader = GGUFReader(source)
-        return {name: field.contents() for name, field in reader.fields.items()}, {
-            tensor.name: tensor for tensor in reader.tensors
-        }
+        reader = _Reader(source)
+        fields = {name: field.contents() for name, field in reader.fields.items()}
+        return fields, {tensor.name: tensor for tensor in reader.tensors}
     except OSError as error:
         raise ModelError(f"{source} cannot be read: {error.strerror}") from None
-    except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
+    except (ValueError, IndexError, KeyError, OverflowError, RecursionError) as error:
         raise ModelError(f"{source} is cut short or not GGUF ({error})") from None
 
 
@@ -108,6 +112,8 @@ def _short(given: Mapping[str, Any], key: str, default: float | None = None) -> 
 
 
 def _weights(llama: Llama, tensors: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
+    if llama.layers > len(tensors):
+        raise ModelError(f"{len(tensors)} tensors make no {llama.layers} layers")
     shapes = llama.shapes()
     wanted = {f"{part}.weight": (part, f"{LLAMA[part]}.weight") for part in LLAMA if part in shapes} | {
         f"blk.{i}.{part}.weight": (part, f"model.layers.{i}.{name}.weight")
@@ -123,8 +129,6 @@ def _weights(llama: Llama, tensors: Mapping[str, Any]) -> Iterator[tuple[str, Ar
 
 
 def _dequantised(tensor: Any, shape: tuple[int, ...]) -> Array:
-    from gguf.quants import dequantize
-
     kind, found = tensor.tensor_type.name, tuple(int(n) for n in reversed(tensor.shape))
     if kind not in TYPES:
         raise ModelError(f"{tensor.name} is stored as {kind}; accepted: {', '.join(TYPES)}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Tokenizer
 
 from privinf.convert_tokenizer import SPACE, sentencepiece, start_with
 from privinf.converted import LLAMA, LLAMA_LAYER, Array, Converted, Llama
@@ -26,7 +28,7 @@ def read_llama2c(source: Path, tokenizer: Path | None = None) -> Converted:
     data = _bytes(source)
     llama = _header(data, source)
     weights = _weights(llama)
-    end = HEADER.size + 4 * sum(int(np.prod(shape)) for _, shape in weights)
+    end = HEADER.size + 4 * sum(math.prod(shape) for _, shape in weights)
     if len(data) < end:
         raise ModelError(f"{source} is cut short: its header calls for {end} bytes, it has {len(data)}")
     if tokenizer is None and len(data) == end:
@@ -35,14 +37,10 @@ def read_llama2c(source: Path, tokenizer: Path | None = None) -> Converted:
         raise ModelError(
             f"{source} goes on for {len(data) - end} bytes after the weights that its header names"
         )
-    pieces, scores = _pieces(_bytes(tokenizer) if tokenizer else data[end:], llama.vocab, tokenizer or source)
-    plain = range(FIRST_PIECE, llama.vocab)
-    rules = sentencepiece(pieces, scores, (UNKNOWN, BOS, EOS), unknown=UNKNOWN, plain=plain)
-    start_with(rules, BOS)
     return Converted(
         config=llama.config(),
         tensors=dict(_tensors(llama, data[HEADER.size : end].view("<f4"), weights)),
-        tokenizer=rules,
+        tokenizer=_rules(_bytes(tokenizer) if tokenizer else data[end:], llama.vocab, tokenizer or source),
         special={"unk": UNKNOWN, "bos": BOS, "eos": EOS},
         ends=(EOS,),
     )
@@ -97,7 +95,7 @@ def _tensors(
 ) -> Iterator[tuple[str, Array]]:
     start = 0
     for part, shape in weights:
-        count = int(np.prod(shape))
+        count = math.prod(shape)
         array = np.array(values[start : start + count], np.float32).reshape(shape)
         start += count
         if part in LLAMA:
@@ -105,6 +103,17 @@ def _tensors(
         elif part in LLAMA_LAYER:
             for i, rows in enumerate(array):
                 yield f"model.layers.{i}.{LLAMA_LAYER[part]}.weight", llama.halves(part, rows)
+
+
+def _rules(data: Bytes, vocab: int, path: Path) -> Tokenizer:
+    pieces, scores = _pieces(data, vocab, path)
+    plain = range(FIRST_PIECE, vocab)
+    try:
+        rules = sentencepiece(pieces, scores, (UNKNOWN, BOS, EOS), unknown=UNKNOWN, plain=plain)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    start_with(rules, BOS)
+    return rules
 
 
 def _pieces(data: Bytes, vocab: int, path: Path) -> tuple[list[str], list[float]]:
