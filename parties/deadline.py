@@ -13,7 +13,9 @@ from privinf.errors import ConnectError, DeadlineExceeded, InputError, PeerLost
 
 T = TypeVar("T")
 _RETRY_SECONDS = (0.05, 0.5)
-_ROUNDING = 1.05  # gRPC rounds timeouts up by 1 %, and sends an earlier one again that is less than 3 % longer
+_ROUNDING = (
+    1.05  # gRPC rounds timeouts up by 1 %, and sends an earlier one again that is less than 3 % longer
+)
 _MARGIN = 0.25  # seconds before the caller gives up, so that it still hears which phase took too long
 
 

@@ -20,7 +20,7 @@ from privinf.parties.messages import (
     read_shape,
     require_same,
 )
-from privinf.parties.methods import ATTEST_DEALER, BEGIN, CREATE, FETCH, PASSES, Guard, Method
+from privinf.parties.methods import ATTEST_DEALER, CREATE, FETCH, PASSES, Guard, Method
 from privinf.parties.passes import Dealing, Dealings
 from privinf.parties.status import attribute, tell
 from privinf.protocols.program import DealerProgram, Order
@@ -43,7 +43,7 @@ class DealerCalls:
     def handlers(self, guard: Guard) -> grpc.GenericRpcHandler:
         """Return the calls, each behind the check of its caller's role."""
         calls: dict[Method, Any] = {ATTEST_DEALER: self.attest, CREATE: self.create, FETCH: self.fetch}
-        return guard.handlers(calls | {BEGIN: self.begin, PASSES: self.passes})
+        return guard.handlers(calls | {PASSES: self.passes})
 
     def close(self) -> None:
         """Abort what is being delivered."""
@@ -83,30 +83,35 @@ class DealerCalls:
             self._jobs.forget(job)
             self._log.info("delivered", preparation=job.preparation_id.hex())
 
-    def begin(
-        self, request: dealer_pb2.BeginRequest, context: grpc.ServicerContext, caller: str
-    ) -> dealer_pb2.BeginReply:
-        """Draw the id of a generation."""
-        require_same(self._program.identity, read_identity(request.identity), caller)
-        dealing = self._dealings.begin(read_session_shape(request.shape))
-        return dealer_pb2.BeginReply(
-            preparation_id=dealing.preparation_id, identity=identity_message(self._program.identity)
-        )
-
     def passes(
         self, requests: Iterator[dealer_pb2.PassesRequest], context: grpc.ServicerContext, caller: str
     ) -> Iterator[bytes]:
         """Stream to the party that the certificate names its halves of a generation's passes."""
         opened = _opening(requests)
         require_same(self._program.identity, read_identity(opened.identity), caller)
-        dealing = self._dealings.find(read_id(opened.preparation_id, "a preparation id"))
-        messages = dealing.take(("party0", "party1").index(caller), _orders(requests))
+        dealing = self._begin(opened) if caller == "party0" else self._joined(opened)
+        messages = dealing.take(("party0", "party1").index(caller))
         if not context.add_callback(lambda: self._left(dealing, caller)):
             self._left(dealing, caller)
+        if caller == "party0":
+            dealing.start(_orders(requests))
+        yield dealer_pb2.PassesBegun(
+            preparation_id=dealing.preparation_id, identity=identity_message(self._program.identity)
+        ).SerializeToString()
         try:
             yield from messages
         except PeerLost as error:  # a generation ends when a party leaves it: nothing went wrong here
             tell(context, error)
+
+    def _begin(self, opened: dealer_pb2.PassesOpen) -> Dealing:
+        if opened.WhichOneof("which") != "begin":
+            raise ProtocolError("party 0 begins a generation")
+        return self._dealings.begin(read_session_shape(opened.begin))
+
+    def _joined(self, opened: dealer_pb2.PassesOpen) -> Dealing:
+        if opened.WhichOneof("which") != "preparation_id":
+            raise ProtocolError("party 1 joins a generation")
+        return self._dealings.find(read_id(opened.preparation_id, "a preparation id"))
 
     def _ended(self, job: Job, party: int) -> None:
         if job.lost(party):

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from privinf.errors import MismatchError, PeerLost, PrivinfError, ProtocolError
+from privinf.errors import PeerLost, ProtocolError
 from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline, persist
 from privinf.parties.messages import (
@@ -19,13 +20,11 @@ from privinf.parties.messages import (
     require_same,
     session_shape_message,
 )
-from privinf.parties.methods import ATTEST_DEALER, BEGIN, PASSES
+from privinf.parties.methods import PASSES
 from privinf.parties.sessions import Outgoing
 from privinf.parties.status import attribute, restore
 from privinf.protocols.program import SEED_BYTES, Identity, Order, SessionShape
-from privinf.v1 import common_pb2, dealer_pb2
-
-_ANSWER_SECONDS = 30.0  # the longest that the dealer may take to begin
+from privinf.v1 import dealer_pb2
 
 
 class DealtStream:
@@ -40,6 +39,16 @@ class DealtStream:
         self._messages, self._orders, self._cancel = messages, orders, cancel
         self._rest, self._whole = memoryview(b""), False  # whole: the rest is all of a message
         self.nbytes = 0  # read in this pass
+        self.preparation_id = b""
+
+    def hear(self) -> Identity:
+        """Hear the generation's id, and return what the dealer deals for."""
+        try:
+            begun = dealer_pb2.PassesBegun.FromString(self._next())
+        except DecodeError as error:
+            raise ProtocolError("the dealer does not say what it has begun") from error
+        self.preparation_id = read_id(begun.preparation_id, "a preparation id")
+        return read_identity(begun.identity)
 
     def order(self, order: Order) -> None:
         """Ask for the next pass, as party 0."""
@@ -109,45 +118,42 @@ class PassLink:
 
     def __init__(self, dealer: Peer, identity: Identity, connect_seconds: float) -> None:
         self._dealer, self._identity, self._connect_seconds = dealer, identity, connect_seconds
-        self._begin, self._attest, self._passes = (
-            BEGIN.on(dealer),
-            ATTEST_DEALER.on(dealer),
-            PASSES.on(dealer),
-        )
+        self._passes = PASSES.on(dealer)
 
-    def begin(self, shape: SessionShape, deadline: Deadline) -> bytes:
-        """Have a generation begun, as party 0; return its id."""
-        request = dealer_pb2.BeginRequest(
-            identity=identity_message(self._identity), shape=session_shape_message(shape)
-        )
-        reply = self._ask(self._begin, request, deadline)
-        return read_id(reply.preparation_id, "a preparation id")
+    def begin(self, shape: SessionShape, deadline: Deadline, context: grpc.ServicerContext) -> DealtStream:
+        """Begin a generation, as party 0; it is the dealer that names it."""
+        return self._join(self._opening(begin=session_shape_message(shape)), deadline, context)
 
-    def attest(self, deadline: Deadline) -> None:
-        """See that the dealer can be reached, as party 1, and that it deals for our program."""
-        reply = self._ask(self._attest, common_pb2.AttestRequest(), deadline)
-        if reply.role != "dealer":
-            raise MismatchError(f"{self._dealer.address} is {reply.role}, not dealer")
+    def join(self, preparation_id: bytes, deadline: Deadline, context: grpc.ServicerContext) -> DealtStream:
+        """Be dealt the passes of the generation that party 0 has begun, as party 1."""
+        dealt = self._join(self._opening(preparation_id=preparation_id), deadline, context)
+        if dealt.preparation_id != preparation_id:
+            dealt.cancel()
+            raise ProtocolError("the dealer deals another generation")
+        return dealt
 
-    def join(self, preparation_id: bytes, deadline: Deadline) -> DealtStream:
-        """Be dealt a generation's passes."""
+    def _opening(self, **which: Any) -> dealer_pb2.PassesRequest:
+        identity = identity_message(self._identity)
+        return dealer_pb2.PassesRequest(open=dealer_pb2.PassesOpen(identity=identity, **which))
+
+    def _join(
+        self, opening: dealer_pb2.PassesRequest, deadline: Deadline, context: grpc.ServicerContext
+    ) -> DealtStream:
+        return persist(lambda: self._joined(opening, deadline, context), self._connect_seconds, deadline)
+
+    def _joined(
+        self, opening: dealer_pb2.PassesRequest, deadline: Deadline, context: grpc.ServicerContext
+    ) -> DealtStream:
+        """Open a stream that ends with our client's call, and hear the dealer's first word on it."""
         orders: Outgoing[dealer_pb2.PassesRequest] = Outgoing()
-        opened = dealer_pb2.PassesOpen(
-            preparation_id=preparation_id, identity=identity_message(self._identity)
-        )
-        orders.put(dealer_pb2.PassesRequest(open=opened))
+        orders.put(opening)
         call = self._passes(iter(orders), timeout=deadline.left("offline"), metadata=self._dealer.metadata)
-        return DealtStream(call, orders, call.cancel)
-
-    def _ask(self, method: Any, request: Any, deadline: Deadline) -> Any:
-        reply = persist(lambda: self._asked(method, request, deadline), self._connect_seconds, deadline)
-        require_same(self._identity, read_identity(reply.identity), "dealer")
-        return reply
-
-    def _asked(self, method: Any, request: Any, deadline: Deadline) -> Any:
-        timeout = min(_ANSWER_SECONDS, deadline.left("offline"))
+        dealt = DealtStream(call, orders, call.cancel)
+        if not context.add_callback(dealt.cancel):
+            dealt.cancel()
         try:
-            return method(request, timeout=timeout, metadata=self._dealer.metadata)
-        except grpc.RpcError as error:
-            known: PrivinfError = restore(error, "dealer", phase="offline")
-            raise known from error
+            require_same(self._identity, dealt.hear(), "dealer")
+        except BaseException:
+            dealt.cancel()
+            raise
+        return dealt

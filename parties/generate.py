@@ -13,7 +13,7 @@ from privinf.config import PartyConfig
 from privinf.errors import PeerLost, PrivinfError
 from privinf.parties.channel import SessionChannel
 from privinf.parties.deadline import Deadline
-from privinf.parties.dealt import PassLink
+from privinf.parties.dealt import DealtStream, PassLink
 from privinf.parties.feeder import Feeder
 from privinf.parties.frames import Kind
 from privinf.parties.generation import Generation
@@ -103,8 +103,7 @@ class Generations:
         met = self._greeter.greet(opened.session_id, shape, life.deadline, context)
         with guarding(met.stream, self._config.party):
             met.stream.watch(lambda: life.end(met.stream.verdict()))
-            preparation_id = self._agree(met.channel, shape, life)
-            with self._fed(running, preparation_id, met, life, context) as feeder:
+            with self._fed(running, shape, met, life, context) as (feeder, preparation_id):
                 generation = Generation(preparation_id, running, feeder, inbox, met.channel, self._journal)
                 yield from self._counted(generation)
                 met.stream.finish(self._config.party == 0)
@@ -115,37 +114,37 @@ class Generations:
             seconds=round(time.monotonic() - began, 6),
         )
 
-    def _agree(self, channel: SessionChannel, shape: SessionShape, life: Life) -> bytes:
-        """Have a generation begun at the dealer, or be told which."""
-        if self._config.party == 0:
-            preparation_id = self._link.begin(shape, life.deadline)
-            channel.say(Kind.BEGIN, preparation_id)
-            return preparation_id
-        preparation_id = read_id(bytes(channel.hear(Kind.BEGIN)), "a preparation id")
-        self._link.attest(life.deadline)
-        return preparation_id
-
     @contextmanager
     def _fed(
         self,
         running: PartySession,
-        preparation_id: bytes,
+        shape: SessionShape,
         met: Session,
         life: Life,
         context: grpc.ServicerContext,
-    ) -> Iterator[Feeder]:
-        """Give a feeder, and take it away at the end, or as soon as the client is gone."""
+    ) -> Iterator[tuple[Feeder, bytes]]:
+        """Give a feeder and the generation's id, and end all feeding afterwards."""
         leads = self._config.party == 0
         ahead = max(1, min(self._config.passes_ahead, met.theirs.passes_ahead))
-        dealt = self._link.join(preparation_id, life.deadline)
-        context.add_callback(dealt.cancel)
+        dealt = self._dealt(met.channel, shape, life.deadline, context)
         # Party 0 may be a pass further in what it has taken: then the dealer need not wait for us.
         feeder = Feeder(running, dealt, life, leads, ahead if leads else ahead + 1, self._log)
         try:
             feeder.start()
-            yield feeder
+            yield feeder, dealt.preparation_id
         finally:
             dealt.cancel()
+
+    def _dealt(
+        self, channel: SessionChannel, shape: SessionShape, deadline: Deadline, context: grpc.ServicerContext
+    ) -> DealtStream:
+        """Have a generation begun at the dealer, or join the one that party 0 has begun."""
+        if self._config.party == 1:
+            preparation_id = read_id(bytes(channel.hear(Kind.BEGIN)), "a preparation id")
+            return self._link.join(preparation_id, deadline, context)
+        dealt = self._link.begin(shape, deadline, context)
+        channel.say(Kind.BEGIN, dealt.preparation_id)
+        return dealt
 
     def _counted(self, generation: Generation) -> Iterator[party_pb2.GenerateReply]:
         for reply in generation.run():

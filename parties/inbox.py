@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grpc
 
@@ -35,6 +35,11 @@ class Inbox:
 
     def step(self, index: int) -> party_pb2.PassOpen | None:
         """Return what the client says of the pass that is due, or None if it wants no more."""
+        life = self._life
+        with life.changed:
+            self._wait(lambda: self._due() or life.draining)
+            if life.draining and (self._items or not self._ended):
+                raise Overloaded("this party is stopping")
         request = self._get()
         if request is None:
             return None
@@ -59,15 +64,17 @@ class Inbox:
         return whole
 
     def _get(self) -> party_pb2.GenerateRequest | None:
-        life, late = self._life, f"the client asked for nothing for {self._idle:g} s"
-        with life.changed:
-            life.wait(lambda: bool(self._items) or self._ended or life.draining, "online", self._idle, late)
-            if self._items:
-                life.changed.notify_all()
-                return self._items.popleft()
-            if not self._ended:
-                raise Overloaded("this party is stopping")
-        return None
+        with self._life.changed:
+            self._wait(self._due)
+            self._life.changed.notify_all()
+            return self._items.popleft() if self._items else None
+
+    def _due(self) -> bool:
+        return bool(self._items) or self._ended
+
+    def _wait(self, holds: Callable[[], bool]) -> None:
+        late = f"the client asked for nothing for {self._idle:g} s"
+        self._life.wait(holds, "online", self._idle, late)
 
     def _run(self) -> None:
         try:

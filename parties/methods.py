@@ -59,7 +59,6 @@ STATUS = Method(PARTY, "Status", party_pb2.StatusRequest, party_pb2.StatusReply,
 ATTEST_DEALER = Method(DEALER, "Attest", common_pb2.AttestRequest, common_pb2.AttestReply, _ALL)
 CREATE = Method(DEALER, "Create", dealer_pb2.CreateRequest, dealer_pb2.CreateReply, PARTY0)
 FETCH = Method(DEALER, "Fetch", dealer_pb2.FetchRequest, RAW, _BOTH, (False, True))
-BEGIN = Method(DEALER, "Begin", dealer_pb2.BeginRequest, dealer_pb2.BeginReply, PARTY0)
 PASSES = Method(DEALER, "Passes", dealer_pb2.PassesRequest, RAW, _BOTH, (True, True))
 
 

@@ -46,17 +46,19 @@ class Dealing:
 
     @property
     def started(self) -> bool:
-        """Whether a party has come for it."""
-        return bool(self._taken)
+        """Whether a party has come for it: party 0 has, it was begun by its call and ends with that."""
+        return True
 
-    def take(self, party: int, orders: Iterator[Order]) -> Pipe:
-        """Return the messages of one party, once; those of party 0 come with its orders."""
+    def start(self, orders: Iterator[Order]) -> None:
+        """Begin to deal what party 0 orders."""
+        threading.Thread(target=self._run, args=(orders,), name="deal", daemon=True).start()
+
+    def take(self, party: int) -> Pipe:
+        """Return the messages of one party, once."""
         with self._lock:
             if party in self._taken:
                 raise ProtocolError("this generation already has its two parties")
             self._taken.add(party)
-        if party == 0:
-            threading.Thread(target=self._run, args=(orders,), name="deal", daemon=True).start()
         return self._pipes[party]
 
     def abort(self, error: PrivinfError) -> None:

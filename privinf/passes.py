@@ -25,6 +25,7 @@ from privinf.v1 import party_pb2
 _CLOSE_SECONDS = 2.0  # how long both parties may take to end in good order
 
 _Step = tuple[party_pb2.PassOpen, Buffer]
+_Item = party_pb2.GenerateReply | PrivinfError  # what comes of a call: replies, at last an error
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ class Generation:
         self._sent: deque[tuple[float, int]] = deque()  # of the passes whose replies are due: when, bytes
         self._asked = self._answered = 0
         self._over = False
-        self._replies: tuple[deque[party_pb2.GenerateReply], ...] = (deque(), deque())
-        self._arrived: SimpleQueue[tuple[int, party_pb2.GenerateReply | PrivinfError]] = SimpleQueue()
+        self._counts = [0, 0]  # replies that have come from each
+        self._replies: tuple[deque[_Item], ...] = (deque(), deque())
+        self._arrived: SimpleQueue[tuple[int, _Item]] = SimpleQueue()
         self._steps: list[SimpleQueue[_Step | None]] = [SimpleQueue() for _ in peers]
         self._calls: list[Any] = [
             GENERATE.on(peer)(_requests(opened, steps), timeout=seconds, metadata=peer.metadata)
@@ -140,16 +142,23 @@ class Generation:
 
     def _gather(self, timeout: float) -> tuple[bytes, bytes, PassStats]:
         until = time.monotonic() + timeout
-        while not all(self._replies):
+        while True:
+            for party, replies in enumerate(self._replies):
+                if replies and isinstance(error := replies[0], PrivinfError):
+                    raise self._cause(party, error)
+            if all(self._replies):
+                break
             party, item = self._next(until, timeout)
-            if isinstance(item, PrivinfError):
-                raise self._cause(party, item)
             self._replies[party].append(item)
-        first, second = (replies.popleft() for replies in self._replies)
-        for party, reply in enumerate((first, second)):
-            if reply.index != self._answered:
-                raise attribute(ProtocolError(f"pass {reply.index} for {self._answered}"), ROLES[party])
+        first, second = (self._reply(party) for party in range(2))
         return first.result, second.result, self._counted(first, second)
+
+    def _reply(self, party: int) -> party_pb2.GenerateReply:
+        reply = self._replies[party].popleft()
+        assert not isinstance(reply, PrivinfError)
+        if reply.index != self._answered:
+            raise attribute(ProtocolError(f"pass {reply.index} for {self._answered}"), ROLES[party])
+        return reply
 
     def _counted(self, first: party_pb2.GenerateReply, second: party_pb2.GenerateReply) -> PassStats:
         began, sent = self._sent.popleft()
@@ -158,7 +167,7 @@ class Generation:
         parties = counted(first.stats), counted(second.stats)
         return PassStats(self.session_id, first.index, time.monotonic() - began, sent, received, parties)
 
-    def _next(self, until: float, timeout: float) -> tuple[int, party_pb2.GenerateReply | PrivinfError]:
+    def _next(self, until: float, timeout: float) -> tuple[int, _Item]:
         try:
             return self._arrived.get(timeout=max(0.0, until - time.monotonic()))
         except Empty:
@@ -166,14 +175,15 @@ class Generation:
 
     def _cause(self, party: int, first: PrivinfError) -> PrivinfError:
         """A party that was merely left by the other does not know why: ask the other."""
-        until = time.monotonic() + VERDICT_SECONDS
+        until, theirs = time.monotonic() + VERDICT_SECONDS, self._replies[1 - party]
         while isinstance(first, PeerLost):
+            if theirs and isinstance(verdict := theirs[-1], PrivinfError):
+                return verdict
             try:
-                other, item = self._arrived.get(timeout=max(0.0, until - time.monotonic()))
+                arrived, item = self._arrived.get(timeout=max(0.0, until - time.monotonic()))
             except Empty:
                 break
-            if other != party and isinstance(item, PrivinfError):
-                return item
+            self._replies[arrived].append(item)
         return first
 
     def _read(self, party: int) -> None:
@@ -181,12 +191,13 @@ class Generation:
         error: PrivinfError = attribute(PeerLost(f"{ROLES[party]} ended the generation"), ROLES[party])
         try:
             for reply in self._calls[party]:
+                self._counts[party] += 1
                 self._arrived.put((party, reply))
         except grpc.RpcError as broken:
             error = failure(broken, ROLES[party])
         self._arrived.put((party, error))
         self._steps[party].put(None)
-        if not isinstance(error, PeerLost):
+        if not isinstance(error, PeerLost) and self._counts[party] <= self._counts[1 - party]:
             self._calls[1 - party].cancel()
 
 

@@ -34,29 +34,15 @@ class FetchRequest(_message.Message):
     identity: _common_pb2.Identity
     def __init__(self, preparation_id: _Optional[bytes] = ..., identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ...) -> None: ...
 
-class BeginRequest(_message.Message):
-    __slots__ = ("identity", "shape")
-    IDENTITY_FIELD_NUMBER: _ClassVar[int]
-    SHAPE_FIELD_NUMBER: _ClassVar[int]
-    identity: _common_pb2.Identity
-    shape: _common_pb2.SessionShape
-    def __init__(self, identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ..., shape: _Optional[_Union[_common_pb2.SessionShape, _Mapping]] = ...) -> None: ...
-
-class BeginReply(_message.Message):
-    __slots__ = ("preparation_id", "identity")
-    PREPARATION_ID_FIELD_NUMBER: _ClassVar[int]
-    IDENTITY_FIELD_NUMBER: _ClassVar[int]
-    preparation_id: bytes
-    identity: _common_pb2.Identity
-    def __init__(self, preparation_id: _Optional[bytes] = ..., identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ...) -> None: ...
-
 class PassesOpen(_message.Message):
-    __slots__ = ("preparation_id", "identity")
-    PREPARATION_ID_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("identity", "begin", "preparation_id")
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
-    preparation_id: bytes
+    BEGIN_FIELD_NUMBER: _ClassVar[int]
+    PREPARATION_ID_FIELD_NUMBER: _ClassVar[int]
     identity: _common_pb2.Identity
-    def __init__(self, preparation_id: _Optional[bytes] = ..., identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ...) -> None: ...
+    begin: _common_pb2.SessionShape
+    preparation_id: bytes
+    def __init__(self, identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ..., begin: _Optional[_Union[_common_pb2.SessionShape, _Mapping]] = ..., preparation_id: _Optional[bytes] = ...) -> None: ...
 
 class PassesRequest(_message.Message):
     __slots__ = ("open", "order")
@@ -65,3 +51,11 @@ class PassesRequest(_message.Message):
     open: PassesOpen
     order: _common_pb2.Order
     def __init__(self, open: _Optional[_Union[PassesOpen, _Mapping]] = ..., order: _Optional[_Union[_common_pb2.Order, _Mapping]] = ...) -> None: ...
+
+class PassesBegun(_message.Message):
+    __slots__ = ("preparation_id", "identity")
+    PREPARATION_ID_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    preparation_id: bytes
+    identity: _common_pb2.Identity
+    def __init__(self, preparation_id: _Optional[bytes] = ..., identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ...) -> None: ...

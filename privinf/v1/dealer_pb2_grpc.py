@@ -50,11 +50,6 @@ class DealerStub(object):
                 request_serializer=privinf_dot_v1_dot_dealer__pb2.FetchRequest.SerializeToString,
                 response_deserializer=privinf_dot_v1_dot_common__pb2.Raw.FromString,
                 _registered_method=True)
-        self.Begin = channel.unary_unary(
-                '/privinf.v1.Dealer/Begin',
-                request_serializer=privinf_dot_v1_dot_dealer__pb2.BeginRequest.SerializeToString,
-                response_deserializer=privinf_dot_v1_dot_dealer__pb2.BeginReply.FromString,
-                _registered_method=True)
         self.Passes = channel.stream_stream(
                 '/privinf.v1.Dealer/Passes',
                 request_serializer=privinf_dot_v1_dot_dealer__pb2.PassesRequest.SerializeToString,
@@ -87,18 +82,12 @@ class DealerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Begin(self, request, context):
-        """Called by party 0 alone: a generation, whose passes are drawn one after the other.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def Passes(self, request_iterator, context):
-        """Called once by each party. The first request opens; party 0 then sends an order for each
-        pass, party 1 nothing more. Each order is answered to both: the order itself, encoded; the
-        party's seed of 32 bytes for this pass; the preparation in messages of at most 1 MiB; and
-        an empty message, which ends the pass. The generation lasts as long as both calls do.
+        """A generation, whose passes are drawn one after the other; it lasts as long as both calls do.
+        Party 0 begins it and is told its id, under which party 1 joins. The first message to each is
+        a PassesBegun, encoded. Party 0 then sends an order for each pass, party 1 nothing more. Each
+        order is answered to both: the order itself, encoded; the party's seed of 32 bytes for this
+        pass; the preparation in messages of at most 1 MiB; and an empty message, which ends the pass.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,11 +110,6 @@ def add_DealerServicer_to_server(servicer, server):
                     servicer.Fetch,
                     request_deserializer=privinf_dot_v1_dot_dealer__pb2.FetchRequest.FromString,
                     response_serializer=privinf_dot_v1_dot_common__pb2.Raw.SerializeToString,
-            ),
-            'Begin': grpc.unary_unary_rpc_method_handler(
-                    servicer.Begin,
-                    request_deserializer=privinf_dot_v1_dot_dealer__pb2.BeginRequest.FromString,
-                    response_serializer=privinf_dot_v1_dot_dealer__pb2.BeginReply.SerializeToString,
             ),
             'Passes': grpc.stream_stream_rpc_method_handler(
                     servicer.Passes,
@@ -214,33 +198,6 @@ class Dealer(object):
             '/privinf.v1.Dealer/Fetch',
             privinf_dot_v1_dot_dealer__pb2.FetchRequest.SerializeToString,
             privinf_dot_v1_dot_common__pb2.Raw.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Begin(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/privinf.v1.Dealer/Begin',
-            privinf_dot_v1_dot_dealer__pb2.BeginRequest.SerializeToString,
-            privinf_dot_v1_dot_dealer__pb2.BeginReply.FromString,
             options,
             channel_credentials,
             insecure,
