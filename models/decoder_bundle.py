@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from privinf import __version__
 from privinf.errors import ModelError
 from privinf.models import folder
-from privinf.models.decoder_plan import DecoderPlan
+from privinf.models.decoder_plan import DecoderPlan, decoder_scale
 from privinf.models.decoder_program import DecoderDealer, DecoderParty
 from privinf.models.decoder_query import DecoderLayout
 from privinf.models.decoder_spec import DecoderSpec, read_decoder_spec
@@ -64,7 +64,7 @@ def write(
         if (origin / name).is_file():
             folder.copy(origin / name, target / "client" / name)
     known = {n: w for n, w in weights.items() if n in EMBEDDINGS} if embeddings == "public" else {}
-    encoded = encode({name: w for name, w in weights.items() if name not in known})
+    encoded = encode({name: w for name, w in weights.items() if name not in known}, decoder_scale)
     folder.write_weights(target, encoded, mode, sharing)
     if known:
         table = {name: w.astype(np.float32) for name, w in known.items()}
@@ -92,7 +92,7 @@ def dealer_program(directory: str | os.PathLike[str]) -> DecoderDealer:
     if bundle.layout.public:
         return DecoderDealer(bundle.identity, bundle.layout, None, blank_weights(shapes))
     seeds = read_seed(bundle.directory / "mask0.seed"), read_seed(bundle.directory / "mask1.seed")
-    store = DealerStore(shapes, seeds, bundle.sharing)
+    store = DealerStore(shapes, seeds, bundle.sharing, decoder_scale)
     store.warm()
     return DecoderDealer(bundle.identity, bundle.layout, store)
 
@@ -104,7 +104,7 @@ def party_program(directory: str | os.PathLike[str], party: int) -> DecoderParty
     tensors = read_tensors(bundle.directory / "weights.safetensors", bundle.shapes())
     if bundle.layout.public:
         return DecoderParty(bundle.identity, party, bundle.layout, None, tensors)
-    store = PartyStore(tensors, read_seed(bundle.directory / "mask.seed"), bundle.sharing)
+    store = PartyStore(tensors, read_seed(bundle.directory / "mask.seed"), bundle.sharing, decoder_scale)
     store.warm(party)
     return DecoderParty(bundle.identity, party, bundle.layout, store)
 

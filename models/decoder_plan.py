@@ -14,13 +14,40 @@ import numpy as np
 from privinf.errors import ModelError
 from privinf.models import plan as p
 from privinf.models.decoder_spec import DecoderSpec
-from privinf.models.plan import AttentionPlan, RangeTable, bits_for
+from privinf.models.plan import AttentionPlan, AttentionScales, RangeTable, bits_for
+from privinf.protocols import ring
 from privinf.protocols.gates import activation
 from privinf.protocols.gates.norm import NormSpec
 
 PLAN_VERSION = 1
-ROTARY = 14  # fraction bits of cosines and sines
-SCALES = (*p.SCALES, ROTARY)
+
+# Fraction bits. Normalised rows have those of encoders; what is added to the residual is finer, as is what is
+# multiplied with it: a decoder's rows are not normalised again after each sum.
+ROTARY = 14  # of cosines and sines
+QK = 12  # of queries and keys
+SCORE_PRODUCT = 2 * QK
+VALUES = 12
+EMBED = p.EMBED  # of the embedding tables
+WEIGHT = 16
+LINEAR = p.X + WEIGHT  # of what linear layers make of normalised rows
+OUT = 16  # of what goes into the linear layers that write to the residual
+RESIDUAL = OUT + WEIGHT
+UP = 14  # of what an activated gate is multiplied with
+ACTIVE = 16  # of an activated gate
+# Significant bits of a norm's inverse deviation, and index bits of its table: an error of the last norm scales all
+# logits of a row alike, so that one is finer.
+GAIN, PRECISION, FINAL_PRECISION = 12, 9, 12
+ATTENTION = AttentionScales(values=VALUES, mixed=11, out=OUT, precision=11)
+SCALES = (*p.SCALES, ROTARY, QK, VALUES, WEIGHT, OUT, UP, ACTIVE)
+
+
+def decoder_scale(name: str) -> int:
+    """Fraction bits of a decoder's folded tensor, by its name."""
+    if name.startswith("embed."):
+        return EMBED
+    if name.endswith((".prefix.k", ".prefix.v")):
+        return QK if name.endswith("k") else VALUES
+    return LINEAR if name.endswith(".bias") else WEIGHT
 
 
 @dataclass(frozen=True)
@@ -45,7 +72,7 @@ class DecoderPlan:
     """Everything the roles must agree on beside the architecture; every role checks its hash.
 
     max_tokens: of a whole session, prefix and rejected drafts included. prefix: tokens of the public prefix.
-    residual_bits: ring of the residual at scale LINEAR. embed_bits: ring of a looked-up row at scale EMBED.
+    residual_bits: ring of the residual at scale RESIDUAL. embed_bits: ring of a looked-up row at scale EMBED.
     """
 
     version: int
@@ -85,7 +112,7 @@ class DecoderPlan:
 
 
 def _layer(raw: dict[str, Any]) -> DecoderLayerPlan:
-    attention = AttentionPlan(**raw.pop("attention"))
+    attention = AttentionPlan.from_json(raw.pop("attention"))
     norms = {name: NormSpec(**raw.pop(name)) for name in ("attention_norm", "ffn_norm")}
     return DecoderLayerPlan(attention=attention, **norms, **raw)
 
@@ -96,32 +123,34 @@ def make_decoder_plan(
     """Plan a decoder; `embedding` is the largest magnitude in the embedding tables, which is exact."""
     high = ranges.high
     sites = [f"layer{i}.{part}" for i in range(spec.layers) for part in ("attn", "ffn")]
-    residual = max(bits_for(high[f"{site}.residual"], p.LINEAR) for site in (*sites, "head"))
-    hidden = max(bits_for(high[f"layer{i}.ffn.hidden"], p.X) for i in range(spec.layers))
-    result = bits_for(high["head.out"], p.LINEAR)
+    residual = max(bits_for(high[f"{site}.residual"], RESIDUAL) for site in (*sites, "head"))
+    hidden = max(bits_for(high[f"layer{i}.ffn.hidden"], OUT) for i in range(spec.layers))
+    outer = max(residual, hidden)
+    result = bits_for(high["head.out"], LINEAR)
     plan = DecoderPlan(
         version=PLAN_VERSION,
         max_tokens=max_tokens,
         prefix=prefix,
-        embed_bits=math.ceil(math.log2(embedding + 1e-9)) + p.EMBED + 2,
-        residual_bits=max(residual, hidden),
-        layers=tuple(_plan_layer(spec, ranges, i, max_tokens) for i in range(spec.layers)),
-        final_norm=_norm(spec, ranges, "head", result),
+        embed_bits=math.ceil(math.log2(embedding + 1e-9)) + EMBED + 2,
+        residual_bits=outer,
+        layers=tuple(_plan_layer(spec, ranges, i, max_tokens, outer) for i in range(spec.layers)),
+        final_norm=_norm(spec, ranges, "head", result, FINAL_PRECISION),
         result_bits=result,
     )
-    _check(plan)
+    _check(spec, plan)
     return plan
 
 
-def _plan_layer(spec: DecoderSpec, ranges: RangeTable, i: int, max_tokens: int) -> DecoderLayerPlan:
-    high, attn, ffn = dict(ranges.high), f"layer{i}.attn", f"layer{i}.ffn"
-    high[f"{attn}.centred"] = high[f"{attn}.residual"]
-    attention = p.attention_plan(attn, high, max_tokens)
+def _plan_layer(
+    spec: DecoderSpec, ranges: RangeTable, i: int, max_tokens: int, outer: int
+) -> DecoderLayerPlan:
+    high, attn, ffn = ranges.high, f"layer{i}.attn", f"layer{i}.ffn"
+    attention = p.attention_plan(attn, high, max_tokens, outer, ATTENTION)
     gate = p.hidden_bits(f"{ffn}.{'gate' if spec.gated else 'up'}", high, spec.activation)
-    up = bits_for(high[f"{ffn}.up"], p.X) if spec.gated else 0
-    query, key = (bits_for(high[f"{attn}.{part}"], p.QK) if spec.rope_theta else 0 for part in "qk")
-    widest = max(query, key) if spec.rope_theta else attention.score_bits + p.SCORE_PRODUCT - p.SCORES
-    inputs = max(widest + p.QKV - p.QK, attention.narrow_bits + p.QKV - p.V)
+    up = bits_for(high[f"{ffn}.up"], UP) if spec.gated else 0
+    query, key = (bits_for(high[f"{attn}.{part}"], QK) if spec.rope_theta else 0 for part in "qk")
+    widest = max(query, key) if spec.rope_theta else attention.score_bits + SCORE_PRODUCT - p.SCORES
+    inputs = max(widest + LINEAR - QK, attention.narrow_bits + LINEAR - VALUES)
     return DecoderLayerPlan(
         attention=attention,
         attention_norm=_norm(spec, ranges, attn, inputs),
@@ -129,11 +158,13 @@ def _plan_layer(spec: DecoderSpec, ranges: RangeTable, i: int, max_tokens: int) 
         key_bits=key,
         gate_bits=gate,
         up_bits=up,
-        ffn_norm=_norm(spec, ranges, ffn, max(gate, up) + p.WEIGHT),
+        ffn_norm=_norm(spec, ranges, ffn, max(gate + WEIGHT, up + LINEAR - UP)),
     )
 
 
-def _norm(spec: DecoderSpec, ranges: RangeTable, site: str, out_bits: int) -> NormSpec:
+def _norm(
+    spec: DecoderSpec, ranges: RangeTable, site: str, out_bits: int, precision: int = PRECISION
+) -> NormSpec:
     seen = _Renamed(
         {f"{site}.square": ranges.low[f"{site}.square"]},
         {
@@ -141,7 +172,7 @@ def _norm(spec: DecoderSpec, ranges: RangeTable, site: str, out_bits: int) -> No
             f"{site}.centred": ranges.high[f"{site}.residual"],
         },
     )
-    return p.norm_spec(site, seen, p.LINEAR, out_bits, spec.width, spec.eps)
+    return p.norm_spec(site, seen, RESIDUAL, out_bits, spec.width, spec.eps, GAIN, precision)
 
 
 @dataclass(frozen=True)
@@ -150,14 +181,15 @@ class _Renamed:
     high: dict[str, float]
 
 
-def _check(plan: DecoderPlan) -> None:
+def _check(spec: DecoderSpec, plan: DecoderPlan) -> None:
     """Refuse what would fail at the first query: a ring beyond 64 bits, a power beyond its table."""
-    if plan.residual_bits + p.X + activation.EXTRA > 64:
+    beyond = ACTIVE + UP - OUT if spec.gated else p.X + activation.EXTRA - OUT
+    if plan.residual_bits + beyond > ring.MAX_BITS:
         raise ModelError("the residual's values are too large to follow an activation")
     for i, layer in enumerate(plan.layers):
-        if plan.residual_bits + layer.attention.drop(plan.max_tokens) > 64:
+        if plan.residual_bits + layer.attention.drop(plan.max_tokens) > ring.MAX_BITS:
             raise ModelError(f"layer{i}.attn: values too large for sessions of {plan.max_tokens} tokens")
-        if layer.attention.score_bits + p.SCORE_PRODUCT - p.SCORES + ROTARY > 64:
+        if layer.attention.score_bits + SCORE_PRODUCT - p.SCORES + ROTARY > ring.MAX_BITS:
             raise ModelError(f"layer{i}.attn: scores too large for rotary positions")
     for norm in (plan.final_norm, *(n for x in plan.layers for n in (x.attention_norm, x.ffn_norm))):
         try:

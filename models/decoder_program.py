@@ -15,6 +15,7 @@ from privinf.models import decoder_query as wire
 from privinf.models.cache import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache, Keeps
 from privinf.models.decoder import extend, predict
 from privinf.models.decoder_answers import ANSWERS
+from privinf.models.decoder_plan import decoder_scale
 from privinf.models.decoder_query import DecoderLayout, Rows
 from privinf.models.decoder_shared import DecoderQuery, SharedDecoder, Step
 from privinf.models.stream import streamed
@@ -139,7 +140,7 @@ def count(
     """Declared rounds and bytes of a session's first passes, none of whose slots is dropped."""
     shadow, counted = Shadow(layout, shape), []
     for index in range(passes):
-        ctx = Counting(ShapeStore(shapes))
+        ctx = Counting(ShapeStore(shapes, decoder_scale))
         shadow.run(ctx, Order(index), public)
         counted.append(ctx)
     return counted

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from privinf.errors import InputError
 from privinf.models import plan as p
-from privinf.models.decoder_plan import ROTARY, DecoderPlan
+from privinf.models.decoder_plan import LINEAR, RESIDUAL, ROTARY, DecoderPlan
 from privinf.models.decoder_shared import DecoderQuery, Lookup
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.fold import F64
@@ -93,7 +93,7 @@ class DecoderLayout:
         rows, plan = self.rows(shape, index), self.plan
         fields = [Field(f"sign.{name}", (1, rows, 1), plan.residual_bits, 0) for name in self.tables]
         if self.embedded:
-            fields.append(Field("rows", (1, rows, self.spec.width), plan.residual_bits, p.LINEAR))
+            fields.append(Field("rows", (1, rows, self.spec.width), plan.residual_bits, RESIDUAL))
         if index < self.passes(shape):
             fields.append(Field("pads", (1, 1, 1, rows), ring.MAX_BITS, 0))
         if index == 0 and self.spec.rope_theta and plan.prefix:
@@ -105,7 +105,7 @@ class DecoderLayout:
         outputs = self.outputs(shape, index)
         if shape.task == "argmax":
             return Field("token", (1, outputs, 1), index_bits(self.spec.vocab), 0)
-        bits = self.plan.result_bits - (p.LINEAR - p.RESULT)
+        bits = self.plan.result_bits - (LINEAR - p.RESULT)
         return Field("logits", (1, outputs, self.spec.vocab), bits, p.RESULT)
 
     def query_bytes(self, shape: SessionShape, index: int, party: int) -> int:

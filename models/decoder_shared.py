@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from privinf.models import decoder_plan as d
 from privinf.models import plan as p
 from privinf.models.cache import Cache
-from privinf.models.decoder_plan import ROTARY, DecoderLayerPlan, DecoderPlan
+from privinf.models.decoder_plan import ROTARY, SCORE_PRODUCT, DecoderLayerPlan, DecoderPlan
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.fold import F64
 from privinf.models.heads import merge_heads, merged_shape, reshape, split_heads, transpose
 from privinf.models.rotary import Places, turns
-from privinf.models.weights import scale_of
 from privinf.protocols import ring
 from privinf.protocols.gates import softmax
 from privinf.protocols.gates.activation import activate, extra
@@ -27,7 +27,7 @@ from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import U64
 from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow, reduce, subtract
 
-SCORE = p.SCORE_PRODUCT - p.SCORES  # bits that a score has beyond its wire until it is opened
+SCORE = SCORE_PRODUCT - p.SCORES  # bits that a score has beyond its wire until it is opened
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ class SharedDecoder:
         total = parts[0]
         for part in parts[1:]:
             total = add(total, part)
-        up = np.uint64(1 << (p.LINEAR - p.EMBED))
+        up = np.uint64(1 << (d.RESIDUAL - d.EMBED))
         data = None if total.data is None else total.data * up
-        return Share(total.shape, total.bits, p.LINEAR, data)
+        return Share(total.shape, total.bits, d.RESIDUAL, data)
 
     def _signed_row(self, name: str, lookup: Lookup) -> tuple[Wire, Wire]:
         """The row up to its sign, and the sign: all tables' in the same two rounds."""
@@ -132,10 +132,19 @@ class SharedDecoder:
         weight, bias = f"{name}.weight", f"{name}.bias"
         biased = self._spec.biased
         if self._public is not None:
-            product = self._ctx.run(PublicMatMul(self._known(weight), scale_of(weight)), x)
-            return self._ctx.add_public(product, self._known(bias)) if biased else product
+            product = self._ctx.run(PublicMatMul(self._known(weight), d.decoder_scale(weight)), x)
+            if not biased:
+                return product
+            up = np.uint64(1 << int(product.scale - d.decoder_scale(self._name(bias))))
+            return self._ctx.add_public(product, self._known(bias) * up)
         product = self._ctx.run(MatMul(), x, self._weight(weight))
-        return add(product, self._ctx.run(ToShare(), self._weight(bias))) if biased else product
+        return add(product, self._raised(bias, product.scale)) if biased else product
+
+    def _raised(self, bias: str, scale: float) -> Share:
+        """A bias at the scale of what it is added to."""
+        share: Share = self._ctx.run(ToShare(), self._weight(bias))
+        up = np.uint64(1 << int(scale - share.scale))
+        return Share(share.shape, share.bits, scale, None if share.data is None else share.data * up)
 
     def add(self, x: Share, y: Share) -> Share:
         return add(x, y)
@@ -158,7 +167,7 @@ class SharedDecoder:
         product = ctx.run(MatMul(), grouped, mixed_in)
         shape = (1, spec.heads, self._step.rows, spec.head_width)
         mixed = ctx.open(map_share(product, shape, lambda x: x.reshape(shape)), layout.product - layout.mixed)
-        inverse = softmax.inverse_sum(ctx, weight, layout.fine)
+        inverse = softmax.inverse_sum(ctx, weight, layout.fine, layout.scales.precision)
         drop = layout.drop(slots)
         scaled = ctx.run(Product(self._plan.residual_bits + drop), mixed, inverse)
         return ctx.open(map_share(scaled, merged_shape(scaled.shape), merge_heads), drop)
@@ -167,13 +176,13 @@ class SharedDecoder:
         """Queries and keys in the ring of scores, values in that of their mixture."""
         ctx, spec, layer = self._ctx, self._spec, self._layer_plan()
         queries, keys = split_heads(q, spec.heads), split_heads(k, spec.kv_heads)
-        values = narrow(split_heads(v, spec.kv_heads), layer.attention.narrow_bits + p.QKV - p.V)
-        drop = p.QKV - p.QK
+        values = narrow(split_heads(v, spec.kv_heads), layer.attention.narrow_bits + d.LINEAR - d.VALUES)
+        drop = d.LINEAR - d.QK
         first, second = (layer.query_bits, layer.key_bits) if spec.rope_theta else (self._score_ring,) * 2
         left, right = (
             ctx.open(narrow(x, bits + drop), drop) for x, bits in ((queries, first), (keys, second))
         )
-        opened = ctx.open(values, p.QKV - p.V)
+        opened = ctx.open(values, d.LINEAR - d.VALUES)
         if spec.rope_theta:
             left, right = self._turned(left), self._turned(right)
         return left, right, ctx.open(ctx.run(Lift(layer.attention.value_bits), opened))
@@ -215,7 +224,7 @@ class SharedDecoder:
     def _masked(self, scores: Share, slots: int) -> Share:
         """Scores with what hides padding, rows to come and slots that are out: one of them, never two together."""
         hidden = np.broadcast_to(self._step.hidden, (self._step.rows, slots))
-        lower = np.uint64(int(ring.encode(self._layer_plan().attention.pad_score, p.SCORE_PRODUCT)))
+        lower = np.uint64(int(ring.encode(self._layer_plan().attention.pad_score, SCORE_PRODUCT)))
         pads = self._cache.with_pads(self._step.rows, self._pads)
         if pads is not None:
             factor = np.where(hidden, np.uint64(0), lower)[None, None]
@@ -226,22 +235,27 @@ class SharedDecoder:
         return self._ctx.add_public(scores, np.broadcast_to(public, scores.shape))
 
     def _centred(self, scores: Share) -> Share:
-        offset = np.uint64(self._layer_plan().attention.offset << p.SCORE_PRODUCT)
+        offset = np.uint64(self._layer_plan().attention.offset << SCORE_PRODUCT)
         return self._ctx.add_public(scores, np.full(scores.shape, offset, dtype=np.uint64))
 
     def activate(self, x: Share, name: str) -> Wire:
-        """f(x) at scale X, in the ring of the residual."""
+        """f(x) at scale OUT, in the ring of the residual."""
         known = p.SAME_ACTIVATION.get(name, name)
-        opened = self._ctx.open(narrow(x, self._layer_plan().gate_bits + p.WEIGHT), p.WEIGHT)
-        return self._ctx.open(activate(self._ctx, opened, known, self._plan.residual_bits), extra(known))
+        beyond = p.X + extra(known) - d.OUT
+        opened = self._ctx.open(narrow(x, self._layer_plan().gate_bits + d.WEIGHT), d.WEIGHT)
+        share = activate(self._ctx, opened, known, self._plan.residual_bits + beyond - extra(known))
+        return self._ctx.open(share, beyond)
 
     def gate(self, x: Share, y: Share, name: str) -> Wire:
-        """f(x) y at scale X, in the ring of the residual."""
+        """f(x) y at scale OUT, in the ring of the residual."""
         ctx, layer, known = self._ctx, self._layer_plan(), p.SAME_ACTIVATION.get(name, name)
-        inner = ctx.open(narrow(x, layer.gate_bits + p.WEIGHT), p.WEIGHT)
-        factor = ctx.open(narrow(y, layer.up_bits + p.WEIGHT), p.WEIGHT)
-        active = ctx.open(activate(ctx, inner, known, layer.gate_bits + 1), extra(known))
-        return ctx.open(ctx.run(Product(self._plan.residual_bits + p.X), active, factor), p.X)
+        inner = ctx.open(narrow(x, layer.gate_bits + d.WEIGHT), d.WEIGHT)
+        factor = ctx.open(narrow(y, layer.up_bits + d.LINEAR - d.UP), d.LINEAR - d.UP)
+        ring_ = layer.gate_bits + 1 + d.ACTIVE - p.X  # lifted: a value stays below a quarter of its ring
+        beyond = p.X + extra(known) - d.ACTIVE
+        active = ctx.open(activate(ctx, inner, known, ring_ + beyond - extra(known)), beyond)
+        drop = d.ACTIVE + d.UP - d.OUT
+        return ctx.open(ctx.run(Product(self._plan.residual_bits + drop), active, factor), drop)
 
     def last(self, x: Share, rows: int) -> Share:
         return map_share(x, (1, rows, x.shape[2]), lambda v: v[:, v.shape[1] - rows :])
@@ -278,7 +292,12 @@ class SharedDecoder:
         value = self._known(name)
         zero = np.zeros(value.shape, dtype=np.uint64)
         return Wire(
-            value.shape, ring.MAX_BITS, scale_of(self._name(name)), source=value, mask=zero, mask_share=zero
+            value.shape,
+            ring.MAX_BITS,
+            d.decoder_scale(self._name(name)),
+            source=value,
+            mask=zero,
+            mask_share=zero,
         )
 
 

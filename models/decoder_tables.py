@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from privinf.models import plan as p
-from privinf.models.decoder_plan import DecoderPlan
+from privinf.models.decoder_plan import ATTENTION, DecoderPlan
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.tables import digest_tables, require_equal
 from privinf.protocols.gates import activation, exp2, power, softmax
@@ -43,4 +43,4 @@ def _powers(plan: DecoderPlan) -> Iterator[power.Power]:
     )  # an inverse sum depends on no more of a row's length
     for fine in sorted({layer.attention.fine for layer in plan.layers}):
         for octave in octaves:
-            yield softmax.inverse_power(1 << octave, fine)
+            yield ATTENTION.inverse(1 << octave, fine)

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from privinf.errors import ModelError
 from privinf.models.spec import EncoderSpec
-from privinf.protocols.gates import activation, exp2, softmax
+from privinf.protocols.gates import activation, exp2, power, softmax
 from privinf.protocols.gates.norm import NormSpec
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 HEADROOM = 3  # bits kept free above every calibrated range
 
 # Fraction bits. A product's scale is the sum of its factors'; what exceeds the target is dropped on opening.
@@ -44,6 +44,23 @@ class RangeTable(Protocol):
 
 
 @dataclass(frozen=True)
+class AttentionScales:
+    """Fraction bits of values, of their mixture at the smallest sum of weights, and of what attention gives.
+
+    precision: index bits with which the inverse sum of weights is looked up.
+    """
+
+    values: int = V
+    mixed: int = MIXED
+    out: int = X
+    precision: int = softmax.INVERSE_PRECISION
+
+    def inverse(self, row: int, fine: int) -> power.Power:
+        """The inverse sum of a row of weights."""
+        return softmax.inverse_power(row, fine, self.precision)
+
+
+@dataclass(frozen=True)
 class AttentionPlan:
     """One attention's rings.
 
@@ -59,20 +76,25 @@ class AttentionPlan:
     pad_score: float
     narrow_bits: int
     value_bits: int
+    scales: AttentionScales = AttentionScales()
+
+    @staticmethod
+    def from_json(raw: dict[str, Any]) -> AttentionPlan:
+        return AttentionPlan(**raw | {"scales": AttentionScales(**raw["scales"])})
 
     @property
     def mixed(self) -> int:
         """Fraction bits of mixed values before they are divided by their row's sum."""
-        return MIXED + softmax.slack(self.fine)
+        return self.scales.mixed + softmax.slack(self.fine)
 
     @property
     def product(self) -> int:
         """Fraction bits of weights times values."""
-        return softmax.weight_scale(self.fine) + V
+        return softmax.weight_scale(self.fine) + self.scales.values
 
     def drop(self, tokens: int) -> int:
         """Bits dropped from the attended values, which carry the scale of the inverse row sum."""
-        return self.mixed + softmax.inverse_power(tokens, self.fine).scale - X
+        return self.mixed + self.scales.inverse(tokens, self.fine).scale - self.scales.out
 
 
 @dataclass(frozen=True)
@@ -121,7 +143,7 @@ class Plan:
                 )
             layers = tuple(
                 LayerPlan(
-                    AttentionPlan(**layer["attention"]),
+                    AttentionPlan.from_json(layer["attention"]),
                     NormSpec(**layer["attention_norm"]),
                     layer["hidden_bits"],
                     NormSpec(**layer["ffn_norm"]),
@@ -145,7 +167,10 @@ def bits_for(magnitude: float, scale: int) -> int:
 def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
     """Plan an encoder for texts of up to `max_tokens`; ModelError names the site whose range fits no ring."""
     high = ranges.high
-    attention = [attention_plan(f"layer{i}.attn", high, max_tokens) for i in range(spec.layers)]
+    attention = [
+        attention_plan(f"layer{i}.attn", high, max_tokens, bits_for(high[f"layer{i}.attn.centred"], LINEAR))
+        for i in range(spec.layers)
+    ]
     hidden = [hidden_bits(f"layer{i}.ffn.up", high, spec.activation) for i in range(spec.layers)]
     if spec.head == "none":
         head, result = 0, bits_for(high["pool.result"], LINEAR)
@@ -201,19 +226,24 @@ def _check(plan: Plan) -> None:
             raise ModelError("a normalisation needs more than 64 bits")
 
 
-def attention_plan(site: str, high: Mapping[str, float], max_tokens: int) -> AttentionPlan:
-    """The rings of one attention over up to `max_tokens` keys."""
+def attention_plan(
+    site: str,
+    high: Mapping[str, float],
+    max_tokens: int,
+    outer: int,
+    scales: AttentionScales = AttentionScales(),
+) -> AttentionPlan:
+    """The rings of one attention over up to `max_tokens` keys, which feeds a linear layer of `outer` bits."""
     # Rounded up to a quarter of an octave: the plan is public and need not name the largest score exactly.
     scores = 2.0 ** (math.ceil(4 * math.log2(max(high[f"{site}.scores"], 1.0))) / 4 + HEADROOM)
-    narrow = bits_for(high[f"{site}.v"], V)
-    outer = bits_for(high[f"{site}.centred"], LINEAR)
+    narrow = bits_for(high[f"{site}.v"], scales.values)
     for fine in FINEST:
         scale = softmax.weight_scale(fine)
-        inverse = softmax.inverse_power(max_tokens, fine)
+        inverse = scales.inverse(max_tokens, fine)
         # A row of weights, each at most one, times values: at most max_tokens times the normalised result.
-        mixed = bits_for(high[f"{site}.attended"] * max_tokens, scale + V)
+        mixed = bits_for(high[f"{site}.attended"] * max_tokens, scale + scales.values)
         value_bits = max(mixed, narrow, inverse.high + 2)
-        attended = outer + MIXED + softmax.slack(fine) + inverse.scale - X
+        attended = outer + scales.mixed + softmax.slack(fine) + inverse.scale - scales.out
         if max(value_bits + exp2.dropped(scale), attended) <= 64:
             break
     else:
@@ -226,7 +256,8 @@ def attention_plan(site: str, high: Mapping[str, float], max_tokens: int) -> Att
     except ModelError as error:
         raise ModelError(f"{site}: {error}") from None
     offset = math.ceil(scores + vanish / 2)
-    return AttentionPlan(units + SCORES, offset, coarse, fine, -(2 * scores + vanish), narrow, value_bits)
+    pad = -(2 * scores + vanish)
+    return AttentionPlan(units + SCORES, offset, coarse, fine, pad, narrow, value_bits, scales)
 
 
 def _buckets(half: float, fine: int) -> tuple[int, int]:
@@ -259,15 +290,27 @@ def hidden_bits(site: str, high: Mapping[str, float], name: str) -> int:
         raise ModelError(f"{site}: {error}") from None
 
 
-def norm_spec(site: str, ranges: RangeTable, scale: int, out_bits: int, width: int, eps: float) -> NormSpec:
-    """How the rows at a site are normalised, of `width` values at `scale`."""
+def norm_spec(
+    site: str,
+    ranges: RangeTable,
+    scale: int,
+    out_bits: int,
+    width: int,
+    eps: float,
+    gain: int = INVERSE_GAIN,
+    precision: int = power.PRECISION,
+) -> NormSpec:
+    """How the rows at a site are normalised, of `width` values at `scale`.
+
+    gain: significant bits of the inverse deviation at the largest variance; precision: those of its table's index.
+    """
     smallest, largest = ranges.low[f"{site}.square"], ranges.high[f"{site}.square"]
     if not smallest > 0:
         raise ModelError(f"{site}: a row of zeros cannot be normalised")
     inverse_scale = 64 + X - out_bits
     deviation = math.ceil(math.log2(largest) / 2)
     room = 60 - math.ceil(math.log2(width)) - math.ceil(math.log2(largest)) - 2 * HEADROOM
-    fraction = min(inverse_scale - INVERSE_GAIN - deviation, scale, MAX_FRACTION, room // 2)
+    fraction = min(inverse_scale - gain - deviation, scale, MAX_FRACTION, room // 2)
     if math.log2(smallest) / 2 + fraction < 6:
         raise ModelError(f"{site}: rows' deviations span too wide a range to be normalised in 64 bits")
     return NormSpec(
@@ -278,7 +321,8 @@ def norm_spec(site: str, ranges: RangeTable, scale: int, out_bits: int, width: i
         low=math.floor(math.log2(smallest)) - 2 * HEADROOM,
         high=math.ceil(math.log2(largest)) + 2 * HEADROOM,
         eps=eps,
-        inverse_scale=min(inverse_scale, fraction + INVERSE_GAIN + deviation),
+        inverse_scale=min(inverse_scale, fraction + gain + deviation),
         out_scale=X,
         out_bits=out_bits,
+        precision=precision,
     )

@@ -13,24 +13,23 @@ from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Wire
 
 BITS = 64
+Scale = Callable[[str], int]  # fraction bits of a folded tensor, by its name
 
 
 def scale_of(name: str) -> int:
-    """Fraction bits of a folded tensor, by its name."""
+    """Fraction bits of an encoder's folded tensor, by its name."""
     if name.startswith("embed."):
         return plan.EMBED
     if name == RELATIVE:
         return plan.SCORE_PRODUCT
-    if name.endswith((".prefix.k", ".prefix.v")):
-        return plan.QK if name.endswith("k") else plan.V
     projection = name.split(".")[-2] in ("q", "k", "v")
     weight = plan.QKV_WEIGHT if projection else plan.WEIGHT
     return weight + (plan.X if name.endswith(".bias") else 0)
 
 
-def encode(weights: Mapping[str, F64]) -> dict[str, U64]:
+def encode(weights: Mapping[str, F64], scale: Scale = scale_of) -> dict[str, U64]:
     """Ring elements of all folded tensors."""
-    return {name: ring.encode(w, scale_of(name)) for name, w in weights.items()}
+    return {name: ring.encode(w, scale(name)) for name, w in weights.items()}
 
 
 def mask_share(seed: bytes, sharing: str, name: str, shape: Shape) -> U64:
@@ -44,20 +43,20 @@ def mask_tensor(value: U64, seeds: tuple[bytes, bytes], sharing: str, name: str)
     return value + first + second
 
 
-def _static(name: str, shape: Shape) -> Wire:
-    return Wire(shape, BITS, scale_of(name), static=True)
+def _static(scale: int, shape: Shape) -> Wire:
+    return Wire(shape, BITS, scale, static=True)
 
 
 class PartyStore:
     """A party's weights: opened tensors and its share of their masks."""
 
-    def __init__(self, opened: Mapping[str, U64], seed: bytes, sharing: str) -> None:
-        self._opened, self._seed, self._sharing = opened, seed, sharing
+    def __init__(self, opened: Mapping[str, U64], seed: bytes, sharing: str, scale: Scale = scale_of) -> None:
+        self._opened, self._seed, self._sharing, self._scale = opened, seed, sharing, scale
         self._wires: dict[str, Wire] = {}
 
     def party_wire(self, name: str) -> Wire:
         if name not in self._wires:
-            wire = _static(name, self._opened[name].shape)
+            wire = _static(self._scale(name), self._opened[name].shape)
             wire.source = self._opened[name]
             wire.mask_share = self._later(name, wire.shape)
             self._wires[name] = wire
@@ -79,13 +78,15 @@ class PartyStore:
 class DealerStore:
     """The dealer's side: masks alone, rederived from both seeds."""
 
-    def __init__(self, shapes: Mapping[str, Shape], seeds: tuple[bytes, bytes], sharing: str) -> None:
-        self._shapes, self._seeds, self._sharing = shapes, seeds, sharing
+    def __init__(
+        self, shapes: Mapping[str, Shape], seeds: tuple[bytes, bytes], sharing: str, scale: Scale = scale_of
+    ) -> None:
+        self._shapes, self._seeds, self._sharing, self._scale = shapes, seeds, sharing, scale
         self._wires: dict[str, Wire] = {}
 
     def dealer_wire(self, name: str) -> Wire:
         if name not in self._wires:
-            wire = _static(name, self._shapes[name])
+            wire = _static(self._scale(name), self._shapes[name])
             first, second = (mask_share(s, self._sharing, name, wire.shape) for s in self._seeds)
             wire.mask = first + second
             self._wires[name] = wire
@@ -100,13 +101,13 @@ class DealerStore:
 class IdealStore:
     """Encoded weights in the clear, for the ideal interpreter."""
 
-    def __init__(self, encoded: Mapping[str, U64]) -> None:
-        self._encoded = encoded
+    def __init__(self, encoded: Mapping[str, U64], scale: Scale = scale_of) -> None:
+        self._encoded, self._scale = encoded, scale
         self._wires: dict[str, Wire] = {}
 
     def ideal_wire(self, name: str) -> Wire:
         if name not in self._wires:
-            wire = _static(name, self._encoded[name].shape)
+            wire = _static(self._scale(name), self._encoded[name].shape)
             wire.source = self._encoded[name]
             wire.mask = np.zeros(wire.shape, dtype=np.uint64)
             self._wires[name] = wire
@@ -116,8 +117,8 @@ class IdealStore:
 class ShapeStore:
     """Shapes alone, for the cost interpreter."""
 
-    def __init__(self, shapes: Mapping[str, Shape]) -> None:
-        self._shapes = shapes
+    def __init__(self, shapes: Mapping[str, Shape], scale: Scale = scale_of) -> None:
+        self._shapes, self._scale = shapes, scale
 
     def cost_wire(self, name: str) -> Wire:
-        return _static(name, self._shapes[name])
+        return _static(self._scale(name), self._shapes[name])

@@ -72,7 +72,7 @@ ACTIVATIONS = {
     for a in (
         Activation("gelu", _gelu, 4, 2, 8, False, 2.2e-3),
         Activation("gelu_tanh", _gelu_tanh, 4, 2, 8, False, 2.2e-3),
-        Activation("silu", _silu, 12, 2, 6, False, 3.2e-3),
+        Activation("silu", _silu, 12, 2, 8, False, 1.0e-3),
         Activation("tanh", np.tanh, 6, 1, 6, True, 2.2e-3),
     )
 }

@@ -22,7 +22,8 @@ class NormSpec:
     width: row length. bits: ring in which the centred value is opened; drop: low bits cut then, leaving
     `scale` fraction bits. low, high: log2 of the smallest and largest mean square expected, in real units,
     headroom included; outside the inverse deviation saturates. inverse_scale: scale of the inverse
-    deviation of integers. out_scale, out_bits: the result's wire. A row's error is a factor within
+    deviation of integers. out_scale, out_bits: the result's wire. precision: index bits of that table.
+    A row's error is a factor within
     `relative_error` of one, and one unit of the result.
     """
 
@@ -36,6 +37,7 @@ class NormSpec:
     inverse_scale: int
     out_scale: int
     out_bits: int
+    precision: int = power.PRECISION
 
     @property
     def product_bits(self) -> int:
@@ -51,6 +53,7 @@ class NormSpec:
             scale=self.inverse_scale,
             factor=1.0 / self.width,
             offset=self.eps * self.width * 4.0**self.scale,
+            precision=self.precision,
         )
 
     @property

@@ -49,7 +49,7 @@ def row_sum(x: Wire) -> Wire:
     return derive([x], (*x.shape[:-1], 1), x.bits, x.scale, public=total, mask=total, linear=x.shared)
 
 
-def inverse_power(row: int, fine: int) -> power.Power:
+def inverse_power(row: int, fine: int, precision: int = INVERSE_PRECISION) -> power.Power:
     """1/sum for rows of `row` weights: sums lie between two buckets below one and `row`."""
     scale = weight_scale(fine)
     octaves = max(row - 1, 1).bit_length()
@@ -59,13 +59,13 @@ def inverse_power(row: int, fine: int) -> power.Power:
         high=scale + octaves,
         scale=INVERSE_BITS + octaves,
         factor=2.0**-scale,
-        precision=INVERSE_PRECISION,
+        precision=precision,
         octaves=INVERSE_OCTAVES,
     )
 
 
-def inverse_sum(ctx: Interpreter, weight: Wire, fine: int) -> Wire:
+def inverse_sum(ctx: Interpreter, weight: Wire, fine: int, precision: int = INVERSE_PRECISION) -> Wire:
     """1/sum of each row of weights as a wire modulo 2^64; two rounds."""
-    inverse = inverse_power(weight.shape[-1], fine)
+    inverse = inverse_power(weight.shape[-1], fine, precision)
     total = row_sum(weight)
     return ctx.open(power.evaluate(ctx, reduce(total, min(inverse.high + 2, total.bits)), inverse))

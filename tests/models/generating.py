@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from privinf.models import decoder_query as wire
+from privinf.models.decoder_plan import decoder_scale
 from privinf.models.decoder_program import (
     DecoderDealerSession,
     DecoderPartySession,
@@ -39,16 +40,18 @@ class Trio:
 
     def __post_init__(self) -> None:
         layout, shape = self.layout, self.shape
-        encoded = encode(self.weights)
+        encoded = encode(self.weights, decoder_scale)
         public = encoded if layout.public else None
         embeddings = self.weights if layout.embedded else None
-        self.fixed = FixedSession(layout, shape, IdealStore(encoded), encoded, embeddings)
+        self.fixed = FixedSession(layout, shape, IdealStore(encoded, decoder_scale), encoded, embeddings)
         seeds = prg.fresh_seed(), prg.fresh_seed()
         opened = {name: mask_tensor(v, seeds, SHARING, name) for name, v in encoded.items()}
         shapes = {name: v.shape for name, v in encoded.items()}
-        masks = None if layout.public else DealerStore(shapes, seeds, SHARING)
+        masks = None if layout.public else DealerStore(shapes, seeds, SHARING, decoder_scale)
         self.dealer = DecoderDealerSession(layout, shape, masks, public)
-        stores = [None if layout.public else PartyStore(opened, seed, SHARING) for seed in seeds]
+        stores = [
+            None if layout.public else PartyStore(opened, seed, SHARING, decoder_scale) for seed in seeds
+        ]
         self.parties = [DecoderPartySession(layout, shape, b, stores[b], public) for b in (0, 1)]
         for party, names in zip(self.parties, self.names, strict=True):
             party.journal = names.append
