@@ -176,7 +176,7 @@ class Generation:
     def _cause(self, party: int, first: PrivinfError) -> PrivinfError:
         """A party that was merely left by the other does not know why: ask the other."""
         until, theirs = time.monotonic() + VERDICT_SECONDS, self._replies[1 - party]
-        while isinstance(first, PeerLost):
+        while isinstance(first, PeerLost) and first.party == ROLES[1 - party]:
             if theirs and isinstance(verdict := theirs[-1], PrivinfError):
                 return verdict
             try:

@@ -11,7 +11,7 @@ from harness import Cluster, wait_until
 
 from privinf.parties.serve import DealerServer, PartyServer
 from privinf.protocols.program import SessionShape
-from privinf.transport import Link
+from privinf.transport import Generation, Link
 
 SESSION = SessionShape(TASK, 3, 2)
 SHARES = (b"share of party 0", b"share of party 1")
@@ -24,6 +24,12 @@ def generate(link: Link, passes: int) -> str:
         for index in range(passes):
             assert generation.step(min(index, 2), SHARES)[:2] == SHARES
         return generation.session_id
+
+
+def spend(generation: Generation) -> None:
+    """Step on until it fails: passes that are ready may still be had."""
+    for _ in range(8):
+        generation.step(0, SHARES)
 
 
 def freed(cluster: Cluster) -> None:

@@ -56,11 +56,13 @@ def test_the_environment_wins_over_the_file_and_an_argument_over_both(path: Path
         "PRIVINF_SHAPES": "embed:1:64,classify:2:32",
         "PRIVINF_KEY": "other.key",
         "PRIVINF_MAX_SESSIONS": "4",
+        "PRIVINF_JOURNAL": "opened.log",
         "PRIVINF_HOME": "is someone else's",
         "PATH": "/bin",
     }
     config = load(PartyConfig, path, environ, max_sessions=5, dealer=None)
     assert (config.ahead, config.max_sessions, config.dealer) == (3, 5, "dealer:1")
+    assert config.journal == Path("opened.log")
     assert config.shapes == (QueryShape("embed", 1, 64), QueryShape("classify", 2, 32))
     assert config.tls == replace(TLS, key=Path("other.key"))
 
@@ -98,6 +100,9 @@ def test_an_unknown_key_is_refused_with_the_likely_one(path: Path) -> None:
         ("party", "2"),
         ("max_store_bytes", "0"),
         ("peer", '""'),
+        ("passes_ahead", "0"),
+        ("idle_seconds", "0.0"),
+        ("journal", "3"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused(path: Path, key: str, value: str) -> None:

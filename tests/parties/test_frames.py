@@ -169,3 +169,32 @@ def test_parts_out_of_order_are_refused(parts: tuple[int, int]) -> None:
     channel = SessionChannel([].append, iter(messages), SESSION, 0)
     with pytest.raises(ProtocolError, match="wrong part"):
         channel.pull([len(PAYLOAD)] * 2)
+
+
+def test_a_control_frame_between_rounds_is_heard_with_the_next_part() -> None:
+    sent: list[bytes] = []
+    replies: list[bytes] = []
+    peer = SessionChannel(replies.append, iter(sent), SESSION, 1)
+    channel = SessionChannel(sent.append, iter(replies), SESSION, 0)
+    heard: list[bytes] = []
+    for end, name in ((peer, b"one"), (channel, b"two")):
+        end.push(PAYLOAD)
+        assert end.pull([]) == []  # the parts of this round are read below
+        end.say(Kind.PASS, name)
+    reader = FrameReader(iter(replies), SESSION, 1)
+    reader.read(Kind.DATA, 1, len(PAYLOAD))
+    assert bytes(reader.read(Kind.PASS, 1)) == b"one"
+    ours = SessionChannel([].append, iter(replies[1:]), SESSION, 0)
+    ours.rounds = 1
+    ours.expect(Kind.PASS, lambda payload: heard.append(bytes(payload)))
+    assert not heard  # not before it is needed
+    ours.settle()
+    ours.settle()
+    assert heard == [b"one"]
+
+
+def test_a_part_where_a_control_frame_is_due_is_refused() -> None:
+    channel = SessionChannel([].append, iter(frame()), SESSION, 0)
+    channel.expect(Kind.PASS, lambda payload: None)
+    with pytest.raises(ProtocolError, match="wrong kind"):
+        channel.pull([len(PAYLOAD)])

@@ -14,9 +14,10 @@ import grpc
 import pytest
 from dummy import Settings
 from harness import SHAPE, Cluster, ask, tls, wait_until
-from sessions import SESSION, SHARES, freed, generate
+from sessions import SESSION, SHARES, freed, generate, spend
 
 from privinf.errors import (
+    ConfigError,
     ConnectError,
     DeadlineExceeded,
     InputError,
@@ -32,7 +33,7 @@ from privinf.parties.credentials import MESSAGE_LIMIT, dial
 from privinf.parties.messages import identity_message, session_shape_message, shape_message
 from privinf.parties.status import restore
 from privinf.transport import AsyncLink, Generation
-from privinf.v1 import common_pb2, party_pb2
+from privinf.v1 import common_pb2, dealer_pb2, party_pb2
 
 IDENTITY = Settings().identity
 ID = bytes(16)
@@ -248,7 +249,7 @@ def test_a_dealer_that_leaves_ends_the_generation(tmp_path: Path, keys: Path, be
             wait_until(halted.gate.with_suffix(".reached").exists)
         halted.cluster.stop("dealer")
         with pytest.raises((ConnectError, PartyError)) as failure:
-            generation.step(0, SHARES)
+            spend(generation)
         assert failure.value.party == "dealer"
         halted.open()
         freed(halted.cluster)
@@ -508,3 +509,21 @@ def test_a_generation_for_one_party_alone_costs_the_other_nothing(cluster: Clust
             asker.session = os.urandom(16)
             script[0] = asker.opened()
         freed(cluster)
+
+
+def test_each_party_opens_its_own_half_at_the_dealer(cluster: Cluster, keys: Path) -> None:
+    identity, begin = identity_message(IDENTITY), session_shape_message(SESSION)
+    for role, which in (("party0", {"preparation_id": ID}), ("party1", {"begin": begin}), ("party0", {})):
+        peer = dial(cluster.address("dealer"), "dealer", tls(keys, role), role)
+        opened = dealer_pb2.PassesOpen(identity=identity, **which)
+        for first in (dealer_pb2.PassesRequest(open=opened), dealer_pb2.PassesRequest()):
+            error = _ended(methods.PASSES.on(peer)(iter([first]), timeout=5), "dealer")
+            assert isinstance(error, ProtocolError)
+        peer.channel.close()
+    freed(cluster)
+
+
+def test_a_journal_that_cannot_be_written_is_named(tmp_path: Path, keys: Path) -> None:
+    options = {"party0": {"journal": tmp_path / "nothing" / "journal"}}
+    with pytest.raises(ConfigError, match=r"journal .* cannot be written"):
+        Cluster(tmp_path, keys, options=options).__enter__()

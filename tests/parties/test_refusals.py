@@ -75,6 +75,8 @@ PREFETCH = party_pb2.PrefetchRequest(
         ("party1", methods.RECONCILE, party_pb2.ReconcileRequest(), ("party1", "client", "dealer")),
         ("party1", methods.SESSION, iter([b"frame"]), ("party1", "client", "dealer")),
         ("party0", methods.INFER, iter([]), ("party0", "party1", "dealer")),
+        ("party0", methods.GENERATE, iter([]), ("party0", "party1", "dealer")),
+        ("dealer", methods.PASSES, iter([]), ("client", "dealer")),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
