@@ -25,7 +25,12 @@ from privinf.protocols.program import Identity
 from privinf.protocols.ring import Shape
 
 PUBLIC_FILES = ("config.json", "generation_config.json")
-CLIENT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+CLIENT_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
 EMBEDDINGS = ("embed.token", "embed.position")
 
 
@@ -37,6 +42,8 @@ class DecoderBundle:
     layout: DecoderLayout
     identity: Identity
     sharing: str
+    head: str  # the public prefix as text, without a first special token that it may begin with
+    chat: bool  # whether that is the header of a conversation
 
     @property
     def spec(self) -> DecoderSpec:
@@ -55,10 +62,12 @@ def write(
     plan: DecoderPlan,
     mode: Mode,
     embeddings: Mode,
+    head: str = "",
+    chat: bool = False,
 ) -> None:
     """Split a folded decoder under a fresh random sharing id; an existing directory is refused."""
     origin, target = Path(source), Path(out)
-    about = {"weights": mode, "embeddings": embeddings}
+    about = {"weights": mode, "embeddings": embeddings, "head": head, "chat": chat}
     sharing = folder.begin(origin, target, about, PUBLIC_FILES, plan.to_json())
     for name in CLIENT_FILES:
         if (origin / name).is_file():
@@ -77,11 +86,13 @@ def read(directory: str | os.PathLike[str]) -> DecoderBundle:
     about, text = folder.read_about(path)
     plan, mode, sharing = DecoderPlan.from_json(text), about["weights"], str(about["sharing"])
     embeddings = about.get("embeddings")
-    if embeddings not in ("private", "public") or (mode, embeddings) == ("public", "private"):
+    known = {"head", "chat"} <= set(about) and embeddings in ("private", "public")
+    if not known or (mode, embeddings) == ("public", "private"):
         raise ModelError(f"{path}/bundle.json is damaged: share the model again")
     layout = DecoderLayout(read_decoder_spec(path), plan, mode == "public", embeddings == "public")
     model_id = f"{about['model']}:{sharing}:{mode}:{embeddings}"
-    return DecoderBundle(path, layout, Identity(__version__, model_id, plan.hash), sharing)
+    identity = Identity(__version__, model_id, plan.hash)
+    return DecoderBundle(path, layout, identity, sharing, str(about["head"]), bool(about["chat"]))
 
 
 def dealer_program(directory: str | os.PathLike[str]) -> DecoderDealer:

@@ -66,7 +66,7 @@ class Ledger:
         return self.layout.rows(self.shape, self.index)
 
     def retire(self, order: Order) -> list[Slot]:
-        """Take out what an order drops; raise ProtocolError where it names what is not there."""
+        """Take out what an order drops; raise an error where it names what is not there, or nothing fits."""
         gone = order.retired
         if order.index != self.index:
             raise ProtocolError(f"an order for pass {order.index} where pass {self.index} is next")
@@ -75,6 +75,7 @@ class Ledger:
         dropped = [self.slots[place] for place in gone]
         if any(row < 0 for _, row in dropped):
             raise ProtocolError("an order drops a slot of the prefix")
+        self.require_room(len(gone))
         self.slots = [slot for place, slot in enumerate(self.slots) if place not in set(gone)]
         return dropped
 
@@ -84,8 +85,12 @@ class Ledger:
             self.slots += [(0, -1 - place) for place in range(len(self.layout.plan.prefix))]
         self.slots += [(self.index, row) for row in range(self.rows)]
         self.index += 1
-        if len(self.slots) > self.layout.plan.max_tokens:
-            raise InputError(f"the session is full: {self.layout.plan.max_tokens} tokens")
+
+    def require_room(self, dropped: int) -> None:
+        """Raise InputError unless the next pass fits once so many slots are dropped."""
+        prefix = 0 if self.index else len(self.layout.plan.prefix)
+        if len(self.slots) - dropped + prefix + self.rows > self.layout.plan.max_tokens:
+            raise InputError(f"the session is full: it holds {self.layout.plan.max_tokens} tokens")
 
     def step(self, excluded: npt.NDArray[np.bool_] | None = None) -> Step:
         """The next pass, of whose earlier slots some are ruled out."""
@@ -236,10 +241,11 @@ class DecoderPartySession:
         self._rejected: set[Slot] = set()  # ruled out and not yet dropped by an order
 
     def order(self) -> Order:
-        """Drop what has been ruled out by now."""
+        """Drop what has been ruled out by now; InputError where the pass would not fit all the same."""
         ledger = self._shadow.ledger
         with self._lock:
             gone = [place for place, slot in enumerate(ledger.slots) if slot in self._rejected]
+        ledger.require_room(len(gone))
         return Order(ledger.index, tuple(gone))
 
     def prepare(self, order: Order, prep: Source, seed: bytes) -> PreparedPass:

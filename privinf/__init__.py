@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from privinf.client import Classification as Classification
     from privinf.client import Client as Client
     from privinf.client import Embeddings as Embeddings
+    from privinf.completions import Completion as Completion
     from privinf.config import Tls as Tls
     from privinf.errors import PrivinfError as PrivinfError
 
@@ -19,6 +20,7 @@ _HOMES = {
     "AsyncClient": "privinf.client",
     "Classification": "privinf.client",
     "Client": "privinf.client",
+    "Completion": "privinf.completions",
     "Embeddings": "privinf.client",
     "PrivinfError": "privinf.errors",
     "Tls": "privinf.config",

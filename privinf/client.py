@@ -1,29 +1,29 @@
-"""The SDK: private embeddings and classes, asked of two parties that learn neither text nor answer; no torch."""
+"""The SDK: private embeddings, classes and texts, asked of two parties that learn neither question nor answer."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from privinf.async_tokens import AsyncTokenStream, collect
+from privinf.completions import Completion, TokenStream
 from privinf.config import ClientConfig, Tls, load
+from privinf.decoder_client import DecoderSide, Message, Prompt, make_wish
+from privinf.encoder_client import EncoderSide
 from privinf.errors import InputError
-from privinf.models import query as wire
-from privinf.models.bundle import Bundle, client_embeddings, read
-from privinf.models.query import Ids
-from privinf.protocols.program import Identity, QueryShape
-from privinf.text import Tokenizer, bucket
+from privinf.models.decoder_spec import model_kind
+from privinf.protocols.program import Identity
 from privinf.transport import AsyncLink, Link, PartyStatus, Stats
 
 F32 = npt.NDArray[np.float32]
 GivenTls = Tls | dict[str, Path]  # paths named ca, cert and key add to what file and environment say
-MAX_TOKENS = 256  # rows of one query; longer lists are asked in several
 Progress = Callable[[int], None]
 
 
@@ -85,15 +85,6 @@ class Classification:
         return len(self.logits)
 
 
-@dataclass(frozen=True)
-class Request:
-    """One query: its public shape, the places of its texts, and their token ids."""
-
-    shape: QueryShape
-    places: tuple[int, ...]
-    ids: tuple[Ids, ...] = field(repr=False)
-
-
 class _Base:
     """What both clients share: the model's public facts, tokenising, sharing and adding up."""
 
@@ -110,9 +101,9 @@ class _Base:
         self._config = client_config(
             parties, tls=tls, deadline=deadline, insecure_no_tls=insecure_no_tls, config=config
         )
-        self._bundle: Bundle = read(model)
-        self._tokenizer = Tokenizer(model)
-        self._embeddings = client_embeddings(self._bundle)
+        self._side: EncoderSide | DecoderSide = (
+            DecoderSide(model) if model_kind(model) == "decoder" else EncoderSide(model)
+        )
         self._dial()
 
     def _dial(self) -> None:
@@ -122,45 +113,27 @@ class _Base:
     @property
     def identity(self) -> Identity:
         """Model, plan and version that both parties must attest."""
-        return self._bundle.identity
+        return self._side.bundle.identity
+
+    @property
+    def _encoder(self) -> EncoderSide:
+        if isinstance(self._side, EncoderSide):
+            return self._side
+        raise InputError("this model generates: use generate or chat")
+
+    @property
+    def _decoder(self) -> DecoderSide:
+        if isinstance(self._side, DecoderSide):
+            return self._side
+        raise InputError("this model is an encoder: use embed or classify")
 
     def check(self, texts: Sequence[str], *, truncate: bool = False) -> None:
         """Raise InputError for the first text that the model cannot take; nothing is asked."""
-        self._tokenizer.encode(texts, truncate=truncate)
-
-    def _requests(self, task: str, texts: Sequence[str], truncate: bool) -> list[Request]:
-        ids = self._tokenizer.encode(texts, truncate=truncate)
-        grouped: dict[int, list[int]] = {}
-        for place, tokens in enumerate(ids):
-            size = bucket(len(tokens))
-            most = max(self._bundle.layout.max_tokens, len(tokens))  # longer texts are refused with the shape
-            grouped.setdefault(min(size, most), []).append(place)
-        return list(_cut(task, grouped, ids))
-
-    def _shares(self, request: Request) -> tuple[bytes, bytes]:
-        layout = self._bundle.layout
-        values = wire.encode(layout, request.shape, request.ids, self._embeddings)
-        return wire.split(layout, request.shape, values)
-
-    def _decode(self, request: Request, first: bytes, second: bytes) -> F32:
-        return wire.decode(self._bundle.layout, request.shape, first, second)
-
-    def _rows(self, task: str, texts: Sequence[str]) -> F32:
-        width = self._bundle.spec.width if task == "embed" else len(self._bundle.spec.labels)
-        return np.empty((len(texts), width), dtype=np.float32)
-
-    def _classes(self, logits: F32, stats: Usage) -> Classification:
-        names = self._bundle.spec.labels
-        return Classification(logits, tuple(names[i] for i in logits.argmax(axis=-1)), stats)
+        self._encoder.tokenizer.encode(texts, truncate=truncate)
 
 
-def _cut(task: str, grouped: dict[int, list[int]], ids: Sequence[Ids]) -> Iterator[Request]:
-    """Texts of one length bucket go together, as many as fit one query."""
-    for tokens, places in sorted(grouped.items()):
-        at_most = max(MAX_TOKENS // tokens, 1)
-        for start in range(0, len(places), at_most):
-            chosen = tuple(places[start : start + at_most])
-            yield Request(QueryShape(task, len(chosen), tokens), chosen, tuple(ids[i] for i in chosen))
+def _classes(logits: F32, names: Sequence[str], stats: Usage) -> Classification:
+    return Classification(logits, tuple(names[i] for i in logits.argmax(axis=-1)), stats)
 
 
 def client_config(
@@ -212,7 +185,81 @@ class Client(_Base):
     ) -> Classification:
         """Classify texts with the model's head."""
         logits, stats = self._ask("classify", texts, truncate, timeout, progress)
-        return self._classes(logits, stats)
+        return _classes(logits, self._encoder.bundle.spec.labels, stats)
+
+    @overload
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        stream: Literal[True],
+        raw: bool = ...,
+        timeout: float | None = ...,
+        **wish: Any,
+    ) -> TokenStream: ...
+    @overload
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        stream: Literal[False] = ...,
+        raw: bool = ...,
+        timeout: float | None = ...,
+        **wish: Any,
+    ) -> Completion: ...
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        stream: bool = False,
+        raw: bool = False,
+        timeout: float | None = None,
+        **wish: Any,
+    ) -> TokenStream | Completion:
+        """Continue a prompt.
+
+        Args:
+            prompt: a text, or token ids that follow the public prefix as they are. A model that was shared for
+                conversations takes a text as a user's message, unless it is `raw`.
+            stream: iterate over tokens as they come, instead of waiting for all.
+            timeout: seconds for each pass.
+            wish: max_new_tokens, temperature (0 is greedy), top_k, top_p, repetition_penalty, seed, stop,
+                draft ("lookup", or an object with `propose`), drafts (how many a pass), secure_argmax.
+
+        Raises:
+            InputError: an empty prompt, one that is too long, a token that is none, an option out of range.
+        """
+        tokens = self._written(self._decoder.prompt(prompt, raw), timeout, wish)
+        return tokens if stream else _whole(tokens)
+
+    @overload
+    def chat(
+        self, messages: Sequence[Message], *, stream: Literal[True], timeout: float | None = ..., **wish: Any
+    ) -> TokenStream: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: Literal[False] = ...,
+        timeout: float | None = ...,
+        **wish: Any,
+    ) -> Completion: ...
+    def chat(
+        self, messages: Sequence[Message], *, stream: bool = False, timeout: float | None = None, **wish: Any
+    ) -> TokenStream | Completion:
+        """Answer a conversation, a list of {"role": ..., "content": ...}; the rest is as for `generate`."""
+        tokens = self._written(self._decoder.conversation(messages), timeout, wish)
+        return tokens if stream else _whole(tokens)
+
+    def _written(self, ids: Sequence[int], timeout: float | None, options: dict[str, Any]) -> TokenStream:
+        wish = make_wish(**options)
+        passes = self._link.generate(self._decoder.shape(ids, wish))
+
+        def end(clean: bool) -> None:
+            passes.close() if clean else passes.cancel()
+
+        return self._decoder.stream(ids, wish, passes, end, timeout)
 
     def status(self) -> tuple[PartyStatus, PartyStatus]:
         """What both parties have ready."""
@@ -226,12 +273,12 @@ class Client(_Base):
         timeout: float | None,
         progress: Progress | None,
     ) -> tuple[F32, Usage]:
-        requests = self._requests(task, texts, truncate)
-        rows, usage = self._rows(task, texts), Usage()
+        requests = self._encoder.requests(task, texts, truncate)
+        rows, usage = self._encoder.rows(task, texts), Usage()
         for request in requests:
-            self._bundle.layout.check(request.shape)
-            first, second, stats = self._link.run(request.shape, self._shares(request), timeout)
-            rows[list(request.places)] = self._decode(request, first, second)
+            self._encoder.bundle.layout.check(request.shape)
+            first, second, stats = self._link.run(request.shape, self._encoder.shares(request), timeout)
+            rows[list(request.places)] = self._encoder.decode(request, first, second)
             usage = usage.plus(stats)
             if progress is not None:
                 progress(len(request.places))
@@ -269,7 +316,31 @@ class AsyncClient(_Base):
     ) -> Classification:
         """Classify texts with the model's head."""
         logits, stats = await self._ask("classify", texts, truncate, timeout)
-        return self._classes(logits, stats)
+        return _classes(logits, self._encoder.bundle.spec.labels, stats)
+
+    async def generate(
+        self, prompt: Prompt, *, raw: bool = False, timeout: float | None = None, **wish: Any
+    ) -> Completion:
+        """Continue a prompt; options as for `Client.generate`. A cancelled call frees both parties."""
+        return await collect(self.stream(prompt, raw=raw, timeout=timeout, **wish))
+
+    async def chat(
+        self, messages: Sequence[Message], *, timeout: float | None = None, **wish: Any
+    ) -> Completion:
+        """Answer a conversation; options as for `Client.generate`."""
+        return await collect(self._streamed(self._decoder.conversation(messages), timeout, wish))
+
+    def stream(
+        self, prompt: Prompt, *, raw: bool = False, timeout: float | None = None, **wish: Any
+    ) -> AsyncTokenStream:
+        """Iterate over the tokens of a continuation: `async for token in client.stream(...)`."""
+        return self._streamed(self._decoder.prompt(prompt, raw), timeout, wish)
+
+    def _streamed(
+        self, ids: Sequence[int], timeout: float | None, options: dict[str, Any]
+    ) -> AsyncTokenStream:
+        wish = make_wish(**options)
+        return AsyncTokenStream(self._decoder, self._link, ids, wish, timeout)
 
     async def status(self) -> tuple[PartyStatus, PartyStatus]:
         """What both parties have ready."""
@@ -278,11 +349,11 @@ class AsyncClient(_Base):
     async def _ask(
         self, task: str, texts: Sequence[str], truncate: bool, timeout: float | None
     ) -> tuple[F32, Usage]:
-        rows, usage = self._rows(task, texts), Usage()
-        for request in self._requests(task, texts, truncate):
-            self._bundle.layout.check(request.shape)
-            first, second, stats = await self._link.run(request.shape, self._shares(request), timeout)
-            rows[list(request.places)] = self._decode(request, first, second)
+        rows, usage = self._encoder.rows(task, texts), Usage()
+        for request in self._encoder.requests(task, texts, truncate):
+            self._encoder.bundle.layout.check(request.shape)
+            first, second, stats = await self._link.run(request.shape, self._encoder.shares(request), timeout)
+            rows[list(request.places)] = self._encoder.decode(request, first, second)
             usage = usage.plus(stats)
         return rows, usage
 
@@ -298,3 +369,10 @@ class AsyncClient(_Base):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _whole(tokens: TokenStream) -> Completion:
+    with tokens:
+        for _ in tokens:
+            pass
+    return tokens.completion

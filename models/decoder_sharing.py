@@ -1,0 +1,94 @@
+"""What a decoder's owner does, from a checkpoint and a public prefix to one directory for each role."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from privinf.errors import ConfigError
+from privinf.models import decoder_bundle
+from privinf.models.calibrate import Tick, default_text
+from privinf.models.decoder_calibrate import calibrate_decoder
+from privinf.models.decoder_checkpoint import load_decoder
+from privinf.models.decoder_fold import fold_decoder
+from privinf.models.folder import Mode
+from privinf.models.query import Ids
+from privinf.prompts import DecoderTokenizer
+
+MAX_TOKENS = 1024
+MORE = 4  # texts that calibration reads beside those it is given, at most: long ones made of them
+
+
+def share_decoder(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    weights: Mode = "private",
+    embeddings: Mode | None = None,
+    prefix: str | None = None,
+    system: str | None = None,
+    max_tokens: int = MAX_TOKENS,
+    calibration: Sequence[str] | None = None,
+    tick: Tick = lambda done: None,
+) -> decoder_bundle.DecoderBundle:
+    """Read, fold, calibrate and split a decoder; return the client's part.
+
+    prefix: the public beginning of every session; without one it is the header of the model's chat template with this
+    `system` message, or the token that begins a text. embeddings: whether clients may know the embedding tables.
+    max_tokens: of a session, prefix included. calibration: text like that of the prompts and of what follows.
+    Raises ModelError for what cannot be computed faithfully.
+    """
+    embeddings = weights if embeddings is None else embeddings
+    if (weights, embeddings) == ("public", "private"):
+        raise ConfigError("embeddings are weights: where those are public, these are")
+    spec, tensors = load_decoder(source)
+    folded = fold_decoder(spec, tensors)
+    del tensors
+    tokenizer = DecoderTokenizer(source, spec.vocab)
+    chat = prefix is None and _has_template(source)
+    head = _header(source, system) if chat else prefix or ""
+    first = [spec.bos] if spec.bos is not None and not chat else []
+    ids = (*first, *tokenizer.encode(head))
+    lines = default_text() if calibration is None else list(calibration)
+    texts = _conversations(source, system, head, lines) if chat else lines
+    encoded: list[Ids] = [np.array(tokenizer.after(head, t, ids, len(first)), np.int32) for t in texts]
+    most = min(max_tokens, spec.max_tokens)
+    plan, prefixed = calibrate_decoder(spec, folded, encoded, ids, most, tick)
+    folded |= prefixed
+    decoder_bundle.write(source, out, folded, plan, weights, embeddings, head, chat)
+    return decoder_bundle.read(os.path.join(out, "client"))
+
+
+def _has_template(source: str | os.PathLike[str]) -> bool:
+    """Whether the directory names a chat template, in either place."""
+    folder = Path(source)
+    config = folder / "tokenizer_config.json"
+    return (folder / "chat_template.jinja").is_file() or (
+        config.is_file() and '"chat_template"' in config.read_text("utf-8")
+    )
+
+
+def _header(source: str | os.PathLike[str], system: str | None) -> str:
+    from privinf.chat import public_prefix
+
+    return public_prefix(source, system)
+
+
+def _conversations(
+    source: str | os.PathLike[str], system: str | None, head: str, lines: Sequence[str]
+) -> list[str]:
+    """Each line as a user's, the next as the answer: what special tokens do to ranges is measured too."""
+    from privinf.chat import ChatTemplate
+
+    template = ChatTemplate(source)
+    begin = [] if system is None else [{"role": "system", "content": system}]
+    pairs = zip(lines, [*lines[1:], lines[0]], strict=True)
+    return [
+        template.user_part(
+            [*begin, {"role": "user", "content": asked}, {"role": "assistant", "content": said}], head, False
+        )
+        for asked, said in pairs
+    ]

@@ -1,0 +1,168 @@
+"""What a generation gives its caller: tokens as they come, and the whole with what it took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from privinf.generation import Written
+from privinf.stops import Reason, TextStream
+
+
+@dataclass(frozen=True)
+class GenerationUsage:
+    """What a generation took: seconds by the client's clock, counts per party; offline and online apart.
+
+    `online_bytes` are sent by one party in one direction; `offline_bytes` are the preparations of both.
+    `first_seconds` passed until the first token. `drafted` tokens were proposed, `accepted` of them right.
+    """
+
+    tokens: int = 0
+    passes: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    rounds: int = 0
+    seconds: float = 0.0
+    first_seconds: float = 0.0
+    online_seconds: float = 0.0
+    offline_seconds: float = 0.0
+    prepare_seconds: float = 0.0
+    online_bytes: int = 0
+    offline_bytes: int = 0
+    query_bytes: int = 0
+    session_id: str = ""
+
+    def plus(self, written: Written) -> GenerationUsage:
+        """Add the passes of one step."""
+        stats = written.stats
+        slowest = [max(s.parties, key=lambda party: party.online_seconds) for s in stats]
+        seconds = self.seconds + sum(s.seconds for s in stats)
+        return GenerationUsage(
+            self.tokens + len(written.tokens),
+            self.passes + len(stats),
+            self.drafted + written.drafted,
+            self.accepted + written.accepted,
+            self.rounds + sum(party.rounds for party in slowest),
+            seconds,
+            self.first_seconds or seconds,
+            self.online_seconds + sum(party.online_seconds for party in slowest),
+            self.offline_seconds + sum(max(p.offline_seconds for p in s.parties) for s in stats),
+            self.prepare_seconds + sum(max(p.prepare_seconds for p in s.parties) for s in stats),
+            self.online_bytes + sum(max(p.online_bytes for p in s.parties) for s in stats),
+            self.offline_bytes + sum(p.preparation_bytes for s in stats for p in s.parties),
+            self.query_bytes + sum(s.query_bytes for s in stats),
+            stats[-1].session_id,
+        )
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token: its id, the text that it completes (often empty amid a character), what was spent so far.
+
+    The last may have no id: it is text that was held back until it was clear how the answer ends.
+    """
+
+    id: int | None = field(repr=False)
+    text: str = field(repr=False)
+    stats: GenerationUsage
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole continuation; `finish_reason` is eos, stop or length."""
+
+    text: str = field(repr=False)
+    tokens: tuple[int, ...] = field(repr=False)
+    finish_reason: Reason
+    stats: GenerationUsage
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class TokenStream:
+    """Iterates over tokens as they come; leaving it early, or `close`, frees both parties at once.
+
+    Afterwards `completion` is what there was of the answer, its text without what follows a stop sequence.
+    """
+
+    def __init__(
+        self,
+        steps: Iterable[Written],
+        decode: Callable[[Sequence[int]], str],
+        stop: Sequence[str],
+        eos: Collection[int],
+        most: int,
+        end: Callable[[bool], None],
+    ) -> None:
+        self._text = TextStream(decode, stop, eos)
+        self._end, self._most = end, most
+        self._ids: list[int] = []
+        self._pieces: list[str] = []
+        self.stats = GenerationUsage()
+        self._over = False
+        self._tokens = self._run(steps)
+
+    def __iter__(self) -> Iterator[Token]:
+        return self
+
+    def __next__(self) -> Token:
+        return next(self._tokens)
+
+    def close(self) -> None:
+        """Drop the generation, if it is not over; idempotent."""
+        self._tokens.close()
+        self._finish(False)
+
+    @property
+    def over(self) -> bool:
+        """Whether the parties are free of it."""
+        return self._over
+
+    @property
+    def completion(self) -> Completion:
+        """What came until now."""
+        return Completion("".join(self._pieces), tuple(self._ids), self._text.reason or "length", self.stats)
+
+    def _run(self, steps: Iterable[Written]) -> Generator[Token, None, None]:
+        clean = False
+        try:
+            for written in steps:
+                self.stats = self.stats.plus(written)
+                yield from self._shown(written)
+                if self._text.reason is not None or len(self._ids) >= self._most:
+                    break
+            if self._text.reason is None:
+                self._pieces.append(self._text.finish())
+                if self._pieces[-1]:
+                    yield Token(None, self._pieces[-1], self.stats)
+            clean = True
+        finally:
+            self._finish(clean)
+
+    def _shown(self, written: Written) -> Iterator[Token]:
+        for token in written.tokens[: self._most - len(self._ids)]:
+            piece = self._text.push(token)
+            self._ids.append(token)
+            self._pieces.append(piece)
+            yield Token(token, piece, self.stats)
+            if self._text.reason is not None:
+                return
+
+    def _finish(self, clean: bool) -> None:
+        if not self._over:
+            self._over = True
+            self._end(clean)
+
+    def __enter__(self) -> TokenStream:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_over", True):
+            self._finish(False)

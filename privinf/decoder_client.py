@@ -1,0 +1,103 @@
+"""A decoder as a client holds it: its public facts, its tokenizer, and how prompts become tokens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from privinf.completions import TokenStream
+from privinf.errors import ConfigError, InputError
+from privinf.generation import DRAFTS, Author, Passes, Wish, session_shape
+from privinf.models import decoder_bundle
+from privinf.prompts import DecoderTokenizer
+from privinf.protocols.program import SessionShape
+from privinf.sampling import Sampling
+from privinf.speculation import Draft, NoDraft, PromptLookup
+
+Message = Mapping[str, str]
+Prompt = str | Sequence[int]
+DRAFTERS: dict[str, Callable[[], Draft]] = {"none": NoDraft, "lookup": PromptLookup}
+
+
+def make_wish(
+    *,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    seed: int | None = None,
+    stop: str | Sequence[str] = (),
+    draft: Draft | str | None = None,
+    drafts: int = DRAFTS,
+    secure_argmax: bool = False,
+) -> Wish:
+    """How to continue, from the options of `Client.generate`; InputError for what cannot be."""
+    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
+    drafter = draft_named(draft) if draft is None or isinstance(draft, str) else draft
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    count = 0 if isinstance(drafter, NoDraft) else drafts
+    return Wish(max_new_tokens, sampling, stops, drafter, count, secure_argmax)
+
+
+def draft_named(name: str | None) -> Draft:
+    """A draft by its name."""
+    if (name or "none") not in DRAFTERS:
+        raise InputError(f"no draft {name!r}; known are {', '.join(DRAFTERS)}")
+    return DRAFTERS[name or "none"]()
+
+
+class DecoderSide:
+    """The client's directory of a shared decoder."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.bundle = decoder_bundle.read(directory)
+        self.tokenizer = DecoderTokenizer(directory, self.bundle.spec.vocab)
+        self._embeddings = decoder_bundle.client_embeddings(self.bundle)
+
+    @property
+    def _first(self) -> int:
+        """Tokens of the prefix that stand for no text."""
+        return len(self.bundle.layout.plan.prefix) - len(self.tokenizer.encode(self.bundle.head))
+
+    def prompt(self, prompt: Prompt, raw: bool) -> list[int]:
+        """Tokens of a prompt after the public prefix.
+
+        A text is a user's message where the model was shared for conversations, unless it is to be taken `raw`.
+        """
+        if isinstance(prompt, str):
+            if self.bundle.chat and not raw:
+                if not prompt:
+                    raise InputError("the prompt is empty: a continuation needs at least one token to follow")
+                return self.conversation([{"role": "user", "content": prompt}])
+            return self._after(prompt)
+        self.tokenizer.require_known(prompt)
+        return list(prompt)
+
+    def conversation(self, messages: Sequence[Message]) -> list[int]:
+        """Tokens of a conversation up to where the answer begins, after the public prefix."""
+        if not self.bundle.chat:
+            raise ConfigError("this model was shared for plain text, not for conversations: use generate")
+        from privinf.chat import user_part
+
+        return self._after(user_part(self.bundle.directory, messages, self.bundle.head))
+
+    def _after(self, text: str) -> list[int]:
+        return self.tokenizer.after(self.bundle.head, text, self.bundle.layout.plan.prefix, self._first)
+
+    def shape(self, ids: Sequence[int], wish: Wish) -> SessionShape:
+        """What the parties will be told of a session."""
+        return session_shape(self.bundle.layout, ids, wish)
+
+    def stream(
+        self,
+        ids: Sequence[int],
+        wish: Wish,
+        passes: Passes,
+        end: Callable[[bool], None],
+        timeout: float | None = None,
+    ) -> TokenStream:
+        """Tokens as they come; `end` is called once, and told whether all went well."""
+        author = Author(self.bundle.layout, self._embeddings, ids, wish, passes, timeout)
+        decode, eos = self.tokenizer.decode, self.bundle.spec.eos
+        return TokenStream(author, decode, wish.stop, eos, wish.max_new_tokens, end)

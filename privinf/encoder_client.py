@@ -1,0 +1,71 @@
+"""An encoder as a client holds it: its public facts, and how texts become queries; no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.models import query as wire
+from privinf.models.bundle import Bundle, client_embeddings, read
+from privinf.models.query import Ids
+from privinf.protocols.program import QueryShape
+from privinf.text import Tokenizer, bucket
+
+F32 = npt.NDArray[np.float32]
+MAX_TOKENS = 256  # rows of one query; longer lists are asked in several
+
+
+@dataclass(frozen=True)
+class Request:
+    """One query: its public shape, the places of its texts, and their token ids."""
+
+    shape: QueryShape
+    places: tuple[int, ...]
+    ids: tuple[Ids, ...] = field(repr=False)
+
+
+class EncoderSide:
+    """The client's directory of a shared encoder: tokenising, sharing and adding up."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.bundle: Bundle = read(directory)
+        self.tokenizer = Tokenizer(directory)
+        self._embeddings = client_embeddings(self.bundle)
+
+    def requests(self, task: str, texts: Sequence[str], truncate: bool) -> list[Request]:
+        """The queries that texts are asked in."""
+        ids = self.tokenizer.encode(texts, truncate=truncate)
+        grouped: dict[int, list[int]] = {}
+        for place, tokens in enumerate(ids):
+            size = bucket(len(tokens))
+            most = max(self.bundle.layout.max_tokens, len(tokens))  # longer texts are refused with the shape
+            grouped.setdefault(min(size, most), []).append(place)
+        return list(_cut(task, grouped, ids))
+
+    def shares(self, request: Request) -> tuple[bytes, bytes]:
+        """Both parties' shares of a query."""
+        layout = self.bundle.layout
+        values = wire.encode(layout, request.shape, request.ids, self._embeddings)
+        return wire.split(layout, request.shape, values)
+
+    def decode(self, request: Request, first: bytes, second: bytes) -> F32:
+        """The answer of a query."""
+        return wire.decode(self.bundle.layout, request.shape, first, second)
+
+    def rows(self, task: str, texts: Sequence[str]) -> F32:
+        """Room for all answers."""
+        width = self.bundle.spec.width if task == "embed" else len(self.bundle.spec.labels)
+        return np.empty((len(texts), width), dtype=np.float32)
+
+
+def _cut(task: str, grouped: dict[int, list[int]], ids: Sequence[Ids]) -> Iterator[Request]:
+    """Texts of one length bucket go together, as many as fit one query."""
+    for tokens, places in sorted(grouped.items()):
+        at_most = max(MAX_TOKENS // tokens, 1)
+        for start in range(0, len(places), at_most):
+            chosen = tuple(places[start : start + at_most])
+            yield Request(QueryShape(task, len(chosen), tokens), chosen, tuple(ids[i] for i in chosen))

@@ -1,0 +1,176 @@
+"""Writes a continuation: asks one pass after the other of both parties, and chooses tokens from what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from privinf.errors import InputError
+from privinf.models import decoder_query as wire
+from privinf.models.decoder_query import DecoderLayout, Rows
+from privinf.models.fold import F64
+from privinf.passes import PassStats
+from privinf.prompts import prompt_rows
+from privinf.protocols.program import SessionShape
+from privinf.sampling import Sampler, Sampling
+from privinf.speculation import Draft, NoDraft, verify
+
+DRAFTS = 7  # tokens proposed in one pass
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How to continue a prompt.
+
+    draft: proposes up to `drafts` tokens, all checked in one pass; their number is public, and so is how many were
+    right. secure_argmax: learn the likeliest token and no logits.
+    """
+
+    max_new_tokens: int = 64
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: tuple[str, ...] = ()
+    draft: Draft = field(default_factory=NoDraft)
+    drafts: int = 0
+    secure_argmax: bool = False
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.max_new_tokens, int) and not isinstance(self.max_new_tokens, bool)
+        if not whole or self.max_new_tokens < 1:
+            raise InputError(f"max_new_tokens must be 1 or more, not {self.max_new_tokens!r}")
+        if not 0 <= self.drafts < wire.MOST_ROWS:
+            raise InputError(f"drafts must be 0 to {wire.MOST_ROWS - 1}, not {self.drafts!r}")
+        plain = self.sampling.greedy and self.sampling.repetition_penalty == 1.0
+        if self.secure_argmax and not plain:
+            raise InputError("secure_argmax gives the likeliest token alone: leave sampling options out")
+
+
+class Passes(Protocol):
+    """A generation on both parties."""
+
+    def step(
+        self, kept: int, shares: tuple[bytes, bytes], timeout: float | None = None
+    ) -> tuple[bytes, bytes, PassStats]: ...
+
+
+@dataclass(frozen=True)
+class Written:
+    """The tokens that one pass gave, `accepted` of which had been drafted."""
+
+    tokens: tuple[int, ...] = field(repr=False)
+    accepted: int
+    drafted: int
+    stats: tuple[PassStats, ...]  # of the pass, and at first of those that read the prompt
+
+
+def session_shape(layout: DecoderLayout, prompt: Sequence[int], wish: Wish) -> SessionShape:
+    """The public shape of a session; InputError where the prompt is empty or too long."""
+    if not prompt:
+        raise InputError("the prompt is empty: a continuation needs at least one token to follow")
+    rows, room = prompt_rows(len(prompt)), layout.room - 1 - wish.drafts
+    if rows > room:
+        largest = max(size for size in range(1, room + 1) if prompt_rows(size) <= room)
+        raise InputError(
+            f"the prompt has {len(prompt)} tokens, and {largest} fit with room for an answer: shorten it, "
+            "or share the model for longer sessions (--max-tokens)"
+        )
+    shape = SessionShape("argmax" if wish.secure_argmax else "generate", rows, 1 + wish.drafts)
+    layout.check(shape)
+    return shape
+
+
+class Author:
+    """Continues one prompt; iterate over it once. It ends with the tokens asked for, or when the session is full."""
+
+    def __init__(
+        self,
+        layout: DecoderLayout,
+        embeddings: Mapping[str, F64] | None,
+        prompt: Sequence[int],
+        wish: Wish,
+        passes: Passes,
+        timeout: float | None = None,
+    ) -> None:
+        self._layout, self._embeddings, self._wish, self._passes = layout, embeddings, wish, passes
+        self._shape = session_shape(layout, prompt, wish)
+        self._sampler, self._timeout = Sampler(wish.sampling), timeout
+        self._seen = list(prompt)
+        self._tokens = len(prompt)
+        self._index = 0
+
+    def __iter__(self) -> Iterator[Written]:
+        written = self._read_prompt()
+        yield written
+        kept, left = self._last_rows(), self._wish.max_new_tokens - 1
+        while left > 0 and self._fits():
+            written = self._write(kept)
+            kept, left = 1 + written.accepted, left - len(written.tokens)
+            yield written
+
+    def _last_rows(self) -> int:
+        return self._layout.rows(self._shape, self._index - 1)
+
+    def _fits(self) -> bool:
+        """Whether the parties take one more pass: none of the rejected drafts may have been dropped yet."""
+        prefix = len(self._layout.plan.prefix)
+        later = self._index - self._layout.passes(self._shape)
+        used = prefix + self._shape.prompt + later * self._shape.rows
+        ends = self._layout.plan.max_tokens, self._layout.spec.max_tokens
+        positions = prefix + len(self._seen) + self._shape.rows
+        return used + self._shape.rows <= ends[0] and positions <= ends[1]
+
+    def _read_prompt(self) -> Written:
+        """Run the prompt, padded in front, and choose what follows its last row."""
+        stats = []
+        for start in range(0, self._shape.prompt, wire.CHUNK):
+            kept = self._last_rows() if self._index else 0
+            rows = _cut(self._prompt_rows(), start, start + wire.CHUNK)
+            shares, counted = self._ask(kept, rows)
+            stats.append(counted)
+        token = self._choose(shares, [])
+        self._seen += token
+        return Written(tuple(token), 0, 0, tuple(stats))
+
+    def _prompt_rows(self) -> Rows:
+        prefix, padding = len(self._layout.plan.prefix), self._shape.prompt - self._tokens
+        ids = np.array([self._seen[0]] * padding + self._seen, dtype=np.int64)
+        places = np.maximum(np.arange(len(ids)) - padding, 0) + prefix
+        return Rows(ids, places, np.arange(len(ids)) < padding, padding)
+
+    def _write(self, kept: int) -> Written:
+        """Run the last token and its drafts, and keep what the model agrees with."""
+        drafts = [int(x) for x in self._wish.draft.propose(self._seen, self._wish.drafts)]
+        drafts = drafts[: self._wish.drafts]
+        filler = [self._seen[-1]] * (self._wish.drafts - len(drafts))
+        ids = np.array([self._seen[-1], *drafts, *filler], dtype=np.int64)
+        first = len(self._layout.plan.prefix) + len(self._seen) - 1
+        rows = Rows(ids, np.arange(first, first + len(ids)), np.zeros(len(ids), dtype=bool))
+        shares, counted = self._ask(kept, rows)
+        tokens = self._choose(shares, drafts)
+        self._seen += tokens
+        return Written(tuple(tokens), len(tokens) - 1, len(drafts), (counted,))
+
+    def _ask(self, kept: int, rows: Rows) -> tuple[tuple[bytes, bytes], PassStats]:
+        shares = wire.encode(self._layout, self._shape, self._index, rows, self._embeddings)
+        first, second, stats = self._passes.step(kept, shares, self._timeout)
+        self._index += 1
+        return (first, second), stats
+
+    def _choose(self, shares: tuple[bytes, bytes], drafts: Sequence[int]) -> list[int]:
+        """The drafts that are right, and one token more."""
+        answer = wire.decode(self._layout, self._shape, self._index - 1, shares)
+        rows = answer[: 1 + len(drafts)]
+        if not self._wish.secure_argmax:
+            return list(verify(self._sampler, rows.astype(np.float32), drafts, self._seen).tokens)
+        tokens: list[int] = []
+        for token, drafted in zip(rows.tolist(), [*drafts, None], strict=True):
+            tokens.append(int(token))
+            if token != drafted:
+                break
+        return tokens
+
+
+def _cut(rows: Rows, start: int, end: int) -> Rows:
+    return Rows(rows.ids[start:end], rows.places[start:end], rows.padding[start:end], rows.moved)
