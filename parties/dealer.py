@@ -45,6 +45,10 @@ class DealerCalls:
         calls: dict[Method, Any] = {ATTEST_DEALER: self.attest, CREATE: self.create, FETCH: self.fetch}
         return guard.handlers(calls | {PASSES: self.passes})
 
+    def drain(self) -> None:
+        """End generations: they would outlast any time that is given to preparations."""
+        self._dealings.close()
+
     def close(self) -> None:
         """Abort what is being delivered."""
         self._jobs.close()
@@ -111,7 +115,11 @@ class DealerCalls:
     def _joined(self, opened: dealer_pb2.PassesOpen) -> Dealing:
         if opened.WhichOneof("which") != "preparation_id":
             raise ProtocolError("party 1 joins a generation")
-        return self._dealings.find(read_id(opened.preparation_id, "a preparation id"))
+        preparation_id = read_id(opened.preparation_id, "a preparation id")
+        try:
+            return self._dealings.find(preparation_id)
+        except ProtocolError as error:  # party 0 named it: it has left, and will say why
+            raise attribute(PeerLost("this generation is over, or never was"), "party0") from error
 
     def _ended(self, job: Job, party: int) -> None:
         if job.lost(party):

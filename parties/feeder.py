@@ -44,7 +44,7 @@ class Feeder:
         """Wait for the next pass and hand it out; nobody else has it any more."""
         life = self._life
         with life.changed:
-            life.wait(lambda: bool(self._ready) or self._full is not None, "offline")
+            life.wait_in_time(lambda: bool(self._ready) or self._full is not None, "offline")
             if not self._ready:
                 assert self._full is not None
                 raise self._full
@@ -54,7 +54,7 @@ class Feeder:
     def _run(self) -> None:
         try:
             while True:
-                self._life.wait(lambda: len(self._ready) < self._ahead, "offline")
+                self._life.wait(lambda: len(self._ready) < self._ahead)
                 self._feed()
         except _Full as error:
             with self._life.changed:

@@ -12,6 +12,7 @@ from privinf.errors import Overloaded, PeerLost, PrivinfError, ProtocolError
 from privinf.parties.life import Life
 from privinf.v1 import party_pb2
 
+_LAST_SECONDS = 1.0
 _HELD = 4  # messages of 1 MiB that may lie here unread; gRPC holds the client back beyond them
 
 
@@ -35,11 +36,7 @@ class Inbox:
 
     def step(self, index: int) -> party_pb2.PassOpen | None:
         """Return what the client says of the pass that is due, or None if it wants no more."""
-        life = self._life
-        with life.changed:
-            self._wait(lambda: self._due() or life.draining)
-            if life.draining and (self._items or not self._ended):
-                raise Overloaded("this party is stopping")
+        self._refuse_to_drain()
         request = self._get()
         if request is None:
             return None
@@ -69,12 +66,23 @@ class Inbox:
             self._life.changed.notify_all()
             return self._items.popleft() if self._items else None
 
+    def _refuse_to_drain(self) -> None:
+        """Refuse the next pass if this party is stopping, once the client has had time to ask for it.
+
+        The other party may not have finished the pass before, and would lose it with us.
+        """
+        life = self._life
+        with life.changed:
+            self._wait(lambda: self._due() or life.draining)
+            if life.draining and (not life.wait(self._due, _LAST_SECONDS) or self._items):
+                raise Overloaded("this party is stopping")
+
     def _due(self) -> bool:
         return bool(self._items) or self._ended
 
     def _wait(self, holds: Callable[[], bool]) -> None:
         late = f"the client asked for nothing for {self._idle:g} s"
-        self._life.wait(holds, "online", self._idle, late)
+        self._life.wait_in_time(holds, "online", self._idle, late)
 
     def _run(self) -> None:
         try:
@@ -90,6 +98,6 @@ class Inbox:
 
     def _put(self, request: party_pb2.GenerateRequest) -> None:
         with self._life.changed:
-            self._life.wait(lambda: len(self._items) < _HELD, "online")
+            self._life.wait(lambda: len(self._items) < _HELD)
             self._items.append(request)
             self._life.changed.notify_all()

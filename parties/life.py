@@ -30,19 +30,18 @@ class Life:
             self.draining = True
             self.changed.notify_all()
 
-    def wait(
-        self,
-        holds: Callable[[], bool],
-        phase: str,
-        seconds: float = threading.TIMEOUT_MAX,
-        late: str = "nothing came in time",
-    ) -> None:
-        """Return once it holds; or raise what has ended the generation, or DeadlineExceeded with `late`."""
+    def wait(self, holds: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Return whether it holds, at once or within `seconds`; or raise what has ended the generation."""
         with self.changed:
-            left = min(seconds, self.deadline.left(phase))
-            done = self.changed.wait_for(lambda: self._error is not None or holds(), left)
+            self.changed.wait_for(lambda: self._error is not None or holds(), seconds)
             if self._error is not None:
                 raise self._error
-            if not done:
-                self.deadline.left(phase)  # says so if it is this that has passed
-                raise DeadlineExceeded(late, phase=phase)
+            return holds()
+
+    def wait_in_time(
+        self, holds: Callable[[], bool], phase: str, seconds: float = threading.TIMEOUT_MAX, late: str = ""
+    ) -> None:
+        """Return once it holds; raise DeadlineExceeded with `late` after `seconds`, or if the deadline passes."""
+        if not self.wait(holds, min(seconds, self.deadline.left(phase))):
+            self.deadline.left(phase)  # says so if it is this that has passed
+            raise DeadlineExceeded(late, phase=phase)

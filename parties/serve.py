@@ -117,6 +117,9 @@ class DealerServer(Server):
         self.calls = DealerCalls(config, program, self.log)
         self._server.add_generic_rpc_handlers((self.calls.handlers(self._guard),))
 
+    def _drain(self) -> None:
+        self.calls.drain()
+
     def _release(self) -> None:
         self.calls.close()
 

@@ -308,11 +308,11 @@ def test_time_runs_out_for_a_generation(
 ) -> None:
     with Halted(tmp_path, keys, **changes) as halted:
         halted.link.connect()
-        generation = halted.link.generate(SESSION, 1.0)
+        generation = halted.link.generate(SESSION, 2.5)
         generation.step(0, SHARES)
         with pytest.raises(DeadlineExceeded) as failure:
             generation.step(0, SHARES)
-        assert failure.value.phase == phase
+        assert failure.value.phase in (phase, "online")  # the client's own clock knows no more
         halted.open()
     with cluster_link_expired(halted), pytest.raises(DeadlineExceeded):
         halted.link.generate(SESSION, -1)
@@ -513,7 +513,12 @@ def test_a_generation_for_one_party_alone_costs_the_other_nothing(cluster: Clust
 
 def test_each_party_opens_its_own_half_at_the_dealer(cluster: Cluster, keys: Path) -> None:
     identity, begin = identity_message(IDENTITY), session_shape_message(SESSION)
-    for role, which in (("party0", {"preparation_id": ID}), ("party1", {"begin": begin}), ("party0", {})):
+    halves: list[tuple[str, dict[str, Any]]] = [
+        ("party0", {"preparation_id": ID}),
+        ("party1", {"begin": begin}),
+        ("party0", {}),
+    ]
+    for role, which in halves:
         peer = dial(cluster.address("dealer"), "dealer", tls(keys, role), role)
         opened = dealer_pb2.PassesOpen(identity=identity, **which)
         for first in (dealer_pb2.PassesRequest(open=opened), dealer_pb2.PassesRequest()):

@@ -183,8 +183,8 @@ def test_a_generation_that_the_dealer_does_not_know_is_refused(alone: Cluster) -
     with Scene(alone) as scene:
         scene.preparation = bytes(16)
         for error in scene.play(None):
-            assert isinstance(error, ProtocolError)
-            assert "unknown here" in str(error)
+            assert isinstance(error, PeerLost)
+            assert "is over, or never was" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -330,12 +330,13 @@ def test_a_generation_that_is_full_hands_out_what_is_ready() -> None:
 def test_a_life_ends_once_and_for_its_first_reason() -> None:
     life = Life(Deadline.after(20))
     with pytest.raises(DeadlineExceeded, match="too late"):
-        life.wait(lambda: False, "online", 0.01, "too late")
-    life.wait(lambda: True, "online")
+        life.wait_in_time(lambda: False, "online", 0.01, "too late")
+    assert life.wait(lambda: True)
+    assert not life.wait(lambda: False, 0.01)
     life.end(PeerLost("first"))
     life.end(ProtocolError("second"))
     with pytest.raises(PeerLost, match="first"):
-        life.wait(lambda: True, "online")
+        life.wait(lambda: True)
     short = Life(Deadline.after(0.01))
     with pytest.raises(DeadlineExceeded, match=r"deadline passed \(offline\)"):
-        short.wait(lambda: False, "offline")
+        short.wait_in_time(lambda: False, "offline")
