@@ -208,6 +208,11 @@ class AsyncGeneration:
         self._generation = generation
 
     @property
+    def plain(self) -> Generation:
+        """The same for threads: what waits there need not wait here."""
+        return self._generation
+
+    @property
     def session_id(self) -> str:
         """The id that parties and errors name it by."""
         return self._generation.session_id

@@ -203,6 +203,7 @@ def test_asyncio(running: Cluster) -> None:
 
             async def one() -> str:
                 async with await link.generate(SESSION) as generation:
+                    assert generation.plain.session_id == generation.session_id
                     for index in range(3):
                         assert (await generation.step(0, SHARES))[:2] == SHARES, index
                     return generation.session_id
