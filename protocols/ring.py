@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -56,7 +58,7 @@ def packed_bytes(size: int, bits: int) -> int:
 
 def size_of(shape: Shape) -> int:
     """Number of elements of a shape."""
-    return int(np.prod(shape, dtype=np.int64))
+    return math.prod(shape)
 
 
 def pack(x: U64, bits: int) -> memoryview:

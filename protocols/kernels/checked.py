@@ -27,19 +27,24 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _array(name: str, value: NDArray[Any], dtype: type[Any], shape: Sequence[int | None]) -> None:
-    """A C-contiguous array of the exact dtype; None in the shape stands for any length."""
-    _require(isinstance(value, np.ndarray), f"{name} must be a NumPy array")
-    _require(value.dtype == np.dtype(dtype), f"{name} must have dtype {np.dtype(dtype)}, not {value.dtype}")
-    wanted = tuple(g if w is None else w for w, g in zip(shape, value.shape, strict=False))
-    _require(
-        value.ndim == len(shape) and wanted == value.shape,
-        f"{name} must have shape {tuple(shape)}, not {value.shape}",
-    )
-    _require(value.flags.c_contiguous, f"{name} must be C-contiguous")
+    """A C-contiguous array of the exact dtype; None in the shape stands for any length.
+
+    Messages are made where they are needed alone: most arrays of a decoder's pass are small, and checks add up.
+    """
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{name} must be a NumPy array")
+    if value.dtype != dtype:
+        raise ValueError(f"{name} must have dtype {np.dtype(dtype)}, not {value.dtype}")
+    given = value.shape
+    if len(given) != len(shape) or any(w is not None and w != g for w, g in zip(shape, given, strict=True)):
+        raise ValueError(f"{name} must have shape {tuple(shape)}, not {given}")
+    if not value.flags.c_contiguous:
+        raise ValueError(f"{name} must be C-contiguous")
 
 
 def _number(name: str, value: int, low: int, high: int) -> None:
-    _require(isinstance(value, int) and low <= value <= high, f"{name} must be in [{low}, {high}]")
+    if not (isinstance(value, int) and low <= value <= high):
+        raise ValueError(f"{name} must be in [{low}, {high}]")
 
 
 def _dealt(alpha: U64, bits: int, roots0: U8, roots1: U8) -> None:

@@ -70,7 +70,8 @@ def library() -> tuple[ctypes.CDLL, int]:
 
 
 def _at(array: NDArray[Any]) -> int:
-    return int(array.ctypes.data)
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 class Native:
