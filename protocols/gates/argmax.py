@@ -18,27 +18,28 @@ from privinf.protocols.wires import Share, Wire, add, derive, map_share
 def argmax(ctx: Interpreter, x: Wire) -> Share:
     """[place of the largest entry along the last axis, kept], unsigned; the first of equals.
 
-    The share is modulo 2^`place_bits`, and is not masked afresh. 2 ceil(log2 row) rounds. Domain: differences of
-    entries below 2^(n-1) in magnitude; exact.
+    The share is modulo 2^`place_bits`, and is not masked afresh. 2 ceil(log2 row) rounds, the last of which opens
+    it. Domain: differences of entries below 2^(n-1) in magnitude, n <= 62; exact.
     """
     width = x.shape[-1]
     bits = place_bits(width)
     places: Wire | None = None
     while (size := x.shape[-1]) > 1:
+        ctx.mask_share(x)
         pairs = size // 2
         left, right = _every(x, 0, pairs), _every(x, 1, pairs)
         (bit,) = ctx.run(AtLeast(), _difference(left, right))
         won = ctx.open(bit)
-        best = _choose(ctx, won, left, right, x.bits)
         if places is None:
             found = _first_places(ctx, won, pairs, bits)
         else:
             found = _choose(ctx, won, _every(places, 0, pairs), _every(places, 1, pairs), bits)
+        if pairs == size - 1:
+            return found
+        best = _choose(ctx, won, left, right, x.bits)
         if size % 2:
             best = _beside(best, ctx.run(ToShare(), _rest(x, size)))
             found = _beside(found, _last_place(ctx, places, x, bits))
-        if best.shape[-1] == 1:
-            return found
         x, places = ctx.open(best), ctx.open(found)
     return Share(x.shape, bits, 0, None if x.source is None else np.zeros(x.shape, dtype=np.uint64))
 

@@ -362,4 +362,6 @@ CASES: dict[str, Callable[[Draw], Trial]] = {
     **{name: composites.activation(name) for name in ACTIVATIONS},
     "relu": composites.relu,
     "maximum": composites.larger,
+    "argmax": composites.place,
+    "argmax of a dropped wire": composites.place_of_dropped,
 }

@@ -23,6 +23,7 @@ from trials import (
 
 from privinf.protocols.gates import exp2, softmax
 from privinf.protocols.gates.activation import ACTIVATIONS, activate, maximum
+from privinf.protocols.gates.argmax import argmax
 from privinf.protocols.gates.histogram import MaxSpec, distance_below_max
 from privinf.protocols.gates.norm import NormSpec, centre, layer_norm, normalise
 from privinf.protocols.gates.power import Power, evaluate
@@ -202,3 +203,27 @@ def larger(draw: Draw) -> Trial:
         return [maximum(ctx, ctx.open(a), ctx.open(b), outer)]
 
     return Trial(program, (share(x, bits), share(y, bits)), (Exactly(np.maximum(x, y)),))
+
+
+def place(draw: Draw) -> Trial:
+    """The whole domain, wherever in the ring; half of the entries are extremes, so that many are equal."""
+    bits = width(draw, 3, 62)
+    x = signed(draw, row_shape(draw), bits, 2)
+    start = integers(draw, (*x.shape[:-1], 1), -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+        return [held(ctx, ctx.open(argmax(ctx, ctx.open(a))))]
+
+    wanted = Exactly(x.argmax(-1, keepdims=True))
+    return Trial(program, (share(x + start, bits, 4),), (wanted,))
+
+
+def place_of_dropped(draw: Draw) -> Trial:
+    """A wire whose mask nobody holds a share of; entries lie apart, as the drop moves them by up to a unit."""
+    rows, rng = row_shape(draw), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x = rng.permuted(np.broadcast_to(np.arange(rows[-1]) - 4, rows), axis=-1).astype(np.int64) << 7
+
+    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+        return [held(ctx, ctx.open(argmax(ctx, ctx.open(a, 5))))]
+
+    return Trial(program, (share(x, 20, 9),), (Exactly(x.argmax(-1, keepdims=True)),))

@@ -15,6 +15,7 @@ from privinf.protocols.cost import Cost
 from privinf.protocols.counting import Counting
 from privinf.protocols.gates import (
     activation,
+    argmax,
     base,
     compare,
     exp2,
@@ -120,7 +121,7 @@ COMPOSITES: dict[str, tuple[Callable[[Counting], Any], Cost]] = {
             _activate(name),
             Cost(0, 0, *2 * (SIZE * (16 * (8 - block) + lanes * 7),)),
         )
-        for name, block, lanes in (("gelu", 2, 8), ("gelu_tanh", 2, 8), ("silu", 2, 6), ("tanh", 1, 6))
+        for name, block, lanes in (("gelu", 2, 8), ("gelu_tanh", 2, 8), ("silu", 2, 8), ("tanh", 1, 6))
     },
     "relu": (
         lambda ctx: activation.relu(ctx, wire(20), K),
@@ -155,6 +156,30 @@ def test_openings_of_a_maximum(fine: int, rounds: int) -> None:
     if rounds == 4:
         online += 2 ** (10 - fine + 1) + 2 + 3  # and of 12
     assert (ctx.rounds, ctx.tally.total().online) == (rounds, online)
+
+
+@pytest.mark.parametrize("row", range(1, 10))
+def test_a_halving_takes_two_rounds(row: int) -> None:
+    ctx = Counting()
+    x = ctx.open(Share((2, row), 20, 0))
+    ctx.open(argmax.argmax(ctx, x))
+    ctx.flush()
+    assert ctx.rounds == 1 + 2 * (row - 1).bit_length()
+
+
+@pytest.mark.parametrize(("row", "left", "last"), [(2, 0, 0), (3, 2, 1), (4, 2, 0), (5, 5, 2), (9, 10, 3)])
+def test_cost_of_a_place(row: int, left: int, last: int) -> None:
+    """`left`: entries opened again after a halving; `last`: of those, how many had no partner."""
+    ctx, size = Counting(), 16  # so that all is whole bytes
+    argmax.argmax(ctx, Wire((size, row), 24, 0))
+    ctx.flush()
+    compared, places = row - 1, argmax.place_bits(row)
+    kept = left - last  # winners that are opened again
+    first = row // 2  # places that are no wires yet
+    second = size * (3 * 2 * kept + (2 * (compared - first) + first) * places / 8) + size * compared / 8
+    online = size * (left * (24 + places) + compared) / 8
+    both = size * compared * point(23)
+    assert ctx.tally.total() == Cost(2 * (row - 1).bit_length() - 1, online, both, both + second)
 
 
 def test_every_gate_is_documented() -> None:
