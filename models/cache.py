@@ -67,6 +67,15 @@ class Cache:
         """What is padding, of all slots and those of the pass under way."""
         return _joined(self.pads, pads, rows)
 
+    def reject(self, rejected: Share) -> None:
+        """Hide rows of the last pass from later ones, where nobody but the client knows which."""
+        count, pads = rejected.shape[-1], self.pads
+        assert pads is not None
+        if pads.data is not None and rejected.data is not None:
+            data = pads.data.copy()
+            data[..., -count:] += rejected.data
+            self.pads = Share(pads.shape, pads.bits, pads.scale, data)
+
     def exclude(self, slots: Sequence[int]) -> None:
         """Let no later row attend to these."""
         self.excluded[list(slots)] = True

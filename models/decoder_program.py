@@ -109,7 +109,9 @@ def run_pass(
 ) -> Share | None:
     """The model's program for one pass: the same for every interpreter."""
     layout, shape = ledger.layout, ledger.shape
-    ops = SharedDecoder(ctx, layout.spec, layout.plan, step, cache, ANSWERS[shape.task], public)
+    ops = SharedDecoder(
+        ctx, layout.spec, layout.plan, step, cache, ANSWERS[shape.task.removesuffix(wire.PADDED)], public
+    )
     outputs = layout.outputs(shape, ledger.index)
     result = None
     if outputs:
@@ -191,7 +193,8 @@ def _keep(ledger: Ledger, cache: Cache, kept: int) -> list[Slot]:
         return []
     before = ledger.layout.rows(ledger.shape, ledger.index - 1)
     prompt = ledger.index <= ledger.layout.passes(ledger.shape)
-    if not (kept == before if prompt else 1 <= kept <= before):
+    whole = prompt or ledger.layout.padded(ledger.shape)
+    if not (kept == before if whole else 1 <= kept <= before):
         raise ProtocolError(f"{kept} rows of {before} cannot be kept")
     ledger.start += kept
     out = [(ledger.index - 1, row) for row in range(kept, before)]

@@ -23,6 +23,7 @@ from privinf.protocols.ring import U64
 from privinf.protocols.wires import Share
 
 TASKS = ("generate", "argmax")  # all logits to the client, or the likeliest token alone
+PADDED = "-padded"  # after a task: nobody but the client learns how many drafts were right
 CHUNK = 64  # rows of a prompt that go through the model in one pass: preparations are held in memory
 MOST_ROWS = 32  # of a later pass
 LEAF, ROOT = 7, 16  # index bits within a leaf of a point function, bytes of a root
@@ -30,12 +31,17 @@ LEAF, ROOT = 7, 16  # index bits within a leaf of a point function, bytes of a r
 
 @dataclass(frozen=True)
 class Rows:
-    """What the client knows of a pass's rows: tokens, true positions, which are padding."""
+    """What the client knows of a pass's rows: tokens, true positions, which are padding.
+
+    moved: how far the prompt's padding moves all positions. rejected: which rows of the pass before are out, where
+    the servers are not to know.
+    """
 
     ids: npt.NDArray[np.int64]
     places: Places
     padding: npt.NDArray[np.bool_]
-    moved: int = 0  # how far the prompt is moved by the padding before it
+    moved: int = 0
+    rejected: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class DecoderLayout:
 
     def check(self, shape: SessionShape) -> None:
         """Raise InputError for a session that this model cannot take."""
-        if shape.task not in TASKS:
+        if shape.task.removesuffix(PADDED) not in TASKS:
             raise InputError(f"this model does {', '.join(TASKS)}, not {shape.task!r}")
         if not 1 <= shape.rows <= MOST_ROWS:
             raise InputError(f"a pass has 1 to {MOST_ROWS} rows, not {shape.rows}")
@@ -80,6 +86,10 @@ class DecoderLayout:
         last = self.passes(shape) - 1
         return 0 if index < last else 1 if index == last else shape.rows
 
+    def padded(self, shape: SessionShape) -> bool:
+        """Whether the servers are not to know which drafts were right: no slot is ever dropped then."""
+        return shape.task.endswith(PADDED)
+
     @property
     def tables(self) -> dict[str, int]:
         """Tables that rows are looked up in, and their sizes."""
@@ -98,12 +108,18 @@ class DecoderLayout:
             fields.append(Field("pads", (1, 1, 1, rows), ring.MAX_BITS, 0))
         if index == 0 and self.spec.rope_theta and plan.prefix:
             fields.append(Field("turn", (2, 1, 1, self.spec.head_width // 2), ring.MAX_BITS, ROTARY))
+        if self.padded(shape) and index >= self.passes(shape):
+            if index > self.passes(shape):
+                fields.append(Field("rejected", (1, 1, 1, rows), ring.MAX_BITS, 0))
+            if self.spec.rope_theta:
+                half = self.spec.head_width // 2
+                fields.append(Field("turned", (2, 1, rows, half), ring.MAX_BITS, ROTARY))
         return fields
 
     def result(self, shape: SessionShape, index: int) -> Field:
         """The answer's tensor; empty for a part of the prompt."""
         outputs = self.outputs(shape, index)
-        if shape.task == "argmax":
+        if shape.task.startswith("argmax"):
             return Field("token", (1, outputs, 1), index_bits(self.spec.vocab), 0)
         bits = self.plan.result_bits - (LINEAR - p.RESULT)
         return Field("logits", (1, outputs, self.spec.vocab), bits, p.RESULT)
@@ -136,7 +152,7 @@ def encode(
 ) -> tuple[bytes, bytes]:
     """Both parties' shares of a pass's query, under fresh seeds."""
     seed, roots, words = prg.fresh_seed(), [], []
-    values: dict[str, F64] = {"pads": rows.padding.astype(np.float64), "turn": _turn(layout.spec, rows.moved)}
+    values = _public_form(layout, rows)
     for name, size in layout.tables.items():
         theirs, cw, sign = _point(_index(name, rows), size, seed, name)
         roots.append(theirs.tobytes())
@@ -150,6 +166,18 @@ def encode(
         value = ring.encode(values[f.name], f.scale, f.bits).reshape(f.shape)
         packed.append(ring.pack(value - prg.elements(seed, f"query/{f.name}", f.shape, f.bits), f.bits))
     return seed + b"".join(words), b"".join((*words, *roots, *packed))
+
+
+def _public_form(layout: DecoderLayout, rows: Rows) -> dict[str, F64]:
+    """Values of the fields that do not depend on tables."""
+    spec = layout.spec
+    values: dict[str, F64] = {"pads": rows.padding.astype(np.float64)}
+    if rows.rejected is not None:
+        values["rejected"] = rows.rejected.astype(np.float64)
+    if spec.rope_theta:
+        values["turn"] = np.stack(turns(np.array([rows.moved]), spec.head_width, spec.rope_theta))
+        values["turned"] = np.stack(turns(rows.places + rows.moved, spec.head_width, spec.rope_theta))
+    return values
 
 
 def _index(name: str, rows: Rows) -> U64:
@@ -167,12 +195,6 @@ def _point(index: U64, size: int, seed: bytes, name: str) -> tuple[U8, U8, F64]:
 def _embedded(rows: Rows, embeddings: Mapping[str, F64]) -> F64:
     x = embeddings["embed.token"][rows.ids]
     return x + embeddings["embed.position"][rows.places] if "embed.position" in embeddings else x
-
-
-def _turn(spec: DecoderSpec, moved: int) -> F64:
-    if not spec.rope_theta:
-        return np.zeros(0)
-    return np.stack(turns(np.array([moved]), spec.head_width, spec.rope_theta))
 
 
 def parse(
@@ -226,7 +248,7 @@ def plain(
     layout: DecoderLayout, shape: SessionShape, index: int, rows: Rows, embeddings: Mapping[str, F64] | None
 ) -> DecoderQuery:
     """The query itself in place of shares, for the fixed interpreter."""
-    values: dict[str, F64] = {"pads": rows.padding.astype(np.float64), "turn": _turn(layout.spec, rows.moved)}
+    values = _public_form(layout, rows)
     values |= {f"sign.{name}": np.ones(len(rows.ids)) for name in layout.tables}
     if layout.embedded:
         assert embeddings is not None
@@ -263,7 +285,9 @@ def arrange(
         name: Lookup(Share((1, rows, size), layout.plan.embed_bits, 0, onehots[name]), shares[f"sign.{name}"])
         for name, size in layout.tables.items()
     }
-    return DecoderQuery(shares.get("rows"), lookups, shares.get("pads"), shares.get("turn"))
+    names = ("rows", "pads", "turn", "turned", "rejected")
+    given = {name: shares.get(name) for name in names}
+    return DecoderQuery(lookups=lookups, **given)
 
 
 def decode(
@@ -272,6 +296,6 @@ def decode(
     """Add up an answer: logits (outputs, vocab), or tokens (outputs,)."""
     f = layout.result(shape, index)
     total = np.asarray(sum(ring.unpack(part, f.bits, f.shape) for part in shares), dtype=np.uint64)
-    if shape.task == "argmax":
+    if shape.task.startswith("argmax"):
         return ring.low(total, f.bits)[0, :, 0].astype(np.int64)
     return ring.decode(total, f.scale, f.bits)[0].astype(np.float32)

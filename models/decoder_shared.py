@@ -42,13 +42,17 @@ class Lookup:
 class DecoderQuery:
     """A pass's shares: rows (1, rows, width) or how to look them up; what is padding; how far the prompt is moved.
 
-    turn: cosines and sines (2, 1, 1, head width / 2) of the angles by which the prefix moves towards the prompt.
+    turn: cosines and sines (2, 1, 1, head width / 2) of the angles by which the prefix moves towards the prompt;
+    turned: of the rows' own (2, 1, rows, head width / 2), where the servers do not know these. rejected: 1 for each
+    row of the pass before that is out.
     """
 
     rows: Share | None
     lookups: Mapping[str, Lookup]
     pads: Share | None
     turn: Share | None
+    turned: Share | None = None
+    rejected: Share | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,7 @@ class SharedDecoder:
         self._step, self._cache, self._finish, self._public = step, cache, finish, public
         self._pads: Share | None = None
         self._turn: Wire | None = None
+        self._places: Wire | None = None
 
     def scope(self, name: str) -> AbstractContextManager[None]:
         return self._ctx.scope(name)
@@ -88,8 +93,12 @@ class SharedDecoder:
     def embed(self, query: DecoderQuery) -> Share:
         """The residual: looked up, or as the client shares it."""
         self._pads = self._padding(query.pads)
+        if query.rejected is not None:
+            self._cache.reject(query.rejected)
         if query.turn is not None:
             self._turn = self._ctx.open(query.turn)
+        if query.turned is not None:
+            self._places = self._ctx.open(query.turned)
         if query.rows is not None:
             return query.rows
         signed = [self._signed_row(name, lookup) for name, lookup in query.lookups.items()]
@@ -193,6 +202,8 @@ class SharedDecoder:
 
     def _turned(self, x: Wire) -> Wire:
         """Queries or keys turned by their rows' positions, in the ring of scores."""
+        if self._places is not None:
+            return self._ctx.open(self._product_turned(x, self._places), ROTARY)
         share = self._ctx.run(Lift(self._score_ring + ROTARY), x)
         cos, sin = turns(self._step.places, self._spec.head_width, self._spec.rope_theta)
         turned = map_share(share, share.shape, lambda v: _rotate(v, _fixed(cos), _fixed(sin)))
@@ -211,15 +222,17 @@ class SharedDecoder:
         keys, values = self._static("prefix.k"), reduce(self._static("prefix.v"), layout.value_bits)
         if self._turn is None:
             return reduce(keys, self._score_ring), values
-        whole = Product(self._score_ring + ROTARY)
-        halves = [_half(keys, 0), _half(keys, 1)]
-        cos, sin = (_pick(self._turn, i) for i in (0, 1))
-        (a, b), (c, d) = ([ctx.run(whole, half, t) for t in (cos, sin)] for half in halves)
-        turned = _beside(subtract(a, d), add(c, b))
-        moved = ctx.open(turned, ROTARY)
+        moved = ctx.open(self._product_turned(keys, self._turn), ROTARY)
         ctx.touch(moved)
         ctx.mask_share(moved)
         return moved, values
+
+    def _product_turned(self, x: Wire, by: Wire) -> Share:
+        """Queries or keys turned by angles whose cosines and sines are masked too."""
+        whole = Product(self._score_ring + ROTARY)
+        cos, sin = (_pick(by, i) for i in (0, 1))
+        (a, b), (c, e) = ([self._ctx.run(whole, _half(x, i), t) for t in (cos, sin)] for i in (0, 1))
+        return _beside(subtract(a, e), add(c, b))
 
     def _masked(self, scores: Share, slots: int) -> Share:
         """Scores with what hides padding, rows to come and slots that are out: one of them, never two together."""

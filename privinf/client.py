@@ -19,6 +19,7 @@ from privinf.decoder_client import DecoderSide, Message, Prompt, make_wish
 from privinf.encoder_client import EncoderSide
 from privinf.errors import InputError
 from privinf.models.decoder_spec import model_kind
+from privinf.models.folder import read_about
 from privinf.protocols.program import Identity
 from privinf.transport import AsyncLink, Link, PartyStatus, Stats
 
@@ -101,6 +102,7 @@ class _Base:
         self._config = client_config(
             parties, tls=tls, deadline=deadline, insecure_no_tls=insecure_no_tls, config=config
         )
+        read_about(Path(model))  # says what is wrong with a directory that is no shared model
         self._side: EncoderSide | DecoderSide = (
             DecoderSide(model) if model_kind(model) == "decoder" else EncoderSide(model)
         )
@@ -224,7 +226,7 @@ class Client(_Base):
             stream: iterate over tokens as they come, instead of waiting for all.
             timeout: seconds for each pass.
             wish: max_new_tokens, temperature (0 is greedy), top_k, top_p, repetition_penalty, seed, stop,
-                draft ("lookup", or an object with `propose`), drafts (how many a pass), secure_argmax.
+                draft ("lookup", or an object with `propose`), drafts (how many a pass), hide_accepted, secure_argmax.
 
         Raises:
             InputError: an empty prompt, one that is too long, a token that is none, an option out of range.

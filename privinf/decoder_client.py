@@ -31,13 +31,14 @@ def make_wish(
     draft: Draft | str | None = None,
     drafts: int = DRAFTS,
     secure_argmax: bool = False,
+    hide_accepted: bool = False,
 ) -> Wish:
     """How to continue, from the options of `Client.generate`; InputError for what cannot be."""
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
     drafter = draft_named(draft) if draft is None or isinstance(draft, str) else draft
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     count = 0 if isinstance(drafter, NoDraft) else drafts
-    return Wish(max_new_tokens, sampling, stops, drafter, count, secure_argmax)
+    return Wish(max_new_tokens, sampling, stops, drafter, count, secure_argmax, hide_accepted)
 
 
 def draft_named(name: str | None) -> Draft:

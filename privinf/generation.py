@@ -26,7 +26,8 @@ class Wish:
     """How to continue a prompt.
 
     draft: proposes up to `drafts` tokens, all checked in one pass; their number is public, and so is how many were
-    right. secure_argmax: learn the likeliest token and no logits.
+    right, unless `hide_accepted`: then no slot of a wrong draft is given back. secure_argmax: learn the likeliest token
+    and no logits.
     """
 
     max_new_tokens: int = 64
@@ -35,6 +36,12 @@ class Wish:
     draft: Draft = field(default_factory=NoDraft)
     drafts: int = 0
     secure_argmax: bool = False
+    hide_accepted: bool = False
+
+    @property
+    def task(self) -> str:
+        """What the parties are asked to do."""
+        return ("argmax" if self.secure_argmax else "generate") + (wire.PADDED if self.hide_accepted else "")
 
     def __post_init__(self) -> None:
         whole = isinstance(self.max_new_tokens, int) and not isinstance(self.max_new_tokens, bool)
@@ -76,7 +83,7 @@ def session_shape(layout: DecoderLayout, prompt: Sequence[int], wish: Wish) -> S
             f"the prompt has {len(prompt)} tokens, and {largest} fit with room for an answer: shorten it, "
             "or share the model for longer sessions (--max-tokens)"
         )
-    shape = SessionShape("argmax" if wish.secure_argmax else "generate", rows, 1 + wish.drafts)
+    shape = SessionShape(wish.task, rows, 1 + wish.drafts)
     layout.check(shape)
     return shape
 
@@ -146,8 +153,12 @@ class Author:
         filler = [self._seen[-1]] * (self._wish.drafts - len(drafts))
         ids = np.array([self._seen[-1], *drafts, *filler], dtype=np.int64)
         first = len(self._layout.plan.prefix) + len(self._seen) - 1
-        rows = Rows(ids, np.arange(first, first + len(ids)), np.zeros(len(ids), dtype=bool))
-        shares, counted = self._ask(kept, rows)
+        places, none = np.arange(first, first + len(ids)), np.zeros(len(ids), dtype=bool)
+        moved = self._shape.prompt - self._tokens
+        rejected = None
+        if self._wish.hide_accepted:
+            rejected, kept = np.arange(len(ids)) >= kept, self._last_rows()
+        shares, counted = self._ask(kept, Rows(ids, places, none, moved, rejected))
         tokens = self._choose(shares, drafts)
         self._seen += tokens
         return Written(tuple(tokens), len(tokens) - 1, len(drafts), (counted,))
