@@ -113,8 +113,8 @@ class DecoderPlan:
 
 def _layer(raw: dict[str, Any]) -> DecoderLayerPlan:
     attention = AttentionPlan.from_json(raw.pop("attention"))
-    norms = {name: NormSpec(**raw.pop(name)) for name in ("attention_norm", "ffn_norm")}
-    return DecoderLayerPlan(attention=attention, **norms, **raw)
+    before, middle = NormSpec(**raw.pop("attention_norm")), NormSpec(**raw.pop("ffn_norm"))
+    return DecoderLayerPlan(attention=attention, attention_norm=before, ffn_norm=middle, **raw)
 
 
 def make_decoder_plan(

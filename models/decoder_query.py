@@ -189,7 +189,7 @@ def _point(index: U64, size: int, seed: bytes, name: str) -> tuple[U8, U8, F64]:
     own = prg.roots(seed, f"query/{name}", len(index))
     theirs = prg.roots(prg.fresh_seed(), f"query/{name}", len(index))
     words, leaf = kernels.dpf_gen(index, index_bits(size), own, theirs)
-    return theirs, words, 2.0 * leaf - 1.0
+    return theirs, words, 2.0 * leaf.astype(np.float64) - 1.0
 
 
 def _embedded(rows: Rows, embeddings: Mapping[str, F64]) -> F64:
@@ -297,5 +297,7 @@ def decode(
     f = layout.result(shape, index)
     total = np.asarray(sum(ring.unpack(part, f.bits, f.shape) for part in shares), dtype=np.uint64)
     if shape.task.startswith("argmax"):
-        return ring.low(total, f.bits)[0, :, 0].astype(np.int64)
-    return ring.decode(total, f.scale, f.bits)[0].astype(np.float32)
+        tokens: npt.NDArray[np.int64] = ring.low(total, f.bits)[0, :, 0].astype(np.int64)
+        return tokens
+    logits: npt.NDArray[np.float32] = ring.decode(total, f.scale, f.bits)[0].astype(np.float32)
+    return logits

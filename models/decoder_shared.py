@@ -140,6 +140,7 @@ class SharedDecoder:
     def linear(self, x: Wire, name: str) -> Share:
         weight, bias = f"{name}.weight", f"{name}.bias"
         biased = self._spec.biased
+        product: Share
         if self._public is not None:
             product = self._ctx.run(PublicMatMul(self._known(weight), d.decoder_scale(weight)), x)
             if not biased:

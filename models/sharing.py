@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from privinf.models import bundle, calibrate
 from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
+from privinf.models.folder import Mode
 from privinf.text import Tokenizer
 
 
@@ -15,7 +16,7 @@ def share(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    weights: bundle.Mode = "private",
+    weights: Mode = "private",
     calibration: Sequence[str] | None = None,
     tick: calibrate.Tick = lambda done: None,
 ) -> bundle.Bundle:
