@@ -1,42 +1,146 @@
-"""A generation with all three roles in one process, pass after pass, beside the fixed interpreter under the same seeds."""
+"""Tiny random decoders, and generations with all roles in one process beside the fixed interpreter, under one seed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import Queue
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from privinf.models import decoder_query as wire
-from privinf.models.decoder_plan import decoder_scale
+from privinf.models.decoder_calibrate import calibrate_decoder
+from privinf.models.decoder_fold import fold_decoder
+from privinf.models.decoder_plan import DecoderPlan, decoder_scale
 from privinf.models.decoder_program import (
     DecoderDealerSession,
     DecoderPartySession,
     FixedSession,
 )
 from privinf.models.decoder_query import DecoderLayout, Rows
-from privinf.models.fold import F64
+from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.fold import F32, F64
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, encode, mask_tensor
-from privinf.protocols import prg
+from privinf.protocols import ring
 from privinf.protocols.lockstep import Loop, Tape
 from privinf.protocols.program import BOTH, Order, SessionShape
-from privinf.protocols.ring import U64
+from privinf.protocols.ring import U64, Shape
 
 SHARING = "sharing"
+PREFIX = (1, 7, 9)
+Kind = Literal["gpt2", "llama"]
+Journal = list[tuple[int, str]]
+GPT2 = DecoderSpec("gpt2", 2, 16, 4, 4, 4, 24, 37, 48, "gelu_new", 1e-5, 0.0, True, 1, (2,))
+LLAMA = DecoderSpec("llama", 2, 16, 4, 2, 6, 24, 37, 48, "silu", 1e-5, 100.0, True, 1, (2,))
+SPECS: dict[Kind, DecoderSpec] = {"gpt2": GPT2, "llama": LLAMA}
+
+
+def random_weights(spec: DecoderSpec, seed: int = 5) -> dict[str, F32]:
+    """Tensors under our names, of sizes with which attention is neither flat nor sharp."""
+    rng, out = np.random.default_rng(seed), {}
+    inner, keys = spec.heads * spec.head_width, spec.kv_heads * spec.head_width
+    out["embed.token"] = rng.normal(0, 0.5, (spec.vocab, spec.width))
+    if not spec.rope_theta:
+        out["embed.position"] = rng.normal(0, 0.3, (spec.max_tokens, spec.width))
+    linear = {"attn.q": (spec.width, inner), "attn.k": (spec.width, keys), "attn.v": (spec.width, keys)}
+    linear |= {"attn.out": (inner, spec.width), "ffn.up": (spec.width, spec.ffn)}
+    linear |= {"ffn.down": (spec.ffn, spec.width)} | (
+        {"ffn.gate": (spec.width, spec.ffn)} if spec.gated else {}
+    )
+    for i in range(spec.layers):
+        for name, shape in linear.items():
+            out[f"layer{i}.{name}.weight"] = rng.normal(0, 1.2 / np.sqrt(shape[0]), shape)
+            if spec.biased:
+                out[f"layer{i}.{name}.bias"] = rng.normal(0, 0.1, shape[1])
+    for norm in ("final", *(f"layer{i}.{part}" for i in range(spec.layers) for part in ("attn", "ffn"))):
+        out[f"{norm}.norm.gain"] = rng.uniform(0.6, 1.4, spec.width)
+        if spec.biased:
+            out[f"{norm}.norm.bias"] = rng.normal(0, 0.1, spec.width)
+    out["head.weight"] = out["embed.token"].T
+    return {name: value.astype(np.float32) for name, value in out.items()}
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A decoder that is ready to be shared, its prefix's tensors among the weights."""
+
+    spec: DecoderSpec
+    plan: DecoderPlan
+    weights: Mapping[str, F64]
+
+    def layout(self, public: bool = False, embedded: bool = False) -> DecoderLayout:
+        return DecoderLayout(self.spec, self.plan, public, embedded)
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        return {name: value.shape for name, value in self.weights.items()}
+
+    def clear(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Logits (tokens, vocab) of the clear interpreter, whose prefix goes before the ids."""
+        import torch
+
+        from privinf.models.decoder_clear import ClearDecoder
+
+        given = torch.tensor([[*self.plan.prefix, *ids]])
+        logits: npt.NDArray[np.float32] = (
+            ClearDecoder(self.spec, self.weights).run(given, len(ids))[0].numpy()
+        )
+        return logits
+
+
+def toy(spec: DecoderSpec, prefix: Sequence[int] = PREFIX, max_tokens: int = 40) -> Toy:
+    """A random decoder, calibrated on random texts."""
+    folded, rng = fold_decoder(spec, random_weights(spec)), np.random.default_rng(1)
+    ids = [rng.integers(0, spec.vocab, size).astype(np.int32) for size in (5, 9, 20, 33)]
+    plan, tensors = calibrate_decoder(spec, folded, ids, prefix, max_tokens)
+    return Toy(spec, plan, folded | tensors)
+
+
+def seeds(number: int) -> tuple[bytes, bytes]:
+    """Both parties' seeds of a pass: all different, and the same in every run of the tests."""
+    first, second = (hashlib.blake2b(f"{number}/{b}".encode(), digest_size=32).digest() for b in (0, 1))
+    return first, second
+
+
+@dataclass
+class Writer:
+    """What a client keeps of a session: which tokens stand, and how far the prompt's padding moves them."""
+
+    toy: Toy
+    shape: SessionShape
+    seen: list[int]
+
+    def __post_init__(self) -> None:
+        self.moved = self.shape.prompt - len(self.seen)
+
+    def prompt(self, index: int) -> Rows:
+        """The rows of one pass over the prompt; padding repeats the first token."""
+        first, chunk = len(self.toy.plan.prefix), slice(index * wire.CHUNK, (index + 1) * wire.CHUNK)
+        ids = np.array([self.seen[0]] * self.moved + self.seen, dtype=np.int64)[: self.shape.prompt]
+        places = np.maximum(np.arange(len(ids)) - self.moved, 0) + first
+        return Rows(ids[chunk], places[chunk], (np.arange(len(ids)) < self.moved)[chunk], self.moved)
+
+    def rows(self, ids: Sequence[int]) -> Rows:
+        """The rows of a later pass: what follows all that stands."""
+        first = len(self.toy.plan.prefix) + len(self.seen)
+        places = np.arange(first, first + len(ids))
+        return Rows(np.array(ids, dtype=np.int64), places, np.zeros(len(ids), dtype=bool), self.moved)
 
 
 @dataclass
 class Trio:
-    """Dealer and both parties of one session; `kept` answers of both interpreters can be compared."""
+    """Dealer and both parties of one session, and the fixed interpreter; passes are prepared as far ahead as asked."""
 
     layout: DecoderLayout
     shape: SessionShape
     weights: Mapping[str, F64]
-    names: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
+    names: tuple[Journal, Journal] = field(default_factory=lambda: ([], []))  # of openings, and their passes
     orders: list[Order] = field(default_factory=list)
+    prepared: list[tuple[int, int]] = field(default_factory=list)  # bytes of each pass
 
     def __post_init__(self) -> None:
         layout, shape = self.layout, self.shape
@@ -44,41 +148,44 @@ class Trio:
         public = encoded if layout.public else None
         embeddings = self.weights if layout.embedded else None
         self.fixed = FixedSession(layout, shape, IdealStore(encoded, decoder_scale), encoded, embeddings)
-        seeds = prg.fresh_seed(), prg.fresh_seed()
-        opened = {name: mask_tensor(v, seeds, SHARING, name) for name, v in encoded.items()}
+        own = seeds(-1)
+        opened = {name: mask_tensor(v, own, SHARING, name) for name, v in encoded.items()}
         shapes = {name: v.shape for name, v in encoded.items()}
-        masks = None if layout.public else DealerStore(shapes, seeds, SHARING, decoder_scale)
+        masks = None if layout.public else DealerStore(shapes, own, SHARING, decoder_scale)
         self.dealer = DecoderDealerSession(layout, shape, masks, public)
-        stores = [
-            None if layout.public else PartyStore(opened, seed, SHARING, decoder_scale) for seed in seeds
-        ]
+        stores = [None if layout.public else PartyStore(opened, seed, SHARING, decoder_scale) for seed in own]
         self.parties = [DecoderPartySession(layout, shape, b, stores[b], public) for b in (0, 1)]
         for party, names in zip(self.parties, self.names, strict=True):
-            party.journal = names.append
+            party.journal = self._journal(names)
         queues: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())
         self.ends = Loop(0, queues[0], queues[1], None), Loop(1, queues[1], queues[0], None)
         self._ahead: list[tuple[tuple[bytes, bytes], list[Any]]] = []
 
+    def _journal(self, names: Journal) -> Callable[[str], None]:
+        return lambda name: names.append((self.fixed.ledger.index, name))
+
     def prepare(self) -> None:
         """Deal and prepare one more pass than there are."""
-        order, seeds = self.parties[0].order(), (prg.fresh_seed(), prg.fresh_seed())
+        order = self.parties[0].order()
+        fresh = seeds(len(self.orders))
         tapes: tuple[list[bytes], list[bytes]] = ([], [])
-        for to, data in self.dealer.deal(order, seeds):
+        for to, data in self.dealer.deal(order, fresh):
             for party in (0, 1) if to == BOTH else (to,):
                 tapes[party].append(bytes(data))
         prepared = []
         for b in (0, 1):
             tape = Tape(tapes[b])
-            prepared.append(self.parties[b].prepare(order, tape, seeds[b]))
+            prepared.append(self.parties[b].prepare(order, tape, fresh[b]))
             assert tape.left == 0
         self.orders.append(order)
-        self._ahead.append((seeds, prepared))
+        self.prepared.append((sum(map(len, tapes[0])), sum(map(len, tapes[1]))))
+        self._ahead.append((fresh, prepared))
 
     def step(self, kept: int, rows: Rows) -> tuple[U64, U64 | None]:
         """The sum of the parties' answers of the next pass, and what the fixed interpreter gives."""
         if not self._ahead:
             self.prepare()
-        seeds, prepared = self._ahead.pop(0)
+        fresh, prepared = self._ahead.pop(0)
         index = self.fixed.ledger.index
         embeddings = self.weights if self.layout.embedded else None
         queries = wire.encode(self.layout, self.shape, index, rows, embeddings)
@@ -92,7 +199,8 @@ class Trio:
             assert len(query) == self.parties[b].query_bytes(index)
             assert len(part) == self.parties[b].result_bytes(index)
         field_ = self.layout.result(self.shape, index)
-        total = sum(np.asarray(wire.ring.unpack(part, field_.bits, field_.shape)) for part in parts)
+        self.parts = parts[0], parts[1]
+        total = sum(np.asarray(ring.unpack(part, field_.bits, field_.shape)) for part in parts)
         retired = prepared[0].order.retired
-        fixed = self.fixed.run(kept, rows, seeds, retired)
-        return wire.ring.low(np.asarray(total, dtype=np.uint64), field_.bits), fixed
+        fixed = self.fixed.run(kept, rows, fresh, retired)
+        return ring.low(np.asarray(total, dtype=np.uint64), field_.bits), fixed

@@ -1,0 +1,241 @@
+"""Decoders in shares, pass after pass: equal to the fixed interpreter, near the clear one, under names of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from generating import PREFIX, SPECS, Kind, Toy, Trio, Writer, seeds, toy
+
+from privinf.models import decoder_query as wire
+from privinf.models.decoder_plan import decoder_scale
+from privinf.models.decoder_program import FixedSession
+from privinf.models.fold import F64
+from privinf.models.weights import IdealStore, encode
+from privinf.protocols import ring
+from privinf.protocols.program import SessionShape
+from privinf.protocols.ring import U64
+
+KINDS: tuple[Kind, ...] = ("gpt2", "llama")
+MODES = {"private": (False, False), "embedded": (False, True), "public": (True, True)}
+NEAR = 0.03  # of logits up to 6: some sixteen times the error seen
+PROMPT = (5, 3, 11, 30, 2)
+ROWS = 3
+
+
+@pytest.fixture(scope="module")
+def toys() -> dict[tuple[Kind, bool], Toy]:
+    """Return both kinds, without a prefix and with one."""
+    return {
+        (kind, given): toy(SPECS[kind], PREFIX if given else ()) for kind in KINDS for given in (False, True)
+    }
+
+
+@pytest.fixture(autouse=True)
+def _short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "CHUNK", 4)
+
+
+def same(trio: Trio, total: U64, fixed: U64 | None) -> F64:
+    """The answer in real units, once shares and fixed interpreter agree on it."""
+    field = trio.layout.result(trio.shape, trio.fixed.ledger.index - 1)
+    if fixed is None:
+        assert field.nbytes == 0
+        return np.zeros(0)
+    np.testing.assert_array_equal(total, ring.low(fixed, field.bits))
+    return ring.decode(total, field.scale, field.bits)[0]
+
+
+def read(trio: Trio, writer: Writer) -> F64:
+    """All passes over the prompt; what the last answers."""
+    answer, kept = np.zeros(0), 0
+    for index in range(trio.layout.passes(trio.shape)):
+        rows = writer.prompt(index)
+        answer, kept = same(trio, *trio.step(kept, rows)), len(rows.ids)
+    return answer
+
+
+def begin(model: Toy, shape: SessionShape, *mode: bool, ahead: int = 0) -> tuple[Trio, Writer]:
+    trio = Trio(model.layout(*mode), shape, model.weights)
+    for _ in range(ahead):
+        trio.prepare()
+    return trio, Writer(model, shape, list(PROMPT))
+
+
+def near_clear(model: Toy, seen: Sequence[int], drafts: Sequence[int], answer: F64) -> None:
+    """Every row of a pass follows what stands, and the rows before it."""
+    wanted = model.clear([*seen, *drafts])[-len(answer) :]
+    assert np.abs(wanted).max() > 1
+    np.testing.assert_allclose(answer, wanted, atol=NEAR, rtol=0)
+
+
+CASES = pytest.mark.parametrize(
+    ("kind", "mode", "prefix"), list(product(KINDS, MODES, (False, True))), ids=lambda v: str(v)
+)
+
+
+@CASES
+def test_shares_equal_the_fixed_interpreter_over_passes(
+    toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str, prefix: bool
+) -> None:
+    """Padded prompt in two passes, drafts that are rejected, slots that orders drop two passes later."""
+    model, rng = toys[kind, prefix], np.random.default_rng(2)
+    trio, writer = begin(model, SessionShape("generate", 8, ROWS), *MODES[mode], ahead=2)
+    near_clear(model, writer.seen, (), read(trio, writer))
+    kept = 4
+    trio.prepare()
+    for stands in (1, 2, 3, 1):
+        trio.prepare()
+        drafts = rng.integers(0, model.spec.vocab, ROWS).tolist()
+        near_clear(model, writer.seen, drafts, same(trio, *trio.step(kept, writer.rows(drafts))))
+        writer.seen += drafts[:stands]
+        kept = stands
+    first = 8 + len(model.plan.prefix)
+    assert [order.retired for order in trio.orders[-3:]] == [(), (first + 1, first + 2), (first + 3,)]
+    unique(trio)
+
+
+def unique(trio: Trio) -> None:
+    """Both parties open the same, in the same order, and nothing twice under one pass's seeds."""
+    first, second = trio.names
+    assert first == second
+    named = [(index, name.split(" ")[0]) for index, name in first]
+    assert {index for index, _ in named} == set(range(trio.fixed.ledger.index))
+    assert len(set(named)) == len(named)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_likeliest_token_alone(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str) -> None:
+    model = toys[kind, True]
+    trio, writer = begin(model, SessionShape("argmax", 8, 2), *MODES[mode])
+    kept = 4
+    field = trio.layout.result(trio.shape, 1)
+    assert (field.shape, field.bits) == ((1, 1, 1), 6)
+    found = read(trio, writer).reshape(-1) % 64
+    for drafts in ([7, 3], [12, 0]):
+        _likely(model.clear(writer.seen)[-len(found) :], found)
+        found = same(trio, *trio.step(kept, writer.rows(drafts))).reshape(-1) % 64
+        writer.seen, kept = writer.seen + drafts, 2
+    _likely(model.clear(writer.seen)[-2:], found)
+    unique(trio)
+
+
+def _likely(logits: F64, tokens: F64) -> None:
+    """The largest, up to what rounding hides."""
+    chosen = np.take_along_axis(logits, tokens.astype(np.int64)[:, None], axis=-1)[:, 0]
+    assert np.all(chosen >= logits.max(axis=-1) - 2 * NEAR)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prefix", [False, True])
+def test_hidden_length_changes_no_answer(
+    toys: dict[tuple[Kind, bool], Toy], kind: Kind, prefix: bool
+) -> None:
+    """A prompt answers as in a session without padding, in the pass that reads it and in later ones."""
+    model = toys[kind, prefix]
+
+    def answers(rows: int) -> list[F64]:
+        """Without shares: those are held against the fixed interpreter above."""
+        layout, shape = model.layout(), SessionShape("generate", rows, 2)
+        encoded = encode(model.weights, decoder_scale)
+        session = FixedSession(layout, shape, IdealStore(encoded, decoder_scale), encoded)
+        writer, kept, out = Writer(model, shape, list(PROMPT)), 0, []
+        passes = [writer.prompt(index) for index in range(layout.passes(shape))]
+        for number, given in enumerate([*passes, writer.rows([4, 8])]):
+            result = session.run(kept, given, seeds(number))
+            kept, field = len(given.ids), layout.result(shape, number)
+            if result is not None:
+                out.append(ring.decode(result, field.scale, field.bits)[0])
+        return out
+
+    unpadded = answers(len(PROMPT))
+    near_clear(model, PROMPT, (), unpadded[0])
+    near_clear(model, PROMPT, (4, 8), unpadded[1])
+    for rows in (6, 9, 24):
+        for mine, theirs in zip(answers(rows), unpadded, strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=NEAR, rtol=0)
+
+
+@pytest.mark.parametrize("prompt", [1, 4, 12])
+def test_prompts_of_all_lengths_around_a_chunk(toys: dict[tuple[Kind, bool], Toy], prompt: int) -> None:
+    model = toys["llama", True]
+    trio = Trio(model.layout(), SessionShape("generate", prompt, 1), model.weights)
+    writer = Writer(model, trio.shape, [6] if prompt < len(PROMPT) else list(PROMPT))
+    near_clear(model, writer.seen, (), read(trio, writer))
+
+
+def test_a_slot_that_was_rejected_is_seen_by_no_later_row(toys: dict[tuple[Kind, bool], Toy]) -> None:
+    """Whatever the drafts were, and whether or not an order has dropped them."""
+    model = toys["llama", True]
+
+    def after(wrong: list[int], ahead: int) -> F64:
+        trio, writer = begin(model, SessionShape("generate", 8, 3), ahead=ahead)
+        read(trio, writer)
+        trio.step(4, writer.rows([9, *wrong]))
+        writer.seen += [9]
+        trio.step(1, writer.rows([10, 11, 12]))
+        writer.seen += [10, 11, 12]
+        answer = same(trio, *trio.step(3, writer.rows([13, 14, 15])))
+        assert bool(trio.orders[-1].retired) == (ahead == 0)
+        return answer
+
+    answers = [after(wrong, ahead) for wrong in ([1, 2], [33, 36]) for ahead in (0, 5)]
+    for answer in answers[1:]:
+        np.testing.assert_allclose(answer, answers[0], atol=NEAR, rtol=0)
+
+
+def test_answers_say_nothing_but_their_sum(toys: dict[tuple[Kind, bool], Toy]) -> None:
+    """Party 0's share follows from its seed alone, so that it is the same for every prompt."""
+    for task in ("generate", "argmax"):
+        shares = []
+        for prompt in ([1, 2, 3], [30, 20, 10, 9]):
+            model = toys["gpt2", True]
+            trio = Trio(model.layout(), SessionShape(task, 4, 1), model.weights)
+            trio.step(0, Writer(model, trio.shape, prompt).prompt(0))
+            shares.append(trio.parts)
+        assert shares[0][0] == shares[1][0]
+        assert shares[0][1] != shares[1][1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "prefix"),
+    [
+        ("gpt2", "private", False),
+        ("gpt2", "embedded", True),
+        ("llama", "private", False),
+        ("llama", "private", True),
+        ("llama", "public", True),
+    ],
+)
+def test_hidden_acceptance(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str, prefix: bool) -> None:
+    """All rows stay as far as servers know; the client alone knows which are out, and where rows truly stand."""
+    model, rng = toys[kind, prefix], np.random.default_rng(3)
+    trio, writer = begin(model, SessionShape("generate-padded", 8, ROWS), *MODES[mode], ahead=2)
+    near_clear(model, writer.seen, (), read(trio, writer))
+    kept, rejected = 4, None
+    for stands in (1, 3, 2):
+        drafts = rng.integers(0, model.spec.vocab, ROWS).tolist()
+        given = replace(writer.rows(drafts), rejected=rejected)
+        near_clear(model, writer.seen, drafts, same(trio, *trio.step(kept, given)))
+        writer.seen += drafts[:stands]
+        kept, rejected = ROWS, np.arange(ROWS) >= stands
+    assert not any(order.retired for order in trio.orders)
+    unique(trio)
+
+
+RELU = pytest.mark.xfail(reason="opened with a negative drop: relu has no spare fraction bits", strict=False)
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_new", "silu", pytest.param("relu", marks=RELU)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_activations(kind: Kind, name: str) -> None:
+    model = toy(replace(SPECS[kind], layers=1, activation=name))
+    trio, writer = begin(model, SessionShape("generate", 8, 1))
+    near_clear(model, writer.seen, (), read(trio, writer))
