@@ -166,7 +166,7 @@ def measure(name: str, shared: Path, positions: int, tokens: int, shares: int) -
         "model": name,
         **machine.about(),
         "prefix_tokens": subject.prefix,
-        "text": "stories sampled from the model" if name == "tinystories" else "Moby Dick",
+        "text": "Moby Dick" if name == "smollm2" else "sampled from the model",
         "window_tokens": tokens,
         "fixed": total(forced) | {"seconds": fixed_seconds},
         "greedy": {

@@ -20,6 +20,7 @@ from privinf.models.decoder_plan import decoder_scale
 from privinf.models.decoder_program import FixedSession
 from privinf.models.decoder_query import DecoderLayout, Rows
 from privinf.models.decoder_sharing import share_decoder
+from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.fold import F64
 from privinf.models.weights import IdealStore, encode
 from privinf.prompts import DecoderTokenizer
@@ -27,9 +28,10 @@ from privinf.protocols import prg, ring
 from privinf.protocols.program import SessionShape
 
 F32 = npt.NDArray[np.float32]
-MODELS = ("tinystories", "smollm2")
+MODELS = ("tinystories", "smollm2", "mgm")
 FIRST = 8  # rows of the first pass where all tokens of a text are to be predicted
 STEP = 32  # rows of each later one
+CALIBRATION = 40  # texts
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,20 @@ class Subject:
     def load(cls, name: str, shared: Path) -> Self:
         """Fetch and fold a model; share it first if that directory does not hold it."""
         source = fetch(name)
-        if not (shared / "client").is_dir():
-            share_decoder(source, shared, embeddings="private")
-        bundle = read(shared / "client")
         spec, tensors = load_decoder(source)
         folded = fold_decoder(spec, tensors)
+        tokenizer = DecoderTokenizer(source, spec.vocab)
+        if not (shared / "client").is_dir():
+            own = None if name != "mgm" else _written(spec, folded, tokenizer, CALIBRATION, 80, seed=0)
+            share_decoder(source, shared, embeddings="private", calibration=own)
+        bundle = read(shared / "client")
         past = prefix_cache(spec, folded, bundle.layout.plan.prefix)
         folded |= {
             f"layer{i}.attn.prefix.{part}": x.numpy().astype(np.float64)
             for i, pair in enumerate(past)
             for part, x in zip("kv", pair, strict=True)
         }
-        return cls(name, bundle.layout, folded, past, DecoderTokenizer(source, spec.vocab), bundle.head)
+        return cls(name, bundle.layout, folded, past, tokenizer, bundle.head)
 
     @property
     def prefix(self) -> int:
@@ -126,18 +130,30 @@ class Session:
         return ring.decode(result, field.scale, field.bits)[0].astype(np.float32)
 
 
-def sampled_stories(subject: Subject, count: int, tokens: int, seed: int = 1) -> list[list[int]]:
-    """Texts that the model itself writes in float32 at temperature one: in-domain text where no corpus is at hand."""
+def sampled(
+    spec: DecoderSpec, folded: dict[str, F64], past: Past, first: int, count: int, tokens: int, seed: int
+) -> list[list[int]]:
+    """Texts that a model writes itself in float32 at temperature one: its domain, where no corpus is at hand."""
     generator = torch.Generator().manual_seed(seed)
-    decoder = ClearDecoder(subject.layout.spec, subject.folded)
-    decoder.rewind(subject.past, count)
-    first = torch.tensor(subject.tokenizer.encode("Once")).expand(count, -1)
-    rows, logits = first, decoder.run(first, 1)
+    decoder = ClearDecoder(spec, folded)
+    decoder.rewind(past, count)
+    rows = torch.full((count, 1), first)
+    drawn = rows
     while rows.shape[1] < tokens:
-        drawn = torch.multinomial(torch.softmax(logits[:, -1], -1), 1, generator=generator)
+        logits = decoder.run(drawn, 1)[:, -1].clone()
+        logits[:, [token for token in (spec.bos, *spec.eos) if token is not None]] = -torch.inf
+        drawn = torch.multinomial(torch.softmax(logits, -1), 1, generator=generator)
         rows = torch.cat((rows, drawn), 1)
-        logits = decoder.run(drawn, 1)
     return [list(map(int, row)) for row in rows]
+
+
+def _written(
+    spec: DecoderSpec, folded: dict[str, F64], tokenizer: DecoderTokenizer, count: int, tokens: int, seed: int
+) -> list[str]:
+    """Text to calibrate a model on that knows no words."""
+    assert spec.bos is not None
+    rows = sampled(spec, folded, Past(), spec.bos, count, tokens, seed)
+    return [tokenizer.decode(row[1:]) for row in rows]
 
 
 def book(subject: Subject, count: int, tokens: int, skip: int = 50_000) -> list[list[int]]:
@@ -150,6 +166,7 @@ def book(subject: Subject, count: int, tokens: int, skip: int = 50_000) -> list[
 
 def texts(subject: Subject, count: int, tokens: int) -> list[list[int]]:
     """Text to predict, in the model's domain."""
-    if subject.name == "tinystories":
-        return sampled_stories(subject, count, tokens)
-    return book(subject, count, tokens)
+    if subject.name == "smollm2":
+        return book(subject, count, tokens)
+    first = subject.tokenizer.encode("Once" if subject.name == "tinystories" else "g__Bacteroides")[0]
+    return sampled(subject.layout.spec, subject.folded, subject.past, first, count, tokens, seed=1)
