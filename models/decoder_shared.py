@@ -254,22 +254,29 @@ class SharedDecoder:
 
     def activate(self, x: Share, name: str) -> Wire:
         """f(x) at scale OUT, in the ring of the residual."""
-        known = p.SAME_ACTIVATION.get(name, name)
-        beyond = p.X + extra(known) - d.OUT
         opened = self._ctx.open(narrow(x, self._layer_plan().gate_bits + d.WEIGHT), d.WEIGHT)
-        share = activate(self._ctx, opened, known, self._plan.residual_bits + beyond - extra(known))
-        return self._ctx.open(share, beyond)
+        return self._active(opened, name, d.OUT, self._plan.residual_bits)
 
     def gate(self, x: Share, y: Share, name: str) -> Wire:
         """f(x) y at scale OUT, in the ring of the residual."""
-        ctx, layer, known = self._ctx, self._layer_plan(), p.SAME_ACTIVATION.get(name, name)
+        ctx, layer = self._ctx, self._layer_plan()
         inner = ctx.open(narrow(x, layer.gate_bits + d.WEIGHT), d.WEIGHT)
         factor = ctx.open(narrow(y, layer.up_bits + d.LINEAR - d.UP), d.LINEAR - d.UP)
-        ring_ = layer.gate_bits + 1 + d.ACTIVE - p.X  # lifted: a value stays below a quarter of its ring
-        beyond = p.X + extra(known) - d.ACTIVE
-        active = ctx.open(activate(ctx, inner, known, ring_ + beyond - extra(known)), beyond)
+        # One bit more than the input has, as it is lifted: a value stays below a quarter of its ring.
+        active = self._active(inner, name, d.ACTIVE, layer.gate_bits + 1 + d.ACTIVE - p.X)
         drop = d.ACTIVE + d.UP - d.OUT
         return ctx.open(ctx.run(Product(self._plan.residual_bits + drop), active, factor), drop)
+
+    def _active(self, x: Wire, name: str, scale: int, bits: int) -> Wire:
+        """f(x) at a scale, in a ring of so many bits."""
+        known = p.SAME_ACTIVATION.get(name, name)
+        drop = p.X + extra(known) - scale
+        share = activate(self._ctx, x, known, bits + max(drop, 0) - extra(known))
+        if drop >= 0:
+            return self._ctx.open(share, drop)
+        up = np.uint64(1 << -drop)
+        data = None if share.data is None else share.data * up
+        return self._ctx.open(Share(share.shape, bits, scale, data))
 
     def last(self, x: Share, rows: int) -> Share:
         return map_share(x, (1, rows, x.shape[2]), lambda v: v[:, v.shape[1] - rows :])
