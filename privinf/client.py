@@ -261,7 +261,11 @@ class Client(_Base):
         def end(clean: bool) -> None:
             passes.close() if clean else passes.cancel()
 
-        return self._decoder.stream(ids, wish, passes, end, timeout)
+        try:
+            return self._decoder.stream(ids, wish, passes, end, timeout)
+        except BaseException:  # what the stream refuses must not leave the parties waiting
+            passes.cancel()
+            raise
 
     def status(self) -> tuple[PartyStatus, PartyStatus]:
         """What both parties have ready."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from privinf.generation import Written
@@ -100,21 +101,32 @@ class TokenStream:
     ) -> None:
         self._text = TextStream(decode, stop, eos)
         self._end, self._most = end, most
+        self._steps = iter(steps)
+        self._made = 0
+        self._ready: deque[Token] = deque()
         self._ids: list[int] = []
         self._pieces: list[str] = []
         self.stats = GenerationUsage()
         self._over = False
-        self._tokens = self._run(steps)
 
     def __iter__(self) -> Iterator[Token]:
         return self
 
     def __next__(self) -> Token:
-        return next(self._tokens)
+        # No generator of this object's own: it would refer to itself, and one forgotten would free no party.
+        while not self._ready:
+            if self._over:
+                raise StopIteration
+            self._advance()
+        token = self._ready.popleft()
+        if token.id is not None:
+            self._ids.append(token.id)
+        self._pieces.append(token.text)
+        return token
 
     def close(self) -> None:
         """Drop the generation, if it is not over; idempotent."""
-        self._tokens.close()
+        self._ready.clear()
         self._finish(False)
 
     @property
@@ -127,30 +139,31 @@ class TokenStream:
         """What came until now."""
         return Completion("".join(self._pieces), tuple(self._ids), self._text.reason or "length", self.stats)
 
-    def _run(self, steps: Iterable[Written]) -> Generator[Token, None, None]:
-        clean = False
+    def _advance(self) -> None:
+        """Take one more step, and make its tokens ready."""
         try:
-            for written in steps:
-                self.stats = self.stats.plus(written)
-                yield from self._shown(written)
-                if self._text.reason is not None or len(self._ids) >= self._most:
-                    break
-            if self._text.reason is None:
-                self._pieces.append(self._text.finish())
-                if self._pieces[-1]:
-                    yield Token(None, self._pieces[-1], self.stats)
-            clean = True
-        finally:
-            self._finish(clean)
+            written = next(self._steps, None)
+        except BaseException:
+            self._finish(False)
+            raise
+        if written is not None:
+            self._read(written)
+        if written is None or self._text.reason is not None or self._made >= self._most:
+            self._complete()
 
-    def _shown(self, written: Written) -> Iterator[Token]:
-        for token in written.tokens[: self._most - len(self._ids)]:
-            piece = self._text.push(token)
-            self._ids.append(token)
-            self._pieces.append(piece)
-            yield Token(token, piece, self.stats)
+    def _read(self, written: Written) -> None:
+        self.stats = self.stats.plus(written)
+        for token in written.tokens[: self._most - self._made]:
+            self._ready.append(Token(token, self._text.push(token), self.stats))
+            self._made += 1
             if self._text.reason is not None:
                 return
+
+    def _complete(self) -> None:
+        """No further pass is needed: the parties are free before the last token is read."""
+        if self._text.reason is None and (rest := self._text.finish()):
+            self._ready.append(Token(None, rest, self.stats))
+        self._finish(True)
 
     def _finish(self, clean: bool) -> None:
         if not self._over:

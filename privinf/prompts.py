@@ -33,9 +33,10 @@ class DecoderTokenizer:
         if not isinstance(text, str):
             raise InputError("a prompt is a text")
         try:
-            return list(self._rules.encode(text, add_special_tokens=False).ids)
-        except UnicodeEncodeError as error:
-            raise InputError("the prompt holds half of a surrogate pair, which no text may") from error
+            text.encode("utf-8")
+        except UnicodeEncodeError:  # whose message would hold the prompt
+            raise InputError("the prompt holds half of a surrogate pair, which no text may") from None
+        return list(self._rules.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""

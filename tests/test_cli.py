@@ -34,6 +34,9 @@ COMMANDS = (
     "up",
     "embed",
     "classify",
+    "convert",
+    "generate",
+    "chat",
     "demo",
     "doctor",
 )

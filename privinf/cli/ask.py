@@ -45,7 +45,7 @@ def embed(
 ) -> None:
     """Embed texts privately."""
     lines = _texts(texts, file)
-    with _client(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
+    with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
         if out is not None:
             _embed_to_file(client, lines, out, truncate, as_json)
             return
@@ -77,7 +77,7 @@ def classify(
     """Classify texts privately."""
     lines = _texts(texts, file)
     with (
-        _client(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client,
+        client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client,
         progress("classifying", len(lines)) as tick,
     ):
         answer = client.classify(lines, truncate=truncate, progress=tick)
@@ -98,7 +98,7 @@ def _texts(texts: list[str] | None, file: Path | None) -> list[str]:
     return read_lines(file) if file is not None else list(texts or [])
 
 
-def _client(
+def client_of(
     model: Path,
     config: Path | None,
     parties: str | None,
@@ -106,6 +106,7 @@ def _client(
     tls: dict[str, Path] | None,
     insecure_no_tls: bool,
 ) -> Any:
+    """The SDK's client, from a command's options."""
     from privinf.client import Client
 
     return Client(

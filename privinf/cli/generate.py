@@ -1,0 +1,221 @@
+"""Commands of a client of a decoder: generate and chat, written to stdout as the words come."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from privinf.cli.ask import Config, Model, Parties, client_of
+from privinf.cli.output import JsonFlag, emit_json, note
+from privinf.cli.serve import Ca, Cert, Key, NoTls, tls_options
+
+MaxNew = Annotated[int | None, typer.Option("--max-new-tokens", help="How many at most [64].")]
+Temperature = Annotated[
+    float | None, typer.Option(help="0 takes the likeliest token [0]; 1 draws as the model says.")
+]
+TopK = Annotated[int | None, typer.Option(help="Draw from the so many likeliest tokens.")]
+TopP = Annotated[float | None, typer.Option(help="Draw from the likeliest that sum up to this.")]
+Penalty = Annotated[float | None, typer.Option(help="Above 1: tokens that were there are less likely.")]
+Seed = Annotated[int | None, typer.Option(help="Of the draws; the same seed, the same answer.")]
+Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer; repeat.")]
+Draft = Annotated[
+    str | None,
+    typer.Option(help="none, or lookup: guess from what was said; how often it is right is public."),
+]
+Drafts = Annotated[int | None, typer.Option(help="Tokens guessed in one pass [7].")]
+Argmax = Annotated[
+    bool | None, typer.Option("--secure-argmax", help="Learn the likeliest token and no logits; slower.")
+]
+PassDeadline = Annotated[float | None, typer.Option("--deadline", help="Seconds for each pass.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    for command in (generate, chat):
+        app.command()(command)
+
+
+def generate(
+    model: Model,
+    prompt: Annotated[str | None, typer.Argument(help="What to continue, or to answer.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Read the prompt from this UTF-8 file; - is stdin.")
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Continue the prompt as it is, even with a model for conversations.")
+    ] = False,
+    max_new_tokens: MaxNew = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    repetition_penalty: Penalty = None,
+    seed: Seed = None,
+    stop: Stop = None,
+    draft: Draft = None,
+    drafts: Drafts = None,
+    secure_argmax: Argmax = None,
+    config: Config = None,
+    parties: Parties = None,
+    deadline: PassDeadline = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    insecure_no_tls: NoTls = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Continue a text privately, or answer it where the model was shared for conversations."""
+    text = _prompt(prompt, file)
+    wish = _given(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=stop,
+        draft=draft,
+        drafts=drafts,
+        secure_argmax=secure_argmax,
+    )
+    with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
+        answer = show(client.generate(text, stream=True, raw=raw, **wish), quiet=as_json)
+    if as_json:
+        emit_json(document(answer))
+    else:
+        print_usage(answer)
+
+
+def chat(
+    model: Model,
+    system: Annotated[
+        str | None, typer.Option(help="The system message that the model was shared with, and no other.")
+    ] = None,
+    max_new_tokens: MaxNew = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    repetition_penalty: Penalty = None,
+    seed: Seed = None,
+    stop: Stop = None,
+    draft: Draft = None,
+    drafts: Drafts = None,
+    secure_argmax: Argmax = None,
+    config: Config = None,
+    parties: Parties = None,
+    deadline: PassDeadline = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    insecure_no_tls: NoTls = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Talk privately: each line of stdin is a message, and the end of input ends it.
+
+    Every turn is a session of its own, which reads the whole conversation again. The system message is part of the
+    public prefix, so --system must be the one that the model was shared with.
+    """
+    wish = _given(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=stop,
+        draft=draft,
+        drafts=drafts,
+        secure_argmax=secure_argmax,
+    )
+    with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
+        turns = _talk(client, system, wish, quiet=as_json)
+    if as_json:
+        emit_json({"turns": turns})
+
+
+def _talk(client: Any, system: str | None, wish: dict[str, Any], *, quiet: bool) -> list[dict[str, Any]]:
+    """Answer line after line; return what each turn took."""
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    turns = []
+    for line in _lines():
+        messages.append({"role": "user", "content": line})
+        answer = show(client.chat(messages, stream=True, **wish), quiet=quiet)
+        messages.append({"role": "assistant", "content": answer.text})
+        turns.append(document(answer))
+        if not quiet:
+            print_usage(answer)
+    return turns
+
+
+def _lines() -> Iterator[str]:
+    """What a person types, or what a pipe brings; blank lines say nothing."""
+    if not sys.stdin.isatty():
+        yield from filter(None, (line.strip() for line in sys.stdin))
+        return
+    import readline  # noqa: F401  # lets the line be edited
+
+    while True:
+        try:
+            line = input("> ").strip()
+        except EOFError:
+            print()
+            return
+        if line:
+            yield line
+
+
+def _prompt(prompt: str | None, file: Path | None) -> str:
+    from privinf.errors import InputError
+
+    if (prompt is None) == (file is None):
+        raise InputError("give a prompt as an argument, or a file with --file, and not both")
+    if file is None:
+        return str(prompt)
+    try:
+        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        return data.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: byte {error.start} is not UTF-8") from error
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given; the SDK has defaults for the others."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def show(tokens: Any, *, quiet: bool = False) -> Any:
+    """Print an answer as it comes; an interrupt on the way frees both parties at once."""
+    with tokens:
+        for token in tokens:
+            if not quiet:
+                print(token.text, end="", flush=True)
+    if not quiet:
+        print()
+    return tokens.completion
+
+
+def document(answer: Any) -> dict[str, Any]:
+    """An answer for --json."""
+    return {
+        "text": answer.text,
+        "tokens": list(answer.tokens),
+        "finish_reason": answer.finish_reason,
+        "stats": asdict(answer.stats),
+    }
+
+
+def print_usage(answer: Any) -> None:
+    """One line about what an answer took."""
+    stats = answer.stats
+    drafted = f", {stats.accepted} of {stats.drafted} drafts right" if stats.drafted else ""
+    note(
+        f"{len(answer.tokens)} tokens ({answer.finish_reason}) in {stats.seconds:.1f} s, the first after"
+        f" {stats.first_seconds:.1f} s{drafted}; {stats.passes} passes, {stats.rounds} rounds,"
+        f" {stats.online_bytes / 1e6:.1f} MB sent by a party, {stats.offline_bytes / 1e6:.1f} MB offline to both"
+    )

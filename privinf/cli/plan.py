@@ -1,0 +1,212 @@
+"""The plan command: rounds and bytes of a query, or of a pass of a generation, before anything is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from privinf.cli.output import JsonFlag, emit_json, megabytes
+
+NETWORKS = ("loopback", "lan", "wan")
+TOKENS, BATCH = 128, 1  # of an encoder's query
+PROMPT, DRAFTS, GENERATED = 32, 0, 64  # of a generation
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command."""
+    app.command()(plan)
+
+
+def plan(
+    directory: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A shared model, or one role's folder of it.")
+    ],
+    tokens: Annotated[int | None, typer.Option(help=f"Encoders: length bucket [{TOKENS}].")] = None,
+    batch: Annotated[int | None, typer.Option(help=f"Encoders: texts in one query [{BATCH}].")] = None,
+    prompt: Annotated[int | None, typer.Option(help=f"Decoders: tokens of the prompt [{PROMPT}].")] = None,
+    drafts: Annotated[int | None, typer.Option(help=f"Decoders: drafts in one pass [{DRAFTS}].")] = None,
+    generated: Annotated[
+        int | None, typer.Option(help=f"Decoders: tokens generated before the pass [{GENERATED}].")
+    ] = None,
+    secure_argmax: Annotated[
+        bool | None, typer.Option("--secure-argmax", help="Decoders: the client learns no logits.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Rounds and bytes of a query or a pass, layer by layer, and its time on the wire under named networks."""
+    from privinf.models.decoder_spec import model_kind
+    from privinf.models.folder import read_about
+
+    folder = directory / "client" if (directory / "client").is_dir() else directory
+    encoders = {"--tokens": tokens, "--batch": batch}
+    decoders = {"--prompt": prompt, "--drafts": drafts, "--generated": generated}
+    decoders["--secure-argmax"] = secure_argmax
+    read_about(folder)  # says what is wrong with a directory that is no shared model
+    if model_kind(folder) == "decoder":
+        refuse(encoders, "encoders, and this model is a decoder")
+        document = _session(folder, prompt, drafts, generated, bool(secure_argmax))
+    else:
+        refuse(decoders, "decoders, and this model is an encoder")
+        document = _query(folder, tokens, batch)
+    emit_json(document) if as_json else _print(document)
+
+
+def refuse(options: dict[str, Any], why: str) -> None:
+    """Raise ConfigError for an option that was given and means nothing here."""
+    from privinf.errors import ConfigError
+
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ConfigError(f"{', '.join(given)}: this is for {why}")
+
+
+def _query(folder: Path, tokens: int | None, batch: int | None) -> dict[str, Any]:
+    """Costs of an encoder's query."""
+    from privinf.models import bundle
+    from privinf.models.folder import blank_weights
+    from privinf.models.program import count
+    from privinf.protocols.program import QueryShape
+
+    shared = bundle.read(folder)
+    task = "embed" if shared.spec.head == "none" else "classify"
+    shape = QueryShape(task, BATCH if batch is None else batch, TOKENS if tokens is None else tokens)
+    shared.layout.check(shape)
+    shapes = shared.shapes()
+    public = blank_weights(shapes) if shared.layout.public else None
+    tally = count(shared.layout, shape, shapes, public).tally
+    about = {"task": task, "batch": shape.batch, "tokens": shape.tokens}
+    return _facts(shared.identity) | about | _costs([tally])
+
+
+def _session(
+    folder: Path, prompt: int | None, drafts: int | None, generated: int | None, argmax: bool
+) -> dict[str, Any]:
+    """Costs of one pass of a generation, and beside them those of reading the prompt."""
+    from privinf.errors import InputError
+    from privinf.models import decoder_bundle
+    from privinf.prompts import prompt_rows
+    from privinf.protocols.program import SessionShape
+
+    shared = decoder_bundle.read(folder)
+    prompt, drafts = PROMPT if prompt is None else prompt, DRAFTS if drafts is None else drafts
+    generated = GENERATED if generated is None else generated
+    if min(prompt, generated) < 1:
+        raise InputError("a prompt has at least one token, and a pass follows one that was generated")
+    shape = SessionShape("argmax" if argmax else "generate", prompt_rows(prompt), 1 + drafts)
+    reading, one = _tallies(shared, shape, generated - 1)
+    about = {
+        "task": shape.task,
+        "prompt_rows": shape.prompt,
+        "rows": shape.rows,
+        "generated": generated,
+        "slots": len(shared.layout.plan.prefix) + shape.prompt + generated - 1,
+    }
+    reads = {"passes": len(reading)} | _costs(reading)
+    return _facts(shared.identity) | about | _costs([one]) | {"prompt": reads}
+
+
+def _tallies(shared: Any, shape: Any, later: int) -> tuple[list[Any], Any]:
+    """Of the passes that read the prompt, and of one that finds `later` further slots in the cache."""
+    from privinf.models.decoder_plan import decoder_scale
+    from privinf.models.decoder_program import Shadow
+    from privinf.models.folder import blank_weights
+    from privinf.models.weights import ShapeStore
+    from privinf.protocols.counting import Counting
+    from privinf.protocols.program import Order
+
+    layout, shapes = shared.layout, shared.shapes()
+    public = blank_weights(shapes) if layout.public else None
+    shadow = Shadow(layout, shape)
+
+    def run() -> Any:
+        ctx = Counting(ShapeStore(shapes, decoder_scale))
+        shadow.run(ctx, Order(shadow.ledger.index), public)
+        return ctx.tally
+
+    reading = [run() for _ in range(layout.passes(shape))]
+    _fill(shadow, layout.spec, later)
+    return reading, run()
+
+
+def _fill(shadow: Any, spec: Any, slots: int) -> None:
+    """Put slots into the cache that no pass has written: a pass depends on their number alone."""
+    from privinf.protocols.wires import Wire
+
+    if not slots:
+        return
+    for layer in range(spec.layers):
+        blank = Wire((1, spec.kv_heads, slots, spec.head_width), 0, 0)  # ring and scale are those before it
+        shadow.cache.extend(layer, [blank], [blank])
+    shadow.cache.settle(slots, None)
+    shadow.ledger.slots += [(shadow.ledger.index, row) for row in range(slots)]
+
+
+def _facts(identity: Any) -> dict[str, Any]:
+    return {"model": identity.model_id, "plan_hash": identity.plan_hash}
+
+
+def _costs(tallies: Iterable[Any]) -> dict[str, Any]:
+    from privinf.protocols.cost import NETWORKS as KNOWN
+    from privinf.protocols.cost import Cost
+
+    tops: dict[str, Cost] = {}
+    for tally in tallies:
+        for name, cost in tally.top().items():
+            tops[name] = tops.get(name, Cost()) + cost
+    total = sum(tops.values(), Cost())
+    rows = [
+        {
+            "name": name,
+            "openings": cost.rounds,
+            "online_bytes": cost.online,
+            "offline_bytes": cost.prep0 + cost.prep1,
+        }
+        for name, cost in tops.items()
+    ]
+    return {
+        "layers": rows,
+        "rounds": total.rounds,
+        "online_bytes": total.online,
+        "offline_bytes": total.prep0 + total.prep1,
+        "offline_bytes_party0": total.prep0,
+        "offline_bytes_party1": total.prep1,
+        "wire_seconds": {name: KNOWN[name].seconds(total) for name in NETWORKS},
+    }
+
+
+def _print(document: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("part", "rounds", "online, one party", "offline, both", title=_title(document))
+    for row in document["layers"]:
+        table.add_row(row["name"], *_cells(row, row["openings"]))
+    table.add_section()
+    table.add_row("total", *_cells(document, document["rounds"]))
+    if reads := document.get("prompt"):
+        table.add_section()
+        table.add_row(f"the prompt, {document['prompt_rows']} rows", *_cells(reads, reads["rounds"]))
+    console.print(table)
+    console.print(
+        f"offline, party 0: {megabytes(document['offline_bytes_party0'])}, "
+        f"party 1: {megabytes(document['offline_bytes_party1'])}"
+    )
+    for name, seconds in document["wire_seconds"].items():
+        first = f", the prompt {reads['wire_seconds'][name]:.2f} s" if reads else ""
+        console.print(f"on the wire, {name}: {seconds:.2f} s online{first}")
+
+
+def _title(document: dict[str, Any]) -> str:
+    name = str(document["model"]).split(":")[0]
+    if "rows" not in document:
+        return name
+    rows = "1 row" if document["rows"] == 1 else f"{document['rows']} rows"
+    return f"{name}: one pass of {rows}, {document['slots']} slots before it"
+
+
+def _cells(costs: dict[str, Any], rounds: int) -> tuple[str, str, str]:
+    return str(rounds), megabytes(costs["online_bytes"]), megabytes(costs["offline_bytes"])
