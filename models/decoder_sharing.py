@@ -16,7 +16,7 @@ from privinf.models.decoder_checkpoint import load_decoder
 from privinf.models.decoder_fold import fold_decoder
 from privinf.models.folder import Mode
 from privinf.models.query import Ids
-from privinf.prompts import DecoderTokenizer
+from privinf.prompts import SYSTEM, DecoderTokenizer
 
 MAX_TOKENS = 1024
 MORE = 4  # texts that calibration reads beside those it is given, at most: long ones made of them
@@ -44,6 +44,10 @@ def share_decoder(
     embeddings = weights if embeddings is None else embeddings
     if (weights, embeddings) == ("public", "private"):
         raise ConfigError("embeddings are weights: where those are public, these are")
+    if system is not None and prefix is not None:
+        raise ConfigError("a prefix and a system message exclude each other: that is in the prefix already")
+    if system is not None and not _has_template(source):
+        raise ConfigError(f"{source} has no chat template, so there is no system message: give a prefix")
     spec, tensors = load_decoder(source)
     folded = fold_decoder(spec, tensors)
     del tensors
@@ -59,6 +63,8 @@ def share_decoder(
     plan, prefixed = calibrate_decoder(spec, folded, encoded, ids, most, tick)
     folded |= prefixed
     decoder_bundle.write(source, out, folded, plan, weights, embeddings, head, chat)
+    if chat and system is not None:
+        (Path(out) / "client" / SYSTEM).write_text(system, encoding="utf-8", newline="")
     return decoder_bundle.read(os.path.join(out, "client"))
 
 

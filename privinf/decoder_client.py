@@ -9,7 +9,7 @@ from privinf.completions import TokenStream
 from privinf.errors import ConfigError, InputError
 from privinf.generation import DRAFTS, Author, Passes, Wish, session_shape
 from privinf.models import decoder_bundle
-from privinf.prompts import DecoderTokenizer
+from privinf.prompts import SYSTEM, DecoderTokenizer
 from privinf.protocols.program import SessionShape
 from privinf.sampling import Sampling
 from privinf.speculation import Draft, NoDraft, PromptLookup
@@ -76,12 +76,22 @@ class DecoderSide:
         return list(prompt)
 
     def conversation(self, messages: Sequence[Message]) -> list[int]:
-        """Tokens of a conversation up to where the answer begins, after the public prefix."""
+        """Tokens of a conversation up to where the answer begins, after the public prefix.
+
+        The system message that the model was shared with comes first; who names one must name that.
+        """
         if not self.bundle.chat:
             raise ConfigError("this model was shared for plain text, not for conversations: use generate")
         from privinf.chat import user_part
 
-        return self._after(user_part(self.bundle.directory, messages, self.bundle.head))
+        return self._after(user_part(self.bundle.directory, self._whole(messages), self.bundle.head))
+
+    def _whole(self, messages: Sequence[Message]) -> Sequence[Message]:
+        system = self.bundle.directory / SYSTEM
+        named = bool(messages) and isinstance(messages[0], Mapping) and messages[0].get("role") == "system"
+        if named or not system.is_file() or not isinstance(messages, list | tuple):
+            return messages
+        return [{"role": "system", "content": system.read_bytes().decode("utf-8")}, *messages]
 
     def _after(self, text: str) -> list[int]:
         return self.tokenizer.after(self.bundle.head, text, self.bundle.layout.plan.prefix, self._first)

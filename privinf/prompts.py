@@ -10,6 +10,7 @@ import tokenizers
 
 from privinf.errors import InputError, ModelError
 
+SYSTEM = "system.txt"  # in a client's directory: the system message of every conversation, where there is one
 SHORT = (8, 16, 24, 32, 48, 64)  # rows to which a prompt is padded; longer ones to multiples of the last
 
 

@@ -1,4 +1,4 @@
-"""The demo command: real sentences, a real model, three server processes with TLS, private beside clear."""
+"""The demo command: a real model, real words, three server processes with TLS, private beside clear."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from privinf.cli.output import JsonFlag, emit_json, megabytes, note, progress
+from privinf.cli.plan import refuse
 
 SHOWN = 8
+SENTENCES = 24
 
 
 def register(app: typer.Typer) -> None:
@@ -20,15 +22,35 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    sentences: Annotated[int, typer.Option(help="How many of the sentences to ask.", min=2, max=24)] = 24,
+    sentences: Annotated[
+        int | None, typer.Option(help=f"How many of the sentences to ask [{SENTENCES}].", min=2, max=24)
+    ] = None,
     weights: Annotated[str, typer.Option(help="private or public.")] = "private",
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Show a decoder that answers, instead of embeddings.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="With --generate: smollm2 or tinystories [smollm2].")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Embed real sentences with all-MiniLM-L6-v2 through a dealer and two parties on this machine."""
+    """Ask a real model through a dealer and two parties on this machine, private beside clear."""
+    from privinf.cli import demo_generate
     from privinf.cli.model import weights_mode
-    from privinf.fetch import fetch
 
     mode = weights_mode(weights)
+    if generate:
+        refuse({"--sentences": sentences}, "embeddings, without --generate")
+        demo_generate.run("smollm2" if model is None else model, mode, as_json)
+    else:
+        refuse({"--model": model}, "--generate")
+        _embed(SENTENCES if sentences is None else sentences, mode, as_json)
+
+
+def _embed(sentences: int, mode: Literal["private", "public"], as_json: bool) -> None:
+    """Embed real sentences with all-MiniLM-L6-v2."""
+    from privinf.fetch import fetch
+
     text = resources.files("privinf").joinpath("data/demo.txt").read_text(encoding="utf-8")
     lines = text.splitlines()[:sentences]
     note("fetching all-MiniLM-L6-v2 (once)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shutil
 import sys
 from typing import Any
 
@@ -15,6 +16,8 @@ from privinf.cli.output import JsonFlag, emit_json
 OPTIONAL = {
     "torch": ("models", "sharing and calibrating models, clear references"),
     "transformers": ("models", "reference answers in tests and reports"),
+    "jinja2": ("chat", "chat templates: conversations with a decoder, and sharing one for them"),
+    "gguf": ("convert", "privinf convert of GGUF files, privinf fetch smollm2"),
     "grpc_health": ("node", "health checks"),
     "prometheus_client": ("node", "metrics"),
     "structlog": ("node", "structured logs"),
@@ -28,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor(as_json: JsonFlag = False) -> None:
     """Check the installation; exit code 1 if something that a query needs is missing."""
-    checks = [*_kernels(), *_packages(), _cores()]
+    checks = [*_kernels(), *_packages(), _npm(), _cores()]
     if as_json:
         emit_json({"ok": all(c["ok"] or not c["needed"] for c in checks), "checks": checks})
     else:
@@ -82,3 +85,9 @@ def _packages() -> list[dict[str, Any]]:
 def _cores() -> dict[str, Any]:
     cores = os.cpu_count() or 1
     return _check("cores", cores >= 2, str(cores), "a party and a dealer on one core wait for each other")
+
+
+def _npm() -> dict[str, Any]:
+    use = "missing, wanted for privinf fetch tinystories and moby-dick"
+    found = shutil.which("npm") is not None
+    return _check("npm", found, "installed" if found else use, "install Node.js, which brings npm")

@@ -31,6 +31,9 @@ Drafts = Annotated[int | None, typer.Option(help="Tokens guessed in one pass [7]
 Argmax = Annotated[
     bool | None, typer.Option("--secure-argmax", help="Learn the likeliest token and no logits; slower.")
 ]
+Hide = Annotated[
+    bool | None, typer.Option("--hide-accepted", help="Hide how many drafts were right; needs more room.")
+]
 PassDeadline = Annotated[float | None, typer.Option("--deadline", help="Seconds for each pass.")]
 
 
@@ -59,6 +62,7 @@ def generate(
     draft: Draft = None,
     drafts: Drafts = None,
     secure_argmax: Argmax = None,
+    hide_accepted: Hide = None,
     config: Config = None,
     parties: Parties = None,
     deadline: PassDeadline = None,
@@ -81,6 +85,7 @@ def generate(
         draft=draft,
         drafts=drafts,
         secure_argmax=secure_argmax,
+        hide_accepted=hide_accepted,
     )
     with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
         answer = show(client.generate(text, stream=True, raw=raw, **wish), quiet=as_json)
@@ -93,7 +98,8 @@ def generate(
 def chat(
     model: Model,
     system: Annotated[
-        str | None, typer.Option(help="The system message that the model was shared with, and no other.")
+        str | None,
+        typer.Option(help="The one that the model was shared with, which is the default; no other fits."),
     ] = None,
     max_new_tokens: MaxNew = None,
     temperature: Temperature = None,
@@ -105,6 +111,7 @@ def chat(
     draft: Draft = None,
     drafts: Drafts = None,
     secure_argmax: Argmax = None,
+    hide_accepted: Hide = None,
     config: Config = None,
     parties: Parties = None,
     deadline: PassDeadline = None,
@@ -130,6 +137,7 @@ def chat(
         draft=draft,
         drafts=drafts,
         secure_argmax=secure_argmax,
+        hide_accepted=hide_accepted,
     )
     with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
         turns = _talk(client, system, wish, quiet=as_json)

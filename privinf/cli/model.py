@@ -99,13 +99,8 @@ def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str]) -> dic
 def _share_decoder(
     source: Path, out: Path, mode: Mode, lines: list[str], options: dict[str, Any]
 ) -> dict[str, Any]:
-    from privinf.errors import ConfigError
     from privinf.models.decoder_sharing import MORE, share_decoder
 
-    if options["--prefix"] is not None and options["--system"] is not None:
-        raise ConfigError(
-            "--prefix and --system exclude each other: a system message is in the prefix already"
-        )
     given = {name[2:].replace("-", "_"): value for name, value in options.items() if value is not None}
     if "embeddings" in given:
         given["embeddings"] = weights_mode(given["embeddings"], "--embeddings")

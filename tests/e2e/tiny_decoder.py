@@ -28,7 +28,7 @@ LETTERS = " abcdefghijklmnopqrstuvwxyz.,;!?'\n"
 TOKENS = [*SPECIAL, *LETTERS]
 MAX_TOKENS = 160
 NEAR = 0.05  # logits of private answers are as near to float32's, and may change places
-ENDS = {"bos_token_id": 1, "eos_token_id": 2}
+ENDS: dict[str, int | None] = {"bos_token_id": 1, "eos_token_id": 2}
 CONFIGS: dict[Family, dict[str, Any]] = {
     "gpt2": {
         "model_type": "gpt2",
@@ -65,10 +65,13 @@ TEXTS = [
 ]
 
 
-def checkpoint(folder: Path, family: Family, *, chat: bool = False, seed: int = 0) -> Path:
-    """Write a Hugging Face directory; every letter is a token."""
+def checkpoint(
+    folder: Path, family: Family, *, chat: bool = False, endless: bool = False, seed: int = 0
+) -> Path:
+    """Write a Hugging Face directory; every letter is a token, and `endless` has none that ends a text."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(CONFIGS[family] | ENDS))
+    ends = ENDS | ({"eos_token_id": None} if endless else {})
+    (folder / "config.json").write_text(json.dumps(CONFIGS[family] | ends))
     about = {"chat_template": TEMPLATE} if chat else {}
     (folder / "tokenizer_config.json").write_text(json.dumps(about))
     _rules().save(str(folder / "tokenizer.json"))

@@ -1,0 +1,166 @@
+"""The demo of generation: a real decoder asked through three server processes, beside what float32 says."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from privinf.cli.output import emit_json, megabytes, note, progress
+
+COUNT = 24  # tokens of an answer, at most
+CALIBRATION = 40  # everyday sentences: fewer than `privinf share` reads, so that the demo is short
+SESSION = 256
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A model that the demo can show, and what it is asked."""
+
+    about: str
+    prompts: tuple[str, ...]
+
+
+MODELS = {
+    "smollm2": Shown("SmolLM2-135M-Instruct", ("What is the capital of France?", "Why is the sky blue?")),
+    "tinystories": Shown(
+        "stories15M", ("Once upon a time, there was a little whale", "Lily and Tom found a red ball")
+    ),
+}
+
+
+def run(name: str, weights: Any, as_json: bool) -> None:
+    """Fetch, share, serve, ask and compare; print one report."""
+    from privinf.errors import ConfigError
+    from privinf.fetch import fetch
+    from privinf.models.calibrate import default_text
+    from privinf.models.decoder_sharing import MORE, share_decoder
+
+    if name not in MODELS:
+        raise ConfigError(f"--model is {' or '.join(MODELS)}, not {name!r}")
+    shown, lines = MODELS[name], default_text()[-CALIBRATION:]
+    note(f"fetching {shown.about} (once)")
+    source = fetch(name)
+    with tempfile.TemporaryDirectory(prefix="privinf-demo-") as folder:
+        work = Path(folder)
+        note(f"sharing the model ({weights} weights), calibrated on {CALIBRATION} sentences alone")
+        with progress("calibrating", len(lines) + MORE) as tick:
+            shared = share_decoder(
+                source,
+                work / "shared",
+                weights=weights,
+                calibration=lines,
+                max_tokens=SESSION,
+                tick=tick,
+            )
+        answers = _answers(work, shown.prompts, quiet=as_json)
+        clear = _clear(source, shared, shown.prompts)
+    _report(shared.identity.model_id, weights, shown.prompts, answers, clear, as_json)
+
+
+def _answers(work: Path, prompts: Sequence[str], quiet: bool) -> list[dict[str, Any]]:
+    from privinf.client import Client
+    from privinf.local import LocalParties
+
+    with (
+        LocalParties(work / "shared", work / "run") as local,
+        Client(
+            work / "shared" / "client", parties=local.addresses, tls=local.tls(), deadline=300.0
+        ) as client,
+    ):
+        note("asking: dealer, party 0 and party 1 are processes of their own, over TLS")
+        return [_answer(client, prompt, quiet) for prompt in prompts]
+
+
+def _answer(client: Any, prompt: str, quiet: bool) -> dict[str, Any]:
+    """Print an answer as it comes; return it with what its first token took and what the others did."""
+    if not quiet:
+        print(f"\n> {prompt}")
+    with client.generate(prompt, max_new_tokens=COUNT, stream=True) as stream:
+        tokens = []
+        for token in stream:
+            tokens.append(token)
+            if not quiet:
+                print(token.text, end="", flush=True)
+    if not quiet:
+        print()
+    whole, first, last = stream.completion, tokens[0].stats, stream.stats
+    later = max(last.passes - first.passes, 1)
+    return {
+        "text": whole.text,
+        "tokens": list(whole.tokens),
+        "finish_reason": whole.finish_reason,
+        "first_seconds": first.seconds,
+        "first_online_bytes": first.online_bytes,
+        "first_offline_bytes": first.offline_bytes,
+        "seconds_a_token": (last.seconds - first.seconds) / later,
+        "rounds_a_token": (last.rounds - first.rounds) / later,
+        "online_bytes_a_token": (last.online_bytes - first.online_bytes) / later,
+        "offline_bytes_a_token": (last.offline_bytes - first.offline_bytes) / later,
+    }
+
+
+def _clear(source: Path, shared: Any, prompts: Sequence[str]) -> list[list[int]]:
+    """Float32's likeliest tokens behind the same prefix."""
+    import torch
+
+    from privinf.decoder_client import DecoderSide
+    from privinf.models.decoder_checkpoint import load_decoder
+    from privinf.models.decoder_clear import ClearDecoder, prefix_cache
+    from privinf.models.decoder_fold import fold_decoder
+
+    note("asking float32 in the clear")
+    spec, tensors = load_decoder(source)
+    weights = fold_decoder(spec, tensors)
+    past = prefix_cache(spec, weights, shared.layout.plan.prefix)
+    decoder, side = ClearDecoder(spec, weights), DecoderSide(shared.directory)
+    answers = []
+    for prompt in prompts:
+        decoder.rewind(past)
+        read, made = side.prompt(prompt, raw=False), list[int]()
+        while len(made) < COUNT and not (made and made[-1] in spec.eos):
+            made.append(int(decoder.run(torch.tensor([read]), 1)[0, 0].argmax()))
+            read = made[-1:]
+        answers.append(made)
+    return answers
+
+
+def _report(
+    model: str,
+    weights: str,
+    prompts: Sequence[str],
+    answers: list[dict[str, Any]],
+    clear: list[list[int]],
+    as_json: bool,
+) -> None:
+    for prompt, answer, expected in zip(prompts, answers, clear, strict=True):
+        equal = [a == b for a, b in zip(answer["tokens"], expected, strict=False)]
+        answer |= {
+            "prompt": prompt,
+            "clear_tokens": expected,
+            "same": sum(equal) if all(equal) else equal.index(False),
+            "identical": answer["tokens"] == expected,
+        }
+    if as_json:
+        emit_json({"model": model, "weights": weights, "answers": answers})
+        return
+    print()
+    for answer in answers:
+        print(f"> {answer['prompt']}")
+        print(_verdict(answer))
+        print(
+            f"  first token after {answer['first_seconds']:.1f} s, then {1 / answer['seconds_a_token']:.2f} tokens a"
+            f" second; each {answer['rounds_a_token']:.0f} rounds,"
+            f" {megabytes(answer['online_bytes_a_token'])} sent by a party,"
+            f" {megabytes(answer['offline_bytes_a_token'])} prepared for both"
+        )
+    print("all on this machine, over TLS: three roles of one owner protect nothing")
+
+
+def _verdict(answer: dict[str, Any]) -> str:
+    count = len(answer["tokens"])
+    if answer["identical"]:
+        return f"  {count} tokens, the same as float32 says in the clear"
+    return f"  {count} tokens, the first {answer['same']} the same as float32 says in the clear"
