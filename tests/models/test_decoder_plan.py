@@ -267,8 +267,7 @@ MODES = {"private": (False, False), "embedded": (False, True), "public": (True, 
     ("mode", "task"),
     [
         ("private", "generate"),
-        ("private", "argmax-padded"),
-        ("embedded", "generate-padded"),
+        ("embedded", "argmax-padded"),
         ("public", "argmax"),
     ],
 )

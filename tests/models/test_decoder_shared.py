@@ -110,8 +110,7 @@ def unique(trio: Trio) -> None:
     assert len(set(named)) == len(named)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("kind", "mode"), [("gpt2", "private"), ("llama", "embedded"), ("llama", "public")])
 def test_the_likeliest_token_alone(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str) -> None:
     model = toys[kind, True]
     trio, writer = begin(model, SessionShape("argmax", 8, 2), *MODES[mode])
@@ -186,7 +185,7 @@ def test_a_slot_that_was_rejected_is_seen_by_no_later_row(toys: dict[tuple[Kind,
         assert bool(trio.orders[-1].retired) == (ahead == 0)
         return answer
 
-    answers = [after(wrong, ahead) for wrong in ([1, 2], [33, 36]) for ahead in (0, 5)]
+    answers = [after(*given) for given in (([1, 2], 0), ([33, 36], 0), ([33, 36], 5))]
     for answer in answers[1:]:
         np.testing.assert_allclose(answer, answers[0], atol=NEAR, rtol=0)
 
@@ -209,9 +208,8 @@ def test_answers_say_nothing_but_their_sum(toys: dict[tuple[Kind, bool], Toy]) -
     [
         ("gpt2", "private", False),
         ("gpt2", "embedded", True),
-        ("llama", "private", False),
         ("llama", "private", True),
-        ("llama", "public", True),
+        ("llama", "public", False),
     ],
 )
 def test_hidden_acceptance(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str, prefix: bool) -> None:
@@ -230,11 +228,7 @@ def test_hidden_acceptance(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode:
     unique(trio)
 
 
-RELU = pytest.mark.xfail(reason="opened with a negative drop: relu has no spare fraction bits", strict=False)
-
-
-@pytest.mark.parametrize("name", ["gelu", "gelu_new", "silu", pytest.param("relu", marks=RELU)])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "name"), [("gpt2", "gelu"), ("gpt2", "relu"), ("llama", "relu")])
 def test_activations(kind: Kind, name: str) -> None:
     model = toy(replace(SPECS[kind], layers=1, activation=name))
     trio, writer = begin(model, SessionShape("generate", 8, 1))
