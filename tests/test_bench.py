@@ -9,7 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from privinf.cli import bench as command
 from privinf.cli import main
@@ -18,8 +20,13 @@ from privinf.protocols import lockstep, prg, ring
 from privinf.protocols.wires import Share
 
 sys.path.append(str(Path(__file__).parent.parent))
+# Scripts that run in other environments, without the project.
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks" / "baselines"))
+
+import gpt2_step
 
 from benchmarks import gates, growth, ours, plots, role, rows, suite, table
+from benchmarks.baselines import decode_peers
 from benchmarks.encoder_layer import Size
 from benchmarks.peers import Environments
 from benchmarks.rows import MeasureError, Row, row_of
@@ -270,3 +277,85 @@ def test_a_tiny_layer_is_measured_end_to_end(tmp_path: Path, capsys: pytest.Capt
     assert by_phase["online"].median_s >= work.cost.rounds * 0.0005  # every round crosses the relay once
     assert all(row.peak_bytes and row.leaves_out for row in by_phase.values())
     assert by_phase["total"].max_abs_error is not None
+
+
+def gpt2_blocks(layers: list[Any]) -> Any:
+    """A GPT-2 of these layers alone, in float64: no positions, no last norm."""
+    from transformers import GPT2Config, GPT2Model
+
+    kind = {"activation_function": "gelu", "attn_implementation": "eager"}
+    model = (
+        GPT2Model(GPT2Config(n_layer=len(layers), vocab_size=2, bos_token_id=0, eos_token_id=0, **kind))
+        .double()
+        .eval()
+    )
+    model.wpe.weight.data.zero_()
+    model.ln_f = torch.nn.Identity()
+    for block, w in zip(model.h, layers, strict=True):
+        linear = {
+            "qkv": block.attn.c_attn,
+            "mix": block.attn.c_proj,
+            "up": block.mlp.c_fc,
+            "down": block.mlp.c_proj,
+        }
+        parts = {name: (part.weight, part.bias) for name, part in linear.items()}
+        for name, (weight, bias) in parts.items():
+            weight.data, bias.data = (torch.from_numpy(w[f"{name}_{k}"]).double() for k in "wb")
+        for name, norm in (("norm1", block.ln_1), ("norm2", block.ln_2)):
+            norm.weight.data = torch.from_numpy(w[f"{name}_scale"]).double()
+            norm.bias.data = torch.from_numpy(w[f"{name}_shift"]).double()
+    return model
+
+
+def test_the_peers_decode_step_is_gpt2s() -> None:
+    """Row after row with a growing cache, what SPU is checked against is a causal pass of transformers' GPT-2."""
+    _, layers = gpt2_step.make_inputs(gpt2_step.Step(2, 1))
+    rows = np.random.default_rng(1).normal(size=(5, 768)).astype(np.float32)
+    answers = []
+    for x in rows:
+        answer, *new = gpt2_step.reference(x[None], layers)
+        answers.append(answer)
+        for i, w in enumerate(layers):
+            w |= {name: np.vstack([w[name], new[2 * i + j]]) for j, name in enumerate(("keys", "values"))}
+    with torch.inference_mode():
+        whole = gpt2_blocks(layers)(inputs_embeds=torch.from_numpy(rows).double()[None]).last_hidden_state
+    np.testing.assert_allclose(np.stack(answers), whole[0].numpy(), atol=1e-9)
+
+
+def test_folded_weights_give_the_same_decode_step() -> None:
+    x, layers = gpt2_step.make_inputs(gpt2_step.Step(1, 9))
+    folded = gpt2_step.fold(layers[0])
+    for name in ("norm1", "norm2"):
+        folded |= {f"{name}_scale": np.ones(768, np.float32), f"{name}_shift": np.zeros(768, np.float32)}
+    for name in ("qkv_w", "qkv_b"):  # the reference divides the scores itself
+        folded[name][..., :768] *= 8.0
+    np.testing.assert_allclose(gpt2_step.reference(x, [folded]), gpt2_step.reference(x, layers), atol=1e-4)
+
+
+def test_a_second_layer_costs_what_it_adds() -> None:
+    one = replace(ROW, workload=decode_peers.workload(1), system="spu-aby3", bytes=10, rounds=4)
+    two = replace(one, workload=decode_peers.workload(2), median_s=3.5, max_s=4.0, bytes=19, rounds=7)
+    (only,) = decode_peers.per_layer([one, two, replace(one, network="wan"), ROW])
+    assert (only["system"], only["network"]) == ("spu-aby3", "loopback")
+    assert only["alone"] == {"seconds": 2.0, "bytes": 10, "rounds": 4}
+    assert only["second"] == {"seconds": 1.5, "bytes": 9, "rounds": 3}
+
+
+def test_the_decode_step_of_an_absent_peer_is_skipped(tmp_path: Path) -> None:
+    nowhere = decode_peers.DecodeEnvironments(tmp_path / "spu", tmp_path / "crypten")
+    result = decode_peers.measure(nowhere, [decode_peers.DecodeJob(decode_peers.workload(1), "spu-aby3")])
+    assert (result["rows"], result["per_layer"], result["failed"]) == ([], [], [])
+    assert "is absent: make peers" in result["skipped"][0]["why"]
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not Environments().spu.exists(), reason="make peers")
+def test_a_decode_step_of_spu_is_right() -> None:
+    job = decode_peers.DecodeJob(decode_peers.workload(1, 9), "spu-semi2k", repeat=1)
+    result = decode_peers.measure(decode_peers.DecodeEnvironments(), [job])
+    assert (result["failed"], len(result["rows"])) == ([], 1)
+    (row,) = result["rows"]
+    assert (row.tokens, row.phase, row.system) == (1, "total", "spu-semi2k")
+    assert row.max_abs_error <= gpt2_step.BOUND
+    assert row.bytes < 4e6  # the weights are not opened again
+    assert result["versions"]["spu"]

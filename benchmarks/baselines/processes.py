@@ -33,7 +33,7 @@ def run_parties(
     seconds: float,
     environment: Callable[[int], Mapping[str, str]] = lambda rank: {},
 ) -> None:
-    """Runs a Python process for each command, with `folder`/logN as its output, and waits for all."""
+    """Runs a Python process for each command in `folder`, with logN there as its output, and waits for all."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for rank, command in enumerate(commands):
@@ -43,6 +43,7 @@ def run_parties(
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
+                    cwd=folder,  # SPU keeps cached weights in files of the directory it runs in
                     env=os.environ | dict(environment(rank)),
                 )
             processes.append(process)

@@ -66,17 +66,22 @@ def connect(rank: int, addresses: list[str]) -> Any:
     return spu.libspu.link.create_brpc(desc, rank)
 
 
-def run_program(folder: Path, rank: int, addresses: list[str], repeat: int) -> list[tuple[float, float]]:
-    """Runs once with SPU's profile on, to warm up and log traffic, then times wall and CPU seconds."""
+def run_program(
+    folder: Path, rank: int, addresses: list[str], repeat: int, before: int
+) -> list[tuple[float, float]]:
+    """Runs with SPU's profile on, to warm up and log traffic, then times wall and CPU seconds."""
     program = spu.libspu.Executable()
     program.ParseFromString((folder / "program").read_bytes())
     shares = list(read_shares(folder / f"inputs{rank}"))
     link = connect(rank, addresses)
 
     profiled = _runtime(folder, link, shares, profile=True)
-    profiled.run(program)
+    for _ in range(before + 1):
+        profiled.run(program)
     del profiled
     runtime = _runtime(folder, link, shares, profile=False)
+    for _ in range(before):
+        runtime.run(program)
     times = [_timed_run(link, runtime, program) for _ in range(repeat)]
 
     outputs = [(name, runtime.get_var(name)) for name in program.output_names]
@@ -111,9 +116,10 @@ def main() -> None:
     parser.add_argument("--rank", type=int, required=True)
     parser.add_argument("--addresses", nargs="+", required=True, help="of all parties; listens at its own")
     parser.add_argument("--repeat", type=int, required=True)
+    parser.add_argument("--before", type=int, default=0, help="runs of a runtime that are not timed")
     args = parser.parse_args()
     end_with_driver()
-    times = run_program(args.folder, args.rank, args.addresses, args.repeat)
+    times = run_program(args.folder, args.rank, args.addresses, args.repeat, args.before)
     report = {"times": times, "peak_bytes": peak_bytes()}
     (args.folder / f"report{args.rank}").write_text(json.dumps(report))
 

@@ -46,11 +46,7 @@ class Workload:
     weights: Weights
     expected: DoubleArray
     bound: float
-
-    @property
-    def tokens(self) -> int:
-        """Rows of a query."""
-        return BERT_BASE.tokens
+    tokens: int = BERT_BASE.tokens  # rows of a query
 
     def error(self, answer: npt.ArrayLike) -> float:
         """How far an answer is off; BaselineError where that is too far."""
