@@ -120,6 +120,7 @@ def up(
     import signal
 
     from privinf.local import LocalParties
+    from privinf.models.decoder_spec import model_kind
 
     shapes = tuple(map(parse_shape, shape or []))
     stop = threading.Event()
@@ -130,7 +131,8 @@ def up(
         if as_json:
             emit_json(settings)
         else:
-            note(f"serving; ask with: privinf embed --model {model}/client --config {work}/client.toml TEXT")
+            verb = "generate" if model_kind(model / "client") == "decoder" else "embed"
+            note(f"serving; ask with: privinf {verb} --model {model}/client --config {work}/client.toml TEXT")
         while not stop.wait(1.0):
             _require_alive(local)
 
