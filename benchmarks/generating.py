@@ -152,8 +152,12 @@ class Decoder:
         draft: Draft | None = None,
         drafts: int = 0,
         every: int = 0,
+        to_end: bool = False,
     ) -> Generated:
-        """Continue a prompt greedily by so many tokens or, with drafts, a few more; no token ends the text."""
+        """Continue a prompt greedily by so many tokens or, with drafts, a few more.
+
+        every: passes between two looks at the memory. to_end: stop with the token that ends the text.
+        """
         wish = Wish(tokens, Sampling(), (), draft or NoDraft(), drafts)
         layout, found, series = self.bundle.layout, list[Written](), list[dict[str, int]]()
         shape = session_shape(layout, prompt, wish)
@@ -165,16 +169,22 @@ class Decoder:
                 first = first or time.monotonic() - began - passes.waited
                 if every and len(found) % every == 0:
                     series.append({"passes": len(found), **self.servers.resident()})
+                if to_end and set(written.tokens) & set(layout.spec.eos):
+                    break
             seconds = time.monotonic() - began - passes.waited
             before = self.servers.resident()
         self.servers.settle()
-        written_tokens = tuple(token for written in found for token in written.tokens)
-        if len(written_tokens) < tokens:
-            raise MeasureError(f"the session was full after {len(written_tokens)} tokens")
+        answer = [token for written in found for token in written.tokens]
+        if to_end:
+            answer = answer[
+                : 1 + next((i for i, token in enumerate(answer) if token in layout.spec.eos), tokens)
+            ]
+        elif len(answer) < tokens:
+            raise MeasureError(f"the session was full after {len(answer)} tokens")
         costs = passes_of(layout, shape, [one for written in found for one in written.stats])
         split = layout.passes(shape)
         return Generated(
-            written_tokens,
+            tuple(answer),
             costs[:split],
             costs[split:],
             sum(written.drafted for written in found),

@@ -1,0 +1,206 @@
+"""What drafts save: passes for a token in the clear, and seconds for a token over a shaped link."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import machine
+from benchmarks.decoders import Subject
+from benchmarks.generating import Decoder, served
+from benchmarks.pass_costs import PACES, Pace
+from benchmarks.speculation_prompts import GROUPS
+from privinf.decoder_client import DecoderSide
+from privinf.speculation import PromptLookup
+
+DRAFTS = (3, 7, 11)
+MODEL = "smollm2"
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt as tokens."""
+
+    group: str
+    number: int
+    ids: list[int]
+
+    @classmethod
+    def all(cls, shared: Path, prompts: int) -> list[Asked]:
+        """The first so many of each group."""
+        side = DecoderSide(shared / "client")
+        return [
+            cls(group, number, side.conversation([{"role": "user", "content": text}]))
+            for group, texts in GROUPS.items()
+            for number, text in enumerate(texts[:prompts])
+        ]
+
+
+def in_clear(shared: Path, asked: Sequence[Asked], tokens: int) -> list[Result]:
+    """Float32's greedy answers, and how many passes they would have taken with each number of drafts."""
+    subject, rows = Subject.load(MODEL, shared), list[Result]()
+    for one in asked:
+        answer = _greedy(subject, one.ids, tokens)
+        for drafts in (0, *DRAFTS):
+            passes, drafted, accepted = replay(one.ids, answer, drafts)
+            rows.append(_row(one, drafts, passes, drafted, accepted, len(answer)))
+        _say(f"{one.group} {one.number}: {len(one.ids)} tokens, answered by {len(answer)}")
+    return rows
+
+
+def _greedy(subject: Subject, ids: Sequence[int], tokens: int) -> list[int]:
+    """At most so many tokens, up to the one that ends the text."""
+    decoder, answer, feed = subject.clear(), list[int](), list(ids)
+    while len(answer) < tokens and not (answer and answer[-1] in subject.layout.spec.eos):
+        logits = decoder.run(torch.tensor([feed]), 1)
+        feed = [int(logits[0, -1].argmax())]
+        answer += feed
+    return answer
+
+
+def replay(prompt: Sequence[int], answer: Sequence[int], drafts: int) -> tuple[int, int, int]:
+    """Passes after the prompt's, tokens drafted and drafts accepted, where the answer is known: greedy drafts are right
+    where they are what the model says."""
+    draft, done = PromptLookup(), 1
+    passes = drafted = accepted = 0
+    while done < len(answer):
+        proposed = [int(x) for x in draft.propose([*prompt, *answer[:done]], drafts)] if drafts else []
+        right = _agreeing(proposed, answer[done:])
+        passes, drafted, accepted, done = (
+            passes + 1,
+            drafted + len(proposed),
+            accepted + right,
+            done + 1 + right,
+        )
+    return passes, drafted, accepted
+
+
+def _agreeing(proposed: Sequence[int], following: Sequence[int]) -> int:
+    for count, (guess, token) in enumerate(zip(proposed, following, strict=False)):
+        if guess != token:
+            return count
+    return min(len(proposed), len(following))
+
+
+def _row(one: Asked, drafts: int, passes: int, drafted: int, accepted: int, tokens: int) -> Result:
+    return {
+        "group": one.group,
+        "prompt": one.number,
+        "prompt_tokens": len(one.ids),
+        "drafts": drafts,
+        "tokens": tokens,
+        "passes": passes,
+        "drafted": drafted,
+        "accepted": accepted,
+        "tokens_per_pass": (tokens - 1) / max(passes, 1),
+    }
+
+
+def over_link(
+    shared: Path, asked: Sequence[Asked], tokens: int, network: str, pace: Pace, drafts: Sequence[int]
+) -> list[Result]:
+    """The same over three server processes, each prompt with every number of drafts in turn."""
+    rows = list[Result]()
+    with served(shared, network=network) as decoder:
+        decoder.write(asked[0].ids, 2, "sustained")  # not counted
+        for one in asked:
+            plain: tuple[int, ...] = ()
+            for count in (0, *drafts):
+                row, answer = _measured(decoder, one, tokens, pace, count)
+                plain = plain or answer
+                rows.append({"network": network, "pace": pace, **row, "same_output": answer == plain})
+                _say(
+                    f"{network}, {one.group} {one.number}, {count} drafts: {row['seconds_per_token']:.2f} s a token"
+                )
+    return rows
+
+
+def _measured(
+    decoder: Decoder, one: Asked, tokens: int, pace: Pace, drafts: int
+) -> tuple[Result, tuple[int, ...]]:
+    draft = PromptLookup() if drafts else None
+    done = decoder.write(one.ids, tokens, pace, draft=draft, drafts=drafts, to_end=True)
+    row = _row(one, drafts, len(done.later), done.drafted, done.accepted, len(done.tokens))
+    later = done.later
+    return {
+        **row,
+        "seconds_per_token": done.token_seconds,
+        "seconds_per_pass": statistics.median(p.seconds for p in later),
+        "first_token_seconds": done.first_seconds,
+        "rounds_per_pass": later[0].rounds,
+        "online_bytes_per_token": sum(p.online_bytes for p in later) / (len(done.tokens) - 1),
+        "preparation_bytes_per_token": sum(max(p.preparation_bytes) for p in later) / (len(done.tokens) - 1),
+        "waited_for_preparation": sum(p.offline_seconds for p in later),
+    }, done.tokens[:tokens]
+
+
+def medians(rows: Sequence[Result], keys: Sequence[str]) -> list[Result]:
+    """Of each group, number of drafts and network, and how they compare with no drafts: the median of the ratios."""
+    found: dict[tuple[Any, ...], list[Result]] = {}
+    for row in rows:
+        found.setdefault((row.get("network"), row["group"], row["drafts"]), []).append(row)
+    out = []
+    for (network, group, drafts), these in found.items():
+        plain = {row["prompt"]: row for row in found[network, group, 0]}
+        line: Result = {"network": network, "group": group, "drafts": drafts, "prompts": len(these)}
+        for key in keys:
+            line[key] = statistics.median(row[key] for row in these)
+            line[f"{key}_over_none"] = statistics.median(
+                row[key] / plain[row["prompt"]][key] for row in these
+            )
+        line["accepted_of_drafted"] = sum(r["accepted"] for r in these) / max(
+            sum(r["drafted"] for r in these), 1
+        )
+        line["same_output"] = sum(r.get("same_output", True) for r in these)
+        out.append(line)
+    return out
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Write benchmarks/results/speculation.json; with --clear alone speculation-clear.json."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speculation", description=__doc__)
+    parser.add_argument("--shared", type=Path, required=True, help="SmolLM2, written by `privinf share`")
+    parser.add_argument("--clear", action="store_true", help="count passes in the clear; start no servers")
+    parser.add_argument("--tokens", type=int, default=40)
+    parser.add_argument("--prompts", type=int, default=6, help="of each group")
+    parser.add_argument("--drafts", type=int, nargs="+", default=list(DRAFTS), help="tried over the link")
+    parser.add_argument("--network", nargs="+", default=["loopback", "wan"])
+    parser.add_argument("--pace", choices=PACES, default="online")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    about, asked = machine.about(), Asked.all(given.shared, given.prompts)
+    if given.clear:
+        rows, keys = in_clear(given.shared, asked, given.tokens), ["tokens_per_pass"]
+    else:
+        rows, keys = list[Result](), ["tokens_per_pass", "seconds_per_token"]
+        for network in given.network:
+            rows += over_link(given.shared, asked, given.tokens, network, given.pace, given.drafts)
+    result = {
+        "benchmark": "speculation",
+        **about,
+        "tokens": given.tokens,
+        "medians": medians(rows, keys),
+        "rows": rows,
+    }
+    path = given.json or machine.RESULTS / f"speculation{'-clear' if given.clear else ''}.json"
+    machine.write(path, result)
+    for line in result["medians"]:
+        said = ", ".join(f"{key} {line[key]:.2f} ({line[f'{key}_over_none']:.2f} of none)" for key in keys)
+        print(f"{line['network'] or 'clear'}, {line['group']}, {line['drafts']} drafts: {said}")
+
+
+if __name__ == "__main__":
+    main()
