@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,7 @@ def calibrate_decoder(
         decoder.rewind(past)
         decoder.run(torch.from_numpy(text.astype(np.int64))[None])
         tick(1)
+    _see_all_tokens(spec, weights, ranges)
     tables = [weights[name] for name in ("embed.token", "embed.position") if name in weights]
     plan = make_decoder_plan(spec, ranges, max_tokens, tuple(prefix), largest(*tables))
     tensors = {
@@ -52,6 +54,18 @@ def calibrate_decoder(
         for part, tensor in zip("kv", layer, strict=True)
     }
     return replace(plan, tables=fingerprint(spec, plan)), tensors
+
+
+def _see_all_tokens(spec: DecoderSpec, weights: Mapping[str, F64], ranges: Any) -> None:
+    """What any token brings into the first layer is known: rare ones need not be in the text."""
+    if not spec.rope_theta:
+        return
+    table = weights["embed.token"]
+    square = (table * table).mean(axis=-1)
+    site = "layer0.attn"
+    ranges.high[f"{site}.residual"] = max(ranges.high[f"{site}.residual"], float(np.abs(table).max()))
+    ranges.high[f"{site}.square"] = max(ranges.high[f"{site}.square"], float(square.max()))
+    ranges.low[f"{site}.square"] = min(ranges.low[f"{site}.square"], float(square[square > 0].min()))
 
 
 def _short(ids: Sequence[Ids], room: int) -> list[Ids]:

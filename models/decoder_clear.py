@@ -97,7 +97,7 @@ class ClearDecoder:
         keys, values = self._extended(layer, k, v)
         scores = q @ keys.repeat_interleave(spec.heads // spec.kv_heads, 1).transpose(-1, -2)
         hidden = torch.ones(tokens, keys.shape[2], dtype=torch.bool).triu(start + 1)
-        self._see("scores", scores.masked_fill(hidden, 0.0))
+        self._see("scores", scores)  # of rows to come too: they are in the ring, and hidden there
         weights = torch.softmax(scores.masked_fill(hidden, -torch.inf) * float(np.log(2.0)), -1)
         attended = weights @ values.repeat_interleave(spec.heads // spec.kv_heads, 1)
         return self._see("attended", attended).transpose(1, 2).reshape(batch, tokens, -1)

@@ -122,10 +122,7 @@ def make_decoder_plan(
 ) -> DecoderPlan:
     """Plan a decoder; `embedding` is the largest magnitude in the embedding tables, which is exact."""
     high = ranges.high
-    sites = [f"layer{i}.{part}" for i in range(spec.layers) for part in ("attn", "ffn")]
-    residual = max(bits_for(high[f"{site}.residual"], RESIDUAL) for site in (*sites, "head"))
-    hidden = max(bits_for(high[f"layer{i}.ffn.hidden"], OUT) for i in range(spec.layers))
-    outer = max(residual, hidden)
+    outer = _residual_bits(spec, ranges)
     result = bits_for(high["head.out"], LINEAR)
     plan = DecoderPlan(
         version=PLAN_VERSION,
@@ -137,8 +134,21 @@ def make_decoder_plan(
         final_norm=_norm(spec, ranges, "head", result, FINAL_PRECISION),
         result_bits=result,
     )
-    _check(spec, plan)
+    _check(plan)
     return plan
+
+
+def _residual_bits(spec: DecoderSpec, ranges: RangeTable) -> int:
+    """The ring of the residual and of all that is added to it."""
+    sites = [f"layer{i}.{part}" for i in range(spec.layers) for part in ("attn", "ffn")]
+    bits = {f"{site}.residual": RESIDUAL for site in (*sites, "head")}
+    bits |= {f"layer{i}.ffn.hidden": OUT for i in range(spec.layers)}
+    needed = {site: bits_for(ranges.high[site], scale) for site, scale in bits.items()}
+    widest = max(needed, key=lambda site: needed[site])
+    beyond = ACTIVE + UP - OUT if spec.gated else p.X + activation.EXTRA - OUT
+    if needed[widest] + beyond > ring.MAX_BITS:
+        raise ModelError(f"{widest}: values too large for a residual of 64 bits")
+    return needed[widest]
 
 
 def _plan_layer(
@@ -181,11 +191,8 @@ class _Renamed:
     high: dict[str, float]
 
 
-def _check(spec: DecoderSpec, plan: DecoderPlan) -> None:
+def _check(plan: DecoderPlan) -> None:
     """Refuse what would fail at the first query: a ring beyond 64 bits, a power beyond its table."""
-    beyond = ACTIVE + UP - OUT if spec.gated else p.X + activation.EXTRA - OUT
-    if plan.residual_bits + beyond > ring.MAX_BITS:
-        raise ModelError("the residual's values are too large to follow an activation")
     for i, layer in enumerate(plan.layers):
         if plan.residual_bits + layer.attention.drop(plan.max_tokens) > ring.MAX_BITS:
             raise ModelError(f"layer{i}.attn: values too large for sessions of {plan.max_tokens} tokens")

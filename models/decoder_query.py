@@ -101,7 +101,7 @@ class DecoderLayout:
     def fields(self, shape: SessionShape, index: int) -> list[Field]:
         """The tensors of a pass's query that are shared additively, in order."""
         rows, plan = self.rows(shape, index), self.plan
-        fields = [Field(f"sign.{name}", (1, rows, 1), plan.residual_bits, 0) for name in self.tables]
+        fields = [Field(f"sign.{name}", (1, rows, 1), 1, 0) for name in self.tables]
         if self.embedded:
             fields.append(Field("rows", (1, rows, self.spec.width), plan.residual_bits, RESIDUAL))
         if index < self.passes(shape):
@@ -154,13 +154,13 @@ def encode(
     seed, roots, words = prg.fresh_seed(), [], []
     values = _public_form(layout, rows)
     for name, size in layout.tables.items():
-        theirs, cw, sign = _point(_index(name, rows), size, seed, name)
+        theirs, cw, sign = _point(_index(name, rows, size), size, seed, name)
         roots.append(theirs.tobytes())
         words.append(cw.tobytes())
         values[f"sign.{name}"] = sign
     if layout.embedded:
         assert embeddings is not None
-        values["rows"] = _embedded(rows, embeddings)
+        values["rows"] = _embedded(layout, rows, embeddings)
     packed = []
     for f in layout.fields(shape, index):
         value = ring.encode(values[f.name], f.scale, f.bits).reshape(f.shape)
@@ -180,21 +180,27 @@ def _public_form(layout: DecoderLayout, rows: Rows) -> dict[str, F64]:
     return values
 
 
-def _index(name: str, rows: Rows) -> U64:
-    return (rows.ids if name == "token" else rows.places).astype(np.uint64)
+def _index(name: str, rows: Rows, size: int) -> U64:
+    """Where in a table each row is looked up; InputError for what is not there."""
+    index = rows.ids if name == "token" else rows.places
+    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < size:
+        raise InputError(f"a {name} is not in the model's table of {size}")
+    return index.astype(np.uint64)
 
 
 def _point(index: U64, size: int, seed: bytes, name: str) -> tuple[U8, U8, F64]:
-    """Party 1's roots, correction words, and the sign with which the bits' difference is one at the index."""
+    """Party 1's roots, correction words, and 1 where the difference of the parties' bits is minus one at the index."""
     own = prg.roots(seed, f"query/{name}", len(index))
     theirs = prg.roots(prg.fresh_seed(), f"query/{name}", len(index))
     words, leaf = kernels.dpf_gen(index, index_bits(size), own, theirs)
-    return theirs, words, 2.0 * leaf.astype(np.float64) - 1.0
+    return theirs, words, 1.0 - leaf.astype(np.float64)
 
 
-def _embedded(rows: Rows, embeddings: Mapping[str, F64]) -> F64:
-    x = embeddings["embed.token"][rows.ids]
-    return x + embeddings["embed.position"][rows.places] if "embed.position" in embeddings else x
+def _embedded(layout: DecoderLayout, rows: Rows, embeddings: Mapping[str, F64]) -> F64:
+    x = embeddings["embed.token"][_index("token", rows, layout.spec.vocab)]
+    if "embed.position" not in embeddings:
+        return x
+    return x + embeddings["embed.position"][_index("position", rows, layout.spec.max_tokens)]
 
 
 def parse(
@@ -249,10 +255,10 @@ def plain(
 ) -> DecoderQuery:
     """The query itself in place of shares, for the fixed interpreter."""
     values = _public_form(layout, rows)
-    values |= {f"sign.{name}": np.ones(len(rows.ids)) for name in layout.tables}
+    values |= {f"sign.{name}": np.zeros(len(rows.ids)) for name in layout.tables}
     if layout.embedded:
         assert embeddings is not None
-        values["rows"] = _embedded(rows, embeddings)
+        values["rows"] = _embedded(layout, rows, embeddings)
     data: dict[str, U64 | None] = {
         f.name: ring.encode(values[f.name], f.scale, f.bits).reshape(f.shape)
         for f in layout.fields(shape, index)
@@ -260,7 +266,7 @@ def plain(
     onehots: dict[str, U64 | None] = {}
     for name, size in layout.tables.items():
         onehot = np.zeros((1, len(rows.ids), size), dtype=np.uint64)
-        onehot[0, np.arange(len(rows.ids)), _index(name, rows)] = 1
+        onehot[0, np.arange(len(rows.ids)), _index(name, rows, size)] = 1
         onehots[name] = onehot
     return arrange(layout, shape, index, data, onehots)
 

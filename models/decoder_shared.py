@@ -32,10 +32,10 @@ SCORE = SCORE_PRODUCT - p.SCORES  # bits that a score has beyond its wire until 
 
 @dataclass(frozen=True)
 class Lookup:
-    """Rows of one table: shares of plus or minus the one-hot of each row (1, rows, table), and of that sign."""
+    """Rows of one table: shares of plus or minus the one-hot of each row (1, rows, table), and whether it is minus."""
 
     onehot: Share
-    sign: Share
+    negated: Share
 
 
 @dataclass(frozen=True)
@@ -101,21 +101,27 @@ class SharedDecoder:
             self._places = self._ctx.open(query.turned)
         if query.rows is not None:
             return query.rows
-        signed = [self._signed_row(name, lookup) for name, lookup in query.lookups.items()]
-        parts = [self._ctx.run(Product(self._plan.residual_bits), *pair) for pair in signed]
-        total = parts[0]
-        for part in parts[1:]:
-            total = add(total, part)
+        total = self._looked_up(query.lookups)
         up = np.uint64(1 << (d.RESIDUAL - d.EMBED))
         data = None if total.data is None else total.data * up
         return Share(total.shape, total.bits, d.RESIDUAL, data)
 
-    def _signed_row(self, name: str, lookup: Lookup) -> tuple[Wire, Wire]:
-        """The row up to its sign, and the sign: all tables' in the same two rounds."""
-        ctx = self._ctx
-        sign, onehot = ctx.open(lookup.sign), ctx.open(lookup.onehot)
-        row = ctx.run(MatMul(), onehot, self._weight(name))
-        return ctx.open(narrow(row, self._plan.embed_bits)), sign
+    def _looked_up(self, lookups: Mapping[str, Lookup]) -> Share:
+        """The sum of one row of each table, each up to a sign that is put right: all in the same two rounds."""
+        ctx, whole = self._ctx, self._plan.residual_bits
+        opened = {name: (ctx.open(x.onehot), ctx.open(x.negated)) for name, x in lookups.items()}
+        rows = {
+            name: ctx.open(narrow(ctx.run(MatMul(), onehot, self._weight(name)), self._plan.embed_bits))
+            for name, (onehot, _) in opened.items()
+        }
+        parts = []
+        for name, row in rows.items():
+            twice = ctx.run(Product(whole), opened[name][1], row)
+            parts.append(subtract(ctx.run(Lift(whole), row), map_share(twice, twice.shape, _double)))
+        total = parts[0]
+        for part in parts[1:]:
+            total = add(total, part)
+        return total
 
     def _padding(self, pads: Share | None) -> Share | None:
         """Of all slots there are from this pass on."""
@@ -205,15 +211,17 @@ class SharedDecoder:
         """Queries or keys turned by their rows' positions, in the ring of scores."""
         if self._places is not None:
             return self._ctx.open(self._product_turned(x, self._places), ROTARY)
-        share = self._ctx.run(Lift(self._score_ring + ROTARY), x)
+        share: Share = self._ctx.run(Lift(self._score_ring + ROTARY), x)
         cos, sin = turns(self._step.places, self._spec.head_width, self._spec.rope_theta)
         turned = map_share(share, share.shape, lambda v: _rotate(v, _fixed(cos), _fixed(sin)))
         return self._ctx.open(Share(turned.shape, turned.bits, turned.scale + ROTARY, turned.data), ROTARY)
 
     def _extended(self, right: Wire, values: Wire) -> tuple[Wire, Wire]:
+        prefix = self._prefix() if self._step.first and self._plan.prefix else None
         self._ctx.touch(right)
         self._ctx.mask_share(right)
-        prefix = self._prefix() if self._step.first and self._plan.prefix else None
+        if prefix:
+            self._ctx.mask_share(prefix[0])
         keys, mixed_in = ([prefix[0], right], [prefix[1], values]) if prefix else ([right], [values])
         return self._cache.extend(self._layer(), keys, mixed_in)
 
@@ -223,25 +231,29 @@ class SharedDecoder:
         keys, values = self._static("prefix.k"), reduce(self._static("prefix.v"), layout.value_bits)
         if self._turn is None:
             return reduce(keys, self._score_ring), values
-        moved = ctx.open(self._product_turned(keys, self._turn), ROTARY)
-        ctx.touch(moved)
-        ctx.mask_share(moved)
-        return moved, values
+        return ctx.open(self._product_turned(keys, self._turn), ROTARY), values
 
     def _product_turned(self, x: Wire, by: Wire) -> Share:
         """Queries or keys turned by angles whose cosines and sines are masked too."""
         whole = Product(self._score_ring + ROTARY)
-        cos, sin = (_pick(by, i) for i in (0, 1))
-        (a, b), (c, e) = ([self._ctx.run(whole, _half(x, i), t) for t in (cos, sin)] for i in (0, 1))
+        turn = [_pick(by, i) for i in (0, 1)]
+        (a, b), (c, e) = (
+            [self._ctx.run(whole, half, t) for t in turn] for half in (_half(x, 0), _half(x, 1))
+        )
         return _beside(subtract(a, e), add(c, b))
 
     def _masked(self, scores: Share, slots: int) -> Share:
-        """Scores with what hides padding, rows to come and slots that are out: one of them, never two together."""
-        hidden = np.broadcast_to(self._step.hidden, (self._step.rows, slots))
+        """Scores with what hides padding, rows to come and slots that are out: one of them, never two together.
+
+        A row always sees itself: one of padding, with no prefix before it, would else see all that it must not.
+        """
+        rows = self._step.rows
+        hidden = np.broadcast_to(self._step.hidden, (rows, slots))
+        own = np.eye(rows, slots, slots - rows, dtype=bool)
         lower = np.uint64(int(ring.encode(self._layer_plan().attention.pad_score, SCORE_PRODUCT)))
         pads = self._cache.with_pads(self._step.rows, self._pads)
         if pads is not None:
-            factor = np.where(hidden, np.uint64(0), lower)[None, None]
+            factor = np.where(hidden | own, np.uint64(0), lower)[None, None]
             shape = (1, 1, *hidden.shape)
             padded = map_share(pads, shape, lambda v: v * factor)
             scores = add(scores, Share(shape, scores.bits, scores.scale, padded.data))
@@ -349,3 +361,7 @@ def _beside(first: Share, second: Share) -> Share:
     if first.data is not None and second.data is not None:
         data = np.concatenate((first.data, second.data), axis=-1)
     return Share((*first.shape[:-1], 2 * first.shape[-1]), first.bits, first.scale, data)
+
+
+def _double(v: U64) -> U64:
+    return v * np.uint64(2)

@@ -160,12 +160,8 @@ def test_what_is_no_plan_is_refused(text: str) -> None:
         ("layer1__ffn__gate", 1e5, "layer1.ffn.gate"),
         ("layer0__ffn__square", 1e15, "layer0.ffn"),
         ("head__square", 1e15, "head"),
-        (
-            "layer1__ffn__hidden",
-            2.0**36,
-            "layer0.attn",
-        ),  # the first that has to write into so wide a residual
-        ("layer1__ffn__residual", 2.0**36, "layer0.attn"),
+        ("layer1__ffn__hidden", 2.0**36, "layer1.ffn.hidden"),
+        ("layer1__ffn__residual", 2.0**36, "layer1.ffn.residual"),
     ],
 )
 def test_a_range_that_fits_no_ring_is_refused_by_name(site: str, value: float, named: str) -> None:

@@ -66,22 +66,22 @@ class Decoder:
             ledger.start += 5
         return results
 
-    def inputs(self, which: int, sign: int = 1) -> list[Share]:
+    def inputs(self, which: int, minus: bool = False) -> list[Share]:
         """Both passes' queries; the row one-hots' signs are the client's choice."""
         writer, out = Writer(self.toy, self.shape, list(PROMPTS[which])), []
         for index, rows in enumerate((writer.prompt(0), writer.rows(NEXT[which]))):
             query = wire.plain(self.layout, self.shape, index, rows, None)
-            given = {f"sign.{name}": lookup.sign for name, lookup in query.lookups.items()}
+            given = {f"sign.{name}": lookup.negated for name, lookup in query.lookups.items()}
             given |= {name: getattr(query, name) for name in ("pads", "turn", "turned")}
             fields = [given[f.name] for f in self.layout.fields(self.shape, index)]
-            signed = [*fields[: len(query.lookups)], *(lookup.onehot for lookup in query.lookups.values())]
-            for share in signed:
-                share.data = ring.low(share.value * np.uint64(sign % (1 << 64)), share.bits)
+            for lookup in query.lookups.values() if minus else ():
+                lookup.negated.data = np.ones(lookup.negated.shape, dtype=np.uint64)
+                lookup.onehot.data = ring.low(-lookup.onehot.value, lookup.onehot.bits)
             out += [*fields, *(lookup.onehot for lookup in query.lookups.values())]
         return out
 
     def run(self, which: int, number: int = 0, like: Sequence[Opening] | None = None) -> Session:
-        given = self.inputs(which, 1 - 2 * (number % 2))
+        given = self.inputs(which, bool(number % 2))
         return session(self.program, given, seeds(number), weights=self.stores, like=like)
 
     def right(self, which: int, ran: Session) -> bool:
