@@ -147,7 +147,9 @@ def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json"]) == 0
     document = _document(capsys)
     assert document["ok"] is True
-    assert {"python", "kernels", "torch", "cores"} <= {check["name"] for check in document["checks"]}
+    assert {"python", "kernels", "torch", "jinja2", "gguf", "npm", "cores"} <= {
+        check["name"] for check in document["checks"]
+    }
     assert all(check["ok"] or check["do"] for check in document["checks"])
 
 
@@ -319,3 +321,33 @@ def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
     assert 1.001 > document["cosine_mean"] >= document["cosine_min"] > 0.9995
     for name in ("online_s", "offline_s", "rounds", "online_bytes", "offline_bytes"):
         assert document[name] > 0, name
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_demo_of_generation(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        fetch("tinystories")
+    except ConfigError as error:
+        pytest.skip(f"tinystories cannot be fetched: {error}")
+    assert main(["demo", "--generate", "--model", "tinystories", "--json"]) == 0
+    document = _document(capsys)
+    assert [len(answer["tokens"]) for answer in document["answers"]] == [24, 24]
+    for answer in document["answers"]:
+        assert answer["identical"] == (answer["same"] == 24) == (answer["text"] == answer["clear_text"])
+        for name in ("seconds_a_token", "rounds_a_token", "online_bytes_a_token", "offline_bytes_a_token"):
+            assert answer[name] > 0, name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["demo", "--model", "tinystories"], "--model: this is for --generate"),
+        (["demo", "--generate", "--sentences", "4"], "--sentences: this is for embeddings"),
+        (["demo", "--generate", "--model", "gpt5"], "--model is smollm2 or tinystories"),
+        (["generate", "--model", "nowhere", "calm"], "lacks parties"),
+        (["chat", "--model", "nowhere"], "lacks parties"),
+    ],
+)
+def test_options_that_do_not_fit(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said in _said(main(words), 78, capsys)

@@ -102,8 +102,8 @@ def _answer(client: Any, prompt: str, quiet: bool) -> dict[str, Any]:
     }
 
 
-def _clear(source: Path, shared: Any, prompts: Sequence[str]) -> list[list[int]]:
-    """Float32's likeliest tokens behind the same prefix."""
+def _clear(source: Path, shared: Any, prompts: Sequence[str]) -> list[dict[str, Any]]:
+    """Float32's likeliest tokens behind the same prefix, and their text."""
     import torch
 
     from privinf.decoder_client import DecoderSide
@@ -123,7 +123,7 @@ def _clear(source: Path, shared: Any, prompts: Sequence[str]) -> list[list[int]]
         while len(made) < COUNT and not (made and made[-1] in spec.eos):
             made.append(int(decoder.run(torch.tensor([read]), 1)[0, 0].argmax()))
             read = made[-1:]
-        answers.append(made)
+        answers.append({"clear_tokens": made, "clear_text": side.tokenizer.decode(made)})
     return answers
 
 
@@ -132,23 +132,20 @@ def _report(
     weights: str,
     prompts: Sequence[str],
     answers: list[dict[str, Any]],
-    clear: list[list[int]],
+    clear: list[dict[str, Any]],
     as_json: bool,
 ) -> None:
     for prompt, answer, expected in zip(prompts, answers, clear, strict=True):
-        equal = [a == b for a, b in zip(answer["tokens"], expected, strict=False)]
-        answer |= {
-            "prompt": prompt,
-            "clear_tokens": expected,
-            "same": sum(equal) if all(equal) else equal.index(False),
-            "identical": answer["tokens"] == expected,
-        }
+        ours, theirs = answer["tokens"], expected["clear_tokens"]
+        equal = [a == b for a, b in zip(ours, theirs, strict=False)]
+        same = len(equal) if all(equal) else equal.index(False)
+        answer |= expected | {"prompt": prompt, "same": same, "identical": ours == theirs}
     if as_json:
         emit_json({"model": model, "weights": weights, "answers": answers})
         return
     print()
     for answer in answers:
-        print(f"> {answer['prompt']}")
+        print(f"> {answer['prompt']}\n  private: {answer['text']!r}\n  clear:   {answer['clear_text']!r}")
         print(_verdict(answer))
         print(
             f"  first token after {answer['first_seconds']:.1f} s, then {1 / answer['seconds_a_token']:.2f} tokens a"
