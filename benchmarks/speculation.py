@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True, help="SmolLM2, written by `privinf share`")
     parser.add_argument("--clear", action="store_true", help="count passes in the clear; start no servers")
     parser.add_argument("--tokens", type=int, default=40)
-    parser.add_argument("--prompts", type=int, default=6, help="of each group")
+    parser.add_argument("--prompts", type=int, default=6, help="of each group, from its first")
     parser.add_argument("--drafts", type=int, nargs="+", default=list(DRAFTS), help="tried over the link")
     parser.add_argument("--network", nargs="+", default=["loopback", "wan"])
     parser.add_argument("--pace", choices=PACES, default="online")

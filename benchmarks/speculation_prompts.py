@@ -21,6 +21,7 @@ LIST = (
     "Harpooneers: Queequeg, Tashtego, Daggoo."
 )
 
+# Every prompt that was tried is here, in that order: none was dropped or put elsewhere for how its drafts fared.
 GROUPS: dict[str, tuple[str, ...]] = {
     "extractive": (
         f"Repeat the following text word for word, and nothing else.\n\n{ISHMAEL}",
@@ -29,6 +30,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
         f"Write this list again with one entry a line.\n\n{LIST}",
         f"Quote the sentence of this text that says why the narrator goes to sea.\n\n{ISHMAEL}",
         f"Summarise this text in its own words.\n\n{STREETS}",
+        f"{ISHMAEL}\n\nCopy the text above.",
+        f"Proofread this text and give it back corrected.\n\n{STREETS}",
+        f"Rewrite this text with every name in capitals.\n\n{ISHMAEL}",
+        f"Translate nothing, only quote: what does this text say?\n\n{STREETS}",
+        f"Extract all names from this text as a list.\n\n{LIST}",
+        f"What does the captain promise, in his own words?\n\n{AHAB}",
     ),
     "free": (
         "Write a short poem about the sea in winter.",
