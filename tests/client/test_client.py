@@ -19,7 +19,7 @@ import toy
 from deployment import Deployment, in_this_process
 
 from privinf import AsyncClient, Client, Tls
-from privinf.client import MAX_TOKENS
+from privinf.encoder_client import MAX_TOKENS
 from privinf.errors import ConfigError, ConnectError, InputError, ModelError
 from privinf.text import Tokenizer, bucket
 
@@ -90,8 +90,8 @@ def test_usage_adds_up(served: Deployment) -> None:
 
 def test_the_same_text_is_never_sent_the_same_way(served: Deployment) -> None:
     with served.client() as client:
-        request = client._requests("embed", ["whales"], False)[0]
-        (seed, rest), (again, other) = client._shares(request), client._shares(request)
+        request = client._encoder.requests("embed", ["whales"], False)[0]
+        (seed, rest), (again, other) = client._encoder.shares(request), client._encoder.shares(request)
     assert seed != again
     assert rest != other
 
@@ -99,7 +99,7 @@ def test_the_same_text_is_never_sent_the_same_way(served: Deployment) -> None:
 def test_what_is_printed_holds_no_text_and_no_answer(served: Deployment) -> None:
     with served.client() as client:
         answer = client.embed(["whales"])
-        request = client._requests("embed", ["whales"], False)[0]
+        request = client._encoder.requests("embed", ["whales"], False)[0]
     assert "vectors" not in repr(answer)
     assert "ids" not in repr(request)
     assert str(served.tls.key) not in repr(served.tls)
