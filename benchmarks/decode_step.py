@@ -19,7 +19,7 @@ from benchmarks.pass_costs import Pace, summary
 from benchmarks.peers import BASELINES, ENVIRONMENTS
 from benchmarks.rows import MeasureError
 from privinf.models import decoder_bundle
-from privinf.models.decoder_program import count
+from privinf.models.decoder_passes import count
 from privinf.prompts import prompt_rows
 from privinf.protocols.program import SessionShape
 

@@ -18,8 +18,9 @@ import torch
 from benchmarks import machine
 from benchmarks.decoders import FIRST, MODELS, STEP, Fixed, Subject, texts
 from privinf.local import LocalParties
+from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
-from privinf.models.decoder_query import Rows
+from privinf.models.decoder_layout import Rows
 from privinf.protocols.program import SessionShape
 from privinf.transport import Link
 
@@ -101,8 +102,8 @@ def _greedy(ids: list[int]) -> dict[str, Any]:
 def _prompted(fixed: Fixed, ids: list[int]) -> tuple[Any, np.ndarray]:
     session = fixed.begin(len(ids), 1)
     logits = np.zeros(0)
-    for start in range(0, len(ids), wire.CHUNK):
-        logits = session.run(ids[start : start + wire.CHUNK])
+    for start in range(0, len(ids), form.CHUNK):
+        logits = session.run(ids[start : start + form.CHUNK])
     return session, logits[-1]
 
 

@@ -16,9 +16,9 @@ from privinf.models.decoder_bundle import read
 from privinf.models.decoder_checkpoint import load_decoder
 from privinf.models.decoder_clear import ClearDecoder, Past, prefix_cache
 from privinf.models.decoder_fold import fold_decoder
+from privinf.models.decoder_layout import DecoderLayout, Rows
+from privinf.models.decoder_passes import FixedSession
 from privinf.models.decoder_plan import decoder_scale
-from privinf.models.decoder_program import FixedSession
-from privinf.models.decoder_query import DecoderLayout, Rows
 from privinf.models.decoder_sharing import share_decoder
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.fold import F64

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.pass_costs import spread
 from benchmarks.table import grid
-from privinf.models.decoder_query import ROOT, index_bits, levels
+from privinf.models.decoder_layout import ROOT, index_bits, levels
 from privinf.models.plan import EMBED
 from privinf.models.weights import DealerStore, PartyStore, mask_tensor
 from privinf.protocols import kernels, lockstep, prg, ring

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmarks.rows import MeasureError
-from privinf.models.decoder_query import DecoderLayout
+from privinf.models.decoder_layout import DecoderLayout
 from privinf.passes import PassStats
 from privinf.protocols.program import SessionShape
 

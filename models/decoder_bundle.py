@@ -13,9 +13,9 @@ from safetensors.numpy import save_file
 from privinf import __version__
 from privinf.errors import ModelError
 from privinf.models import folder
+from privinf.models.decoder_layout import DecoderLayout
 from privinf.models.decoder_plan import DecoderPlan, decoder_scale
 from privinf.models.decoder_program import DecoderDealer, DecoderParty
-from privinf.models.decoder_query import DecoderLayout
 from privinf.models.decoder_spec import DecoderSpec, read_decoder_spec
 from privinf.models.decoder_tables import verify
 from privinf.models.fold import F64

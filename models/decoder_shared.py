@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from privinf.models import decoder_plan as d
 from privinf.models import plan as p
 from privinf.models.cache import Cache
 from privinf.models.decoder_plan import ROTARY, SCORE_PRODUCT, DecoderLayerPlan, DecoderPlan
 from privinf.models.decoder_spec import DecoderSpec
-from privinf.models.fold import F64
+from privinf.models.decoder_step import DecoderQuery, Lookup, Step
 from privinf.models.heads import merge_heads, merged_shape, reshape, split_heads, transpose
-from privinf.models.rotary import Places, turns
+from privinf.models.rotary import turns
+from privinf.models.turning import beside, double, fixed, half, pick, rotate
 from privinf.protocols import ring
 from privinf.protocols.gates import softmax
 from privinf.protocols.gates.activation import activate, extra
@@ -25,47 +24,9 @@ from privinf.protocols.gates.norm import NormSpec, normalise
 from privinf.protocols.gates.product import Lift, Product
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow, reduce, subtract
+from privinf.protocols.wires import Share, Wire, add, map_share, narrow, reduce, subtract
 
 SCORE = SCORE_PRODUCT - p.SCORES  # bits that a score has beyond its wire until it is opened
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """Rows of one table: shares of plus or minus the one-hot of each row (1, rows, table), and whether it is minus."""
-
-    onehot: Share
-    negated: Share
-
-
-@dataclass(frozen=True)
-class DecoderQuery:
-    """A pass's shares: rows (1, rows, width) or how to look them up; what is padding; how far the prompt is moved.
-
-    turn: cosines and sines (2, 1, 1, head width / 2) of the angles by which the prefix moves towards the prompt;
-    turned: of the rows' own (2, 1, rows, head width / 2), where the servers do not know these. rejected: 1 for each
-    row of the pass before that is out.
-    """
-
-    rows: Share | None
-    lookups: Mapping[str, Lookup]
-    pads: Share | None
-    turn: Share | None
-    turned: Share | None = None
-    rejected: Share | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """What everybody knows of one pass: positions of its rows, and which slots each may not attend to."""
-
-    places: Places
-    hidden: npt.NDArray[np.bool_]  # (rows, slots), the pass's own last
-    first: bool
-
-    @property
-    def rows(self) -> int:
-        return len(self.places)
 
 
 class SharedDecoder:
@@ -117,7 +78,7 @@ class SharedDecoder:
         parts = []
         for name, row in rows.items():
             twice = ctx.run(Product(whole), opened[name][1], row)
-            parts.append(subtract(ctx.run(Lift(whole), row), map_share(twice, twice.shape, _double)))
+            parts.append(subtract(ctx.run(Lift(whole), row), map_share(twice, twice.shape, double)))
         total = parts[0]
         for part in parts[1:]:
             total = add(total, part)
@@ -213,7 +174,7 @@ class SharedDecoder:
             return self._ctx.open(self._product_turned(x, self._places), ROTARY)
         share: Share = self._ctx.run(Lift(self._score_ring + ROTARY), x)
         cos, sin = turns(self._step.places, self._spec.head_width, self._spec.rope_theta)
-        turned = map_share(share, share.shape, lambda v: _rotate(v, _fixed(cos), _fixed(sin)))
+        turned = map_share(share, share.shape, lambda v: rotate(v, fixed(cos), fixed(sin)))
         return self._ctx.open(Share(turned.shape, turned.bits, turned.scale + ROTARY, turned.data), ROTARY)
 
     def _extended(self, right: Wire, values: Wire) -> tuple[Wire, Wire]:
@@ -236,11 +197,9 @@ class SharedDecoder:
     def _product_turned(self, x: Wire, by: Wire) -> Share:
         """Queries or keys turned by angles whose cosines and sines are masked too."""
         whole = Product(self._score_ring + ROTARY)
-        turn = [_pick(by, i) for i in (0, 1)]
-        (a, b), (c, e) = (
-            [self._ctx.run(whole, half, t) for t in turn] for half in (_half(x, 0), _half(x, 1))
-        )
-        return _beside(subtract(a, e), add(c, b))
+        turn = [pick(by, i) for i in (0, 1)]
+        (a, b), (c, e) = ([self._ctx.run(whole, half, t) for t in turn] for half in (half(x, 0), half(x, 1)))
+        return beside(subtract(a, e), add(c, b))
 
     def _masked(self, scores: Share, slots: int) -> Share:
         """Scores with what hides padding, rows to come and slots that are out: one of them, never two together.
@@ -332,36 +291,3 @@ class SharedDecoder:
             mask=zero,
             mask_share=zero,
         )
-
-
-def _fixed(x: F64) -> U64:
-    return ring.encode(x, ROTARY)
-
-
-def _rotate(v: U64, cos: U64, sin: U64) -> U64:
-    first, second = np.split(v, 2, axis=-1)
-    return np.concatenate((first * cos - second * sin, second * cos + first * sin), axis=-1)
-
-
-def _half(x: Wire, which: int) -> Wire:
-    half = x.shape[-1] // 2
-    return _sliced(x, (*x.shape[:-1], half), lambda v: v[..., which * half : (which + 1) * half])
-
-
-def _pick(x: Wire, which: int) -> Wire:
-    return _sliced(x, (1, *x.shape[1:]), lambda v: v[which : which + 1])
-
-
-def _sliced(x: Wire, shape: tuple[int, ...], cut: Callable[[U64], U64]) -> Wire:
-    return derive([x], shape, x.bits, x.scale, public=cut, mask=cut, linear=x.shared)
-
-
-def _beside(first: Share, second: Share) -> Share:
-    data = None
-    if first.data is not None and second.data is not None:
-        data = np.concatenate((first.data, second.data), axis=-1)
-    return Share((*first.shape[:-1], 2 * first.shape[-1]), first.bits, first.scale, data)
-
-
-def _double(v: U64) -> U64:
-    return v * np.uint64(2)

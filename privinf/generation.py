@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from privinf.errors import InputError
+from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
-from privinf.models.decoder_query import DecoderLayout, Rows
+from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.fold import F64
 from privinf.passes import PassStats
 from privinf.prompts import prompt_rows
@@ -41,14 +42,14 @@ class Wish:
     @property
     def task(self) -> str:
         """What the parties are asked to do."""
-        return ("argmax" if self.secure_argmax else "generate") + (wire.PADDED if self.hide_accepted else "")
+        return ("argmax" if self.secure_argmax else "generate") + (form.PADDED if self.hide_accepted else "")
 
     def __post_init__(self) -> None:
         whole = isinstance(self.max_new_tokens, int) and not isinstance(self.max_new_tokens, bool)
         if not whole or self.max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be 1 or more, not {self.max_new_tokens!r}")
-        if not 0 <= self.drafts < wire.MOST_ROWS:
-            raise InputError(f"drafts must be 0 to {wire.MOST_ROWS - 1}, not {self.drafts!r}")
+        if not 0 <= self.drafts < form.MOST_ROWS:
+            raise InputError(f"drafts must be 0 to {form.MOST_ROWS - 1}, not {self.drafts!r}")
         plain = self.sampling.greedy and self.sampling.repetition_penalty == 1.0
         if self.secure_argmax and not plain:
             raise InputError("secure_argmax gives the likeliest token alone: leave sampling options out")
@@ -131,9 +132,9 @@ class Author:
     def _read_prompt(self) -> Written:
         """Run the prompt, padded in front, and choose what follows its last row."""
         stats = []
-        for start in range(0, self._shape.prompt, wire.CHUNK):
+        for start in range(0, self._shape.prompt, form.CHUNK):
             kept = self._last_rows() if self._index else 0
-            rows = _cut(self._prompt_rows(), start, start + wire.CHUNK)
+            rows = _cut(self._prompt_rows(), start, start + form.CHUNK)
             shares, counted = self._ask(kept, rows)
             stats.append(counted)
         token = self._choose(shares, [])

@@ -110,8 +110,8 @@ def _session(
 
 def _tallies(shared: Any, shape: Any, later: int) -> tuple[list[Any], Any]:
     """Of the passes that read the prompt, and of one that finds `later` further slots in the cache."""
+    from privinf.models.decoder_passes import Shadow
     from privinf.models.decoder_plan import decoder_scale
-    from privinf.models.decoder_program import Shadow
     from privinf.models.folder import blank_weights
     from privinf.models.weights import ShapeStore
     from privinf.protocols.counting import Counting

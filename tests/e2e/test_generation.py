@@ -23,7 +23,7 @@ from privinf.client import Client
 from privinf.completions import Completion
 from privinf.errors import ConfigError, InputError
 from privinf.models import decoder_bundle
-from privinf.models.decoder_program import count
+from privinf.models.decoder_passes import count
 from privinf.protocols.program import SessionShape
 from privinf.sampling import Sampler, Sampling
 

@@ -22,7 +22,7 @@ from deployment import DEADLINE, Deployment, in_this_process
 
 from privinf.cli import main
 from privinf.models import decoder_bundle
-from privinf.models.decoder_program import count
+from privinf.models.decoder_passes import count
 from privinf.protocols.program import SessionShape
 
 Run = Callable[..., int]

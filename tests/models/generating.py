@@ -12,16 +12,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_calibrate import calibrate_decoder
 from privinf.models.decoder_fold import fold_decoder
+from privinf.models.decoder_layout import DecoderLayout, Rows
+from privinf.models.decoder_passes import FixedSession
 from privinf.models.decoder_plan import DecoderPlan, decoder_scale
-from privinf.models.decoder_program import (
-    DecoderDealerSession,
-    DecoderPartySession,
-    FixedSession,
-)
-from privinf.models.decoder_query import DecoderLayout, Rows
+from privinf.models.decoder_session import DecoderDealerSession, DecoderPartySession
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.fold import F32, F64
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, encode, mask_tensor
@@ -119,7 +117,7 @@ class Writer:
 
     def prompt(self, index: int) -> Rows:
         """The rows of one pass over the prompt; padding repeats the first token."""
-        first, chunk = len(self.toy.plan.prefix), slice(index * wire.CHUNK, (index + 1) * wire.CHUNK)
+        first, chunk = len(self.toy.plan.prefix), slice(index * form.CHUNK, (index + 1) * form.CHUNK)
         ids = np.array([self.seen[0]] * self.moved + self.seen, dtype=np.int64)[: self.shape.prompt]
         places = np.maximum(np.arange(len(ids)) - self.moved, 0) + first
         return Rows(ids[chunk], places[chunk], (np.arange(len(ids)) < self.moved)[chunk], self.moved)

@@ -12,9 +12,10 @@ pytest.importorskip("torch")
 from generating import LLAMA, Toy, Trio, Writer, toy
 
 from privinf.errors import InputError, ProtocolError
-from privinf.models import decoder_query as wire
+from privinf.models import decoder_layout as form
 from privinf.models.cache import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache, Keeps
-from privinf.models.decoder_program import DecoderPartySession, Ledger
+from privinf.models.decoder_ledger import Ledger
+from privinf.models.decoder_session import DecoderPartySession
 from privinf.protocols.program import Order, SessionShape
 from privinf.protocols.ring import U64
 from privinf.protocols.wires import Share, Wire
@@ -163,7 +164,7 @@ def model() -> Toy:
 @pytest.fixture
 def ledger(model: Toy, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """Return one after a prompt of six in two passes and a pass of three."""
-    monkeypatch.setattr(wire, "CHUNK", 4)
+    monkeypatch.setattr(form, "CHUNK", 4)
     made = Ledger(model.layout(), SessionShape("generate", 6, 3))
     for _ in range(3):
         made.write()

@@ -12,11 +12,11 @@ import pytest
 from generating import GPT2, LLAMA, PREFIX, Toy, Trio, Writer, toy
 
 from privinf.errors import ModelError
-from privinf.models import decoder_query as wire
+from privinf.models import decoder_layout as form
 from privinf.models.decoder_calibrate import calibrate_decoder
+from privinf.models.decoder_layout import DecoderLayout
+from privinf.models.decoder_passes import Shadow, count
 from privinf.models.decoder_plan import DecoderPlan, decoder_scale, make_decoder_plan
-from privinf.models.decoder_program import Shadow, count
-from privinf.models.decoder_query import DecoderLayout
 from privinf.models.decoder_shared import SCORE
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.decoder_tables import fingerprint, verify
@@ -271,7 +271,7 @@ def test_costs_are_as_declared(
     models: dict[str, Toy], family: str, mode: str, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rounds and bytes that parties send and read, pass by pass."""
-    monkeypatch.setattr(wire, "CHUNK", 4)
+    monkeypatch.setattr(form, "CHUNK", 4)
     model = models[family]
     layout, shape = model.layout(*MODES[mode]), SessionShape(task, 6, 2)
     trio, writer = Trio(layout, shape, model.weights), Writer(model, shape, [3, 4, 5])

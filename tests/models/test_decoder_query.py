@@ -13,8 +13,8 @@ from generating import GPT2, LLAMA, PREFIX
 
 from privinf.errors import InputError
 from privinf.models import decoder_query as wire
+from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_plan import DecoderPlan
-from privinf.models.decoder_query import DecoderLayout, Rows
 from privinf.models.decoder_shared import DecoderQuery
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.fold import F64

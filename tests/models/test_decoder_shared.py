@@ -13,9 +13,9 @@ pytest.importorskip("torch")
 
 from generating import PREFIX, SPECS, Kind, Toy, Trio, Writer, seeds, toy
 
-from privinf.models import decoder_query as wire
+from privinf.models import decoder_layout as form
+from privinf.models.decoder_passes import FixedSession
 from privinf.models.decoder_plan import decoder_scale
-from privinf.models.decoder_program import FixedSession
 from privinf.models.fold import F64
 from privinf.models.weights import IdealStore, encode
 from privinf.protocols import ring
@@ -39,7 +39,7 @@ def toys() -> dict[tuple[Kind, bool], Toy]:
 
 @pytest.fixture(autouse=True)
 def _short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "CHUNK", 4)
+    monkeypatch.setattr(form, "CHUNK", 4)
 
 
 def same(trio: Trio, total: U64, fixed: U64 | None) -> F64:

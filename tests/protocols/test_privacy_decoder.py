@@ -21,8 +21,9 @@ from test_privacy import SURPRISE, surprise
 
 from privinf.models import decoder_query as wire
 from privinf.models.cache import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache
+from privinf.models.decoder_ledger import Ledger
+from privinf.models.decoder_passes import run_pass
 from privinf.models.decoder_plan import decoder_scale
-from privinf.models.decoder_program import Ledger, run_pass
 from privinf.models.weights import DealerStore, PartyStore, encode, mask_tensor
 from privinf.protocols import ring
 from privinf.protocols.dealer import Dealer

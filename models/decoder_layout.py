@@ -1,0 +1,137 @@
+"""What everybody knows of a session's form: its passes, and the tensors that a pass's query and answer consist of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.errors import InputError
+from privinf.models import plan as p
+from privinf.models.decoder_plan import LINEAR, RESIDUAL, ROTARY, DecoderPlan
+from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.query import Field
+from privinf.models.rotary import Places
+from privinf.protocols import prg, ring
+from privinf.protocols.program import SessionShape
+
+TASKS = ("generate", "argmax")  # all logits to the client, or the likeliest token alone
+PADDED = "-padded"  # after a task: nobody but the client learns how many drafts were right
+CHUNK = 64  # rows of a prompt that go through the model in one pass: preparations are held in memory
+MOST_ROWS = 32  # of a later pass
+LEAF, ROOT = 7, 16  # index bits within a leaf of a point function, bytes of a root
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the client knows of a pass's rows: tokens, true positions, which are padding.
+
+    moved: how far the prompt's padding moves all positions. rejected: which rows of the pass before are out, where
+    the servers are not to know.
+    """
+
+    ids: npt.NDArray[np.int64]
+    places: Places
+    padding: npt.NDArray[np.bool_]
+    moved: int = 0
+    rejected: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class DecoderLayout:
+    """Public facts from which every role derives the form of a session.
+
+    public: everybody knows the weights. embedded: the client embeds tokens, as it knows that table at least.
+    """
+
+    spec: DecoderSpec
+    plan: DecoderPlan
+    public: bool
+    embedded: bool
+
+    @property
+    def room(self) -> int:
+        """Slots that a session may fill beside the prefix."""
+        return self.plan.max_tokens - len(self.plan.prefix)
+
+    def check(self, shape: SessionShape) -> None:
+        """Raise InputError for a session that this model cannot take."""
+        if shape.task.removesuffix(PADDED) not in TASKS:
+            raise InputError(f"this model does {', '.join(TASKS)}, not {shape.task!r}")
+        if not 1 <= shape.rows <= MOST_ROWS:
+            raise InputError(f"a pass has 1 to {MOST_ROWS} rows, not {shape.rows}")
+        if not 1 <= shape.prompt <= self.room - shape.rows:
+            raise InputError(
+                f"a prompt of {shape.prompt} rows: this shared model takes 1 to {self.room - shape.rows}"
+            )
+
+    def passes(self, shape: SessionShape) -> int:
+        """Passes that read the prompt."""
+        return -(-shape.prompt // CHUNK)
+
+    def rows(self, shape: SessionShape, index: int) -> int:
+        """Rows of a pass."""
+        left = shape.prompt - index * CHUNK
+        return min(left, CHUNK) if left > 0 else shape.rows
+
+    def outputs(self, shape: SessionShape, index: int) -> int:
+        """How many of a pass's last rows are answered."""
+        last = self.passes(shape) - 1
+        return 0 if index < last else 1 if index == last else shape.rows
+
+    def padded(self, shape: SessionShape) -> bool:
+        """Whether the servers are not to know which drafts were right: no slot is ever dropped then."""
+        return shape.task.endswith(PADDED)
+
+    @property
+    def tables(self) -> dict[str, int]:
+        """Tables that rows are looked up in, and their sizes."""
+        if self.embedded:
+            return {}
+        sizes = {"token": self.spec.vocab}
+        return sizes if self.spec.rope_theta else sizes | {"position": self.spec.max_tokens}
+
+    def fields(self, shape: SessionShape, index: int) -> list[Field]:
+        """The tensors of a pass's query that are shared additively, in order."""
+        rows, plan = self.rows(shape, index), self.plan
+        fields = [Field(f"sign.{name}", (1, rows, 1), 1, 0) for name in self.tables]
+        if self.embedded:
+            fields.append(Field("rows", (1, rows, self.spec.width), plan.residual_bits, RESIDUAL))
+        if index < self.passes(shape):
+            fields.append(Field("pads", (1, 1, 1, rows), ring.MAX_BITS, 0))
+        if index == 0 and self.spec.rope_theta and plan.prefix:
+            fields.append(Field("turn", (2, 1, 1, self.spec.head_width // 2), ring.MAX_BITS, ROTARY))
+        if self.padded(shape) and index >= self.passes(shape):
+            if index > self.passes(shape):
+                fields.append(Field("rejected", (1, 1, 1, rows), ring.MAX_BITS, 0))
+            if self.spec.rope_theta:
+                half = self.spec.head_width // 2
+                fields.append(Field("turned", (2, 1, rows, half), ring.MAX_BITS, ROTARY))
+        return fields
+
+    def result(self, shape: SessionShape, index: int) -> Field:
+        """The answer's tensor; empty for a part of the prompt."""
+        outputs = self.outputs(shape, index)
+        if shape.task.startswith("argmax"):
+            return Field("token", (1, outputs, 1), index_bits(self.spec.vocab), 0)
+        bits = self.plan.result_bits - (LINEAR - p.RESULT)
+        return Field("logits", (1, outputs, self.spec.vocab), bits, p.RESULT)
+
+    def query_bytes(self, shape: SessionShape, index: int, party: int) -> int:
+        """A seed at party 0, differences and roots at party 1, correction words at both."""
+        rows = self.rows(shape, index)
+        words = sum(rows * ROOT * levels(size) for size in self.tables.values())
+        if party == 0:
+            return prg.SEED_BYTES + words
+        return words + rows * ROOT * len(self.tables) + sum(f.nbytes for f in self.fields(shape, index))
+
+
+def index_bits(size: int) -> int:
+    """Bits of an index into a table."""
+    return max((size - 1).bit_length(), 1)
+
+
+def levels(size: int) -> int:
+    """Correction words of a point function over a table."""
+    return max(index_bits(size) - LEAF, 0) + 1

@@ -1,0 +1,105 @@
+"""One pass of a decoder in every interpreter, and sessions of those that need no process: shapes, fixed, costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from privinf.models import decoder_query as wire
+from privinf.models.cache import IN_FIXED, NOTHING, Cache, Keeps
+from privinf.models.decoder import extend, predict
+from privinf.models.decoder_answers import ANSWERS
+from privinf.models.decoder_layout import PADDED, DecoderLayout, Rows
+from privinf.models.decoder_ledger import Ledger, keep
+from privinf.models.decoder_plan import decoder_scale
+from privinf.models.decoder_shared import SharedDecoder
+from privinf.models.decoder_step import DecoderQuery, Step
+from privinf.models.weights import IdealStore, ShapeStore
+from privinf.protocols.counting import Counting
+from privinf.protocols.ideal import Ideal
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.program import Order, SessionShape
+from privinf.protocols.ring import F64, U64, Shape
+from privinf.protocols.wires import Share
+
+Public = Mapping[str, U64] | None
+
+
+def run_pass(
+    ctx: Interpreter, ledger: Ledger, step: Step, cache: Cache, query: DecoderQuery, public: Public
+) -> Share | None:
+    """The model's program for one pass: the same for every interpreter."""
+    layout, shape = ledger.layout, ledger.shape
+    ops = SharedDecoder(
+        ctx, layout.spec, layout.plan, step, cache, ANSWERS[shape.task.removesuffix(PADDED)], public
+    )
+    outputs = layout.outputs(shape, ledger.index)
+    result = None
+    if outputs:
+        result = predict(ops, layout.spec, query, outputs)
+    else:
+        extend(ops, layout.spec, query)
+    ctx.flush()
+    ops.settle()
+    return result
+
+
+class Shadow:
+    """A session on shapes alone: what roles that run ahead know of the cache."""
+
+    def __init__(self, layout: DecoderLayout, shape: SessionShape, keeps: Keeps = NOTHING) -> None:
+        layout.check(shape)
+        self.ledger = Ledger(layout, shape)
+        self.cache = Cache(layout.spec.layers, keeps)
+
+    def run(self, ctx: Interpreter, order: Order, public: Public) -> None:
+        """Follow one pass; whatever positions and exclusions it has, its shape is the same."""
+        ledger = self.ledger
+        ledger.retire(order)
+        self.cache.retire(order.retired)
+        query = wire.empty(ledger.layout, ledger.shape, ledger.index)
+        run_pass(ctx, ledger, ledger.step(), self.cache, query, public)
+        ledger.write()
+
+
+def count(
+    layout: DecoderLayout, shape: SessionShape, passes: int, shapes: Mapping[str, Shape], public: Public
+) -> list[Counting]:
+    """Declared rounds and bytes of a session's first passes, none of whose slots is dropped."""
+    shadow, counted = Shadow(layout, shape), []
+    for index in range(passes):
+        ctx = Counting(ShapeStore(shapes, decoder_scale))
+        shadow.run(ctx, Order(index), public)
+        counted.append(ctx)
+    return counted
+
+
+class FixedSession:
+    """A generation in the fixed interpreter: equal to the shares' sum bit for bit under the same seeds."""
+
+    def __init__(
+        self,
+        layout: DecoderLayout,
+        shape: SessionShape,
+        store: IdealStore,
+        encoded: Mapping[str, U64],
+        embeddings: Mapping[str, F64] | None = None,
+    ) -> None:
+        layout.check(shape)
+        self.ledger, self.cache = Ledger(layout, shape), Cache(layout.spec.layers, IN_FIXED)
+        self._store, self._embeddings = store, embeddings
+        self._public = encoded if layout.public else None
+
+    def run(
+        self, kept: int, rows: Rows, seeds: tuple[bytes, bytes], retired: tuple[int, ...] = ()
+    ) -> U64 | None:
+        """The ring elements of the next pass's answer."""
+        ledger = self.ledger
+        keep(ledger, self.cache, kept)
+        ledger.retire(Order(ledger.index, retired))
+        self.cache.retire(retired)
+        query = wire.plain(ledger.layout, ledger.shape, ledger.index, rows, self._embeddings)
+        ctx = Ideal(seeds, self._store)
+        step = ledger.step(self.cache.excluded)
+        result = run_pass(ctx, ledger, step, self.cache, query, self._public)
+        ledger.write()
+        return None if result is None else result.value

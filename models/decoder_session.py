@@ -1,0 +1,159 @@
+"""One generation at the dealer and at a party: preparations pass after pass, and their evaluation behind them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from privinf.errors import ProtocolError
+from privinf.models import decoder_query as wire
+from privinf.models.cache import AT_DEALER, AT_PARTY, Cache
+from privinf.models.decoder_layout import DecoderLayout
+from privinf.models.decoder_ledger import Ledger, Slot, keep
+from privinf.models.decoder_passes import Public, Shadow, run_pass
+from privinf.models.stream import streamed
+from privinf.models.weights import DealerStore, PartyStore
+from privinf.protocols import ring
+from privinf.protocols.ahead import Ahead
+from privinf.protocols.dealer import Dealer
+from privinf.protocols.party import Party
+from privinf.protocols.program import Channel, Dealt, Order, SessionShape, Source
+from privinf.protocols.ring import U64, Shape
+
+
+class DecoderDealerSession:
+    """One generation at the dealer."""
+
+    def __init__(
+        self, layout: DecoderLayout, shape: SessionShape, store: DealerStore | None, public: Public
+    ) -> None:
+        self._shadow = Shadow(layout, shape, AT_DEALER)
+        self._store, self._public = store, public
+
+    def deal(self, order: Order, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+        """Generation runs in a thread of its own, a bounded number of chunks ahead of delivery."""
+
+        def produce(write: Callable[[int, Any], None]) -> None:
+            self._shadow.run(Dealer(seeds, write, self._store), order, self._public)
+
+        return streamed(produce)
+
+
+@dataclass(frozen=True)
+class PreparedPass:
+    """A pass's preparation in memory, and what was computed of it ahead."""
+
+    order: Order
+    seed: bytes = field(repr=False)
+    tape: bytes = field(repr=False)
+    results: list[U64] = field(repr=False)
+
+
+class DecoderPartySession:
+    """One generation at one party."""
+
+    def __init__(
+        self, layout: DecoderLayout, shape: SessionShape, party: int, store: PartyStore | None, public: Public
+    ) -> None:
+        self.journal: Callable[[str], None] | None = None
+        self._party, self._store, self._public = party, store, public
+        self._shadow = Shadow(layout, shape)
+        self._ledger, self._cache = Ledger(layout, shape), Cache(layout.spec.layers, AT_PARTY)
+        self._lock = threading.Lock()
+        self._rejected: set[Slot] = set()  # ruled out and not yet dropped by an order
+
+    def order(self) -> Order:
+        """Drop what has been ruled out by now; InputError where the pass would not fit all the same."""
+        ledger = self._shadow.ledger
+        with self._lock:
+            gone = [place for place, slot in enumerate(ledger.slots) if slot in self._rejected]
+        ledger.require_room(len(gone))
+        return Order(ledger.index, tuple(gone))
+
+    def prepare(self, order: Order, prep: Source, seed: bytes) -> PreparedPass:
+        """Read the preparation, and multiply its masks with weights as they come."""
+        tape, notes = _Recorder(prep), _Notes()
+        self._shadow.run(Ahead(self._party, seed, tape, notes, self._store), order, self._public)
+        return PreparedPass(order, seed, b"".join(tape.pieces), notes.results)
+
+    def query_bytes(self, index: int) -> int:
+        return self._ledger.layout.query_bytes(self._ledger.shape, index, self._party)
+
+    def result_bytes(self, index: int) -> int:
+        return self._ledger.layout.result(self._ledger.shape, index).nbytes
+
+    def evaluate(self, kept: int, query: memoryview, prepared: object, channel: Channel) -> bytes:
+        """Run the next pass on shares."""
+        assert isinstance(prepared, PreparedPass)
+        ledger = self._ledger
+        self._drop(kept, prepared.order)
+        shares = wire.parse(ledger.layout, ledger.shape, ledger.index, self._party, query)
+        tape = _Tape(prepared.tape)
+        ctx = Party(self._party, prepared.seed, tape, channel, self._store, _Notes(prepared.results))
+        ctx.journal = self.journal
+        result = run_pass(ctx, ledger, ledger.step(self._cache.excluded), self._cache, shares, self._public)
+        if tape.left:
+            raise ProtocolError(f"{tape.left} bytes of the preparation were not used")
+        field_ = ledger.layout.result(ledger.shape, ledger.index)
+        ledger.write()
+        return b"" if result is None else bytes(ring.pack(result.value, field_.bits))
+
+    def _drop(self, kept: int, order: Order) -> None:
+        """Rule out what the client did not keep, then drop what the order says: only what is ruled out may go."""
+        out = keep(self._ledger, self._cache, kept)
+        dropped = set(self._ledger.retire(order))
+        with self._lock:
+            self._rejected |= set(out)
+            if not dropped <= self._rejected:
+                raise ProtocolError("an order drops slots that are in use")
+            self._rejected -= dropped
+        self._cache.retire(order.retired)
+
+
+class _Recorder:
+    """Passes a preparation on as it comes, and keeps it."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.pieces: list[memoryview] = []
+
+    def read(self, nbytes: int) -> memoryview:
+        piece = self._source.read(nbytes)
+        self.pieces.append(piece)
+        return piece
+
+
+class _Tape:
+    """A preparation in memory, read in program order."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = memoryview(data), 0
+
+    def read(self, nbytes: int) -> memoryview:
+        piece = self._data[self._at : self._at + nbytes]
+        if len(piece) != nbytes:
+            raise ProtocolError("the preparation ends before the program does")
+        self._at += nbytes
+        return piece
+
+    @property
+    def left(self) -> int:
+        return len(self._data) - self._at
+
+
+class _Notes:
+    """Results computed ahead, in program order: written at first, then read."""
+
+    def __init__(self, results: list[U64] | None = None) -> None:
+        self.results: list[U64] = [] if results is None else results
+        self._stored = None if results is None else iter(results)
+
+    def next(self, shape: Shape) -> U64:
+        if self._stored is not None:
+            return next(self._stored)
+        self.results.append(np.empty(shape, dtype=np.uint64))
+        return self.results[-1]

@@ -1,0 +1,46 @@
+"""Local steps of rotary positions on shares and wires: halves of heads, and their turning by public angles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from privinf.models.decoder_plan import ROTARY
+from privinf.models.fold import F64
+from privinf.protocols import ring
+from privinf.protocols.ring import U64
+from privinf.protocols.wires import Share, Wire, derive
+
+
+def fixed(x: F64) -> U64:
+    return ring.encode(x, ROTARY)
+
+
+def rotate(v: U64, cos: U64, sin: U64) -> U64:
+    first, second = np.split(v, 2, axis=-1)
+    return np.concatenate((first * cos - second * sin, second * cos + first * sin), axis=-1)
+
+
+def half(x: Wire, which: int) -> Wire:
+    half = x.shape[-1] // 2
+    return _sliced(x, (*x.shape[:-1], half), lambda v: v[..., which * half : (which + 1) * half])
+
+
+def pick(x: Wire, which: int) -> Wire:
+    return _sliced(x, (1, *x.shape[1:]), lambda v: v[which : which + 1])
+
+
+def _sliced(x: Wire, shape: tuple[int, ...], cut: Callable[[U64], U64]) -> Wire:
+    return derive([x], shape, x.bits, x.scale, public=cut, mask=cut, linear=x.shared)
+
+
+def beside(first: Share, second: Share) -> Share:
+    data = None
+    if first.data is not None and second.data is not None:
+        data = np.concatenate((first.data, second.data), axis=-1)
+    return Share((*first.shape[:-1], 2 * first.shape[-1]), first.bits, first.scale, data)
+
+
+def double(v: U64) -> U64:
+    return v * np.uint64(2)
