@@ -226,7 +226,8 @@ class Client(_Base):
             stream: iterate over tokens as they come, instead of waiting for all.
             timeout: seconds for each pass.
             wish: max_new_tokens, temperature (0 is greedy), top_k, top_p, repetition_penalty, seed, stop,
-                draft ("lookup", or an object with `propose`), drafts (how many a pass), hide_accepted, secure_argmax.
+                draft ("lookup", a file of `privinf draft`, or an object with `propose`), drafts (how many a pass),
+                hide_accepted, secure_argmax.
 
         Raises:
             InputError: an empty prompt, one that is too long, a token that is none, an option out of range.
@@ -255,7 +256,7 @@ class Client(_Base):
         return tokens if stream else _whole(tokens)
 
     def _written(self, ids: Sequence[int], timeout: float | None, options: dict[str, Any]) -> TokenStream:
-        wish = make_wish(**options)
+        wish = make_wish(vocab=self._decoder.bundle.spec.vocab, **options)
         passes = self._link.generate(self._decoder.shape(ids, wish))
 
         def end(clean: bool) -> None:
@@ -345,7 +346,7 @@ class AsyncClient(_Base):
     def _streamed(
         self, ids: Sequence[int], timeout: float | None, options: dict[str, Any]
     ) -> AsyncTokenStream:
-        wish = make_wish(**options)
+        wish = make_wish(vocab=self._decoder.bundle.spec.vocab, **options)
         return AsyncTokenStream(self._decoder, self._link, ids, wish, timeout)
 
     async def status(self) -> tuple[PartyStatus, PartyStatus]:

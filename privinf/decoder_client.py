@@ -9,6 +9,7 @@ from privinf.completions import TokenStream
 from privinf.errors import ConfigError, InputError
 from privinf.generation import DRAFTS, Author, Passes, Wish, session_shape
 from privinf.models import decoder_bundle
+from privinf.ngrams import NgramDraft
 from privinf.prompts import SYSTEM, DecoderTokenizer
 from privinf.protocols.program import SessionShape
 from privinf.sampling import Sampling
@@ -16,11 +17,13 @@ from privinf.speculation import Draft, NoDraft, PromptLookup
 
 Message = Mapping[str, str]
 Prompt = str | Sequence[int]
+NGRAMS = ".npz"  # how a file of counted runs ends
 DRAFTERS: dict[str, Callable[[], Draft]] = {"none": NoDraft, "lookup": PromptLookup}
 
 
 def make_wish(
     *,
+    vocab: int,
     max_new_tokens: int = 64,
     temperature: float = 0.0,
     top_k: int | None = None,
@@ -35,16 +38,18 @@ def make_wish(
 ) -> Wish:
     """How to continue, from the options of `Client.generate`; InputError for what cannot be."""
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
-    drafter = draft_named(draft) if draft is None or isinstance(draft, str) else draft
+    drafter = draft_named(draft, vocab) if draft is None or isinstance(draft, str) else draft
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     count = 0 if isinstance(drafter, NoDraft) else drafts
     return Wish(max_new_tokens, sampling, stops, drafter, count, secure_argmax, hide_accepted)
 
 
-def draft_named(name: str | None) -> Draft:
-    """A draft by its name."""
+def draft_named(name: str | None, vocab: int) -> Draft:
+    """A draft by its name, or one that `privinf draft` has written to a file."""
+    if name and name.endswith(NGRAMS):
+        return NgramDraft.load(name, vocab)
     if (name or "none") not in DRAFTERS:
-        raise InputError(f"no draft {name!r}; known are {', '.join(DRAFTERS)}")
+        raise InputError(f"no draft {name!r}; known are {', '.join(DRAFTERS)}, or a file *{NGRAMS}")
     return DRAFTERS[name or "none"]()
 
 

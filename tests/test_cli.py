@@ -37,6 +37,7 @@ COMMANDS = (
     "convert",
     "generate",
     "chat",
+    "draft",
     "demo",
     "doctor",
 )

@@ -25,7 +25,9 @@ Seed = Annotated[int | None, typer.Option(help="Of the draws; the same seed, the
 Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer; repeat.")]
 Draft = Annotated[
     str | None,
-    typer.Option(help="none, or lookup: guess from what was said; how often it is right is public."),
+    typer.Option(
+        help="none, lookup (guess from what was said), or a file of `privinf draft`; how often it is right is public."
+    ),
 ]
 Drafts = Annotated[int | None, typer.Option(help="Tokens guessed in one pass [7].")]
 Argmax = Annotated[

@@ -1,0 +1,45 @@
+"""The command that makes a draft of public text: what a client guesses with while it generates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from privinf.cli.ask import Model
+from privinf.cli.output import JsonFlag, emit_json, note
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(draft)
+
+
+def draft(
+    files: Annotated[list[Path], typer.Argument(help="UTF-8 text like the answers you expect.")],
+    model: Model,
+    out: Annotated[Path, typer.Option(help="Where to write it, such as draft.npz.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Learn from text what usually follows, for `generate --draft FILE`. It stays with the client."""
+    from privinf.decoder_client import DecoderSide
+    from privinf.errors import InputError
+    from privinf.ngrams import NgramDraft
+
+    side = DecoderSide(model)
+    texts = []
+    for file in files:
+        try:
+            texts.append(side.tokenizer.encode(file.read_text("utf-8")))
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file}: byte {error.start} is not UTF-8") from error
+    NgramDraft.learn(texts, side.bundle.spec.vocab).save(out)
+    tokens = sum(map(len, texts))
+    if as_json:
+        emit_json({"path": str(out), "tokens": tokens, "bytes": out.stat().st_size})
+        return
+    note(f"learnt from {tokens} tokens; use it with --draft {out}")
+    typer.echo(out)
