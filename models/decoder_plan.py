@@ -105,7 +105,7 @@ class DecoderPlan:
             return DecoderPlan(
                 **raw
                 | {"prefix": tuple(raw["prefix"]), "scales": SCALES, "layers": layers}
-                | {"final_norm": NormSpec(**raw["final_norm"])}
+                | {"final_norm": p.whole(NormSpec, raw["final_norm"])}
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError("the plan file is damaged: share the model again") from error
@@ -113,7 +113,7 @@ class DecoderPlan:
 
 def _layer(raw: dict[str, Any]) -> DecoderLayerPlan:
     attention = AttentionPlan.from_json(raw.pop("attention"))
-    before, middle = NormSpec(**raw.pop("attention_norm")), NormSpec(**raw.pop("ffn_norm"))
+    before, middle = p.whole(NormSpec, raw.pop("attention_norm")), p.whole(NormSpec, raw.pop("ffn_norm"))
     return DecoderLayerPlan(attention=attention, attention_norm=before, ffn_norm=middle, **raw)
 
 

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from privinf.errors import ModelError
 from privinf.models.spec import EncoderSpec
@@ -34,6 +34,9 @@ FINEST = (2, 1, 0)  # log2 of the last pass's buckets, in score units: the first
 SCALES = (X, WEIGHT, QKV_WEIGHT, QK, V, SCORES, EMBED, MIXED, RESULT)
 
 
+Part = TypeVar("Part", bound="AttentionScales | AttentionPlan | NormSpec")
+
+
 class RangeTable(Protocol):
     """Calibrated magnitudes by site, in real units."""
 
@@ -41,6 +44,13 @@ class RangeTable(Protocol):
     def low(self) -> Mapping[str, float]: ...
     @property
     def high(self) -> Mapping[str, float]: ...
+
+
+def whole(kind: type[Part], raw: dict[str, Any]) -> Part:
+    """A part of a plan with each of its fields, also those that have a default; KeyError otherwise."""
+    if set(raw) != {field.name for field in dataclasses.fields(kind)}:
+        raise KeyError(kind.__name__)
+    return kind(**raw)
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ class AttentionPlan:
 
     @staticmethod
     def from_json(raw: dict[str, Any]) -> AttentionPlan:
-        return AttentionPlan(**raw | {"scales": AttentionScales(**raw["scales"])})
+        return whole(AttentionPlan, raw | {"scales": whole(AttentionScales, raw["scales"])})
 
     @property
     def mixed(self) -> int:
@@ -144,13 +154,13 @@ class Plan:
             layers = tuple(
                 LayerPlan(
                     AttentionPlan.from_json(layer["attention"]),
-                    NormSpec(**layer["attention_norm"]),
+                    whole(NormSpec, layer["attention_norm"]),
                     layer["hidden_bits"],
-                    NormSpec(**layer["ffn_norm"]),
+                    whole(NormSpec, layer["ffn_norm"]),
                 )
                 for layer in raw["layers"]
             )
-            norm = NormSpec(**raw["embed_norm"])
+            norm = whole(NormSpec, raw["embed_norm"])
             if tuple(raw["scales"]) != SCALES:
                 raise ModelError("the plan was made for other scales: share the model again")
             rest = (raw["head_bits"], raw["result_bits"], SCALES, raw["tables"])
