@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ from privinf.transport import Link
 
 CLOSE = 0.05  # logits nearer than this may change places
 PROMPTS, GREEDY = 50, 32
+WORKERS = int(os.environ.get("WORKERS", "2"))  # each holds the model several times over
 _SUBJECT: dict[str, Any] = {}
 
 
@@ -147,13 +149,13 @@ def _shared_predictions(subject: Subject, link: Link, ids: list[int]) -> np.ndar
     return np.concatenate(parts)[: len(ids) - FIRST + 1].astype(np.float32)
 
 
-def measure(name: str, shared: Path, positions: int, tokens: int, shares: int) -> dict[str, Any]:
-    """All of it for one model."""
+def measure(name: str, shared: Path, positions: int, tokens: int, shares: int, path: Path) -> dict[str, Any]:
+    """All of it for one model; what the fixed interpreter says is written down before shares are begun."""
     subject = Subject.load(name, shared)
     windows = texts(subject, -(-positions // (tokens - FIRST + 1)), tokens)
     prompts = [row[: 8 + i % 25] for i, row in enumerate(texts(subject, PROMPTS, 40))]
     began = time.monotonic()
-    pool = ProcessPoolExecutor(2, get_context("spawn"), _worker, (name, str(shared)))
+    pool = ProcessPoolExecutor(WORKERS, get_context("spawn"), _worker, (name, str(shared)))
     with pool:
         forced = []
         for part in pool.map(_forced, windows):
@@ -162,7 +164,7 @@ def measure(name: str, shared: Path, positions: int, tokens: int, shares: int) -
         greedy = list(pool.map(_greedy, prompts))
     fixed_seconds = time.monotonic() - began
     same = [row["same"] == GREEDY for row in greedy]
-    return {
+    result = {
         "benchmark": "decoder fidelity",
         "model": name,
         **machine.about(),
@@ -176,8 +178,11 @@ def measure(name: str, shared: Path, positions: int, tokens: int, shares: int) -
             "identical": float(np.mean(same)),
             "margins_at_first_difference": [r["margin"] for r in greedy if r["margin"] is not None],
         },
-        "shares": in_shares(subject, shared, windows[: -(-shares // (tokens - FIRST + 1))]),
     }
+    machine.write(path, result)
+    result["shares"] = in_shares(subject, shared, windows[: -(-shares // (tokens - FIRST + 1))])
+    machine.write(path, result)
+    return result
 
 
 def main() -> None:
@@ -189,8 +194,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=232)
     parser.add_argument("--shares", type=int, default=1_000)
     options = parser.parse_args()
-    result = measure(options.model, options.shared, options.positions, options.tokens, options.shares)
-    machine.write(machine.RESULTS / f"decoder-fidelity-{options.model}.json", result)
+    path = machine.RESULTS / f"decoder-fidelity-{options.model}.json"
+    what = options.positions, options.tokens, options.shares
+    result = measure(options.model, options.shared, *what, path)
     print({key: result[key] for key in ("fixed", "greedy", "shares")})
 
 
