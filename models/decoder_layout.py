@@ -23,7 +23,7 @@ MOST_ROWS = 32  # of a later pass
 LEAF, ROOT = 7, 16  # index bits within a leaf of a point function, bytes of a root
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Rows:
     """What the client knows of a pass's rows: tokens, true positions, which are padding.
 

@@ -14,7 +14,6 @@ from privinf.models.decoder_step import Step
 from privinf.protocols.program import Order, SessionShape
 
 Slot = tuple[int, int]  # pass and row: a slot's name, which no other slot ever has
-NO_ENCODER = "this model is a decoder: it generates"
 
 
 @dataclass
@@ -28,8 +27,7 @@ class Ledger:
     start: int = 0  # position of its first row
 
     def __post_init__(self) -> None:
-        prefix = len(self.layout.plan.prefix)
-        self.start = prefix
+        self.start = len(self.layout.plan.prefix)
 
     @property
     def rows(self) -> int:

@@ -102,19 +102,18 @@ class DecoderPlan:
             if raw["version"] != PLAN_VERSION or tuple(raw["scales"]) != SCALES:
                 raise ModelError("the plan was made by another version: share the model again")
             layers = tuple(_layer(layer) for layer in raw["layers"])
-            return DecoderPlan(
-                **raw
-                | {"prefix": tuple(raw["prefix"]), "scales": SCALES, "layers": layers}
-                | {"final_norm": p.whole(NormSpec, raw["final_norm"])}
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            parts = {"prefix": tuple(raw["prefix"]), "scales": SCALES, "layers": layers}
+            return p.whole(DecoderPlan, raw | parts | {"final_norm": p.whole(NormSpec, raw["final_norm"])})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelError("the plan file is damaged: share the model again") from error
 
 
 def _layer(raw: dict[str, Any]) -> DecoderLayerPlan:
     attention = AttentionPlan.from_json(raw.pop("attention"))
     before, middle = p.whole(NormSpec, raw.pop("attention_norm")), p.whole(NormSpec, raw.pop("ffn_norm"))
-    return DecoderLayerPlan(attention=attention, attention_norm=before, ffn_norm=middle, **raw)
+    return p.whole(
+        DecoderLayerPlan, raw | {"attention": attention, "attention_norm": before, "ffn_norm": middle}
+    )
 
 
 def make_decoder_plan(

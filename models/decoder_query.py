@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from privinf.errors import InputError
+from privinf.errors import InputError, ProtocolError
 from privinf.models.decoder_layout import ROOT, DecoderLayout, Rows, index_bits, levels
 from privinf.models.decoder_step import DecoderQuery, Lookup
 from privinf.models.fold import F64
@@ -28,7 +28,7 @@ def encode(
 ) -> tuple[bytes, bytes]:
     """Both parties' shares of a pass's query, under fresh seeds."""
     seed, roots, words = prg.fresh_seed(), [], []
-    values = _public_form(layout, rows)
+    values = _own_values(layout, rows)
     for name, size in layout.tables.items():
         theirs, cw, sign = _point(_index(name, rows, size), size, seed, name)
         roots.append(theirs.tobytes())
@@ -44,8 +44,8 @@ def encode(
     return seed + b"".join(words), b"".join((*words, *roots, *packed))
 
 
-def _public_form(layout: DecoderLayout, rows: Rows) -> dict[str, F64]:
-    """Values of the fields that do not depend on tables."""
+def _own_values(layout: DecoderLayout, rows: Rows) -> dict[str, F64]:
+    """Values of the fields that do not depend on tables: the client's alone."""
     spec = layout.spec
     values: dict[str, F64] = {"pads": rows.padding.astype(np.float64)}
     if rows.rejected is not None:
@@ -130,7 +130,7 @@ def plain(
     layout: DecoderLayout, shape: SessionShape, index: int, rows: Rows, embeddings: Mapping[str, F64] | None
 ) -> DecoderQuery:
     """The query itself in place of shares, for the fixed interpreter."""
-    values = _public_form(layout, rows)
+    values = _own_values(layout, rows)
     values |= {f"sign.{name}": np.zeros(len(rows.ids)) for name in layout.tables}
     if layout.embedded:
         assert embeddings is not None
@@ -177,6 +177,8 @@ def decode(
 ) -> npt.NDArray[np.float32] | npt.NDArray[np.int64]:
     """Add up an answer: logits (outputs, vocab), or tokens (outputs,)."""
     f = layout.result(shape, index)
+    if any(len(part) != f.nbytes for part in shares):
+        raise ProtocolError(f"pass {index}: a share of the answer has another size than {f.nbytes} bytes")
     total = np.asarray(sum(ring.unpack(part, f.bits, f.shape) for part in shares), dtype=np.uint64)
     if shape.task.startswith("argmax"):
         tokens: npt.NDArray[np.int64] = ring.low(total, f.bits)[0, :, 0].astype(np.int64)

@@ -198,7 +198,7 @@ class SharedDecoder:
         """Queries or keys turned by angles whose cosines and sines are masked too."""
         whole = Product(self._score_ring + ROTARY)
         turn = [pick(by, i) for i in (0, 1)]
-        (a, b), (c, e) = ([self._ctx.run(whole, half, t) for t in turn] for half in (half(x, 0), half(x, 1)))
+        (a, b), (c, e) = ([self._ctx.run(whole, end, t) for t in turn] for end in (half(x, 0), half(x, 1)))
         return beside(subtract(a, e), add(c, b))
 
     def _masked(self, scores: Share, slots: int) -> Share:

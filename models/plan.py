@@ -34,7 +34,7 @@ FINEST = (2, 1, 0)  # log2 of the last pass's buckets, in score units: the first
 SCALES = (X, WEIGHT, QKV_WEIGHT, QK, V, SCORES, EMBED, MIXED, RESULT)
 
 
-Part = TypeVar("Part", bound="AttentionScales | AttentionPlan | NormSpec")
+Part = TypeVar("Part")
 
 
 class RangeTable(Protocol):
@@ -48,7 +48,7 @@ class RangeTable(Protocol):
 
 def whole(kind: type[Part], raw: dict[str, Any]) -> Part:
     """A part of a plan with each of its fields, also those that have a default; KeyError otherwise."""
-    if set(raw) != {field.name for field in dataclasses.fields(kind)}:
+    if set(raw) != {field.name for field in dataclasses.fields(kind)}:  # type: ignore[arg-type]
         raise KeyError(kind.__name__)
     return kind(**raw)
 

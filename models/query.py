@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from privinf.errors import InputError
+from privinf.errors import InputError, ProtocolError
 from privinf.models import plan as p
 from privinf.models.bert import TASKS
 from privinf.models.fold import F64
@@ -171,6 +171,8 @@ def parse(layout: Layout, shape: QueryShape, party: int, query: memoryview) -> S
 def decode(layout: Layout, shape: QueryShape, first: bytes, second: bytes) -> npt.NDArray[np.float32]:
     """Add up the answer: (batch, width) embeddings or (batch, labels) logits."""
     f = layout.result(shape)
+    if any(len(part) != f.nbytes for part in (first, second)):
+        raise ProtocolError(f"a share of the answer has another size than {f.nbytes} bytes")
     total = sum(ring.unpack(part, f.bits, f.shape) for part in (first, second))
     return finish(layout, ring.decode(np.asarray(total, dtype=np.uint64), f.scale, f.bits)[:, 0])
 

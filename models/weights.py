@@ -70,7 +70,7 @@ class PartyStore:
         for name in self._opened:
             wire = self.party_wire(name)
             own = wire.own_mask
-            if name.endswith((".weight", ".token", ".mean")):
+            if name.endswith((".weight", ".token", ".position", ".mean")):
                 wire.cache["operand"] = wire.public - own if party else np.uint64(0) - own
                 wire.mask_share = self._later(name, wire.shape)
 

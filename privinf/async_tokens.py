@@ -8,6 +8,7 @@ from typing import Self
 
 from privinf.completions import Completion, GenerationUsage, Token, TokenStream
 from privinf.decoder_client import DecoderSide
+from privinf.errors import InputError
 from privinf.generation import Wish
 from privinf.passes import Generation
 from privinf.transport import AsyncLink
@@ -23,6 +24,7 @@ class AsyncTokenStream:
         self._shape = side.shape(ids, wish)
         self._passes: Generation | None = None
         self._tokens: TokenStream | None = None
+        self._begun = self._closed = False
 
     @property
     def completion(self) -> Completion:
@@ -35,8 +37,13 @@ class AsyncTokenStream:
         return self._run()
 
     async def _run(self) -> AsyncIterator[Token]:
+        if self._begun:
+            raise InputError("a stream of tokens is iterated over once: ask again")
+        self._begun = True
         try:
             self._passes = (await self._link.generate(self._shape)).plain
+            if self._closed:
+                return
             self._tokens = self._side.stream(self._ids, self._wish, self._passes, self._end, self._timeout)
             while (token := await asyncio.to_thread(next, self._tokens, None)) is not None:
                 yield token
@@ -49,6 +56,7 @@ class AsyncTokenStream:
 
     def close(self) -> None:
         """Drop the generation at both parties, if it is not over; idempotent and immediate."""
+        self._closed = True
         over = self._tokens is not None and self._tokens.over
         if self._passes is not None and not over:
             self._passes.cancel()

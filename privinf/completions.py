@@ -15,7 +15,8 @@ class GenerationUsage:
     """What a generation took: seconds by the client's clock, counts per party; offline and online apart.
 
     `online_bytes` are sent by one party in one direction; `offline_bytes` are the preparations of both.
-    `first_seconds` passed until the first token. `drafted` tokens were proposed, `accepted` of them right.
+    `first_seconds` passed until the first token. `tokens` counts those that a stop cuts off in the last pass too.
+    `drafted` tokens were proposed, `accepted` of them right.
     """
 
     tokens: int = 0
@@ -73,7 +74,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Completion:
-    """A whole continuation; `finish_reason` is eos, stop or length."""
+    """A continuation; `finish_reason` is eos, stop or length, the last also of one that was left early."""
 
     text: str = field(repr=False)
     tokens: tuple[int, ...] = field(repr=False)

@@ -59,7 +59,7 @@ class PartyConfig:
         _check_tls(self.tls, self.insecure_no_tls)
         _check(self.max_store_bytes > 0 and self.max_store_count > 0, "the store needs room")
         _check(self.ahead >= 0 and self.max_sessions > 0, "ahead and max_sessions count something")
-        _check(self.passes_ahead > 0, "passes_ahead counts something")
+        _check(0 < self.passes_ahead <= 32, "passes_ahead is 1 to 32")
         _check(min(self.max_seconds, self.prepare_seconds, self.idle_seconds) > 0, "a time limit is positive")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from privinf.completions import TokenStream
 from privinf.errors import ConfigError, InputError
@@ -40,8 +41,8 @@ def make_wish(
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
     drafter = draft_named(draft, vocab) if draft is None or isinstance(draft, str) else draft
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    count = 0 if isinstance(drafter, NoDraft) else drafts
-    return Wish(max_new_tokens, sampling, stops, drafter, count, secure_argmax, hide_accepted)
+    wished = Wish(max_new_tokens, sampling, stops, drafter, drafts, secure_argmax, hide_accepted)
+    return replace(wished, drafts=0) if isinstance(drafter, NoDraft) else wished
 
 
 def draft_named(name: str | None, vocab: int) -> Draft:
@@ -77,8 +78,7 @@ class DecoderSide:
                     raise InputError("the prompt is empty: a continuation needs at least one token to follow")
                 return self.conversation([{"role": "user", "content": prompt}])
             return self._after(prompt)
-        self.tokenizer.require_known(prompt)
-        return list(prompt)
+        return self.tokenizer.known(prompt)
 
     def conversation(self, messages: Sequence[Message]) -> list[int]:
         """Tokens of a conversation up to where the answer begins, after the public prefix.

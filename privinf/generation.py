@@ -33,7 +33,7 @@ class Wish:
 
     max_new_tokens: int = 64
     sampling: Sampling = field(default_factory=Sampling)
-    stop: tuple[str, ...] = ()
+    stop: tuple[str, ...] = field(default=(), repr=False)
     draft: Draft = field(default_factory=NoDraft)
     drafts: int = 0
     secure_argmax: bool = False
@@ -45,14 +45,17 @@ class Wish:
         return ("argmax" if self.secure_argmax else "generate") + (form.PADDED if self.hide_accepted else "")
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.max_new_tokens, int) and not isinstance(self.max_new_tokens, bool)
-        if not whole or self.max_new_tokens < 1:
+        if not _whole(self.max_new_tokens) or self.max_new_tokens < 1:
             raise InputError(f"max_new_tokens must be 1 or more, not {self.max_new_tokens!r}")
-        if not 0 <= self.drafts < form.MOST_ROWS:
+        if not _whole(self.drafts) or not 0 <= self.drafts < form.MOST_ROWS:
             raise InputError(f"drafts must be 0 to {form.MOST_ROWS - 1}, not {self.drafts!r}")
         plain = self.sampling.greedy and self.sampling.repetition_penalty == 1.0
         if self.secure_argmax and not plain:
             raise InputError("secure_argmax gives the likeliest token alone: leave sampling options out")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 class Passes(Protocol):
@@ -79,7 +82,12 @@ def session_shape(layout: DecoderLayout, prompt: Sequence[int], wish: Wish) -> S
         raise InputError("the prompt is empty: a continuation needs at least one token to follow")
     rows, room = prompt_rows(len(prompt)), layout.room - 1 - wish.drafts
     if rows > room:
-        largest = max(size for size in range(1, room + 1) if prompt_rows(size) <= room)
+        largest = max((size for size in range(1, room + 1) if prompt_rows(size) <= room), default=0)
+        if not largest:
+            raise InputError(
+                "no prompt fits beside the prefix and so many drafts: ask for fewer, or share the model for longer "
+                "sessions (--max-tokens)"
+            )
         raise InputError(
             f"the prompt has {len(prompt)} tokens, and {largest} fit with room for an answer: shorten it, "
             "or share the model for longer sessions (--max-tokens)"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,10 +76,10 @@ class NgramDraft:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Keep it; the file holds nothing of a conversation."""
-        arrays = {"vocab": np.array([self._vocab])}
+        arrays: dict[str, Any] = {"vocab": np.array([self._vocab])}
         for order, table in zip(ORDERS, self._tables, strict=True):
             arrays |= {f"keys{order}": table.keys, f"following{order}": table.following}
-        np.savez_compressed(path, allow_pickle=False, **arrays)
+        np.savez_compressed(path, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], vocab: int) -> NgramDraft:
@@ -89,8 +91,10 @@ class NgramDraft:
                     Table(stored[f"keys{n}"].astype(np.uint64), stored[f"following{n}"].astype(np.uint32))
                     for n in ORDERS
                 ]
-        except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"{path} is no draft: make one with `privinf draft`") from error
+        if any(len(t.keys) != len(t.following) or not (t.keys[1:] > t.keys[:-1]).all() for t in tables):
+            raise InputError(f"{path} is damaged: make it anew with `privinf draft`")
         if found != vocab or any(int(t.following.max(initial=0)) >= vocab for t in tables):
             raise InputError(f"{path} was made for a model of {found} tokens, and this one has {vocab}")
         return cls(tables, vocab)

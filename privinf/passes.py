@@ -191,10 +191,15 @@ class Generation:
         error: PrivinfError = attribute(PeerLost(f"{ROLES[party]} ended the generation"), ROLES[party])
         try:
             for reply in self._calls[party]:
+                if self._counts[party] >= self._asked:
+                    raise attribute(ProtocolError("a pass was answered that was not asked for"), ROLES[party])
                 self._counts[party] += 1
                 self._arrived.put((party, reply))
         except grpc.RpcError as broken:
             error = failure(broken, ROLES[party])
+        except PrivinfError as refused:
+            error = refused
+            self._calls[party].cancel()
         self._arrived.put((party, error))
         self._steps[party].put(None)
         if not isinstance(error, PeerLost) and self._counts[party] <= self._counts[1 - party]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
 
 import tokenizers
@@ -43,11 +44,20 @@ class DecoderTokenizer:
         """The text of tokens, special ones left out."""
         return str(self._rules.decode(list(ids), skip_special_tokens=True))
 
-    def require_known(self, ids: Sequence[int]) -> None:
-        """Raise InputError for a token that the model does not have."""
-        for token in ids:
-            if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < self._vocab:
-                raise InputError(f"{token!r} is no token of this model: they are 0 to {self._vocab - 1}")
+    def known(self, ids: Iterable[object]) -> list[int]:
+        """Tokens as plain integers; InputError names the place of one that the model does not have, never the token."""
+        known = []
+        for place, token in enumerate(ids):
+            if (
+                isinstance(token, bool)
+                or not isinstance(token, Integral)
+                or not 0 <= int(token) < self._vocab
+            ):
+                raise InputError(
+                    f"place {place} of the prompt is no token of this model: they are 0 to {self._vocab - 1}"
+                )
+            known.append(int(token))
+        return known
 
     def after(self, head: str, text: str, prefix: Sequence[int], first: int) -> list[int]:
         """Tokens of `text` where it follows the prefix: `first` tokens of it stand for no text, then comes `head`."""

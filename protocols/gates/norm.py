@@ -22,9 +22,8 @@ class NormSpec:
     width: row length. bits: ring in which the centred value is opened; drop: low bits cut then, leaving
     `scale` fraction bits. low, high: log2 of the smallest and largest mean square expected, in real units,
     headroom included; outside the inverse deviation saturates. inverse_scale: scale of the inverse
-    deviation of integers. out_scale, out_bits: the result's wire. precision: index bits of that table.
-    A row's error is a factor within
-    `relative_error` of one, and one unit of the result.
+    deviation of integers. out_scale, out_bits: the result's wire. precision: index bits of the table of inverse
+    deviations. A row's error is a factor within `relative_error` of one, and one unit of the result.
     """
 
     width: int
