@@ -25,7 +25,7 @@ from privinf.protocols.gates.product import Lift, Product
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.party import Party
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, map_share, narrow
+from privinf.protocols.wires import Share, map_share, narrow, subtract
 
 WIDTH, VOCABULARIES = 576, (32_000, 49_152)
 EMBED_BITS, RESIDUAL_BITS = 19, 48  # rings of SmolLM2's plan
@@ -81,16 +81,18 @@ def additive(table: Table, token: int) -> Case:
 
 
 def point(table: Table, token: int) -> Case:
-    """What is shipped: a point-function key, and the sign with which the parties' bits differ."""
+    """What is shipped: a point-function key, and a bit that says whether the parties' bits differ by minus one."""
     rows = len(table.value)
     spread_, sign = _point(rows, token)
 
-    def program(ctx: Interpreter, shared_sign: Share) -> Share:
-        factor, onehot = ctx.open(shared_sign), ctx.open(spread_(ctx))
+    def program(ctx: Interpreter, shared_bit: Share) -> Share:
+        onehot, negated = ctx.open(spread_(ctx)), ctx.open(shared_bit)
         row = ctx.open(narrow(ctx.run(MatMul(), onehot, ctx.weight(TABLE)), EMBED_BITS))
-        return _held(ctx, ctx.run(Product(RESIDUAL_BITS), row, factor))
+        twice = ctx.run(Product(RESIDUAL_BITS), negated, row)
+        row_share = ctx.run(Lift(RESIDUAL_BITS), row)
+        return _held(ctx, subtract(row_share, map_share(twice, twice.shape, lambda v: v * np.uint64(2))))
 
-    share = Share((1, 1, 1), RESIDUAL_BITS, 0, sign)
+    share = Share((1, 1, 1), 1, 0, (sign.view(np.int64) < 0).astype(np.uint64))
     words = ROOT * levels(rows)
     return Case(
         "point-function key", program, [share], (prg.SEED_BYTES + words, words + ROOT + _packed(share))
