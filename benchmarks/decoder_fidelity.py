@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -185,6 +186,15 @@ def measure(name: str, shared: Path, positions: int, tokens: int, shares: int, p
     return result
 
 
+def again(name: str, shared: Path, tokens: int, shares: int, path: Path) -> None:
+    """Measure in shares alone, beside what the file says of the fixed interpreter."""
+    subject, result = Subject.load(name, shared), json.loads(path.read_text(encoding="utf-8"))
+    windows = texts(subject, -(-shares // (tokens - FIRST + 1)), tokens)
+    result["shares"] = in_shares(subject, shared, windows)
+    machine.write(path, result)
+    print(result["shares"])
+
+
 def main() -> None:
     """Write benchmarks/results/decoder-fidelity-MODEL.json."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -193,9 +203,13 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=50_000)
     parser.add_argument("--tokens", type=int, default=232)
     parser.add_argument("--shares", type=int, default=1_000)
+    parser.add_argument("--shares-only", action="store_true", help="add them to what was measured before")
     options = parser.parse_args()
     path = machine.RESULTS / f"decoder-fidelity-{options.model}.json"
     what = options.positions, options.tokens, options.shares
+    if options.shares_only:
+        again(options.model, options.shared, options.tokens, options.shares, path)
+        return
     result = measure(options.model, options.shared, *what, path)
     print({key: result[key] for key in ("fixed", "greedy", "shares")})
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +50,7 @@ class PreparedPass:
 
     order: Order
     seed: bytes = field(repr=False)
-    tape: bytes = field(repr=False)
+    tape: _Tape = field(repr=False)
     results: list[U64] = field(repr=False)
 
 
@@ -78,7 +79,7 @@ class DecoderPartySession:
         """Read the preparation, and multiply its masks with weights as they come."""
         tape, notes = _Recorder(prep), _Notes()
         self._shadow.run(Ahead(self._party, seed, tape, notes, self._store), order, self._public)
-        return PreparedPass(order, seed, b"".join(tape.pieces), notes.results)
+        return PreparedPass(order, seed, _Tape(tape.pieces), notes.results)
 
     def query_bytes(self, index: int) -> int:
         return self._ledger.layout.query_bytes(self._ledger.shape, index, self._party)
@@ -92,7 +93,7 @@ class DecoderPartySession:
         ledger = self._ledger
         self._drop(kept, prepared.order)
         shares = wire.parse(ledger.layout, ledger.shape, ledger.index, self._party, query)
-        tape = _Tape(prepared.tape)
+        tape = prepared.tape
         ctx = Party(self._party, prepared.seed, tape, channel, self._store, _Notes(prepared.results))
         ctx.journal = self.journal
         result = run_pass(ctx, ledger, ledger.step(self._cache.excluded), self._cache, shares, self._public)
@@ -128,21 +129,33 @@ class _Recorder:
 
 
 class _Tape:
-    """A preparation in memory, read in program order."""
+    """A preparation in memory, read in program order and let go as it is read."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = memoryview(data), 0
+    def __init__(self, pieces: Sequence[memoryview]) -> None:
+        self._pieces = deque(piece for piece in pieces if len(piece))
 
     def read(self, nbytes: int) -> memoryview:
-        piece = self._data[self._at : self._at + nbytes]
-        if len(piece) != nbytes:
+        """What was read when it came is mostly read in the same pieces again: those are not copied."""
+        if self._pieces and len(self._pieces[0]) == nbytes:
+            return self._pieces.popleft()
+        copy, filled = memoryview(bytearray(nbytes)), 0
+        while filled < nbytes:
+            piece = self._next(nbytes - filled)
+            copy[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        return copy.toreadonly()
+
+    def _next(self, most: int) -> memoryview:
+        if not self._pieces:
             raise ProtocolError("the preparation ends before the program does")
-        self._at += nbytes
-        return piece
+        piece = self._pieces.popleft()
+        if len(piece) > most:
+            self._pieces.appendleft(piece[most:])
+        return piece[:most]
 
     @property
     def left(self) -> int:
-        return len(self._data) - self._at
+        return sum(map(len, self._pieces))
 
 
 class _Notes:
