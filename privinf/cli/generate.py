@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +37,20 @@ Hide = Annotated[
     bool | None, typer.Option("--hide-accepted", help="Hide how many drafts were right; needs more room.")
 ]
 PassDeadline = Annotated[float | None, typer.Option("--deadline", help="Seconds for each pass.")]
+
+WISH = (  # what both commands pass on to the SDK as it is
+    "max_new_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+    "seed",
+    "stop",
+    "draft",
+    "drafts",
+    "secure_argmax",
+    "hide_accepted",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -76,19 +90,7 @@ def generate(
 ) -> None:
     """Continue a text privately, or answer it where the model was shared for conversations."""
     text = _prompt(prompt, file)
-    wish = _given(
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-        stop=stop,
-        draft=draft,
-        drafts=drafts,
-        secure_argmax=secure_argmax,
-        hide_accepted=hide_accepted,
-    )
+    wish = _given(locals())
     with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
         answer = show(client.generate(text, stream=True, raw=raw, **wish), quiet=as_json)
     if as_json:
@@ -128,19 +130,7 @@ def chat(
     Every turn is a session of its own, which reads the whole conversation again. The system message is part of the
     public prefix, so --system must be the one that the model was shared with.
     """
-    wish = _given(
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-        stop=stop,
-        draft=draft,
-        drafts=drafts,
-        secure_argmax=secure_argmax,
-        hide_accepted=hide_accepted,
-    )
+    wish = _given(locals())
     with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
         turns = _talk(client, system, wish, quiet=as_json)
     if as_json:
@@ -194,9 +184,9 @@ def _prompt(prompt: str | None, file: Path | None) -> str:
         raise InputError(f"{file}: byte {error.start} is not UTF-8") from error
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that were given; the SDK has defaults for the others."""
-    return {name: value for name, value in options.items() if value is not None}
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a command's arguments that say how to continue and were given; the SDK has defaults for the others."""
+    return {name: arguments[name] for name in WISH if arguments[name] is not None}
 
 
 def show(tokens: Any, *, quiet: bool = False) -> Any:
