@@ -25,7 +25,7 @@ from privinf.models.fold import F64
 from privinf.models.weights import IdealStore, encode
 from privinf.prompts import DecoderTokenizer
 from privinf.protocols import prg, ring
-from privinf.protocols.program import SessionShape
+from privinf.protocols.program import Course, SessionShape
 
 F32 = npt.NDArray[np.float32]
 MODELS = ("tinystories", "smollm2", "mgm")
@@ -123,7 +123,7 @@ class Session:
             np.arange(self._next, self._next + count),
             np.zeros(count, dtype=bool),
         )
-        result = self._fixed.run(self._kept, rows, (prg.fresh_seed(), prg.fresh_seed()))
+        result = self._fixed.run(Course.first(self._kept), rows, (prg.fresh_seed(), prg.fresh_seed()))
         self._next, self._kept = self._next + count, count
         field = self._layout.result(self._shape, index)
         assert result is not None

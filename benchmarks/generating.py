@@ -23,6 +23,7 @@ from privinf.models import decoder_bundle
 from privinf.models.decoder_bundle import DecoderBundle
 from privinf.models.fold import F64
 from privinf.passes import Generation, PassStats
+from privinf.protocols.program import Course
 from privinf.sampling import Sampling
 from privinf.speculation import Draft, NoDraft
 from privinf.transport import Link
@@ -125,15 +126,15 @@ class _Paced:
         self.waited = 0.0
 
     def step(
-        self, kept: int, shares: tuple[bytes, bytes], timeout: float | None = None
+        self, course: Course, shares: tuple[bytes, bytes], timeout: float | None = None
     ) -> tuple[bytes, bytes, PassStats]:
         if self._pace == "sustained":
-            return self._passes.step(kept, shares, timeout)
+            return self._passes.step(course, shares, timeout)
         began = time.monotonic()
         self._servers.settle()
         self.waited += time.monotonic() - began
         with self._servers.without_dealer():
-            return self._passes.step(kept, shares, timeout)
+            return self._passes.step(course, shares, timeout)
 
 
 class Decoder:

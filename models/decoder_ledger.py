@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ class Ledger:
     slots: list[Slot] = field(default_factory=list)
     index: int = 0  # of the next pass
     start: int = 0  # position of its first row
+    after: tuple[int, ...] = ()  # which row each of the last pass's rows but the first follows
 
     def __post_init__(self) -> None:
         self.start = len(self.layout.plan.prefix)
@@ -48,12 +50,12 @@ class Ledger:
         self.slots = [slot for place, slot in enumerate(self.slots) if place not in set(gone)]
         return dropped
 
-    def write(self) -> None:
-        """The next pass has been run."""
+    def write(self, after: tuple[int, ...] = ()) -> None:
+        """The next pass has been run, and its rows followed those."""
         if self.index == 0:
             self.slots += [(0, -1 - place) for place in range(len(self.layout.plan.prefix))]
         self.slots += [(self.index, row) for row in range(self.rows)]
-        self.index += 1
+        self.index, self.after = self.index + 1, after or _chain(self.rows)
 
     def require_room(self, dropped: int) -> None:
         """Raise InputError unless the next pass fits once so many slots are dropped."""
@@ -61,30 +63,65 @@ class Ledger:
         if len(self.slots) - dropped + prefix + self.rows > self.layout.plan.max_tokens:
             raise InputError(f"the session is full: it holds {self.layout.plan.max_tokens} tokens")
 
-    def step(self, excluded: npt.NDArray[np.bool_] | None = None) -> Step:
-        """The next pass, of whose earlier slots some are ruled out."""
+    def step(self, excluded: npt.NDArray[np.bool_] | None = None, after: tuple[int, ...] = ()) -> Step:
+        """The next pass, of whose earlier slots some are ruled out, and whose rows follow those.
+
+        Raises:
+            ProtocolError: its rows cannot follow each other so.
+        """
         rows, before = self.rows, len(self.slots)
+        self._require_course(after)
+        sees = _lines(after or _chain(rows))
         if self.index == 0:
             before = len(self.layout.plan.prefix)
         hidden = np.zeros((rows, before + rows), dtype=bool)
         if excluded is not None:
             hidden[:, : len(excluded)] = excluded
-        hidden[:, before:] = np.triu(np.ones((rows, rows), dtype=bool), 1)
-        return Step(np.arange(self.start, self.start + rows), hidden, self.index == 0)
+        hidden[:, before:] = ~sees
+        return Step(self.start + sees.sum(axis=1) - 1, hidden, self.index == 0)
+
+    def _require_course(self, after: tuple[int, ...]) -> None:
+        if not after:
+            return
+        if self.index < self.layout.passes(self.shape) or self.layout.padded(self.shape):
+            raise ProtocolError("the rows of this pass must follow one another")
+        if len(after) != self.rows - 1 or not all(0 <= row <= place for place, row in enumerate(after)):
+            raise ProtocolError("a row of this pass follows none before it")
+
+    def require_kept(self, kept: tuple[int, ...]) -> None:
+        """Raise ProtocolError unless those rows of the pass before may stay: one line, from its first row on."""
+        if self.index == 0:
+            if kept:
+                raise ProtocolError("nothing can be kept before the first pass")
+            return
+        before = self.layout.rows(self.shape, self.index - 1)
+        prompt = self.index <= self.layout.passes(self.shape)
+        whole = prompt or self.layout.padded(self.shape)
+        parents = dict(enumerate(self.after, 1))
+        line = kept[:1] == (0,) and all(parents.get(row) == above for above, row in pairwise(kept))
+        if not (kept == tuple(range(before)) if whole else line):
+            raise ProtocolError(f"these {len(kept)} rows of {before} cannot be kept")
 
 
-def keep(ledger: Ledger, cache: Cache, kept: int) -> list[Slot]:
-    """Rule out the rows of the pass before from `kept` on; return their slots."""
+def keep(ledger: Ledger, cache: Cache, kept: tuple[int, ...]) -> list[Slot]:
+    """Rule out the rows of the pass before that are not kept; return their slots."""
+    ledger.require_kept(kept)
     if ledger.index == 0:
-        if kept:
-            raise ProtocolError("nothing can be kept before the first pass")
         return []
     before = ledger.layout.rows(ledger.shape, ledger.index - 1)
-    prompt = ledger.index <= ledger.layout.passes(ledger.shape)
-    whole = prompt or ledger.layout.padded(ledger.shape)
-    if not (kept == before if whole else 1 <= kept <= before):
-        raise ProtocolError(f"{kept} rows of {before} cannot be kept")
-    ledger.start += kept
-    out = [(ledger.index - 1, row) for row in range(kept, before)]
+    ledger.start += len(kept)
+    out = [(ledger.index - 1, row) for row in range(before) if row not in kept]
     cache.exclude([ledger.slots.index(slot) for slot in out])
     return out
+
+
+def _chain(rows: int) -> tuple[int, ...]:
+    return tuple(range(rows - 1))
+
+
+def _lines(after: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """For each row, itself and those that it follows, (rows, rows)."""
+    lines = np.eye(len(after) + 1, dtype=bool)
+    for place, row in enumerate(after, 1):
+        lines[place] |= lines[row]
+    return lines

@@ -17,7 +17,7 @@ from privinf.models.weights import IdealStore, ShapeStore
 from privinf.protocols.counting import Counting
 from privinf.protocols.ideal import Ideal
 from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.program import Order, SessionShape
+from privinf.protocols.program import Course, Order, SessionShape
 from privinf.protocols.ring import F64, U64, Shape
 from privinf.protocols.wires import Share
 
@@ -90,16 +90,16 @@ class FixedSession:
         self._public = encoded if layout.public else None
 
     def run(
-        self, kept: int, rows: Rows, seeds: tuple[bytes, bytes], retired: tuple[int, ...] = ()
+        self, course: Course, rows: Rows, seeds: tuple[bytes, bytes], retired: tuple[int, ...] = ()
     ) -> U64 | None:
         """The ring elements of the next pass's answer."""
         ledger = self.ledger
-        keep(ledger, self.cache, kept)
+        keep(ledger, self.cache, course.kept)
         ledger.retire(Order(ledger.index, retired))
         self.cache.retire(retired)
         query = wire.plain(ledger.layout, ledger.shape, ledger.index, rows, self._embeddings)
         ctx = Ideal(seeds, self._store)
-        step = ledger.step(self.cache.excluded)
+        step = ledger.step(self.cache.excluded, course.after)
         result = run_pass(ctx, ledger, step, self.cache, query, self._public)
-        ledger.write()
+        ledger.write(course.after)
         return None if result is None else result.value

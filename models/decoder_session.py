@@ -22,7 +22,7 @@ from privinf.protocols import ring
 from privinf.protocols.ahead import Ahead
 from privinf.protocols.dealer import Dealer
 from privinf.protocols.party import Party
-from privinf.protocols.program import Channel, Dealt, Order, SessionShape, Source
+from privinf.protocols.program import Channel, Course, Dealt, Order, SessionShape, Source
 from privinf.protocols.ring import U64, Shape
 
 
@@ -87,23 +87,24 @@ class DecoderPartySession:
     def result_bytes(self, index: int) -> int:
         return self._ledger.layout.result(self._ledger.shape, index).nbytes
 
-    def evaluate(self, kept: int, query: memoryview, prepared: object, channel: Channel) -> bytes:
+    def evaluate(self, course: Course, query: memoryview, prepared: object, channel: Channel) -> bytes:
         """Run the next pass on shares."""
         assert isinstance(prepared, PreparedPass)
         ledger = self._ledger
-        self._drop(kept, prepared.order)
+        self._drop(course.kept, prepared.order)
+        step = ledger.step(self._cache.excluded, course.after)
         shares = wire.parse(ledger.layout, ledger.shape, ledger.index, self._party, query)
         tape = prepared.tape
         ctx = Party(self._party, prepared.seed, tape, channel, self._store, _Notes(prepared.results))
         ctx.journal = self.journal
-        result = run_pass(ctx, ledger, ledger.step(self._cache.excluded), self._cache, shares, self._public)
+        result = run_pass(ctx, ledger, step, self._cache, shares, self._public)
         if tape.left:
             raise ProtocolError(f"{tape.left} bytes of the preparation were not used")
         field_ = ledger.layout.result(ledger.shape, ledger.index)
-        ledger.write()
+        ledger.write(course.after)
         return b"" if result is None else bytes(ring.pack(result.value, field_.bits))
 
-    def _drop(self, kept: int, order: Order) -> None:
+    def _drop(self, kept: tuple[int, ...], order: Order) -> None:
         """Rule out what the client did not keep, then drop what the order says: only what is ruled out may go."""
         out = keep(self._ledger, self._cache, kept)
         dropped = set(self._ledger.retire(order))

@@ -17,7 +17,7 @@ from privinf.parties.feeder import Feeder, Prepared
 from privinf.parties.frames import Kind
 from privinf.parties.inbox import Inbox
 from privinf.parties.journal import Journal
-from privinf.protocols.program import PartySession
+from privinf.protocols.program import Course, PartySession
 from privinf.v1 import party_pb2
 
 
@@ -72,16 +72,19 @@ class Generation:
 
     def _announce(self, step: party_pb2.PassOpen, prepared: Prepared) -> None:
         """Say what we were told of the pass; what the other was told is read with its first part."""
-        ours = party_pb2.Pass(index=step.index, kept=step.kept, retired=prepared.order.retired)
+        ours = party_pb2.Pass(
+            index=step.index, kept=step.kept, after=step.after, retired=prepared.order.retired
+        )
         self.channel.say(Kind.PASS, ours.SerializeToString())
         self.channel.expect(Kind.PASS, partial(_compare, ours))
 
     def _journalled(self, step: party_pb2.PassOpen, query: memoryview, prepared: Prepared) -> bytes:
+        course = Course(tuple(step.kept), tuple(step.after))
         if self.journal is None:
-            return self.session.evaluate(step.kept, query, prepared.content, self.channel)
+            return self.session.evaluate(course, query, prepared.content, self.channel)
         self.session.journal = partial(self.journal.opened, self.preparation_id, step.index)
         try:
-            return self.session.evaluate(step.kept, query, prepared.content, self.channel)
+            return self.session.evaluate(course, query, prepared.content, self.channel)
         finally:
             self.journal.flush()
 
@@ -92,6 +95,6 @@ def _compare(ours: party_pb2.Pass, payload: memoryview) -> None:
         theirs = party_pb2.Pass.FromString(bytes(payload))
     except DecodeError as error:
         raise ProtocolError(f"pass {ours.index}: it does not begin with its description") from error
-    for field in ("index", "kept", "retired"):
+    for field in ("index", "kept", "after", "retired"):
         if getattr(ours, field) != getattr(theirs, field):
             raise MismatchError(f"pass {ours.index}: the other party was told differently of {field}")

@@ -15,9 +15,9 @@ from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.fold import F64
 from privinf.passes import PassStats
 from privinf.prompts import prompt_rows
-from privinf.protocols.program import SessionShape
+from privinf.protocols.program import Course, SessionShape
 from privinf.sampling import Sampler, Sampling
-from privinf.speculation import Draft, NoDraft, verify
+from privinf.speculation import Branching, Draft, NoDraft, Tree, Verdict, verify, walk
 
 DRAFTS = 7  # tokens proposed in one pass
 
@@ -62,7 +62,7 @@ class Passes(Protocol):
     """A generation on both parties."""
 
     def step(
-        self, kept: int, shares: tuple[bytes, bytes], timeout: float | None = None
+        self, course: Course, shares: tuple[bytes, bytes], timeout: float | None = None
     ) -> tuple[bytes, bytes, PassStats]: ...
 
 
@@ -115,14 +115,15 @@ class Author:
         self._seen = list(prompt)
         self._tokens = len(prompt)
         self._index = 0
+        self._kept: tuple[int, ...] = ()  # rows of the pass before that the client goes on from
 
     def __iter__(self) -> Iterator[Written]:
         written = self._read_prompt()
+        left = self._wish.max_new_tokens - 1
         yield written
-        kept, left = self._last_rows(), self._wish.max_new_tokens - 1
         while left > 0 and self._fits():
-            written = self._write(kept)
-            kept, left = 1 + written.accepted, left - len(written.tokens)
+            written = self._write()
+            left -= len(written.tokens)
             yield written
 
     def _last_rows(self) -> int:
@@ -141,13 +142,13 @@ class Author:
         """Run the prompt, padded in front, and choose what follows its last row."""
         stats = []
         for start in range(0, self._shape.prompt, form.CHUNK):
-            kept = self._last_rows() if self._index else 0
             rows = _cut(self._prompt_rows(), start, start + form.CHUNK)
-            shares, counted = self._ask(kept, rows)
+            shares, counted = self._ask(Course(self._kept), rows)
+            self._kept = tuple(range(self._last_rows()))
             stats.append(counted)
-        token = self._choose(shares, [])
-        self._seen += token
-        return Written(tuple(token), 0, 0, tuple(stats))
+        verdict = self._choose(shares, Tree())
+        self._seen += verdict.tokens
+        return Written(verdict.tokens, 0, 0, tuple(stats))
 
     def _prompt_rows(self) -> Rows:
         prefix, padding = len(self._layout.plan.prefix), self._shape.prompt - self._tokens
@@ -155,41 +156,43 @@ class Author:
         places = np.maximum(np.arange(len(ids)) - padding, 0) + prefix
         return Rows(ids, places, np.arange(len(ids)) < padding, padding)
 
-    def _write(self, kept: int) -> Written:
+    def _write(self) -> Written:
         """Run the last token and its drafts, and keep what the model agrees with."""
-        drafts = [int(x) for x in self._wish.draft.propose(self._seen, self._wish.drafts)]
-        drafts = drafts[: self._wish.drafts]
-        filler = [self._seen[-1]] * (self._wish.drafts - len(drafts))
-        ids = np.array([self._seen[-1], *drafts, *filler], dtype=np.int64)
-        first = len(self._layout.plan.prefix) + len(self._seen) - 1
-        places, none = np.arange(first, first + len(ids)), np.zeros(len(ids), dtype=bool)
-        moved = self._shape.prompt - self._tokens
-        rejected = None
+        drafts = self._drafts()
+        tree = drafts.filled(self._wish.drafts, self._seen[-1])
+        ids = np.array([self._seen[-1], *tree.tokens], dtype=np.int64)
+        places = len(self._layout.plan.prefix) + len(self._seen) - 1 + np.array(tree.places(), dtype=np.int64)
+        rejected, kept = None, self._kept
         if self._wish.hide_accepted:
-            rejected, kept = np.arange(len(ids)) >= kept, self._last_rows()
-        shares, counted = self._ask(kept, Rows(ids, places, none, moved, rejected))
-        tokens = self._choose(shares, drafts)
-        self._seen += tokens
-        return Written(tuple(tokens), len(tokens) - 1, len(drafts), (counted,))
+            rejected = ~np.isin(np.arange(len(ids)), kept)
+            kept = tuple(range(self._last_rows()))
+        rows = Rows(ids, places, np.zeros(len(ids), dtype=bool), self._shape.prompt - self._tokens, rejected)
+        shares, counted = self._ask(Course(kept, () if tree.straight else tree.after), rows)
+        verdict = self._choose(shares, drafts)
+        self._seen += verdict.tokens
+        self._kept = verdict.rows
+        return Written(verdict.tokens, verdict.accepted, len(drafts.tokens), (counted,))
 
-    def _ask(self, kept: int, rows: Rows) -> tuple[tuple[bytes, bytes], PassStats]:
+    def _drafts(self) -> Tree:
+        """What the draft proposes; servers that are not to know what was right are asked for one line of it."""
+        draft, count = self._wish.draft, self._wish.drafts
+        if count and isinstance(draft, Branching) and not self._wish.hide_accepted:
+            return draft.grow(self._seen, count)
+        return Tree.line(draft.propose(self._seen, count)[:count])
+
+    def _ask(self, course: Course, rows: Rows) -> tuple[tuple[bytes, bytes], PassStats]:
         shares = wire.encode(self._layout, self._shape, self._index, rows, self._embeddings)
-        first, second, stats = self._passes.step(kept, shares, self._timeout)
+        first, second, stats = self._passes.step(course, shares, self._timeout)
         self._index += 1
         return (first, second), stats
 
-    def _choose(self, shares: tuple[bytes, bytes], drafts: Sequence[int]) -> list[int]:
+    def _choose(self, shares: tuple[bytes, bytes], drafts: Tree) -> Verdict:
         """The drafts that are right, and one token more."""
         answer = wire.decode(self._layout, self._shape, self._index - 1, shares)
-        rows = answer[: 1 + len(drafts)]
-        if not self._wish.secure_argmax:
-            return list(verify(self._sampler, rows.astype(np.float32), drafts, self._seen).tokens)
-        tokens: list[int] = []
-        for token, drafted in zip(rows.tolist(), [*drafts, None], strict=True):
-            tokens.append(int(token))
-            if token != drafted:
-                break
-        return tokens
+        rows = answer[: 1 + len(drafts.tokens)]
+        if self._wish.secure_argmax:
+            return walk(drafts, lambda row: int(rows[row]))
+        return verify(self._sampler, rows.astype(np.float32), drafts, self._seen)
 
 
 def _cut(rows: Rows, start: int, end: int) -> Rows:

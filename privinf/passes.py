@@ -19,7 +19,7 @@ from privinf.outcomes import ROLES, VERDICT_SECONDS, PartyStats, chunks, counted
 from privinf.parties.credentials import Peer
 from privinf.parties.methods import GENERATE
 from privinf.parties.status import attribute
-from privinf.protocols.program import Buffer
+from privinf.protocols.program import Buffer, Course
 from privinf.v1 import party_pb2
 
 _CLOSE_SECONDS = 2.0  # how long both parties may take to end in good order
@@ -75,24 +75,24 @@ class Generation:
             reader.start()
 
     def step(
-        self, kept: int, shares: tuple[Buffer, Buffer], timeout: float | None = None
+        self, course: Course, shares: tuple[Buffer, Buffer], timeout: float | None = None
     ) -> tuple[bytes, bytes, PassStats]:
         """Run the next pass; return both shares of its answer.
 
-        kept: how many rows of the pass before stay in the cache, from its first.
+        course: which rows of the pass before stay in the cache, and which row each of its own follows.
         timeout: in seconds, for this pass; the configured deadline of a query if it is left out.
         """
-        self.send(kept, shares)
+        self.send(course, shares)
         return self.receive(timeout)
 
-    def send(self, kept: int, shares: tuple[Buffer, Buffer]) -> None:
+    def send(self, course: Course, shares: tuple[Buffer, Buffer]) -> None:
         """Ask for the next pass without waiting; the shares must not change until its reply has come.
 
         Only a part of the prompt, which has no result, may be followed by another before its reply.
         """
         self._require_open()
         self._sent.append((time.monotonic(), sum(memoryview(share).nbytes for share in shares)))
-        step = party_pb2.PassOpen(index=self._asked, kept=kept)
+        step = party_pb2.PassOpen(index=self._asked, kept=course.kept, after=course.after)
         for steps, share in zip(self._steps, shares, strict=True):
             steps.put((step, share))
         self._asked += 1
@@ -223,15 +223,15 @@ class AsyncGeneration:
         return self._generation.session_id
 
     async def step(
-        self, kept: int, shares: tuple[Buffer, Buffer], timeout: float | None = None
+        self, course: Course, shares: tuple[Buffer, Buffer], timeout: float | None = None
     ) -> tuple[bytes, bytes, PassStats]:
         """Run the next pass; return both shares of its answer."""
-        self._generation.send(kept, shares)
+        self._generation.send(course, shares)
         return await self.receive(timeout)
 
-    def send(self, kept: int, shares: tuple[Buffer, Buffer]) -> None:
+    def send(self, course: Course, shares: tuple[Buffer, Buffer]) -> None:
         """Ask for the next pass without waiting."""
-        self._generation.send(kept, shares)
+        self._generation.send(course, shares)
 
     async def receive(self, timeout: float | None = None) -> tuple[bytes, bytes, PassStats]:
         """Wait for the replies to the oldest pass without them."""

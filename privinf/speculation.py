@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,63 @@ from privinf.errors import InputError
 from privinf.sampling import F32, Sampler, Sampling
 
 
+@dataclass(frozen=True)
+class Tree:
+    """Drafts that branch: `tokens`, each behind the row in `after`; row 0 is what is known, row j draft j - 1."""
+
+    tokens: tuple[int, ...] = field(default=(), repr=False)
+    after: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.tokens) != len(self.after) or any(not 0 <= r <= j for j, r in enumerate(self.after)):
+            raise InputError("every draft of a tree follows a row before it")
+
+    @classmethod
+    def line(cls, tokens: Sequence[int]) -> Tree:
+        """Drafts each of which follows the one before it."""
+        return cls(tuple(int(token) for token in tokens), tuple(range(len(tokens))))
+
+    @property
+    def straight(self) -> bool:
+        """Whether nothing branches."""
+        return self.after == tuple(range(len(self.after)))
+
+    def filled(self, count: int, filler: int) -> Tree:
+        """The same with drafts of no meaning up to `count`, each behind the one before it."""
+        missing = range(len(self.tokens), count)
+        return Tree((*self.tokens, *(filler for _ in missing)), (*self.after, *missing))
+
+    def followed(self, row: int, token: int) -> int | None:
+        """The row of the draft that says so behind `row`, if there is one."""
+        rows = (
+            j
+            for j, (x, above) in enumerate(zip(self.tokens, self.after, strict=True), 1)
+            if above == row and x == token
+        )
+        return next(rows, None)
+
+    def places(self) -> list[int]:
+        """How far each row is from row 0."""
+        places = [0]
+        for above in self.after:
+            places.append(places[above] + 1)
+        return places
+
+
 class Draft(Protocol):
     """Proposes what may follow; it must not draw at random, or `verify` would bend the distribution."""
 
     def propose(self, ids: Sequence[int], count: int) -> Sequence[int]:
         """At most `count` tokens that may follow `ids`, those of prompt and answer."""
+        ...
+
+
+@runtime_checkable
+class Branching(Protocol):
+    """A draft that proposes several tokens for one place."""
+
+    def grow(self, ids: Sequence[int], count: int) -> Tree:
+        """At most `count` drafts; the servers see which follows which, so the form must say nothing of the text."""
         ...
 
 
@@ -96,14 +148,18 @@ class ModelDraft:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`accepted` drafts were right; `tokens` are those and one more, which no draft foretold."""
+    """`rows` are row 0 and the drafts that were right; `tokens` those drafts and one more, which none foretold."""
 
-    accepted: int
+    rows: tuple[int, ...]
     tokens: tuple[int, ...] = field(repr=False)
 
+    @property
+    def accepted(self) -> int:
+        return len(self.rows) - 1
 
-def verify(sampler: Sampler, logits: F32, drafts: Sequence[int], seen: Sequence[int]) -> Verdict:
-    """Accept as many drafts as the sampler chooses itself.
+
+def verify(sampler: Sampler, logits: F32, drafts: Tree, seen: Sequence[int]) -> Verdict:
+    """Accept the drafts that the sampler chooses itself.
 
     Every token is the sampler's own choice from its own row, so the tokens are those of a generation without
     drafts: the same ones, draw for draw, if the logits are the same. A draft x is thus accepted with
@@ -112,18 +168,30 @@ def verify(sampler: Sampler, logits: F32, drafts: Sequence[int], seen: Sequence[
 
     Args:
         sampler: the one of this generation.
-        logits: (1 + drafts, vocab); row 0 follows the last of `seen`, row j follows draft j - 1.
+        logits: (1 + drafts, vocab); row 0 follows the last of `seen`, row j follows draft j - 1 and what that follows.
         drafts: what was proposed.
         seen: ids of prompt and answer so far.
     """
-    if np.ndim(logits) != 2 or len(logits) != 1 + len(drafts):
+    count = len(drafts.tokens)
+    if np.ndim(logits) != 2 or len(logits) != 1 + count:
         raise InputError(
-            f"logits of shape ({1 + len(drafts)}, vocab) are needed for {len(drafts)} drafts, "
-            f"not {np.shape(logits)}"
+            f"logits of shape ({1 + count}, vocab) are needed for {count} drafts, not {np.shape(logits)}"
         )
     known = list(seen)
-    for accepted, row in enumerate(logits):
-        known.append(sampler.choose(row, known))
-        if accepted == len(drafts) or known[-1] != drafts[accepted]:
-            break
-    return Verdict(accepted, tuple(known[len(seen) :]))
+
+    def choose(row: int) -> int:
+        known.append(sampler.choose(logits[row], known))
+        return known[-1]
+
+    return walk(drafts, choose)
+
+
+def walk(drafts: Tree, choose: Callable[[int], int]) -> Verdict:
+    """Follow the choices behind row after row, as far as drafts foretold them."""
+    row: int | None = 0
+    rows, tokens = [], []
+    while row is not None:
+        rows.append(row)
+        tokens.append(choose(row))
+        row = drafts.followed(row, tokens[-1])
+    return Verdict(tuple(rows), tuple(tokens))

@@ -59,6 +59,23 @@ class Order:
     retired: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Course:
+    """How a pass goes on: which rows of the one before stay in the cache, and which row each of its own follows.
+
+    kept: rows of the pass before, each of which follows the one named before it.
+    after: for each row but the first, an earlier row of the same pass; empty where each follows the one before it.
+    """
+
+    kept: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+
+    @classmethod
+    def first(cls, count: int) -> Course:
+        """A pass without branches behind one of which so many rows stay, from its first."""
+        return cls(tuple(range(count)))
+
+
 class Channel(Protocol):
     """The other party, during one session."""
 
@@ -123,10 +140,10 @@ class PartySession(Protocol):
         """Return the exact size of this party's share of a pass's answer; 0 for a part of the prompt."""
         ...
 
-    def evaluate(self, kept: int, query: memoryview, prepared: object, channel: Channel) -> bytes:
+    def evaluate(self, course: Course, query: memoryview, prepared: object, channel: Channel) -> bytes:
         """Run the next pass and return this party's share of its answer; blocking.
 
-        kept: how many rows of the pass before stay in the cache, from its first; ProtocolError where that cannot be.
+        Raises ProtocolError for a course that cannot be.
         """
         ...
 

@@ -44,12 +44,14 @@ class GenerateOpen(_message.Message):
     def __init__(self, session_id: _Optional[bytes] = ..., identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ..., shape: _Optional[_Union[_common_pb2.SessionShape, _Mapping]] = ...) -> None: ...
 
 class PassOpen(_message.Message):
-    __slots__ = ("index", "kept")
+    __slots__ = ("index", "kept", "after")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     KEPT_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     index: int
-    kept: int
-    def __init__(self, index: _Optional[int] = ..., kept: _Optional[int] = ...) -> None: ...
+    kept: _containers.RepeatedScalarFieldContainer[int]
+    after: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, index: _Optional[int] = ..., kept: _Optional[_Iterable[int]] = ..., after: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
     __slots__ = ("open", "step", "chunk")
@@ -136,14 +138,16 @@ class Hello(_message.Message):
     def __init__(self, identity: _Optional[_Union[_common_pb2.Identity, _Mapping]] = ..., shape: _Optional[_Union[_common_pb2.QueryShape, _Mapping]] = ..., generation: _Optional[_Union[_common_pb2.SessionShape, _Mapping]] = ..., passes_ahead: _Optional[int] = ...) -> None: ...
 
 class Pass(_message.Message):
-    __slots__ = ("index", "kept", "retired")
+    __slots__ = ("index", "kept", "retired", "after")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     KEPT_FIELD_NUMBER: _ClassVar[int]
     RETIRED_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     index: int
-    kept: int
+    kept: _containers.RepeatedScalarFieldContainer[int]
     retired: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, index: _Optional[int] = ..., kept: _Optional[int] = ..., retired: _Optional[_Iterable[int]] = ...) -> None: ...
+    after: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, index: _Optional[int] = ..., kept: _Optional[_Iterable[int]] = ..., retired: _Optional[_Iterable[int]] = ..., after: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()

@@ -10,7 +10,7 @@ import pytest
 
 from privinf.errors import InputError
 from privinf.sampling import F32, F64, Sampler, Sampling
-from privinf.speculation import Draft, ModelDraft, NoDraft, PromptLookup, Verdict, verify
+from privinf.speculation import Draft, ModelDraft, NoDraft, PromptLookup, Tree, Verdict, verify
 
 VOCAB = 3
 PROMPT = (0, 2, 1)
@@ -62,7 +62,7 @@ def _speculated(
     while len(ids) < len(prompt) + length:
         drafts = draft.propose(ids, count)
         assert len(drafts) <= count
-        verdict = verify(sampler, model.rows(ids, drafts), drafts, ids)
+        verdict = verify(sampler, model.rows(ids, drafts), Tree.line(drafts), ids)
         assert len(verdict.tokens) == verdict.accepted + 1
         assert list(verdict.tokens[:-1]) == list(drafts[: verdict.accepted])
         ids, passes = [*ids, *verdict.tokens], passes + 1
@@ -148,7 +148,7 @@ def test_a_draft_is_accepted_by_its_probability_and_else_left_out(draft: int) ->
     p = Sampler(sampling).distribution(model.row(PROMPT), PROMPT)
 
     def first(sampler: Sampler) -> tuple[int, ...]:
-        verdict = verify(sampler, model.rows(PROMPT, [draft]), [draft], PROMPT)
+        verdict = verify(sampler, model.rows(PROMPT, [draft]), Tree.line([draft]), PROMPT)
         return verdict.accepted, verdict.tokens[0]
 
     law = _law(_outcomes(sampling, first))
@@ -203,23 +203,23 @@ def test_the_models_own_drafts_are_all_accepted() -> None:
 def test_accepted_drafts_are_penalised_like_other_tokens() -> None:
     row = np.array([4, 3, 2.5], dtype=np.float32)
     sampler = Sampler(Sampling(repetition_penalty=2.0))
-    verdict = verify(sampler, np.stack([row] * 3), [0, 0], [])
-    assert verdict == Verdict(1, (0, 1))
-    assert verify(sampler, np.stack([row] * 3), [0, 1], []) == Verdict(2, (0, 1, 2))
+    verdict = verify(sampler, np.stack([row] * 3), Tree.line([0, 0]), [])
+    assert verdict == Verdict((0, 1), (0, 1))
+    assert verify(sampler, np.stack([row] * 3), Tree.line([0, 1]), []) == Verdict((0, 1, 2), (0, 1, 2))
 
 
 def test_drafts_that_are_no_tokens_are_not_accepted() -> None:
     rows = np.zeros((3, VOCAB), dtype=np.float32)
-    assert verify(Sampler(Sampling()), rows, [-3, 0], []) == Verdict(0, (0,))
-    assert verify(Sampler(Sampling()), rows, [VOCAB, 0], []) == Verdict(0, (0,))
+    assert verify(Sampler(Sampling()), rows, Tree.line([-3, 0]), []) == Verdict((0,), (0,))
+    assert verify(Sampler(Sampling()), rows, Tree.line([VOCAB, 0]), []) == Verdict((0,), (0,))
 
 
 def test_a_verdict_and_its_errors_do_not_print_tokens() -> None:
-    assert repr(Verdict(2, (71, 72, 73))) == "Verdict(accepted=2)"
+    assert repr(Verdict((0, 1, 2), (71, 72, 73))) == "Verdict(rows=(0, 1, 2))"
     with pytest.raises(InputError, match=r"shape \(3, vocab\) are needed for 2 drafts, not \(2, 5\)"):
-        verify(Sampler(Sampling()), np.zeros((2, 5), dtype=np.float32), [71, 72], [])
+        verify(Sampler(Sampling()), np.zeros((2, 5), dtype=np.float32), Tree.line([71, 72]), [])
     with pytest.raises(InputError, match="shape"):
-        verify(Sampler(Sampling()), np.zeros(5, dtype=np.float32), [], [])
+        verify(Sampler(Sampling()), np.zeros(5, dtype=np.float32), Tree(), [])
 
 
 @pytest.mark.parametrize(
@@ -299,5 +299,5 @@ def test_greedy_generation_equals_that_of_transformers(penalty: float) -> None:
         while len(ids) < len(wanted):
             drafts = draft.propose(ids, 4)
             logits = rows([*ids, *drafts])[len(ids) - 1 :]
-            ids += verify(sampler, logits, drafts, ids).tokens
+            ids += verify(sampler, logits, Tree.line(drafts), ids).tokens
         assert ids[: len(wanted)] == wanted

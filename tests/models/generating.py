@@ -25,8 +25,9 @@ from privinf.models.fold import F32, F64
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, encode, mask_tensor
 from privinf.protocols import ring
 from privinf.protocols.lockstep import Loop, Tape
-from privinf.protocols.program import BOTH, Order, SessionShape
+from privinf.protocols.program import BOTH, Course, Order, SessionShape
 from privinf.protocols.ring import U64, Shape
+from privinf.speculation import Tree
 
 SHARING = "sharing"
 PREFIX = (1, 7, 9)
@@ -122,10 +123,11 @@ class Writer:
         places = np.maximum(np.arange(len(ids)) - self.moved, 0) + first
         return Rows(ids[chunk], places[chunk], (np.arange(len(ids)) < self.moved)[chunk], self.moved)
 
-    def rows(self, ids: Sequence[int]) -> Rows:
-        """The rows of a later pass: what follows all that stands."""
+    def rows(self, ids: Sequence[int], after: Sequence[int] | None = None) -> Rows:
+        """The rows of a later pass: what follows all that stands, each behind the row that `after` says."""
         first = len(self.toy.plan.prefix) + len(self.seen)
-        places = np.arange(first, first + len(ids))
+        above = range(len(ids) - 1) if after is None else after
+        places = first + np.array(Tree(tuple(ids[1:]), tuple(above)).places(), dtype=np.int64)
         return Rows(np.array(ids, dtype=np.int64), places, np.zeros(len(ids), dtype=bool), self.moved)
 
 
@@ -179,8 +181,9 @@ class Trio:
         self.prepared.append((sum(map(len, tapes[0])), sum(map(len, tapes[1]))))
         self._ahead.append((fresh, prepared))
 
-    def step(self, kept: int, rows: Rows) -> tuple[U64, U64 | None]:
+    def step(self, kept: int | Course, rows: Rows) -> tuple[U64, U64 | None]:
         """The sum of the parties' answers of the next pass, and what the fixed interpreter gives."""
+        course = kept if isinstance(kept, Course) else Course.first(kept)
         if not self._ahead:
             self.prepare()
         fresh, prepared = self._ahead.pop(0)
@@ -189,7 +192,7 @@ class Trio:
         queries = wire.encode(self.layout, self.shape, index, rows, embeddings)
         with ThreadPoolExecutor(2) as pool:
             runs = [
-                pool.submit(party.evaluate, kept, memoryview(query), ready, end)
+                pool.submit(party.evaluate, course, memoryview(query), ready, end)
                 for party, query, ready, end in zip(self.parties, queries, prepared, self.ends, strict=True)
             ]
             parts = [run.result(120) for run in runs]
@@ -200,5 +203,5 @@ class Trio:
         self.parts = parts[0], parts[1]
         total = sum(np.asarray(ring.unpack(part, field_.bits, field_.shape)) for part in parts)
         retired = prepared[0].order.retired
-        fixed = self.fixed.run(kept, rows, fresh, retired)
+        fixed = self.fixed.run(course, rows, fresh, retired)
         return ring.low(np.asarray(total, dtype=np.uint64), field_.bits), fixed

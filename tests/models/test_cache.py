@@ -16,7 +16,7 @@ from privinf.models import decoder_layout as form
 from privinf.models.cache import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache, Keeps
 from privinf.models.decoder_ledger import Ledger
 from privinf.models.decoder_session import DecoderPartySession
-from privinf.protocols.program import Order, SessionShape
+from privinf.protocols.program import Course, Order, SessionShape
 from privinf.protocols.ring import U64
 from privinf.protocols.wires import Share, Wire
 
@@ -230,18 +230,47 @@ def test_rows_kept_out_of_range_are_refused(model: Toy, task: str) -> None:
     trio = Trio(model.layout(), SessionShape(task, 2, 2), model.weights)
     writer = Writer(model, trio.shape, [4, 5])
 
-    def refused(*counts: int) -> None:
-        for kept in counts:
+    def refused(*wrong: tuple[int, ...]) -> None:
+        for kept in wrong:
             with pytest.raises(ProtocolError, match="kept"):
                 trio.parties[0]._drop(kept, Order(trio.fixed.ledger.index))
 
-    refused(1, 2, -1)
+    refused((0,), (0, 1))
     trio.step(0, writer.prompt(0))
-    refused(0, 1, 3, -1)
+    refused((), (0,), (0, 1, 2), (1, 0), (0, 0))
     trio.step(2, writer.rows([6, 7]))
-    refused(0, 3, -1)
+    refused((), (0, 1, 2), (1,), (1, 0), (0, 0), (0, 2), (0, 1, 1))
     if task == "generate-padded":
-        refused(1)
+        refused((0,))
+
+
+def test_only_one_line_of_a_tree_may_stay(model: Toy) -> None:
+    trio = Trio(model.layout(), SessionShape("generate", 2, 5), model.weights)
+    writer = Writer(model, trio.shape, [4, 5])
+    trio.step(0, writer.prompt(0))
+    trio.step(Course((0, 1), (0, 0, 1, 3)), writer.rows([6, 7, 8, 9, 10]))  # 0 - 1 - 3 - 4, 0 - 2
+    for wrong in ((0, 1, 2), (0, 3), (0, 2, 3), (1, 3), (2,), (0, 1, 4), (0, 1, 3, 4, 5), (0, 1, 3, 2)):
+        with pytest.raises(ProtocolError, match="kept"):
+            trio.parties[0]._drop(wrong, Order(2))
+    trio.parties[0]._drop((0, 1, 3), Order(2))
+    assert trio.parties[0]._rejected == {(1, 2), (1, 4)}
+
+
+@pytest.mark.parametrize("after", [(0,), (0, 0, 0), (0, 2), (1, 0), (0, 3)])
+def test_rows_that_follow_nothing_before_them_are_refused(model: Toy, after: tuple[int, ...]) -> None:
+    ledger = Trio(model.layout(), SessionShape("generate", 2, 3), model.weights).fixed.ledger
+    ledger.write()
+    with pytest.raises(ProtocolError, match="follows none"):
+        ledger.step(after=after)
+
+
+def test_rows_of_prompts_and_of_hidden_drafts_do_not_branch(model: Toy) -> None:
+    for task, index in (("generate", 0), ("generate-padded", 1)):
+        ledger = Trio(model.layout(), SessionShape(task, 3, 3), model.weights).fixed.ledger
+        for _ in range(index):
+            ledger.write()
+        with pytest.raises(ProtocolError, match="follow one another"):
+            ledger.step(after=(0, 0))
 
 
 def test_an_order_may_drop_only_what_is_ruled_out(model: Toy) -> None:
@@ -259,7 +288,7 @@ def _refuses(party: DecoderPartySession, retired: tuple[int, ...]) -> None:
     ledger, rejected = party._ledger, set(party._rejected)
     slots, start, excluded = list(ledger.slots), ledger.start, party._cache.excluded.copy()
     with pytest.raises(ProtocolError, match="in use"):
-        party._drop(2, Order(2, retired))
+        party._drop((0, 1), Order(2, retired))
     ledger.slots, ledger.start = slots, start
     party._rejected, party._cache.excluded = rejected, excluded
 

@@ -19,7 +19,7 @@ from privinf.models.decoder_plan import decoder_scale
 from privinf.models.fold import F64
 from privinf.models.weights import IdealStore, encode
 from privinf.protocols import ring
-from privinf.protocols.program import SessionShape
+from privinf.protocols.program import Course, SessionShape
 from privinf.protocols.ring import U64
 
 KINDS: tuple[Kind, ...] = ("gpt2", "llama")
@@ -101,6 +101,28 @@ def test_shares_equal_the_fixed_interpreter_over_passes(
     unique(trio)
 
 
+AFTER = (0, 0, 1, 3, 2)  # 0 - 1 - 3 - 4 and 0 - 2 - 5
+
+
+@CASES
+def test_every_row_of_a_tree_follows_its_own_line(
+    toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str, prefix: bool
+) -> None:
+    """Branches do not see each other, and the one that stays is gone on from; others are dropped."""
+    model, rng = toys[kind, prefix], np.random.default_rng(3)
+    trio, writer = begin(model, SessionShape("generate", 8, 1 + len(AFTER)), *MODES[mode])
+    read(trio, writer)
+    kept = tuple(range(4))
+    for stays in ((0, 2, 5), (0, 1), (0, 1, 3, 4), (0,)):
+        ids = rng.integers(0, model.spec.vocab, 1 + len(AFTER)).tolist()
+        answer = same(trio, *trio.step(Course(kept, AFTER), writer.rows(ids, AFTER)))
+        for line in ((0, 1, 3, 4), (0, 2, 5)):
+            near_clear(model, writer.seen, [ids[row] for row in line], answer[list(line)])
+        writer.seen += [ids[row] for row in stays]
+        kept = stays
+    unique(trio)
+
+
 def unique(trio: Trio) -> None:
     """Both parties open the same, in the same order, and nothing twice under one pass's seeds."""
     first, second = trio.names
@@ -148,7 +170,7 @@ def test_hidden_length_changes_no_answer(
         writer, kept, out = Writer(model, shape, list(PROMPT)), 0, []
         passes = [writer.prompt(index) for index in range(layout.passes(shape))]
         for number, given in enumerate([*passes, writer.rows([4, 8])]):
-            result = session.run(kept, given, seeds(number))
+            result = session.run(Course.first(kept), given, seeds(number))
             kept, field = len(given.ids), layout.result(shape, number)
             if result is not None:
                 out.append(ring.decode(result, field.scale, field.bits)[0])

@@ -14,6 +14,7 @@ from privinf.protocols.program import (
     BOTH,
     Buffer,
     Channel,
+    Course,
     Identity,
     Order,
     QueryShape,
@@ -216,7 +217,7 @@ class DummyGeneration:
     passes: int = 0
     rounds: int = 0
     rows: int = 0  # of the pass before
-    kept: list[int] = field(default_factory=list)
+    kept: list[tuple[int, ...]] = field(default_factory=list)
     retired: list[tuple[int, ...]] = field(default_factory=list)
 
     def order(self) -> Order:
@@ -249,22 +250,22 @@ class DummyGeneration:
         """Return the size of a pass's result share."""
         return self.query_bytes(index) if index >= parts(self.shape) - 1 else 0
 
-    def evaluate(self, kept: int, query: memoryview, prepared: object, channel: Channel) -> bytes:
+    def evaluate(self, course: Course, query: memoryview, prepared: object, channel: Channel) -> bytes:
         """Return our share; every round proves that both hold the same preparation of the same pass."""
         assert isinstance(prepared, DummyPrepared)
         index, self.passes = self.passes, self.passes + 1
         if prepared.order.index != index:
             raise IntegrityError("the preparation is of another pass")
-        if kept > self.rows:
-            raise ProtocolError(f"pass {index}: {kept} rows kept of {self.rows}")
-        self._note(kept, prepared)
+        if len(course.kept) > self.rows:
+            raise ProtocolError(f"pass {index}: {len(course.kept)} rows kept of {self.rows}")
+        self._note(course.kept, prepared)
         if not self.result_bytes(index):
             return b""
         for mask in prepared.masks:
             self._round(mask, channel)
         return bytes(query) + bytes(self.program.settings.wrong_result)
 
-    def _note(self, kept: int, prepared: DummyPrepared) -> None:
+    def _note(self, kept: tuple[int, ...], prepared: DummyPrepared) -> None:
         self.program.used.append(prepared.seed)
         self.rows = self.shape.rows
         self.kept.append(kept)

@@ -9,6 +9,7 @@ from dummy import Settings
 from harness import Cluster, wait_until
 from sessions import SHARES, freed
 
+from privinf.protocols.program import Course
 from privinf.transport import Generation
 
 
@@ -37,6 +38,6 @@ class Halted:
 
     def reach(self, generation: Generation) -> None:
         """Bring it to where it stands still."""
-        generation.step(0, SHARES)
-        generation.send(1, SHARES)
+        generation.step(Course(), SHARES)
+        generation.send(Course.first(1), SHARES)
         wait_until(self.gate.with_suffix(".reached").exists)

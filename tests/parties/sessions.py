@@ -10,7 +10,7 @@ from dummy import TASK
 from harness import Cluster, wait_until
 
 from privinf.parties.serve import DealerServer, PartyServer
-from privinf.protocols.program import SessionShape
+from privinf.protocols.program import Course, SessionShape
 from privinf.transport import Generation, Link
 
 SESSION = SessionShape(TASK, 3, 2)
@@ -22,14 +22,14 @@ def generate(link: Link, passes: int) -> str:
     """Run a generation and check its answers; return its session's id."""
     with link.generate(SESSION) as generation:
         for index in range(passes):
-            assert generation.step(min(index, 2), SHARES)[:2] == SHARES
+            assert generation.step(Course.first(min(index, 2)), SHARES)[:2] == SHARES
         return generation.session_id
 
 
 def spend(generation: Generation) -> None:
     """Step on until it fails: passes that are ready may still be had."""
     for _ in range(8):
-        generation.step(0, SHARES)
+        generation.step(Course(), SHARES)
 
 
 def freed(cluster: Cluster) -> None:

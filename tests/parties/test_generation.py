@@ -18,7 +18,7 @@ from test_operations import free_port
 
 from privinf.config import ClientConfig
 from privinf.errors import ConnectError, InputError, Overloaded
-from privinf.protocols.program import SessionShape
+from privinf.protocols.program import Course, SessionShape
 from privinf.transport import AsyncLink, Link
 
 
@@ -33,7 +33,7 @@ def test_passes_are_answered_and_counted(running: Cluster) -> None:
     settings = running.settings
     with running.link() as link, link.generate(SESSION) as generation:
         for index in range(5):
-            first, second, stats = generation.step(1 if index else 0, SHARES)
+            first, second, stats = generation.step(Course.first(1 if index else 0), SHARES)
             assert (first, second) == SHARES
             assert (stats.index, stats.session_id) == (index, generation.session_id)
             assert (stats.query_bytes, stats.result_bytes) == (32, 32)
@@ -57,7 +57,7 @@ def link_status(cluster: Cluster) -> Any:
 def test_every_pass_has_a_preparation_of_its_own_and_none_is_stored(running: Cluster) -> None:
     with running.link() as link, link.generate(SESSION) as generation:
         for index in range(6):
-            generation.step(min(index, 1), SHARES)
+            generation.step(Course.first(min(index, 1)), SHARES)
     for program in running.programs.values():
         assert len(set(program.used)) == len(program.used) == 6
     for party in (0, 1):
@@ -71,8 +71,8 @@ def test_both_parties_are_told_what_is_kept_and_retired(tmp_path: Path, keys: Pa
         tell(cluster, begun)
         with link.generate(SESSION) as generation:
             for kept in (0, 2, 1, 2):
-                generation.step(kept, SHARES)
-        assert [session.kept for session in begun] == [[0, 2, 1, 2]] * 2
+                generation.step(Course.first(kept), SHARES)
+        assert [session.kept for session in begun] == [[(), (0, 1), (0,), (0, 1)]] * 2
         assert [session.retired for session in begun] == [[(), (), (0,), (0,)]] * 2
 
 
@@ -80,13 +80,13 @@ def test_parts_of_a_prompt_have_no_result_and_may_be_sent_at_once(running: Clust
     shape = SessionShape(TASK, 11, 2)
     with running.link() as link, link.generate(shape) as generation:
         for _ in range(3):
-            generation.send(0, SHARES)
+            generation.send(Course(), SHARES)
         for index in range(2):
             first, second, stats = generation.receive()
             assert (first, second, stats.index, stats.result_bytes) == (b"", b"", index, 0)
             assert [party.rounds for party in stats.parties] == [0, 0]
         assert generation.receive()[:2] == SHARES
-        assert generation.step(2, SHARES)[:2] == SHARES
+        assert generation.step(Course.first(2), SHARES)[:2] == SHARES
 
 
 def test_shares_results_rounds_and_preparations_of_many_messages(tmp_path: Path, keys: Path) -> None:
@@ -95,7 +95,7 @@ def test_shares_results_rounds_and_preparations_of_many_messages(tmp_path: Path,
     with Cluster(tmp_path, keys, settings) as cluster, cluster.link() as link:
         with link.generate(shape) as generation:
             for _ in range(2):
-                first, second, stats = generation.step(0, shares, 30)
+                first, second, stats = generation.step(Course(), shares, 30)
                 assert (first, second) == shares
                 assert stats.parties[1].preparation_bytes == settings.prep_bytes()
         freed(cluster)
@@ -109,7 +109,7 @@ def test_passes_are_prepared_ahead_and_no_further(tmp_path: Path, keys: Path) ->
         with link.generate(SESSION) as generation:
             for done in range(1, 4):
                 wait_until(lambda due=done + 1: _prepared(begun) == [due, due])
-                generation.step(0, SHARES)
+                generation.step(Course(), SHARES)
             wait_until(lambda: _prepared(begun) == [5, 5])
             assert sorted(session.ordered for session in begun) == [0, 5]
 
@@ -131,12 +131,12 @@ def test_sessions_are_bounded_with_queries(tmp_path: Path, keys: Path) -> None:
     options = {"party0": {"max_sessions": 1}, "party1": {"max_sessions": 1}}
     with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation:
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
             with pytest.raises(Overloaded, match="sessions are under way"):
                 ask(link)
             with link.generate(SESSION) as other, pytest.raises(Overloaded, match="sessions are under way"):
-                other.step(0, SHARES)
-            assert generation.step(1, SHARES)[:2] == SHARES
+                other.step(Course(), SHARES)
+            assert generation.step(Course.first(1), SHARES)[:2] == SHARES
         wait_until(lambda: [status.sessions for status in link.status()] == [0, 0])
         ask(link)
         freed(cluster)
@@ -145,10 +145,10 @@ def test_sessions_are_bounded_with_queries(tmp_path: Path, keys: Path) -> None:
 def test_the_dealers_sessions_are_bounded(tmp_path: Path, keys: Path) -> None:
     with Cluster(tmp_path, keys, options={"dealer": {"max_sessions": 1}}) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation:
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
             with link.generate(SESSION) as other, pytest.raises(Overloaded, match="already dealing to 1"):
-                other.step(0, SHARES)
-            generation.step(0, SHARES)
+                other.step(Course(), SHARES)
+            generation.step(Course(), SHARES)
         freed(cluster)
         generate(link, 2)
 
@@ -156,7 +156,7 @@ def test_the_dealers_sessions_are_bounded(tmp_path: Path, keys: Path) -> None:
 def test_a_shape_that_cannot_be_served_is_refused(running: Cluster) -> None:
     for shape in (SessionShape("other", 1, 1), SessionShape(TASK, 0, 1), SessionShape(TASK, 1, 0)):
         with running.link() as link, link.generate(shape) as generation, pytest.raises(InputError) as failure:
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
         assert failure.value.party in ("party0", "party1")
         assert failure.value.session_id == generation.session_id
 
@@ -165,9 +165,9 @@ def test_a_generation_that_is_full_serves_what_was_ordered(tmp_path: Path, keys:
     with Cluster(tmp_path, keys, Settings(passes=3)) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation:
             for _ in range(3):
-                generation.step(0, SHARES)
+                generation.step(Course(), SHARES)
             with pytest.raises(InputError, match="at most 3 passes") as failure:
-                generation.step(0, SHARES)
+                generation.step(Course(), SHARES)
             assert failure.value.party == "party0"
         freed(cluster)
 
@@ -175,12 +175,12 @@ def test_a_generation_that_is_full_serves_what_was_ordered(tmp_path: Path, keys:
 def test_a_generation_that_is_over_is_used_no_more(running: Cluster) -> None:
     with running.link() as link:
         generation = link.generate(SESSION)
-        generation.step(0, SHARES)
+        generation.step(Course(), SHARES)
         generation.close()
         generation.close()
         generation.cancel()
         with pytest.raises(ConnectError, match="over"):
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
         unused = link.generate(SESSION)
         unused.close()
     with pytest.raises(ConnectError, match="closed"):
@@ -205,7 +205,7 @@ def test_asyncio(running: Cluster) -> None:
                 async with await link.generate(SESSION) as generation:
                     assert generation.plain.session_id == generation.session_id
                     for index in range(3):
-                        assert (await generation.step(0, SHARES))[:2] == SHARES, index
+                        assert (await generation.step(Course(), SHARES))[:2] == SHARES, index
                     return generation.session_id
 
             assert len(set(await asyncio.gather(*(one() for _ in range(3))))) == 3
@@ -253,9 +253,9 @@ def test_logs_say_how_a_generation_went(
 def test_a_client_asks_for_no_more_than_the_parties_allow(running: Cluster) -> None:
     with running.link() as link:
         with link.generate(SESSION, 4000) as generation, pytest.raises(InputError, match="deadline"):
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
         with link.generate(SESSION, 3600) as generation:
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
 
 
 def test_a_stopping_party_ends_after_the_pass_under_way(tmp_path: Path, keys: Path) -> None:
@@ -265,8 +265,8 @@ def test_a_stopping_party_ends_after_the_pass_under_way(tmp_path: Path, keys: Pa
     settings = Settings(halt_at=4, gate=str(gate))
     with Cluster(tmp_path, keys, settings, options) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation:
-            generation.step(0, SHARES)
-            generation.send(0, SHARES)
+            generation.step(Course(), SHARES)
+            generation.send(Course(), SHARES)
             wait_until(gate.with_suffix(".reached").exists)
             (life,) = cluster.party(0).calls._generations._lives
             stopping = threading.Thread(target=cluster.stop, args=("party0",))
@@ -275,6 +275,6 @@ def test_a_stopping_party_ends_after_the_pass_under_way(tmp_path: Path, keys: Pa
             gate.unlink()
             assert generation.receive()[:2] == SHARES
             with pytest.raises((Overloaded, ConnectError)):
-                generation.step(0, SHARES)
+                generation.step(Course(), SHARES)
         stopping.join()
         freed(cluster)

@@ -22,6 +22,7 @@ from privinf.errors import (
     PrivinfError,
     ProtocolError,
 )
+from privinf.protocols.program import Course
 from privinf.transport import AsyncLink
 
 IDENTITY = Settings().identity
@@ -43,7 +44,7 @@ def test_a_client_cancels_in_a_pass(tmp_path: Path, keys: Path, party: int) -> N
 def test_a_client_cancels_between_passes(cluster: Cluster) -> None:
     with cluster.link() as link:
         generation = link.generate(SESSION)
-        generation.step(0, SHARES)
+        generation.step(Course(), SHARES)
         generation.cancel()
         freed(cluster)
         generate(link, 2)
@@ -81,7 +82,7 @@ def test_a_link_that_is_closed_ends_its_generations(tmp_path: Path, keys: Path) 
 def test_an_exception_in_the_clients_block_drops_the_generation(cluster: Cluster) -> None:
     with cluster.link() as link:
         generation = link.generate(SESSION)
-        generation.step(0, SHARES)
+        generation.step(Course(), SHARES)
         with pytest.raises(ValueError, match="theirs"), generation:
             raise ValueError("theirs")
         freed(cluster)
@@ -91,8 +92,8 @@ def test_a_cancelled_task_drops_its_generation(tmp_path: Path, keys: Path) -> No
     async def cancelled(halted: Halted) -> None:
         async with AsyncLink(halted.cluster.client()) as link:
             generation = await link.generate(SESSION)
-            await generation.step(0, SHARES)
-            task = asyncio.create_task(generation.step(1, SHARES))
+            await generation.step(Course(), SHARES)
+            task = asyncio.create_task(generation.step(Course.first(1), SHARES))
             await asyncio.to_thread(wait_until, halted.gate.with_suffix(".reached").exists)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -109,13 +110,13 @@ def test_a_program_that_fails_in_a_pass_ends_the_generation_alone(
 ) -> None:
     with Cluster(tmp_path, keys, Settings(fail_at=4, fail_party=party)) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation:
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
             with pytest.raises(IntegrityError, match="told to fail") as failure:
-                generation.step(0, SHARES)
+                generation.step(Course(), SHARES)
             assert failure.value.party in (f"party{party}", "party0")
             assert failure.value.session_id == generation.session_id
             with pytest.raises(ConnectError, match="over"):
-                generation.step(0, SHARES)
+                generation.step(Course(), SHARES)
         freed(cluster)
         generate(link, 1)
         ask(link)
@@ -129,7 +130,7 @@ def test_a_program_that_fails_ahead_ends_the_generation(tmp_path: Path, keys: Pa
             link.generate(SESSION) as generation,
             pytest.raises(IntegrityError, match="told to fail ahead") as failure,
         ):
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
         assert failure.value.party in (f"party{party}", "party0")
         freed(cluster)
 
@@ -143,7 +144,7 @@ def test_an_exception_of_the_program_ahead_is_told_by_its_kind(
     monkeypatch.setattr("dummy.DummyGeneration.prepare", broken)
     with Cluster(tmp_path, keys) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation, pytest.raises(PartyError, match="ValueError") as failure:
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
         freed(cluster)
     assert "secret" not in str(failure.value) + capfd.readouterr().err
 
@@ -155,7 +156,7 @@ def test_a_program_that_breaks_its_word_is_refused(tmp_path: Path, keys: Path, s
             link.generate(SESSION) as generation,
             pytest.raises(ProtocolError, match=r"were expected|another size"),
         ):
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
         freed(cluster)
 
 
@@ -174,7 +175,7 @@ def test_a_pass_takes_exactly_what_is_dealt(
 ) -> None:
     with Cluster(tmp_path, keys, settings) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation, pytest.raises(ProtocolError, match=complaint):
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
         freed(cluster)
 
 
@@ -187,13 +188,13 @@ def test_a_party_that_leaves_ends_the_generation(
     with Halted(tmp_path, keys, **settings) as halted:
         generation = halted.link.generate(SESSION)
         if between:
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
         else:
             halted.reach(generation)
         halted.cluster.stop(role)
         halted.open()
         with pytest.raises(PrivinfError) as failure:
-            generation.step(1, SHARES) if between else generation.receive()
+            generation.step(Course.first(1), SHARES) if between else generation.receive()
         assert failure.value.party == role
         freed(halted.cluster)
 
@@ -202,7 +203,7 @@ def test_a_party_that_leaves_ends_the_generation(
 def test_a_dealer_that_leaves_ends_the_generation(tmp_path: Path, keys: Path, between: bool) -> None:
     with Halted(tmp_path, keys, halt_deal=-1 if between else 1) as halted:
         generation = halted.link.generate(SESSION)
-        generation.step(0, SHARES)
+        generation.step(Course(), SHARES)
         if not between:
             wait_until(halted.gate.with_suffix(".reached").exists)
         halted.cluster.stop("dealer")
@@ -229,7 +230,7 @@ def test_who_cannot_be_reached_is_named(cluster: Cluster) -> None:
             link.connect()
             cluster.stop(role)
             with link.generate(SESSION) as generation, pytest.raises(ConnectError) as failure:
-                generation.step(0, SHARES)
+                generation.step(Course(), SHARES)
             assert failure.value.party == role
             freed(cluster)
 
@@ -238,23 +239,23 @@ def test_a_client_that_says_nothing_is_forgotten(tmp_path: Path, keys: Path) -> 
     options = {"party0": {"idle_seconds": 0.3}, "party1": {"idle_seconds": 0.3}}
     with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
         generation = link.generate(SESSION)
-        generation.step(0, SHARES)
+        generation.step(Course(), SHARES)
         wait_until(lambda: [status.sessions for status in link.status()] == [0, 0])
         with pytest.raises(DeadlineExceeded, match=r"asked for nothing for 0\.3 s"):
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
         unused = link.generate(SESSION)
         wait_until(lambda: not unused._readers[0].is_alive() and not unused._readers[1].is_alive())
         with pytest.raises(DeadlineExceeded, match="asked for nothing"):
-            unused.step(0, SHARES)
+            unused.step(Course(), SHARES)
         freed(cluster)
 
 
 def test_time_runs_out_for_a_pass(tmp_path: Path, keys: Path) -> None:
     with Halted(tmp_path, keys, halt_at=4) as halted:
         generation = halted.link.generate(SESSION)
-        generation.step(0, SHARES)
+        generation.step(Course(), SHARES)
         with pytest.raises(DeadlineExceeded, match=r"pass 1 took longer than 0\.2 s") as failure:
-            generation.step(0, SHARES, 0.2)
+            generation.step(Course(), SHARES, 0.2)
         assert failure.value.session_id == generation.session_id
         halted.open()
         freed(halted.cluster)
@@ -267,9 +268,9 @@ def test_time_runs_out_for_a_generation(
     with Halted(tmp_path, keys, **changes) as halted:
         halted.link.connect()
         generation = halted.link.generate(SESSION, 2.5)
-        generation.step(0, SHARES)
+        generation.step(Course(), SHARES)
         with pytest.raises(DeadlineExceeded) as failure:
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
         assert failure.value.phase in (phase, "online")  # the client's own clock knows no more
         halted.open()
     with cluster_link_expired(halted), pytest.raises(DeadlineExceeded):

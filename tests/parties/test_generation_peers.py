@@ -22,7 +22,7 @@ from privinf.parties.credentials import bind, dial
 from privinf.parties.frames import HEADER, Kind
 from privinf.parties.messages import identity_message, order_message, session_shape_message
 from privinf.parties.status import restore
-from privinf.protocols.program import Order
+from privinf.protocols.program import Course, Order
 from privinf.transport import Link
 from privinf.v1 import dealer_pb2, party_pb2
 
@@ -36,7 +36,7 @@ END = None  # in a script: the peer ends its direction
 
 def said(index: int, kept: int = 0, retired: Sequence[int] = ()) -> bytes:
     """Return what a party says of a pass."""
-    return party_pb2.Pass(index=index, kept=kept, retired=retired).SerializeToString()
+    return party_pb2.Pass(index=index, kept=range(kept), retired=retired).SerializeToString()
 
 
 class Scene:
@@ -104,7 +104,7 @@ class Scene:
         )
         requests = [party_pb2.GenerateRequest(open=opened)]
         for index in range(2):
-            step = party_pb2.PassOpen(index=index, kept=index)
+            step = party_pb2.PassOpen(index=index, kept=range(index))
             requests.append(party_pb2.GenerateRequest(step=step))
             requests.append(party_pb2.GenerateRequest(chunk=SHARES[1]))
         return methods.GENERATE.on(self._client)(iter(requests), timeout=10)
@@ -314,7 +314,7 @@ def test_a_dealer_that_errs_ends_the_generation(tmp_path: Path, keys: Path, case
     script, kind, text = RELAYED[case]
     with FakeDealer(keys, script) as fake, Parties(tmp_path, keys, fake) as link:
         with link.generate(SESSION) as generation, pytest.raises(kind, match=text):
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
         link.close()
 
 
@@ -324,7 +324,7 @@ def test_a_dealer_that_deals_zeros_is_none_to_complain_of(tmp_path: Path, keys: 
         Parties(tmp_path, keys, fake) as link,
         link.generate(SESSION) as generation,
     ):
-        assert generation.step(0, SHARES)[:2] == SHARES
+        assert generation.step(Course(), SHARES)[:2] == SHARES
 
 
 def test_a_dealer_that_ends_its_streams_is_lost(tmp_path: Path, keys: Path) -> None:
@@ -334,7 +334,7 @@ def test_a_dealer_that_ends_its_streams_is_lost(tmp_path: Path, keys: Path) -> N
 
     with Ending(keys, iter) as fake, Parties(tmp_path, keys, fake) as link:  # type: ignore[arg-type]
         with link.generate(SESSION) as generation, pytest.raises(ConnectError) as failure:
-            generation.step(0, SHARES)
+            generation.step(Course(), SHARES)
         assert failure.value.party == "dealer"
 
 

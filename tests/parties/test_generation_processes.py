@@ -15,16 +15,17 @@ from harness import Processes, tls, wait_until
 from sessions import SESSION, SHARES, generate, spend
 
 from privinf.errors import ConnectError
+from privinf.protocols.program import Course
 from privinf.transport import Link
 
 pytestmark = pytest.mark.processes
 CLIENT = """
 import sys
 from privinf.config import ClientConfig, load
-from privinf.protocols.program import SessionShape
+from privinf.protocols.program import Course, SessionShape
 from privinf.transport import Link
 with Link(load(ClientConfig)) as link, link.generate(SessionShape("echo", 3, 2)) as generation:
-    generation.step(0, (bytes(16), bytes(16)))
+    generation.step(Course(), (bytes(16), bytes(16)))
     print("begun", flush=True)
     sys.stdin.read()
 """
@@ -75,9 +76,9 @@ def test_a_role_is_killed(tmp_path: Path, keys: Path, victim: str, between: bool
     settings = Settings(gate=str(gate), **{} if between else halt)
     with Processes(tmp_path, keys, settings) as running, running.link() as link:
         generation = link.generate(SESSION)
-        generation.step(0, SHARES)
+        generation.step(Course(), SHARES)
         if not between:
-            generation.send(1, SHARES)
+            generation.send(Course.first(1), SHARES)
             wait_until(gate.with_suffix(".reached").exists)
         running.nodes[victim].kill()
         with pytest.raises(ConnectError) as failure:

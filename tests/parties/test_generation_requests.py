@@ -95,7 +95,7 @@ def expect(errors: list[PrivinfError | None], kind: type[PrivinfError], text: st
 
 def step(index: int, kept: int = 0) -> party_pb2.GenerateRequest:
     """Return the opening of a pass."""
-    return party_pb2.GenerateRequest(step=party_pb2.PassOpen(index=index, kept=kept))
+    return party_pb2.GenerateRequest(step=party_pb2.PassOpen(index=index, kept=range(kept)))
 
 
 def chunk(nbytes: int) -> party_pb2.GenerateRequest:

@@ -1,0 +1,164 @@
+"""The client's key of a converted model: what undoes its covers, kept in one file that no server ever sees."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from privinf.equivariant.levels import LEVELS
+from privinf.errors import ConfigError, IntegrityError
+
+FILE, ABOUT = "key.safetensors", "key.json"
+FORMAT = 1
+Ids = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class KeyAbout:
+    """What a key says of itself; nothing here is secret.
+
+    Attributes:
+        id: of this key and of the server's directory that was made with it, 32 hexadecimal digits.
+        level: a name in LEVELS.
+        family: bert, gpt2, llama or vit.
+        task: embed, classify or generate.
+        model: fingerprint of the plain model.
+        vocab: tokens, 0 for images.
+        width: of the plain model; `server_width` that of the covered one.
+        context: positions at most.
+        labels: names of classes in the plain order.
+    """
+
+    id: str
+    level: str
+    family: str
+    task: str
+    model: str
+    vocab: int
+    width: int
+    server_width: int
+    context: int
+    labels: tuple[str, ...] = ()
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, eq=False)
+class Key:
+    """A key; it refuses to be shown, compared or pickled.
+
+    Attributes:
+        tokens: the covered id of each plain id, (vocab,), or None where the server sees no ids or images.
+        hidden: (width, server_width): covered hidden row = plain row @ hidden, or None where they are plain.
+        answer: (server_width, width): plain answer row = covered row @ answer, or None where they are plain.
+        labels: (labels, labels): plain logits = covered logits @ labels, or None.
+        patches: (patch values, patch values): covered patch = plain patch @ patches, or None.
+        places: the covered place of each patch, (patches,), or None.
+    """
+
+    about: KeyAbout
+    tokens: Ids | None = field(default=None, repr=False)
+    hidden: F64 | None = field(default=None, repr=False)
+    answer: F64 | None = field(default=None, repr=False)
+    labels: F64 | None = field(default=None, repr=False)
+    patches: F64 | None = field(default=None, repr=False)
+    places: Ids | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<key {self.about.id[:8]} of level {self.about.level}>"
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise TypeError("keys are not compared")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("keys are not pickled; use save")
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is secret, by name."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "about"}
+        return {name: np.ascontiguousarray(value) for name, value in named.items() if value is not None}
+
+    def save(self, folder: Path) -> None:
+        """Write both files, readable by their owner alone."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data = save(self.arrays())
+        about = asdict(self.about) | {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        _write(folder / FILE, data)
+        _write(folder / ABOUT, json.dumps(about, indent=1).encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> Key:
+        """Read a key.
+
+        Raises:
+            ConfigError: there is none, or it is of another format.
+            IntegrityError: it is cut short, changed or malformed.
+        """
+        about = _about(folder)
+        try:
+            data = (folder / FILE).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{folder / FILE} cannot be read: {error.strerror}") from None
+        if len(data) != about.pop("bytes", None) or hashlib.sha256(data).hexdigest() != about.pop("sha256", None):
+            raise IntegrityError(f"{folder / FILE} is cut short or changed: copy it anew, or convert again")
+        key = cls(KeyAbout(**{**about, "labels": tuple(about["labels"])}), **_arrays(folder / FILE))
+        key._check(folder)
+        return key
+
+    def _check(self, folder: Path) -> None:
+        about = self.about
+        wanted: Mapping[str, tuple[int, ...]] = {
+            "tokens": (about.vocab,),
+            "hidden": (about.width, about.server_width),
+            "answer": (about.server_width, about.width),
+            "labels": (len(about.labels),) * 2,
+        }
+        for name, value in self.arrays().items():
+            if value.shape != wanted.get(name, value.shape):
+                raise IntegrityError(f"{folder / FILE}: {name} has shape {value.shape}, not {wanted[name]}")
+        for name in ("tokens", "places"):
+            value = getattr(self, name)
+            if value is not None and not np.array_equal(np.sort(value), np.arange(len(value))):
+                raise IntegrityError(f"{folder / FILE}: {name} is no permutation")
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    path = folder / ABOUT
+    try:
+        about = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; `privinf ee convert` writes it") from None
+    except ValueError:
+        raise IntegrityError(f"{path} is cut short or changed: copy it anew, or convert again") from None
+    names = {f.name for f in fields(KeyAbout)} | {"sha256", "bytes"}
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise ConfigError(f"{path} is no key of format {FORMAT}: convert the model again")
+    if set(about) != names or about["level"] not in LEVELS:
+        raise IntegrityError(f"{path} is cut short or changed: copy it anew, or convert again")
+    return about
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, "numpy") as file:  # type: ignore[no-untyped-call]
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise IntegrityError(f"{path} is not safetensors ({error})") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)

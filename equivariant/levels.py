@@ -1,0 +1,52 @@
+"""The levels of the equivariant mode by name: what is covered, what it costs, what the server still sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from privinf.errors import InputError
+
+WARNING = (
+    "equivariant mode is obfuscation, not encryption: the server computes on covered values that published attacks "
+    "undo; SECURITY.md says which, with measured numbers"
+)
+
+
+@dataclass(frozen=True)
+class Level:
+    """What one level does.
+
+    covers: hidden values, heads and feed-forward parts are covered beside the tokens.
+    noisy: weights carry noise, so that answers are no longer exact.
+    local: the client embeds tokens and chooses them itself; the server sees neither ids nor logits, and each session
+    has covers of its own.
+    """
+
+    name: str
+    says: str
+    covers: bool = True
+    noisy: bool = False
+    local: bool = False
+
+
+LEVELS = {
+    level.name: level
+    for level in (
+        Level("tokens", "a permutation of the vocabulary and of the labels, and nothing else", covers=False),
+        Level("cover", "also covers of hidden values, heads, feed-forward parts and positions, without noise"),
+        Level("noise", "also noise on embedding and head, and key matrices wider than the model", noisy=True),
+        Level(
+            "session",
+            "embedding, positions and head stay with the client; every session has fresh covers",
+            local=True,
+        ),
+    )
+}
+DEFAULT = "cover"
+
+
+def level_of(name: str) -> Level:
+    """The level of that name."""
+    if name not in LEVELS:
+        raise InputError(f"{name!r} is no level; there are {', '.join(LEVELS)}")
+    return LEVELS[name]
