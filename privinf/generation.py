@@ -17,7 +17,7 @@ from privinf.passes import PassStats
 from privinf.prompts import prompt_rows
 from privinf.protocols.program import Course, SessionShape
 from privinf.sampling import Sampler, Sampling
-from privinf.speculation import Branching, Draft, NoDraft, Tree, Verdict, verify, walk
+from privinf.speculation import Draft, NoDraft, Tree, Verdict, drafted_by, verify, walk
 
 DRAFTS = 7  # tokens proposed in one pass
 
@@ -158,12 +158,14 @@ class Author:
 
     def _write(self) -> Written:
         """Run the last token and its drafts, and keep what the model agrees with."""
-        drafts = self._drafts()
-        tree = drafts.filled(self._wish.drafts, self._seen[-1])
+        wish = self._wish
+        # Servers that are not to know what was right are asked for a line.
+        drafts = drafted_by(wish.draft, self._seen, wish.drafts, straight=wish.hide_accepted)
+        tree = drafts.filled(wish.drafts, self._seen[-1])
         ids = np.array([self._seen[-1], *tree.tokens], dtype=np.int64)
         places = len(self._layout.plan.prefix) + len(self._seen) - 1 + np.array(tree.places(), dtype=np.int64)
         rejected, kept = None, self._kept
-        if self._wish.hide_accepted:
+        if wish.hide_accepted:
             rejected = ~np.isin(np.arange(len(ids)), kept)
             kept = tuple(range(self._last_rows()))
         rows = Rows(ids, places, np.zeros(len(ids), dtype=bool), self._shape.prompt - self._tokens, rejected)
@@ -172,13 +174,6 @@ class Author:
         self._seen += verdict.tokens
         self._kept = verdict.rows
         return Written(verdict.tokens, verdict.accepted, len(drafts.tokens), (counted,))
-
-    def _drafts(self) -> Tree:
-        """What the draft proposes; servers that are not to know what was right are asked for one line of it."""
-        draft, count = self._wish.draft, self._wish.drafts
-        if count and isinstance(draft, Branching) and not self._wish.hide_accepted:
-            return draft.grow(self._seen, count)
-        return Tree.line(draft.propose(self._seen, count)[:count])
 
     def _ask(self, course: Course, rows: Rows) -> tuple[tuple[bytes, bytes], PassStats]:
         shares = wire.encode(self._layout, self._shape, self._index, rows, self._embeddings)

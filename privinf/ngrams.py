@@ -13,11 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from privinf.copies import copied
 from privinf.errors import InputError
-from privinf.speculation import Draft, PromptLookup
+from privinf.guesses import Guesses
+from privinf.speculation import Tree
+from privinf.trees import grown
 
-ORDERS = (1, 2, 3)  # tokens that a guess is made from; the longest run that is known counts
+ORDERS = (1, 2, 3)  # tokens that a guess is made from; a longer run counts before a shorter one
 TWICE = 2  # a run seen once says nothing yet, but for the shortest
+BEST = 6  # followers kept of each run
+NEW = 4.0  # how much each of them makes another one likely that was not seen
 SEPARATOR = -1
 Keys = npt.NDArray[np.uint64]
 Tokens = npt.NDArray[np.uint32]
@@ -25,31 +30,42 @@ Tokens = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class Table:
-    """For runs of one length: the token that followed most often, by the run's key in ascending order."""
+    """For runs of one length, by the run's key in ascending order: what followed most often, and how often.
+
+    following, counts: (runs, BEST), most frequent first, counts of 0 where there are fewer. totals: (runs,).
+    """
 
     keys: Keys
     following: Tokens
+    counts: Tokens
+    totals: Tokens
 
-    def find(self, key: int) -> int | None:
-        """What follows a run, if it is known."""
+    def add(self, key: int, guesses: Guesses) -> None:
+        """Tell what follows a run, if it is known."""
         place = int(np.searchsorted(self.keys, np.uint64(key)))
-        if place < len(self.keys) and int(self.keys[place]) == key:
-            return int(self.following[place])
-        return None
+        if place == len(self.keys) or int(self.keys[place]) != key:
+            return
+        total, counts = int(self.totals[place]), self.counts[place]
+        seen = int(np.count_nonzero(counts))
+        following = dict(zip(self.following[place, :seen].tolist(), counts[:seen].tolist(), strict=True))
+        guesses.add(total / (total + NEW * seen), following, total)
+
+    @property
+    def sound(self) -> bool:
+        """Whether the parts fit together."""
+        rows = len(self.keys)
+        shapes = self.following.shape == self.counts.shape == (rows, BEST) and self.totals.shape == (rows,)
+        return shapes and bool((self.keys[1:] > self.keys[:-1]).all() and (self.counts[:, 0] > 0).all())
 
 
 class NgramDraft:
-    """Proposes what followed most often in the text it was made of.
+    """Proposes what followed most often: in the text at hand, then in the text that it was made of."""
 
-    `copies` is asked first: text that repeats itself is foretold better by itself.
-    """
-
-    def __init__(self, tables: Sequence[Table], vocab: int, copies: Draft | None = None) -> None:
-        self._tables, self._vocab = tuple(tables), vocab
-        self._copies = PromptLookup(max_ngram=4) if copies is None else copies
+    def __init__(self, tables: Sequence[Table], vocab: int, copies: bool = True) -> None:
+        self._tables, self._vocab, self._copies = tuple(tables), vocab, copies
 
     @classmethod
-    def learn(cls, texts: Iterable[Sequence[int]], vocab: int, copies: Draft | None = None) -> NgramDraft:
+    def learn(cls, texts: Iterable[Sequence[int]], vocab: int, copies: bool = True) -> NgramDraft:
         """Count runs in tokenised texts; a run never spans two of them."""
         joined: list[npt.NDArray[np.int64]] = []
         for text in texts:
@@ -59,26 +75,32 @@ class NgramDraft:
         stream = np.concatenate(joined)
         return cls([_count(stream, order, vocab) for order in ORDERS], vocab, copies)
 
+    def rank(self, ids: Sequence[int], most: int) -> list[int]:
+        """At most so many tokens that may follow, likeliest first."""
+        guesses = Guesses()
+        if self._copies:
+            copied(ids, guesses)
+        for order, table in zip(reversed(ORDERS), reversed(self._tables), strict=True):
+            if len(ids) >= order:
+                table.add(_key(ids[-order:], self._vocab), guesses)
+        return guesses.best(most)
+
     def propose(self, ids: Sequence[int], count: int) -> list[int]:
-        """A copy of earlier text where there is one, then guess upon guess."""
-        proposed = [int(token) for token in self._copies.propose(ids, count)]
-        known = [*ids[-max(ORDERS) :], *proposed][-max(ORDERS) :]
-        while len(proposed) < count and (token := self._next(known)) is not None:
-            proposed.append(token)
-            known = [*known, token][-max(ORDERS) :]
+        """Guess upon guess, each the likeliest."""
+        proposed: list[int] = []
+        while len(proposed) < count and (best := self.rank([*ids, *proposed], 1)):
+            proposed += best
         return proposed
 
-    def _next(self, known: Sequence[int]) -> int | None:
-        for order, table in zip(reversed(ORDERS), reversed(self._tables), strict=True):
-            if len(known) >= order and (token := table.find(_key(known[-order:], self._vocab))) is not None:
-                return token
-        return None
+    def grow(self, ids: Sequence[int], count: int) -> Tree:
+        """The likeliest guesses, and some of the next best."""
+        return grown(self.rank, ids, count)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Keep it; the file holds nothing of a conversation."""
         arrays: dict[str, Any] = {"vocab": np.array([self._vocab])}
         for order, table in zip(ORDERS, self._tables, strict=True):
-            arrays |= {f"keys{order}": table.keys, f"following{order}": table.following}
+            arrays |= {f"{name}{order}": getattr(table, name) for name in Table.__dataclass_fields__}
         np.savez_compressed(path, **arrays)
 
     @classmethod
@@ -87,17 +109,21 @@ class NgramDraft:
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 found = int(stored["vocab"][0])
-                tables = [
-                    Table(stored[f"keys{n}"].astype(np.uint64), stored[f"following{n}"].astype(np.uint32))
-                    for n in ORDERS
-                ]
+                tables = [_table(stored, order) for order in ORDERS]
         except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"{path} is no draft: make one with `privinf draft`") from error
-        if any(len(t.keys) != len(t.following) or not (t.keys[1:] > t.keys[:-1]).all() for t in tables):
+        if not all(table.sound for table in tables):
             raise InputError(f"{path} is damaged: make it anew with `privinf draft`")
-        if found != vocab or any(int(t.following.max(initial=0)) >= vocab for t in tables):
+        if found != vocab or any(int(table.following.max(initial=0)) >= vocab for table in tables):
             raise InputError(f"{path} was made for a model of {found} tokens, and this one has {vocab}")
         return cls(tables, vocab)
+
+
+def _table(stored: Any, order: int) -> Table:
+    following, counts, totals = (
+        stored[f"{name}{order}"].astype(np.uint32) for name in ("following", "counts", "totals")
+    )
+    return Table(stored[f"keys{order}"].astype(np.uint64), following, counts, totals)
 
 
 def _key(run: Sequence[int], vocab: int) -> int:
@@ -108,7 +134,7 @@ def _key(run: Sequence[int], vocab: int) -> int:
 
 
 def _count(stream: npt.NDArray[np.int64], order: int, vocab: int) -> Table:
-    """The most frequent follower of each run of `order` tokens."""
+    """The most frequent followers of each run of `order` tokens."""
     if vocab**order >= 1 << 64:
         raise InputError(f"runs of {order} tokens of {vocab} have too many keys")
     runs = max(len(stream) - order, 0)
@@ -123,14 +149,29 @@ def _count(stream: npt.NDArray[np.int64], order: int, vocab: int) -> Table:
 def _most_frequent(keys: Keys, following: Tokens, least: int) -> Table:
     place = np.lexsort((following, keys))
     keys, following = keys[place], following[place]
-    fresh = np.ones(len(keys), dtype=bool)
-    fresh[1:] = (keys[1:] != keys[:-1]) | (following[1:] != following[:-1])
-    starts = np.flatnonzero(fresh)
-    counts = np.diff(np.append(starts, len(keys)))
-    often = counts >= least
-    keys, following, counts = keys[starts[often]], following[starts[often]], counts[often]
-    best = np.lexsort((following, -counts, keys))
-    keys, following = keys[best], following[best]
-    first = np.ones(len(keys), dtype=bool)
-    first[1:] = keys[1:] != keys[:-1]
-    return Table(keys[first], following[first])
+    starts = np.flatnonzero(_changes(keys) | _changes(following))
+    keys, following, counts = keys[starts], following[starts], np.diff(np.append(starts, len(keys)))
+    runs = np.flatnonzero(_changes(keys))
+    totals = np.add.reduceat(counts, runs) if len(runs) else counts
+    run = np.cumsum(_changes(keys)) - 1
+    best = np.lexsort((following, -counts, run))  # of equally frequent ones the smaller token
+    rank = np.arange(len(best)) - runs[run[best]]
+    kept = best[(rank < BEST) & (counts[best] >= least)]
+    return _ranked(keys, following, counts, totals, run, kept)
+
+
+def _ranked(keys: Keys, following: Tokens, counts: Any, totals: Any, run: Any, kept: Any) -> Table:
+    """The table of the entries in `kept`, which are in order of run and rank."""
+    first = _changes(run[kept])
+    row = np.cumsum(first) - 1
+    place = np.arange(len(kept)) - np.flatnonzero(first)[row]
+    tokens, often = (np.zeros((int(first.sum()), BEST), dtype=np.uint32) for _ in range(2))
+    tokens[row, place], often[row, place] = following[kept], counts[kept]
+    return Table(keys[kept][first], tokens, often, totals[run[kept]][first].astype(np.uint32))
+
+
+def _changes(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Where a sorted array has another value than before."""
+    changes = np.ones(len(values), dtype=bool)
+    changes[1:] = values[1:] != values[:-1]
+    return changes

@@ -122,6 +122,13 @@ class PromptLookup:
         return found
 
 
+def drafted_by(draft: Draft, ids: Sequence[int], count: int, *, straight: bool = False) -> Tree:
+    """At most `count` drafts behind `ids`, in a line unless the draft branches and may."""
+    if count and isinstance(draft, Branching) and not straight:
+        return draft.grow(ids, count)
+    return Tree.line(draft.propose(ids, count)[:count])
+
+
 class ModelDraft:
     """Proposes what a small local model with the same tokenizer finds most likely.
 

@@ -9,7 +9,6 @@ import pytest
 
 from privinf.errors import InputError
 from privinf.ngrams import NgramDraft
-from privinf.speculation import NoDraft
 
 VOCAB = 50
 TEXT = [[1, 2, 3, 4, 5], [9, 2, 3, 4, 6], [1, 2, 3, 4, 5], [7, 8], [7, 8], [7, 9, 1]]
@@ -17,7 +16,7 @@ TEXT = [[1, 2, 3, 4, 5], [9, 2, 3, 4, 6], [1, 2, 3, 4, 5], [7, 8], [7, 8], [7, 9
 
 @pytest.fixture
 def draft() -> NgramDraft:
-    return NgramDraft.learn(TEXT, VOCAB, copies=NoDraft())
+    return NgramDraft.learn(TEXT, VOCAB, copies=False)
 
 
 def test_the_longest_known_run_counts(draft: NgramDraft) -> None:
@@ -42,9 +41,9 @@ def test_what_is_unknown_is_not_guessed(draft: NgramDraft) -> None:
 
 
 def test_longer_runs_must_have_been_seen_twice() -> None:
-    once = NgramDraft.learn([[1, 2, 3]], VOCAB, copies=NoDraft())
+    once = NgramDraft.learn([[1, 2, 3]], VOCAB, copies=False)
     assert once.propose([1, 2], 1) == [3]  # known from the run of one alone
-    twice = NgramDraft.learn([[1, 2, 3], [4, 2, 5], [4, 2, 5], [6, 2, 5]], VOCAB, copies=NoDraft())
+    twice = NgramDraft.learn([[1, 2, 3], [4, 2, 5], [4, 2, 5], [6, 2, 5]], VOCAB, copies=False)
     assert twice.propose([1, 2], 1) == [5]
 
 
@@ -56,7 +55,7 @@ def test_text_that_repeats_itself_is_copied_first() -> None:
 
 def test_ties_go_to_the_smaller_token_whatever_the_order() -> None:
     for texts in ([[1, 3], [1, 2]], [[1, 2], [1, 3]]):
-        assert NgramDraft.learn(texts, VOCAB, copies=NoDraft()).propose([1], 1) == [2]
+        assert NgramDraft.learn(texts, VOCAB, copies=False).propose([1], 1) == [2]
 
 
 def test_a_file_gives_the_same_draft(draft: NgramDraft, tmp_path: Path) -> None:
@@ -86,4 +85,4 @@ def test_what_is_no_draft_is_refused(content: bytes, tmp_path: Path) -> None:
 def test_nothing_can_be_learnt_from_nothing() -> None:
     with pytest.raises(InputError, match="no text"):
         NgramDraft.learn([], VOCAB)
-    assert NgramDraft.learn([[1]], VOCAB, copies=NoDraft()).propose([1], 2) == []
+    assert NgramDraft.learn([[1]], VOCAB, copies=False).propose([1], 2) == []

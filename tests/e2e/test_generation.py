@@ -26,6 +26,7 @@ from privinf.models import decoder_bundle
 from privinf.models.decoder_passes import count
 from privinf.protocols.program import SessionShape
 from privinf.sampling import Sampler, Sampling
+from privinf.speculation import Tree
 
 CERTAIN = tiny.TEXTS[2]  # the Llama's likeliest tokens are well ahead of the others
 CERTAIN_GPT2 = tiny.TEXTS[3]
@@ -195,6 +196,28 @@ def test_drafts_change_nothing(client: Client, clear: tiny.Clear, likeliest: lis
     assert client.generate(
         CERTAIN, max_new_tokens=5, draft="lookup", drafts=2, secure_argmax=argmax
     ).tokens == tuple(likeliest[:5])
+
+
+class Branches(Knows):
+    """The same, but of two guesses the second is the right one, and behind it a third."""
+
+    def grow(self, ids: Sequence[int], count: int) -> Tree:
+        right = super().propose(ids, 2)
+        return Tree((right[0] ^ 1, right[0], right[1])[:count], (0, 0, 2)[:count])
+
+
+@pytest.mark.parametrize("argmax", [False, True])
+def test_branches_change_nothing(
+    client: Client, clear: tiny.Clear, likeliest: list[int], argmax: bool
+) -> None:
+    knows = Branches(len(clear.ids(CERTAIN)), likeliest)
+    answer = client.generate(CERTAIN, max_new_tokens=COUNT, draft=knows, drafts=3, secure_argmax=argmax)
+    assert answer.tokens == tuple(likeliest)
+    assert answer.stats.accepted > 0
+    assert answer.stats.passes < COUNT
+    if not argmax:
+        hidden = client.generate(CERTAIN, max_new_tokens=5, draft=knows, drafts=3, hide_accepted=True)
+        assert hidden.tokens == tuple(likeliest[:5])
 
 
 def test_draws_are_the_same_with_drafts(client: Client, clear: tiny.Clear) -> None:
