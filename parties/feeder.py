@@ -25,13 +25,24 @@ class Prepared:
 
 
 class Feeder:
-    """Keeps at most `ahead` passes ready or on their way; party 0 orders them, party 1 is told by the dealer."""
+    """Keeps at most `ahead` passes ready or on their way; party 0 orders them, party 1 is told by the dealer.
+
+    One more, as large as the last, is ordered only while all that are ready stay within `most_bytes`; but one is always had
+    ready.
+    """
 
     def __init__(
-        self, session: PartySession, dealt: DealtStream, life: Life, leads: bool, ahead: int, log: Log
+        self,
+        session: PartySession,
+        dealt: DealtStream,
+        life: Life,
+        leads: bool,
+        ahead: int,
+        most_bytes: int,
+        log: Log,
     ) -> None:
         self._session, self._dealt, self._life, self._log = session, dealt, life, log
-        self._leads, self._ahead, self._due = leads, ahead, 0
+        self._leads, self._ahead, self._most_bytes, self._due = leads, ahead, most_bytes, 0
         self._ready: deque[Prepared] = deque()
         self._full: InputError | None = None
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
@@ -54,7 +65,7 @@ class Feeder:
     def _run(self) -> None:
         try:
             while True:
-                self._life.wait(lambda: len(self._ready) < self._ahead)
+                self._life.wait(self._has_room)
                 self._feed()
         except _Full as error:
             with self._life.changed:
@@ -65,6 +76,13 @@ class Feeder:
         except Exception as error:
             self._log.failure("feeder", error)
             self._life.end(PartyError(f"the program failed ahead with {type(error).__name__}"))
+
+    def _has_room(self) -> bool:
+        ready = self._ready
+        if not ready:
+            return True
+        within = sum(pass_.nbytes for pass_ in ready) + ready[-1].nbytes <= self._most_bytes
+        return len(ready) < self._ahead and (within or not self._leads)
 
     def _feed(self) -> None:
         began, ordered = time.monotonic(), self._order() if self._leads else None

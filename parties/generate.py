@@ -128,7 +128,8 @@ class Generations:
         ahead = max(1, min(self._config.passes_ahead, met.theirs.passes_ahead))
         dealt = self._dealt(met.channel, shape, life.deadline, context)
         # Party 0 may be a pass further in what it has taken: then the dealer need not wait for us.
-        feeder = Feeder(running, dealt, life, leads, ahead if leads else ahead + 1, self._log)
+        most = self._config.max_ahead_bytes
+        feeder = Feeder(running, dealt, life, leads, ahead if leads else ahead + 1, most, self._log)
         try:
             feeder.start()
             yield feeder, dealt.preparation_id

@@ -45,6 +45,7 @@ class PartyConfig:
     max_sessions: int = 8  # queries and generations under way
     max_seconds: float = 3600.0  # the longest deadline that a query or a generation may ask for
     passes_ahead: int = 2  # passes of a generation kept ready, in memory; the smaller number of both parties
+    max_ahead_bytes: int = GIB  # a generation's passes are kept ready within that, one of any size; party 0 decides
     idle_seconds: float = 300.0  # how long a generation may wait for its client's next request
     journal: Path | None = None  # names of what passes opened are appended here, for an audit
     prepare_seconds: float = 600.0  # the longest that one preparation may take in the background
@@ -60,6 +61,7 @@ class PartyConfig:
         _check(self.max_store_bytes > 0 and self.max_store_count > 0, "the store needs room")
         _check(self.ahead >= 0 and self.max_sessions > 0, "ahead and max_sessions count something")
         _check(0 < self.passes_ahead <= 32, "passes_ahead is 1 to 32")
+        _check(self.max_ahead_bytes > 0, "max_ahead_bytes is positive")
         _check(min(self.max_seconds, self.prepare_seconds, self.idle_seconds) > 0, "a time limit is positive")
 
 
@@ -103,8 +105,53 @@ class ClientConfig:
         _check(min(limits) > 0, "a time limit is positive")
 
 
-Config = TypeVar("Config", PartyConfig, DealerConfig, ClientConfig)
-_ROLES = (PartyConfig, DealerConfig, ClientConfig)
+@dataclass(frozen=True)
+class EquivariantConfig:
+    """The one server of the equivariant mode."""
+
+    listen: str = "127.0.0.1:0"
+    tls: Tls | None = None
+    insecure_no_tls: bool = False
+    threads: int = 0  # of torch, within one layer; 0 leaves that to torch
+    max_sessions: int = 8  # generations and sessions under way, each with a cache of its own
+    max_calls: int = 32  # embeddings and classifications under way
+    max_rows: int = 16384  # tokens or patches of one request, padding included
+    max_tokens: int = 0  # of prompt and answer together; 0 is what the model takes
+    max_seconds: float = 3600.0  # the longest deadline that a call may ask for
+    idle_seconds: float = 300.0  # how long a session may wait for its client's next rows
+    health_port: int = 0
+    stop_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_tls(self.tls, self.insecure_no_tls)
+        counts = self.max_sessions, self.max_calls, self.max_rows
+        _check(min(counts) > 0, "max_sessions, max_calls and max_rows count something")
+        _check(min(self.threads, self.max_tokens) >= 0, "threads and max_tokens are 0 or more")
+        _check(min(self.max_seconds, self.idle_seconds) > 0, "a time limit is positive")
+
+
+@dataclass(frozen=True)
+class EquivariantClientConfig:
+    """What the SDK needs to reach the server of the equivariant mode."""
+
+    server: str
+    tls: Tls | None = None
+    insecure_no_tls: bool = False
+    deadline: float = 120.0  # seconds for a whole query
+    session_deadline: float = 3600.0  # seconds for a whole generation; the server's max_seconds bound it
+    connect_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check(bool(self.server), "server is an address, host:port")
+        _check_tls(self.tls, self.insecure_no_tls)
+        limits = self.deadline, self.session_deadline, self.connect_seconds
+        _check(min(limits) > 0, "a time limit is positive")
+
+
+Config = TypeVar(
+    "Config", PartyConfig, DealerConfig, ClientConfig, EquivariantConfig, EquivariantClientConfig
+)
+_ROLES = (PartyConfig, DealerConfig, ClientConfig, EquivariantConfig, EquivariantClientConfig)
 
 
 def load(

@@ -101,6 +101,7 @@ def test_an_unknown_key_is_refused_with_the_likely_one(path: Path) -> None:
         ("max_store_bytes", "0"),
         ("peer", '""'),
         ("passes_ahead", "0"),
+        ("max_ahead_bytes", "0"),
         ("idle_seconds", "0.0"),
         ("journal", "3"),
     ],

@@ -114,6 +114,25 @@ def test_passes_are_prepared_ahead_and_no_further(tmp_path: Path, keys: Path) ->
             assert sorted(session.ordered for session in begun) == [0, 5]
 
 
+@pytest.mark.parametrize(("passes", "ready"), [(0.5, 1), (2.5, 2), (3.5, 3), (99, 4)])
+def test_passes_are_prepared_ahead_within_their_bytes(
+    tmp_path: Path, keys: Path, passes: float, ready: int
+) -> None:
+    """One is always had ready, whatever its size."""
+    most = int(passes * Settings().prep_bytes())
+    options: dict[str, dict[str, Any]] = {"party0": {"passes_ahead": 4, "max_ahead_bytes": most}}
+    options["party1"] = {"passes_ahead": 4}
+    begun: list[Any] = []
+    with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
+        tell(cluster, begun)
+        with link.generate(SESSION) as generation:
+            for done in range(1, 4):
+                wait_until(lambda due=done - 1 + ready: _prepared(begun) == [due, due])
+                generation.step(Course(), SHARES)
+            wait_until(lambda: _prepared(begun) == [3 + ready] * 2)
+            assert sorted(session.ordered for session in begun) == [0, 3 + ready]
+
+
 def _prepared(begun: list[Any]) -> list[int]:
     return [session.prepared for session in begun]
 
