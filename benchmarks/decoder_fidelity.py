@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks import machine
-from benchmarks.decoders import FIRST, MODELS, STEP, Fixed, Subject, texts
+from benchmarks.decoders import FIRST, MODELS, Fixed, Subject, texts
 from privinf.local import LocalParties
 from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
@@ -27,6 +27,7 @@ from privinf.protocols.program import Course, SessionShape
 from privinf.transport import Link
 
 CLOSE = 0.05  # logits nearer than this may change places
+SHARED_ROWS = 8  # of a pass in shares: each row of SmolLM2 is some 30 MB of preparation at a party
 PROMPTS, GREEDY = 50, 32
 WORKERS = int(os.environ.get("WORKERS", "2"))  # each holds the model several times over
 _SUBJECT: dict[str, Any] = {}
@@ -135,11 +136,11 @@ def _client(local: LocalParties) -> Any:
 
 
 def _shared_predictions(subject: Subject, link: Link, ids: list[int]) -> np.ndarray:
-    layout, shape = subject.layout, SessionShape("generate", FIRST, STEP)
+    layout, shape = subject.layout, SessionShape("generate", FIRST, SHARED_ROWS)
     parts, place, kept = [], subject.prefix, 0
     with link.generate(shape) as passes:
-        for index, start in enumerate([0, *range(FIRST, len(ids), STEP)]):
-            count = FIRST if index == 0 else STEP
+        for index, start in enumerate([0, *range(FIRST, len(ids), SHARED_ROWS)]):
+            count = FIRST if index == 0 else SHARED_ROWS
             piece = ids[start : start + count]
             piece += [piece[-1]] * (count - len(piece))
             rows = Rows(np.array(piece), np.arange(place, place + count), np.zeros(count, dtype=bool))

@@ -12,7 +12,7 @@ from privinf.errors import InputError, ProtocolError
 from privinf.models.cache import Cache
 from privinf.models.decoder_layout import DecoderLayout
 from privinf.models.decoder_step import Step
-from privinf.protocols.program import Order, SessionShape
+from privinf.protocols.program import Course, Order, SessionShape
 
 Slot = tuple[int, int]  # pass and row: a slot's name, which no other slot ever has
 
@@ -64,13 +64,8 @@ class Ledger:
             raise InputError(f"the session is full: it holds {self.layout.plan.max_tokens} tokens")
 
     def step(self, excluded: npt.NDArray[np.bool_] | None = None, after: tuple[int, ...] = ()) -> Step:
-        """The next pass, of whose earlier slots some are ruled out, and whose rows follow those.
-
-        Raises:
-            ProtocolError: its rows cannot follow each other so.
-        """
+        """The next pass, of whose earlier slots some are ruled out, and whose rows follow those."""
         rows, before = self.rows, len(self.slots)
-        self._require_course(after)
         sees = _lines(after or _chain(rows))
         if self.index == 0:
             before = len(self.layout.plan.prefix)
@@ -80,15 +75,22 @@ class Ledger:
         hidden[:, before:] = ~sees
         return Step(self.start + sees.sum(axis=1) - 1, hidden, self.index == 0)
 
-    def _require_course(self, after: tuple[int, ...]) -> None:
+    def require(self, course: Course) -> None:
+        """Raise ProtocolError for a course that cannot be; nothing has changed then."""
+        self._require_kept(course.kept)
+        self._require_after(course.after)
+
+    def _require_after(self, after: tuple[int, ...]) -> None:
         if not after:
             return
         if self.index < self.layout.passes(self.shape) or self.layout.padded(self.shape):
             raise ProtocolError("the rows of this pass must follow one another")
-        if len(after) != self.rows - 1 or not all(0 <= row <= place for place, row in enumerate(after)):
+        if len(after) != self.rows - 1:
+            raise ProtocolError(f"a pass of {self.rows} rows is described by {len(after)}")
+        if not all(0 <= row <= place for place, row in enumerate(after)):
             raise ProtocolError("a row of this pass follows none before it")
 
-    def require_kept(self, kept: tuple[int, ...]) -> None:
+    def _require_kept(self, kept: tuple[int, ...]) -> None:
         """Raise ProtocolError unless those rows of the pass before may stay: one line, from its first row on."""
         if self.index == 0:
             if kept:
@@ -104,8 +106,7 @@ class Ledger:
 
 
 def keep(ledger: Ledger, cache: Cache, kept: tuple[int, ...]) -> list[Slot]:
-    """Rule out the rows of the pass before that are not kept; return their slots."""
-    ledger.require_kept(kept)
+    """Rule out the rows of the pass before that are not kept, in a course that can be; return their slots."""
     if ledger.index == 0:
         return []
     before = ledger.layout.rows(ledger.shape, ledger.index - 1)

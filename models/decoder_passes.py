@@ -94,6 +94,7 @@ class FixedSession:
     ) -> U64 | None:
         """The ring elements of the next pass's answer."""
         ledger = self.ledger
+        ledger.require(course)
         keep(ledger, self.cache, course.kept)
         ledger.retire(Order(ledger.index, retired))
         self.cache.retire(retired)

@@ -91,6 +91,7 @@ class DecoderPartySession:
         """Run the next pass on shares."""
         assert isinstance(prepared, PreparedPass)
         ledger = self._ledger
+        ledger.require(course)
         self._drop(course.kept, prepared.order)
         step = ledger.step(self._cache.excluded, course.after)
         shares = wire.parse(ledger.layout, ledger.shape, ledger.index, self._party, query)

@@ -27,8 +27,7 @@ class Prepared:
 class Feeder:
     """Keeps at most `ahead` passes ready or on their way; party 0 orders them, party 1 is told by the dealer.
 
-    One more, as large as the last, is ordered only while all that are ready stay within `most_bytes`; but one is always had
-    ready.
+    One more, as large as the last, is ordered only while those that are ready stay within `most_bytes`; one always is.
     """
 
     def __init__(

@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterator
 import grpc
 
 from privinf.errors import Overloaded, PeerLost, PrivinfError, ProtocolError
+from privinf.parties.frames import CHUNK, CONTROL_LIMIT
 from privinf.parties.life import Life
 from privinf.v1 import party_pb2
 
 _LAST_SECONDS = 1.0
 _HELD = 4  # messages of 1 MiB that may lie here unread; gRPC holds the client back beyond them
+_STEP_LIMIT = (
+    CONTROL_LIMIT // 2
+)  # what is said of a pass goes on to the other party, beside the slots that are dropped
 
 
 class Inbox:
@@ -87,17 +91,27 @@ class Inbox:
     def _run(self) -> None:
         try:
             for request in self._requests:
+                _check(request)
                 self._put(request)
             with self._life.changed:
                 self._ended = True
                 self._life.changed.notify_all()
         except grpc.RpcError:
             self._life.end(PeerLost("the client left"))
-        except PrivinfError:
-            pass  # it has ended already: nobody reads on
+        except PrivinfError as error:
+            self._life.end(error)  # where it has ended already, nobody reads on and its first reason stays
 
     def _put(self, request: party_pb2.GenerateRequest) -> None:
         with self._life.changed:
             self._life.wait(lambda: len(self._items) < _HELD)
             self._items.append(request)
             self._life.changed.notify_all()
+
+
+def _check(request: party_pb2.GenerateRequest) -> None:
+    """Refuse what is longer than any that is honest, before it is kept or passed on."""
+    if request.WhichOneof("part") == "chunk":
+        if len(request.chunk) > CHUNK:
+            raise ProtocolError(f"a chunk has {CHUNK} bytes at most")
+    elif request.ByteSize() > _STEP_LIMIT:
+        raise ProtocolError(f"the opening of a generation or a pass has {_STEP_LIMIT} bytes at most")

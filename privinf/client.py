@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from privinf.transport import AsyncLink, Link, PartyStatus, Stats
 F32 = npt.NDArray[np.float32]
 GivenTls = Tls | dict[str, Path]  # paths named ca, cert and key add to what file and environment say
 Progress = Callable[[int], None]
+Mode = Literal["private", "equivariant"]
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,37 @@ class Client(_Base):
 
     Use it as a context manager. Errors are those of `privinf.errors`; a failed query is never resent,
     as its shares must not be used twice: call again.
+
+    With mode="equivariant" this gives `privinf.equivariant.client.EquivariantClient` instead, whose one server is told
+    obfuscated values, not shares: `model` is then the client directory of `privinf ee convert`, `server` an address.
     """
+
+    def __new__(cls, model: str | os.PathLike[str], *, mode: Mode = "private", **options: Any) -> Self:
+        if mode == "private":
+            return super().__new__(cls)
+        if mode != "equivariant":
+            raise InputError(f"{mode!r} is no mode: private or equivariant")
+        from privinf.equivariant.client import EquivariantClient
+
+        return cast(Self, EquivariantClient(model, **options))  # no Client: __init__ is not called on it
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        mode: Mode = "private",
+        server: str | None = None,
+        parties: Sequence[str] | None = None,
+        tls: GivenTls | None = None,
+        deadline: float | None = None,
+        insecure_no_tls: bool | None = None,
+        config: str | Path | None = None,
+    ) -> None:
+        if server is not None:
+            raise InputError('server is an address of mode="equivariant"; the private mode needs parties')
+        super().__init__(
+            model, parties=parties, tls=tls, deadline=deadline, insecure_no_tls=insecure_no_tls, config=config
+        )
 
     def _dial(self) -> None:
         self._link = Link(self._config, self.identity)

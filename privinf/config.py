@@ -45,7 +45,9 @@ class PartyConfig:
     max_sessions: int = 8  # queries and generations under way
     max_seconds: float = 3600.0  # the longest deadline that a query or a generation may ask for
     passes_ahead: int = 2  # passes of a generation kept ready, in memory; the smaller number of both parties
-    max_ahead_bytes: int = GIB  # a generation's passes are kept ready within that, one of any size; party 0 decides
+    max_ahead_bytes: int = (
+        GIB  # of a generation's passes kept ready, about; one of any size; party 0's setting alone
+    )
     idle_seconds: float = 300.0  # how long a generation may wait for its client's next request
     journal: Path | None = None  # names of what passes opened are appended here, for an audit
     prepare_seconds: float = 600.0  # the longest that one preparation may take in the background

@@ -27,8 +27,8 @@ class Wish:
     """How to continue a prompt.
 
     draft: proposes up to `drafts` tokens, all checked in one pass; their number is public, and so is how many were
-    right, unless `hide_accepted`: then no slot of a wrong draft is given back. secure_argmax: learn the likeliest token
-    and no logits.
+    right and on which branch, unless `hide_accepted`: then no slot of a wrong draft is given back, and none branches.
+    secure_argmax: learn the likeliest token and no logits.
     """
 
     max_new_tokens: int = 64
@@ -116,6 +116,7 @@ class Author:
         self._tokens = len(prompt)
         self._index = 0
         self._kept: tuple[int, ...] = ()  # rows of the pass before that the client goes on from
+        self._form: tuple[int, ...] | None = None  # which draft follows which, in every pass
 
     def __iter__(self) -> Iterator[Written]:
         written = self._read_prompt()
@@ -161,7 +162,7 @@ class Author:
         wish = self._wish
         # Servers that are not to know what was right are asked for a line.
         drafts = drafted_by(wish.draft, self._seen, wish.drafts, straight=wish.hide_accepted)
-        tree = drafts.filled(wish.drafts, self._seen[-1])
+        tree = self._of_one_form(drafts.filled(wish.drafts, self._seen[-1]))
         ids = np.array([self._seen[-1], *tree.tokens], dtype=np.int64)
         places = len(self._layout.plan.prefix) + len(self._seen) - 1 + np.array(tree.places(), dtype=np.int64)
         rejected, kept = None, self._kept
@@ -174,6 +175,13 @@ class Author:
         self._seen += verdict.tokens
         self._kept = verdict.rows
         return Written(verdict.tokens, verdict.accepted, len(drafts.tokens), (counted,))
+
+    def _of_one_form(self, tree: Tree) -> Tree:
+        """Refuse drafts whose form changes from pass to pass: the servers would see what the text has to do with it."""
+        self._form = tree.after if self._form is None else self._form
+        if tree.after != self._form:
+            raise InputError("a draft that branches must give trees of one form, whatever the text is")
+        return tree
 
     def _ask(self, course: Course, rows: Rows) -> tuple[tuple[bytes, bytes], PassStats]:
         shares = wire.encode(self._layout, self._shape, self._index, rows, self._embeddings)

@@ -17,6 +17,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from privinf.errors import ConfigError
 
 ROLES = ("dealer", "party0", "party1", "client")
+# Of the equivariant mode: best under an authority of its own, so that its server can never pose as a party.
+EQUIVARIANT_ROLES = ("equivariant", "client")
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 _SKEW = timedelta(hours=1)  # a certificate is used at once, on machines whose clocks differ
 
@@ -34,7 +36,7 @@ def keygen(
     The role is a DNS name of its certificate, and that is what every peer checks. Move each ROLE.key to the
     machine of that role, and ca.key away from all of them. Nothing that exists is overwritten unless `force`.
     """
-    if claimed := sorted(set(hosts) & set(ROLES)):
+    if claimed := sorted(set(hosts) & {*ROLES, *roles}):
         raise ConfigError(f"{', '.join(claimed)}: a role is no host; peers would refuse the certificates")
     folder = Path(directory)
     paths = {name: folder / name for stem in ("ca", *roles) for name in (f"{stem}.pem", f"{stem}.key")}

@@ -53,9 +53,15 @@ class Table:
     @property
     def sound(self) -> bool:
         """Whether the parts fit together."""
-        rows = len(self.keys)
-        shapes = self.following.shape == self.counts.shape == (rows, BEST) and self.totals.shape == (rows,)
-        return shapes and bool((self.keys[1:] > self.keys[:-1]).all() and (self.counts[:, 0] > 0).all())
+        rows = self.keys.size
+        shapes = self.keys.shape == self.totals.shape == (rows,)
+        if not shapes or not self.following.shape == self.counts.shape == (rows, BEST):
+            return False
+        counts = self.counts.astype(np.int64)
+        falling = (counts[:, 1:] <= counts[:, :-1]).all() and (counts[:, 0] > 0).all()
+        return bool(
+            falling and (counts.sum(1) <= self.totals).all() and (self.keys[1:] > self.keys[:-1]).all()
+        )
 
 
 class NgramDraft:

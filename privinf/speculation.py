@@ -69,7 +69,7 @@ class Branching(Protocol):
     """A draft that proposes several tokens for one place."""
 
     def grow(self, ids: Sequence[int], count: int) -> Tree:
-        """At most `count` drafts; the servers see which follows which, so the form must say nothing of the text."""
+        """Exactly `count` drafts; the servers see which follows which, so the form must be the same for every text."""
         ...
 
 
@@ -123,9 +123,18 @@ class PromptLookup:
 
 
 def drafted_by(draft: Draft, ids: Sequence[int], count: int, *, straight: bool = False) -> Tree:
-    """At most `count` drafts behind `ids`, in a line unless the draft branches and may."""
+    """At most `count` drafts behind `ids`, in a line unless the draft branches and may.
+
+    Raises:
+        InputError: a draft that branches gives more or fewer than it was asked for, which would tell what it knows.
+    """
     if count and isinstance(draft, Branching) and not straight:
-        return draft.grow(ids, count)
+        tree = draft.grow(ids, count)
+        if len(tree.tokens) != count:
+            raise InputError(
+                f"a draft that branches gives as many as it is asked for: {count}, not {len(tree.tokens)}"
+            )
+        return tree
     return Tree.line(draft.propose(ids, count)[:count])
 
 

@@ -19,11 +19,12 @@ from privinf.speculation import Branching, NoDraft, PromptLookup, Tree, drafted_
 from privinf.trees import form, grown
 
 VOCAB = 5
-TABLE = np.random.default_rng(4).normal(scale=1.5, size=(VOCAB, VOCAB)).astype(np.float32)
+TABLE = np.random.default_rng(4).normal(scale=1.5, size=(VOCAB,) * 4).astype(np.float32)
 
 
 def row_of(ids: Sequence[int]) -> F32:
-    row: F32 = TABLE[ids[-1]]
+    """Depends on three tokens, so that rows of different lines differ where their own tokens are the same."""
+    row: F32 = TABLE[tuple([0, 0, *ids][-3:])]
     return row
 
 
@@ -81,6 +82,8 @@ def test_a_line_that_stays_is_walked() -> None:
     assert walk(tree, {0: 8}.__getitem__).tokens == (8,)
     assert walk(tree, {0: 4, 1: 1}.__getitem__).rows == (0, 1)
     assert tree.places() == [0, 1, 1, 2, 3]
+    twice = Tree((4, 5, 7, 7), (0, 0, 1, 2))  # 4 7 | 5 7
+    assert walk(twice, {0: 5, 2: 7, 4: 1}.__getitem__).rows == (0, 2, 4)
     assert "4" not in repr(tree).split("after")[0]
 
 
@@ -128,6 +131,16 @@ def test_only_drafts_that_branch_are_asked_to() -> None:
         assert not isinstance(draft, Branching)
         assert drafted_by(draft, [1, 2, 1], 2).straight
     assert drafted_by(NgramDraft.learn([[1, 2]], VOCAB), [1, 2, 1], 0) == Tree()
+
+
+@pytest.mark.parametrize("given", [2, 4])
+def test_a_branching_draft_gives_what_it_is_asked_for(given: int) -> None:
+    class Other(NoDraft):
+        def grow(self, ids: Sequence[int], count: int) -> Tree:
+            return Tree.line([0] * given)
+
+    with pytest.raises(InputError, match="as many as it is asked for: 3"):
+        drafted_by(Other(), [1], 3)
 
 
 def test_sources_share_what_is_left() -> None:

@@ -97,6 +97,10 @@ def test_with_public_weights(gpt2: Deployment) -> None:
         )
         answer = client.generate(tiny.TEXTS[0], max_new_tokens=4, draft="lookup", drafts=2)
         assert clear.agrees(tiny.TEXTS[0], answer.tokens)
+        knows = Branches(len(clear.ids(CERTAIN_GPT2)), clear.greedy(CERTAIN_GPT2, COUNT))
+        answer = client.generate(CERTAIN_GPT2, max_new_tokens=COUNT, draft=knows, drafts=3)
+        assert answer.tokens == tuple(clear.greedy(CERTAIN_GPT2, COUNT))
+        assert answer.stats.passes < COUNT
         assert client.generate(CERTAIN_GPT2, max_new_tokens=3, secure_argmax=True).tokens == tuple(
             clear.greedy(CERTAIN_GPT2, 3)
         )
@@ -112,7 +116,11 @@ def test_private_weights_behind_a_prefix(tmp_path: Path, family: tiny.Family, em
         clear = tiny.Clear(deployment.source, deployment.shared)
         with deployment.client() as client:
             answer = client.generate(CERTAIN, max_new_tokens=4)
+            knows = Branches(len(clear.ids(CERTAIN)), answer.tokens)
+            drafted = client.generate(CERTAIN, max_new_tokens=4, draft=knows, drafts=3)
         assert clear.agrees(CERTAIN, answer.tokens)
+        assert clear.agrees(CERTAIN, drafted.tokens)
+        assert drafted.stats.accepted
         assert (deployment.model / "embed.safetensors").exists() == (embeddings == "public")
 
 
@@ -218,6 +226,16 @@ def test_branches_change_nothing(
     if not argmax:
         hidden = client.generate(CERTAIN, max_new_tokens=5, draft=knows, drafts=3, hide_accepted=True)
         assert hidden.tokens == tuple(likeliest[:5])
+
+
+def test_a_tree_that_changes_its_form_is_refused(client: Client) -> None:
+    class Telling(Knows):
+        def grow(self, ids: Sequence[int], count: int) -> Tree:
+            return Tree((1, 2), (0, len(ids) % 2))
+
+    with pytest.raises(InputError, match="trees of one form"):
+        client.generate(CERTAIN, max_new_tokens=COUNT, draft=Telling(0, []), drafts=2)
+    _until(lambda: _idle(client))
 
 
 def test_draws_are_the_same_with_drafts(client: Client, clear: tiny.Clear) -> None:

@@ -233,7 +233,7 @@ def test_rows_kept_out_of_range_are_refused(model: Toy, task: str) -> None:
     def refused(*wrong: tuple[int, ...]) -> None:
         for kept in wrong:
             with pytest.raises(ProtocolError, match="kept"):
-                trio.parties[0]._drop(kept, Order(trio.fixed.ledger.index))
+                trio.fixed.ledger.require(Course(kept))
 
     refused((0,), (0, 1))
     trio.step(0, writer.prompt(0))
@@ -251,7 +251,7 @@ def test_only_one_line_of_a_tree_may_stay(model: Toy) -> None:
     trio.step(Course((0, 1), (0, 0, 1, 3)), writer.rows([6, 7, 8, 9, 10]))  # 0 - 1 - 3 - 4, 0 - 2
     for wrong in ((0, 1, 2), (0, 3), (0, 2, 3), (1, 3), (2,), (0, 1, 4), (0, 1, 3, 4, 5), (0, 1, 3, 2)):
         with pytest.raises(ProtocolError, match="kept"):
-            trio.parties[0]._drop(wrong, Order(2))
+            trio.fixed.ledger.require(Course(wrong))
     trio.parties[0]._drop((0, 1, 3), Order(2))
     assert trio.parties[0]._rejected == {(1, 2), (1, 4)}
 
@@ -260,8 +260,8 @@ def test_only_one_line_of_a_tree_may_stay(model: Toy) -> None:
 def test_rows_that_follow_nothing_before_them_are_refused(model: Toy, after: tuple[int, ...]) -> None:
     ledger = Trio(model.layout(), SessionShape("generate", 2, 3), model.weights).fixed.ledger
     ledger.write()
-    with pytest.raises(ProtocolError, match="follows none"):
-        ledger.step(after=after)
+    with pytest.raises(ProtocolError, match=r"follows none|rows is described"):
+        ledger.require(Course((0, 1), after))
 
 
 def test_rows_of_prompts_and_of_hidden_drafts_do_not_branch(model: Toy) -> None:
@@ -269,8 +269,10 @@ def test_rows_of_prompts_and_of_hidden_drafts_do_not_branch(model: Toy) -> None:
         ledger = Trio(model.layout(), SessionShape(task, 3, 3), model.weights).fixed.ledger
         for _ in range(index):
             ledger.write()
+        kept = Course.first(ledger.layout.rows(ledger.shape, index - 1) if index else 0).kept
+        ledger.require(Course(kept))
         with pytest.raises(ProtocolError, match="follow one another"):
-            ledger.step(after=(0, 0))
+            ledger.require(Course(kept, (0, 0)))
 
 
 def test_an_order_may_drop_only_what_is_ruled_out(model: Toy) -> None:

@@ -34,9 +34,10 @@ HELLO = party_pb2.Hello(
 END = None  # in a script: the peer ends its direction
 
 
-def said(index: int, kept: int = 0, retired: Sequence[int] = ()) -> bytes:
+def said(index: int, kept: int = 0, retired: Sequence[int] = (), after: Sequence[int] = ()) -> bytes:
     """Return what a party says of a pass."""
-    return party_pb2.Pass(index=index, kept=range(kept), retired=retired).SerializeToString()
+    told = party_pb2.Pass(index=index, kept=range(kept), retired=retired, after=after)
+    return told.SerializeToString()
 
 
 class Scene:
@@ -154,6 +155,7 @@ WRONG: dict[str, tuple[int, Any, type[PrivinfError]]] = {
     ),
     "another pass": (0, lambda s: message(s, Kind.PASS, 0, said(1)), MismatchError),
     "other rows kept": (3, lambda s: message(s, Kind.PASS, 2, said(1, 0, (0,))), MismatchError),
+    "rows that follow others": (3, lambda s: message(s, Kind.PASS, 2, said(1, 1, (0,), (0,))), MismatchError),
     "other slots retired": (3, lambda s: message(s, Kind.PASS, 2, said(1, 1, (1,))), MismatchError),
     "no slots retired": (3, lambda s: message(s, Kind.PASS, 2, said(1, 1)), MismatchError),
     "the pass before": (3, lambda s: message(s, Kind.PASS, 2, said(0)), MismatchError),

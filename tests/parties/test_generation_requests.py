@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,9 +93,9 @@ def expect(errors: list[PrivinfError | None], kind: type[PrivinfError], text: st
     assert all(type(error) in (kind, PeerLost) for error in errors), errors
 
 
-def step(index: int, kept: int = 0) -> party_pb2.GenerateRequest:
+def step(index: int, kept: int = 0, after: Sequence[int] = ()) -> party_pb2.GenerateRequest:
     """Return the opening of a pass."""
-    return party_pb2.GenerateRequest(step=party_pb2.PassOpen(index=index, kept=range(kept)))
+    return party_pb2.GenerateRequest(step=party_pb2.PassOpen(index=index, kept=range(kept), after=after))
 
 
 def chunk(nbytes: int) -> party_pb2.GenerateRequest:
@@ -129,6 +129,11 @@ def test_what_is_kept_is_the_same_for_both_in_a_pass_without_a_round(asker: Aske
         [asker.opened(shape=longer), step(0), chunk(16), step(1, kept), chunk(16)] for kept in (1, 2)
     )
     expect(asker.ask(first, second), MismatchError, "told differently of kept")
+
+
+def test_which_row_follows_which_is_the_same_for_both(asker: Asker) -> None:
+    first, second = ([asker.opened(), step(0), chunk(16), step(1, 1, x), chunk(16)] for x in ((), (0,)))
+    expect(asker.ask(first, second), MismatchError, "pass 1: the other party was told differently of after")
 
 
 def test_parties_that_are_asked_for_different_things_do_not_begin(asker: Asker) -> None:
@@ -180,6 +185,15 @@ BAD: dict[str, tuple[Any, type[PrivinfError]]] = {
     "a long share": (lambda a: [a.opened(), step(0), chunk(17)], ProtocolError),
     "a share and more": (lambda a: [a.opened(), step(0), chunk(16), chunk(1)], ProtocolError),
     "an empty chunk": (lambda a: [a.opened(), step(0), chunk(0), chunk(16)], ProtocolError),
+    "a chunk beyond all bounds": (lambda a: [a.opened(), step(0), chunk((1 << 20) + 1)], ProtocolError),
+    "rows without end": (
+        lambda a: [a.opened(), step(0), chunk(16), step(1, 10**6), chunk(16)],
+        ProtocolError,
+    ),
+    "a course without end": (
+        lambda a: [a.opened(), step(0), chunk(16), step(1, 1, [300] * 2000), chunk(16)],
+        ProtocolError,
+    ),
     "kept what never was": (lambda a: [a.opened(), step(0, 1), chunk(16)], ProtocolError),
 }
 
