@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from privinf.equivariant.levels import LEVELS
 from privinf.errors import ConfigError, IntegrityError
@@ -111,9 +111,11 @@ class Key:
             data = (folder / FILE).read_bytes()
         except OSError as error:
             raise ConfigError(f"{folder / FILE} cannot be read: {error.strerror}") from None
-        if len(data) != about.pop("bytes", None) or hashlib.sha256(data).hexdigest() != about.pop("sha256", None):
+        if len(data) != about.pop("bytes", None) or hashlib.sha256(data).hexdigest() != about.pop(
+            "sha256", None
+        ):
             raise IntegrityError(f"{folder / FILE} is cut short or changed: copy it anew, or convert again")
-        key = cls(KeyAbout(**{**about, "labels": tuple(about["labels"])}), **_arrays(folder / FILE))
+        key = cls(KeyAbout(**{**about, "labels": tuple(about["labels"])}), **_arrays(data, folder / FILE))
         key._check(folder)
         return key
 
@@ -139,23 +141,27 @@ def _about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_bytes())
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}; `privinf ee convert` writes it") from None
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}; `privinf ee convert` writes it"
+        ) from None
     except ValueError:
         raise IntegrityError(f"{path} is cut short or changed: copy it anew, or convert again") from None
     names = {f.name for f in fields(KeyAbout)} | {"sha256", "bytes"}
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ConfigError(f"{path} is no key of format {FORMAT}: convert the model again")
-    if set(about) != names or about["level"] not in LEVELS:
+    if set(about) != names or about["level"] not in LEVELS or not isinstance(about["labels"], list):
         raise IntegrityError(f"{path} is cut short or changed: copy it anew, or convert again")
     return about
 
 
-def _arrays(path: Path) -> dict[str, Any]:
+def _arrays(data: bytes, path: Path) -> dict[str, Any]:
     try:
-        with safe_open(path, "numpy") as file:  # type: ignore[no-untyped-call]
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        arrays = load(data)
     except SafetensorError as error:
         raise IntegrityError(f"{path} is not safetensors ({error})") from None
+    if unknown := sorted(set(arrays) - {f.name for f in fields(Key) if f.name != "about"}):
+        raise IntegrityError(f"{path} holds {', '.join(unknown)}, which is part of no key")
+    return arrays
 
 
 def _write(path: Path, data: bytes) -> None:

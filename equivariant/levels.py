@@ -33,7 +33,9 @@ LEVELS = {
     level.name: level
     for level in (
         Level("tokens", "a permutation of the vocabulary and of the labels, and nothing else", covers=False),
-        Level("cover", "also covers of hidden values, heads, feed-forward parts and positions, without noise"),
+        Level(
+            "cover", "also covers of hidden values, heads, feed-forward parts and positions, without noise"
+        ),
         Level("noise", "also noise on embedding and head, and key matrices wider than the model", noisy=True),
         Level(
             "session",

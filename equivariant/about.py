@@ -1,0 +1,78 @@
+"""What a server's directory says of its covered model: public facts, and which key it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from privinf.equivariant.levels import LEVELS, Level
+from privinf.errors import ConfigError, IntegrityError, ModelError
+
+FORMAT = 1
+TASKS = ("embed", "classify", "generate")
+
+
+@dataclass(frozen=True)
+class ServerAbout:
+    """about.json of a directory that `privinf ee convert` wrote for the server."""
+
+    id: str
+    level: str
+    family: str
+    task: str
+    width: int
+    vocab: int
+    context: int
+    model_sha256: str = ""  # of the folder's own weights; a folder of variants has none
+    format: int = FORMAT
+
+    @property
+    def what(self) -> Level:
+        """Its level."""
+        return LEVELS[self.level]
+
+
+def read_about(folder: Path) -> ServerAbout:
+    """Read about.json.
+
+    Raises:
+        ConfigError: it is none, or of another format.
+    """
+    path = folder / "about.json"
+    try:
+        about = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}; `privinf ee convert` writes it"
+        ) from None
+    except ValueError:
+        raise ConfigError(f"{path} is not JSON: copy it anew, or convert again") from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise ConfigError(f"{path} is not of format {FORMAT}: convert the model again")
+    return _checked(about, path)
+
+
+def _checked(about: dict[str, Any], path: Path) -> ServerAbout:
+    known = {item.name: about[item.name] for item in fields(ServerAbout) if item.name in about}
+    texts, counts = ("id", "level", "family", "task"), ("width", "vocab", "context")
+    whole = all(isinstance(known.get(name), str) for name in texts) and all(
+        isinstance(known.get(name), int) for name in counts
+    )
+    if not whole or known["level"] not in LEVELS or known["task"] not in TASKS:
+        raise ConfigError(f"{path} does not say what it should: convert the model again")
+    return ServerAbout(**known)
+
+
+def check_weights(folder: Path, about: ServerAbout) -> None:
+    """Refuse weights that are not those that were written beside about.json."""
+    path = folder / "model.safetensors"
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    if found != about.model_sha256:
+        raise IntegrityError(f"{path} is cut short or changed: copy it anew, or convert again")

@@ -1,0 +1,134 @@
+"""A5: token after token, every candidate is run through the public weights until the values that were seen come out.
+
+After "Hidden No More" (2025): a permutation of channels is undone by sorting; candidates share the cache of what was
+decoded before; the model's own predictions say which to try first; a close one is taken at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from privinf.equivariant.about import read_about
+from privinf.equivariant.attacks.causal import CausalModel, Layer
+from privinf.equivariant.attacks.matching import Ids
+from privinf.equivariant.attacks.view import Findings, Leak, View
+from privinf.equivariant.attacks.weights import F32
+from privinf.equivariant.running import load_model
+
+CLOSE = 1e-3  # of the values' mean magnitude: nearer than this, a candidate is taken at once
+STEPS = (64, 512, 4096)  # candidates tried, unless a close one comes up before
+OWN = 8  # prompts read by the covered weights themselves
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How prompts are decoded from values of a layer.
+
+    Attributes:
+        unordered: the channels' order is unknown.
+        limit: candidates tried for a token at most.
+    """
+
+    layer: Layer
+    first: Ids  # candidates for a prompt's first token
+    unordered: bool = True
+    limit: int = STEPS[-1]
+
+    def decode(self, model: CausalModel, seen: F32) -> tuple[Ids, int]:
+        """The tokens behind values (tokens, values), and how many candidates that took."""
+        predictor, order, found, tried = model.predictor(), self.first, list[int](), 0
+        for row in seen:
+            token, count = self._token(predictor.past, order, row)
+            found.append(token)
+            tried += count
+            logits = predictor.run(torch.tensor([[token]]), 1)[0, -1]
+            order = torch.argsort(logits, descending=True).numpy()
+        return np.array(found), tried
+
+    def _token(self, past: Any, order: Ids, row: F32) -> tuple[int, int]:
+        wanted, close = self._sorted(row[None]), CLOSE * float(np.abs(row).mean())
+        best, distance, start = -1, np.inf, 0
+        for stop in (*(step for step in STEPS if step < self.limit), self.limit):
+            tokens = order[start : min(stop, len(order))]
+            for place, values in zip(
+                range(start, stop, 1 << 10), self.layer.candidates(past, tokens), strict=False
+            ):
+                apart = np.abs(self._sorted(values) - wanted).mean(1)
+                nearest = int(apart.argmin())
+                if apart[nearest] < distance:
+                    best, distance = int(order[place + nearest]), float(apart[nearest])
+            start = min(stop, len(order))
+            if distance < close:
+                break
+        return best, start
+
+    def _sorted(self, values: F32) -> F32:
+        return np.sort(values, axis=1) if self.unordered else values
+
+
+def activations(view: View, leak: Leak) -> Findings:
+    """What the server's own feed-forward layer computes on prompts, decoded by the public weights."""
+    if not view.facts.decoder:
+        return Findings(skipped="every token attends to every other one: none can be decoded before the rest")
+    prompts, seen = view.traffic.prompts, observe(view)
+    model = CausalModel(view.model)
+    reading = Reading(model.layer(1, "inner"), frequent(view))
+    decoded, tried = zip(*(reading.decode(model, values) for values in seen), strict=True)
+    tokens = sum(map(len, prompts))
+    facts: dict[str, Any] = {"layer": 1, "site": "inner", "candidates_per_token": sum(tried) / tokens}
+    if not view.local:
+        facts["covered_ids_by_covered_weights"] = _own(view)
+    return Findings(prompts={"values inside the first feed-forward layer": list(decoded)}, facts=facts)
+
+
+@torch.inference_mode()
+def observe(view: View) -> list[F32]:
+    """Of each prompt, what the first linear layer of the first feed-forward part gives: the server computes it."""
+    model = load_model(view.folder, read_about(view.folder))
+    body = getattr(model, model.base_model_prefix, model)
+    inner = body.layers[0].mlp.gate_proj if view.facts.gated else body.h[0].mlp.c_fc
+    kept: list[F32] = []
+    hook = inner.register_forward_hook(lambda layer, given, result: kept.append(result[0].numpy()))
+    for prompt in view.traffic.prompts:
+        if view.traffic.table is None:
+            model(input_ids=torch.from_numpy(prompt)[None])
+        else:
+            model(inputs_embeds=torch.from_numpy(view.traffic.table[prompt])[None])
+    hook.remove()
+    return kept
+
+
+def frequent(view: View) -> Ids:
+    """All tokens, the most frequent of public text first."""
+    counts = np.zeros(view.facts.vocab, dtype=np.int64)
+    for texts in view.reference.values():
+        counts += np.bincount(np.concatenate(texts), minlength=len(counts))
+    return np.argsort(-counts, kind="stable")
+
+
+def _own(view: View) -> dict[str, Any]:
+    """Covered ids from residuals by covered weights: whoever sees but values finds what ids the server saw."""
+    model = CausalModel(view.folder)
+    reading = Reading(model.layer(1, "residual"), np.arange(model.spec.vocab), False, model.spec.vocab)
+    prompts = view.traffic.prompts[:OWN]
+    right = [
+        np.array_equal(reading.decode(model, model.rows(prompt.tolist(), 1))[0], prompt) for prompt in prompts
+    ]
+    return {"exact_prompts": float(np.mean(right)), "prompts": len(prompts)}
+
+
+def permuted(
+    model: CausalModel, prompts: list[Ids], first: Ids, layers: int, seed: int
+) -> list[tuple[Ids, int]]:
+    """Decode prompts from residuals after so many layers whose channels a random permutation has moved."""
+    rng = np.random.default_rng(seed)
+    reading = Reading(model.layer(layers, "residual"), first, limit=model.spec.vocab)
+    found = []
+    for prompt in prompts:
+        rows = model.rows(prompt.tolist(), layers)
+        found.append(reading.decode(model, rows[:, rng.permutation(rows.shape[1])]))
+    return found

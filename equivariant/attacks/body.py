@@ -1,0 +1,58 @@
+"""A2 on the body: feed-forward columns are matched by their signatures, and what they read with undoes every cover.
+
+A covered layer reads with B⁻¹ W Z, where an activation lets Z only change the columns' places. Whitened columns keep
+their signatures under any B⁻¹, so Z is found; then B⁻¹ follows by least squares, and a covered row x B is turned into
+x. No row of the vocabulary takes part: covers of clients that embed by themselves fall too, and noise on embeddings
+stays what it is, noise around a known point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.equivariant.attacks.matching import Array, mutual, nearest
+from privinf.equivariant.attacks.signatures import comparable, signatures, whitened
+from privinf.equivariant.attacks.view import Findings, Leak, View
+
+
+@dataclass(frozen=True, eq=False)
+class Uncovering:
+    """covered rows @ matrix = plain rows, as far as `residual`, a part of one, says."""
+
+    matrix: npt.NDArray[np.float64] = field(repr=False)
+    matched: int
+    columns: int
+    residual: float
+
+
+def body(view: View, leak: Leak) -> Findings:
+    """Undo the cover of every row, then take the closest token."""
+    found = uncover(view)
+    if found is None:
+        return Findings(skipped="no two columns could be matched")
+    targets = view.traffic.targets
+    facts = {"columns": found.columns, "matched_columns": found.matched, "residual": found.residual}
+    return Findings({"nearest token": view.read(targets, view.table[targets] @ found.matrix)}, facts=facts)
+
+
+def uncover(view: View) -> Uncovering | None:
+    """The map from covered to plain rows, from the first layer's feed-forward part."""
+    part = view.plain.first()
+    covered, plain = view.server.reads(0, part), view.plain.reads(0, part)
+    order, sure = _columns(covered, plain)
+    if sure.sum() < 2:
+        return None
+    known, ideal = covered[:, sure].astype(np.float64), plain[:, order[sure]].astype(np.float64)
+    matrix = known @ np.linalg.pinv(ideal)
+    residual = float(np.linalg.norm(matrix @ ideal - known) / np.linalg.norm(known))
+    return Uncovering(matrix, int(sure.sum()), plain.shape[1], residual)
+
+
+def _columns(covered: Array, plain: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The plain column of each covered one, and whether the choice is mutual."""
+    ours, theirs = comparable(signatures(whitened(covered.T)), signatures(whitened(plain.T)))
+    found, distance = nearest(ours, theirs, 1)
+    return found[:, 0], mutual(found[:, 0], len(theirs), distance[:, 0])

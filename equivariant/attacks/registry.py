@@ -1,0 +1,97 @@
+"""The attacks by name, with what each attacker holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from privinf.equivariant.attacks.body import body
+from privinf.equivariant.attacks.free_seeds import free_seeds
+from privinf.equivariant.attacks.frequency import frequency
+from privinf.equivariant.attacks.invariants import invariants
+from privinf.equivariant.attacks.inversion import inversion
+from privinf.equivariant.attacks.known_plaintext import known_plaintext
+from privinf.equivariant.attacks.products import weights
+from privinf.equivariant.attacks.view import Findings, Leak, View
+from privinf.errors import InputError
+
+
+def _activations(view: View, leak: Leak) -> Findings:
+    """torch is loaded by this attack alone."""
+    from privinf.equivariant.attacks.activations import activations
+
+    return activations(view, leak)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack.
+
+    Attributes:
+        label: of the literature's list.
+        holds: what the attacker has, in one sentence.
+        leaks: it is told some tokens; others get none.
+    """
+
+    name: str
+    label: str
+    holds: str
+    run: Callable[[View, Leak], Findings] = field(repr=False)
+    leaks: bool = False
+
+
+ATTACKS = {
+    attack.name: attack
+    for attack in (
+        Attack("weights", "A1", "The public model and the server's weights; no traffic.", weights),
+        Attack(
+            "invariants",
+            "A2",
+            "The public model and the server's embedding table or, without one, the rows that clients send.",
+            invariants,
+        ),
+        Attack(
+            "body",
+            "A2",
+            "The public model and the weights of the server's first layer, then any covered row.",
+            body,
+        ),
+        Attack(
+            "known-plaintext",
+            "A3",
+            "The public embedding, covered rows, and for some frequent tokens which row stands for which.",
+            known_plaintext,
+            leaks=True,
+        ),
+        Attack(
+            "free-seeds",
+            "A4",
+            "The public model and the server's tables and biases, whose order everybody knows.",
+            free_seeds,
+        ),
+        Attack(
+            "vocabulary",
+            "A5",
+            "The public model and the values that the server computes inside its first layer on a prompt.",
+            _activations,
+        ),
+        Attack(
+            "frequency", "A6", "Symbols as they pass by, and public text of some kind; no weights.", frequency
+        ),
+        Attack(
+            "inversion",
+            "A7",
+            "The public embedding, and for half of the tokens that occur which covered row stands for which.",
+            inversion,
+            leaks=True,
+        ),
+    )
+}
+
+
+def chosen(names: Iterable[str] | None) -> list[Attack]:
+    """The attacks of these names; all without names."""
+    wanted = list(ATTACKS) if names is None else list(dict.fromkeys(names))
+    if unknown := [name for name in wanted if name not in ATTACKS]:
+        raise InputError(f"{unknown[0]!r} is no attack; there are {', '.join(ATTACKS)}")
+    return [ATTACKS[name] for name in wanted]

@@ -1,0 +1,146 @@
+"""Runs attacks on a converted model: builds what the attacker sees, and lets the truth score what comes of it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from privinf.equivariant.about import read_about
+from privinf.equivariant.attacks import texts as reading
+from privinf.equivariant.attacks.registry import Attack
+from privinf.equivariant.attacks.truth import Sizes, Truth
+from privinf.equivariant.attacks.view import Leak, View
+from privinf.equivariant.attacks.weights import Facts, Weights, facts
+from privinf.equivariant.levels import WARNING, level_of
+from privinf.equivariant.plain import fingerprint
+from privinf.equivariant.variants import all_variants
+from privinf.errors import ConfigError
+
+STREAM = 1_000_000  # tokens that pass by, for attacks that count
+REFERENCE = 4_000_000
+PACKAGES = ("privinf", "numpy", "torch", "transformers", "tokenizers")
+NOTHING = Leak(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is attacked, and with what text.
+
+    Attributes:
+        model: the public plain directory.
+        converted: what `privinf ee convert` wrote.
+        texts: files of the clients' kind of text: half is sent, the other half is the attacker's.
+        others: files of another kind, for the attacker to count in.
+        stream: tokens sent in all.
+    """
+
+    model: Path
+    converted: Path
+    texts: Sequence[Path]
+    others: Sequence[Path] = ()
+    stream: int = STREAM
+    sizes: Sizes = field(default_factory=Sizes)
+    seed: int = 0
+
+
+def run(setting: Setting, attacks: Sequence[Attack], say: Callable[[str], None]) -> dict[str, Any]:
+    """Everything that attacks.json holds."""
+    known = facts(setting.model)
+    say("reading texts")
+    view, truth = _prepare(setting, known)
+    found = [_run(one, view, truth, say) for one in attacks]
+    return {
+        "format": 1,
+        "warning": WARNING,
+        "model": setting.model.resolve().name,
+        "same_weights": truth.model == fingerprint(setting.model),
+        "level": view.about.level,
+        "says": level_of(view.about.level).says,
+        "family": known.family,
+        "vocab": known.vocab,
+        "width": known.width,
+        "server_width": int(view.table.shape[1]),
+        "chance": 1 / known.vocab,
+        "texts": [path.name for path in setting.texts],
+        "others": [path.name for path in setting.others],
+        "sizes": asdict(setting.sizes) | {"stream": setting.stream, "seed": setting.seed},
+        "machine": _machine(),
+        "versions": _versions(),
+        "attacks": found,
+    }
+
+
+def _prepare(setting: Setting, known: Facts) -> tuple[View, Truth]:
+    """The attacker's view and, apart from it, the truth, which alone opens the client's directory."""
+    server, client = _folders(setting, known)
+    whole = reading.tokens_of(setting.texts, setting.model, known, setting.stream + REFERENCE)
+    sent, public = reading.halves(whole)
+    reference = {"text of the same kind": public}
+    if setting.others:
+        reference["text of another kind"] = reading.tokens_of(setting.others, setting.model, known, REFERENCE)
+    truth = Truth(client, known, reading.first(sent, setting.stream), setting.sizes, setting.seed)
+    view = View(
+        model=setting.model,
+        folder=server,
+        about=read_about(server),
+        plain=Weights(setting.model, known),
+        server=Weights(server, known),
+        traffic=truth.traffic,
+        reference=reference,
+    )
+    return view, truth
+
+
+def _folders(setting: Setting, known: Facts) -> tuple[Path, Path]:
+    """Of the server and of its client; the first variant's where there are variants."""
+    server, client = setting.converted / "server", setting.converted / "client"
+    about = read_about(server)
+    if about.family != known.family or about.vocab != known.vocab:
+        raise ConfigError(
+            f"{server} was not made from {setting.model}: give the plain model that was converted"
+        )
+    if not about.what.local:
+        return server, client
+    variants = all_variants(server)
+    if not variants:
+        raise ConfigError(f"{server} has no variants: convert the model again")
+    return variants[0], client / variants[0].relative_to(server)
+
+
+def _run(one: Attack, view: View, truth: Truth, say: Callable[[str], None]) -> dict[str, Any]:
+    say(f"{one.label} {one.name}")
+    began = time.monotonic()
+    findings = one.run(view, truth.leak() if one.leaks else NOTHING)
+    seconds = time.monotonic() - began
+    found = {name: truth.score(guess) for name, guess in findings.guesses.items()}
+    found |= {name: truth.score_prompts(decoded) for name, decoded in findings.prompts.items()}
+    return {
+        "name": one.name,
+        "label": one.label,
+        "holds": one.holds,
+        "seconds": round(seconds, 2),
+        "skipped": findings.skipped,
+        "facts": dict(findings.facts),
+        "found": found,
+    }
+
+
+def _machine() -> dict[str, Any]:
+    return {"system": f"{platform.system()} {platform.machine()}", "processor": platform.processor()}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

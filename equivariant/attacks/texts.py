@@ -1,0 +1,95 @@
+"""Reads text files as token ids: rows of a CSV's column `text`, else paragraphs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+
+from privinf.equivariant.attacks.matching import Ids
+from privinf.equivariant.attacks.weights import Facts
+from privinf.errors import InputError, ModelError
+
+COLUMN = "text"
+BATCH = 256
+LONGEST = 1 << 30  # characters of one cell
+
+
+def tokens_of(files: Iterable[Path], model: Path, known: Facts, limit: int) -> list[Ids]:
+    """Token ids of each text, special tokens included and cut to what the model takes; so many tokens in all.
+
+    Raises:
+        InputError: a file is no text, or there is none in it.
+    """
+    rules, found, tokens = _rules(model), list[Ids](), 0
+    for batch in _batches(text for path in files for text in _texts(path)):
+        for encoding in rules.encode_batch(batch, add_special_tokens=not known.decoder):
+            found.append(np.array(encoding.ids[: known.max_tokens], dtype=np.int64))
+            tokens += len(found[-1])
+        if tokens >= limit:
+            break
+    if not tokens:
+        raise InputError("there is no text in these files")
+    return [text for text in found if len(text)]
+
+
+def halves(texts: Sequence[Ids]) -> tuple[list[Ids], list[Ids]]:
+    """Every other text: two parts of the same kind that share none."""
+    if len(texts) < 2:
+        raise InputError(
+            "one text alone cannot be halved: give a file of several, with blank lines between them"
+        )
+    return list(texts[::2]), list(texts[1::2])
+
+
+def first(texts: Sequence[Ids], tokens: int) -> list[Ids]:
+    """As many texts as hold so many tokens."""
+    ends = np.cumsum([len(text) for text in texts])
+    return list(texts[: int(np.searchsorted(ends, tokens)) + 1])
+
+
+def _rules(model: Path) -> tokenizers.Tokenizer:
+    path = model / "tokenizer.json"
+    try:
+        rules = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception for every fault in the file
+        raise ModelError(f"{path} is missing or no tokenizer of the tokenizers library") from error
+    rules.no_truncation()
+    rules.no_padding()
+    return rules
+
+
+def _texts(path: Path) -> Iterator[str]:
+    try:
+        content = path.read_text("utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8") from error
+    if path.suffix == ".csv":
+        yield from _cells(content, path)
+    else:
+        yield from filter(None, (part.strip() for part in content.split("\n\n")))
+
+
+def _cells(content: str, path: Path) -> Iterator[str]:
+    csv.field_size_limit(LONGEST)
+    rows = csv.DictReader(io.StringIO(content, newline=""))
+    if COLUMN not in (rows.fieldnames or ()):
+        raise InputError(f"{path} has no column {COLUMN!r} in its first line")
+    yield from (row[COLUMN] for row in rows if row[COLUMN])
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for text in texts:
+        batch.append(text)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

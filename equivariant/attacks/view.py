@@ -1,0 +1,167 @@
+"""What an attacker holds: the public model, the server's directory and what passed through it. No key is here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from privinf.equivariant.about import ServerAbout
+from privinf.equivariant.attacks.matching import Array, Ids, nearest
+from privinf.equivariant.attacks.weights import F32, Facts, Weights
+
+
+@dataclass(frozen=True, eq=False)
+class Traffic:
+    """What a server sees of its clients, as symbols: covered ids or, where rows come instead, places in `table`.
+
+    Attributes:
+        texts: symbols of each text.
+        window: so many of the texts are scored, except by attacks on the whole stream.
+        sample: symbols of tokens drawn uniformly from the vocabulary, to be scored as vocabulary entries.
+        pool: plain ids among which are those of the first symbols of the sample: published evaluations search in
+            such a pool where the whole vocabulary takes too long.
+        prompts: symbols of a few short texts.
+        table: the distinct rows that came, (symbols, server width), or None where ids come.
+        positions: of each row of the table in its text.
+    """
+
+    texts: list[Ids] = field(repr=False)
+    window: int
+    sample: Ids = field(repr=False)
+    pool: Ids = field(repr=False)
+    prompts: list[Ids] = field(repr=False)
+    table: F32 | None = field(default=None, repr=False)
+    positions: Ids | None = field(default=None, repr=False)
+
+    @cached_property
+    def targets(self) -> Ids:
+        """All symbols that are scored."""
+        return np.unique(np.concatenate([self.sample, *self.texts[: self.window]]))
+
+    @cached_property
+    def frequent(self) -> Ids:
+        """The symbols of the scored texts, the most frequent first."""
+        symbols, counts = np.unique(np.concatenate(self.texts[: self.window]), return_counts=True)
+        return symbols[np.argsort(-counts, kind="stable")]
+
+
+@dataclass(frozen=True, eq=False)
+class Leak:
+    """Symbols whose plain ids an attacker was told, in the order in which they would become known."""
+
+    symbols: Ids = field(repr=False)
+    plain: Ids = field(repr=False)
+
+    def first(self, count: int) -> Leak:
+        return Leak(self.symbols[:count], self.plain[:count])
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """Plain ids for symbols, best first; -1 where there is none.
+
+    Attributes:
+        told: symbols that the attacker knew beforehand, left out of the scores.
+        stream: scored on the occurrences of the whole stream.
+        sampled: the symbols are but a sample of the vocabulary, searched in the pool.
+    """
+
+    symbols: Ids = field(repr=False)
+    plain: Ids = field(repr=False)
+    told: Ids | None = field(default=None, repr=False)
+    stream: bool = False
+    sampled: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What an attack brought: guesses and decoded prompts by name, which the truth scores, and facts for the report."""
+
+    guesses: Mapping[str, Guess] = field(default_factory=dict)
+    prompts: Mapping[str, list[Ids]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    skipped: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Everything that attacks get, beside a leak where one says so.
+
+    Attributes:
+        model: the public plain directory.
+        folder: the server's directory, or one variant of it.
+        reference: public texts in plain ids, by what they are.
+    """
+
+    model: Path
+    folder: Path
+    about: ServerAbout
+    plain: Weights
+    server: Weights
+    traffic: Traffic
+    reference: Mapping[str, list[Ids]]
+
+    @property
+    def facts(self) -> Facts:
+        return self.plain.facts
+
+    @property
+    def local(self) -> bool:
+        """Rows come instead of ids."""
+        return self.traffic.table is not None
+
+    @cached_property
+    def table(self) -> F32:
+        """The covered row of each symbol, (symbols, server width)."""
+        if self.traffic.table is not None:
+            return self.server.centred(self.traffic.table)
+        return self.server.embedding()
+
+    def candidates(self, position: int = 0) -> F32:
+        """The plain row of each token, (vocab, width): at this position where rows hold positions."""
+        if not self.local or self.facts.family == "llama":
+            return self._embedding
+        rows = self.plain["embed.token"] + self.plain["embed.position"][position]
+        return self.plain.centred(rows) if self.facts.decoder else self._normed(rows)
+
+    def groups(self, symbols: Ids) -> Iterator[tuple[Ids, int]]:
+        """Places in `symbols` that have the same candidates, and their position."""
+        if self.traffic.positions is None:
+            yield np.arange(len(symbols)), 0
+            return
+        positions = self.traffic.positions[symbols]
+        for position in np.unique(positions):
+            yield np.flatnonzero(positions == position), int(position)
+
+    def read(self, symbols: Ids, rows: Array) -> Guess:
+        """Guess tokens by the plain rows closest to uncovered ones, (symbols, width)."""
+        found = np.empty((len(symbols), 0), dtype=np.int64)
+        for places, position in self.groups(symbols):
+            near, _ = nearest(rows[places].astype(np.float32), self.candidates(position))
+            if not found.shape[1]:
+                found = np.empty((len(symbols), near.shape[1]), dtype=np.int64)
+            found[places] = near
+        return Guess(symbols, found)
+
+    def plain_rows(self, plain: Ids, symbols: Ids) -> F32:
+        """The plain rows of known tokens where these symbols stand for them."""
+        found = np.empty((len(plain), self.facts.width), dtype=np.float32)
+        for places, position in self.groups(symbols):
+            found[places] = self.candidates(position)[plain[places]]
+        return found
+
+    @cached_property
+    def _embedding(self) -> F32:
+        return self.plain.embedding()
+
+    def _normed(self, rows: F32) -> F32:
+        rows = rows + self.plain["embed.type"][0]
+        rows = rows - rows.mean(-1, keepdims=True)
+        rows = rows / np.sqrt(np.square(rows).mean(-1, keepdims=True) + self.facts.eps)
+        normed: F32 = rows * self.plain["embed.norm.gain"] + self.plain["embed.norm.bias"]
+        return normed

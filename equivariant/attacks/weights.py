@@ -1,0 +1,155 @@
+"""A model's matrices under our names, read one at a time and with each norm's gain in the linear layer after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from privinf.errors import MissingExtra, ModelError
+from privinf.models.checkpoint import tensors
+from privinf.models.decoder_checkpoint import decoder_tensors
+from privinf.models.decoder_spec import model_kind, read_decoder_spec
+from privinf.models.spec import read_spec
+from privinf.models.tensors import WEIGHTS, Tensor
+
+F32 = npt.NDArray[np.float32]
+PREFIXES = ("transformer.", "model.", "bert.")
+HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is public about a model: its family, its sizes, where its arrays lie in a file."""
+
+    family: str
+    layers: int
+    vocab: int
+    width: int
+    heads: int
+    kv_heads: int
+    max_tokens: int
+    eps: float
+    arrays: Mapping[str, Tensor] = field(repr=False)
+
+    @property
+    def gated(self) -> bool:
+        return self.family == "llama"
+
+    @property
+    def decoder(self) -> bool:
+        """Norms come before linear layers, so that their gains are folded; an encoder's stay on the residual."""
+        return self.family != "bert"
+
+
+def facts(folder: Path) -> Facts:
+    """Of a plain model.
+
+    Raises:
+        ModelError: it has no tokens to guess, or cannot be read.
+    """
+    if model_kind(folder) == "encoder":
+        return _encoder(folder)
+    spec = read_decoder_spec(folder)
+    head = {"head.weight": Tensor(HEAD, (spec.vocab, spec.width), transposed=True)}
+    return Facts(
+        family=spec.family,
+        layers=spec.layers,
+        vocab=spec.vocab,
+        width=spec.width,
+        heads=spec.heads,
+        kv_heads=spec.kv_heads,
+        max_tokens=spec.max_tokens,
+        eps=spec.eps,
+        arrays={**decoder_tensors(spec), **head},
+    )
+
+
+def _encoder(folder: Path) -> Facts:
+    spec = read_spec(folder)
+    if spec.family != "bert":
+        raise ModelError(f"{folder} is of family {spec.family!r}; attacks know bert, gpt2 and llama")
+    return Facts(
+        family="bert",
+        layers=spec.layers,
+        vocab=spec.vocab,
+        width=spec.width,
+        heads=spec.heads,
+        kv_heads=spec.heads,
+        max_tokens=spec.max_tokens,
+        eps=spec.layer_norm_eps,
+        arrays=tensors(spec, pooler=False),
+    )
+
+
+class Weights:
+    """Arrays of one file; linear layers are (in, out). Sizes may differ from those of the plain model."""
+
+    def __init__(self, folder: Path, known: Facts) -> None:
+        self.facts = known
+        self._path = folder / WEIGHTS
+        try:
+            self._file = safe_open(self._path, "pt")  # type: ignore[no-untyped-call]
+        except ImportError as error:
+            raise MissingExtra('attacks need torch: pip install "privinf[models]"') from error
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{self._path} cannot be read ({error})") from None
+        self._names = {_short(name): name for name in self._file.keys()}  # noqa: SIM118
+
+    def __contains__(self, ours: str) -> bool:
+        tensor = self.facts.arrays.get(ours)
+        return tensor is not None and tensor.theirs in self._names
+
+    def __getitem__(self, ours: str) -> F32:
+        tensor = self.facts.arrays[ours]
+        if ours not in self:
+            raise ModelError(f"{self._path} has no {tensor.theirs}")
+        whole: F32 = self._file.get_tensor(self._names[tensor.theirs]).float().numpy()
+        values = np.split(whole, tensor.parts, axis=-1)[tensor.part]
+        return np.ascontiguousarray(values.T if tensor.transposed else values)
+
+    def embedding(self) -> F32:
+        """(vocab, width); centred where a norm would do so."""
+        return self.centred(self["embed.token"])
+
+    def head(self) -> F32 | None:
+        """(width, vocab) with the final norm's gain, or None where there is none."""
+        if not self.facts.decoder:
+            return None
+        head = self["head.weight"] if "head.weight" in self else self["embed.token"].T
+        return self._folded(head, "final.norm")
+
+    def reads(self, layer: int, part: str) -> F32:
+        """What a linear layer reads from the residual with, (width, out); q, k, v, gate or up."""
+        block = "attn" if part in "qkv" else "ffn"
+        name = f"layer{layer}.{block}"
+        return self._folded(self[f"{name}.{part}.weight"], f"{name}.norm")
+
+    def first(self) -> str:
+        """The part of a feed-forward layer that a cover can only permute: what an activation follows."""
+        return "gate" if self.facts.gated else "up"
+
+    def centred(self, rows: F32) -> F32:
+        """Rows of GPT-2's residual without their mean, which its norms ignore and covers keep."""
+        if self.facts.family != "gpt2":
+            return rows
+        without: F32 = rows - rows.mean(-1, keepdims=True)
+        return without
+
+    def _folded(self, weight: F32, norm: str) -> F32:
+        """With the gain before it, unless that is constant: a scale says nothing."""
+        if self.facts.decoder:
+            gain = self[f"{norm}.gain"]
+            if np.ptp(gain) > 0:
+                weight = gain[:, None] * weight
+        return self.centred(weight.T).T
+
+
+def _short(name: str) -> str:
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

@@ -1,0 +1,169 @@
+"""Runs a covered model with plain transformers; nothing here knows that it is covered."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from privinf.equivariant.about import ServerAbout, check_weights
+from privinf.errors import ModelError
+
+F32 = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+PIECE = 512  # rows of a prompt that are read in one go: in between, a client that left is noticed
+_LOST = torch.finfo(torch.float32).min
+_KINDS = {
+    ("embed", "bert"): "AutoModel",
+    ("classify", "bert"): "AutoModelForSequenceClassification",
+    ("classify", "vit"): "AutoModelForImageClassification",
+    ("generate", "gpt2"): "AutoModelForCausalLM",
+    ("generate", "llama"): "AutoModelForCausalLM",
+}
+
+
+def load_model(folder: Path, about: ServerAbout) -> Any:
+    """The model of a server's directory, in float32.
+
+    Raises:
+        ModelError: it does not load, or lacks a tensor.
+        IntegrityError: its weights are not those that about.json names.
+    """
+    check_weights(folder, about)
+    kind = _KINDS.get((about.task, about.family))
+    if kind is None:
+        raise ModelError(f"{folder}: task {about.task} of family {about.family} is not served")
+    local = about.what.local
+    model, told = _loaded(folder, "AutoModel" if local else kind, pooled=about.task != "embed" and not local)
+    if told["missing_keys"] or told["mismatched_keys"]:
+        lost = sorted(map(str, [*told["missing_keys"], *told["mismatched_keys"]]))[:3]
+        raise ModelError(f"{folder}/model.safetensors lacks {', '.join(lost)}: convert the model again")
+    return model.eval().requires_grad_(False)
+
+
+def _loaded(folder: Path, kind: str, *, pooled: bool) -> tuple[Any, dict[str, Any]]:
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # what does not fit is said by us, and refused
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        plain = {"add_pooling_layer": False} if config.model_type in ("bert", "vit") and not pooled else {}
+        model, told = getattr(transformers, kind).from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **(plain if kind == "AutoModel" else {}),
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{folder} does not load in transformers ({type(error).__name__})") from error
+    return model, told
+
+
+@torch.inference_mode()
+def embed(model: Any, texts: Sequence[Ids], pooling: str) -> F32:
+    """Pooled last hidden rows, (texts, width)."""
+    ids, mask = _padded(texts)
+    hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    return _numpy(pooled(hidden, mask, pooling))
+
+
+@torch.inference_mode()
+def classify(model: Any, asked: Sequence[Ids] | F32) -> F32:
+    """Logits of texts, or of images (images, channels, height, width)."""
+    if isinstance(asked, np.ndarray):
+        return _numpy(model(pixel_values=torch.from_numpy(asked)).logits)
+    ids, mask = _padded(asked)
+    return _numpy(model(input_ids=ids, attention_mask=mask).logits)
+
+
+def image_shape(model: Any) -> tuple[int, int, int]:
+    """Channels, height and width of what it takes."""
+    size = model.config.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return model.config.num_channels, height, width
+
+
+@torch.inference_mode()
+def encode_patches(model: Any, rows: F32) -> F32:
+    """First last hidden row of images that come as embedded patches, (images, width).
+
+    The model takes them as images one pixel high, with a channel for every value.
+    """
+    pixels = torch.from_numpy(rows).transpose(1, 2)[:, :, None, :]
+    return _numpy(model(pixel_values=pixels).last_hidden_state[:, 0])
+
+
+@torch.inference_mode()
+def encode_rows(model: Any, rows: F32, lengths: Sequence[int], pooling: str) -> F32:
+    """Pooled last hidden rows of texts that come as what the encoder's first layer takes, (texts, width)."""
+    mask = torch.arange(rows.shape[1]) < torch.tensor(lengths)[:, None]
+    added = torch.where(mask, 0.0, _LOST)[:, None, None, :]
+    hidden = model.encoder(torch.from_numpy(rows), attention_mask=added).last_hidden_state
+    return _numpy(pooled(hidden, mask, pooling))
+
+
+def pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """The mean of a text's own rows, or its first."""
+    if pooling == "cls":
+        return hidden[:, 0]
+    kept = mask[:, :, None].to(hidden.dtype)
+    return (hidden * kept).sum(1) / kept.sum(1)
+
+
+class Course:
+    """One sequence under way through a decoder, with its cache."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._cache: dict[str, Any] = {
+            _cache_name(model): transformers.DynamicCache(config=model.config),
+            "use_cache": True,
+        }
+        self.tokens = self.passes = 0
+
+    @torch.inference_mode()
+    def read_ids(self, ids: Ids) -> F32:
+        """Read on; return the last one's logits, (vocab,)."""
+        self.tokens, self.passes = self.tokens + len(ids), self.passes + 1
+        given = torch.from_numpy(ids)[None]
+        answer = self._model(input_ids=given, logits_to_keep=1, **self._cache)
+        return _numpy(answer.logits[0, -1])
+
+    @torch.inference_mode()
+    def read_rows(self, rows: F32) -> F32:
+        """Read on; return the last one's hidden row, (1, width)."""
+        self.tokens, self.passes = self.tokens + len(rows), self.passes + 1
+        answer = self._model(inputs_embeds=torch.from_numpy(rows)[None], **self._cache)
+        return _numpy(answer.last_hidden_state[0, -1:])
+
+    def close(self) -> None:
+        """Let go of all, whoever still holds this: a failure's traceback may for a while."""
+        self._model, self._cache = None, {}
+
+
+def _cache_name(model: Any) -> str:
+    """What this release of transformers calls the argument."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
+def _padded(texts: Sequence[Ids]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids (texts, longest), and which of them are real; what stands where none is makes no difference."""
+    longest = max(map(len, texts))
+    ids, mask = np.zeros((2, len(texts), longest), dtype=np.int64)
+    for place, text in enumerate(texts):
+        ids[place, : len(text)], mask[place, : len(text)] = text, 1
+    return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def _numpy(values: torch.Tensor) -> F32:
+    array: F32 = values.to(torch.float32).contiguous().numpy()
+    return array

@@ -1,0 +1,66 @@
+"""Variants of a model for one session each: which are left, and that none is ever used twice."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from privinf.errors import ConfigError, InputError
+
+FOLDER = "variants"
+MARK = "used"  # an empty file beside a variant's key or weights
+
+
+def all_variants(folder: Path) -> list[Path]:
+    """The folders of all variants, used or not."""
+    return sorted(path for path in (folder / FOLDER).glob("*") if path.is_dir())
+
+
+def left(folder: Path) -> int:
+    """How many were never used."""
+    return sum(not (path / MARK).exists() for path in all_variants(folder))
+
+
+def take(folder: Path) -> Path:
+    """Mark the first variant that was never used, for ever, and return its folder.
+
+    Raises:
+        ConfigError: all were used.
+    """
+    for path in all_variants(folder):
+        if mark(path):
+            return path
+    raise ConfigError(
+        f"every variant in {folder / FOLDER} was used, and none may be used again: "
+        "convert the model anew, with more --variants"
+    )
+
+
+def mark(path: Path) -> bool:
+    """Mark a variant on stable storage; return False if it was marked before, by whatever process."""
+    try:
+        descriptor = os.open(path / MARK, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be marked as used: {error.strerror}") from None
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    _sync_folder(path)
+    return True
+
+
+def require_new(path: Path, key: str) -> None:
+    """Mark a variant that a client opens; refuse one that was opened before."""
+    if not mark(path):
+        raise InputError(f"variant {key[:8]} was opened before: every session takes a new one")
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

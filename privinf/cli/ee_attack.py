@@ -1,0 +1,85 @@
+"""The command that attacks a converted model as published attackers would, and reports what they read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from privinf.cli.output import JsonFlag, emit_json, note
+
+RESULT, REPORT = "attacks.json", "report.md"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command."""
+    app.command()(attack)
+
+
+def attack(
+    model: Annotated[Path, typer.Argument(help="The plain model, which the attacker knows.")],
+    converted: Annotated[
+        Path,
+        typer.Argument(
+            help="What `ee convert` wrote; client/ is read to score guesses, and for nothing else."
+        ),
+    ],
+    text: Annotated[
+        list[Path],
+        typer.Option(
+            help="Text like the clients': paragraphs, or a CSV's column text; half of it is public; repeat."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="A directory for attacks.json, report.md and plots.")],
+    reference: Annotated[
+        list[Path] | None, typer.Option(help="Text of another kind, to count in as well; repeat.")
+    ] = None,
+    names: Annotated[list[str] | None, typer.Option("--attack", help="Only this one; repeat.")] = None,
+    tokens: Annotated[
+        int, typer.Option(help="Tokens that pass by, for attacks that count.", min=1)
+    ] = 1_000_000,
+    prompts: Annotated[int, typer.Option(help="Short prompts to decode.", min=1)] = 48,
+    as_json: JsonFlag = False,
+) -> None:
+    """Attack a covered model with all that its server has, and say which share of the tokens was read."""
+    from privinf.equivariant.attacks import plots, report
+    from privinf.equivariant.attacks.registry import chosen
+    from privinf.equivariant.attacks.run import Setting, run
+    from privinf.equivariant.attacks.truth import Sizes
+
+    plots.require()  # minutes before it is needed
+    wanted = chosen(names)
+    setting = Setting(model, converted, text, reference or (), tokens, Sizes(prompts=prompts))
+    result = run(setting, wanted, note)
+    write(result, out, report.render(result, plots.draw(result, out)))
+    if as_json:
+        emit_json(result)
+    else:
+        _print(result)
+        typer.echo(out / REPORT)
+
+
+def write(result: dict[str, Any], out: Path, page: str) -> None:
+    """Both files of a result."""
+    import json
+
+    out.mkdir(parents=True, exist_ok=True)
+    (out / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (out / REPORT).write_text(page, encoding="utf-8")
+
+
+def _print(result: dict[str, Any]) -> None:
+    """A line for each attack."""
+    from privinf.equivariant.attacks.report import headline, percent
+
+    note(result["warning"])
+    for found in result["attacks"]:
+        best = headline(found)
+        if best is None:
+            typer.echo(f"{found['label']} {found['name']}: not possible here: {found['skipped']}")
+            continue
+        variant, measure, share = best
+        typer.echo(
+            f"{found['label']} {found['name']}: {percent(share)} of {measure.replace('_', ' ')} ({variant})"
+        )

@@ -1,0 +1,81 @@
+"""The command of a model's owner in the equivariant mode: convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from privinf.cli.output import JsonFlag, emit_json, note
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command."""
+    app.command()(convert)
+
+
+def convert(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory of BERT, GPT-2, Llama or ViT.")
+    ],
+    out: Annotated[Path, typer.Option(help="A new directory; the client's and the server's part lie in it.")],
+    level: Annotated[
+        str, typer.Option(help="tokens, cover, noise or session; SECURITY.md says what each one hides.")
+    ] = "cover",
+    task: Annotated[
+        str | None, typer.Option(help="embed, classify or generate: to be sure that the model is for it.")
+    ] = None,
+    variants: Annotated[
+        int | None, typer.Option(help="session: how many covers, of which each session uses another [4].")
+    ] = None,
+    alpha_e: Annotated[
+        float | None, typer.Option(help="noise: on embeddings, in their standard deviations [0.1].")
+    ] = None,
+    alpha_h: Annotated[
+        float | None, typer.Option(help="noise: on the head, in its standard deviations [0.1].")
+    ] = None,
+    padding: Annotated[
+        int | None, typer.Option(help="noise, Llama: half the columns more that hidden values take [64].")
+    ] = None,
+    mixing: Annotated[
+        float | None, typer.Option(help="noise, Llama: how far key matrices are from rotations [0.1].")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Cover a model once, so that one server runs it at plain speed: weights for the server, a key for the client."""
+    from privinf.equivariant.convert import Noise
+    from privinf.equivariant.convert import convert as run
+    from privinf.equivariant.levels import WARNING, level_of
+
+    kind = level_of(level)
+    sizes = {"alpha_e": alpha_e, "alpha_h": alpha_h, "padding": padding, "mixing": mixing}
+    noise = {name: value for name, value in sizes.items() if value is not None}
+    _refuse({f"--{name.replace('_', '-')}": value for name, value in noise.items()}, "noise", kind.noisy)
+    _refuse({} if variants is None else {"--variants": variants}, "session", kind.local)
+    note(WARNING)
+    done = run(
+        model,
+        out,
+        level,
+        task=task,
+        noise=Noise(**noise),
+        progress=note,
+        **({} if variants is None else {"variants": variants}),
+    )
+    if as_json:
+        about = {name: getattr(done.about, name) for name in ("id", "level", "family", "task")}
+        paths = {"client": str(done.client), "server": str(done.server)}
+        emit_json({**about, **paths, "seconds": round(done.seconds, 3), "warning": WARNING})
+        return
+    note(f"done in {done.seconds:.1f} s; the key is in {done.client}: no server may see that folder")
+    typer.echo(out)
+
+
+def _refuse(given: dict[str, object], level: str, fits: bool) -> None:
+    from privinf.errors import ConfigError
+
+    if given and not fits:
+        raise ConfigError(
+            f"{', '.join(given)} is for the level {level} alone: leave it out, or choose --level {level}"
+        )

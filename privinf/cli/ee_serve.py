@@ -1,0 +1,73 @@
+"""Commands of the equivariant mode's operator: serve, and keygen for its two roles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from privinf.cli.output import JsonFlag, emit_json, note
+from privinf.cli.serve import Ca, Cert, File, Key, Listen, NoTls, tls_options
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    for command in (serve, keygen):
+        app.command()(command)
+
+
+def serve(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The server's part: OUT/server of `ee convert`.")
+    ],
+    config: File = None,
+    listen: Listen = None,
+    threads: Annotated[int | None, typer.Option(help="Of torch; 0 leaves that to it [0].")] = None,
+    max_sessions: Annotated[int | None, typer.Option(help="Generations and sessions at once [8].")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Of prompt and answer together; 0 is what the model takes [0].")
+    ] = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    insecure_no_tls: NoTls = False,
+) -> None:
+    """Serve a covered model, with no key and no plain value; obfuscation, not encryption."""
+    from privinf.config import EquivariantConfig, load
+    from privinf.equivariant.client import warn_once
+    from privinf.equivariant.server import serve as run
+
+    settings = load(
+        EquivariantConfig,
+        config,
+        listen=listen,
+        threads=threads,
+        max_sessions=max_sessions,
+        max_tokens=max_tokens,
+        tls=tls_options(ca, cert, key),
+        insecure_no_tls=insecure_no_tls or None,
+    )
+    warn_once()
+    run(folder, settings)
+
+
+def keygen(
+    out: Annotated[Path, typer.Option(help="Directory for the authority and both roles.")],
+    host: Annotated[
+        list[str] | None, typer.Option(help="Host name or address of the server; repeat.")
+    ] = None,
+    days: Annotated[int, typer.Option(help="How long the certificates hold.")] = 365,
+    force: Annotated[bool, typer.Option(help="Overwrite what exists.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a certificate authority of this mode's own, and certificates for its server and its clients."""
+    from privinf.keys import EQUIVARIANT_ROLES, LOCAL_HOSTS
+    from privinf.keys import keygen as run
+
+    paths = run(out, host or LOCAL_HOSTS, days=days, force=force, roles=EQUIVARIANT_ROLES)
+    if as_json:
+        emit_json({name: str(path) for name, path in paths.items()})
+        return
+    note("move equivariant.key to the server, client.key to the client, and ca.key away from both")
+    typer.echo(out)

@@ -1,0 +1,34 @@
+"""Puts the tiny models on the path, and converts each of them once for a level."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tiny_models import Kind, write_model
+
+from privinf.equivariant.convert import Converted, convert
+
+
+@pytest.fixture(scope="session")
+def plain_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], Path]:
+    """Return the function that gives a plain model's directory."""
+    return cache(lambda kind: write_model(tmp_path_factory.mktemp(kind) / "plain", kind, chat=True))
+
+
+@pytest.fixture(scope="session")
+def converted(
+    plain_model: Callable[[Kind], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Kind, str], Converted]:
+    """Return the function that gives a model converted for a level, two variants at `session`."""
+    return cache(
+        lambda kind, level: convert(
+            plain_model(kind), tmp_path_factory.mktemp(f"{kind}-{level}") / "out", level, variants=2
+        )
+    )

@@ -1,0 +1,193 @@
+"""The SDK of the equivariant mode: the plain model's answers at every level, streams, stops, and honest counts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+from serving import asking, classified, client_of, converted, embedded, eventually, greedy, plain_of, serving
+
+from privinf import Client
+from privinf.equivariant.client import EquivariantClient, warn_once
+from privinf.equivariant.levels import WARNING
+from privinf.errors import ConfigError, InputError
+
+EXACT = ("tokens", "cover", "session")
+TEXTS = [
+    "the sea is deep",
+    "calm",
+    "call me a ship who rides the wind",
+    "the night is calm and so is the sea",
+]
+PROMPT = [1, 6, 9, 12, 20, 7]
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "transformers", "typer"):
+    sys.modules[name] = None  # importing it fails
+from privinf import Client
+with Client(sys.argv[1], mode="equivariant", server=sys.argv[2], insecure_no_tls=True) as client:
+    print(client.generate([1, 6, 9], max_new_tokens=3).tokens)
+    print(client.generate([1, 6, 9], max_new_tokens=3).finish_reason)
+"""
+
+
+@pytest.mark.parametrize("level", EXACT)
+@pytest.mark.parametrize("kind", ["gpt2", "llama-groups"])
+def test_continuations_are_those_of_the_plain_model(tmp_path: Path, kind: str, level: str) -> None:
+    made = converted(tmp_path, kind, level, eos_token_id=None)
+    want = greedy(plain_of(made), PROMPT, 24)
+    assert len(set(want)) > 3
+    with asking(made) as (client, _):
+        answer = client.generate(PROMPT, max_new_tokens=24)
+    assert list(answer.tokens) == want
+    assert answer.finish_reason == "length"
+    assert answer.text
+
+
+@pytest.mark.parametrize("level", EXACT)
+def test_embeddings_are_those_of_the_plain_model(tmp_path: Path, level: str) -> None:
+    made, told = converted(tmp_path, "bert", level), list[int]()
+    with asking(made, max_rows=16) as (client, _):
+        answer = client.embed(TEXTS, progress=told.append)
+    want = embedded(plain_of(made), made.client, TEXTS)
+    assert np.abs(answer.vectors - want).max() < 1e-5
+    assert np.abs(want[0] - want[1]).max() > 0.01  # in the order of the texts
+    assert answer.stats.queries == len(told) > 1
+    assert sum(told) == len(TEXTS)
+
+
+@pytest.mark.parametrize("level", EXACT)
+def test_classes_of_texts_are_those_of_the_plain_model(tmp_path: Path, level: str) -> None:
+    made = converted(tmp_path, "bert-classifier", level)
+    with asking(made) as (client, _):
+        answer = client.classify(TEXTS)
+    want = classified(plain_of(made), made.client, TEXTS)
+    assert np.abs(answer.logits - want).max() < 1e-4
+    assert answer.labels == tuple(tiny_models.LABELS[i] for i in want.argmax(-1))
+
+
+@pytest.mark.parametrize("level", EXACT)
+def test_classes_of_images_are_those_of_the_plain_model(tmp_path: Path, level: str) -> None:
+    made = converted(tmp_path, "vit", level)
+    images = np.random.default_rng(0).normal(size=(5, 3, 8, 12)).astype(np.float32)
+    with asking(made, max_rows=14) as (client, _):  # two images of six patches and a row in front
+        answer = client.classify(images)
+    want = classified(plain_of(made), made.client, images)
+    assert np.abs(answer.logits - want).max() < 1e-4
+    assert answer.stats.queries == 3
+
+
+@pytest.mark.parametrize("level", ["cover", "session"])
+def test_draws_follow_the_seed(tmp_path: Path, level: str) -> None:
+    options = {
+        "max_new_tokens": 12,
+        "temperature": 1.0,
+        "top_k": 20,
+        "top_p": 0.95,
+        "repetition_penalty": 1.2,
+    }
+    with asking(converted(tmp_path, "llama", level)) as (client, _):
+        first, again, other = (client.generate(PROMPT, seed=seed, **options).tokens for seed in (3, 3, 4))
+    assert first == again != other
+
+
+def test_a_repetition_penalty_counts_prompt_and_answer(tmp_path: Path) -> None:
+    with asking(converted(tmp_path, "llama", "cover", eos_token_id=None)) as (client, _):
+        plain = client.generate(PROMPT, max_new_tokens=12).tokens
+        punished = client.generate(PROMPT, max_new_tokens=12, repetition_penalty=100.0).tokens
+    assert len({*punished, *PROMPT}) == len(punished) + len(PROMPT)
+    assert len(set(plain)) < len(plain)
+
+
+def test_tokens_come_one_by_one_and_add_up(tmp_path: Path) -> None:
+    with asking(converted(tmp_path, "llama", "cover")) as (client, _):
+        with client.generate("the sea", stream=True, max_new_tokens=8) as tokens:
+            seen = list(tokens)
+        whole = client.generate("the sea", max_new_tokens=8)
+    answer = tokens.completion
+    assert "".join(token.text for token in seen) == answer.text == whole.text
+    assert answer.stats.tokens == len(answer.tokens)
+    assert 0 < answer.stats.first_seconds <= answer.stats.seconds
+    assert answer.stats.query_bytes > 0
+    assert answer.stats.result_bytes >= 2 * len(answer.tokens)
+
+
+@pytest.mark.parametrize("level", ["cover", "session"])
+def test_an_end_token_or_a_stop_frees_the_server(tmp_path: Path, level: str) -> None:
+    folder = tmp_path / "plain"
+    want = greedy(plain_of(converted(folder, "llama", "tokens")), PROMPT, 12)
+    end = next(token for place, token in enumerate(want) if place > 3 and token not in want[:place])
+    made = converted(tmp_path, "llama", level, eos_token_id=end)
+    with asking(made) as (client, server):
+        ended = client.generate(PROMPT, max_new_tokens=60)
+        shown = client.generate(PROMPT, max_new_tokens=4).text
+        stopped = client.generate(PROMPT, max_new_tokens=60, stop=shown[1:3])
+        assert eventually(lambda: not server.calls.sessions.taken)
+    assert ended.finish_reason == "eos"
+    assert list(ended.tokens) == want[: want.index(end) + 1]
+    assert stopped.finish_reason == "stop"
+    assert stopped.text == shown[: shown.index(shown[1:3])]
+
+
+def test_a_model_with_a_template_answers(tmp_path: Path) -> None:
+    made = converted(tmp_path, "llama", "cover", chat=True, eos_token_id=None)
+    with asking(made) as (client, _):
+        said = client.chat([{"role": "user", "content": "call me"}], max_new_tokens=6)
+        asked = client.generate("call me", max_new_tokens=6)
+        raw = client.generate("call me", raw=True, max_new_tokens=6)
+        ids = client._side.tokenizer.encode("<user>call me<bot>")
+    assert said.tokens == asked.tokens == tuple(greedy(plain_of(made), ids, 6))
+    assert raw.tokens == tuple(greedy(plain_of(made), ids[1:-1], 6))
+
+
+def test_an_answer_ends_where_the_model_is_full(tmp_path: Path) -> None:
+    made = converted(tmp_path, "gpt2", "session", eos_token_id=None)
+    with asking(made) as (client, _):
+        answer = client.generate([5] * (tiny_models.POSITIONS - 2), max_new_tokens=50)
+    assert len(answer.tokens) == 3
+    assert answer.finish_reason == "length"
+
+
+def test_one_face_for_both_modes(tmp_path: Path) -> None:
+    made = converted(tmp_path, "bert", "cover")
+    with serving(made.server) as server:
+        client = client_of(made, server)
+        assert isinstance(client, EquivariantClient)
+        assert client.about.level == "cover"
+        assert client.sessions_left is None
+        client.close()
+        client.close()
+    for name in ("embed", "classify", "generate", "chat", "check", "close"):
+        assert callable(getattr(Client, name))
+        assert callable(getattr(EquivariantClient, name))
+    with pytest.raises(InputError, match="no mode"):
+        Client(made.client, mode="secret")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match='mode="equivariant"'):
+        Client(made.client, server="127.0.0.1:1")
+    with pytest.raises(ConfigError, match="certificates are missing"):
+        Client(made.client, mode="equivariant", server="127.0.0.1:1")
+    with pytest.raises(ConfigError, match="lacks server"):
+        Client(made.client, mode="equivariant", insecure_no_tls=True)
+
+
+def test_the_first_use_says_what_this_mode_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    made = converted(tmp_path, "bert", "cover")
+    warn_once.cache_clear()
+    for _ in range(2):
+        client_of(made, 1).close()
+    assert capfd.readouterr().err.count(WARNING) == 1
+
+
+def test_the_client_needs_no_torch(tmp_path: Path) -> None:
+    made = converted(tmp_path, "llama", "session", eos_token_id=None)
+    want = greedy(plain_of(made), [1, 6, 9], 3)
+    with serving(made.server) as server:
+        words = [sys.executable, "-c", WITHOUT_TORCH, str(made.client), f"127.0.0.1:{server.port}"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(tuple(want)), "length"]
+    assert WARNING in done.stderr
