@@ -366,13 +366,19 @@ class AsyncClient(_Base):
         self, messages: Sequence[Message], *, timeout: float | None = None, **wish: Any
     ) -> Completion:
         """Answer a conversation; options as for `Client.generate`."""
-        return await collect(self._streamed(self._decoder.conversation(messages), timeout, wish))
+        return await collect(self.stream_chat(messages, timeout=timeout, **wish))
 
     def stream(
         self, prompt: Prompt, *, raw: bool = False, timeout: float | None = None, **wish: Any
     ) -> AsyncTokenStream:
         """Iterate over the tokens of a continuation: `async for token in client.stream(...)`."""
         return self._streamed(self._decoder.prompt(prompt, raw), timeout, wish)
+
+    def stream_chat(
+        self, messages: Sequence[Message], *, timeout: float | None = None, **wish: Any
+    ) -> AsyncTokenStream:
+        """Iterate over the tokens of an answer to a conversation."""
+        return self._streamed(self._decoder.conversation(messages), timeout, wish)
 
     def _streamed(
         self, ids: Sequence[int], timeout: float | None, options: dict[str, Any]

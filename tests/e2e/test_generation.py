@@ -325,6 +325,11 @@ def test_asyncio(llama: Deployment, client: Client, likeliest: list[int]) -> Non
         async with llama.async_client() as other:
             async with other.stream(CERTAIN, max_new_tokens=50) as stream:
                 some = [token.id async for token in _first(stream, 3)]
+            said = [{"role": "user", "content": "calm"}]
+            streamed = [token.id async for token in other.stream_chat(said, max_new_tokens=3)]
+            assert [x for x in streamed if x is not None] == list(
+                (await other.chat(said, max_new_tokens=3)).tokens
+            )
             task = asyncio.create_task(other.generate(CERTAIN, max_new_tokens=50))
             await asyncio.sleep(0.2)
             task.cancel()
