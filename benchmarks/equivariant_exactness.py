@@ -41,6 +41,14 @@ PROMPT, NEW = 32, 64
 BATCH = 10
 WINDOW = 128  # tokens of a passage that is predicted, and of a timed pass
 STEPS = 16  # tokens of a timed continuation
+COMMAND = """
+import sys
+from pathlib import Path
+from privinf.cli import main
+code = main(sys.argv[1:])
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0], file=sys.stderr)
+sys.exit(code)
+"""
 SENTENCES = machine.ROOT / "tests" / "data" / "sentences.txt"
 
 
@@ -137,20 +145,17 @@ def convert(source: Path, out: Path, level: str, threads: int) -> dict[str, floa
     words = ["ee", "convert", str(source), "--out", str(out), "--level", level, "--json"]
     words += ["--variants", "1"] if LEVELS[level].local else []
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    command = [sys.executable, "-m", "privinf", *words]
     began = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
-        assert process.stdout is not None
-        said = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"privinf {' '.join(words)} left with {process.returncode}")
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, env=environment
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
     size = sum(path.stat().st_size for path in (out / "server").rglob("*") if path.is_file())
     return {
-        "seconds": json.loads(said)["seconds"],
+        "seconds": json.loads(done.stdout)["seconds"],
         "process_seconds": time.monotonic() - began,
-        "peak_bytes": usage.ru_maxrss * 1024,
+        "peak_bytes": 1024 * int(done.stderr.split()[-1]),
         "server_bytes": size,
     }
 

@@ -178,11 +178,12 @@ def _check(out: Path, variants: int) -> None:
 @contextmanager
 def _whole(out: Path) -> Iterator[None]:
     """Leave nothing behind where a conversion fails, as half a key looks like one."""
+    parts = (out / "client", out / "server") if out.exists() else (out,)
     try:
         yield
     except BaseException:
-        for part in ("client", "server"):
-            shutil.rmtree(out / part, ignore_errors=True)
+        for part in parts:
+            shutil.rmtree(part, ignore_errors=True)
         raise
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from privinf.equivariant.covered import Covered
 from privinf.equivariant.covers import centring
-from privinf.equivariant.draw import F64, Draw
+from privinf.equivariant.draw import F64, Draw, Ids
 from privinf.equivariant.keymat import key_matrices
 from privinf.equivariant.layers import Weights, cover_layers, put, put_norm
 from privinf.equivariant.noise import Noise, noisy
@@ -53,7 +53,7 @@ def _stream(plain: Plain, draw: Draw, noise: Noise | None) -> Stream:
     return key_matrices(plain, draw, noise) if noise and plain.family == "llama" else square(plain, draw)
 
 
-def _put_rows(out: Weights, name: str, rows: F64, tokens: np.ndarray) -> None:
+def _put_rows(out: Weights, name: str, rows: F64, tokens: Ids) -> None:
     placed = np.empty(rows.shape, dtype=np.float32)
     placed[tokens] = rows
     out[name] = placed

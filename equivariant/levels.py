@@ -36,7 +36,11 @@ LEVELS = {
         Level(
             "cover", "also covers of hidden values, heads, feed-forward parts and positions, without noise"
         ),
-        Level("noise", "also noise on embedding and head, and key matrices wider than the model", noisy=True),
+        Level(
+            "noise",
+            "also noise on embedding and head; for Llama, key matrices wider than the model",
+            noisy=True,
+        ),
         Level(
             "session",
             "embedding, positions and head stay with the client; every session has fresh covers",

@@ -1,4 +1,8 @@
-"""Noise on embedding and head, which makes answers inexact and seeds of a known-plaintext attack less worth."""
+"""Noise on embedding and head, which makes answers inexact and seeds of a known-plaintext attack less worth.
+
+Llama takes it under key matrices wider than the model; families with LayerNorm, which takes means off, under the square
+covers of the level `cover`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ import numpy as np
 
 from privinf.equivariant.draw import F64, Draw
 from privinf.errors import ConfigError
-
 
 MOST_MIXING = 0.4  # beyond it, the Gaussian part may outweigh the rotation, and its inverse be large
 

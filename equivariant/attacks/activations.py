@@ -6,6 +6,7 @@ decoded before; the model's own predictions say which to try first; a close one 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,9 @@ from privinf.equivariant.attacks.view import Findings, Leak, View
 from privinf.equivariant.attacks.weights import F32
 from privinf.equivariant.running import load_model
 
-CLOSE = 1e-3  # of the values' mean magnitude: nearer than this, a candidate is taken at once
+CLOSE = 5e-6  # of the values' mean magnitude: nearer than this, a candidate is taken at once
 STEPS = (64, 512, 4096)  # candidates tried, unless a close one comes up before
+NOISY = 12  # prompts where nothing is ever close
 OWN = 8  # prompts read by the covered weights themselves
 
 
@@ -29,14 +31,15 @@ class Reading:
     """How prompts are decoded from values of a layer.
 
     Attributes:
-        unordered: the channels' order is unknown.
+        first: candidates for a prompt's first token, the likeliest first.
         limit: candidates tried for a token at most.
+        unordered: the channels' order is unknown.
     """
 
     layer: Layer
-    first: Ids  # candidates for a prompt's first token
+    first: Ids
+    limit: int
     unordered: bool = True
-    limit: int = STEPS[-1]
 
     def decode(self, model: CausalModel, seen: F32) -> tuple[Ids, int]:
         """The tokens behind values (tokens, values), and how many candidates that took."""
@@ -45,9 +48,12 @@ class Reading:
             token, count = self._token(predictor.past, order, row)
             found.append(token)
             tried += count
-            logits = predictor.run(torch.tensor([[token]]), 1)[0, -1]
-            order = torch.argsort(logits, descending=True).numpy()
+            order = self._order(predictor.run(torch.tensor([[token]]), 1)[0, -1].numpy())
         return np.array(found), tried
+
+    def _order(self, logits: F32) -> Ids:
+        """What the model predicts and what is frequent, taking turns."""
+        return np.argsort(np.minimum(_ranks(np.argsort(-logits)), _ranks(self.first)), kind="stable")
 
     def _token(self, past: Any, order: Ids, row: F32) -> tuple[int, int]:
         wanted, close = self._sorted(row[None]), CLOSE * float(np.abs(row).mean())
@@ -70,13 +76,22 @@ class Reading:
         return np.sort(values, axis=1) if self.unordered else values
 
 
+def _ranks(order: Ids) -> Ids:
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+    return ranks
+
+
 def activations(view: View, leak: Leak) -> Findings:
     """What the server's own feed-forward layer computes on prompts, decoded by the public weights."""
     if not view.facts.decoder:
         return Findings(skipped="every token attends to every other one: none can be decoded before the rest")
-    prompts, seen = view.traffic.prompts, observe(view)
+    noisy = view.about.what.noisy  # nothing comes close, and every token takes all candidates
+    prompts = view.traffic.prompts[: NOISY if noisy else None]
+    seen = observe(view, prompts)
     model = CausalModel(view.model)
-    reading = Reading(model.layer(1, "inner"), frequent(view))
+    limit = STEPS[-1] if noisy else view.facts.vocab
+    reading = Reading(model.layer(1, "inner"), frequent(view), limit)
     decoded, tried = zip(*(reading.decode(model, values) for values in seen), strict=True)
     tokens = sum(map(len, prompts))
     facts: dict[str, Any] = {"layer": 1, "site": "inner", "candidates_per_token": sum(tried) / tokens}
@@ -86,14 +101,14 @@ def activations(view: View, leak: Leak) -> Findings:
 
 
 @torch.inference_mode()
-def observe(view: View) -> list[F32]:
+def observe(view: View, prompts: Sequence[Ids]) -> list[F32]:
     """Of each prompt, what the first linear layer of the first feed-forward part gives: the server computes it."""
     model = load_model(view.folder, read_about(view.folder))
     body = getattr(model, model.base_model_prefix, model)
     inner = body.layers[0].mlp.gate_proj if view.facts.gated else body.h[0].mlp.c_fc
     kept: list[F32] = []
     hook = inner.register_forward_hook(lambda layer, given, result: kept.append(result[0].numpy()))
-    for prompt in view.traffic.prompts:
+    for prompt in prompts:
         if view.traffic.table is None:
             model(input_ids=torch.from_numpy(prompt)[None])
         else:
@@ -113,7 +128,7 @@ def frequent(view: View) -> Ids:
 def _own(view: View) -> dict[str, Any]:
     """Covered ids from residuals by covered weights: whoever sees but values finds what ids the server saw."""
     model = CausalModel(view.folder)
-    reading = Reading(model.layer(1, "residual"), np.arange(model.spec.vocab), False, model.spec.vocab)
+    reading = Reading(model.layer(1, "residual"), np.arange(model.spec.vocab), model.spec.vocab, False)
     prompts = view.traffic.prompts[:OWN]
     right = [
         np.array_equal(reading.decode(model, model.rows(prompt.tolist(), 1))[0], prompt) for prompt in prompts
@@ -126,7 +141,7 @@ def permuted(
 ) -> list[tuple[Ids, int]]:
     """Decode prompts from residuals after so many layers whose channels a random permutation has moved."""
     rng = np.random.default_rng(seed)
-    reading = Reading(model.layer(layers, "residual"), first, limit=model.spec.vocab)
+    reading = Reading(model.layer(layers, "residual"), first, model.spec.vocab)
     found = []
     for prompt in prompts:
         rows = model.rows(prompt.tolist(), layers)

@@ -58,7 +58,7 @@ class Corpus:
 
     def seen(self, most: int) -> int:
         """How many of the most frequent symbols occur at all."""
-        return int(min(most, np.count_nonzero(self.counts)))
+        return min(most, int(np.count_nonzero(self.counts)))
 
 
 def decipher(seen: Corpus, known: Corpus) -> Guess:

@@ -14,15 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.equivariant.attacks.matching import Array, mutual, nearest
-from privinf.equivariant.attacks.signatures import comparable, signatures, whitened
+from privinf.equivariant.attacks.signatures import RANK, comparable, signatures, whitened
 from privinf.equivariant.attacks.view import Findings, Leak, View
 
 
 @dataclass(frozen=True, eq=False)
 class Uncovering:
-    """covered rows @ matrix = plain rows, as far as `residual`, a part of one, says."""
+    """covered rows @ matrix = plain rows @ seen, as far as `residual`, a part of one, says.
+
+    `seen` leaves out what the layer does not read, where a gain before it is zero.
+    """
 
     matrix: npt.NDArray[np.float64] = field(repr=False)
+    seen: npt.NDArray[np.float64] = field(repr=False)
     matched: int
     columns: int
     residual: float
@@ -35,7 +39,8 @@ def body(view: View, leak: Leak) -> Findings:
         return Findings(skipped="no two columns could be matched")
     targets = view.traffic.targets
     facts = {"columns": found.columns, "matched_columns": found.matched, "residual": found.residual}
-    return Findings({"nearest token": view.read(targets, view.table[targets] @ found.matrix)}, facts=facts)
+    guess = view.read(targets, view.table[targets] @ found.matrix, found.seen)
+    return Findings({"nearest token": guess}, facts=facts)
 
 
 def uncover(view: View) -> Uncovering | None:
@@ -46,9 +51,10 @@ def uncover(view: View) -> Uncovering | None:
     if sure.sum() < 2:
         return None
     known, ideal = covered[:, sure].astype(np.float64), plain[:, order[sure]].astype(np.float64)
-    matrix = known @ np.linalg.pinv(ideal)
+    inverse = np.linalg.pinv(ideal, rcond=RANK)
+    matrix = known @ inverse
     residual = float(np.linalg.norm(matrix @ ideal - known) / np.linalg.norm(known))
-    return Uncovering(matrix, int(sure.sum()), plain.shape[1], residual)
+    return Uncovering(matrix, ideal @ inverse, int(sure.sum()), plain.shape[1], residual)
 
 
 def _columns(covered: Array, plain: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -53,7 +53,8 @@ class CausalModel:
 
     def rows(self, ids: Sequence[int], count: int) -> F32:
         """The residual of a text after so many layers, (tokens, width)."""
-        return self.layer(count, "residual").read(Past(), [list(ids)])[0]
+        rows: F32 = self.layer(count, "residual").read(Past(), [list(ids)])[0]
+        return rows
 
 
 class Layer:

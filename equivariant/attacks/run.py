@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 from privinf.equivariant.about import read_about
 from privinf.equivariant.attacks import texts as reading
+from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.registry import Attack
 from privinf.equivariant.attacks.truth import Sizes, Truth
 from privinf.equivariant.attacks.view import Leak, View
@@ -78,34 +79,39 @@ def run(setting: Setting, attacks: Sequence[Attack], say: Callable[[str], None])
 
 
 def _prepare(setting: Setting, known: Facts) -> tuple[View, Truth]:
-    """The attacker's view and, apart from it, the truth, which alone opens the client's directory."""
-    server, client = _folders(setting, known)
+    """Read the texts and halve them: what clients send, and what is public."""
+    server, client = folders(setting.model, setting.converted, known)
     whole = reading.tokens_of(setting.texts, setting.model, known, setting.stream + REFERENCE)
     sent, public = reading.halves(whole)
     reference = {"text of the same kind": public}
     if setting.others:
-        reference["text of another kind"] = reading.tokens_of(setting.others, setting.model, known, REFERENCE)
+        others = reading.tokens_of(setting.others, setting.model, known, REFERENCE)
+        reference["text of another kind"] = others
     truth = Truth(client, known, reading.first(sent, setting.stream), setting.sizes, setting.seed)
-    view = View(
-        model=setting.model,
+    return view_of(setting.model, server, known, truth, reference), truth
+
+
+def view_of(
+    model: Path, server: Path, known: Facts, truth: Truth, reference: Mapping[str, list[Ids]]
+) -> View:
+    """The attacker's side; of the truth it takes the traffic and nothing else."""
+    return View(
+        model=model,
         folder=server,
         about=read_about(server),
-        plain=Weights(setting.model, known),
+        plain=Weights(model, known),
         server=Weights(server, known),
         traffic=truth.traffic,
         reference=reference,
     )
-    return view, truth
 
 
-def _folders(setting: Setting, known: Facts) -> tuple[Path, Path]:
+def folders(model: Path, converted: Path, known: Facts) -> tuple[Path, Path]:
     """Of the server and of its client; the first variant's where there are variants."""
-    server, client = setting.converted / "server", setting.converted / "client"
+    server, client = converted / "server", converted / "client"
     about = read_about(server)
     if about.family != known.family or about.vocab != known.vocab:
-        raise ConfigError(
-            f"{server} was not made from {setting.model}: give the plain model that was converted"
-        )
+        raise ConfigError(f"{server} was not made from {model}: give the plain model that was converted")
     if not about.what.local:
         return server, client
     variants = all_variants(server)

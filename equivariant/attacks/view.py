@@ -138,11 +138,13 @@ class View:
         for position in np.unique(positions):
             yield np.flatnonzero(positions == position), int(position)
 
-    def read(self, symbols: Ids, rows: Array) -> Guess:
-        """Guess tokens by the plain rows closest to uncovered ones, (symbols, width)."""
+    def read(self, symbols: Ids, rows: Array, seen: Array | None = None) -> Guess:
+        """Guess tokens by the plain rows closest to uncovered ones; of plain rows as `seen` projects them, if given."""
         found = np.empty((len(symbols), 0), dtype=np.int64)
         for places, position in self.groups(symbols):
-            near, _ = nearest(rows[places].astype(np.float32), self.candidates(position))
+            pool = self.candidates(position)
+            pool = pool if seen is None else (pool @ seen).astype(np.float32)
+            near, _ = nearest(rows[places].astype(np.float32), pool)
             if not found.shape[1]:
                 found = np.empty((len(symbols), near.shape[1]), dtype=np.int64)
             found[places] = near

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,12 +94,13 @@ class Weights:
         self.facts = known
         self._path = folder / WEIGHTS
         try:
-            self._file = safe_open(self._path, "pt")  # type: ignore[no-untyped-call]
+            file: Any = safe_open(self._path, "pt")
         except ImportError as error:
             raise MissingExtra('attacks need torch: pip install "privinf[models]"') from error
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{self._path} cannot be read ({error})") from None
-        self._names = {_short(name): name for name in self._file.keys()}  # noqa: SIM118
+        self._file = file
+        self._names = {_short(name): name for name in file.keys()}  # noqa: SIM118
 
     def __contains__(self, ours: str) -> bool:
         tensor = self.facts.arrays.get(ours)

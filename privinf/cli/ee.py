@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-
 import typer
+
+from privinf.cli import ee_ask, ee_attack, ee_convert, ee_serve
 
 ee = typer.Typer(
     name="ee",
     help="Equivariant mode: plain speed on one server. Obfuscation, not encryption: SECURITY.md says what it hides.",
     no_args_is_help=True,
 )
-
-
-@ee.callback()
-def _group() -> None:
-    """A group, even while it has one command."""
-
-
-for name in ("ee_convert", "ee_serve", "ee_ask", "ee_attack"):
-    if find_spec(f"privinf.cli.{name}"):
-        import_module(f"privinf.cli.{name}").register(ee)
+for module in (ee_convert, ee_serve, ee_ask, ee_attack):
+    module.register(ee)
 
 
 def register(app: typer.Typer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,7 +50,7 @@ def convert(
 
     kind = level_of(level)
     sizes = {"alpha_e": alpha_e, "alpha_h": alpha_h, "padding": padding, "mixing": mixing}
-    noise = {name: value for name, value in sizes.items() if value is not None}
+    noise: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
     _refuse({f"--{name.replace('_', '-')}": value for name, value in noise.items()}, "noise", kind.noisy)
     _refuse({} if variants is None else {"--variants": variants}, "session", kind.local)
     note(WARNING)
@@ -72,7 +72,7 @@ def convert(
     typer.echo(out)
 
 
-def _refuse(given: dict[str, object], level: str, fits: bool) -> None:
+def _refuse(given: dict[str, Any], level: str, fits: bool) -> None:
     from privinf.errors import ConfigError
 
     if given and not fits:

@@ -64,7 +64,11 @@ def test_nothing_is_left_of_a_conversion_that_fails(
     monkeypatch.setattr("privinf.equivariant.server_folder.save_file", full)
     with pytest.raises(OSError, match="no space"):
         convert(plain_model("gpt2"), tmp_path / "out")
-    assert not list(tmp_path.rglob("key.*"))
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    with pytest.raises(OSError, match="no space"):
+        convert(plain_model("gpt2"), tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize(
