@@ -1,0 +1,87 @@
+"""Writes the README's figures of the equivariant mode from the results' JSON alone."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.decoder_table import NAMES, ROOT, read, table
+
+BEGIN, END = "<!-- equivariant:begin -->", "<!-- equivariant:end -->"
+MODELS = NAMES | {"minilm": "all-MiniLM-L6-v2"}
+LEVELS = ("tokens", "cover", "noise", "session")
+
+
+def exactness() -> str:
+    """How close answers come to plain transformers, and what converting takes."""
+    rows = []
+    for model, title in MODELS.items():
+        found = read(f"equivariant-exactness-{model}.json")
+        for level in LEVELS if found else ():
+            assert found is not None
+            if level in found["levels"]:
+                rows.append([title, f"`{level}`", *_answers(found["levels"][level])])
+    return "Answers beside plain transformers, float32:\n\n" + table(
+        ["model", "level", "same answers", "largest error", "perplexity", "conversion, s"], rows
+    )
+
+
+def _answers(found: dict[str, Any]) -> list[str]:
+    seconds = f"{found['conversion']['seconds']:.1f}"
+    if "greedy" not in found:
+        part = found["embeddings"]
+        return [f"{part['texts']} sentences", f"{part['difference_max']:.1e}", "", seconds]
+    greedy, said = found["greedy"], found["predictions"]
+    same = f"{greedy['identical']} of {greedy['prompts']} x {greedy['tokens']} greedy tokens"
+    ratio = f"{100 * (said['perplexity_ratio'] - 1):+.3f} %"
+    return [same, f"{greedy['logit_error_max']:.1e}", ratio, seconds]
+
+
+def speed() -> str:
+    """Covered by plain, in turn behind the same server."""
+    found = read("equivariant-speed.json")
+    rows = [
+        [
+            MODELS[row["model"]],
+            f"`{row['level']}`",
+            _interval(row["ratio"]),
+            _interval(row["cpu_ratio"]),
+            _operators(row),
+        ]
+        for row in (found or {"rows": []})["rows"]
+    ]
+    return "Covered model by plain one, behind the same server in turn, one thread:\n\n" + table(
+        ["model", "level", "seconds, 95 % interval", "CPU seconds, 95 % interval", "operators"], rows
+    )
+
+
+def _interval(ratio: dict[str, float]) -> str:
+    return f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
+
+
+def _operators(row: dict[str, Any]) -> str:
+    if "flops" not in row:
+        return "the client's as well"
+    same = "the same" if row["same_operators"] else "others"
+    return f"{same}, {row['flops'] / row['plain_flops']:.2f} of the FLOPs"
+
+
+def parts() -> Iterator[str]:
+    """What stands between the two marks."""
+    yield exactness()
+    yield speed()
+
+
+def main() -> None:
+    """Write README.md anew."""
+    argparse.ArgumentParser(prog="python -m benchmarks.equivariant_table", description=__doc__).parse_args()
+    path = ROOT / "README.md"
+    text = path.read_text("utf-8")
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    path.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts()) + f"\n{END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
