@@ -26,8 +26,8 @@ READ = """\
 * `known-plaintext` and `inversion` are scored on tokens that the attacker was not told.
 * At level `session` no token ids pass by, yet the covered layers do, and public weights undo their covers: `body` needs
   neither a key nor a known token. The level helps only where the plain weights are secret.
-* Level `noise` keeps its noise on embeddings and head. The layers have none, so that `body` takes every cover off and
-  leaves the noise, in which the closest token is still the right one.
+* Level `noise` has its noise on embedding and head. The layers have none, so that `body` takes every cover off and
+  leaves the noise, through which the closest token can still be told.
 * `frequency` needs no weights at all. Where one key serves many texts, no cover and no noise helps against it."""
 
 

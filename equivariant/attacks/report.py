@@ -45,8 +45,10 @@ def headline(attack: Result) -> tuple[str, str, float] | None:
 
 
 def percent(share: float | None) -> str:
-    """For a table; a dash where nothing was scored."""
-    return "-" if share is None else f"{100 * share:.1f} %"
+    """For a table; a dash where nothing was scored. What is not all is never rounded up to it."""
+    if share is None:
+        return "-"
+    return ">99.9 %" if 0.9995 <= share < 1 else f"{100 * share:.1f} %"
 
 
 def _head(result: Result) -> Iterator[str]:
@@ -126,6 +128,6 @@ def _foot(result: Result) -> Iterator[str]:
     others = f"; text of another kind: {', '.join(result['others'])}" if result["others"] else ""
     yield (
         f"Text: {texts}, every other text sent, the rest public{others}. Scored: {sizes['window']} tokens in a row,"
-        f" {sizes['sample']} vocabulary entries; frequency on {sizes['stream']} tokens; seed {sizes['seed']}."
+        f" {sizes['sample']} vocabulary entries; frequency on up to {sizes['stream']} tokens; seed {sizes['seed']}."
     )
     yield f"Measured with {versions} on {machine.get('cpu') or machine['system']}."

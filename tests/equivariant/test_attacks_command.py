@@ -189,6 +189,18 @@ def test_the_page_states_chance_published_numbers_and_every_share() -> None:
     assert "13.5 %" not in report.render(result_of("cover"))
 
 
+def test_what_is_not_all_is_not_rounded_up_to_it() -> None:
+    shares = (None, 0.0, 0.123, 0.9994, 0.9996, 1.0)
+    assert [report.percent(share) for share in shares] == [
+        "-",
+        "0.0 %",
+        "12.3 %",
+        "99.9 %",
+        ">99.9 %",
+        "100.0 %",
+    ]
+
+
 def test_headlines_take_the_best_variant() -> None:
     found = {"a": {"occurrences": 0.1, "vocabulary": 0.9}, "b": {"occurrences": 0.2, "vocabulary": 0.1}}
     assert report.headline(attack_of("x", found)) == ("b", "occurrences", 0.2)

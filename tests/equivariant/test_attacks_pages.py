@@ -7,11 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-pytest.importorskip("matplotlib")
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.append(str(ROOT))
+sys.path.append(str(Path(__file__).resolve().parent.parent.parent))
 
 from benchmarks.equivariant_attack_pages import OVERVIEW, PAGES, PREFIX, REPRODUCED, write_pages
 from benchmarks.equivariant_attacks import SPECIAL, Case, cases
