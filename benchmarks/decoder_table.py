@@ -129,7 +129,7 @@ def _ratio(found: Result, line: Result) -> str:
 def drafts() -> str:
     """What drafts save."""
     rows = []
-    for name in ("speculation.json", "speculation-clear.json"):
+    for name in ("speculation.json", "speculation-free.json", "speculation-clear.json"):
         for line in (read(name) or {"medians": []})["medians"]:
             if line["drafts"] == 0:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ from benchmarks.generating import Decoder, served
 from benchmarks.pass_costs import PACES, READY, Pace, Pass
 
 EVERY = 16  # passes between two looks at the memory
+REST = 3.0  # seconds; a party gives memory back a moment after the last generation is over
 PROMPT = 16
 QUANTITIES: dict[str, Callable[[Pass], float]] = {
     "seconds": lambda p: p.seconds,
@@ -51,6 +53,8 @@ def measure(shared: Path, tokens: int, pace: Pace, sessions: int) -> dict[str, A
             runs.append(decoder.write(prompt, tokens, pace, every=EVERY))
             memory.append({"when": f"before close {number}", **runs[-1].before_close})
             memory.append({"when": f"after close {number}", **runs[-1].after_close})
+            time.sleep(REST)
+            memory.append({"when": f"at rest {number}", **decoder.servers.resident()})
             print(f"session {number}: {runs[-1].token_seconds:.2f} s a token", file=sys.stderr, flush=True)
         peaks = decoder.servers.peaks()
     ready = [p for p in runs[0].later if pace == "sustained" or p.offline_seconds < READY]

@@ -22,6 +22,7 @@ from privinf.parties.inbox import Inbox
 from privinf.parties.journal import Journal
 from privinf.parties.life import Life
 from privinf.parties.logs import Log
+from privinf.parties.memory import Idle
 from privinf.parties.messages import read_id, read_identity, read_session_shape, require_same
 from privinf.parties.metrics import Meters
 from privinf.parties.sessions import Sessions, guarding
@@ -48,6 +49,7 @@ class Generations:
         self._journal = Journal(config.journal) if config.journal is not None else None
         self._lock = threading.Lock()
         self._lives: set[Life] = set()
+        self._idle = Idle(lambda: bool(self._lives))
 
     def drain(self) -> None:
         """Have each end after the pass under way."""
@@ -58,6 +60,7 @@ class Generations:
 
     def close(self) -> None:
         """End the journal."""
+        self._idle.close()
         if self._journal is not None:
             self._journal.close()
 
@@ -91,6 +94,7 @@ class Generations:
             life.end(PeerLost("the generation is over"))
             with self._lock:
                 self._lives.discard(life)
+            self._idle.ended()
 
     def _opened(
         self, opened: party_pb2.GenerateOpen, inbox: Inbox, life: Life, context: grpc.ServicerContext
