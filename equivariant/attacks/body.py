@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from privinf.equivariant.attacks.matching import Array, mutual, nearest
 from privinf.equivariant.attacks.signatures import RANK, comparable, signatures, whitened
-from privinf.equivariant.attacks.view import Findings, Leak, View
+from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +39,19 @@ def body(view: View, leak: Leak) -> Findings:
         return Findings(skipped="no two columns could be matched")
     targets = view.traffic.targets
     facts = {"columns": found.columns, "matched_columns": found.matched, "residual": found.residual}
-    guess = view.read(targets, view.table[targets] @ found.matrix, found.seen)
-    return Findings({"nearest token": guess}, facts=facts)
+    rows = view.table[targets] @ found.matrix
+    guesses = {"nearest token": view.read(targets, rows, found.seen)}
+    if view.about.what.noisy:
+        noise = _noise(view, guesses["nearest token"], rows)
+        facts["noise"] = noise**0.5
+        guesses["nearest token, frequent ones first"] = view.read(targets, rows, found.seen, noise)
+    return Findings(guesses, facts=facts)
+
+
+def _noise(view: View, guess: Guess, rows: Array) -> float:
+    """The variance of a value around the token that is closest."""
+    best = view.plain_rows(guess.plain[:, 0], guess.symbols)
+    return float(np.median(np.square(rows - best).mean(1)))
 
 
 def uncover(view: View) -> Uncovering | None:

@@ -8,25 +8,26 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.equivariant.attacks.matching import Array, nearest
-from privinf.equivariant.attacks.regression import fit
+from privinf.equivariant.attacks.regression import Reader, learn, principal
 from privinf.equivariant.attacks.view import Findings, Leak, View
 
 TABLES = ("embed.position", "embed.type")
 
 
 def free_seeds(view: View, leak: Leak) -> Findings:
-    """BERT's hidden cover only changes places: match columns. Otherwise least squares, then the closest token."""
+    """BERT's hidden cover only changes places: match columns. Otherwise a regression, then the likeliest token."""
     pairs = list(_pairs(view))
     if not pairs:
         return Findings(skipped="this family has no positions and no biases on its residual stream")
     covered = np.concatenate([ours for ours, _ in pairs]).astype(np.float64)
     plain = np.concatenate([theirs for _, theirs in pairs]).astype(np.float64)
-    targets = view.traffic.targets
+    targets, facts = view.traffic.targets, {"free_rows": len(plain)}
     if view.facts.decoder:
-        rows: Array = fit(covered, plain)(view.table[targets])
-    else:
-        rows = view.table[targets][:, _places(covered, plain)]
-    return Findings({"nearest token": view.read(targets, rows)}, facts={"free_rows": len(plain)})
+        axes = principal(view)
+        guess, _ = Reader(view, axes, learn(plain, covered @ axes)).read(targets)
+        return Findings({"likeliest token": guess}, facts=facts)
+    rows = view.table[targets][:, _places(covered, plain)]
+    return Findings({"nearest token": view.read(targets, rows)}, facts=facts)
 
 
 def _pairs(view: View) -> Iterator[tuple[Array, Array]]:

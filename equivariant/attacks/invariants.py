@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from privinf.equivariant.attacks.matching import Ids, nearest
+from privinf.equivariant.attacks.matching import TOP, Ids, nearest
 from privinf.equivariant.attacks.signatures import F64, Array, comparable, leverage, signatures, whitened
 from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
 
@@ -27,12 +27,9 @@ def invariants(view: View, leak: Leak) -> Findings:
 def _by_norm(view: View) -> Guess:
     targets = view.traffic.targets
     ours = _norms(view.table[targets])
-    found = np.empty((len(targets), 0), dtype=np.int64)
+    found = np.empty((len(targets), min(TOP, view.facts.vocab)), dtype=np.int64)
     for places, position in view.groups(targets):
-        near = _closest(ours[places], _norms(view.candidates(position)))
-        if not found.shape[1]:
-            found = np.empty((len(targets), near.shape[1]), dtype=np.int64)
-        found[places] = near
+        found[places] = _closest(ours[places], _norms(view.candidates(position)))
     return Guess(targets, found)
 
 

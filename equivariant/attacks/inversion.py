@@ -1,10 +1,10 @@
-"""A7: an inverter trained on pairs of covered and plain rows, which is a ridge regression where covers are linear."""
+"""A7: an inverter trained on pairs of covered and plain rows, which is a regression where covers are linear."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from privinf.equivariant.attacks.regression import fit
+from privinf.equivariant.attacks.regression import reader
 from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
 
 SHARE = 0.5
@@ -15,7 +15,6 @@ def inversion(view: View, leak: Leak) -> Findings:
     order = np.random.default_rng(0).permutation(len(leak.symbols))
     taught = order[: int(SHARE * len(order))]
     symbols, plain = leak.symbols[taught], leak.plain[taught]
-    mapping = fit(view.table[symbols], view.plain_rows(plain, symbols))
     targets = np.setdiff1d(view.traffic.targets, symbols)
-    guess = view.read(targets, mapping(view.table[targets]))
-    return Findings({"ridge": Guess(targets, guess.plain, told=symbols)}, facts={"pairs": len(taught)})
+    guess, _ = reader(view, symbols, plain).read(targets)
+    return Findings({"regression": Guess(targets, guess.plain, told=symbols)}, facts={"pairs": len(taught)})

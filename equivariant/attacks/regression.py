@@ -1,4 +1,9 @@
-"""Finds the linear map between rows whose partners are known, and learns further partners from what it maps."""
+"""Learns how rows are covered from pairs that are known, and says of a covered row how likely each token makes it.
+
+A covered row is taken for e B + noise, with B unknown: Bayesian regression of covered on plain rows. Its prediction for
+a token with row e is a mean e M and a variance that grows where the known rows say little about e. Noise then lies on
+what is predicted and not on what predicts: nothing is shrunk, and a token far from all known ones is not preferred.
+"""
 
 from __future__ import annotations
 
@@ -7,89 +12,159 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from privinf.equivariant.attacks.matching import Array, Ids, mutual
+from privinf.equivariant.attacks.matching import TOP, Array, Ids, mutual, nearest
 from privinf.equivariant.attacks.view import Guess, Leak, View
 
 F64 = npt.NDArray[np.float64]
-RIDGES = (1e-12, 1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1)  # parts of the mean eigenvalue
+RIDGES = (1e-12, 1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # parts of the mean eigenvalue
 HELD_OUT = 5  # a part in so many of the pairs chooses among them
+FLAT = 1.001  # variances that differ by less are taken for equal
+BLOCK = 256
 LEARNING = 1500  # symbols that further pairs are sought among, the most frequent ones
-# Of mutual neighbours, those whose second choice is farthest: ever more of them, round after round.
+# Of mutual choices, those that are clearest: ever more of them, round after round.
 KEPT = (0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 @dataclass(frozen=True, eq=False)
-class LinearMap:
-    """ideal = (rows - middle) @ matrix + target."""
+class Prediction:
+    """What covered rows are to be expected of plain ones.
+
+    Attributes:
+        matrix: plain rows to the means of covered ones, both less their middle.
+        frame: eigenvectors of the known plain rows, each over the root of its damped eigenvalue.
+        noise: variance of one value.
+    """
 
     middle: F64 = field(repr=False)
-    matrix: F64 = field(repr=False)
     target: F64 = field(repr=False)
+    matrix: F64 = field(repr=False)
+    frame: F64 = field(repr=False)
+    noise: float
 
-    def __call__(self, rows: Array) -> F64:
-        mapped: F64 = (rows - self.middle) @ self.matrix + self.target
-        return mapped
+    def means(self, plain: Array) -> F64:
+        means: F64 = (plain - self.middle) @ self.matrix + self.target
+        return means
+
+    def variances(self, plain: Array) -> F64:
+        """In units of the noise."""
+        return np.asarray(1 + np.square((plain - self.middle) @ self.frame).sum(1))
+
+    def misfit(self, plain: Array, covered: Array) -> tuple[F64, F64]:
+        """Squared distance of each covered row from its mean, and its variance."""
+        return np.square(covered - self.means(plain)).sum(1), self.variances(plain)
 
 
-def fit(rows: Array, ideal: Array) -> LinearMap:
-    """Ridge regression; a part of the pairs, held out, says how much ridge there is to be."""
-    rows, ideal = rows.astype(np.float64), ideal.astype(np.float64)
-    held = np.arange(len(rows)) % HELD_OUT == HELD_OUT - 1
-    if held.any():
-        solver = _Solver(rows[~held], ideal[~held])
-        losses = [np.square(solver(ridge)(rows[held]) - ideal[held]).sum() for ridge in RIDGES]
-        ridge = RIDGES[int(np.argmin(losses))]
-    else:
-        ridge = RIDGES[0]
-    return _Solver(rows, ideal)(ridge)
+def learn(plain: Array, covered: Array) -> Prediction:
+    """From pairs of rows; a part of them, held out, says how much is noise."""
+    plain, covered = plain.astype(np.float64), covered.astype(np.float64)
+    held = np.arange(len(plain)) % HELD_OUT == HELD_OUT - 1
+    if not held.any():
+        return _Solver(plain, covered).at(RIDGES[0], 1.0)
+    solver, best = _Solver(plain[~held], covered[~held]), (np.inf, RIDGES[0], 1.0)
+    for ridge in RIDGES:
+        square, variance = solver.at(ridge, 1.0).misfit(plain[held], covered[held])
+        noise = max(float((square / variance).mean() / covered.shape[1]), 1e-30)
+        loss = float(np.log(noise) + np.log(variance).mean())
+        best = min(best, (loss, ridge, noise))
+    return _Solver(plain, covered).at(*best[1:])
 
 
 class _Solver:
     """One eigendecomposition for all ridges."""
 
-    def __init__(self, rows: F64, ideal: F64) -> None:
-        self._middle, self._target = rows.mean(0), ideal.mean(0)
-        self._rows, self._ideal = rows - self._middle, ideal - self._target
-        self._wide = len(rows) < rows.shape[1]
-        square = self._rows @ self._rows.T if self._wide else self._rows.T @ self._rows
-        self._values, self._vectors = np.linalg.eigh(square)
+    def __init__(self, plain: F64, covered: F64) -> None:
+        self._middle, self._target = plain.mean(0), covered.mean(0)
+        rows = plain - self._middle
+        self._values, self._vectors = np.linalg.eigh(rows.T @ rows)
+        self._given = self._vectors.T @ (rows.T @ (covered - self._target))
 
-    def __call__(self, ridge: float) -> LinearMap:
-        damped = np.maximum(self._values, 0) + ridge * max(self._values.mean(), 1e-30)
-        given = self._ideal if self._wide else self._rows.T @ self._ideal
-        solved = self._vectors @ ((self._vectors.T @ given) / damped[:, None])
-        return LinearMap(self._middle, self._rows.T @ solved if self._wide else solved, self._target)
+    def at(self, ridge: float, noise: float) -> Prediction:
+        damped = np.maximum(self._values, 0) + ridge * max(float(self._values.mean()), 1e-30)
+        matrix = self._vectors @ (self._given / damped[:, None])
+        return Prediction(self._middle, self._target, matrix, self._vectors / np.sqrt(damped), noise)
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """Reads covered rows by a prediction."""
+
+    view: View
+    axes: F64 = field(repr=False)
+    prediction: Prediction
+
+    def read(self, symbols: Ids) -> tuple[Guess, F64]:
+        """Tokens for symbols, and each one's misfit, (symbols, tokens)."""
+        rows = self.view.table[symbols] @ self.axes
+        top = min(TOP, self.view.facts.vocab)
+        found, misfit = np.empty((len(symbols), top), dtype=np.int64), np.empty((len(symbols), top))
+        for places, position in self.view.groups(symbols):
+            pool = self.view.candidates(position)
+            means, variances = self.prediction.means(pool), self.prediction.variances(pool)
+            found[places], misfit[places] = _likeliest(rows[places], means, variances, self.prediction.noise)
+        return Guess(symbols, found), misfit
+
+
+def reader(view: View, symbols: Ids, plain: Ids) -> Reader:
+    """Learn from symbols whose tokens are known."""
+    axes = principal(view)
+    rows = view.table[symbols] @ axes
+    return Reader(view, axes, learn(view.plain_rows(plain, symbols), rows))
+
+
+def principal(view: View) -> F64:
+    """Axes that hold all of what covered rows vary in, no more of them than plain rows have values."""
+    table = view.table.astype(np.float64)
+    _, vectors = np.linalg.eigh(table.T @ table)
+    return np.ascontiguousarray(vectors[:, -view.facts.width :])
 
 
 def expand(view: View, leak: Leak) -> Guess:
-    """From known pairs to all targets: map, take mutual neighbours for known too, and map again."""
+    """From known pairs to all targets: read, take the clearest mutual choices for known too, and learn again."""
     frequent = view.traffic.frequent
     learning = frequent[~np.isin(frequent, leak.symbols)][:LEARNING]
     symbols, plain = leak.symbols, leak.plain
     before = None
     for kept in KEPT if len(learning) else ():
-        mapping = fit(view.table[symbols], view.plain_rows(plain, symbols))
-        guess, sure = _turn(view, learning, mapping(view.table[learning]), kept)
+        guess, misfit = reader(view, symbols, plain).read(learning)
         if before is not None and np.array_equal(before, guess.plain[:, 0]):
             break
         before = guess.plain[:, 0]
+        sure = _sure(view, guess, misfit, kept)
         symbols = np.concatenate([leak.symbols, learning[sure]])
-        plain = np.concatenate([leak.plain, guess.plain[sure, 0]])
+        plain = np.concatenate([leak.plain, before[sure]])
     targets = np.setdiff1d(view.traffic.targets, leak.symbols)
-    mapping = fit(view.table[symbols], view.plain_rows(plain, symbols))
-    return Guess(targets, view.read(targets, mapping(view.table[targets])).plain, told=leak.symbols)
+    guess, _ = reader(view, symbols, plain).read(targets)
+    return Guess(targets, guess.plain, told=leak.symbols)
 
 
-def _turn(view: View, targets: Ids, rows: F64, kept: float) -> tuple[Guess, npt.NDArray[np.bool_]]:
-    """Guesses, and which of them to believe."""
-    guess = view.read(targets, rows)
-    best = view.plain_rows(guess.plain[:, 0], targets)
-    second = view.plain_rows(guess.plain[:, 1], targets)
-    near, far = np.square(rows - best).sum(1), np.square(rows - second).sum(1)
-    sure = np.zeros(len(targets), dtype=bool)
-    for places, _ in view.groups(targets):
-        sure[places] = mutual(guess.plain[places, 0], view.facts.vocab, near[places])
+def _sure(view: View, guess: Guess, misfit: F64, kept: float) -> npt.NDArray[np.bool_]:
+    """Which guesses to believe."""
+    sure = np.zeros(len(guess.symbols), dtype=bool)
+    for places, _ in view.groups(guess.symbols):
+        sure[places] = mutual(guess.plain[places, 0], view.facts.vocab, misfit[places, 0])
     if sure.any():
-        ratio = near / np.maximum(far, 1e-30)
-        sure &= ratio <= np.quantile(ratio[sure], kept)
-    return guess, sure
+        clear = misfit[:, 1] - misfit[:, 0]
+        sure &= clear >= np.quantile(clear[sure], 1 - kept)
+    return sure
+
+
+def _likeliest(rows: F64, means: F64, variances: F64, noise: float) -> tuple[Ids, F64]:
+    """The tokens of least |row - mean|² / (noise variance) + values log variance, which is twice a log likelihood."""
+    if variances.max() < FLAT:
+        found, square = nearest(rows.astype(np.float32), means.astype(np.float32))
+        return found, square / noise
+    costs = noise * rows.shape[1] * np.log(variances)
+    weighed = np.hstack((-2 * means, np.ones((len(means), 1)), np.square(means).sum(1)[:, None]))
+    pool = (np.hstack((weighed / variances[:, None], costs[:, None]))).astype(np.float32)
+    top = min(TOP, len(means))
+    found, misfit = np.empty((len(rows), top), dtype=np.int64), np.empty((len(rows), top))
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        ones = np.ones((len(block), 1))
+        given = np.hstack((block, np.square(block).sum(1)[:, None], ones, ones)).astype(np.float32)
+        near = np.argpartition(given @ pool.T, top - 1, axis=1)[:, :top]
+        exact = np.square(block[:, None] - means[near]).sum(-1) / variances[near] + costs[near]
+        order = np.argsort(exact, axis=1, kind="stable")
+        found[start : start + BLOCK] = np.take_along_axis(near, order, 1)
+        misfit[start : start + BLOCK] = np.take_along_axis(exact, order, 1) / noise
+    return found, misfit

@@ -15,7 +15,8 @@ PUBLISHED = (
 EXPLAINED = """\
 *Occurrences* is the share of tokens of real text that are read rightly; *entries* is the share of vocabulary entries,
 drawn uniformly, most of which hardly ever occur. *Ten* and *hundred* count what is among so many first guesses. Tokens
-that the attacker was told are left out of the scores; their own share of the text stands beside. A dash: not scored."""
+that the attacker was told are left out of the scores; their own share of the text stands beside, and what is known
+*in all* in the end. A dash: not scored."""
 ATTENTION = (
     "No attack above reads attention scores (A9). They are the plain model's, up to the order of heads, at every level:"
     " who attends to whom is not hidden."
@@ -94,13 +95,20 @@ def _shares(rows: Mapping[str, Result]) -> Iterator[str]:
     wide = any("occurrences_top100" in row for row in rows.values())
     measures = ["occurrences", "occurrences_top10", *(["occurrences_top100"] if wide else [])]
     measures += ["vocabulary", "vocabulary_top10", *(["vocabulary_top100"] if wide else [])]
-    measures += ["occurrences_told"] if told else []
+    measures += ["occurrences_told", "occurrences_in_all"] if told else []
     names = [name.replace("vocabulary", "entries").replace("_top100", ", hundred") for name in measures]
-    names = [name.replace("_top10", ", ten").replace("occurrences_told", "told") for name in names]
+    names = [name.replace("_top10", ", ten").replace("occurrences_", "").replace("_", " ") for name in names]
     yield "| by | " + " | ".join(names) + " |"
     yield "|---|" + "--:|" * len(names)
     for name, row in rows.items():
+        row = {**row, "occurrences_in_all": _in_all(row)}
         yield f"| {name} | " + " | ".join(percent(row.get(measure)) for measure in measures) + " |"
+
+
+def _in_all(row: Result) -> float | None:
+    """Of all occurrences those that the attacker knows in the end, told or read."""
+    told, read = row.get("occurrences_told"), row.get("occurrences")
+    return told if told is None or read is None else told + (1 - told) * read
 
 
 def _prompts(rows: Mapping[str, Result]) -> Iterator[str]:

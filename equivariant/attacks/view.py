@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from privinf.equivariant.about import ServerAbout
-from privinf.equivariant.attacks.matching import Array, Ids, nearest
+from privinf.equivariant.attacks.matching import TOP, Array, Ids, nearest
 from privinf.equivariant.attacks.weights import F32, Facts, Weights
 
 
@@ -138,17 +138,32 @@ class View:
         for position in np.unique(positions):
             yield np.flatnonzero(positions == position), int(position)
 
-    def read(self, symbols: Ids, rows: Array, seen: Array | None = None) -> Guess:
-        """Guess tokens by the plain rows closest to uncovered ones; of plain rows as `seen` projects them, if given."""
-        found = np.empty((len(symbols), 0), dtype=np.int64)
+    def read(self, symbols: Ids, rows: Array, seen: Array | None = None, noise: float = 0.0) -> Guess:
+        """Guess tokens by the plain rows closest to uncovered ones, (symbols, width).
+
+        Args:
+            symbols: whose rows they are.
+            rows: uncovered ones.
+            seen: what projects the plain rows, where uncovering left something out.
+            noise: variance of each value of a row; above zero, the frequency of tokens counts as well.
+        """
+        found = np.empty((len(symbols), min(TOP, self.facts.vocab)), dtype=np.int64)
+        rare = np.sqrt(2 * noise * self.rarity)[:, None]
         for places, position in self.groups(symbols):
             pool = self.candidates(position)
-            pool = pool if seen is None else (pool @ seen).astype(np.float32)
-            near, _ = nearest(rows[places].astype(np.float32), pool)
-            if not found.shape[1]:
-                found = np.empty((len(symbols), near.shape[1]), dtype=np.int64)
-            found[places] = near
+            pool = np.hstack((pool if seen is None else pool @ seen, rare)).astype(np.float32)
+            given = np.pad(rows[places], ((0, 0), (0, 1))).astype(np.float32)
+            found[places] = nearest(given, pool)[0]
         return Guess(symbols, found)
+
+    @cached_property
+    def rarity(self) -> Array:
+        """By how much each token's log probability in public text is below the most frequent one's."""
+        counts = np.full(self.facts.vocab, 0.5)
+        for texts in list(self.reference.values())[:1]:
+            counts += np.bincount(np.concatenate(texts), minlength=len(counts))
+        logs = np.log(counts)
+        return np.asarray(logs.max() - logs)
 
     def plain_rows(self, plain: Ids, symbols: Ids) -> F32:
         """The plain rows of known tokens where these symbols stand for them."""

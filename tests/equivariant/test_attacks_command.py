@@ -182,8 +182,8 @@ def test_the_page_states_chance_published_numbers_and_every_share() -> None:
     )
     assert "right in 0.1000 % of tokens" in page
     assert all(number in page for number in ("13.5 %", "6 %", "16.5 %"))
-    assert "| by | occurrences | occurrences, ten | entries | entries, ten | told |" in page
-    assert "| 2 d seeds | 50.0 % | - | 12.5 % | - | 25.0 % |" in page
+    assert "| by | occurrences | occurrences, ten | entries | entries, ten | told | in all |" in page
+    assert "| 2 d seeds | 50.0 % | - | 12.5 % | - | 25.0 % | 62.5 % |" in page
     assert "| x | 75.0 % | 90.0 % | 4 |" in page
     assert "Not possible here: there are none." in page
     assert "13.5 %" not in report.render(result_of("cover"))
