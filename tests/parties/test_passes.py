@@ -269,7 +269,7 @@ class Script:
         self.life = Life(Deadline.after(20))
         self.session: DummyGeneration = DummyParty(party, settings).begin(SHAPE)
         stream = DealtStream(iter(self.messages.get, None), self.orders)
-        self.feeder = Feeder(self.session, stream, self.life, party == 0, ahead, Log("test"))
+        self.feeder = Feeder(self.session, stream, self.life, party == 0, ahead, 1 << 30, Log("test"))
         self.feeder.start()
 
     def deal(self, order: Order) -> None:
