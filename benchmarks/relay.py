@@ -137,11 +137,14 @@ async def _connect(target: tuple[str, int]) -> socket.socket:
         try:
             await loop.sock_connect(out, target)
             return out
-        except OSError:
+        except ConnectionRefusedError:
             out.close()
             if loop.time() > until:
                 raise
             await asyncio.sleep(RETRY_SECONDS)
+        except BaseException:  # a target that resets at once was there
+            out.close()
+            raise
 
 
 async def _carry(inner: socket.socket, target: tuple[str, int], ways: tuple[Way, Way]) -> None:

@@ -113,7 +113,7 @@ def test_connections_share_the_rate_and_directions_do_not() -> None:
     with Relays(Profile(rtt_ms=2.0, mbit=80.0)) as relays, joined(relays, 2) as pairs:
         for _ in range(TRIES):
             taken = together([*pairs, *((far, near) for near, far in pairs)], content)
-            assert min(max(taken[:2]), max(taken[2:])) >= 0.4  # two contents at ten megabytes a second
+            assert min(max(taken[:2]), max(taken[2:])) > 0.38  # two contents at ten megabytes a second: 0.4
             slowest.append(max(taken))
             if slowest[-1] < 0.7:
                 break
