@@ -111,7 +111,7 @@ def draw_long(results: Sequence[Result], path: Path) -> None:
 
 
 def draw_memory(results: Sequence[Result], path: Path) -> None:
-    """Memory of each process over the sessions of a long run, from its start to the last close."""
+    """Memory of each process over the sessions of a long run, from its start to when the last is at rest."""
     figure, panels = plt.subplots(
         1, len(results), figsize=(6 * len(results), 3.4), layout="constrained", squeeze=False
     )
@@ -120,12 +120,15 @@ def draw_memory(results: Sequence[Result], path: Path) -> None:
         for role in ("dealer", "party0", "party1"):
             points = [memory[0][role]]
             for number, series in enumerate(result["memory_series"]):
-                points += [at[role] for at in series] + [memory[2 + 2 * number][role]]
+                rest = [
+                    at[role] for at in memory if at["when"] in (f"after close {number}", f"at rest {number}")
+                ]
+                points += [at[role] for at in series] + rest
             axes.plot([size / 1e6 for size in points], marker=".", label=role)
         axes.set_title(
             f"{result['model']}: {len(result['memory_series'])} sessions of {result['tokens']} tokens"
         )
-        axes.set_xlabel("looks: start, every 16 passes, after each close")
+        axes.set_xlabel("looks: start, every 16 passes, after each close, at rest")
         axes.set_ylabel("MB resident")
         axes.set_ylim(bottom=0)
         axes.legend()
@@ -170,8 +173,8 @@ def _finish(figure: Any, axes: Any, path: Path) -> None:
 DRAWINGS: tuple[tuple[str, str, Callable[[Sequence[Result], Path], None]], ...] = (
     ("decoding-*.json", "decoding", draw_rates),
     ("decode-step.json", "decode-step", draw_step),
-    ("long-session*.json", "long-session", draw_long),
-    ("long-session*.json", "long-session-memory", draw_memory),
+    ("long-session.json", "long-session", draw_long),
+    ("long-session-rest.json", "long-session-memory", draw_memory),
     ("speculation.json", "speculation", draw_speculation),
     ("speculation-clear.json", "speculation-clear", draw_speculation),
 )

@@ -4,80 +4,114 @@ over all of them."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.equivariant_attack_comparison import comparison
 from privinf.equivariant.attacks import plots, report
-from privinf.equivariant.attacks.registry import ATTACKS
+from privinf.equivariant.attacks.run import FORMAT
 from privinf.equivariant.levels import LEVELS, WARNING
 
 PAGES = machine.ROOT / "docs" / "attacks"
 PREFIX, REPRODUCED = "ee-attacks-", "ee-reproduced"
-OVERVIEW = "overview.svg"
+OVERVIEW, INDEX = "overview.svg", "README.md"
 Result = dict[str, Any]
+Found = Sequence[tuple[str, Result]]
 
 ABOUT = """\
 Written by `python -m benchmarks.equivariant_attacks --pages` from the JSON under `benchmarks/results`. Each cell is the
-share of token occurrences that the attack's best variant reads; A5 counts prompts that are right in every token. A
-dash: the attack is not possible there. `privinf ee attack` runs the same on any model."""
+share of token occurrences that the attack's best variant reads; A5 is given short prompts one by one, and in brackets
+stands how many of them are right in every token. A dash: not possible there, for the reason on its page. Models come
+from the smallest on, the levels of each in the order in which more is covered. Each row is one conversion under one
+random key.
+
+`privinf ee attack` runs the same on any BERT, GPT-2 or Llama. It does not run on ViT, and nothing attacks the labels
+and answers of classifiers: what those give away is not measured."""
 READ = """\
 * `known-plaintext` and `inversion` are scored on tokens that the attacker was not told.
 * At level `session` no token ids pass by, yet the covered layers do, and public weights undo their covers: `body` needs
-  neither a key nor a known token. The level helps only where the plain weights are secret.
+  neither a key nor a known token. Fresh covers do not keep sessions apart either: a row keeps its length under every
+  one of them, and two variants' layers give the map from one's covers to the other's. Where rows hold no positions,
+  `frequency` links sessions by lengths and counts tokens over all of them, with no plain weights at all.
 * Level `noise` has its noise on embedding and head. The layers have none, so that `body` takes every cover off and
   leaves the noise, through which the closest token can still be told.
-* `frequency` needs no weights at all. Where one key serves many texts, no cover and no noise helps against it."""
+* `frequency` needs no weights of the public model. Where one key serves many texts, no cover and no noise helps
+  against it."""
 
 
 def write_pages(results: Path, pages: Path) -> Iterator[str]:
-    """Every page whose result is there; yields the files' names."""
+    """Every page and plot whose result is there; yields the files' names."""
     found = [
         (path.stem.removeprefix(PREFIX), _load(path)) for path in sorted(results.glob(f"{PREFIX}*.json"))
     ]
-    found.sort(key=lambda pair: (pair[1]["model"], tuple(LEVELS).index(pair[1]["level"]), pair[0]))
+    found.sort(key=lambda pair: _order(*pair))
     pages.mkdir(parents=True, exist_ok=True)
     for name, result in found:
-        page = report.render(_dated(result), plots.draw(result, pages, f"{name}-"))
-        (pages / f"{name}.md").write_text(page, encoding="utf-8")
-        yield f"{name}.md"
+        drawn = plots.draw(result, pages, f"{name}-")
+        _write(pages / f"{name}.md", report.render(result, drawn))
+        yield from (f"{name}.md", *drawn)
     if found:
         _draw(found, pages / OVERVIEW)
         extra = results / f"{REPRODUCED}.json"
-        (pages / "README.md").write_text(_overview(found, _load(extra) if extra.exists() else None), "utf-8")
-        yield "README.md"
+        _write(
+            pages / INDEX, _overview(found, json.loads(extra.read_text("utf-8")) if extra.exists() else None)
+        )
+        yield from (OVERVIEW, INDEX)
 
 
 def _load(path: Path) -> Result:
     loaded: Result = json.loads(path.read_text(encoding="utf-8"))
+    if loaded["format"] != FORMAT:
+        raise SystemExit(
+            f"{path} is of format {loaded['format']}, not {FORMAT}: measure it anew, or remove it"
+        )
     return loaded
 
 
-def _dated(result: Result) -> Result:
-    """The level with its settings, where it has some."""
-    if "noise" not in result:
-        return result
-    noise = result["noise"]
-    said = f"; here alpha_e {noise['alpha_e']:g}, alpha_h {noise['alpha_h']:g}, padding {noise['padding']}"
-    return result | {"says": result["says"] + said}
+def _order(name: str, result: Result) -> tuple[int, str, int, float, str]:
+    """Small models first, then what covers more."""
+    noise = result["noise"] or {"alpha_e": 0.0}
+    level = tuple(LEVELS).index(result["level"])
+    return result["parameters"], result["model"], level, noise["alpha_e"], name
 
 
-def _overview(found: Sequence[tuple[str, Result]], reproduced: Result | None) -> str:
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def _overview(found: Found, reproduced: Result | None) -> str:
+    columns = _columns(found)
     lines = ["# What attacks read of the equivariant mode", "", f"**{WARNING[0].upper()}{WARNING[1:]}.**", ""]
     lines += [ABOUT, "", f"![overview]({OVERVIEW})", ""]
-    lines += ["| model and level | " + " | ".join(f"{a.label} {a.name}" for a in ATTACKS.values()) + " |"]
-    lines += ["|---|" + "--:|" * len(ATTACKS)]
+    lines += ["| model and level | " + " | ".join(columns.values()) + " |"]
+    lines += ["|---|" + "--:|" * len(columns)]
     for name, result in found:
-        cells = [report.percent(share) for share in _shares(result)]
+        attacks = {attack["name"]: attack for attack in result["attacks"]}
+        cells = [_cell(attacks.get(column)) for column in columns]
         lines += [f"| [{name}]({name}.md) | " + " | ".join(cells) + " |"]
-    lines += ["", READ, "", f"For comparison: {report.PUBLISHED}", ""]
+    lines += ["", READ, "", *comparison(found)]
     return "\n".join(lines + (_reproduced(reproduced) if reproduced else []))
 
 
-def _shares(result: Result) -> list[float | None]:
-    best = {attack["name"]: report.headline(attack) for attack in result["attacks"]}
-    return [found[2] if (found := best.get(name)) else None for name in ATTACKS]
+def _columns(found: Found) -> dict[str, str]:
+    """Headings of all attacks by name, in the order of their labels."""
+    labels = {attack["name"]: attack["label"] for _, result in found for attack in result["attacks"]}
+    return {name: f"{label} {name}" for name, label in sorted(labels.items(), key=lambda pair: pair[1])}
+
+
+def _cell(attack: Result | None) -> str:
+    best = report.headline(attack) if attack else None
+    if attack is None or best is None:
+        return "-"
+    variant, measure, share = best
+    exact = attack["found"][variant].get(report.EXACT)
+    counted = " of entries" if measure == "vocabulary" else ""
+    return f"{report.percent(share)}{counted}" + ("" if exact is None else f" ({report.percent(exact)})")
 
 
 def _reproduced(result: Result) -> list[str]:
@@ -104,23 +138,32 @@ def _reproduced(result: Result) -> list[str]:
         "|---|--:|--:|--:|--:|--:|",
     ]
     for row in result["counted"]:
-        cells = ("rank", "neighbours", "neighbours_top10", "neighbours_top100")
-        shares = " | ".join(report.percent(row[cell]) for cell in cells)
+        measures = ("rank", "neighbours", "neighbours_top10", "neighbours_top100")
+        shares = " | ".join(report.percent(row[measure]) for measure in measures)
         lines += [f"| {row['model']} | {row['tokens']:,} | {shares} |"]
     return [*lines, ""]
 
 
-def _draw(found: Sequence[tuple[str, Result]], path: Path) -> None:
+def _draw(found: Found, path: Path) -> None:
     """A field of shares, red where much is read."""
-    pyplot = plots.require()
-    figure, axes = pyplot.subplots(figsize=(9, 1.5 + 0.3 * len(found)), layout="constrained")
-    shares = [[float("nan") if s is None else 100 * s for s in _shares(result)] for _, result in found]
-    axes.imshow(shares, cmap="Reds", vmin=0, vmax=140, aspect="auto")
-    for y, row in enumerate(shares):
-        for x, share in enumerate(row):
-            axes.text(x, y, "-" if share != share else f"{share:.1f}", ha="center", va="center", fontsize=8)
-    axes.set_xticks(range(len(ATTACKS)), [f"{a.label}\n{a.name}" for a in ATTACKS.values()], fontsize=8)
-    axes.set_yticks(range(len(found)), [name for name, _ in found], fontsize=8)
-    axes.set_title("token occurrences read, % (A5: exact prompts)", fontsize=10)
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    columns = _columns(found)
+    figure, axes = plots.require().subplots(
+        figsize=(2 + 0.95 * len(columns), 1.5 + 0.3 * len(found)), layout="constrained"
+    )
+    best = [{attack["name"]: report.headline(attack) for attack in result["attacks"]} for _, result in found]
+    shares = [[row[2] if (row := line.get(column)) else None for column in columns] for line in best]
+    field = [[float("nan") if share is None else 100 * share for share in line] for line in shares]
+    axes.pcolormesh(field, cmap="Reds", vmin=0, vmax=140)
+    for y, line in enumerate(shares):
+        for x, share in enumerate(line):
+            text = report.percent(share).removesuffix(" %")
+            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=8)
+    axes.set_xticks([x + 0.5 for x in range(len(columns))], [c.replace(" ", "\n") for c in columns.values()])
+    axes.set_yticks([y + 0.5 for y in range(len(found))], [name for name, _ in found])
+    models = [result["model"] for _, result in found]
+    for y in (y for y in range(1, len(models)) if models[y] != models[y - 1]):
+        axes.axhline(y, color="black", linewidth=0.8)
+    axes.tick_params(labelsize=8)
+    axes.invert_yaxis()
+    axes.set_title("token occurrences read, % (A5: of short prompts)", fontsize=10)
+    plots.save(figure, path)

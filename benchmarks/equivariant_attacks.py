@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +18,16 @@ from benchmarks import machine
 from benchmarks.equivariant_attack_pages import PAGES, write_pages
 from privinf.equivariant.attacks.registry import ATTACKS, chosen
 from privinf.equivariant.attacks.run import Setting, run
-from privinf.equivariant.convert import Noise, convert
+from privinf.equivariant.covering.convert import Noise, convert
 from privinf.equivariant.levels import LEVELS
+from privinf.errors import ConfigError
 from privinf.fetch import fetch
 
-MODELS = ("minilm", "tinystories", "smollm2", "mgm")
+MODELS = ("mgm", "tinystories", "minilm", "smollm2")  # the quickest first
 WRITTEN, LENGTH = 600, 100  # texts of a model that knows no words, and their tokens
 NAME = "ee-attacks"
+SAME = ("noise", "code", "versions", "scored", "sizes")  # what results must have in common to be one
+Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,16 +45,16 @@ class Case:
 
 
 # Key matrices without noise, to be matched exactly; and the noise and the padding that AloePri's authors chose.
-FREE, PUBLISHED = Noise(alpha_e=0.0, alpha_h=0.0), Noise(alpha_e=1.0, alpha_h=0.2, padding=128)
-SPECIAL = tuple(
-    Case(model, "noise", named, noise)
-    for model in ("tinystories", "smollm2")
-    for named, noise in (("free", FREE), ("published", PUBLISHED))
+FREE, PUBLISHED = Noise(alpha_e=0.0, alpha_h=0.0), Noise(alpha_e=1.0, alpha_h=0.2, padding=128, mixing=0.3)
+SPECIAL = (
+    Case("tinystories", "noise", "free", FREE),
+    Case("tinystories", "noise", "published", PUBLISHED),
+    Case("smollm2", "noise", "published", PUBLISHED),
 )
 
 
 def main() -> None:
-    """Attack, write JSON, then pages from it; without choices everything, an hour or two."""
+    """Attack and write JSON; without choices everything, which takes hours."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.equivariant_attacks", description=__doc__)
     parser.add_argument("--model", action="append", choices=MODELS)
     parser.add_argument("--level", action="append", choices=tuple(LEVELS))
@@ -56,41 +62,79 @@ def main() -> None:
     parser.add_argument("--special", action="store_true", help="only the special settings of noise")
     parser.add_argument("--pages", action="store_true", help="measure nothing, write the pages anew")
     given = parser.parse_args()
-    for case in [] if given.pages else cases(given.model or MODELS, given.level or LEVELS, given.special):
-        print(case.name, file=sys.stderr)
-        measure(case, given.attack)
-    for page in write_pages(machine.RESULTS, PAGES):
-        print(page)
+    if given.pages:
+        print("\n".join(write_pages(machine.RESULTS, PAGES)))
+        return
+    wanted = list(cases(given.model or MODELS, given.level or LEVELS, given.special))
+    if failed := [case.name for case in wanted if not _measured(case, given.attack)]:
+        raise SystemExit(f"failed: {', '.join(failed)}; what they had read lies beside the results, in .part")
+    print("write the pages with --pages, when all is measured", file=sys.stderr)
 
 
 def cases(models: Sequence[str], levels: Sequence[str], special: bool) -> Iterator[Case]:
-    """What is to be attacked."""
-    if not special:
-        yield from (Case(model, level) for model in models for level in levels)
-    yield from (case for case in SPECIAL if case.model in models and case.level in levels)
+    """What is to be attacked, model after model as MODELS has them."""
+    for model in (model for model in MODELS if model in models):
+        if not special:
+            yield from (Case(model, level) for level in levels)
+        yield from (case for case in SPECIAL if case.model == model and case.level in levels)
 
 
-def measure(case: Case, names: Sequence[str] | None) -> None:
-    """Convert, attack and save; attacks that are not chosen keep their numbers of before."""
-    source = fetch(case.model)
+def _measured(case: Case, names: Sequence[str] | None) -> bool:
+    """Whether it went well: a fault in one case shall not cost the hours of those after it."""
+    print(case.name, file=sys.stderr)
+    try:
+        measure(case, names, machine.RESULTS)
+    except Exception:
+        traceback.print_exc()
+        return False
+    return True
+
+
+def measure(case: Case, names: Sequence[str] | None, results: Path) -> None:
+    """Convert, attack and save, after each attack in a file beside; attacks not chosen keep the numbers of before."""
+    source, path = fetch(case.model), results / f"{case.name}.json"
+    part = path.with_name(f"{path.name}.part")
+    noise = (case.noise or Noise()) if LEVELS[case.level].noisy else None
     with tempfile.TemporaryDirectory() as work:
         converted = Path(work) / "converted"
-        convert(source, converted, case.level, variants=1, noise=case.noise)
+        more: Result = {"variants": 1} if LEVELS[case.level].local else {}
+        convert(source, converted, case.level, noise=noise, **more)
         written, others = _texts(case.model, source, Path(work))
-        setting = Setting(source, converted, written, others)
-        result = run(setting, chosen(names), lambda text: print(" ", text, file=sys.stderr))
-    path = machine.RESULTS / f"{case.name}.json"
-    noise = case.noise or Noise()
-    if case.level == "noise":
-        result["noise"] = asdict(noise)
-    machine.write(path, _merged(path, result) | machine.about())
+        setting = Setting(source, converted, written, others, noise=asdict(noise) if noise else None)
+        about = machine.about() | {"code": code()}
+        result = run(setting, chosen(names), _say, lambda found: machine.write(part, _marked(found, about)))
+    machine.write(part, _merged(path, _marked(result, about)) if names else _marked(result, about))
+    os.replace(part, path)
 
 
-def _merged(path: Path, result: dict[str, Any]) -> dict[str, Any]:
+def code() -> str:
+    """Tells states of all that is measured apart, where a commit does not."""
+    files = sorted((machine.ROOT / "equivariant").rglob("*.py"))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+def _say(text: str) -> None:
+    print(" ", text, file=sys.stderr, flush=True)
+
+
+def _marked(result: Result, about: Result) -> Result:
+    """Each attack with the day and the commit of its own."""
+    mark = {"date": about["date"], "commit": about["commit"]}
+    return result | about | {"attacks": [{**attack, "measured": mark} for attack in result["attacks"]]}
+
+
+def _merged(path: Path, result: Result) -> Result:
+    """With the attacks of before.
+
+    Raises:
+        ConfigError: those were measured by other code or on something else.
+    """
     if not path.exists():
         return result
-    before = {one["name"]: one for one in json.loads(path.read_text(encoding="utf-8"))["attacks"]}
-    now = before | {one["name"]: one for one in result["attacks"]}
+    before: Result = json.loads(path.read_text(encoding="utf-8"))
+    if other := [name for name in SAME if before.get(name) != result[name]]:
+        raise ConfigError(f"{path.name} differs in {', '.join(other)}: measure it anew as a whole")
+    now = {one["name"]: one for one in [*before["attacks"], *result["attacks"]]}
     return result | {"attacks": [now[name] for name in ATTACKS if name in now]}
 
 

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import tokenizers
 import torch
 
 from benchmarks import machine
+from benchmarks.equivariant_attacks import PUBLISHED
 from benchmarks.equivariant_models import (
     DECODERS,
     ENCODERS,
@@ -32,8 +34,10 @@ from benchmarks.equivariant_models import (
     decoder_texts,
 )
 from benchmarks.paired import paired
+from privinf.equivariant.covering.noise import Noise
 from privinf.equivariant.levels import LEVELS
 from privinf.fetch import fetch
+from privinf.models.decoder_spec import model_kind, read_decoder_spec
 from privinf.text import Tokenizer, read_lines
 
 CLOSE = 1e-3  # greedy tokens may differ where the two top logits are nearer than this
@@ -49,6 +53,12 @@ code = main(sys.argv[1:])
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0], file=sys.stderr)
 sys.exit(code)
 """
+SETTINGS: dict[
+    str, tuple[str, Noise | None]
+] = {  # by name: a level, and its noise where that is not the default
+    **{level: (level, None) for level in LEVELS},
+    "noise-published": ("noise", PUBLISHED),
+}
 SENTENCES = machine.ROOT / "tests" / "data" / "sentences.txt"
 
 
@@ -140,9 +150,11 @@ def embeddings(plain: Encoder, ours: Encoder, texts: list[Ids]) -> dict[str, Any
     }
 
 
-def convert(source: Path, out: Path, level: str, threads: int) -> dict[str, float]:
+def convert(source: Path, out: Path, setting: str, threads: int) -> dict[str, float]:
     """Run the command in a process of its own."""
+    level, noise = SETTINGS[setting]
     words = ["ee", "convert", str(source), "--out", str(out), "--level", level, "--json"]
+    words += [f"--{name.replace('_', '-')}={value}" for name, value in asdict(noise).items()] if noise else []
     words += ["--variants", "1"] if LEVELS[level].local else []
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     began = time.monotonic()
@@ -212,25 +224,44 @@ def measure_encoder(name: str, level: str, out: Path, options: argparse.Namespac
 
 
 def measure(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """One model at every level asked for; written down after each."""
+    """One model in every setting asked for, written down after each; those not asked for keep what they had."""
+    mark = machine.about()
     result: dict[str, Any] = {
         "benchmark": "equivariant exactness",
         "model": name,
-        **machine.about(),
+        **mark,
         "threads": options.threads,
         "text": "tests/data/sentences.txt" if name in ENCODERS else _text(name),
-        "levels": {},
+        "levels": _before(path) if options.level else {},
     }
     run = measure_encoder if name in ENCODERS else measure_decoder
-    for level in options.level or LEVELS:
+    for setting in options.level or _settings(name):
         with tempfile.TemporaryDirectory() as work:
             out = Path(work) / "out"
-            row: dict[str, Any] = {"conversion": convert(fetch(name), out, level, options.threads)}
-            row |= run(name, level, out, options)
-        result["levels"][level] = row
+            row: dict[str, Any] = {"conversion": convert(fetch(name), out, setting, options.threads)}
+            row |= run(name, SETTINGS[setting][0], out, options) | {"measured": _mark(mark)}
+        result["levels"][setting] = row
         machine.write(path, result)
-        print(json.dumps({level: row}), file=sys.stderr)
+        print(json.dumps({setting: row}), file=sys.stderr)
     return result
+
+
+def _settings(name: str) -> list[str]:
+    """Key matrices are Llama's alone, and the published setting with them."""
+    gated = model_kind(fetch(name)) == "decoder" and read_decoder_spec(fetch(name)).family == "llama"
+    return [setting for setting, (_, noise) in SETTINGS.items() if gated or noise is None]
+
+
+def _before(path: Path) -> dict[str, Any]:
+    """Rows of before, each with its own mark of when and of what it was measured."""
+    if not path.exists():
+        return {}
+    before = json.loads(path.read_text(encoding="utf-8"))
+    return {setting: {"measured": _mark(before)} | row for setting, row in before["levels"].items()}
+
+
+def _mark(about: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: about[name] for name in ("date", "commit", "versions")}
 
 
 def _text(name: str) -> str:
@@ -242,7 +273,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=(*ENCODERS, *DECODERS))
     parser.add_argument(
-        "--level", action="append", choices=list(LEVELS), help="all of them if left out; repeat"
+        "--level", action="append", choices=list(SETTINGS), help="all that there are if left out; repeat"
     )
     parser.add_argument("--prompts", type=int, default=50)
     parser.add_argument("--tokens", type=int, default=NEW)

@@ -13,8 +13,8 @@ import tokenizers
 import torch
 import transformers
 
+from privinf.equivariant.asking.own_part import OwnPart
 from privinf.equivariant.key import Key
-from privinf.equivariant.own_part import OwnPart
 from privinf.fetch import fetch
 
 F32 = npt.NDArray[np.float32]

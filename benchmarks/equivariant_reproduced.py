@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.equivariant_attack_pages import PAGES, REPRODUCED, write_pages
+from benchmarks.equivariant_attack_pages import REPRODUCED
 from privinf.equivariant.attacks import texts as reading
 from privinf.equivariant.attacks.activations import permuted
 from privinf.equivariant.attacks.bigrams import Corpus, decipher
@@ -32,14 +32,13 @@ ALL = 6_000_000  # tokens of stream and reference together
 
 
 def main() -> None:
-    """Measure both, write one JSON and the pages."""
+    """Measure both, write one JSON."""
     argparse.ArgumentParser(
         prog="python -m benchmarks.equivariant_reproduced", description=__doc__
     ).parse_args()
     result = {"permuted": list(_permuted()), "counted": [row for name in COUNTED for row in _counted(name)]}
     machine.write(machine.RESULTS / f"{REPRODUCED}.json", result | machine.about())
-    for page in write_pages(machine.RESULTS, PAGES):
-        print(page)
+    print("write the pages with python -m benchmarks.equivariant_attacks --pages", file=sys.stderr)
 
 
 def _permuted() -> Iterator[dict[str, Any]]:

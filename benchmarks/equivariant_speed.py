@@ -24,12 +24,13 @@ from benchmarks import machine
 from privinf import fetch
 from privinf.client import Client
 from privinf.config import EquivariantConfig
-from privinf.equivariant import running, variants
+from privinf.equivariant import variants
 from privinf.equivariant.about import read_about
-from privinf.equivariant.convert import convert
+from privinf.equivariant.covering.convert import convert
+from privinf.equivariant.covering.plain import digest
 from privinf.equivariant.key import Key
-from privinf.equivariant.plain import digest
-from privinf.equivariant.server import Server
+from privinf.equivariant.serving import running
+from privinf.equivariant.serving.server import Server
 from privinf.models.calibrate import default_text
 from privinf.models.folder import copy
 from privinf.prompts import DecoderTokenizer

@@ -11,6 +11,8 @@ from typing import Any
 from privinf.equivariant.levels import LEVELS, Level
 from privinf.errors import ConfigError, IntegrityError, ModelError
 
+FILE = "about.json"
+WEIGHTS = "model.safetensors"
 FORMAT = 1
 TASKS = ("embed", "classify", "generate")
 
@@ -41,7 +43,7 @@ def read_about(folder: Path) -> ServerAbout:
     Raises:
         ConfigError: it is none, or of another format.
     """
-    path = folder / "about.json"
+    path = folder / FILE
     try:
         about = json.loads(path.read_bytes())
     except OSError as error:
@@ -68,7 +70,7 @@ def _checked(about: dict[str, Any], path: Path) -> ServerAbout:
 
 def check_weights(folder: Path, about: ServerAbout) -> None:
     """Refuse weights that are not those that were written beside about.json."""
-    path = folder / "model.safetensors"
+    path = folder / WEIGHTS
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

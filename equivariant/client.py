@@ -19,19 +19,18 @@ from privinf.completions import Completion, TokenStream
 from privinf.config import EquivariantClientConfig, load
 from privinf.decoder_client import Message, Prompt
 from privinf.equivariant import variants
-from privinf.equivariant.asking import Asker, asking, close_session, open_session
-from privinf.equivariant.images import ImageSide
+from privinf.equivariant.asking.calls import Asker, asking, close_session, open_session
+from privinf.equivariant.asking.images import ImageSide
+from privinf.equivariant.asking.link import Link
+from privinf.equivariant.asking.prompts import PromptSide
+from privinf.equivariant.asking.sides import side_of
+from privinf.equivariant.asking.texts import TextSide
+from privinf.equivariant.asking.writing import Chooser, CoveredGenerationUsage, received
 from privinf.equivariant.key import Key, KeyAbout
 from privinf.equivariant.levels import WARNING, level_of
-from privinf.equivariant.link import Link
-from privinf.equivariant.prompts import PromptSide
-from privinf.equivariant.texts import TextSide
 from privinf.equivariant.wire import F32, prompt_message
-from privinf.equivariant.writing import Chooser, CoveredGenerationUsage, received
 from privinf.errors import InputError
 from privinf.generation import Wish, Written
-
-Side = TextSide | ImageSide | PromptSide
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class EquivariantClient:
     """Asks the one server; `model` is the client directory written by `privinf ee convert`.
 
     Use it as a context manager. The key stays here: the server gets covered ids or rows, and its answers are uncovered
-    here. Nothing is sent to a server whose model belongs to another key.
+    here. On connecting, a server whose model belongs to another key is refused.
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class EquivariantClient:
         )
         self._folder = Path(model)
         self._key = Key.load(self._folder)
-        self._side = _side(self._folder, self._key.about)
+        self._side = side_of(self._folder, self._key.about)
         self._link = Link(self._config, self._key.about)
 
     @property
@@ -223,7 +222,7 @@ class EquivariantClient:
         return rows, _usage(ask, queries, time.monotonic() - began)
 
     def _written(self, ids: Sequence[int], timeout: float | None, options: dict[str, Any]) -> TokenStream:
-        """Begin a generation; nothing of it is computed here before it is iterated over."""
+        """Begin a generation: the server begins at once, or at level session finds that its cover is new."""
         side, wish = self._prompts, self._prompts.wish(options)
         steps, end = self._begun(ids, wish, timeout)
         tokens = TokenStream(steps, side.tokenizer.decode, wish.stop, side.eos, wish.max_new_tokens, end)
@@ -234,29 +233,23 @@ class EquivariantClient:
         self, ids: Sequence[int], wish: Wish, timeout: float | None
     ) -> tuple[Iterator[Written], Callable[[bool], None]]:
         """Tokens as they come, and what ends them."""
-        own = self._prompts.own
-        if own is None:
-            assert self._key.tokens is not None
-            covered = self._key.tokens[np.asarray(ids)].tolist()
-            prompt = prompt_message(self.about.id, covered, wish.max_new_tokens, wish.sampling)
-            replies = self._link.generate(prompt, timeout)
-            return received(prompt, replies, self._key), lambda clean: replies.cancel()
-        variant, outgoing, answers = open_session(self._folder, self._link, timeout)
-        return Chooser(own, variant, outgoing, answers).write(ids, wish), partial(
-            close_session, outgoing, answers
-        )
+        own, room = self._prompts.own, min(self._link.connect().context, self.about.context)
+        if len(ids) > room:
+            raise InputError(f"the prompt has {len(ids)} tokens and this server takes {room}: shorten it")
+        if own is not None:
+            opened = open_session(self._folder, self._link, self.about, timeout)
+            return Chooser(own, opened, room).write(ids, wish), partial(close_session, opened)
+        assert self._key.tokens is not None
+        covered = self._key.tokens[np.asarray(ids)].tolist()
+        prompt = prompt_message(self.about.id, covered, wish.max_new_tokens, wish.sampling)
+        replies = self._link.generate(prompt, timeout)
+        return received(prompt, replies, self._key, room), lambda clean: replies.cancel()
 
 
 @cache
 def warn_once() -> None:
     """Say on stderr what this mode is, at its first use in a process."""
     print(f"WARNING: {WARNING}", file=sys.stderr, flush=True)
-
-
-def _side(folder: Path, about: KeyAbout) -> Side:
-    if about.task == "generate":
-        return PromptSide(folder, about)
-    return TextSide(folder, about) if about.vocab else ImageSide(folder, about)
 
 
 def _usage(ask: Asker, queries: int, seconds: float) -> CoveredUsage:

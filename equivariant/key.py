@@ -19,7 +19,7 @@ from privinf.equivariant.levels import LEVELS
 from privinf.errors import ConfigError, IntegrityError
 
 FILE, ABOUT = "key.safetensors", "key.json"
-FORMAT = 1
+FORMAT = 2
 Ids = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 
@@ -38,6 +38,7 @@ class KeyAbout:
         width: of the plain model; `server_width` that of the covered one.
         context: positions at most.
         labels: names of classes in the plain order.
+        own_sha256: of the client's own part of the model at level session, else empty.
     """
 
     id: str
@@ -50,6 +51,7 @@ class KeyAbout:
     server_width: int
     context: int
     labels: tuple[str, ...] = ()
+    own_sha256: str = ""
     format: int = FORMAT
 
 
@@ -95,8 +97,8 @@ class Key:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         data = save(self.arrays())
         about = asdict(self.about) | {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        _write(folder / FILE, data)
-        _write(folder / ABOUT, json.dumps(about, indent=1).encode())
+        write_private(folder / FILE, data)
+        write_private(folder / ABOUT, json.dumps(about, indent=1).encode())
 
     @classmethod
     def load(cls, folder: Path) -> Key:
@@ -120,20 +122,38 @@ class Key:
         return key
 
     def _check(self, folder: Path) -> None:
-        about = self.about
+        about, held = self.about, set(self.arrays())
+        if missing := sorted(needed(about) - held):
+            raise IntegrityError(f"{folder / FILE} lacks {', '.join(missing)}: convert the model again")
         wanted: Mapping[str, tuple[int, ...]] = {
             "tokens": (about.vocab,),
             "hidden": (about.width, about.server_width),
             "answer": (about.server_width, about.width),
             "labels": (len(about.labels),) * 2,
+            "places": (about.context - 1,),
         }
         for name, value in self.arrays().items():
             if value.shape != wanted.get(name, value.shape):
                 raise IntegrityError(f"{folder / FILE}: {name} has shape {value.shape}, not {wanted[name]}")
         for name in ("tokens", "places"):
             value = getattr(self, name)
-            if value is not None and not np.array_equal(np.sort(value), np.arange(len(value))):
+            if value is not None and (
+                value.dtype != np.int64 or not np.array_equal(np.sort(value), np.arange(len(value)))
+            ):
                 raise IntegrityError(f"{folder / FILE}: {name} is no permutation")
+
+
+def needed(about: KeyAbout) -> set[str]:
+    """The arrays without which answers would be read wrongly; at level session each variant has its own."""
+    if LEVELS[about.level].local:
+        return set()
+    names = {"tokens"} if about.vocab else set()
+    if about.task == "classify":
+        names.add("labels")
+    if LEVELS[about.level].covers:
+        names |= {"answer"} if about.task == "embed" else set()
+        names |= set() if about.vocab else {"patches", "places"}
+    return names
 
 
 def _about(folder: Path) -> dict[str, Any]:
@@ -164,7 +184,8 @@ def _arrays(data: bytes, path: Path) -> dict[str, Any]:
     return arrays
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that its owner alone may read."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(data)

@@ -16,7 +16,8 @@ WARNING = (
 class Level:
     """What one level does.
 
-    covers: hidden values, heads and feed-forward parts are covered beside the tokens.
+    covers: hidden values, heads and feed-forward parts are covered beside the tokens. BERT's hidden values only change
+        places: the gains of its norms stand on the residual stream, and nothing else goes through them.
     noisy: weights carry noise, so that answers are no longer exact.
     local: the client embeds tokens and chooses them itself; the server sees neither ids nor logits, and each session
     has covers of its own.

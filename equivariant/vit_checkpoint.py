@@ -11,6 +11,7 @@ import numpy as np
 from privinf.errors import ModelError
 from privinf.models.families import HARMLESS_KEYS
 from privinf.models.settings import Config, Keys, activation, architecture, epsilon, flag, read_object, size
+from privinf.models.spec import read_labels
 from privinf.models.tensors import (
     WEIGHTS,
     Array,
@@ -107,7 +108,7 @@ def read_vit_spec(directory: Path) -> VitSpec:
         eps=epsilon(config, "layer_norm_eps", path, 1e-12),
         biased=flag(config, "qkv_bias", path, True),
         image=_image(config, path),
-        labels=_labels(config, path),
+        labels=read_labels(config, path),
     )
 
 
@@ -126,16 +127,6 @@ def _pair(config: Config, key: str, path: Path, default: int) -> tuple[int, int]
     given = config.get(key, default)
     first, second = given if isinstance(given, list) and len(given) == 2 else (given, given)
     return size({key: first}, key, path), size({key: second}, key, path)
-
-
-def _labels(config: Config, path: Path) -> tuple[str, ...]:
-    given = config.get("id2label")
-    if given is None:
-        return tuple(f"LABEL_{i}" for i in range(size(config, "num_labels", path, default=2)))
-    names = [given.get(str(i)) for i in range(len(given))] if isinstance(given, dict) else []
-    if not names or not all(isinstance(name, str) for name in names):
-        raise ModelError(f"{path}: id2label must map '0', '1', ... to names")
-    return tuple(str(name) for name in names)
 
 
 def vit_tensors(spec: VitSpec) -> dict[str, Tensor]:

@@ -56,6 +56,7 @@ def read_texts(query: pb.CoveredQuery, vocab: int, context: int, max_rows: int) 
     """The token ids of each text of a query."""
     if not query.texts:
         raise InputError("a query holds at least one text")
+    require_room(len(query.texts), 1, max_rows)  # before each of them is looked at
     require_room(len(query.texts), max(len(text.ids) for text in query.texts), max_rows)
     return [read_ids(text.ids, vocab, context, f"text {place}") for place, text in enumerate(query.texts)]
 

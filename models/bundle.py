@@ -18,13 +18,13 @@ from privinf.models.folder import Mode, blank_weights, read_seed, read_tensors
 from privinf.models.plan import Plan
 from privinf.models.program import EncoderDealer, EncoderParty
 from privinf.models.query import Layout
-from privinf.models.spec import EncoderSpec, read_spec
+from privinf.models.spec import EncoderSpec, pooling_files, read_spec
 from privinf.models.tables import verify
 from privinf.models.weights import DealerStore, PartyStore, encode
 from privinf.protocols.program import Identity
 from privinf.protocols.ring import Shape
 
-PUBLIC_FILES = ("config.json", "modules.json", "1_Pooling/config.json")
+PUBLIC_FILES = ("config.json", "modules.json")
 EMBEDDINGS = ("embed.token", "embed.position")
 
 
@@ -55,7 +55,9 @@ def write(
 ) -> None:
     """Split a folded model under a fresh random sharing id; an existing directory is refused."""
     origin, target = Path(source), Path(out)
-    sharing = folder.begin(origin, target, {"weights": mode}, PUBLIC_FILES, plan.to_json())
+    sharing = folder.begin(
+        origin, target, {"weights": mode}, (*PUBLIC_FILES, *pooling_files(origin)), plan.to_json()
+    )
     folder.copy(origin / "tokenizer.json", target / "client" / "tokenizer.json")
     folder.write_weights(target, encode(weights), mode, sharing)
     if mode == "public":

@@ -16,6 +16,7 @@ POOLINGS: Mapping[str, Literal["mean", "cls"]] = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
 }
+POOLING = "1_Pooling/config.json"  # where it is without modules.json
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def read_spec(directory: str | os.PathLike[str]) -> EncoderSpec:
         layer_norm_eps=epsilon(config, "layer_norm_eps", path, 1e-12),
         pooling=pooling,
         normalize=normalize,
-        labels=_labels(config, path) if head == "bert-classifier" else (),
+        labels=read_labels(config, path) if head == "bert-classifier" else (),
         head=head,
         family=name,
     )
@@ -95,8 +96,8 @@ def _positions(config: dict[str, Any], family: Family, path: Path) -> int:
     return rows - family.first_position
 
 
-def _labels(config: dict[str, Any], path: Path) -> tuple[str, ...]:
-    """transformers leaves id2label out where it is its default of two labels."""
+def read_labels(config: dict[str, Any], path: Path) -> tuple[str, ...]:
+    """Names of classes, in their order; transformers leaves id2label out where it is its default of two labels."""
     given = config.get("id2label")
     if given is None:
         return tuple(f"LABEL_{i}" for i in range(size(config, "num_labels", path, default=2)))
@@ -110,9 +111,9 @@ def _sentence_modules(folder: Path, width: int) -> tuple[Literal["mean", "cls"] 
     """Pooling and normalisation as sentence-transformers wrote them down, if it did."""
     path = folder / "modules.json"
     if not path.exists():
-        pooling = folder / "1_Pooling" / "config.json"
+        pooling = folder / POOLING
         return (_pooling(pooling, width) if pooling.exists() else None), False
-    steps = [_module(step, path) for step in _read_list(path)]
+    steps = _modules(path)
     kinds = tuple(kind for kind, _ in steps)
     if kinds not in {("Transformer",), ("Transformer", "Pooling"), ("Transformer", "Pooling", "Normalize")}:
         raise ModelError(
@@ -121,6 +122,18 @@ def _sentence_modules(folder: Path, width: int) -> tuple[Literal["mean", "cls"] 
         )
     pooling_of = _pooling(folder / steps[1][1] / "config.json", width) if len(steps) > 1 else None
     return pooling_of, len(steps) > 2
+
+
+def pooling_files(folder: Path) -> list[str]:
+    """Where the pooling is configured, seen from the model's directory."""
+    path = folder / "modules.json"
+    if not path.exists():
+        return [POOLING]
+    return [str(PurePosixPath(place) / "config.json") for kind, place in _modules(path) if kind == "Pooling"]
+
+
+def _modules(path: Path) -> list[tuple[str, str]]:
+    return [_module(step, path) for step in _read_list(path)]
 
 
 def _read_list(path: Path) -> list[Any]:

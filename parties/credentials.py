@@ -98,7 +98,7 @@ def caller(context: grpc.ServicerContext, secure: bool) -> str:
 def warn_insecure() -> None:
     """Say on stderr what running without certificates means."""
     print(
-        "WARNING: insecure_no_tls: anyone on the network can read both shares and pose as any role",
+        "WARNING: insecure_no_tls: anyone on the network can read all that is sent and pose as any role",
         file=sys.stderr,
         flush=True,
     )

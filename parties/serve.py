@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import grpc
 
-from privinf.config import DealerConfig, PartyConfig
+from privinf.config import DealerConfig, PartyConfig, Tls
 from privinf.errors import ConfigError, InputError
 from privinf.parties.credentials import MESSAGE_LIMIT, STREAM_LIMIT, Peer, bind, dial, server_options
 from privinf.parties.dealer import DealerCalls
@@ -27,10 +27,23 @@ from privinf.protocols.program import DealerProgram, PartyProgram
 _CONTROL_THREADS = 8  # for attest, status and health beside the long calls
 
 
+class Listening(Protocol):
+    """What every role's settings say."""
+
+    @property
+    def listen(self) -> str: ...
+    @property
+    def tls(self) -> Tls | None: ...
+    @property
+    def health_port(self) -> int: ...
+    @property
+    def stop_seconds(self) -> float: ...
+
+
 class Server:
     """A gRPC server with health and an orderly end; the calls are its subclass's."""
 
-    def __init__(self, role: str, service: str, config: PartyConfig | DealerConfig, calls: int) -> None:
+    def __init__(self, role: str, service: str, config: Listening, calls: int) -> None:
         self.role, self._service, self._config = role, service, config
         self.log = Log(role)
         self._guard = Guard(role, config.tls is not None, self.log)
@@ -126,15 +139,16 @@ class DealerServer(Server):
 
 def serve_party(config: PartyConfig, program: PartyProgram) -> None:
     """Serve until SIGTERM or SIGINT; print one line of JSON on stdout when ready."""
-    _serve(PartyServer(config, program))
+    serve_until_stopped(PartyServer(config, program))
 
 
 def serve_dealer(config: DealerConfig, program: DealerProgram) -> None:
     """Serve until SIGTERM or SIGINT; print one line of JSON on stdout when ready."""
-    _serve(DealerServer(config, program))
+    serve_until_stopped(DealerServer(config, program))
 
 
-def _serve(server: Server) -> None:
+def serve_until_stopped(server: Server) -> None:
+    """Serve until SIGTERM or SIGINT; print one line of JSON on stdout when ready."""
     with _stop_signals() as wait, server:
         print(json.dumps({"ready": True, "role": server.role, "port": server.port}), flush=True)
         wait()

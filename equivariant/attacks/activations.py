@@ -7,23 +7,25 @@ decoded before; the model's own predictions say which to try first; a close one 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from privinf.equivariant.about import read_about
-from privinf.equivariant.attacks.causal import CausalModel, Layer
+from privinf.equivariant.attacks.causal import PIECE, CausalModel, Layer
+from privinf.equivariant.attacks.denoised import Denoising, itself, ordered
 from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.view import Findings, Leak, View
 from privinf.equivariant.attacks.weights import F32
-from privinf.equivariant.running import load_model
+from privinf.equivariant.serving.running import load_model
 
 CLOSE = 5e-6  # of the values' mean magnitude: nearer than this, a candidate is taken at once
 STEPS = (64, 512, 4096)  # candidates tried, unless a close one comes up before
-NOISY = 12  # prompts where nothing is ever close
-OWN = 8  # prompts read by the covered weights themselves
+NOISY = 4  # prompts where nothing is ever close
+ORDERED = 24  # prompts, where columns are in order
+OWN = 4  # prompts read by the covered weights themselves
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class Reading:
         first: candidates for a prompt's first token, the likeliest first.
         limit: candidates tried for a token at most.
         unordered: the channels' order is unknown.
+        scaled: so is the length of each row, which a norm over wider rows takes for another.
     """
 
     layer: Layer
     first: Ids
     limit: int
     unordered: bool = True
+    scaled: bool = False
 
     def decode(self, model: CausalModel, seen: F32) -> tuple[Ids, int]:
         """The tokens behind values (tokens, values), and how many candidates that took."""
@@ -56,12 +60,13 @@ class Reading:
         return np.argsort(np.minimum(_ranks(np.argsort(-logits)), _ranks(self.first)), kind="stable")
 
     def _token(self, past: Any, order: Ids, row: F32) -> tuple[int, int]:
-        wanted, close = self._sorted(row[None]), CLOSE * float(np.abs(row).mean())
+        wanted = self._sorted(row[None])
+        close = CLOSE * float(np.abs(wanted).mean())
         best, distance, start = -1, np.inf, 0
         for stop in (*(step for step in STEPS if step < self.limit), self.limit):
             tokens = order[start : min(stop, len(order))]
             for place, values in zip(
-                range(start, stop, 1 << 10), self.layer.candidates(past, tokens), strict=False
+                range(start, stop, PIECE), self.layer.candidates(past, tokens), strict=False
             ):
                 apart = np.abs(self._sorted(values) - wanted).mean(1)
                 nearest = int(apart.argmin())
@@ -73,6 +78,8 @@ class Reading:
         return best, start
 
     def _sorted(self, values: F32) -> F32:
+        if self.scaled:
+            values = values * (np.sqrt(values.shape[1]) / np.linalg.norm(values, axis=1, keepdims=True))
         return np.sort(values, axis=1) if self.unordered else values
 
 
@@ -86,18 +93,47 @@ def activations(view: View, leak: Leak) -> Findings:
     """What the server's own feed-forward layer computes on prompts, decoded by the public weights."""
     if not view.facts.decoder:
         return Findings(skipped="every token attends to every other one: none can be decoded before the rest")
-    noisy = view.about.what.noisy  # nothing comes close, and every token takes all candidates
-    prompts = view.traffic.prompts[: NOISY if noisy else None]
-    seen = observe(view, prompts)
-    model = CausalModel(view.model)
-    limit = STEPS[-1] if noisy else view.facts.vocab
-    reading = Reading(model.layer(1, "inner"), frequent(view), limit)
-    decoded, tried = zip(*(reading.decode(model, values) for values in seen), strict=True)
-    tokens = sum(map(len, prompts))
-    facts: dict[str, Any] = {"layer": 1, "site": "inner", "candidates_per_token": sum(tried) / tokens}
+    if not view.traffic.prompts:
+        return Findings(skipped="no text is long enough for a prompt")
+    found = _decoded(view)
+    facts = {"layer": 1, "site": "inner", **found.facts}
     if not view.local:
         facts["covered_ids_by_covered_weights"] = _own(view)
+    return replace(found, facts=facts)
+
+
+def _decoded(view: View) -> Findings:
+    """The plain weights are let go at its end, before others are loaded."""
+    model = CausalModel(view.model)
+    ordering = ordered(view, model) if view.about.what.noisy else None
+    return _sorted(view, model) if ordering is None else _ordered(view, ordering)
+
+
+def _sorted(view: View, model: CausalModel) -> Findings:
+    """By values in order of size: nobody knows whose they are."""
+    noisy = view.about.what.noisy  # nothing comes close, and every token takes all candidates
+    prompts = view.traffic.prompts[: NOISY if noisy else None]
+    scaled = noisy and view.facts.gated
+    reading = Reading(model.layer(1, "inner"), frequent(view), view.facts.vocab, scaled=scaled)
+    decoded, tried = zip(*(reading.decode(model, values) for values in observe(view, prompts)), strict=True)
+    facts = {"candidates_per_token": sum(tried) / sum(map(len, prompts))}
     return Findings(prompts={"values inside the first feed-forward layer": list(decoded)}, facts=facts)
+
+
+def _ordered(view: View, ordering: Denoising) -> Findings:
+    """By values whose columns are known, and then by what the model expects as well."""
+    seen = observe(view, view.traffic.prompts[:ORDERED])
+    closest, apart = ordering.decode(seen)
+    likeliest, _ = ordering.decode(seen, apart)
+    facts = {
+        "matched_columns": int(ordering.used.sum()),
+        "candidates_run_per_token": ordering.limit,
+        "noise": apart**0.5,
+    }
+    return Findings(
+        prompts={"inner values, columns in order": closest, "and what the model expects": likeliest},
+        facts=facts,
+    )
 
 
 @torch.inference_mode()
@@ -126,13 +162,10 @@ def frequent(view: View) -> Ids:
 
 
 def _own(view: View) -> dict[str, Any]:
-    """Covered ids from residuals by covered weights: whoever sees but values finds what ids the server saw."""
-    model = CausalModel(view.folder)
-    reading = Reading(model.layer(1, "residual"), np.arange(model.spec.vocab), model.spec.vocab, False)
+    """Covered ids from the same values by covered weights: whoever sees but values finds what ids the server saw."""
     prompts = view.traffic.prompts[:OWN]
-    right = [
-        np.array_equal(reading.decode(model, model.rows(prompt.tolist(), 1))[0], prompt) for prompt in prompts
-    ]
+    decoded, _ = itself(CausalModel(view.folder)).decode(observe(view, prompts))
+    right = [np.array_equal(ids, prompt) for ids, prompt in zip(decoded, prompts, strict=True)]
     return {"exact_prompts": float(np.mean(right)), "prompts": len(prompts)}
 
 

@@ -1,5 +1,6 @@
 """Deciphers a substitution of tokens by their neighbours, growing outwards from the most frequent ones.
 
+First the most frequent symbols among themselves; then rarer ones, block by block, with those for neighbours.
 Two symbols stand for the same token where they stand as often before and after those deciphered already. Shares of
 neighbours are compared by the Hellinger distance, frequencies by the square of their logarithms' difference.
 """
@@ -16,7 +17,9 @@ from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.view import Guess
 
 F32 = npt.NDArray[np.float32]
-KNOWN = 3000  # of the most frequent symbols are deciphered by their neighbours; the others keep their rank
+KNOWN = 3000  # of the most frequent symbols are deciphered by one another
+BLOCK, BLOCKS = 3000, 2  # rarer symbols at once, and how often; the others keep their rank
+OFTEN = 5  # so often a symbol occurs at least, for its neighbours to say something
 SLACK = 1.25  # so many times more tokens are tried
 RANKED = 100
 # How many symbols are anchors in each round, and what frequency weighs: much at first, when few anchors are known.
@@ -47,14 +50,32 @@ class Corpus:
         counts = np.bincount(stream[stream >= 0], minlength=symbols)
         return cls(counts, np.argsort(-counts, kind="stable"), stream)
 
-    def pairs(self, most: int) -> F32:
-        """How often one of the most frequent symbols follows another, by their ranks: (most, most)."""
-        rank = np.full(len(self.counts) + 1, -1)
-        rank[self.order[:most]] = np.arange(most)
-        before, after = rank[self.stream[:-1]], rank[self.stream[1:]]
-        both = (before >= 0) & (after >= 0)
-        flat = np.bincount(before[both] * most + after[both], minlength=most * most)
-        return flat.reshape(most, most).astype(np.float32)
+    def pairs(self, rows: Ids, neighbours: Ids) -> F32:
+        """How often each of the neighbours follows each symbol of the rows, then how often it precedes it."""
+        row, column = self._places(rows), self._places(neighbours)
+        before, after = self.stream[:-1], self.stream[1:]
+        counted = (
+            _counted(row[one], column[other], len(rows), len(neighbours))
+            for one, other in ((before, after), (after, before))
+        )
+        return np.concatenate(list(counted), axis=1)
+
+    def shares(self, rows: Ids, neighbours: Ids) -> F32:
+        """Roots of how large a part of a symbol's neighbours each is."""
+        counts = np.maximum(self.counts[rows], 1).astype(np.float32)
+        shares: F32 = np.sqrt(self.pairs(rows, neighbours) / counts[:, None])
+        return shares
+
+    def logs(self, rows: Ids) -> F32:
+        """Of how frequent symbols are."""
+        logs: F32 = np.log(np.maximum(self.counts[rows], 0.5) / self.counts.sum()).astype(np.float32)
+        return logs
+
+    def _places(self, symbols: Ids) -> Ids:
+        """Of every symbol among these, -1 elsewhere; the last is that of the gap."""
+        places = np.full(len(self.counts) + 1, -1)
+        places[symbols] = np.arange(len(symbols))
+        return places
 
     def seen(self, most: int) -> int:
         """How many of the most frequent symbols occur at all."""
@@ -63,18 +84,53 @@ class Corpus:
 
 def decipher(seen: Corpus, known: Corpus) -> Guess:
     """Tokens for every symbol that occurs."""
+    return deciphered(seen, known)[0]
+
+
+def deciphered(seen: Corpus, known: Corpus) -> tuple[Guess, float]:
+    """Tokens for every symbol that occurs, and the part of the stream whose symbols' neighbours were looked at."""
     most = seen.seen(KNOWN)
-    most_known = known.seen(int(SLACK * KNOWN))
-    match = _Match(seen, known, most, most_known)
-    order = np.arange(most) % most_known
+    symbols, tokens = seen.order[:most], known.order[: known.seen(int(SLACK * KNOWN))]
+    plain = _core(seen, known, symbols, tokens)
+    anchors, meanings = symbols, plain[:, 0]
+    for _ in range(BLOCKS):
+        rare = seen.order[len(symbols) : len(symbols) + BLOCK]
+        rare = rare[seen.counts[rare] >= OFTEN]
+        if len(symbols) < KNOWN or not len(rare):
+            break
+        left = known.order[: known.seen(int(SLACK * (len(symbols) + len(rare))))]
+        left = left[~np.isin(left, plain[:, 0])]
+        if not len(left):
+            break
+        plain = np.concatenate([plain, _block(seen, known, rare, left, anchors, meanings)])
+        symbols = seen.order[: len(symbols) + len(rare)]
+    covered = float(seen.counts[symbols].sum() / seen.counts.sum())
+    return Guess(*_with_rest(seen, known, plain), stream=True), covered
+
+
+def _core(seen: Corpus, known: Corpus, symbols: Ids, tokens: Ids) -> Ids:
+    """Tokens of the most frequent symbols, best first: round after round with more anchors."""
+    match, order = _Match(seen, known, symbols, tokens), np.arange(len(symbols)) % len(tokens)
     for anchors, weight in ROUNDS:
-        usable = np.flatnonzero(order[: min(anchors, most)] >= 0)
+        usable = np.flatnonzero(order[: min(anchors, len(symbols))] >= 0)
         distance = match.distance(usable, order[usable], weight)
         order = hand_out(distance)
+    return tokens[_ranked(distance, order)]
+
+
+def _block(seen: Corpus, known: Corpus, symbols: Ids, tokens: Ids, anchors: Ids, meanings: Ids) -> Ids:
+    """Tokens of rarer symbols, best first, by neighbours that are deciphered already."""
+    ours, theirs = seen.shares(symbols, anchors), known.shares(tokens, meanings)
+    distance = _apart(ours, theirs, seen.logs(symbols)[:, None] - known.logs(tokens)[None], ROUNDS[-1][1])
+    return tokens[_ranked(distance, hand_out(distance))]
+
+
+def _ranked(distance: F32, order: Ids) -> Ids:
+    """Places of tokens for each symbol: what it was handed, then by distance."""
     ranked = np.argsort(distance, axis=1, kind="stable")[:, :RANKED]
     first = np.where(order >= 0, order, ranked[:, 0])
-    plain = known.order[np.concatenate([first[:, None], ranked], axis=1)[:, :RANKED]]
-    return Guess(*_with_rest(seen, known, most, plain, known.order[first]), stream=True)
+    joined = np.concatenate([first[:, None], ranked], axis=1)[:, :RANKED]
+    return np.pad(joined, ((0, 0), (0, max(0, RANKED - joined.shape[1]))), mode="edge")
 
 
 def hand_out(distance: F32) -> Ids:
@@ -97,38 +153,38 @@ def hand_out(distance: F32) -> Ids:
 
 
 class _Match:
-    """Neighbours of symbols and of tokens, ready to be compared."""
+    """Neighbours of symbols and of tokens among themselves, ready to be compared."""
 
-    def __init__(self, seen: Corpus, known: Corpus, most: int, most_known: int) -> None:
-        self._ours, self._theirs = _shares(seen, most), _shares(known, most_known)
-        self._logs = _logs(seen, most)[:, None] - _logs(known, most_known)[None]
+    def __init__(self, seen: Corpus, known: Corpus, symbols: Ids, tokens: Ids) -> None:
+        self._ours, self._theirs = seen.shares(symbols, symbols), known.shares(tokens, tokens)
+        self._logs = seen.logs(symbols)[:, None] - known.logs(tokens)[None]
 
     def distance(self, anchors: Ids, tokens: Ids, weight: float) -> F32:
         """(symbols, tokens), where these anchors stand for these tokens."""
-        ours = np.concatenate([part[:, anchors] for part in self._ours], axis=1)
-        theirs = np.concatenate([part[:, tokens] for part in self._theirs], axis=1)
-        apart = np.square(ours).sum(1)[:, None] + np.square(theirs).sum(1)[None] - 2 * (ours @ theirs.T)
-        found: F32 = apart + weight * np.square(self._logs)
-        return found
+        ours, theirs = (
+            np.concatenate([side[:, : len(side)][:, places], side[:, len(side) :][:, places]], axis=1)
+            for side, places in ((self._ours, anchors), (self._theirs, tokens))
+        )
+        return _apart(ours, theirs, self._logs, weight)
 
 
-def _shares(corpus: Corpus, most: int) -> tuple[F32, F32]:
-    """Roots of how large a part of a symbol's neighbours each other one is, after it and before it."""
-    pairs = corpus.pairs(most)
-    counts = corpus.counts[corpus.order[:most]].astype(np.float32)[:, None]
-    return np.sqrt(pairs / counts), np.sqrt(pairs.T / counts)
+def _apart(ours: F32, theirs: F32, logs: F32, weight: float) -> F32:
+    found: F32 = np.square(ours).sum(1)[:, None] + np.square(theirs).sum(1)[None] - 2 * (ours @ theirs.T)
+    found += weight * np.square(logs)
+    return found
 
 
-def _logs(corpus: Corpus, most: int) -> F32:
-    counts = corpus.counts[corpus.order[:most]]
-    logs: F32 = np.log(counts / corpus.counts.sum()).astype(np.float32)
-    return logs
+def _counted(rows: Ids, columns: Ids, height: int, width: int) -> F32:
+    """How often each pair of places comes."""
+    both = (rows >= 0) & (columns >= 0)
+    flat = np.bincount(rows[both] * width + columns[both], minlength=height * width)
+    return flat.reshape(height, width).astype(np.float32)
 
 
-def _with_rest(seen: Corpus, known: Corpus, most: int, plain: Ids, taken: Ids) -> tuple[Ids, Ids]:
-    """Rarer symbols take the tokens left over, by rank."""
-    symbols = seen.order[: int(np.count_nonzero(seen.counts))]
-    over = known.order[~np.isin(known.order, taken)]
+def _with_rest(seen: Corpus, known: Corpus, plain: Ids) -> tuple[Ids, Ids]:
+    """Still rarer symbols take the tokens left over, by rank."""
+    symbols, most = seen.order[: int(np.count_nonzero(seen.counts))], len(plain)
+    over = known.order[~np.isin(known.order, plain[:, 0])]
     found = np.full((len(symbols), plain.shape[1]), -1)
     found[:most] = plain
     rest = min(len(symbols) - most, len(over))

@@ -3,32 +3,38 @@
 A covered layer reads with B⁻¹ W Z, where an activation lets Z only change the columns' places. Whitened columns keep
 their signatures under any B⁻¹, so Z is found; then B⁻¹ follows by least squares, and a covered row x B is turned into
 x. No row of the vocabulary takes part: covers of clients that embed by themselves fall too, and noise on embeddings
-stays what it is, noise around a known point.
+stays what it is, noise around a known point. The noise on the head is another draw, which `doubled` reads as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from privinf.equivariant.attacks.matching import Array, mutual, nearest
+from privinf.equivariant.attacks.doubled import doubled
+from privinf.equivariant.attacks.matching import Array, Ids, mutual, nearest
 from privinf.equivariant.attacks.signatures import RANK, comparable, signatures, whitened
 from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
+
+F64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Uncovering:
     """covered rows @ matrix = plain rows @ seen, as far as `residual`, a part of one, says.
 
-    `seen` leaves out what the layer does not read, where a gain before it is zero.
+    `seen` leaves out what the layer does not read, where a gain before it is zero. `order` is the plain place of each
+    covered column, where it is `sure`.
     """
 
-    matrix: npt.NDArray[np.float64] = field(repr=False)
-    seen: npt.NDArray[np.float64] = field(repr=False)
-    matched: int
-    columns: int
+    matrix: F64 = field(repr=False)
+    seen: F64 = field(repr=False)
+    order: Ids = field(repr=False)
+    sure: npt.NDArray[np.bool_] = field(repr=False)
     residual: float
 
 
@@ -38,13 +44,17 @@ def body(view: View, leak: Leak) -> Findings:
     if found is None:
         return Findings(skipped="no two columns could be matched")
     targets = view.traffic.targets
-    facts = {"columns": found.columns, "matched_columns": found.matched, "residual": found.residual}
+    matched = int(found.sure.sum())
+    facts = {"columns": len(found.sure), "matched_columns": matched, "residual": found.residual}
     rows = view.table[targets] @ found.matrix
     guesses = {"nearest token": view.read(targets, rows, found.seen)}
     if view.about.what.noisy:
         noise = _noise(view, guesses["nearest token"], rows)
         facts["noise"] = noise**0.5
         guesses["nearest token, frequent ones first"] = view.read(targets, rows, found.seen, noise)
+        pool = view.candidates() @ found.seen
+        more, said = doubled(view, (rows, pool), partial(_pairs, view))
+        guesses, facts = guesses | more, facts | said
     return Findings(guesses, facts=facts)
 
 
@@ -56,20 +66,33 @@ def _noise(view: View, guess: Guess, rows: Array) -> float:
 
 def uncover(view: View) -> Uncovering | None:
     """The map from covered to plain rows, from the first layer's feed-forward part."""
-    part = view.plain.first()
-    covered, plain = view.server.reads(0, part), view.plain.reads(0, part)
-    order, sure = _columns(covered, plain)
+    order, sure = columns(view)
     if sure.sum() < 2:
         return None
+    covered, plain = _reads(view, 0)
     known, ideal = covered[:, sure].astype(np.float64), plain[:, order[sure]].astype(np.float64)
     inverse = np.linalg.pinv(ideal, rcond=RANK)
     matrix = known @ inverse
     residual = float(np.linalg.norm(matrix @ ideal - known) / np.linalg.norm(known))
-    return Uncovering(matrix, ideal @ inverse, int(sure.sum()), plain.shape[1], residual)
+    return Uncovering(matrix, ideal @ inverse, order, sure, residual)
 
 
-def _columns(covered: Array, plain: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """The plain column of each covered one, and whether the choice is mutual."""
+def columns(view: View, layer: int = 0) -> tuple[Ids, npt.NDArray[np.bool_]]:
+    """The plain column of each covered one of a feed-forward part, and whether the choice is mutual."""
+    covered, plain = _reads(view, layer)
     ours, theirs = comparable(signatures(whitened(covered.T)), signatures(whitened(plain.T)))
     found, distance = nearest(ours, theirs, 1)
     return found[:, 0], mutual(found[:, 0], len(theirs), distance[:, 0])
+
+
+def _pairs(view: View) -> Iterator[tuple[Array, Array]]:
+    """What each layer reads with, covered and plain, column by column."""
+    for layer in range(view.facts.layers):
+        order, sure = columns(view, layer)
+        covered, plain = _reads(view, layer)
+        yield covered[:, sure], plain[:, order[sure]]
+
+
+def _reads(view: View, layer: int) -> tuple[Array, Array]:
+    part = view.plain.first()
+    return view.server.reads(layer, part), view.plain.reads(layer, part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -12,7 +12,6 @@ import torch
 
 from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.weights import F32
-from privinf.models.clear import Ranges
 from privinf.models.decoder import extend
 from privinf.models.decoder_checkpoint import load_decoder
 from privinf.models.decoder_clear import ClearDecoder, Past
@@ -20,20 +19,8 @@ from privinf.models.decoder_fold import fold_decoder
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.fold import F64
 
-Site = Literal["inner", "residual"]
+Site = Literal["inner", "between", "residual"]
 PIECE = 1024  # candidates at once
-
-
-@dataclass
-class _Inner(Ranges):
-    """Keeps what the first linear layer of a feed-forward part gives."""
-
-    name: str = ""
-    value: torch.Tensor = field(default_factory=lambda: torch.empty(0))
-
-    def see(self, site: str, x: torch.Tensor) -> None:
-        if site == self.name:
-            self.value = x
 
 
 class CausalModel:
@@ -48,8 +35,20 @@ class CausalModel:
         return ClearDecoder(self.spec, self._weights)
 
     def layer(self, count: int, site: Site) -> Layer:
-        """Values inside the last of the first `count` layers, or the residual after them."""
+        """Of the last of the first `count` layers: its feed-forward part's inner values, or the residual before that
+        part, or after it."""
         return Layer(replace(self.spec, layers=count), self._weights, site)
+
+    def tokens(self) -> F32:
+        """The rows of all tokens, (vocab, width)."""
+        return np.asarray(self._weights["embed.token"], dtype=np.float32)
+
+    def inner(self, count: int) -> tuple[F32, F32]:
+        """What the first linear layer of that feed-forward part does to a normed row: weights (width, values), bias."""
+        name = f"layer{count - 1}.ffn.{_first(self.spec)}"
+        weight = np.asarray(self._weights[f"{name}.weight"], dtype=np.float32)
+        bias = self._weights.get(f"{name}.bias", np.zeros(weight.shape[1]))
+        return weight, np.asarray(bias, dtype=np.float32)
 
     def rows(self, ids: Sequence[int], count: int) -> F32:
         """The residual of a text after so many layers, (tokens, width)."""
@@ -58,25 +57,40 @@ class CausalModel:
 
 
 class Layer:
-    """Runs the first layers and returns what is inside or behind the last of them."""
+    """Runs the first layers and returns what is inside the last of them or behind it."""
 
     def __init__(self, spec: DecoderSpec, weights: dict[str, F64], site: Site) -> None:
-        self.spec = spec
-        part = "gate" if spec.gated else "up"
-        self._inner = _Inner(name=f"layer{spec.layers - 1}.ffn.{part}")
-        self._decoder = ClearDecoder(spec, weights, self._inner if site == "inner" else None)
-        self._site = site
+        self.spec, self._site, self._decoder = spec, site, ClearDecoder(spec, weights)
 
     @torch.inference_mode()
     def read(self, past: Past, ids: Sequence[Sequence[int]]) -> F32:
         """Values (texts, tokens, values) of texts that follow the same past."""
         given = torch.tensor(ids)
         self._decoder.rewind(past[: self.spec.layers], len(given))
-        residual = extend(self._decoder, self.spec, given)
-        values: F32 = (self._inner.value if self._site == "inner" else residual).numpy()
+        found = extend(self._decoder, self.spec, given) if self._site == "residual" else self._inside(given)
+        values: F32 = found.numpy()
         return values
+
+    def _inside(self, given: torch.Tensor) -> torch.Tensor:
+        """Before or inside the last feed-forward part: the rest of it is not computed, as candidates are many."""
+        ops, last = self._decoder, self.spec.layers - 1
+        x = extend(ops, replace(self.spec, layers=last), given)
+        with ops.scope(f"layer{last}"):
+            with ops.scope("attn"):
+                rows = ops.normalise(x)
+                q, k, v = (ops.linear(rows, name) for name in "qkv")
+                x = ops.add(x, ops.linear(ops.attend(q, k, v), "out"))
+            if self._site == "between":
+                return x
+            with ops.scope("ffn"):
+                return ops.linear(ops.normalise(x), _first(self.spec))
 
     def candidates(self, past: Past, tokens: Ids) -> Iterator[F32]:
         """Values (tokens, values) of one more token each, in pieces."""
         for start in range(0, len(tokens), PIECE):
             yield self.read(past, tokens[start : start + PIECE, None].tolist())[:, 0]
+
+
+def _first(spec: DecoderSpec) -> str:
+    """The linear layer whose values an activation follows."""
+    return "gate" if spec.gated else "up"

@@ -1,33 +1,65 @@
-"""A6: symbols alone. How often each occurs, and what stands beside it, against public text of the same kind."""
+"""A6: symbols alone. How often each occurs, and what stands beside it, against public text of the same kind.
+
+Where rows come instead of symbols, and every session has covers of its own, they are linked first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from privinf.equivariant.attacks.bigrams import Corpus, decipher
-from privinf.equivariant.attacks.matching import Ids
+from privinf.equivariant.attacks.bigrams import Corpus, deciphered
+from privinf.equivariant.attacks.linking import Linked, linked
+from privinf.equivariant.attacks.matching import TOP, Ids
 from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
 
 RANKED = 100
 LEAST = 1000  # tokens
+POSITIONS = (
+    "rows hold positions, and each comes once in a session: what is one token's at two of them, only the layers' "
+    "weights tell, as body reads them"
+)
 
 
 def frequency(view: View, leak: Leak) -> Findings:
     """By rank of frequency, then by neighbours too; the whole stream counts."""
-    texts = _stream(view)
+    stream = view.traffic.stream
+    if view.local and stream is None:
+        return Findings(skipped=POSITIONS)
+    texts = stream.texts if stream else view.traffic.texts
     tokens = sum(map(len, texts))
     if tokens < LEAST:
         return Findings(skipped=f"{tokens} tokens are too few to count; at least {LEAST} are needed")
-    seen = Corpus.of(texts, _symbols(view))
-    guesses = {}
+    if stream is None:
+        guesses, facts = _guesses(view, Corpus.of(texts, view.facts.vocab))
+        return Findings(guesses, facts={"tokens": tokens, **facts})
+    link = linked(stream)
+    guesses, facts = _guesses(view, Corpus.of([link.of(text) for text in texts], link.count))
+    joined = {"sessions": stream.sessions, "rows": len(link.numbers), "linked_into": link.count}
+    return Findings(
+        {name: _unlinked(guess, link) for name, guess in guesses.items()},
+        facts={"tokens": tokens, **joined, **facts},
+    )
+
+
+def _guesses(view: View, seen: Corpus) -> tuple[dict[str, Guess], dict[str, Any]]:
+    """By each public text."""
+    guesses, looked = dict[str, Guess](), 0.0
     for name, reference in view.reference.items():
         known = Corpus.of(reference, view.facts.vocab)
         guesses[f"rank, {name}"] = by_rank(seen, known)
-        guesses[f"neighbours, {name}"] = decipher(seen, known)
+        guesses[f"neighbours, {name}"], looked = deciphered(seen, known)
     counted = {name: sum(map(len, reference)) for name, reference in view.reference.items()}
-    return Findings(guesses, facts={"tokens": tokens, "reference_tokens": counted})
+    return guesses, {"of_the_stream_neighbours_cover": looked, "reference_tokens": counted}
+
+
+def _unlinked(guess: Guess, link: Linked) -> Guess:
+    """For every symbol what was guessed for all that it is linked with."""
+    places = np.empty(link.count, dtype=np.int64)
+    places[guess.symbols] = np.arange(len(guess.symbols))
+    symbols = link.first + np.arange(len(link.numbers))
+    return Guess(symbols, guess.plain[:, :TOP][places[link.numbers]], stream=True)
 
 
 def by_rank(seen: Corpus, known: Corpus) -> Guess:
@@ -45,20 +77,3 @@ def _outwards(count: int) -> Ids:
     """0, 1, -1, 2, -2, ..."""
     steps = np.arange(1, count // 2 + 1)
     return np.concatenate([[0], np.stack([steps, -steps], 1).ravel()])[:count]
-
-
-def _stream(view: View) -> Sequence[Ids]:
-    """All texts; one session's worth where each session has covers of its own."""
-    if not view.local:
-        return view.traffic.texts
-    kept, left = [], view.about.context
-    for text in view.traffic.texts:
-        kept.append(text[:left])
-        left -= len(kept[-1])
-        if left <= 0:
-            break
-    return kept
-
-
-def _symbols(view: View) -> int:
-    return view.facts.vocab if view.traffic.table is None else len(view.traffic.table)

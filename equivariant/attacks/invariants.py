@@ -49,7 +49,7 @@ def _closest(ours: F64, theirs: F64) -> Ids:
 def _twins(view: View) -> float:
     """The part of all tokens, by a sample, whose plain row all but equals another's: such were never trained."""
     rows = view.candidates()
-    drawn = np.random.default_rng(0).choice(len(rows), min(TWINS, len(rows)), replace=False)
+    drawn = np.random.default_rng(view.traffic.seed).choice(len(rows), min(TWINS, len(rows)), replace=False)
     _, distance = nearest(rows[drawn], rows, 2)
     size = np.square(rows[drawn].astype(np.float64)).sum(1)
     return float(np.mean(distance[:, -1] <= TWIN**2 * size))

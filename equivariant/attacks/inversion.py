@@ -5,16 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 from privinf.equivariant.attacks.regression import reader
-from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
+from privinf.equivariant.attacks.view import Findings, Guess, Leak, View, joined
 
 SHARE = 0.5
+LEAST = 4  # pairs
 
 
 def inversion(view: View, leak: Leak) -> Findings:
-    """Half of all tokens that occur are known with their rows, drawn at random; the others are to be read."""
-    order = np.random.default_rng(0).permutation(len(leak.symbols))
-    taught = order[: int(SHARE * len(order))]
-    symbols, plain = leak.symbols[taught], leak.plain[taught]
-    targets = np.setdiff1d(view.traffic.targets, symbols)
-    guess, _ = reader(view, symbols, plain).read(targets)
-    return Findings({"regression": Guess(targets, guess.plain, told=symbols)}, facts={"pairs": len(taught)})
+    """Half of a session's tokens are known with their rows, drawn at random; the others are to be read."""
+    rng, guesses, pairs = np.random.default_rng(view.traffic.seed), [], []
+    for session in view.sessions():
+        frequent = session.traffic.frequent
+        known = frequent[rng.permutation(len(frequent))[: int(SHARE * len(frequent))]]
+        if len(known) >= LEAST and len(leak.symbols):
+            guesses.append(_read(session, leak.of(known)))
+            pairs.append(len(known))
+    if not guesses:
+        return Findings(skipped="there are too few different tokens to know some and read others")
+    facts = {"pairs": round(float(np.mean(pairs))), "sessions": len(pairs) if view.traffic.sessions else None}
+    return Findings({"regression": joined(guesses)}, facts={k: v for k, v in facts.items() if v is not None})
+
+
+def _read(session: View, known: Leak) -> Guess:
+    targets = np.setdiff1d(session.traffic.targets, known.symbols)
+    guess, _ = reader(session, known.symbols, known.plain).read(targets)
+    return Guess(targets, guess.plain, known.symbols, session.traffic.texts[: session.traffic.window])

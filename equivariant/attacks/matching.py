@@ -60,9 +60,12 @@ def _all(rough: Array) -> Ids:
 
 
 def sketch(rows: Array, size: int) -> Array:
-    """Each row's entries in order, thinned to `size` of them: what no permutation of columns changes."""
+    """Each row's entries in order, thinned or repeated to `size` of them: what no permutation of columns changes.
+
+    Rows of two widths have sketches of one.
+    """
     ordered = np.sort(rows, axis=1)
-    places = np.linspace(0, rows.shape[1] - 1, min(size, rows.shape[1])).round().astype(np.int64)
+    places = np.linspace(0, rows.shape[1] - 1, size).round().astype(np.int64)
     return np.ascontiguousarray(ordered[:, places])
 
 

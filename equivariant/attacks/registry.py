@@ -43,23 +43,31 @@ class Attack:
 ATTACKS = {
     attack.name: attack
     for attack in (
-        Attack("weights", "A1", "The public model and the server's weights; no traffic.", weights),
+        Attack(
+            "weights",
+            "A1",
+            "The public model and the server's weights; at session, where the server has no embedding, also the rows"
+            " that clients send.",
+            weights,
+        ),
         Attack(
             "invariants",
             "A2",
-            "The public model and the server's embedding table or, without one, the rows that clients send.",
+            "The public model and the server's embedding table; at session the rows that clients send instead.",
             invariants,
         ),
         Attack(
             "body",
             "A2",
-            "The public model and the weights of the server's first layer, then any covered row.",
+            "The public model and the weights of the server's first layer, then any covered row; at noise also all"
+            " layers and the head, and, where frequent tokens come first, public text of the clients' kind.",
             body,
         ),
         Attack(
             "known-plaintext",
             "A3",
-            "The public embedding, covered rows, and for some frequent tokens which row stands for which.",
+            "The public embedding and covered rows; which row stands for which of some frequent tokens, at session of"
+            " tokens of the same session, or only for the special tokens that every text begins with.",
             known_plaintext,
             leaks=True,
         ),
@@ -72,16 +80,23 @@ ATTACKS = {
         Attack(
             "vocabulary",
             "A5",
-            "The public model and the values that the server computes inside its first layer on a prompt.",
+            "The public model, the values that the server computes inside its first layer on a prompt, and public text,"
+            " which says what to try first; at noise also the first layer's weights, and the text counts as evidence"
+            " where what the model expects does.",
             _activations,
         ),
         Attack(
-            "frequency", "A6", "Symbols as they pass by, and public text of some kind; no weights.", frequency
+            "frequency",
+            "A6",
+            "Symbols as they pass by, at session the rows that clients send in all their sessions, and public text of"
+            " some kind; no weights.",
+            frequency,
         ),
         Attack(
             "inversion",
             "A7",
-            "The public embedding, and for half of the tokens that occur which covered row stands for which.",
+            "The public embedding, and for half of the different tokens that occur, at session of those of one session,"
+            " which covered row stands for which.",
             inversion,
             leaks=True,
         ),

@@ -8,6 +8,7 @@ what is predicted and not on what predicts: nothing is shrunk, and a token far f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -98,10 +99,24 @@ class Reader:
         top = min(TOP, self.view.facts.vocab)
         found, misfit = np.empty((len(symbols), top), dtype=np.int64), np.empty((len(symbols), top))
         for places, position in self.view.groups(symbols):
-            pool = self.view.candidates(position)
-            means, variances = self.prediction.means(pool), self.prediction.variances(pool)
+            means, variances = self._predicted(position)
             found[places], misfit[places] = _likeliest(rows[places], means, variances, self.prediction.noise)
         return Guess(symbols, found), misfit
+
+    def _predicted(self, position: int) -> tuple[F64, F64]:
+        """Of every candidate at a position; what candidates share of it is computed once."""
+        shift, prediction = self.view.shift(position), self.prediction
+        if shift is None:
+            pool = self.view.candidates(position)
+            return prediction.means(pool), prediction.variances(pool)
+        means, framed = self._shared
+        framed = framed + shift @ prediction.frame
+        return means + shift @ prediction.matrix, 1 + np.einsum("ij,ij->i", framed, framed)
+
+    @cached_property
+    def _shared(self) -> tuple[F64, F64]:
+        pool, prediction = self.view.unshifted, self.prediction
+        return prediction.means(pool), (pool - prediction.middle) @ prediction.frame
 
 
 def reader(view: View, symbols: Ids, plain: Ids) -> Reader:
@@ -134,7 +149,7 @@ def expand(view: View, leak: Leak) -> Guess:
         plain = np.concatenate([leak.plain, before[sure]])
     targets = np.setdiff1d(view.traffic.targets, leak.symbols)
     guess, _ = reader(view, symbols, plain).read(targets)
-    return Guess(targets, guess.plain, told=leak.symbols)
+    return Guess(targets, guess.plain, leak.symbols, view.traffic.texts[: view.traffic.window])
 
 
 def _sure(view: View, guess: Guess, misfit: F64, kept: float) -> npt.NDArray[np.bool_]:

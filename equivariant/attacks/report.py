@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from privinf.equivariant.attacks.published import FAMILY, PRINTED
+from privinf.equivariant.attacks.unattacked import unattacked
 
 Result = Mapping[str, Any]
 
 NOISE = "noise"
-PUBLISHED = (
-    "AloePri's authors print for Qwen2.5-14B at their default noise: weight matching 13.5 %, invariants 6 %, "
-    "frequency 16.5 % (text of the same distribution, among the first 100). They test no known plaintext."
-)
 EXPLAINED = """\
 *Occurrences* is the share of tokens of real text that are read rightly; *entries* is the share of vocabulary entries,
-drawn uniformly, most of which hardly ever occur. *Ten* and *hundred* count what is among so many first guesses. Tokens
-that the attacker was told are left out of the scores; their own share of the text stands beside, and what is known
-*in all* in the end. A dash: not scored."""
-ATTENTION = (
-    "No attack above reads attention scores (A9). They are the plain model's, up to the order of heads, at every level:"
-    " who attends to whom is not hidden."
-)
-HEADLINES = ("exact_prompts", "occurrences", "vocabulary")
+drawn uniformly, most of which hardly ever occur; *of* says how many were scored. *Ten* and *hundred* count what is
+among so many first guesses. Tokens that the attacker was told are left out of the scores; their own share of the text
+stands beside, and what is known *in all* in the end: who is told more is scored on rarer tokens, so that one column may
+fall while the other grows. A dash: not scored."""
+PLACES = "BERT has gains on what its layers pass on, so that every cover of hidden values only changes their places."
+HEADLINES = ("occurrences", "vocabulary")
+EXACT = "exact_prompts"
 
 
 def render(result: Result, figures: Sequence[str] = ()) -> str:
@@ -31,7 +29,7 @@ def render(result: Result, figures: Sequence[str] = ()) -> str:
     lines += [EXPLAINED, ""]
     for attack in result["attacks"]:
         lines += [*_section(attack), ""]
-    lines += ["## What is not attacked here", "", ATTENTION, "", *_foot(result)]
+    lines += ["## What is not attacked here", "", *unattacked(result), "", *_foot(result)]
     return "\n".join(lines) + "\n"
 
 
@@ -45,6 +43,18 @@ def headline(attack: Result) -> tuple[str, str, float] | None:
     return None
 
 
+def said(attack: Result) -> str:
+    """The best result in words, or why there is none; for decoded prompts, how many of those are right as a whole."""
+    best = headline(attack)
+    if best is None:
+        return f"- ({attack['skipped'] or 'there was nothing to score'})"
+    variant, measure, share = best
+    row, counted = attack["found"][variant], "entries" if measure == "vocabulary" else measure
+    if row.get(EXACT) is not None:
+        return f"{percent(share)} of tokens, {percent(row[EXACT])} of prompts whole ({variant})"
+    return f"{percent(share)} of {counted} ({variant})"
+
+
 def percent(share: float | None) -> str:
     """For a table; a dash where nothing was scored. What is not all is never rounded up to it."""
     if share is None:
@@ -52,21 +62,55 @@ def percent(share: float | None) -> str:
     return ">99.9 %" if 0.9995 <= share < 1 else f"{100 * share:.1f} %"
 
 
+def noise_of(result: Result) -> str:
+    """The noise of a conversion, in words."""
+    noise = result["noise"]
+    if noise is None:
+        return "how much noise there is was not recorded"
+    said = f"alpha_e {noise['alpha_e']:g}, alpha_h {noise['alpha_h']:g}"
+    keys = f", padding {noise['padding']}, mixing {noise['mixing']:g}" if result["family"] == FAMILY else ""
+    return said + keys
+
+
+def in_all(row: Result) -> float | None:
+    """Of all occurrences those that the attacker knows in the end, told or read."""
+    told, read = row.get("occurrences_told"), row.get("occurrences")
+    return None if told is None else told + (1 - told) * (read or 0.0)
+
+
 def _head(result: Result) -> Iterator[str]:
     yield f"**{result['warning'][0].upper()}{result['warning'][1:]}.**"
     yield ""
     width, server = result["width"], result["server_width"]
     covered = "" if server == width else f", covered rows of {server}"
+    noise = f"; {noise_of(result)}" if result["level"] == NOISE else ""
     yield (
-        f"Level `{result['level']}`: {result['says']}. Family {result['family']}, {result['vocab']} tokens, rows of"
-        f" {width}{covered}. A blind guess is right in {100 * result['chance']:.4f} % of tokens."
+        f"Level `{result['level']}`: {result['says']}{noise}. Family {result['family']},"
+        f" {result['parameters']:,} parameters, {result['vocab']} tokens, rows of {width}{covered}."
     )
+    yield ""
+    yield (
+        f"A blind guess is right in {100 / result['vocab']:.4f} % of entries; whoever always names the most frequent"
+        f" token is right in {percent(result['scored']['most_frequent'])} of occurrences."
+    )
+    if result["family"] == "bert":
+        yield ""
+        yield PLACES
     if result["level"] == NOISE:
         yield ""
-        yield PUBLISHED
+        yield _beside(result)
     if not result["same_weights"]:
         yield ""
         yield "The attacker's model is not the one that was converted: its weights differ."
+
+
+def _beside(result: Result) -> str:
+    if result["family"] != FAMILY:
+        return "Models of this family take noise without key matrices; no published figures are to be set beside these."
+    return (
+        f"{PRINTED} Here: {result['parameters']:,} parameters, {noise_of(result)}; the first guess counts; and"
+        " some attackers are told tokens."
+    )
 
 
 def _alt(name: str) -> str:
@@ -78,64 +122,90 @@ def _section(attack: Result) -> Iterator[str]:
     yield ""
     yield f"Holds: {attack['holds'][0].lower()}{attack['holds'][1:]}"
     yield ""
+    rows = attack["found"]
     if attack["skipped"]:
         yield f"Not possible here: {attack['skipped']}."
+    elif not rows:
+        yield "There was nothing to score."
+    if not rows:
         return
-    rows = attack["found"]
-    if any("exact_prompts" in row for row in rows.values()):
-        yield from _prompts(rows)
-    else:
-        yield from _shares(rows)
+    prompts = any(EXACT in row for row in rows.values())
+    yield from _prompts(rows) if prompts else _shares(rows)
     yield ""
-    yield f"{attack['seconds']:.0f} s. {_facts(attack['facts'])}".strip()
+    yield f"{attack['cpu_seconds']:.0f} s of one core. {_facts(attack['facts'])}".strip()
 
 
 def _shares(rows: Mapping[str, Result]) -> Iterator[str]:
-    told = any("occurrences_told" in row for row in rows.values())
     wide = any("occurrences_top100" in row for row in rows.values())
-    measures = ["occurrences", "occurrences_top10", *(["occurrences_top100"] if wide else [])]
-    measures += ["vocabulary", "vocabulary_top10", *(["vocabulary_top100"] if wide else [])]
-    measures += ["occurrences_told", "occurrences_in_all"] if told else []
-    names = [name.replace("vocabulary", "entries").replace("_top100", ", hundred") for name in measures]
-    names = [name.replace("_top10", ", ten").replace("occurrences_", "").replace("_", " ") for name in names]
-    yield "| by | " + " | ".join(names) + " |"
-    yield "|---|" + "--:|" * len(names)
+    tops = ["", "_top10", *(["_top100"] if wide else []), "_scored"]
+    measures = [f"{counted}{top}" for counted in HEADLINES for top in tops]
+    if any("occurrences_told" in row for row in rows.values()):
+        measures += ["occurrences_told", "occurrences_in_all"]
+    yield from _header("by", map(_column, measures))
     for name, row in rows.items():
-        row = {**row, "occurrences_in_all": _in_all(row)}
-        yield f"| {name} | " + " | ".join(percent(row.get(measure)) for measure in measures) + " |"
+        row = {**row, "occurrences_in_all": in_all(row)}
+        yield f"| {name} | " + " | ".join(_cell(row, measure) for measure in measures) + " |"
 
 
-def _in_all(row: Result) -> float | None:
-    """Of all occurrences those that the attacker knows in the end, told or read."""
-    told, read = row.get("occurrences_told"), row.get("occurrences")
-    return told if told is None or read is None else told + (1 - told) * read
+def _column(measure: str) -> str:
+    counted, _, what = measure.partition("_")
+    counted = counted.replace("vocabulary", "entries")
+    ends = {"": "", "top10": ", ten", "top100": ", hundred"}
+    return f"{counted}{ends[what]}" if what in ends else what.replace("scored", "of").replace("_", " ")
+
+
+def _cell(row: Result, measure: str) -> str:
+    if measure.endswith("_scored"):
+        return f"{row[measure]:,}" if measure in row else "-"
+    return percent(row.get(measure))
 
 
 def _prompts(rows: Mapping[str, Result]) -> Iterator[str]:
-    yield "| by | exact prompts | tokens | prompts |"
-    yield "|---|--:|--:|--:|"
+    yield from _header("by", ("exact prompts", "of", "tokens", "of"))
     for name, row in rows.items():
-        exact, tokens = percent(row["exact_prompts"]), percent(row["occurrences"])
-        yield f"| {name} | {exact} | {tokens} | {row['prompts']} |"
+        exact, tokens = percent(row.get(EXACT)), percent(row.get("occurrences"))
+        yield f"| {name} | {exact} | {row.get('prompts', '-')} | {tokens} | {row['occurrences_scored']:,} |"
+
+
+def _header(first: str, names: Iterable[str]) -> Iterator[str]:
+    names = list(names)
+    yield f"| {first} | " + " | ".join(names) + " |"
+    yield "|---|" + "--:|" * len(names)
 
 
 def _facts(facts: Result) -> str:
-    return "; ".join(f"{name.replace('_', ' ')}: {_said(value)}" for name, value in facts.items())
+    return "; ".join(f"{name.replace('_', ' ')}: {_worded(value)}" for name, value in facts.items())
 
 
-def _said(value: Any) -> str:
+def _worded(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name.replace('_', ' ')} {_said(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name.replace('_', ' ')} {_worded(inner)}" for name, inner in value.items())
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _foot(result: Result) -> Iterator[str]:
-    machine, sizes = result["machine"], result["sizes"]
+    machine, sizes, scored = result["machine"], result["sizes"], result["scored"]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     texts = ", ".join(result["texts"])
     others = f"; text of another kind: {', '.join(result['others'])}" if result["others"] else ""
     yield (
-        f"Text: {texts}, every other text sent, the rest public{others}. Scored: {sizes['window']} tokens in a row,"
-        f" {sizes['sample']} vocabulary entries; frequency on up to {sizes['stream']} tokens; seed {sizes['seed']}."
+        f"Text: {texts}, every other text sent, what else differs from those public{others}. Unless a table says"
+        f" otherwise, scores are of {scored['tokens']:,} tokens, at most {scored['longest']} of each of"
+        f" {scored['texts']:,} texts; frequency counts up to {sizes['stream']:,}. Samples were drawn with seed"
+        f" {sizes['seed']}. The conversion is one, under one random key: nothing here says how much another key would"
+        " change."
     )
-    yield f"Measured with {versions} on {machine.get('cpu') or machine['system']}."
+    yield f"Measured {_when(result)}with {versions} on {machine.get('cpu') or machine['system']}."
+
+
+def _when(result: Result) -> str:
+    """The commits and days, where attacks are marked with them."""
+    marks = [attack["measured"] for attack in result["attacks"] if "measured" in attack]
+    commits = dict.fromkeys(_commit(mark["commit"]) for mark in marks)
+    days = dict.fromkeys(mark["date"] for mark in marks)
+    return f"at {', '.join(commits)} on {', '.join(days)} " if marks else ""
+
+
+def _commit(commit: Result) -> str:
+    changed = " with changes" if commit["changed"] else ""
+    return f"commit {commit['id'][:12]}{changed}" if commit["id"] else "no commit"

@@ -7,27 +7,33 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
 
 from privinf.equivariant.about import read_about
 from privinf.equivariant.attacks import texts as reading
 from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.registry import Attack
 from privinf.equivariant.attacks.truth import Sizes, Truth
-from privinf.equivariant.attacks.view import Leak, View
+from privinf.equivariant.attacks.view import Findings, Leak, View
 from privinf.equivariant.attacks.weights import Facts, Weights, facts
+from privinf.equivariant.covering.plain import fingerprint
 from privinf.equivariant.levels import WARNING, level_of
-from privinf.equivariant.plain import fingerprint
 from privinf.equivariant.variants import all_variants
-from privinf.errors import ConfigError
+from privinf.errors import ConfigError, PrivinfError
+from privinf.models.tensors import WEIGHTS
 
+FORMAT = 2
 STREAM = 1_000_000  # tokens that pass by, for attacks that count
 REFERENCE = 4_000_000
 PACKAGES = ("privinf", "numpy", "torch", "transformers", "tokenizers")
 NOTHING = Leak(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+Result = dict[str, Any]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Setting:
         texts: files of the clients' kind of text: half is sent, the other half is the attacker's.
         others: files of another kind, for the attacker to count in.
         stream: tokens sent in all.
+        noise: what the conversion was given, where that is known: no directory says it.
     """
 
     model: Path
@@ -49,36 +56,72 @@ class Setting:
     stream: int = STREAM
     sizes: Sizes = field(default_factory=Sizes)
     seed: int = 0
+    noise: Mapping[str, Any] | None = None
 
 
-def run(setting: Setting, attacks: Sequence[Attack], say: Callable[[str], None]) -> dict[str, Any]:
-    """Everything that attacks.json holds."""
+def _drop(result: Result) -> None:
+    """Nothing is kept before the end."""
+
+
+def run(
+    setting: Setting, attacks: Sequence[Attack], say: Say, keep: Callable[[Result], None] = _drop
+) -> Result:
+    """Everything that attacks.json holds.
+
+    Args:
+        keep: given what there is so far, after each attack.
+    """
     known = facts(setting.model)
     say("reading texts")
-    view, truth = _prepare(setting, known)
-    found = [_run(one, view, truth, say) for one in attacks]
+    view, truth = prepare(setting, known)
+    result = _about(setting, view, truth)
+    for one in attacks:
+        result["attacks"].append(_run(one, view, truth, say))
+        keep(result)
+    return result
+
+
+def _about(setting: Setting, view: View, truth: Truth) -> Result:
+    """A result without attacks."""
+    known, level = view.facts, view.about.level
     return {
-        "format": 1,
+        "format": FORMAT,
         "warning": WARNING,
         "model": setting.model.resolve().name,
         "same_weights": truth.model == fingerprint(setting.model),
-        "level": view.about.level,
-        "says": level_of(view.about.level).says,
+        "level": level,
+        "says": level_of(level).says,
+        "noise": dict(setting.noise) if setting.noise else None,
         "family": known.family,
+        "parameters": _parameters(setting.model),
         "vocab": known.vocab,
         "width": known.width,
         "server_width": int(view.table.shape[1]),
-        "chance": 1 / known.vocab,
         "texts": [path.name for path in setting.texts],
         "others": [path.name for path in setting.others],
         "sizes": asdict(setting.sizes) | {"stream": setting.stream, "seed": setting.seed},
+        "scored": _scored(truth),
         "machine": _machine(),
         "versions": _versions(),
-        "attacks": found,
+        "attacks": [],
     }
 
 
-def _prepare(setting: Setting, known: Facts) -> tuple[View, Truth]:
+def _scored(truth: Truth) -> Result:
+    """What occurrences are scored in, and the share of the token that is most frequent there."""
+    texts = truth.traffic.texts[: truth.traffic.window]
+    plain = truth.plain[np.concatenate(texts)]
+    most = int(np.bincount(plain).max())
+    lengths = [len(text) for text in texts]
+    return {
+        "texts": len(texts),
+        "tokens": sum(lengths),
+        "longest": max(lengths),
+        "most_frequent": most / len(plain),
+    }
+
+
+def prepare(setting: Setting, known: Facts) -> tuple[View, Truth]:
     """Read the texts and halve them: what clients send, and what is public."""
     server, client = folders(setting.model, setting.converted, known)
     whole = reading.tokens_of(setting.texts, setting.model, known, setting.stream + REFERENCE)
@@ -120,11 +163,11 @@ def folders(model: Path, converted: Path, known: Facts) -> tuple[Path, Path]:
     return variants[0], client / variants[0].relative_to(server)
 
 
-def _run(one: Attack, view: View, truth: Truth, say: Callable[[str], None]) -> dict[str, Any]:
+def _run(one: Attack, view: View, truth: Truth, say: Say) -> Result:
     say(f"{one.label} {one.name}")
-    began = time.monotonic()
-    findings = one.run(view, truth.leak() if one.leaks else NOTHING)
-    seconds = time.monotonic() - began
+    began, busy = time.monotonic(), time.process_time()
+    findings = _findings(one, view, truth)
+    seconds, busy = time.monotonic() - began, time.process_time() - busy
     found = {name: truth.score(guess) for name, guess in findings.guesses.items()}
     found |= {name: truth.score_prompts(decoded) for name, decoded in findings.prompts.items()}
     return {
@@ -132,13 +175,27 @@ def _run(one: Attack, view: View, truth: Truth, say: Callable[[str], None]) -> d
         "label": one.label,
         "holds": one.holds,
         "seconds": round(seconds, 2),
+        "cpu_seconds": round(busy, 2),
         "skipped": findings.skipped,
         "facts": dict(findings.facts),
         "found": found,
     }
 
 
-def _machine() -> dict[str, Any]:
+def _findings(one: Attack, view: View, truth: Truth) -> Findings:
+    """A refusal is this attack's alone: others may still read something."""
+    try:
+        return one.run(view, truth.leak() if one.leaks else NOTHING)
+    except PrivinfError as error:
+        return Findings(skipped=str(error))
+
+
+def _parameters(model: Path) -> int:
+    with safe_open(model / WEIGHTS, "np") as file:
+        return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+
+
+def _machine() -> Result:
     return {"system": f"{platform.system()} {platform.machine()}", "processor": platform.processor()}
 
 

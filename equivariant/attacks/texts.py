@@ -16,19 +16,22 @@ from privinf.errors import InputError, ModelError
 
 COLUMN = "text"
 BATCH = 256
+ANY = "a"  # some text
 LONGEST = 1 << 30  # characters of one cell
 
 
 def tokens_of(files: Iterable[Path], model: Path, known: Facts, limit: int) -> list[Ids]:
-    """Token ids of each text, special tokens included and cut to what the model takes; so many tokens in all.
+    """Token ids of each text as a client sends it: cut to what the model takes, with the tokenizer's special tokens,
+    and without a chat template; so many tokens in all.
 
     Raises:
         InputError: a file is no text, or there is none in it.
     """
     rules, found, tokens = _rules(model), list[Ids](), 0
+    rules.enable_truncation(known.max_tokens)
     for batch in _batches(text for path in files for text in _texts(path)):
-        for encoding in rules.encode_batch(batch, add_special_tokens=not known.decoder):
-            found.append(np.array(encoding.ids[: known.max_tokens], dtype=np.int64))
+        for encoding in rules.encode_batch(batch):
+            found.append(np.array(encoding.ids, dtype=np.int64))
             tokens += len(found[-1])
         if tokens >= limit:
             break
@@ -37,13 +40,23 @@ def tokens_of(files: Iterable[Path], model: Path, known: Facts, limit: int) -> l
     return [text for text in found if len(text)]
 
 
+def front(model: Path) -> Ids:
+    """The special tokens that the tokenizer puts before every text."""
+    encoding = _rules(model).encode(ANY)
+    count = int(np.cumprod(encoding.special_tokens_mask).sum())
+    return np.array(encoding.ids[:count], dtype=np.int64)
+
+
 def halves(texts: Sequence[Ids]) -> tuple[list[Ids], list[Ids]]:
-    """Every other text: two parts of the same kind that share none."""
-    if len(texts) < 2:
+    """Every other text, and of those between the ones that are not among the first."""
+    sent = list(texts[::2])
+    known = {text.tobytes() for text in sent}
+    public = [text for text in texts[1::2] if text.tobytes() not in known]
+    if not public:
         raise InputError(
-            "one text alone cannot be halved: give a file of several, with blank lines between them"
+            "fewer than two different texts cannot be halved: give a file of several, with blank lines between"
         )
-    return list(texts[::2]), list(texts[1::2])
+    return sent, public
 
 
 def first(texts: Sequence[Ids], tokens: int) -> list[Ids]:

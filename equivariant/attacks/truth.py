@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from privinf.equivariant.asking.own_part import OwnPart
 from privinf.equivariant.attacks.matching import Ids
-from privinf.equivariant.attacks.view import Guess, Leak, Traffic
-from privinf.equivariant.attacks.weights import F32, Facts
+from privinf.equivariant.attacks.sending import Sender, Symbols
+from privinf.equivariant.attacks.traffic import Traffic
+from privinf.equivariant.attacks.view import Guess, Leak
+from privinf.equivariant.attacks.weights import Facts
 from privinf.equivariant.key import Key
-from privinf.equivariant.own_part import OwnPart
 
 WINDOW = 20_000  # tokens that are scored, by attacks that do not take the whole stream
 SAMPLE = 1024  # vocabulary entries that are scored
@@ -35,12 +38,13 @@ class Truth:
     """The key of one client and what its symbols stand for."""
 
     def __init__(self, client: Path, known: Facts, texts: Sequence[Ids], sizes: Sizes, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
-        shuffled = self._rng.permutation(known.vocab)
+        self._seed, rng = seed, np.random.default_rng(seed)
+        shuffled = rng.permutation(known.vocab)
         self._drawn, self._pool = shuffled[: sizes.sample], np.sort(shuffled[:POOL])
-        lengths = self._rng.integers(*LENGTHS, endpoint=True, size=sizes.prompts)
+        lengths = rng.integers(*LENGTHS, endpoint=True, size=sizes.prompts)
         long = [text for text in texts if len(text) >= LENGTHS[1]]
         self._prompts = [text[:n] for text, n in zip(long, lengths, strict=False)]
+        self._front = _in_common(self._prompts)
         key = Key.load(client)
         self.model = key.about.model
         if key.tokens is None:
@@ -58,45 +62,62 @@ class Truth:
             sample=tokens[self._drawn],
             pool=self._pool,
             prompts=[tokens[text] for text in self._prompts],
+            seed=self._seed,
         )
 
     def _by_rows(self, client: Path, key: Key, known: Facts, texts: Sequence[Ids], sizes: Sizes) -> None:
         """Each distinct token, or token at a position, is a symbol."""
-        positional = "embed.position" in known.arrays
-        texts = [text[:POSITIONS] for text in texts] if positional else list(texts)
-        texts = texts[: _texts_of(texts, sizes.window)]
-        symbols = _Symbols(positional)
-        written = [symbols.of(text) for text in texts]
+        assert key.hidden is not None
+        folder, positional = client.parent.parent, "embed.position" in known.arrays
+        own = OwnPart(folder, Key.load(folder).about, known.eps)
+        sender = Sender(own, key.hidden, key.about.context, positional, known.decoder)
+        window = [text[:POSITIONS] for text in texts] if positional else list(texts)
+        window = window[: _texts_of(window, sizes.window)]
+        symbols = Symbols(positional)
+        written = [symbols.of(text) for text in window]
         sample = symbols.alone(self._drawn)
         prompts = [symbols.of(text) for text in self._prompts]
-        self.plain, positions = symbols.known()
-        own = OwnPart(client.parent.parent, key.about, known.eps)
+        sessions = [[symbols.of(t, at) for t in session] for at, session in enumerate(sender.few(texts))]
+        plain, positions = symbols.known()
+        stream, streamed = sender.stream(texts, len(plain), self._seed)
+        self.plain = np.concatenate([plain, streamed])
         self.traffic = Traffic(
             texts=written,
             window=len(written),
             sample=sample,
             pool=self._pool,
             prompts=prompts,
-            table=_rows(own, key, self.plain, positions),
+            table=sender.rows(plain, positions),
             positions=positions if positional else None,
+            sessions=sessions,
+            stream=stream,
+            seed=self._seed,
         )
 
     def leak(self) -> Leak:
-        """Every symbol of the scored texts with its plain id, the most frequent first."""
-        order = self.traffic.frequent
-        return Leak(order, self.plain[order])
+        """Every symbol of the texts that attacks get told of, with its plain id."""
+        texts = chain(self.traffic.texts[: self.traffic.window], *self.traffic.sessions)
+        symbols = np.unique(np.concatenate(list(texts)))
+        return Leak(symbols, self.plain[symbols])
 
     def score(self, guess: Guess) -> dict[str, Any]:
         """Shares of token occurrences and of vocabulary entries that are right, of the first guess and of ten."""
-        texts = self.traffic.texts if guess.stream else self._window()
-        symbols, counts = np.unique(np.concatenate(texts), return_counts=True)
+        symbols, counts = np.unique(np.concatenate(self._scored(guess)), return_counts=True)
         found: dict[str, Any] = {}
         if guess.told is not None:
             found["occurrences_told"] = float(counts[np.isin(symbols, guess.told)].sum() / counts.sum())
         if not guess.sampled:
             found |= self._shares(guess, symbols, counts, "occurrences")
+        if guess.stream and self.traffic.stream:  # its symbols are not those of the sample
+            return found
         sample = self.traffic.sample[:SAMPLED] if guess.sampled else self.traffic.sample
         return found | self._shares(guess, sample, np.ones(len(sample)), "vocabulary")
+
+    def _scored(self, guess: Guess) -> Sequence[Ids]:
+        """Texts on whose occurrences a guess is scored."""
+        if guess.stream:
+            return self.traffic.stream.texts if self.traffic.stream else self.traffic.texts
+        return guess.texts or self.traffic.texts[: self.traffic.window]
 
     def _shares(self, guess: Guess, symbols: Ids, weights: Any, name: str) -> dict[str, Any]:
         if guess.told is not None:
@@ -118,9 +139,9 @@ class Truth:
         return int(hits[0]) if len(hits) else 1 << 30
 
     def score_prompts(self, decoded: Sequence[Ids]) -> dict[str, Any]:
-        """Prompts that are right in every token, and tokens that are right, of those attempted."""
-        wanted = self._prompts[: len(decoded)]
-        right = [np.asarray(ids) == plain for ids, plain in zip(decoded, wanted, strict=True)]
+        """Prompts that are right in every token, and tokens that are right; what all begin with counts for nothing."""
+        wanted, start = self._prompts[: len(decoded)], self._front
+        right = [np.asarray(ids[start:]) == plain[start:] for ids, plain in zip(decoded, wanted, strict=True)]
         return {
             "exact_prompts": float(np.mean([row.all() for row in right])),
             "occurrences": float(np.concatenate(right).mean()),
@@ -128,45 +149,17 @@ class Truth:
             "occurrences_scored": sum(map(len, right)),
         }
 
-    def _window(self) -> list[Ids]:
-        return self.traffic.texts[: self.traffic.window]
-
-
-class _Symbols:
-    """Numbers pairs of a token and its position as they come."""
-
-    def __init__(self, positional: bool) -> None:
-        self._positional = positional
-        self._seen: dict[tuple[int, int], int] = {}
-
-    def of(self, text: Ids) -> Ids:
-        places = range(len(text)) if self._positional else [0] * len(text)
-        return np.array([self._number(int(token), at) for token, at in zip(text, places, strict=True)])
-
-    def alone(self, tokens: Ids) -> Ids:
-        """Of tokens that each begin a text."""
-        return np.array([self._number(int(token), 0) for token in tokens])
-
-    def known(self) -> tuple[Ids, Ids]:
-        tokens, positions = np.array(list(self._seen), dtype=np.int64).T
-        return tokens, positions
-
-    def _number(self, token: int, position: int) -> int:
-        return self._seen.setdefault((token, position), len(self._seen))
-
-
-def _rows(own: OwnPart, key: Key, plain: Ids, positions: Ids) -> F32:
-    """What the client sends for each symbol."""
-    assert key.hidden is not None
-    table = np.empty((len(plain), key.hidden.shape[1]), dtype=np.float32)
-    for position in np.unique(positions):
-        at = np.flatnonzero(positions == position)
-        rows = [own.token_rows([token], int(position))[0] for token in plain[at]]
-        table[at] = np.stack(rows) @ key.hidden
-    return table
-
 
 def _texts_of(texts: Sequence[Ids], tokens: int) -> int:
     """How many texts hold so many tokens."""
     ends = np.cumsum([len(text) for text in texts])
     return min(int(np.searchsorted(ends, tokens)) + 1, len(texts))
+
+
+def _in_common(texts: Sequence[Ids]) -> int:
+    """How many tokens all texts begin with."""
+    if len({text.tobytes() for text in texts}) < 2:
+        return 0
+    least = min(map(len, texts))
+    same = np.array([text[:least] == texts[0][:least] for text in texts]).all(0)
+    return int(np.cumprod(same).sum())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,42 +12,8 @@ import numpy as np
 
 from privinf.equivariant.about import ServerAbout
 from privinf.equivariant.attacks.matching import TOP, Array, Ids, nearest
+from privinf.equivariant.attacks.traffic import Traffic
 from privinf.equivariant.attacks.weights import F32, Facts, Weights
-
-
-@dataclass(frozen=True, eq=False)
-class Traffic:
-    """What a server sees of its clients, as symbols: covered ids or, where rows come instead, places in `table`.
-
-    Attributes:
-        texts: symbols of each text.
-        window: so many of the texts are scored, except by attacks on the whole stream.
-        sample: symbols of tokens drawn uniformly from the vocabulary, to be scored as vocabulary entries.
-        pool: plain ids among which are those of the first symbols of the sample: published evaluations search in
-            such a pool where the whole vocabulary takes too long.
-        prompts: symbols of a few short texts.
-        table: the distinct rows that came, (symbols, server width), or None where ids come.
-        positions: of each row of the table in its text.
-    """
-
-    texts: list[Ids] = field(repr=False)
-    window: int
-    sample: Ids = field(repr=False)
-    pool: Ids = field(repr=False)
-    prompts: list[Ids] = field(repr=False)
-    table: F32 | None = field(default=None, repr=False)
-    positions: Ids | None = field(default=None, repr=False)
-
-    @cached_property
-    def targets(self) -> Ids:
-        """All symbols that are scored."""
-        return np.unique(np.concatenate([self.sample, *self.texts[: self.window]]))
-
-    @cached_property
-    def frequent(self) -> Ids:
-        """The symbols of the scored texts, the most frequent first."""
-        symbols, counts = np.unique(np.concatenate(self.texts[: self.window]), return_counts=True)
-        return symbols[np.argsort(-counts, kind="stable")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +26,12 @@ class Leak:
     def first(self, count: int) -> Leak:
         return Leak(self.symbols[:count], self.plain[:count])
 
+    def of(self, symbols: Ids) -> Leak:
+        """Of these symbols alone, in this order."""
+        order = np.argsort(self.symbols)
+        places = order[np.searchsorted(self.symbols, symbols, sorter=order)]
+        return Leak(symbols, self.plain[places])
+
 
 @dataclass(frozen=True, eq=False)
 class Guess:
@@ -67,6 +39,7 @@ class Guess:
 
     Attributes:
         told: symbols that the attacker knew beforehand, left out of the scores.
+        texts: scored on the occurrences of these texts, where they are not the window.
         stream: scored on the occurrences of the whole stream.
         sampled: the symbols are but a sample of the vocabulary, searched in the pool.
     """
@@ -74,8 +47,19 @@ class Guess:
     symbols: Ids = field(repr=False)
     plain: Ids = field(repr=False)
     told: Ids | None = field(default=None, repr=False)
+    texts: Sequence[Ids] | None = field(default=None, repr=False)
     stream: bool = False
     sampled: bool = False
+
+
+def joined(guesses: Sequence[Guess]) -> Guess:
+    """One guess of those for several sessions."""
+    return Guess(
+        np.concatenate([guess.symbols for guess in guesses]),
+        np.concatenate([guess.plain for guess in guesses]),
+        told=np.concatenate([guess.told for guess in guesses if guess.told is not None]),
+        texts=[text for guess in guesses for text in guess.texts or ()],
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +109,29 @@ class View:
     def candidates(self, position: int = 0) -> F32:
         """The plain row of each token, (vocab, width): at this position where rows hold positions."""
         if not self.local or self.facts.family == "llama":
-            return self._embedding
-        rows = self.plain["embed.token"] + self.plain["embed.position"][position]
-        return self.plain.centred(rows) if self.facts.decoder else self._normed(rows)
+            return self.unshifted
+        shift = self.shift(position)
+        if shift is not None:
+            return self.unshifted + shift
+        return self._normed(self.plain["embed.token"] + self.plain["embed.position"][position])
+
+    def sessions(self) -> Iterator[View]:
+        """What is under one cover each; the sample goes with the first."""
+        traffic = self.traffic
+        if not traffic.sessions:
+            yield self
+        for place, texts in enumerate(traffic.sessions):
+            sample = traffic.sample if place == 0 else traffic.sample[:0]
+            yield replace(self, traffic=replace(traffic, texts=texts, window=len(texts), sample=sample))
+
+    def shift(self, position: int) -> F32 | None:
+        """What a position adds to every candidate, or None where it does more than that."""
+        if not self.facts.decoder:
+            return None
+        if not self.local or self.facts.family == "llama":
+            return np.zeros(self.facts.width, dtype=np.float32)
+        shift: F32 = self.plain.centred(self.plain["embed.position"][position][None])[0]
+        return shift
 
     def groups(self, symbols: Ids) -> Iterator[tuple[Ids, int]]:
         """Places in `symbols` that have the same candidates, and their position."""
@@ -173,7 +177,8 @@ class View:
         return found
 
     @cached_property
-    def _embedding(self) -> F32:
+    def unshifted(self) -> F32:
+        """The plain row of each token without a position."""
         return self.plain.embedding()
 
     def _normed(self, rows: F32) -> F32:

@@ -44,7 +44,7 @@ def embed(
     as_json: JsonFlag = False,
 ) -> None:
     """Embed texts privately."""
-    lines = _texts(texts, file)
+    lines = asked_texts(texts, file)
     with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
         if out is not None:
             _embed_to_file(client, lines, out, truncate, as_json)
@@ -75,7 +75,7 @@ def classify(
     as_json: JsonFlag = False,
 ) -> None:
     """Classify texts privately."""
-    lines = _texts(texts, file)
+    lines = asked_texts(texts, file)
     with (
         client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client,
         progress("classifying", len(lines)) as tick,
@@ -89,7 +89,8 @@ def classify(
     _print_stats(answer.stats)
 
 
-def _texts(texts: list[str] | None, file: Path | None) -> list[str]:
+def asked_texts(texts: list[str] | None, file: Path | None) -> list[str]:
+    """The texts of a command's arguments, or of its --file; InputError unless it was one of both."""
     from privinf.errors import InputError
     from privinf.text import read_lines
 

@@ -8,8 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from privinf.cli.ask import Truncate, _texts
-from privinf.cli.generate import MaxNew, Penalty, Seed, Stop, Temperature, TopK, TopP, _prompt, document, show
+from privinf.cli.ask import Truncate, asked_texts
+from privinf.cli.generate import (
+    MaxNew,
+    Penalty,
+    Seed,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+    asked_prompt,
+    document,
+    show,
+)
 from privinf.cli.output import JsonFlag, emit_json, note, progress
 from privinf.cli.serve import Ca, Cert, Key, NoTls, tls_options
 
@@ -46,7 +57,7 @@ def embed(
     as_json: JsonFlag = False,
 ) -> None:
     """Embed texts under cover."""
-    lines = _texts(texts, file)
+    lines = asked_texts(texts, file)
     with (
         _client(model, server, config, deadline, tls_options(ca, cert, key), insecure_no_tls) as client,
         progress("embedding", len(lines)) as tick,
@@ -83,7 +94,7 @@ def classify(
     as_json: JsonFlag = False,
 ) -> None:
     """Classify texts or images under cover."""
-    asked = _texts(texts, file) if images is None else _images(images, texts, file)
+    asked = asked_texts(texts, file) if images is None else _images(images, texts, file)
     with (
         _client(model, server, config, deadline, tls_options(ca, cert, key), insecure_no_tls) as client,
         progress("classifying", len(asked)) as tick,
@@ -126,7 +137,7 @@ def generate(
     """Continue a text under cover, or answer it where the model has a chat template."""
     given = locals()
     wish = {name: given[name] for name in WISH if given[name] is not None}
-    text, tls = _prompt(prompt, file), tls_options(ca, cert, key)
+    text, tls = asked_prompt(prompt, file), tls_options(ca, cert, key)
     with _client(model, server, config, None, tls, insecure_no_tls) as client:
         answer = show(client.generate(text, stream=True, raw=raw, timeout=deadline, **wish), quiet=as_json)
     if as_json:

@@ -18,11 +18,14 @@ def register(app: typer.Typer) -> None:
 
 
 def attack(
-    model: Annotated[Path, typer.Argument(help="The plain model, which the attacker knows.")],
+    model: Annotated[
+        Path, typer.Argument(help="The plain model, which the attacker knows: BERT, GPT-2, Llama.")
+    ],
     converted: Annotated[
         Path,
         typer.Argument(
-            help="What `ee convert` wrote; client/ is read to score guesses, and for nothing else."
+            help="What `ee convert` wrote; client/ makes the traffic that a server sees, tells the tokens that an"
+            " attack says it knows, and scores guesses. No attack sees it."
         ),
     ],
     text: Annotated[
@@ -40,6 +43,7 @@ def attack(
         int, typer.Option(help="Tokens that pass by, for attacks that count.", min=1)
     ] = 1_000_000,
     prompts: Annotated[int, typer.Option(help="Short prompts to decode.", min=1)] = 48,
+    seed: Annotated[int, typer.Option(help="Draws what is scored.", min=0)] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Attack a covered model with all that its server has, and say which share of the tokens was read."""
@@ -50,9 +54,10 @@ def attack(
 
     plots.require()  # minutes before it is needed
     wanted = chosen(names)
-    setting = Setting(model, converted, text, reference or (), tokens, Sizes(prompts=prompts))
-    result = run(setting, wanted, note)
-    write(result, out, report.render(result, plots.draw(result, out)))
+    setting = Setting(model, converted, text, reference or (), tokens, Sizes(prompts=prompts), seed)
+    result = run(setting, wanted, note, lambda found: save(found, out))
+    save(result, out)
+    (out / REPORT).write_text(report.render(result, plots.draw(result, out)), encoding="utf-8")
     if as_json:
         emit_json(result)
     else:
@@ -60,26 +65,22 @@ def attack(
         typer.echo(out / REPORT)
 
 
-def write(result: dict[str, Any], out: Path, page: str) -> None:
-    """Both files of a result."""
+def save(result: dict[str, Any], out: Path) -> None:
+    """What there is so far, whole: an attack that fails later loses nothing of it."""
     import json
+    import os
 
     out.mkdir(parents=True, exist_ok=True)
-    (out / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (out / REPORT).write_text(page, encoding="utf-8")
+    part = out / f"{RESULT}.part"
+    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, out / RESULT)
 
 
 def _print(result: dict[str, Any]) -> None:
     """A line for each attack."""
-    from privinf.equivariant.attacks.report import headline, percent
+    from privinf.equivariant.attacks.report import headline, said
 
     note(result["warning"])
     for found in result["attacks"]:
-        best = headline(found)
-        if best is None:
-            typer.echo(f"{found['label']} {found['name']}: not possible here: {found['skipped']}")
-            continue
-        variant, measure, share = best
-        typer.echo(
-            f"{found['label']} {found['name']}: {percent(share)} of {measure.replace('_', ' ')} ({variant})"
-        )
+        none = f"not possible here: {found['skipped']}" if found["skipped"] else "there was nothing to score"
+        typer.echo(f"{found['label']} {found['name']}: {said(found) if headline(found) else none}")

@@ -9,6 +9,8 @@ import typer
 
 from privinf.cli.output import JsonFlag, emit_json, note
 
+VARIANTS = 4
+
 
 def register(app: typer.Typer) -> None:
     """Add this module's command."""
@@ -44,24 +46,26 @@ def convert(
     as_json: JsonFlag = False,
 ) -> None:
     """Cover a model once, so that one server runs it at plain speed: weights for the server, a key for the client."""
-    from privinf.equivariant.convert import Noise
-    from privinf.equivariant.convert import convert as run
+    from privinf.equivariant.covering.convert import Noise
+    from privinf.equivariant.covering.convert import convert as run
     from privinf.equivariant.levels import WARNING, level_of
+    from privinf.errors import ConfigError
 
-    kind = level_of(level)
+    if variants is not None and not level_of(level).local:
+        raise ConfigError(
+            "--variants is for the level session alone: leave it out, or choose --level session"
+        )
     sizes = {"alpha_e": alpha_e, "alpha_h": alpha_h, "padding": padding, "mixing": mixing}
     noise: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
-    _refuse({f"--{name.replace('_', '-')}": value for name, value in noise.items()}, "noise", kind.noisy)
-    _refuse({} if variants is None else {"--variants": variants}, "session", kind.local)
     note(WARNING)
     done = run(
         model,
         out,
         level,
         task=task,
-        noise=Noise(**noise),
+        variants=variants or VARIANTS,
+        noise=Noise(**noise) if noise else None,
         progress=note,
-        **({} if variants is None else {"variants": variants}),
     )
     if as_json:
         about = {name: getattr(done.about, name) for name in ("id", "level", "family", "task")}
@@ -70,12 +74,3 @@ def convert(
         return
     note(f"done in {done.seconds:.1f} s; the key is in {done.client}: no server may see that folder")
     typer.echo(out)
-
-
-def _refuse(given: dict[str, Any], level: str, fits: bool) -> None:
-    from privinf.errors import ConfigError
-
-    if given and not fits:
-        raise ConfigError(
-            f"{', '.join(given)} is for the level {level} alone: leave it out, or choose --level {level}"
-        )

@@ -36,7 +36,7 @@ def serve(
     """Serve a covered model, with no key and no plain value; obfuscation, not encryption."""
     from privinf.config import EquivariantConfig, load
     from privinf.equivariant.client import warn_once
-    from privinf.equivariant.server import serve as run
+    from privinf.equivariant.serving.server import serve as run
 
     settings = load(
         EquivariantConfig,

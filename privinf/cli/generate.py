@@ -89,7 +89,7 @@ def generate(
     as_json: JsonFlag = False,
 ) -> None:
     """Continue a text privately, or answer it where the model was shared for conversations."""
-    text = _prompt(prompt, file)
+    text = asked_prompt(prompt, file)
     wish = _given(locals())
     with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
         answer = show(client.generate(text, stream=True, raw=raw, **wish), quiet=as_json)
@@ -168,7 +168,8 @@ def _lines() -> Iterator[str]:
             yield line
 
 
-def _prompt(prompt: str | None, file: Path | None) -> str:
+def asked_prompt(prompt: str | None, file: Path | None) -> str:
+    """The prompt of a command's argument, or of its --file; InputError unless it was one of both."""
     from privinf.errors import InputError
 
     if (prompt is None) == (file is None):

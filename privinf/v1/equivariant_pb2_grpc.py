@@ -84,7 +84,7 @@ class EquivariantServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Generate(self, request, context):
-        """A continuation as it comes. The server knows no token that ends a text: the client cancels.
+        """A continuation as it comes. The server is not told which token ends a text: the client cancels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,7 +92,8 @@ class EquivariantServicer(object):
 
     def Session(self, request_iterator, context):
         """Level session alone: rows that the client embedded, answered with last hidden rows, step after step. The first
-        message opens a variant of the model that was never opened before; the client ends its direction to end it.
+        message opens a variant of the model that was never opened before, and is answered with no rows once that is found;
+        the client ends its direction to end it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

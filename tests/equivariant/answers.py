@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 from tiny_models import DECODERS, Kind, load
 
-from privinf.equivariant.convert import Converted
+from privinf.equivariant.covering.convert import Converted
 from privinf.equivariant.key import Key
 
 F64 = npt.NDArray[np.float64]

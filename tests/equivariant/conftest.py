@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from tiny_models import Kind, write_model
 
-from privinf.equivariant.convert import Converted, convert
+from privinf.equivariant.covering.convert import Converted, convert
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ import torch
 
 from privinf import Client
 from privinf.config import EquivariantConfig
-from privinf.equivariant.convert import Converted, convert
-from privinf.equivariant.server import Server
+from privinf.equivariant.covering.convert import Converted, convert
+from privinf.equivariant.serving.server import Server
 from privinf.text import Tokenizer
 
 torch.set_num_threads(1)

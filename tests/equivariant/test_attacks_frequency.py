@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from privinf.equivariant.attacks import bigrams
 from privinf.equivariant.attacks.bigrams import Corpus, decipher, hand_out
 from privinf.equivariant.attacks.frequency import by_rank
 from privinf.equivariant.attacks.matching import Ids
@@ -47,6 +49,22 @@ def test_a_reference_of_another_language_says_nothing() -> None:
     assert right(decipher(seen, flat), seen) < 0.3
 
 
+def test_rarer_symbols_are_read_by_those_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, known = sent(written(40_000, 2)), Corpus.of(written(40_000, 3), WORDS)
+    monkeypatch.setattr(bigrams, "KNOWN", 40)
+    monkeypatch.setattr(bigrams, "BLOCK", 10)
+    monkeypatch.setattr(bigrams, "SLACK", 1.5)
+    found, covered = {}, {}
+    for blocks in (0, 2):
+        monkeypatch.setattr(bigrams, "BLOCKS", blocks)
+        guess, covered[blocks] = bigrams.deciphered(seen, known)
+        found[blocks] = right(guess, seen)
+        assert len(set(guess.plain[:, 0].tolist())) == WORDS  # each token once
+    assert found[0] + 0.05 < found[2]
+    assert found[0] <= covered[0] + 0.02
+    assert covered[0] < covered[2] == 1
+
+
 def test_ranks_read_what_is_far_apart_in_frequency() -> None:
     text = np.repeat(np.arange(WORDS), np.arange(WORDS, 0, -1))
     seen, known = sent([text]), Corpus.of([text], WORDS)
@@ -56,8 +74,8 @@ def test_ranks_read_what_is_far_apart_in_frequency() -> None:
 
 
 def test_pairs_do_not_span_texts() -> None:
-    pairs = Corpus.of([np.array([0, 1]), np.array([0, 1])], 2).pairs(2)
-    assert pairs.tolist() == [[0, 2], [0, 0]]
+    pairs = Corpus.of([np.array([0, 1]), np.array([0, 1])], 2).pairs(np.arange(2), np.arange(2))
+    assert pairs.tolist() == [[0, 2, 0, 0], [0, 0, 2, 0]]
 
 
 def test_no_token_is_given_twice() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from privinf.equivariant.attacks.run import NOTHING, folders, view_of
 from privinf.equivariant.attacks.truth import Sizes, Truth
 from privinf.equivariant.attacks.view import View
 from privinf.equivariant.attacks.weights import Weights, facts
-from privinf.equivariant.convert import Noise, convert
+from privinf.equivariant.covering.convert import Noise, convert
 from privinf.errors import InputError, ModelError
 
 TOKENS = 400  # more than the width, so that there is something to be wrong about
@@ -49,10 +50,10 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Staged:
     return cache(stage)
 
 
-def _view(plain: Path, out: Path) -> tuple[View, Truth]:
+def _view(plain: Path, out: Path, begin: tuple[int, ...] = ()) -> tuple[View, Truth]:
     known = facts(plain)
     server, client = folders(plain, out, known)
-    written = texts()
+    written = [np.append(begin, text).astype(np.int64) for text in texts()]
     truth = Truth(client, known, written[::2], SIZES, seed=1)
     return view_of(plain, server, known, truth, {"public": written[1::2]}), truth
 
@@ -93,6 +94,64 @@ def test_known_tokens_tell_the_others(staged: Staged) -> None:
     found = scores(staged("llama", "cover"), "known-plaintext")
     assert found["2 d seeds"]["occurrences"] == found["2 d seeds"]["vocabulary"] == 1
     assert found["0.25 d seeds"]["occurrences_told"] < found["2 d seeds"]["occurrences_told"] < 1
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_what_is_told_in_a_session_is_told_of_it_alone(staged: Staged, kind: Kind) -> None:
+    view, truth = staged(kind, "session")
+    sessions = [session.traffic for session in view.sessions()]
+    assert len(sessions) > 1
+    assert all(sum(map(len, traffic.texts)) <= view.about.context for traffic in sessions)
+    symbols = np.concatenate([traffic.frequent for traffic in sessions])
+    assert len(np.unique(symbols)) == len(symbols)
+    findings = ATTACKS["known-plaintext"].run(view, truth.leak())
+    assert findings.facts["sessions"]["1 d seeds"] == len(sessions)
+    assert "2 d seeds" not in findings.guesses  # no session has so many different tokens
+    row = truth.score(findings.guesses["1 d seeds"])
+    assert row["occurrences"] == row["vocabulary"] == 1
+    assert row["occurrences_scored"] < sum(len(text) for traffic in sessions for text in traffic.texts)
+
+
+def test_sessions_are_linked_and_counted(staged: Staged) -> None:
+    """Without a key or a weight, sessions say together what one key's ids say."""
+    rows, ids = scores(staged("llama", "session"), "frequency"), scores(staged("llama", "cover"), "frequency")
+    assert rows["rank, public"]["occurrences"] == pytest.approx(ids["rank, public"]["occurrences"], abs=0.03)
+    assert rows["rank, public"]["occurrences"] > 0.3
+    assert "vocabulary" not in rows["rank, public"]
+
+
+def test_a_call_about_many_texts_is_one_session(staged: Staged) -> None:
+    view, truth = staged("bert", "session")
+    findings = ATTACKS["frequency"].run(view, NOTHING)
+    assert findings.facts["sessions"] == 1
+    assert findings.facts["tokens"] == 100 * 40
+    assert truth.score(findings.guesses["rank, public"])["occurrences"] > 0.1
+
+
+def test_one_row_is_known_where_every_text_begins_alike(tmp_path: Path) -> None:
+    plain = write_model(tmp_path / "plain", "bert", seed=5, vocab_size=TOKENS)
+    convert(plain, tmp_path / "out", "cover")
+    view, truth = _view(plain, tmp_path / "out", begin=(2,))
+    assert view.traffic.texts[0][0] == view.traffic.texts[1][0]
+    findings = ATTACKS["known-plaintext"].run(view, NOTHING)  # nothing is told
+    assert list(findings.guesses) == ["constant prefix"]
+    assert findings.facts["seeds"] == {"constant prefix": 1}
+    told = findings.guesses["constant prefix"].told
+    assert told is not None
+    assert truth.plain[told].tolist() == [2]
+    assert (
+        truth.score(findings.guesses["constant prefix"])["vocabulary"] == 1
+    )  # by the distance from that row
+
+
+@pytest.mark.parametrize("name", ["known-plaintext", "vocabulary", "inversion"])
+def test_too_little_is_said_to_be_so(staged: Staged, name: str) -> None:
+    view, truth = staged("llama", "cover")
+    few = replace(view, traffic=replace(view.traffic, texts=[np.arange(3)], window=1, prompts=[]))
+    findings = ATTACKS[name].run(few, truth.leak())
+    assert findings.skipped
+    assert not findings.guesses
+    assert not findings.prompts
 
 
 def test_noise_is_what_is_left(staged: Staged) -> None:
@@ -156,13 +215,17 @@ def test_scores_count_what_they_say(staged: Staged) -> None:
 
 def test_nothing_but_the_truth_reads_keys() -> None:
     """The attacker's modules cannot see a key: none imports what opens one."""
-    secret = {"privinf.equivariant.key", "privinf.equivariant.own_part", "privinf.equivariant.local"}
+    secret = {
+        "privinf.equivariant.key",
+        "privinf.equivariant.asking.own_part",
+        "privinf.equivariant.covering.local",
+    }
     readers = set()
     for path in Path(str(package.__file__)).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module in secret:
                 readers.add(path.name)
-    assert readers == {"truth.py"}
+    assert readers == {"truth.py", "sending.py"}  # which makes what the truth has sent
 
 
 def test_unknown_attacks_and_images_are_refused(tmp_path: Path) -> None:

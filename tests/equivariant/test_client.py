@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_models
+import torch
+from safetensors.torch import load_file, save_file
 from serving import asking, classified, client_of, converted, embedded, eventually, greedy, plain_of, serving
 
 from privinf import Client
+from privinf.equivariant.asking import texts
 from privinf.equivariant.client import EquivariantClient, warn_once
+from privinf.equivariant.covering.convert import convert
 from privinf.equivariant.levels import WARNING
+from privinf.equivariant.serving import answering, service
 from privinf.errors import ConfigError, InputError
 
 EXACT = ("tokens", "cover", "session")
@@ -191,3 +197,47 @@ def test_the_client_needs_no_torch(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(tuple(want)), "length"]
     assert WARNING in done.stderr
+
+
+@pytest.mark.parametrize("level", ["cover", "session"])
+def test_long_prompts_are_read_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    made, prompt = converted(tmp_path, "gpt2", level, eos_token_id=None), [1, *range(5, 35), *range(9, 30)]
+    for module in (service, answering):
+        monkeypatch.setattr(module, "PIECE", 5)
+    monkeypatch.setattr(texts, "MOST_ROWS", 7)
+    with asking(made) as (client, _):
+        answer = client.generate(prompt, max_new_tokens=8)
+    assert list(answer.tokens) == greedy(plain_of(made), prompt, 8)
+
+
+@pytest.mark.parametrize("level", ["cover", "session"])
+@pytest.mark.parametrize(("kind", "dtype"), [("llama", "BF16"), ("gpt2", "BF16"), ("llama", "F16")])
+def test_checkpoints_of_half_the_bits(tmp_path: Path, kind: str, dtype: str, level: str) -> None:
+    folder = tiny_models.write_model(tmp_path / "model", kind, seed=6, eos_token_id=None)
+    stored, types = load_file(folder / "model.safetensors"), {"BF16": torch.bfloat16, "F16": torch.float16}
+    save_file({name: one.to(types[dtype]) for name, one in stored.items()}, folder / "model.safetensors")
+    made = convert(folder, tmp_path / "out", level)
+    with asking(made) as (client, _):
+        answer = client.generate(PROMPT, max_new_tokens=16)
+    assert list(answer.tokens) == greedy(plain_of(made), PROMPT, 16)
+
+
+def test_a_pooling_may_lie_elsewhere(tmp_path: Path) -> None:
+    folder = tiny_models.write_model(tmp_path / "model", "bert", seed=6)
+    (folder / "1_Pooling").rename(folder / "pool")
+    modules = folder / "modules.json"
+    modules.write_text(modules.read_text().replace("1_Pooling", "pool"))
+    made = convert(folder, tmp_path / "out")
+    with asking(made) as (client, _):
+        vectors = client.embed(TEXTS).vectors
+    assert np.abs(vectors - embedded(plain_of(made), made.client, TEXTS)).max() < 1e-5
+
+
+def test_a_template_that_is_null_is_none(tmp_path: Path) -> None:
+    made = converted(tmp_path, "llama", "cover", eos_token_id=None)
+    path = made.client / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": None}))
+    with asking(made) as (client, _):
+        assert client.generate("the sea", max_new_tokens=3).text

@@ -16,7 +16,7 @@ import typer
 from serving import converted, greedy, plain_of, serving
 
 from privinf.cli import ee_ask, ee_serve
-from privinf.equivariant.convert import Converted
+from privinf.equivariant.covering.convert import Converted
 from privinf.errors import ConfigError, InputError
 
 

@@ -26,7 +26,7 @@ from answers import (
 from safetensors.numpy import load_file, save_file
 from tiny_models import DECODERS, KINDS, LABELS, Kind, load, write_model
 
-from privinf.equivariant.convert import Converted, Noise, convert
+from privinf.equivariant.covering.convert import Converted, Noise, convert
 from privinf.equivariant.key import Key
 
 Plain = Callable[[Kind], Path]
@@ -157,7 +157,8 @@ def test_key_matrices_cost_less_the_less_they_mix(plain_model: Plain, tmp_path: 
 def test_other_activations_are_exact_too(tmp_path: Path, kind: Kind, activation: str) -> None:
     name = "activation_function" if kind == "gpt2" else "hidden_act"
     model = write_model(tmp_path / "plain", kind, **{name: activation})
-    made = convert(model, tmp_path / "out", "noise" if kind != "llama" else "cover", noise=Noise(0.0, 0.0))
+    level, noise = ("cover", None) if kind == "llama" else ("noise", Noise(0.0, 0.0))
+    made = convert(model, tmp_path / "out", level, noise=noise)
     assert error_of(kind, model, made) < TIGHT
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tiny_models import KINDS, Kind, write_model
 
-from privinf.equivariant.convert import convert
+from privinf.equivariant.covering.convert import Noise, convert
 from privinf.errors import ConfigError, InputError, ModelError
 
 Plain = Callable[[Kind], Path]
@@ -61,7 +61,7 @@ def test_nothing_is_left_of_a_conversion_that_fails(
     def full(*given: Any, **named: Any) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("privinf.equivariant.server_folder.save_file", full)
+    monkeypatch.setattr("privinf.equivariant.covering.server_folder.save_file", full)
     with pytest.raises(OSError, match="no space"):
         convert(plain_model("gpt2"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -77,6 +77,9 @@ def test_nothing_is_left_of_a_conversion_that_fails(
         ({"level": "best"}, InputError),
         ({"task": "embed"}, ConfigError),
         ({"level": "session", "variants": 0}, ConfigError),
+        ({"level": "cover", "noise": Noise(0.1, 0.1)}, ConfigError),
+        ({"level": "noise", "noise": Noise(padding=8)}, ConfigError),
+        ({"level": "noise", "noise": Noise(mixing=0.2)}, ConfigError),
         ({"level": "session", "variants": 10**6}, ConfigError),
     ],
 )
@@ -113,6 +116,14 @@ def test_a_tokenizer_of_another_model_is_refused(plain_model: Plain, tmp_path: P
         convert(model, tmp_path / "out")
     (model / "tokenizer.json").write_text("{")
     with pytest.raises(ModelError, match="no tokenizer"):
+        convert(model, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", TEXT_KINDS)
+def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path, kind: Kind) -> None:
+    model = write_model(tmp_path / "plain", kind)
+    (model / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"tokenizer\.json is missing"):
         convert(model, tmp_path / "out")
 
 

@@ -13,7 +13,7 @@ from answers import F64
 from safetensors.numpy import load_file
 from tiny_models import KINDS, LABELS, POSITIONS, Kind, load
 
-from privinf.equivariant.convert import Converted, convert, fingerprint
+from privinf.equivariant.covering.convert import Converted, convert, fingerprint
 from privinf.equivariant.key import Key
 from privinf.equivariant.levels import LEVELS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from privinf.equivariant import covers
-from privinf.equivariant.draw import F64, Draw
+from privinf.equivariant.covering import covers
+from privinf.equivariant.covering.draw import F64, Draw
 
 SEED = bytes(range(32))
 SIZES = [1, 2, 3, 16, 65]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from privinf.equivariant.draw import Draw
+from privinf.equivariant.covering.draw import Draw
 
 SEED = bytes(range(32))
 

@@ -52,8 +52,9 @@ def test_noise_takes_its_sizes(plain_model: Plain, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--alpha-e", "0.1"], "--alpha-e is for the level noise"),
+        (["--alpha-e", "0.1"], "settings of noise are for the level noise alone"),
         (["--level", "noise", "--variants", "3"], "--variants is for the level session"),
+        (["--level", "noise", "--padding", "8"], "padding: only Llama models take key matrices"),
         (["--level", "noise", "--alpha-h", "-1"], "alpha_h is a number from 0"),
         (["--level", "most"], "'most' is no level; there are tokens, cover, noise, session"),
         (["--task", "classify"], "a model to generate, not to classify"),

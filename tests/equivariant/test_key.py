@@ -52,9 +52,30 @@ def test_reads_back_what_was_saved(tmp_path: Path) -> None:
     assert found.patches is None
 
 
-def test_a_key_may_be_empty(tmp_path: Path) -> None:
-    Key(FACTS).save(tmp_path)
+def test_a_key_of_sessions_may_be_empty(tmp_path: Path) -> None:
+    Key(replace(FACTS, level="session")).save(tmp_path)
     assert Key.load(tmp_path).arrays() == {}
+
+
+@pytest.mark.parametrize(
+    ("facts", "lost"),
+    [
+        ({}, "tokens"),
+        ({}, "labels"),
+        ({"task": "embed"}, "answer"),
+        ({"vocab": 0}, "patches"),
+        ({"vocab": 0}, "places"),
+    ],
+)
+def test_what_undoes_an_answer_may_not_be_missing(tmp_path: Path, facts: dict[str, Any], lost: str) -> None:
+    whole = replace(key(patches=np.eye(4), places=np.arange(8)), about=replace(FACTS, **facts))
+    if "vocab" in facts:
+        whole = replace(whole, tokens=None)
+    whole.save(tmp_path / "whole")
+    Key.load(tmp_path / "whole")
+    replace(whole, **{lost: None}).save(tmp_path / "less")
+    with pytest.raises(IntegrityError, match=f"lacks {lost}: convert the model again"):
+        Key.load(tmp_path / "less")
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
@@ -105,7 +126,9 @@ def test_arrays_of_another_key_are_refused(tmp_path: Path) -> None:
     [
         ({"tokens": np.arange(4)}, r"tokens has shape \(4,\), not \(5,\)"),
         ({"tokens": np.array([0, 1, 2, 3, 3])}, "tokens is no permutation"),
-        ({"places": np.array([1, 2])}, "places is no permutation"),
+        ({"places": np.arange(1, 9)}, "places is no permutation"),
+        ({"places": np.arange(7)}, r"places has shape \(7,\), not \(8,\)"),
+        ({"tokens": np.arange(5.0)}, "tokens is no permutation"),
         ({"hidden": np.ones((3, 3))}, "hidden has shape"),
         ({"answer": np.ones((2, 3))}, "answer has shape"),
         ({"labels": np.ones((3, 3))}, "labels has shape"),
@@ -139,7 +162,7 @@ def test_facts_with_an_unknown_level_or_labels_that_are_none_are_refused(tmp_pat
 def test_another_format_says_what_to_do(tmp_path: Path) -> None:
     key().save(tmp_path)
     about = json.loads((tmp_path / ABOUT).read_text())
-    (tmp_path / ABOUT).write_text(json.dumps(about | {"format": 2}))
+    (tmp_path / ABOUT).write_text(json.dumps(about | {"format": 1}))
     with pytest.raises(ConfigError, match="convert the model again"):
         Key.load(tmp_path)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tiny_models import HEADS, WIDTH, write_model
 
-from privinf.equivariant.draw import Draw
-from privinf.equivariant.keymat import KeyMatrices, key_matrices
-from privinf.equivariant.noise import Noise, noisy
-from privinf.equivariant.plain import Plain, read_plain
+from privinf.equivariant.covering.draw import Draw
+from privinf.equivariant.covering.keymat import KeyMatrices, key_matrices
+from privinf.equivariant.covering.noise import Noise, noisy
+from privinf.equivariant.covering.plain import Plain, read_plain
 from privinf.errors import ConfigError
 
 SEED = bytes(range(32))

@@ -13,10 +13,10 @@ import torch
 from serving import converted
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from privinf.equivariant import running
 from privinf.equivariant.about import read_about
-from privinf.equivariant.convert import Converted
-from privinf.equivariant.plain import digest
+from privinf.equivariant.covering.convert import Converted
+from privinf.equivariant.covering.plain import digest
+from privinf.equivariant.serving import running
 from privinf.models.folder import copy
 
 IMAGES = np.ones((2, 3, 8, 12), dtype=np.float32)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +20,10 @@ import tokenizers
 from serving import Wire, asking, client_of, converted, eventually, serving
 
 from privinf.equivariant import variants
-from privinf.equivariant.convert import Converted
+from privinf.equivariant.covering.convert import Converted
 from privinf.equivariant.key import Key
-from privinf.equivariant.methods import ABOUT, GENERATE, SESSION
+from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, SESSION
+from privinf.equivariant.wire import rows_message
 from privinf.errors import (
     ConfigError,
     ConnectError,
@@ -168,7 +171,7 @@ def test_the_clients_own_part_damaged(tmp_path: Path, damage: str) -> None:
     kind, match = {
         "cut": (IntegrityError, "cut short"),
         "gone": (ConfigError, "cannot be read"),
-        "other": (IntegrityError, "does not belong to this key"),
+        "other": (IntegrityError, "not of this key"),
     }[damage]
     with pytest.raises(kind, match=match):
         client_of(made, 1)
@@ -182,7 +185,7 @@ def test_a_decoders_special_tokens_are_missing(tmp_path: Path, special: str) -> 
     rules["added_tokens"] = [one for one in rules["added_tokens"] if one["content"] != special]
     del rules["model"]["vocab"][special]
     path.write_text(json.dumps(rules))
-    with pytest.raises(ModelError, match="lacks token"):
+    with pytest.raises(ModelError, match="has no token"):
         client_of(made, 1)
 
 
@@ -236,6 +239,55 @@ def test_an_answer_too_late(decoder: Converted) -> None:
         assert len(client.generate([1, 6], max_new_tokens=2).tokens) == 2
 
 
+@pytest.mark.parametrize("level", ["cover", "session"])
+def test_an_embedding_too_late(tmp_path: Path, level: str) -> None:
+    """The deadline is that of each query, also where a session holds them all."""
+    with asking(converted(tmp_path, "bert", level)) as (client, server):
+        with server.calls._turns._lock, pytest.raises(DeadlineExceeded):  # the turn of another, for ever
+            client.embed(["calm"], timeout=0.3)
+        assert eventually(lambda: not server.calls.sessions.taken + server.calls.queries.taken)
+        assert len(client.embed(["calm"]).vectors) == 1
+
+
+def test_a_server_in_anothers_place_is_refused_and_checked_anew(decoder: Converted, tmp_path: Path) -> None:
+    other = converted(tmp_path, "llama", "cover")
+    with serving(decoder.server) as server:
+        client, port = client_of(decoder, server), server.port
+        client.generate([1, 6], max_new_tokens=2)
+    with serving(other.server, listen=f"127.0.0.1:{port}"):
+        with pytest.raises(MismatchError):
+            client.generate([1, 6], max_new_tokens=2)
+        with pytest.raises(MismatchError, match="this is the key of another model"):  # nothing was sent
+            client.generate([1, 6], max_new_tokens=2)
+    client.close()
+
+
+def test_a_copied_folder_sends_no_row_under_a_used_cover(tmp_path: Path) -> None:
+    made = converted(tmp_path, "llama", "session", eos_token_id=None)
+    copy, prompt = copied(made, tmp_path / "copy"), [1, 6] * 40
+    with serving(made.server) as server, Wire(server.port) as wire:
+        with client_of(made, wire.port) as client:
+            client.generate(prompt, max_new_tokens=1)
+        rows = len(wire.sent)
+        assert rows > 80 * 4 * tiny_models.WIDTH
+        with client_of(copy, wire.port) as client:
+            with pytest.raises(InputError, match="opened before"):
+                client.generate(prompt, max_new_tokens=1)
+            assert len(wire.sent) - rows < 2000
+            assert len(client.generate(prompt, max_new_tokens=1).tokens) == 1  # with the next variant
+
+
+def test_variants_of_another_conversion(tmp_path: Path) -> None:
+    made, other = (
+        converted(tmp_path, "llama", "session"),
+        converted(tmp_path / "2", "llama", "session", seed=9),
+    )
+    shutil.rmtree(made.client / "variants")
+    shutil.copytree(other.client / "variants", made.client / "variants")
+    with asking(made) as (client, _), pytest.raises(IntegrityError, match="do not belong to this key"):
+        client.generate([1, 6])
+
+
 def test_no_session_is_left(tmp_path: Path) -> None:
     made = converted(tmp_path, "llama", "session", variants=2, eos_token_id=None)
     with asking(made) as (client, _):
@@ -279,7 +331,23 @@ def test_a_variant_is_marked_before_the_server_hears_of_it(
     assert heard[:3] == [False, False, True]  # the file, its folder, and only then the call
 
 
-def test_two_processes_take_two_variants(tmp_path: Path) -> None:
+TAKEN = """
+import sys
+from pathlib import Path
+from privinf.equivariant import variants
+print(sum(variants.mark(path) for path in variants.all_variants(Path(sys.argv[1]))))
+"""
+
+
+def test_two_processes_share_no_variant(tmp_path: Path) -> None:
+    made = converted(tmp_path, "llama", "session", variants=40)
+    words = [sys.executable, "-c", TAKEN, str(made.client)]
+    both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert sum(int(process.communicate()[0]) for process in both) == 40
+    assert not variants.left(made.client)
+
+
+def test_two_threads_take_two_variants(tmp_path: Path) -> None:
     made = converted(tmp_path, "llama", "session", variants=8)
     taken: list[Path] = []
     threads = [threading.Thread(target=lambda: taken.append(variants.take(made.client))) for _ in range(8)]
@@ -297,12 +365,19 @@ class Lying:
     def __init__(self, made: Converted, replies: list[Any]) -> None:
         about = Key.load(made.client).about
         said = pb.CoveredAbout(
-            id=about.id, level=about.level, family=about.family, task=about.task, max_rows=100
+            id=about.id,
+            level=about.level,
+            family=about.family,
+            task=about.task,
+            context=about.context,
+            max_rows=100,
         )
         guard = Guard("equivariant", False, Log("equivariant"))
         self._server = grpc.server(ThreadPoolExecutor(4))
         calls = {
             ABOUT: lambda request, context, caller: said,
+            EMBED: lambda request, context, caller: replies[0],
+            CLASSIFY: lambda request, context, caller: replies[0],
             GENERATE: lambda request, context, caller: iter(replies),
             SESSION: lambda requests, context, caller: iter(replies),
         }
@@ -332,8 +407,10 @@ def test_a_server_that_sends_no_token(decoder: Converted, ids: list[int]) -> Non
     [
         [],
         [pb.CoveredRows()],
-        [pb.CoveredRows(shape=[1, 7], values=bytes(28))],
-        [pb.CoveredRows(shape=[1, 32], values=b"\xff" * 128)],
+        [pb.CoveredRows(), pb.CoveredRows()],
+        [pb.CoveredRows(), pb.CoveredRows(shape=[1, 7], values=bytes(28))],
+        [pb.CoveredRows(), pb.CoveredRows(shape=[1, 32], values=b"\xff" * 128)],
+        [pb.CoveredRows(), rows_message(np.full((1, 32), 3e38))],
     ],
 )
 def test_a_server_that_sends_no_row(tmp_path: Path, replies: list[pb.CoveredRows]) -> None:
@@ -344,3 +421,34 @@ def test_a_server_that_sends_no_row(tmp_path: Path, replies: list[pb.CoveredRows
         pytest.raises(ProtocolError, match="server: "),
     ):
         client.generate([1, 6])
+
+
+def test_an_answer_cut_short_is_no_answer(decoder: Converted) -> None:
+    with Lying(decoder, [pb.CoveredTokens(ids=[3])]) as server, client_of(decoder, server.port) as client:
+        tokens = client.generate([1, 6], stream=True, max_new_tokens=50)
+        next(tokens)
+        with pytest.raises(ProtocolError, match="ended before all of it had come"):
+            next(tokens)
+
+
+@pytest.mark.parametrize("value", [0.0, 3e38])
+def test_embeddings_that_are_none(tmp_path: Path, value: float) -> None:
+    made = converted(tmp_path, "bert", "cover")
+    rows = rows_message(np.full((1, tiny_models.WIDTH), value))
+    with (
+        Lying(made, [rows]) as server,
+        client_of(made, server.port) as client,
+        pytest.raises(ProtocolError, match="server: "),
+    ):
+        client.embed(["calm"])
+
+
+def test_logits_beyond_all_reason(tmp_path: Path) -> None:
+    made = converted(tmp_path, "bert-classifier", "cover")
+    rows = rows_message(np.full((1, len(tiny_models.LABELS)), -3e38))
+    with (
+        Lying(made, [rows]) as server,
+        client_of(made, server.port) as client,
+        pytest.raises(ProtocolError, match="which no model gives"),
+    ):
+        client.classify(["calm"])

@@ -16,12 +16,13 @@ from serving import client_of, converted, eventually, serving
 
 from privinf import Client, Tls
 from privinf.config import EquivariantConfig, load
-from privinf.equivariant import running, wire
-from privinf.equivariant.convert import Converted
+from privinf.equivariant import wire
+from privinf.equivariant.asking.replies import Outgoing
+from privinf.equivariant.covering.convert import Converted
 from privinf.equivariant.key import Key
 from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, SESSION
-from privinf.equivariant.replies import Outgoing
-from privinf.equivariant.server import Server
+from privinf.equivariant.serving import running
+from privinf.equivariant.serving.server import Server
 from privinf.errors import (
     ConfigError,
     DeadlineExceeded,
@@ -74,7 +75,10 @@ class Caller:
             raise restore(error, "server") from error
 
     def session(self, *steps: pb.CoveredStep) -> list[pb.CoveredRows]:
-        return self.call(SESSION, iter(steps))
+        """The answers after the first, which says that the variant is new."""
+        begun, *rows = self.call(SESSION, iter(steps))
+        assert begun == pb.CoveredRows()
+        return rows
 
     def variant(self, place: int) -> pb.CoveredStep:
         key = Key.load(self.made.client / "variants" / f"{place:04}")
@@ -308,6 +312,7 @@ def test_so_many_at_once_and_no_more(tmp_path: Path) -> None:
             outgoing.put(caller.variant(place))
             outgoing.put(pb.CoveredStep(rows=rows_of(1, WIDTH)))
         open_ = [caller.begin(SESSION, iter(outgoing)) for outgoing in steps]
+        assert all(next(call) == pb.CoveredRows() for call in open_)
         assert all(next(call).shape == [1, WIDTH] for call in open_)
         with pytest.raises(Overloaded, match="2 sessions"):
             caller.session(caller.variant(2))
@@ -336,6 +341,7 @@ def test_a_session_leaves_no_cache_behind(tmp_path: Path, monkeypatch: pytest.Mo
         call = caller.begin(SESSION, iter(outgoing))
         outgoing.put(caller.variant(0))
         outgoing.put(pb.CoveredStep(rows=rows_of(4, WIDTH)))
+        assert next(call) == pb.CoveredRows()
         assert next(call).shape == [1, WIDTH]
         if left == "cancel":
             call.cancel()
@@ -468,6 +474,14 @@ def test_the_servers_own_bound_on_tokens(tmp_path: Path) -> None:
     for level in ("cover", "session"):
         made = converted(tmp_path / level, "llama", level, eos_token_id=None)
         with serving(made.server, max_tokens=8) as server, client_of(made, server) as client:
-            assert len(client.generate([1, 6, 9, 4], max_new_tokens=5).tokens) == 5  # the last is not read
+            answer = client.generate([1, 6, 9, 4], max_new_tokens=20)
+            assert len(answer.tokens) == 5  # the last is not read
+            assert answer.finish_reason == "length"
             with pytest.raises(InputError):
                 client.generate([1] * 9)
+
+
+def test_more_texts_than_rows_are_refused_before_any_is_looked_at() -> None:
+    query = pb.CoveredQuery(texts=[pb.CoveredIds()] * 501)
+    with pytest.raises(InputError, match="501 times 1 rows are more than the 500"):
+        wire.read_texts(query, 10, 10, 500)

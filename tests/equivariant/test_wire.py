@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from serving import Wire, client_of, converted, serving
 
-from privinf.equivariant.convert import Converted
+from privinf.equivariant.asking.own_part import FILE, OwnPart
+from privinf.equivariant.asking.texts import TextSide
+from privinf.equivariant.covering.convert import Converted
 from privinf.equivariant.key import Key
-from privinf.equivariant.own_part import FILE, OwnPart
-from privinf.equivariant.texts import TextSide
 from privinf.equivariant.variants import MARK, all_variants
 from privinf.errors import MismatchError
 from privinf.v1 import equivariant_pb2 as pb

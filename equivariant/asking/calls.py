@@ -1,0 +1,159 @@
+"""How requests of one call are asked: each by itself, or as the steps of one session with covers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.equivariant import variants, wire
+from privinf.equivariant.asking.link import Link
+from privinf.equivariant.asking.replies import Outgoing, Replies
+from privinf.equivariant.asking.texts import Batch
+from privinf.equivariant.key import F64, Key, KeyAbout
+from privinf.equivariant.wire import F32
+from privinf.errors import InputError, IntegrityError, ProtocolError
+from privinf.v1 import equivariant_pb2 as pb
+
+LARGEST = 1e18  # uncovering and a head stay far within float32
+OF_ALL_VARIANTS = ("level", "family", "task", "model", "vocab", "width", "context", "labels")
+
+
+class Opened(NamedTuple):
+    """A session under a cover that was never used before, and never will be again."""
+
+    key: Key
+    outgoing: Outgoing
+    replies: Replies
+
+
+class Requests(Protocol):
+    """What covers what is asked: texts or images."""
+
+    def query(self, batch: Batch, key: Key) -> pb.CoveredQuery: ...
+    def step(self, batch: Batch, key: Key) -> pb.CoveredStep: ...
+    def logits(self, rows: F32) -> F32: ...
+
+
+class Asker(Protocol):
+    """Gives a batch's plain rows, and counts what went over the wire."""
+
+    sent: int
+    received: int
+
+    def __call__(self, batch: Batch) -> F32: ...
+
+
+class Direct:
+    """Every batch is a call of its own, under the one key."""
+
+    def __init__(self, link: Link, side: Requests, key: Key, timeout: float | None) -> None:
+        self._link, self._side, self._key, self._timeout = link, side, key, timeout
+        self.sent = self.received = 0
+
+    def __call__(self, batch: Batch) -> F32:
+        """Pooled rows, or logits."""
+        about, query = self._key.about, self._side.query(batch, self._key)
+        reply = self._link.query(about.task, query, self._timeout)
+        self.sent, self.received = self.sent + query.ByteSize(), self.received + reply.ByteSize()
+        embeds = about.task == "embed"
+        width = about.server_width if embeds else len(about.labels)
+        rows = read_reply(reply, (len(batch.places), width))
+        return uncovered(rows, self._key.answer if embeds else self._key.labels)
+
+
+class InSession:
+    """Every batch is a step of one session, each answered in so many seconds; the client computes the rest."""
+
+    def __init__(self, side: Requests, opened: Opened, seconds: float) -> None:
+        self._side, self._seconds = side, seconds
+        self._key, self._outgoing, self._replies = opened
+        self.sent = self.received = 0
+
+    def __call__(self, batch: Batch) -> F32:
+        """Pooled rows, or logits."""
+        step, about = self._side.step(batch, self._key), self._key.about
+        self._outgoing.put(step)
+        reply = self._replies.take(self._seconds)
+        if reply is None:
+            raise ProtocolError("server: the session ended before its answer")
+        self.sent, self.received = self.sent + step.ByteSize(), self.received + reply.ByteSize()
+        rows = uncovered(read_reply(reply, (len(batch.places), about.server_width)), self._key.answer)
+        return rows if about.task == "embed" else self._side.logits(rows)
+
+
+@contextmanager
+def asking(
+    folder: Path, link: Link, side: Requests, key: Key, timeout: float | None, *, local: bool
+) -> Iterator[Asker]:
+    """Give what asks: a session is opened for all that is asked within."""
+    if not local:
+        yield Direct(link, side, key, timeout)
+        return
+    seconds, clean = link.seconds(timeout), False
+    opened = open_session(folder, link, key.about, None, seconds)
+    try:
+        yield InSession(side, opened, seconds)
+        clean = True
+    finally:
+        close_session(opened, clean)
+
+
+def open_session(
+    folder: Path, link: Link, key: KeyAbout, timeout: float | None, patience: float | None = None
+) -> Opened:
+    """Mark a variant as used on disk, tell the server of it, and wait until it has found that it is new.
+
+    Until then no row is sent: of a client's folder that was copied or restored, it may have seen some under this cover.
+    """
+    link.connect()  # a server that cannot be reached, or is another's, costs no variant
+    variant = Key.load(variants.take(folder))
+    require_variant(variant, key)
+    outgoing, replies = link.session(pb.CoveredOpen(id=variant.about.id), timeout)
+    try:
+        if replies.take(patience) is None:
+            raise ProtocolError("server: the session ended before it began")
+    except BaseException:
+        close_session(Opened(variant, outgoing, replies), clean=False)
+        raise
+    return Opened(variant, outgoing, replies)
+
+
+def require_variant(variant: Key, key: KeyAbout) -> None:
+    """Refuse a variant that was made with another conversion's client."""
+    same = all(getattr(variant.about, name) == getattr(key, name) for name in OF_ALL_VARIANTS)
+    if not same or variant.hidden is None:
+        raise IntegrityError(
+            "the variants do not belong to this key: copy the client's folder anew, as a whole"
+        )
+
+
+def close_session(opened: Opened, clean: bool) -> None:
+    """End a session; the server forgets it at once."""
+    opened.outgoing.end()
+    opened.replies.leave() if clean else opened.replies.cancel()
+
+
+def read_reply(message: pb.CoveredRows, shape: tuple[int, int]) -> F32:
+    """What the server answered, if it has the right shape and holds numbers that a model may give."""
+    try:
+        rows = wire.read_rows(message, shape, "the answer's rows")
+    except InputError as error:
+        raise ProtocolError(f"server: {error}") from None
+    if np.abs(rows).max(initial=0) > LARGEST:
+        raise ProtocolError(
+            f"server: the answer's rows hold numbers beyond {LARGEST:g}, which no model gives"
+        )
+    return rows
+
+
+def uncovered(rows: F32, cover: F64 | None) -> F32:
+    """Plain rows."""
+    if cover is None:
+        return rows
+    plain: npt.NDArray[np.float32] = (rows.astype(np.float64) @ cover).astype(np.float32)
+    return plain

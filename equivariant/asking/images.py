@@ -1,0 +1,107 @@
+"""Images as a client asks about them: cut into patches, which are covered and change places; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.equivariant import wire
+from privinf.equivariant.asking.own_part import OwnPart
+from privinf.equivariant.asking.texts import MOST_BYTES, Batch, most_rows
+from privinf.equivariant.key import Key, KeyAbout
+from privinf.equivariant.levels import level_of
+from privinf.equivariant.vit_checkpoint import Image, read_vit_spec
+from privinf.equivariant.wire import F32
+from privinf.errors import InputError, IntegrityError
+from privinf.v1 import equivariant_pb2 as pb
+
+
+class ImageSide:
+    """The client's directory of a covered classifier of images."""
+
+    def __init__(self, folder: Path, about: KeyAbout) -> None:
+        spec = read_vit_spec(folder)
+        if (about.context, about.width) != (spec.image.patches + 1, spec.width):
+            raise IntegrityError(f"{folder}: key and config.json are of different models: convert again")
+        self._image = spec.image
+        self._own = OwnPart(folder, about) if level_of(about.level).local else None
+        self._rows = most_rows(about)
+
+    def read(self, images: Any, truncate: bool) -> F32:
+        """Patches of each image; InputError for what the model cannot take."""
+        return _patches(_checked(images, self._image), self._image)
+
+    def batches(self, patches: F32, max_rows: int) -> Iterator[Batch]:
+        """As many images as fit one request."""
+        image = self._image
+        most = (
+            min(max_rows, self._rows) // (image.patches + 1),
+            MOST_BYTES // (4 * image.patches * image.values),
+        )
+        size = max(1, min(most))
+        for start in range(0, len(patches), size):
+            chosen = patches[start : start + size]
+            yield Batch(tuple(range(start, start + len(chosen))), tuple(chosen))
+
+    def query(self, batch: Batch, key: Key) -> pb.CoveredQuery:
+        """What is sent where the server embeds: images of covered patches."""
+        patches = np.stack(batch.items).astype(np.float64)
+        if key.patches is not None:
+            patches = patches @ key.patches
+        pixels = _pixels(_placed(patches, key), self._image)
+        return pb.CoveredQuery(id=key.about.id, images=wire.rows_message(pixels))
+
+    def step(self, batch: Batch, key: Key) -> pb.CoveredStep:
+        """What is sent where the client embeds: covered rows of patches."""
+        assert self._own is not None
+        assert key.hidden is not None
+        rows = self._own.patch_rows(np.stack(batch.items).astype(np.float64)) @ key.hidden
+        lengths = [self._image.patches] * len(batch.places)
+        return pb.CoveredStep(rows=wire.rows_message(_placed(rows, key)), lengths=lengths, pooling="cls")
+
+    def logits(self, rows: F32) -> F32:
+        """Of first rows that the client has from a session."""
+        assert self._own is not None
+        return self._own.logits(rows)
+
+
+def _checked(images: Any, image: Image) -> F32:
+    """Images as the plain model's processor gives them, (images, channels, height, width)."""
+    try:
+        array: F32 = np.asarray(images, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InputError("images are an array of numbers, (images, channels, height, width)") from None
+    wanted = (image.channels, image.height, image.width)
+    if array.ndim != 4 or not len(array) or array.shape[1:] != wanted:
+        raise InputError(f"images are of shape (images, {', '.join(map(str, wanted))}), not {array.shape}")
+    if not np.isfinite(array).all():
+        raise InputError("images hold what is no finite number")
+    return array
+
+
+def _patches(images: F32, image: Image) -> F32:
+    """(images, patches, values): patches row by row, their values channel by channel."""
+    across = image.width // image.patch_width
+    split = images.reshape(len(images), image.channels, -1, image.patch_height, across, image.patch_width)
+    return split.transpose(0, 2, 4, 1, 3, 5).reshape(len(images), image.patches, image.values)
+
+
+def _pixels(patches: npt.NDArray[Any], image: Image) -> npt.NDArray[Any]:
+    """The images that such patches make up."""
+    across = image.width // image.patch_width
+    form = (len(patches), -1, across, image.channels, image.patch_height, image.patch_width)
+    split = patches.reshape(form).transpose(0, 3, 1, 4, 2, 5)
+    return split.reshape(len(patches), image.channels, image.height, image.width)
+
+
+def _placed(rows: npt.NDArray[Any], key: Key) -> npt.NDArray[Any]:
+    """Every patch at its covered place."""
+    if key.places is None:
+        return rows
+    out = np.empty_like(rows)
+    out[:, key.places] = rows
+    return out

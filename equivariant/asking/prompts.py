@@ -1,0 +1,95 @@
+"""A covered decoder as its client holds it: how prompts and conversations become tokens, and how to continue them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from privinf.decoder_client import Message, Prompt, make_wish
+from privinf.equivariant.asking.own_part import OwnPart
+from privinf.equivariant.key import KeyAbout
+from privinf.equivariant.levels import level_of
+from privinf.errors import ConfigError, InputError, IntegrityError, ModelError
+from privinf.generation import Wish
+from privinf.models.decoder_spec import read_decoder_spec
+from privinf.models.settings import read_object
+from privinf.prompts import DecoderTokenizer
+from privinf.stops import TextStream
+
+PRIVATE_ALONE = ("draft", "drafts", "secure_argmax", "hide_accepted")
+
+
+class DecoderRules(DecoderTokenizer):
+    """A decoder's tokenizer, which adds the special tokens of its own to a plain prompt."""
+
+    def begun(self, text: str) -> list[int]:
+        """Tokens of a text that stands at the beginning."""
+        self.encode(text)  # refuses what is no text
+        return list(self._rules.encode(text, add_special_tokens=True).ids)
+
+    def require(self, token: int, what: str) -> None:
+        """Refuse a tokenizer that lacks a special token of the model."""
+        if self._rules.id_to_token(token) is None:
+            raise ModelError(
+                f"tokenizer.json has no token {token}, which config.json names as {what}: copy the model's own"
+            )
+
+
+class PromptSide:
+    """The client's directory of a covered decoder."""
+
+    def __init__(self, folder: Path, about: KeyAbout) -> None:
+        self._folder, self._about, self._spec = folder, about, read_decoder_spec(folder)
+        if (about.vocab, about.width) != (self._spec.vocab, self._spec.width):
+            raise IntegrityError(f"{folder}: key and config.json are of different models: convert again")
+        self.tokenizer, self.eos = DecoderRules(folder, about.vocab), self._spec.eos
+        for token in self.eos:
+            self.tokenizer.require(token, "eos_token_id")
+        if self._spec.bos is not None:
+            self.tokenizer.require(self._spec.bos, "bos_token_id")
+        self.own = OwnPart(folder, about) if level_of(about.level).local else None
+        self._chat = _has_template(folder)
+
+    def prompt(self, prompt: Prompt, raw: bool) -> list[int]:
+        """Tokens of a prompt; a text is a user's message where there is a chat template, unless it is `raw`."""
+        if not isinstance(prompt, str):
+            return self._fitting(self.tokenizer.known(prompt))
+        if prompt and self._chat and not raw:
+            return self.conversation([{"role": "user", "content": prompt}])
+        return self._fitting(self.tokenizer.begun(prompt) if prompt else [])
+
+    def conversation(self, messages: Sequence[Message]) -> list[int]:
+        """Tokens of a conversation up to where the answer begins."""
+        if not self._chat:
+            raise ConfigError(
+                f"{self._folder} has no chat template, so it takes no conversations: use generate"
+            )
+        from privinf.chat import render
+
+        return self._fitting(self.tokenizer.encode(render(self._folder, messages)))
+
+    def wish(self, options: dict[str, Any]) -> Wish:
+        """How to continue; InputError for what cannot be."""
+        if private := [name for name in PRIVATE_ALONE if options.get(name)]:
+            raise InputError(f"{', '.join(private)}: only the private mode knows that; leave it out")
+        known = {name: value for name, value in options.items() if name not in PRIVATE_ALONE}
+        wish = make_wish(vocab=self._about.vocab, **known)
+        TextStream(self.tokenizer.decode, wish.stop)  # refuses stops that are none before anything is sent
+        return wish
+
+    def _fitting(self, ids: list[int]) -> list[int]:
+        if not ids:
+            raise InputError("the prompt is empty: a continuation needs at least one token to follow")
+        if len(ids) > self._about.context:
+            raise InputError(
+                f"the prompt has {len(ids)} tokens and the model takes {self._about.context}: shorten it"
+            )
+        return ids
+
+
+def _has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    config = folder / "tokenizer_config.json"
+    return config.is_file() and bool(read_object(config).get("chat_template"))

@@ -1,0 +1,93 @@
+"""What comes back of one call to the server: replies as they come, or a typed error; and what goes there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import grpc
+
+from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, PeerLost, PrivinfError
+from privinf.parties.status import attribute, restore
+from privinf.v1 import equivariant_pb2 as pb
+
+NAME = "server"  # in messages
+
+
+class Outgoing:
+    """Steps of a session on their way; gRPC's own thread takes them, and stays until `end`."""
+
+    def __init__(self) -> None:
+        self._steps: SimpleQueue[pb.CoveredStep | None] = SimpleQueue()
+        self.put: Callable[[pb.CoveredStep], None] = self._steps.put
+
+    def end(self) -> None:
+        """There are no more; idempotent."""
+        self._steps.put(None)
+
+    def __iter__(self) -> Iterator[pb.CoveredStep]:
+        return iter(self._steps.get, None)
+
+
+class Replies:
+    """The replies of one call; to be read by one thread at a time, dropped by any.
+
+    `changed` is called where the server cannot be reached, or turns out to be another: what is known of it is old.
+    """
+
+    def __init__(self, call: Any, changed: Callable[[], None]) -> None:
+        self._call, self._changed = call, changed
+        self._heard = self._late = False
+
+    def whole(self) -> Any:
+        """The one reply of a call that has one; who stops waiting drops the call."""
+        try:
+            return self._told(self._call.result)
+        finally:
+            self._call.cancel()  # makes no difference to one that is over
+
+    def take(self, seconds: float | None = None) -> Any:
+        """The next reply, or None after the last; `seconds` bounds this wait, beside the deadline of the whole call."""
+        watch = None if seconds is None else threading.Timer(seconds, self._expire)
+        if watch is not None:
+            watch.start()
+        try:
+            reply = self._told(lambda: next(self._call, None))
+        finally:
+            if watch is not None:
+                watch.cancel()
+        self._heard = True
+        return reply
+
+    def cancel(self) -> None:
+        """Drop the call; the server is free of it at once."""
+        self._call.cancel()
+
+    def leave(self) -> None:
+        """Let the call end by itself, once the server knows that there is no more: dropped, it looks like a failure."""
+        self._call.add_done_callback(lambda _: None)  # keeps it until then
+
+    def _expire(self) -> None:
+        self._late = True
+        self._call.cancel()
+
+    def _told(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            raise self._cause(error) from error
+
+    def _cause(self, error: BaseException) -> PrivinfError:
+        if self._late:
+            return attribute(DeadlineExceeded(f"{NAME}: it gave no answer in time"), NAME)
+        if not isinstance(error, grpc.RpcError):
+            return attribute(PeerLost("the query was dropped"), NAME)
+        known = restore(error, NAME)
+        if not isinstance(known, ConnectError | MismatchError):
+            return known
+        self._changed()
+        if self._heard and isinstance(known, ConnectError):  # it is not the address or the certificate
+            return attribute(PeerLost(f"{NAME}: it went away amid the answer; ask again"), NAME)
+        return known

@@ -1,0 +1,110 @@
+"""Texts as a client asks about them: read, cut into requests, and covered; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from privinf.equivariant import wire
+from privinf.equivariant.asking.own_part import OwnPart
+from privinf.equivariant.key import Key, KeyAbout
+from privinf.equivariant.levels import level_of
+from privinf.equivariant.wire import F32
+from privinf.errors import IntegrityError, ModelError, ProtocolError
+from privinf.models.spec import read_spec
+from privinf.text import Tokenizer
+from privinf.v1 import equivariant_pb2 as pb
+
+MOST_ROWS = 4096  # tokens of one request, padding included, where the server takes so many
+MOST_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is asked about in one request: places among all, and token ids or patches."""
+
+    places: tuple[int, ...]
+    items: tuple[Any, ...] = field(repr=False)
+
+
+class EncoderRules(Tokenizer):
+    """An encoder's tokenizer, which must add the special tokens that the model was trained with."""
+
+    def require_specials(self) -> None:
+        """Refuse one that adds none: the model would answer, and wrongly."""
+        if self._specials < 2:
+            raise ModelError(
+                "tokenizer.json adds no special tokens such as [CLS] and [SEP] to a text: copy the model's own"
+            )
+
+
+class TextSide:
+    """The client's directory of a covered encoder of texts."""
+
+    def __init__(self, folder: Path, about: KeyAbout) -> None:
+        self._spec, self.tokenizer = read_spec(folder), EncoderRules(folder)
+        self.tokenizer.require_specials()
+        if (about.vocab, about.width) != (self._spec.vocab, self._spec.width):
+            raise IntegrityError(f"{folder}: key and config.json are of different models: convert again")
+        self._most = most_rows(about)
+        self._own = OwnPart(folder, about, self._spec.layer_norm_eps) if level_of(about.level).local else None
+        embeds = about.task == "embed"
+        self._pooling, self._unit = (self._spec.pooling or "mean") if embeds else "cls", self._spec.normalize
+
+    def read(self, texts: Sequence[str], truncate: bool) -> list[Any]:
+        """Token ids of each text; InputError for one that the model cannot take."""
+        return list(self.tokenizer.encode(texts, truncate=truncate))
+
+    def batches(self, ids: Sequence[Any], max_rows: int) -> Iterator[Batch]:
+        """Texts of like length go together, as many as fit one request."""
+        room, waiting = min(max_rows, self._most), list[int]()
+        for place in sorted(range(len(ids)), key=lambda place: len(ids[place])):
+            if waiting and (len(waiting) + 1) * len(ids[place]) > room:
+                yield _batch(waiting, ids)
+                waiting = []
+            waiting.append(place)
+        yield _batch(waiting, ids)
+
+    def query(self, batch: Batch, key: Key) -> pb.CoveredQuery:
+        """What is sent where the server embeds: covered ids."""
+        assert key.tokens is not None
+        texts = [pb.CoveredIds(ids=key.tokens[ids].tolist()) for ids in batch.items]
+        return pb.CoveredQuery(id=key.about.id, texts=texts, pooling=self._pooling)
+
+    def step(self, batch: Batch, key: Key) -> pb.CoveredStep:
+        """What is sent where the client embeds: covered rows, padded with zeros."""
+        assert self._own is not None
+        assert key.hidden is not None
+        lengths = [len(ids) for ids in batch.items]
+        rows = np.zeros((len(lengths), max(lengths), key.about.server_width))
+        for place, ids in enumerate(batch.items):
+            rows[place, : len(ids)] = self._own.token_rows(ids) @ key.hidden
+        return pb.CoveredStep(rows=wire.rows_message(rows), lengths=lengths, pooling=self._pooling)
+
+    def finished(self, rows: F32) -> F32:
+        """Embeddings of unit length, where the model says so."""
+        if not self._unit:
+            return rows
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        if not lengths.all():
+            raise ProtocolError("server: it gave an embedding of length 0, which points nowhere")
+        unit: F32 = rows / lengths
+        return unit
+
+    def logits(self, rows: F32) -> F32:
+        """Of first rows that the client has from a session."""
+        assert self._own is not None
+        return self._own.logits(rows)
+
+
+def most_rows(about: KeyAbout) -> int:
+    """Rows of one request at most, whether they are ids or what ids were embedded as."""
+    return min(MOST_ROWS, max(1, MOST_BYTES // (4 * about.server_width)))
+
+
+def _batch(places: Sequence[int], ids: Sequence[Any]) -> Batch:
+    return Batch(tuple(places), tuple(ids[place] for place in places))

@@ -1,0 +1,105 @@
+"""Continues a prompt: the server chooses covered tokens, or at level session the client chooses plain ones itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from privinf.completions import GenerationUsage
+from privinf.equivariant import wire
+from privinf.equivariant.asking.calls import Opened, read_reply, uncovered
+from privinf.equivariant.asking.own_part import OwnPart
+from privinf.equivariant.asking.replies import Replies
+from privinf.equivariant.asking.texts import most_rows
+from privinf.equivariant.key import Key
+from privinf.equivariant.wire import F32
+from privinf.errors import ProtocolError
+from privinf.generation import Wish, Written
+from privinf.outcomes import PartyStats
+from privinf.passes import PassStats
+from privinf.sampling import Sampler
+from privinf.v1 import equivariant_pb2 as pb
+
+_NONE = PartyStats(0, 0.0, 0.0, 0.0, 0, 0, 0)  # there are no parties
+
+
+@dataclass(frozen=True)
+class CoveredGenerationUsage(GenerationUsage):
+    """What a generation took; `query_bytes` were sent and `result_bytes` received, HTTP/2 and TLS not counted."""
+
+    result_bytes: int = 0
+
+    def plus(self, written: Written) -> CoveredGenerationUsage:
+        """Add one token."""
+        received = self.result_bytes + sum(stats.result_bytes for stats in written.stats)
+        return CoveredGenerationUsage(**{**asdict(super().plus(written)), "result_bytes": received})
+
+
+class Clock:
+    """Counts what each token took."""
+
+    def __init__(self, session: str) -> None:
+        self._session, self._index, self._began = session, 0, time.monotonic()
+
+    def written(self, token: int, sent: int, received: int) -> Written:
+        """A token that has just come."""
+        now = time.monotonic()
+        parties = (_NONE, _NONE)
+        stats = PassStats(self._session, self._index, now - self._began, sent, received, parties)
+        self._index, self._began = self._index + 1, now
+        return Written((token,), 0, 0, (stats,))
+
+
+def received(prompt: pb.CoveredPrompt, replies: Replies, key: Key, room: int) -> Iterator[Written]:
+    """Plain tokens as the server chooses their covers; it has room for so many with the prompt."""
+    assert key.tokens is not None
+    plain, clock, sent = np.argsort(key.tokens), Clock(""), prompt.ByteSize()
+    for _ in range(most_tokens(prompt.max_new_tokens, room, len(prompt.ids))):
+        if (reply := replies.take()) is None:
+            raise ProtocolError("server: the answer ended before all of it had come")
+        if len(reply.ids) != 1 or reply.ids[0] >= len(plain):
+            raise ProtocolError("server: what it sent is no token")
+        yield clock.written(int(plain[reply.ids[0]]), sent, reply.ByteSize())
+        sent = 0
+
+
+def most_tokens(wanted: int, room: int, prompt: int) -> int:
+    """How many can follow a prompt: nothing follows the last one, so it takes no room."""
+    return min(wanted, room - prompt + 1)
+
+
+class Chooser:
+    """Writes at level session: embeds, uncovers, and chooses; the server has room for so many tokens."""
+
+    def __init__(self, own: OwnPart, opened: Opened, room: int) -> None:
+        self._own, self._room = own, room
+        self._key, self._outgoing, self._replies = opened
+
+    def write(self, ids: Sequence[int], wish: Wish) -> Iterator[Written]:
+        """Token after token, until there are enough or the session is full."""
+        sampler, clock, seen, given = Sampler(wish.sampling), Clock(self._key.about.id), list(ids), list(ids)
+        for _ in range(most_tokens(wish.max_new_tokens, self._room, len(ids))):
+            hidden, sent, come = self._read(given, len(seen) - len(given))
+            token = sampler.choose(self._own.logits(hidden)[0], seen)
+            yield clock.written(token, sent, come)
+            seen.append(token)
+            given = [token]
+
+    def _read(self, ids: Sequence[int], first: int) -> tuple[F32, int, int]:
+        """The last one's hidden row, and the bytes sent and received for it."""
+        size, sent, come = most_rows(self._key.about), 0, 0
+        for start in range(0, len(ids), size):
+            step = self._step(ids[start : start + size], first + start)
+            self._outgoing.put(step)
+            if (reply := self._replies.take()) is None:
+                raise ProtocolError("server: the session ended before its answer")
+            sent, come = sent + step.ByteSize(), come + reply.ByteSize()
+        row = read_reply(reply, (1, self._key.about.server_width))
+        return uncovered(row, self._key.answer), sent, come
+
+    def _step(self, ids: Sequence[int], first: int) -> pb.CoveredStep:
+        assert self._key.hidden is not None
+        return pb.CoveredStep(rows=wire.rows_message(self._own.token_rows(ids, first) @ self._key.hidden))

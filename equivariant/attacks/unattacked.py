@@ -1,0 +1,41 @@
+"""Names what no attack of a result tries, so that silence is not taken for safety."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Result = Mapping[str, Any]
+
+ATTENTION = (
+    "attention scores (A9). They are the plain model's, {how}up to the order of heads: who attends to whom is not"
+    " hidden."
+)
+OPEN = {
+    "A2c": "element differences, which reflections leave as they are (A2c, EDNN).",
+    "A8": "decoding of whole texts that fits the noise and reads with a language model (A8, BeamClean): it may read"
+    " more at `noise`, where A5 settles one token after another.",
+    "A7": "an inverter that is trained without pairs, and inputs that are optimised until hidden states fit (A7, IMA"
+    " and ISA); the regression of this suite is told pairs.",
+}
+ELSEWHERE = (
+    "substitution ciphers solved by a language model: A6 counts single tokens and pairs of neighbours.",
+    "a chat template's constant text as known plaintext: what is sent here has special tokens and no template.",
+    "covers of labels, and what answers of classifiers give away.",
+    "images: no attack here runs on ViT.",
+)
+LINKING = (
+    "sessions linked by the weights of two variants, which works too: here the lengths of rows link them.",
+    "counting over GPT-2's sessions: rows link them place by place, but only weights tell which places belong together,"
+    " and with those A2 reads everything anyway.",
+)
+
+
+def unattacked(result: Result) -> Iterator[str]:
+    """One line each; an attack that is there takes its line away."""
+    labels = {attack["label"] for attack in result["attacks"]} - {"A7"}
+    yield f"* {ATTENTION.format(how='nearly and ' if result['level'] == 'noise' else '')}"
+    yield from (f"* {text}" for label, text in OPEN.items() if label not in labels)
+    yield from (f"* {text}" for text in ELSEWHERE)
+    if result["level"] == "session":
+        yield from (f"* {text}" for text in (LINKING if result["family"] == "gpt2" else LINKING[:1]))

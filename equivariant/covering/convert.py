@@ -1,0 +1,210 @@
+"""Converts a model for the equivariant mode: covered weights for the server, a key for the client."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from privinf.equivariant.asking.sides import side_of
+from privinf.equivariant.covering.covered import Covered
+from privinf.equivariant.covering.decoders import cover_decoder, cover_decoder_layers
+from privinf.equivariant.covering.draw import Draw
+from privinf.equivariant.covering.encoders import cover_encoder, cover_encoder_layers
+from privinf.equivariant.covering.local import write_local
+from privinf.equivariant.covering.noise import Noise
+from privinf.equivariant.covering.plain import Plain, fingerprint, read_plain
+from privinf.equivariant.covering.relabel import relabel
+from privinf.equivariant.covering.server_folder import write_about, write_server
+from privinf.equivariant.covering.vision import cover_vision, cover_vision_layers
+from privinf.equivariant.key import Key, KeyAbout
+from privinf.equivariant.levels import DEFAULT, Level, level_of
+from privinf.errors import ConfigError
+from privinf.models.folder import copy
+from privinf.models.spec import pooling_files
+
+__all__ = ["Converted", "Noise", "convert", "fingerprint"]
+
+CLIENT_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "modules.json",
+    "sentence_bert_config.json",
+    "preprocessor_config.json",
+)
+ARRAYS = ("tokens", "hidden", "answer", "labels", "patches", "places")
+MOST_VARIANTS = 10_000
+PUBLIC = ("id", "level", "family", "task", "vocab", "context")  # of a key's facts, what servers may know
+COVER = {"bert": cover_encoder, "gpt2": cover_decoder, "llama": cover_decoder, "vit": cover_vision}
+COVER_LAYERS = {
+    "bert": cover_encoder_layers,
+    "gpt2": cover_decoder_layers,
+    "llama": cover_decoder_layers,
+    "vit": cover_vision_layers,
+}
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Where both parts are, and how long it took."""
+
+    client: Path
+    server: Path
+    seconds: float
+    about: KeyAbout
+
+
+def convert(
+    model: Path,
+    out: Path,
+    level: str = DEFAULT,
+    *,
+    task: str | None = None,
+    variants: int = 4,
+    noise: Noise | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Converted:
+    """Write out/client and out/server; every call draws fresh covers.
+
+    Args:
+        model: a Hugging Face directory of BERT, GPT-2, Llama or ViT.
+        out: a new directory.
+        level: a name in LEVELS.
+        task: must be the model's own, where given.
+        variants: sessions' covers, at the level `session`; the other levels have one.
+        noise: at the level `noise` alone.
+        progress: told what is being done.
+
+    Raises:
+        ModelError: an unsupported architecture or setting, or a tokenizer that is missing or lacks special tokens; the
+            message says what would be accepted.
+        ConfigError: `out` is not empty, or options do not fit.
+    """
+    began, say = time.monotonic(), progress or _silent
+    kind = level_of(level)
+    _check(out, variants)
+    say(f"reading {model}")
+    plain = read_plain(model, task)
+    _check_noise(kind, plain, noise)
+    job = _Job(plain, kind, fingerprint(model), out / "client", out / "server", say)
+    job.check_client(model)
+    with _whole(out):
+        job.client.mkdir(mode=0o700, parents=True)
+        _copy(model, job.client)
+        about = job.sessions(variants) if kind.local else job.static(noise or Noise())
+    return Converted(job.client, job.server, time.monotonic() - began, about)
+
+
+def _silent(text: str) -> None:
+    """No progress is wanted."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One conversion under way."""
+
+    plain: Plain
+    level: Level
+    model: str
+    client: Path
+    server: Path
+    say: Callable[[str], None]
+
+    def check_client(self, model: Path) -> None:
+        """Refuse a model that no client could ask about, as a client would: all but its own part is there already."""
+        side_of(model, replace(self._about(self.plain.width), level=DEFAULT))
+
+    def static(self, noise: Noise) -> KeyAbout:
+        """One cover for good."""
+        self.say(f"covering {self.plain.layers} layers")
+        return self._write(_cover(self.plain, self.level, noise), self.client, self.server)
+
+    def sessions(self, variants: int) -> KeyAbout:
+        """The client's own part, and covers of which each session uses another; the folder's key holds none itself."""
+        about = replace(self._about(self.plain.width), own_sha256=write_local(self.client, self.plain))
+        Key(about).save(self.client)
+        for i in range(variants):
+            self.say(f"covering {self.plain.layers} layers, variant {i + 1} of {variants}")
+            covered = COVER_LAYERS[self.plain.family](self.plain, Draw())
+            place = Path("variants") / f"{i:04}"
+            self._write(covered, self.client / place, self.server / place)
+        write_about(self.server, {**_public(about), "width": self.plain.width, "variants": variants})
+        return about
+
+    def _write(self, covered: Covered, client: Path, server: Path) -> KeyAbout:
+        about = self._about(covered.width)
+        arrays = {name: getattr(covered, name) for name in ARRAYS}
+        Key(about, **arrays).save(client)
+        self.say(f"writing {server}")
+        write_server(server, self.plain, covered, _public(about))
+        return about
+
+    def _about(self, server_width: int) -> KeyAbout:
+        plain = self.plain
+        return KeyAbout(
+            id=secrets.token_hex(16),
+            level=self.level.name,
+            family=plain.family,
+            task=plain.task,
+            model=self.model,
+            vocab=plain.vocab,
+            width=plain.width,
+            server_width=server_width,
+            context=plain.context,
+            labels=plain.labels,
+        )
+
+
+def _cover(plain: Plain, level: Level, noise: Noise) -> Covered:
+    if not level.covers:
+        return relabel(plain, Draw())
+    return COVER[plain.family](plain, Draw(), noise if level.noisy else None)
+
+
+def _public(about: KeyAbout) -> dict[str, object]:
+    return {name: getattr(about, name) for name in PUBLIC}
+
+
+def _check(out: Path, variants: int) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} exists and is not empty: choose another directory, or remove it")
+    if not 1 <= variants <= MOST_VARIANTS:
+        raise ConfigError(f"variants is a number from 1 to {MOST_VARIANTS}, not {variants}")
+
+
+def _check_noise(level: Level, plain: Plain, noise: Noise | None) -> None:
+    """Refuse settings that would do nothing."""
+    if noise is None:
+        return
+    if not level.noisy:
+        raise ConfigError("settings of noise are for the level noise alone: leave them out, or choose it")
+    changed = {name for name, _ in asdict(noise).items() - asdict(Noise()).items()}
+    if plain.family != "llama" and (given := sorted(changed & {"padding", "mixing"})):
+        raise ConfigError(f"{', '.join(given)}: only Llama models take key matrices; leave it out")
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[None]:
+    """Leave nothing behind where a conversion fails, as half a key looks like one."""
+    parts = (out / "client", out / "server") if out.exists() else (out,)
+    try:
+        yield
+    except BaseException:
+        for part in parts:
+            shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _copy(model: Path, client: Path) -> None:
+    """What the client reads of the plain model: its tokenizer and its public facts, no weights."""
+    for name in (*CLIENT_FILES, *pooling_files(model)):
+        if (model / name).is_file():
+            copy(model / name, client / name)

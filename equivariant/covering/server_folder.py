@@ -1,0 +1,64 @@
+"""Writes the server's directory: weights and configuration for plain transformers, and what is public about both."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from privinf.equivariant.about import FILE, FORMAT
+from privinf.equivariant.covering.covered import Covered
+from privinf.equivariant.covering.plain import Plain, digest
+from privinf.equivariant.covering.server_config import server_config
+from privinf.models.tensors import WEIGHTS, Array, Tensor
+
+PREFIX = {"bert": "bert.", "gpt2": "transformer.", "llama": "model.", "vit": "vit."}
+HEADS = ("lm_head.", "classifier.")  # beside the model proper, not in it
+
+
+def write_server(folder: Path, plain: Plain, covered: Covered, about: Mapping[str, Any]) -> None:
+    """Write one covered model; `about` is what the key says of itself that servers may know."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = server_config(plain, covered)
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    save_file(_stored(plain, covered), folder / WEIGHTS, metadata={"format": "pt"})
+    write_about(folder, {**about, "model_sha256": digest(folder / WEIGHTS), "width": covered.width})
+
+
+def write_about(folder: Path, about: Mapping[str, Any]) -> None:
+    """Write what is public."""
+    (folder / FILE).write_text(json.dumps({"format": FORMAT, **about}, indent=1) + "\n")
+
+
+def _stored(plain: Plain, covered: Covered) -> dict[str, Array]:
+    """The weights under the names, in the shapes and in the order of axes that transformers wants."""
+    parts: dict[str, dict[int, Array]] = defaultdict(dict)
+    for ours, tensor in plain.tensors.items():
+        if ours in covered.weights:
+            name = _name(tensor.theirs, plain, covered)
+            parts[name][tensor.part] = _turned(covered.weights[ours], tensor, covered)
+    return {
+        name: np.ascontiguousarray(np.concatenate([found[i] for i in sorted(found)], axis=-1))
+        for name, found in parts.items()
+    }
+
+
+def _name(theirs: str, plain: Plain, covered: Covered) -> str:
+    """Models with a head keep the rest under a prefix."""
+    bare = covered.local or plain.task == "embed" or theirs.startswith(HEADS)
+    return theirs if bare else PREFIX[plain.family] + theirs
+
+
+def _turned(value: Array, tensor: Tensor, covered: Covered) -> Array:
+    """Linear layers (out, in) where they are stored so; kernels of patches and rows of images have further axes."""
+    axes = len(tensor.shape)
+    if axes == 4:
+        return value.T.reshape(covered.width, -1, *((1, 1) if covered.local else tensor.shape[2:]))
+    if axes == 3:
+        return value.reshape(1, -1, covered.width)
+    return value.T if tensor.transposed else value

@@ -1,0 +1,79 @@
+"""Covers vision transformers: values inside patches, places of patches, hidden values and labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from privinf.equivariant.covering.covered import Covered
+from privinf.equivariant.covering.covers import invertible
+from privinf.equivariant.covering.draw import F64, Draw, Ids
+from privinf.equivariant.covering.layers import Weights, cover_layers, folded, put, put_norm
+from privinf.equivariant.covering.noise import Noise, noisy
+from privinf.equivariant.covering.plain import Plain
+from privinf.equivariant.covering.stream import square
+
+
+def cover_vision(plain: Plain, draw: Draw, noise: Noise | None = None) -> Covered:
+    """The whole model; the key's patches come in row by row, values as (channel, row, column)."""
+    assert plain.image is not None
+    stream = square(plain, draw)
+    alpha_e, alpha_h = (noise.alpha_e, noise.alpha_h) if noise else (0.0, 0.0)
+    patches, back = invertible(draw, plain.image.values)
+    places = draw.order(plain.image.patches)
+    out: Weights = {}
+    weight = noisy(plain.exact("embed.patch.weight"), alpha_e, draw)
+    put(out, "embed.patch.weight", back @ weight @ stream.into)
+    put(out, "embed.patch.bias", plain.exact("embed.patch.bias") @ stream.into)
+    put(out, "embed.class", plain.exact("embed.class") @ stream.into)
+    positions = noisy(plain.exact("embed.position"), alpha_e, draw) @ stream.into
+    put(out, "embed.position", _placed(positions, places))
+    out |= cover_layers(plain, draw, stream)
+    put_norm(out, plain, "final.norm", stream)
+    cover, labels = invertible(draw, len(plain.labels))
+    head, bias = folded(plain, "head", "final.norm")
+    put(out, "head.weight", stream.back @ noisy(head, alpha_h, draw) @ cover)
+    assert bias is not None
+    put(out, "head.bias", bias @ cover)
+    return Covered(
+        out,
+        plain.width,
+        plain.eps,
+        hidden=stream.into,
+        answer=stream.back,
+        labels=labels,
+        patches=patches,
+        places=places,
+    )
+
+
+def cover_vision_layers(plain: Plain, draw: Draw) -> Covered:
+    """Layers and the last norm; the client embeds patches, adds their positions, and sends rows as if they were pixels.
+
+    The row in front of them is the same for every image, and so it is a weight.
+    """
+    assert plain.image is not None
+    stream = square(plain, draw)
+    out = cover_layers(plain, draw, stream)
+    put_norm(out, plain, "final.norm", stream)
+    first = plain.exact("embed.class") + plain.exact("embed.position")[0]
+    put(out, "embed.class", first @ stream.into)
+    put(out, "embed.position", np.zeros((plain.context, plain.width)))
+    put(out, "embed.patch.weight", np.eye(plain.width))
+    put(out, "embed.patch.bias", np.zeros(plain.width))
+    places = draw.order(plain.image.patches)
+    return Covered(
+        out,
+        plain.width,
+        plain.eps,
+        local=True,
+        hidden=stream.into,
+        answer=stream.back,
+        places=places,
+    )
+
+
+def _placed(positions: F64, places: Ids) -> F64:
+    """Positions of patches at their covered places; the first belongs to no patch and stays."""
+    out = positions.copy()
+    out[1 + places] = positions[1:]
+    return out

@@ -1,0 +1,70 @@
+"""What a session answers to its steps, once its variant is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from privinf.config import EquivariantConfig
+from privinf.equivariant import wire
+from privinf.equivariant.about import ServerAbout
+from privinf.equivariant.serving import running
+from privinf.equivariant.serving.places import Turn
+from privinf.equivariant.serving.running import PIECE, Course
+from privinf.equivariant.wire import F32
+from privinf.errors import InputError
+from privinf.v1 import equivariant_pb2 as pb
+
+
+class Encoding:
+    """Texts or images that the client embedded; each step stands alone."""
+
+    def __init__(self, model: Any, about: ServerAbout, config: EquivariantConfig, turn: Turn) -> None:
+        self._model, self._about, self._turn, self._most = model, about, turn, config.max_rows
+        # The row in front of an image's patches is the same for all, and a weight of the server's.
+        self._rows = about.context - 1 if about.family == "vit" else about.context
+
+    def __call__(self, step: pb.CoveredStep) -> F32:
+        """One row for each text or image."""
+        rows = wire.read_rows(step.rows, (None, None, self._about.width), "rows")
+        lengths, pooling = list(step.lengths), wire.read_pooling(step.pooling)
+        wire.require_room(len(rows), rows.shape[1], self._most)
+        self._check(rows.shape[1], lengths, len(rows))
+        with self._turn():
+            if self._about.family == "vit":
+                return running.encode_patches(self._model, rows)
+            return running.encode_rows(self._model, rows, lengths, pooling)
+
+    def close(self) -> None:
+        """Let go of the variant."""
+        self._model = None
+
+    def _check(self, longest: int, lengths: Sequence[int], count: int) -> None:
+        whole = self._about.family == "vit"
+        if longest > self._rows or (whole and longest != self._rows):
+            raise InputError(f"{'all' if whole else 'at most'} {self._rows} rows are needed, not {longest}")
+        if len(lengths) != count or not 0 < min(lengths) <= max(lengths) <= longest:
+            raise InputError(f"each of {count} needs a length, from 1 to {longest}")
+
+
+class Decoding:
+    """Rows that follow those before; the last one's hidden row is the answer."""
+
+    def __init__(self, model: Any, about: ServerAbout, config: EquivariantConfig, turn: Turn) -> None:
+        self._course, self._turn, self._width = Course(model), turn, about.width
+        self._room = min(about.context, config.max_tokens or about.context)
+
+    def __call__(self, step: pb.CoveredStep) -> F32:
+        """The last hidden row, (1, width)."""
+        rows = wire.read_rows(step.rows, (None, self._width), "rows")
+        left = self._room - self._course.tokens
+        if len(rows) > left:
+            raise InputError(f"{len(rows)} rows do not fit the {left} that this session has left")
+        for start in range(0, len(rows), PIECE):
+            with self._turn():
+                answer = self._course.read_rows(rows[start : start + PIECE])
+        return answer
+
+    def close(self) -> None:
+        """Let go of the variant and of what it has read."""
+        self._course.close()

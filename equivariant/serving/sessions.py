@@ -1,0 +1,99 @@
+"""Sessions of level session: each opens a variant of the model that was never opened, and ends with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import grpc
+
+from privinf.config import EquivariantConfig
+from privinf.equivariant import variants
+from privinf.equivariant.about import ServerAbout, read_about
+from privinf.equivariant.serving import running
+from privinf.equivariant.serving.answering import Decoding, Encoding
+from privinf.equivariant.serving.places import Places, Turn, Turns
+from privinf.equivariant.serving.steps import Steps
+from privinf.equivariant.wire import rows_message
+from privinf.errors import InputError, MismatchError, Overloaded, PeerLost, ProtocolError
+from privinf.parties.deadline import Deadline
+from privinf.parties.life import Life
+from privinf.parties.logs import Log
+from privinf.v1 import equivariant_pb2 as pb
+
+
+class Sessions:
+    """The sessions of one server."""
+
+    def __init__(
+        self,
+        folder: Path,
+        about: ServerAbout,
+        config: EquivariantConfig,
+        places: Places,
+        turns: Turns,
+        log: Log,
+    ) -> None:
+        self._about, self._config, self._places, self._turns, self._log = about, config, places, turns, log
+        known = variants.all_variants(folder) if about.what.local else []
+        self._variants = {read_about(path).id: path for path in known}
+        self._lock = threading.Lock()
+        self._lives: set[Life] = set()
+
+    def drain(self) -> None:
+        """End those that wait for their clients, and the others after the step under way."""
+        with self._lock:
+            lives = list(self._lives)
+        for life in lives:
+            life.end(Overloaded("this server is stopping"))
+
+    def session(
+        self, requests: Iterator[pb.CoveredStep], context: grpc.ServicerContext, caller: str
+    ) -> Iterator[pb.CoveredRows]:
+        """Answer step after step; all that a session holds goes with it."""
+        if not self._about.what.local:
+            raise InputError(f"this server's model is of level {self._about.level}, which has no sessions")
+        began, count = time.monotonic(), 0
+        with self._places.place(), self._living(context) as life:
+            steps = Steps(requests, life, self._config.idle_seconds)
+            turn = self._turns.of(life.deadline, context.is_active)
+            folder = self._new_variant(steps.take())
+            yield pb.CoveredRows()  # it is new: the client may send rows under its cover
+            with closing(self._loaded(folder, turn)) as answer:
+                while (step := steps.take()) is not None:
+                    yield rows_message(answer(step))
+                    count += 1
+        self._log.info("session", passes=count, seconds=round(time.monotonic() - began, 6))
+
+    @contextmanager
+    def _living(self, context: grpc.ServicerContext) -> Iterator[Life]:
+        life = Life(Deadline.of(context, self._config.max_seconds))
+        with self._lock:
+            self._lives.add(life)
+        try:
+            context.add_callback(lambda: life.end(PeerLost("the client left")))
+            yield life
+        finally:
+            life.end(PeerLost("the session is over"))
+            with self._lock:
+                self._lives.discard(life)
+
+    def _new_variant(self, first: pb.CoveredStep | None) -> Path:
+        """Mark the variant that the first message names, and return its folder."""
+        if first is None or first.WhichOneof("part") != "open":
+            raise ProtocolError("a session begins with its opening")
+        folder = self._variants.get(first.open.id)
+        if folder is None:
+            raise MismatchError("no variant of this server's model was covered with this key")
+        variants.require_new(folder, first.open.id)
+        return folder
+
+    def _loaded(self, folder: Path, turn: Turn) -> Decoding | Encoding:
+        """What answers the steps that follow."""
+        with turn():
+            model = running.load_model(folder, read_about(folder))
+        kind = Decoding if self._about.task == "generate" else Encoding
+        return kind(model, self._about, self._config, turn)
