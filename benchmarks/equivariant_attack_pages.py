@@ -26,7 +26,7 @@ Written by `python -m benchmarks.equivariant_attacks --pages` from the JSON unde
 share of token occurrences that the attack's best variant reads; A5 is given short prompts one by one, and in brackets
 stands how many of them are right in every token. A dash: not possible there, for the reason on its page. Models come
 from the smallest on, the levels of each in the order in which more is covered. Each row is one conversion under one
-random key.
+random key. `noise-free` is `noise` with alpha 0, key matrices alone; `noise-published` is AloePri's own setting.
 
 `privinf ee attack` runs the same on any BERT, GPT-2 or Llama. It does not run on ViT, and nothing attacks the labels
 and answers of classifiers: what those give away is not measured."""

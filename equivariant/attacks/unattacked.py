@@ -25,7 +25,7 @@ ELSEWHERE = (
     "images: no attack here runs on ViT.",
 )
 LINKING = (
-    "sessions linked by the weights of two variants, which works too: here the lengths of rows link them.",
+    "sessions linked by the weights of two variants: the lengths of rows link them already.",
     "counting over GPT-2's sessions: rows link them place by place, but only weights tell which places belong together,"
     " and with those A2 reads everything anyway.",
 )
@@ -38,4 +38,4 @@ def unattacked(result: Result) -> Iterator[str]:
     yield from (f"* {text}" for label, text in OPEN.items() if label not in labels)
     yield from (f"* {text}" for text in ELSEWHERE)
     if result["level"] == "session":
-        yield from (f"* {text}" for text in (LINKING if result["family"] == "gpt2" else LINKING[:1]))
+        yield from (f"* {text}" for text in (LINKING[1:] if result["family"] == "gpt2" else LINKING[:1]))
