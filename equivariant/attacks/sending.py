@@ -15,6 +15,9 @@ from privinf.equivariant.key import F64
 
 COVERS = 8  # that sessions of the stream take in turn
 SESSIONS, TOKENS = 8, 4000  # of the few that are attacked each by itself, and of their texts in all
+FRONT = (
+    64  # tokens of each text of a call that are counted: every position is searched for in all those before
+)
 POSITIONS = 128  # of such a session, where every position has candidates of its own
 
 
@@ -93,7 +96,10 @@ class Sender:
         """All texts in rows, symbols from `first` on, and what they stand for; None where that would be one by one."""
         if self.decoder and self.positional:
             return None, np.empty(0, dtype=np.int64)
-        numbered = self._by_session(texts, first) if self.decoder else self._by_position(texts, first)
+        if self.decoder:
+            numbered = self._by_session(texts, first)
+        else:
+            numbered = self._by_position([text[:FRONT] for text in texts], first)
         covers = self._covers(seed) if self.decoder else [self.cover]
 
         def pieces() -> Iterator[Piece]:
