@@ -24,11 +24,12 @@ ELSEWHERE = (
     "covers of labels, and what answers of classifiers give away.",
     "images: no attack here runs on ViT.",
 )
-LINKING = (
-    "sessions linked by the weights of two variants: the lengths of rows link them already.",
-    "counting over GPT-2's sessions: rows link them place by place, but only weights tell which places belong together,"
-    " and with those A2 reads everything anyway.",
-)
+LINKING = {
+    "llama": "sessions linked by the weights of two variants: the lengths of rows link them already.",
+    "bert": "rows linked over calls: a call with many texts is counted by itself.",
+    "gpt2": "counting over GPT-2's sessions: rows link them place by place, but only weights tell which places belong"
+    " together, and with those A2 reads everything anyway.",
+}
 
 
 def unattacked(result: Result) -> Iterator[str]:
@@ -38,4 +39,4 @@ def unattacked(result: Result) -> Iterator[str]:
     yield from (f"* {text}" for label, text in OPEN.items() if label not in labels)
     yield from (f"* {text}" for text in ELSEWHERE)
     if result["level"] == "session":
-        yield from (f"* {text}" for text in (LINKING[1:] if result["family"] == "gpt2" else LINKING[:1]))
+        yield f"* {LINKING[result['family']]}"
