@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import threading
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ IDLE_SECONDS = (
 
 def give_back() -> None:
     """Return what is free to the operating system; nothing happens where the C library cannot."""
+    gc.collect()  # what refers to itself, as a failure and its frames do
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
