@@ -174,7 +174,7 @@ DRAWINGS: tuple[tuple[str, str, Callable[[Sequence[Result], Path], None]], ...] 
     ("decoding-*.json", "decoding", draw_rates),
     ("decode-step.json", "decode-step", draw_step),
     ("long-session.json", "long-session", draw_long),
-    ("long-session-rest.json", "long-session-memory", draw_memory),
+    ("long-session.json", "long-session-memory", draw_memory),
     ("speculation.json", "speculation", draw_speculation),
     ("speculation-clear.json", "speculation-clear", draw_speculation),
 )
