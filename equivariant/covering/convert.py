@@ -41,7 +41,7 @@ CLIENT_FILES = (
     "preprocessor_config.json",
 )
 ARRAYS = ("tokens", "hidden", "answer", "labels", "patches", "places")
-MOST_VARIANTS = 10_000
+VARIANTS, MOST_VARIANTS = 4, 10_000
 PUBLIC = ("id", "level", "family", "task", "vocab", "context")  # of a key's facts, what servers may know
 COVER = {"bert": cover_encoder, "gpt2": cover_decoder, "llama": cover_decoder, "vit": cover_vision}
 COVER_LAYERS = {
@@ -68,7 +68,7 @@ def convert(
     level: str = DEFAULT,
     *,
     task: str | None = None,
-    variants: int = 4,
+    variants: int = VARIANTS,
     noise: Noise | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Converted:

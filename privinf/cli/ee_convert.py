@@ -9,8 +9,6 @@ import typer
 
 from privinf.cli.output import JsonFlag, emit_json, note
 
-VARIANTS = 4
-
 
 def register(app: typer.Typer) -> None:
     """Add this module's command."""
@@ -46,7 +44,7 @@ def convert(
     as_json: JsonFlag = False,
 ) -> None:
     """Cover a model once, so that one server runs it at plain speed: weights for the server, a key for the client."""
-    from privinf.equivariant.covering.convert import Noise
+    from privinf.equivariant.covering.convert import VARIANTS, Noise
     from privinf.equivariant.covering.convert import convert as run
     from privinf.equivariant.levels import WARNING, level_of
     from privinf.errors import ConfigError
@@ -63,7 +61,7 @@ def convert(
         out,
         level,
         task=task,
-        variants=variants or VARIANTS,
+        variants=VARIANTS if variants is None else variants,
         noise=Noise(**noise) if noise else None,
         progress=note,
     )

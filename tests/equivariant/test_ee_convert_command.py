@@ -55,6 +55,7 @@ def test_noise_takes_its_sizes(plain_model: Plain, tmp_path: Path) -> None:
         (["--alpha-e", "0.1"], "settings of noise are for the level noise alone"),
         (["--level", "noise", "--variants", "3"], "--variants is for the level session"),
         (["--level", "noise", "--padding", "8"], "padding: only Llama models take key matrices"),
+        (["--level", "session", "--variants", "0"], "variants is a number from 1 to 10000, not 0"),
         (["--level", "noise", "--alpha-h", "-1"], "alpha_h is a number from 0"),
         (["--level", "most"], "'most' is no level; there are tokens, cover, noise, session"),
         (["--task", "classify"], "a model to generate, not to classify"),

@@ -15,6 +15,8 @@ from tiny import F32, Shared, Task, Tiny, load_tiny, sentences, write_model
 from privinf.errors import InputError
 from privinf.models import calibrate, program, query
 from privinf.models.bundle import Mode
+from privinf.models.sharing import share
+from privinf.models.spec import read_spec
 from privinf.protocols.counting import Counting
 from privinf.protocols.program import QueryShape
 
@@ -222,3 +224,12 @@ def test_pooling_weights_add_up_to_one(shared: dict[tuple[Task, Mode], Shared]) 
         values = model.encode(QueryShape("embed", 1, 16), [np.arange(length, dtype=np.int32)])
         assert int(values[-1].sum()) == 1 << 14
         assert np.count_nonzero(values[-1]) == length
+
+
+def test_a_pooling_that_lies_elsewhere_is_shared_too(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", "embed")
+    (model / "1_Pooling").rename(model / "pool")
+    modules = model / "modules.json"
+    modules.write_text(modules.read_text().replace("1_Pooling", "pool"))
+    shared = share(model, tmp_path / "shared", calibration=sentences(4, seed=9))
+    assert shared.spec.pooling == read_spec(model).pooling == "mean"
