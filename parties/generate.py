@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 import grpc
 
 from privinf.config import PartyConfig
-from privinf.errors import PeerLost, PrivinfError
+from privinf.errors import PrivinfError
 from privinf.parties.channel import SessionChannel
 from privinf.parties.deadline import Deadline
 from privinf.parties.dealt import DealtStream, PassLink
@@ -20,7 +19,7 @@ from privinf.parties.generation import Generation
 from privinf.parties.greeting import Greeter, Session
 from privinf.parties.inbox import Inbox
 from privinf.parties.journal import Journal
-from privinf.parties.life import Life
+from privinf.parties.life import Life, Lives
 from privinf.parties.logs import Log
 from privinf.parties.memory import Idle
 from privinf.parties.messages import read_id, read_identity, read_session_shape, require_same
@@ -47,15 +46,12 @@ class Generations:
         self._config, self._program, self._sessions, self._greeter = config, program, sessions, greeter
         self._link, self._log, self._meters = link, log, meters
         self._journal = Journal(config.journal) if config.journal is not None else None
-        self._lock = threading.Lock()
-        self._lives: set[Life] = set()
-        self._idle = Idle(lambda: bool(self._lives))
+        self._lives = Lives(config.max_seconds, "generation")
+        self._idle = Idle(lambda: bool(self._lives.now()))
 
     def drain(self) -> None:
         """Have each end after the pass under way."""
-        with self._lock:
-            lives = list(self._lives)
-        for life in lives:
+        for life in self._lives.now():
             life.drain()
 
     def close(self) -> None:
@@ -83,17 +79,11 @@ class Generations:
 
     @contextmanager
     def _living(self, context: grpc.ServicerContext) -> Iterator[Life]:
-        """Give a generation's life; it ends with the client's call, or before it."""
-        life = Life(Deadline.of(context, self._config.max_seconds))
-        with self._lock:
-            self._lives.add(life)
+        """Give a generation's life; after the last one memory is given back."""
         try:
-            context.add_callback(lambda: life.end(PeerLost("the client left")))
-            yield life
+            with self._lives.of(context) as life:
+                yield life
         finally:
-            life.end(PeerLost("the generation is over"))
-            with self._lock:
-                self._lives.discard(life)
             self._idle.ended()
 
     def _opened(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from privinf.errors import DeadlineExceeded, PrivinfError
+import grpc
+
+from privinf.errors import DeadlineExceeded, PeerLost, PrivinfError
 from privinf.parties.deadline import Deadline
 
 
@@ -45,3 +48,31 @@ class Life:
         if not self.wait(holds, min(seconds, self.deadline.left(phase))):
             self.deadline.left(phase)  # says so if it is this that has passed
             raise DeadlineExceeded(late, phase=phase)
+
+
+class Lives:
+    """Those of a server's long calls, each of which may last so many seconds; `what` they are, in messages."""
+
+    def __init__(self, seconds: float, what: str) -> None:
+        self._seconds, self._what = seconds, what
+        self._lock = threading.Lock()
+        self._lives: set[Life] = set()
+
+    def now(self) -> list[Life]:
+        """Of the calls under way."""
+        with self._lock:
+            return list(self._lives)
+
+    @contextmanager
+    def of(self, context: grpc.ServicerContext) -> Iterator[Life]:
+        """Give a call's life; it ends with the client's call, or before it."""
+        life = Life(Deadline.of(context, self._seconds))
+        with self._lock:
+            self._lives.add(life)
+        try:
+            context.add_callback(lambda: life.end(PeerLost("the client left")))
+            yield life
+        finally:
+            life.end(PeerLost(f"the {self._what} is over"))
+            with self._lock:
+                self._lives.discard(life)

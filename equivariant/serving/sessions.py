@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -18,9 +17,8 @@ from privinf.equivariant.serving.answering import Decoding, Encoding
 from privinf.equivariant.serving.places import Places, Turn, Turns
 from privinf.equivariant.serving.steps import Steps
 from privinf.equivariant.wire import rows_message
-from privinf.errors import InputError, MismatchError, Overloaded, PeerLost, ProtocolError
-from privinf.parties.deadline import Deadline
-from privinf.parties.life import Life
+from privinf.errors import InputError, MismatchError, Overloaded, ProtocolError
+from privinf.parties.life import Lives
 from privinf.parties.logs import Log
 from privinf.v1 import equivariant_pb2 as pb
 
@@ -40,14 +38,11 @@ class Sessions:
         self._about, self._config, self._places, self._turns, self._log = about, config, places, turns, log
         known = variants.all_variants(folder) if about.what.local else []
         self._variants = {read_about(path).id: path for path in known}
-        self._lock = threading.Lock()
-        self._lives: set[Life] = set()
+        self._lives = Lives(config.max_seconds, "session")
 
     def drain(self) -> None:
         """End those that wait for their clients, and the others after the step under way."""
-        with self._lock:
-            lives = list(self._lives)
-        for life in lives:
+        for life in self._lives.now():
             life.end(Overloaded("this server is stopping"))
 
     def session(
@@ -57,7 +52,7 @@ class Sessions:
         if not self._about.what.local:
             raise InputError(f"this server's model is of level {self._about.level}, which has no sessions")
         began, count = time.monotonic(), 0
-        with self._places.place(), self._living(context) as life:
+        with self._places.place(), self._lives.of(context) as life:
             steps = Steps(requests, life, self._config.idle_seconds)
             turn = self._turns.of(life.deadline, context.is_active)
             folder = self._new_variant(steps.take())
@@ -67,19 +62,6 @@ class Sessions:
                     yield rows_message(answer(step))
                     count += 1
         self._log.info("session", passes=count, seconds=round(time.monotonic() - began, 6))
-
-    @contextmanager
-    def _living(self, context: grpc.ServicerContext) -> Iterator[Life]:
-        life = Life(Deadline.of(context, self._config.max_seconds))
-        with self._lock:
-            self._lives.add(life)
-        try:
-            context.add_callback(lambda: life.end(PeerLost("the client left")))
-            yield life
-        finally:
-            life.end(PeerLost("the session is over"))
-            with self._lock:
-                self._lives.discard(life)
 
     def _new_variant(self, first: pb.CoveredStep | None) -> Path:
         """Mark the variant that the first message names, and return its folder."""

@@ -44,7 +44,11 @@ def _left(cluster: Cluster) -> list[str]:
             left += [role] * server.calls.dealings
         elif isinstance(server, PartyServer):
             calls = server.calls
-            held = (calls._sessions.count, len(calls._sessions._streams), len(calls._generations._lives))
+            held = (
+                calls._sessions.count,
+                len(calls._sessions._streams),
+                len(calls._generations._lives.now()),
+            )
             left += [role] * sum(held)
     return left
 

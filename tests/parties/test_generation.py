@@ -287,7 +287,7 @@ def test_a_stopping_party_ends_after_the_pass_under_way(tmp_path: Path, keys: Pa
             generation.step(Course(), SHARES)
             generation.send(Course(), SHARES)
             wait_until(gate.with_suffix(".reached").exists)
-            (life,) = cluster.party(0).calls._generations._lives
+            (life,) = cluster.party(0).calls._generations._lives.now()
             stopping = threading.Thread(target=cluster.stop, args=("party0",))
             stopping.start()
             wait_until(lambda: life.draining)
