@@ -17,6 +17,7 @@ from privinf.protocols.gates import (
     activation,
     argmax,
     base,
+    bits,
     compare,
     exp2,
     histogram,
@@ -123,6 +124,18 @@ COMPOSITES: dict[str, tuple[Callable[[Counting], Any], Cost]] = {
         )
         for name, block, lanes in (("gelu", 2, 8), ("gelu_tanh", 2, 8), ("silu", 2, 8), ("tanh", 1, 6))
     },
+    "from_bits": (
+        lambda ctx: bits.from_bits(ctx, Share((2, ROW), 1, 0), K),
+        Cost(1, BIT, 0, SIZE * ELEMENT),
+    ),
+    "with_sign": (
+        lambda ctx: bits.with_sign(ctx, wire(K), wire(1), K),
+        Cost(0, 0, 0, SIZE * 2 * ELEMENT),
+    ),
+    "with_sign of a narrower wire": (
+        lambda ctx: bits.with_sign(ctx, wire(20), wire(1), K),
+        Cost(0, 0, 0, SIZE * 5 * ELEMENT),
+    ),
     "relu": (
         lambda ctx: activation.relu(ctx, wire(20), K),
         Cost(1, BIT, SIZE * point(19), SIZE * (point(19) + 5 * ELEMENT) + BIT),
