@@ -10,15 +10,14 @@ from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.wires import Share, Wire, map_share, narrow, subtract
 
 
-def from_bits(ctx: Interpreter, x: Share, bits: int) -> Share:
-    """[b] modulo 2^bits of bits that are shared modulo 2; the rounds are those of one opening.
+def from_bits(ctx: Interpreter, x: Wire, bits: int) -> Share:
+    """[b] modulo 2^bits of opened bits, which were shared modulo 2; no round.
 
-    Domain: any share modulo 2, whatever its parts are: the result is 0 or 1; exact. What is opened is b + rho, so
-    that [b] = o + (1 - 2 o) [rho] with o = b xor rho takes one dealt element a bit. For several rings ask for the
-    largest and `narrow` it.
+    Domain: whatever a client shared: the result is 0 or 1; exact. With o = b xor rho opened, [b] = o + (1 - 2 o) [rho]
+    takes one dealt element a bit. For several rings ask for the largest and `narrow` it.
     """
     _require(x)
-    lifted: Share = ctx.run(Product(bits), ctx.open(x))
+    lifted: Share = ctx.run(Product(bits), x)
     return lifted
 
 
@@ -33,6 +32,6 @@ def with_sign(ctx: Interpreter, x: Wire, negative: Wire, bits: int) -> Share:
     return subtract(narrow(whole, bits), map_share(twice, twice.shape, lambda v: v * np.uint64(2)))
 
 
-def _require(x: Share | Wire) -> None:
+def _require(x: Wire) -> None:
     if x.bits != 1:
         raise ValueError(f"a bit is an element of a ring of one bit, not of {x.bits}")

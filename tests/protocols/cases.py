@@ -126,7 +126,7 @@ def bits_lifted(draw: Draw) -> Trial:
     x = integers(draw, shape(draw), 0, 1)
 
     def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
-        lifted = from_bits(ctx, a, outer)
+        lifted = from_bits(ctx, ctx.open(a), outer)
         return [lifted, narrow(lifted, inner)]
 
     return Trial(program, (share(x, 1),), (Exactly(x), Exactly(x)))

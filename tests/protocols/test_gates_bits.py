@@ -21,7 +21,7 @@ def test_any_ring_element_in_place_of_a_bit_is_a_bit() -> None:
             a = Share(
                 a.shape, 1, 0, a.data + (prg.elements(prg.fresh_seed(), "high", a.shape, 63) << np.uint64(1))
             )
-        return from_bits(ctx, a, 46)
+        return from_bits(ctx, ctx.open(a), 46)
 
     run = lockstep.run(program, [Share(x.shape, 1, 0, x)], (prg.fresh_seed(), prg.fresh_seed()))
     total = ring.low(run.results[0].value + run.results[1].value, 46)
@@ -30,6 +30,6 @@ def test_any_ring_element_in_place_of_a_bit_is_a_bit() -> None:
 
 def test_a_larger_ring_is_refused() -> None:
     with pytest.raises(ValueError, match="ring of one bit"):
-        from_bits(Counting(), Share((3,), 2, 0), 40)
+        from_bits(Counting(), Wire((3,), 2, 0), 40)
     with pytest.raises(ValueError, match="ring of one bit"):
         with_sign(Counting(), Wire((3,), 40, 0), Wire((3,), 2, 0), 40)

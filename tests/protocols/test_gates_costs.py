@@ -125,8 +125,8 @@ COMPOSITES: dict[str, tuple[Callable[[Counting], Any], Cost]] = {
         for name, block, lanes in (("gelu", 2, 8), ("gelu_tanh", 2, 8), ("silu", 2, 8), ("tanh", 1, 6))
     },
     "from_bits": (
-        lambda ctx: bits.from_bits(ctx, Share((2, ROW), 1, 0), K),
-        Cost(1, BIT, 0, SIZE * ELEMENT),
+        lambda ctx: bits.from_bits(ctx, wire(1), K),
+        Cost(0, 0, 0, SIZE * ELEMENT),
     ),
     "with_sign": (
         lambda ctx: bits.with_sign(ctx, wire(K), wire(1), K),
