@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from privinf.protocols import ring
@@ -43,6 +44,9 @@ class Counting(Interpreter):
 
     def queue(self, share: Share) -> Wire:
         return Wire(share.shape, share.bits, share.scale)
+
+    def compare(self, shares: Sequence[Share], refusal: str) -> None:
+        """Nothing is dealt for it."""
 
     def exchange(self) -> None:
         """Nothing to send."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,6 +72,9 @@ class Dealer(Interpreter):
     def queue(self, share: Share) -> Wire:
         mask = self.masks("mask", share.shape, share.bits)
         return Wire(share.shape, share.bits, share.scale, mask=mask)
+
+    def compare(self, shares: Sequence[Share], refusal: str) -> None:
+        """Nothing is dealt for it."""
 
     def exchange(self) -> None:
         """The dealer sees no opening."""

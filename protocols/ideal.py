@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from privinf.errors import InputError
 from privinf.protocols import prg, ring
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import U64, Shape
@@ -39,6 +41,10 @@ class Ideal(Interpreter):
         wire = Wire(share.shape, share.bits, share.scale, mask=mask)
         wire.source = ring.low(share.value + mask, share.bits)
         return wire
+
+    def compare(self, shares: Sequence[Share], refusal: str) -> None:
+        if any(ring.low(share.value, share.bits).any() for share in shares):
+            raise InputError(refusal)
 
     def exchange(self) -> None:
         """Nothing to send."""

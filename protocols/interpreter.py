@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 from privinf.protocols import ring
 from privinf.protocols.cost import Cost, Tally
 from privinf.protocols.wires import Share, Wire, derive
+
+DIGEST_BYTES = 32
 
 
 class Interpreter(ABC):
@@ -57,6 +59,16 @@ class Interpreter(ABC):
         self.account(Cost(online=ring.packed_bytes(ring.size_of(share.shape), share.bits)))
         return drop_bits(wire, drop) if drop else wire
 
+    def require_zero(self, shares: Sequence[Share], refusal: str) -> None:
+        """Refuse the client's input, with InputError at both parties, unless all shares are of zero; no round.
+
+        A digest each way travels with the openings of the round to come: it tells whether they are, and no more.
+        """
+        self._rename("zero")
+        self.compare(shares, refusal)
+        self._queued = True
+        self.account(Cost(online=DIGEST_BYTES))
+
     def touch(self, *inputs: Any) -> None:
         """Exchange what is queued if one of the inputs waits for it."""
         pending = [w for w in inputs if isinstance(w, Wire) and w.round >= self.rounds]
@@ -101,8 +113,12 @@ class Interpreter(ABC):
         """This role's part of an opening, before it is exchanged."""
 
     @abstractmethod
+    def compare(self, shares: Sequence[Share], refusal: str) -> None:
+        """This role's part in finding out whether the shares are of zero, before it is exchanged."""
+
+    @abstractmethod
     def exchange(self) -> None:
-        """Send and receive all queued openings."""
+        """Send and receive all that is queued."""
 
     @abstractmethod
     def deal_mask_share(self, wire: Wire) -> None:

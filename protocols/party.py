@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from privinf.errors import InputError
 from privinf.protocols import prg, ring
 from privinf.protocols.cost import Cost
 from privinf.protocols.counting import WORD
 from privinf.protocols.dealer import Buffer
-from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.interpreter import DIGEST_BYTES, Interpreter
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share, Wire
 
@@ -64,6 +67,7 @@ class Party(Interpreter):
         self._weights = weights
         self._aside = aside
         self._outbox: list[tuple[U64, Wire]] = []
+        self._digests: list[tuple[bytes, str]] = []  # of shares that must be of zero, and what is said if not
         self._held: list[memoryview] = []  # packed, and not yet worth a message
         self._parts: list[int] = []  # bytes of the parts of this round
 
@@ -118,19 +122,26 @@ class Party(Interpreter):
         self._parts.append(len(part))
         self._held = []
 
+    def compare(self, shares: Sequence[Share], refusal: str) -> None:
+        """Shares are of zero if party 0's are what party 1's are without their sign."""
+        digest = hashlib.blake2b(self.name.encode(), digest_size=DIGEST_BYTES, person=b"privinf zero v1")
+        for share in shares:
+            digest.update(ring.pack(np.uint64(0) - share.value if self.index else share.value, share.bits))
+        self._digests.append((digest.digest(), refusal))
+
     def exchange(self) -> None:
+        self._held += [memoryview(digest) for digest, _ in self._digests]
         if self._held:
             self._push()
-        replies = iter(self._channel.pull(self._parts))
-        outbox, reply, offset = self._outbox, memoryview(b""), 0
-        for own, wire in outbox:
-            size = ring.packed_bytes(own.size, wire.bits)
-            if size and offset == len(reply):
-                reply, offset = next(replies), 0
-            theirs = ring.unpack(reply[offset : offset + size], wire.bits, wire.shape)
-            wire.source = ring.low(own + theirs, wire.bits)
-            offset += size
-        self._outbox, self._parts = [], []
+        replies = _Replies(self._channel.pull(self._parts))
+        for own, wire in self._outbox:
+            theirs = replies.take(ring.packed_bytes(own.size, wire.bits))
+            wire.source = ring.low(own + ring.unpack(theirs, wire.bits, wire.shape), wire.bits)
+        digests = [(own, replies.take(DIGEST_BYTES), refusal) for own, refusal in self._digests]
+        self._outbox, self._parts, self._digests = [], [], []
+        for own_digest, other, refusal in digests:
+            if not hmac.compare_digest(own_digest, bytes(other)):
+                raise InputError(refusal)
 
     def deal_mask_share(self, wire: Wire) -> None:
         self._rename("mask")
@@ -153,6 +164,20 @@ class Party(Interpreter):
     def weight(self, name: str) -> Wire:
         assert self._weights is not None
         return self._weights.party_wire(name)
+
+
+class _Replies:
+    """The peer's parts of a round, from front to back; no piece lies in two of them."""
+
+    def __init__(self, parts: Sequence[memoryview]) -> None:
+        self._parts, self._part, self._at = iter(parts), memoryview(b""), 0
+
+    def take(self, size: int) -> memoryview:
+        """The next `size` bytes."""
+        if size and self._at == len(self._part):
+            self._part, self._at = next(self._parts), 0
+        self._at += size
+        return self._part[self._at - size : self._at]
 
 
 def _unread() -> U64:

@@ -31,6 +31,7 @@ from privinf.protocols.gates.histogram import CountZeros, Head, Tail
 from privinf.protocols.gates.linear import MatMul, PublicMatMul
 from privinf.protocols.gates.power import Power
 from privinf.protocols.gates.product import Lift, Product, SumSquares
+from privinf.protocols.gates.selection import open_sums, require_one_row
 from privinf.protocols.gates.separable import NOTHING, Factors, Separable
 from privinf.protocols.gates.table import Table, Window, lookup
 from privinf.protocols.interpreter import Interpreter
@@ -346,6 +347,19 @@ def count_zeros(draw: Draw) -> Trial:
     return Trial(program, (share(x, bits),), (Exactly((x == 0).sum(-1, keepdims=True)),))
 
 
+def selection(draw: Draw) -> Trial:
+    """Signs of one-hots; a round of its own for the digest, as no opening follows."""
+    rows, size = (*shape(draw), 1), draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    sign = rng.choice([-1, 1], rows)
+    vectors = (rng.integers(0, size, rows) == np.arange(size)) * sign
+
+    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+        return [held(ctx, require_one_row(ctx, open_sums(ctx, a)))]
+
+    return Trial(program, (share(vectors, 64),), (Exactly(sign),))
+
+
 KINDS = ("wire", "lifted", "bit", "table")
 PRODUCTS = (
     *((kind,) for kind in KINDS),
@@ -357,6 +371,7 @@ PRODUCTS = (
 )
 
 CASES: dict[str, Callable[[Draw], Trial]] = {
+    "selection": selection,
     "matmul": matmul,
     "matmul batched": matmul_batched,
     "matmul static weight": matmul_static,

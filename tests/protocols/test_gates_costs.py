@@ -23,6 +23,7 @@ from privinf.protocols.gates import (
     histogram,
     linear,
     product,
+    selection,
     separable,
     table,
     truncate,
@@ -55,6 +56,7 @@ PRIMITIVES: list[tuple[Any, tuple[Any, ...], int, int]] = [
     (linear.MatMul(), (wire(40), Wire((ROW, 3), 33, 0)), 0, 25),  # six of 33 bits
     (linear.PublicMatMul(np.zeros((ROW, 3), dtype=np.uint64), 0), (wire(40),), 0, 0),
     (linear.ToShare(), (wire(40),), 0, 0),
+    (selection.Sums(), (Share((2, ROW), 64, 0),), 32, 0),
     (product.Lift(K), (wire(20),), 0, SIZE * 2 * ELEMENT),
     (product.SumSquares(K), (wire(20),), 0, SIZE * 3 * ELEMENT + 2 * ELEMENT),
     (compare.AtLeast((0, 1, 2)), (wire(20),), SIZE * point(19), SIZE // 8),
@@ -107,6 +109,10 @@ def test_the_mask_share_of_a_dropped_wire_is_dealt_once() -> None:
     assert ctx.tally.total() == Cost(1, SIZE * 5, 0, SIZE * 4)
 
 
+def _select(ctx: Counting) -> Wire:
+    return selection.require_one_row(ctx, selection.open_sums(ctx, Share((2, ROW), 64, 0)))
+
+
 def _activate(name: str) -> Callable[[Counting], Any]:
     return lambda ctx: activation.activate(ctx, wire(20, 12), name, K)
 
@@ -136,6 +142,7 @@ COMPOSITES: dict[str, tuple[Callable[[Counting], Any], Cost]] = {
         lambda ctx: bits.with_sign(ctx, wire(20), wire(1), K),
         Cost(0, 0, 0, SIZE * 5 * ELEMENT),
     ),
+    "selection": (_select, Cost(2, 2 * 24 + 32, 32, 32 + 2 * 16)),
     "relu": (
         lambda ctx: activation.relu(ctx, wire(20), K),
         Cost(1, BIT, SIZE * point(19), SIZE * (point(19) + 5 * ELEMENT) + BIT),

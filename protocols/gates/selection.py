@@ -1,0 +1,101 @@
+"""Checks that a client's pair of point-function keys selects one row: plus or minus one one-hot, and nothing else.
+
+Whatever the client sent, the parties hold bits whose difference is some v in {-1, 0, 1}^V. With r that it cannot know,
+    A = sum r_i v_i        B = sum r_i^2 v_i        D = sum v_i        modulo 2^64
+are local sums, and A^2 - D B = -sum over i < j of v_i v_j (r_i - r_j)^2. A row passes if D is odd and that is zero.
+For plus or minus a one-hot it is, and D is its sign: the key itself says it, and a client has none to claim.
+
+Soundness: anything else passes with less than 2^-50 (V up to 2^17, r uniform and unknown when the keys were made).
+An odd D leaves k = 3, 5, ... entries, and can be divided by. Only differences of r matter: let r_1 = 0.
+* Both signs occur, say v_2 = -v_3: given A and the rest, B is linear in r_3 with the factor 2 A', A' uniform: at most
+  E[2^(1 + trailing zeros of A')] / 2^64 < 2^-57.
+* One sign, k = 3: r_2^2 - r_2 r_3 + r_3^2 = 0 mod 2^63 makes both even again and again: 2^-64.
+* One sign, k >= 5: in r_2 it is y^2 = E with y = (k - 1) r_2 - s: at most 2^(t + 2) solutions where 2^(2t) is the power
+  of two in E. E is quadratic in r_3 with an odd first coefficient, so this t has probability 2^(1 - t). Summed over t,
+  with what two in k - 1 and E = 0 add, less than 2^-52.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from privinf.protocols import prg, ring
+from privinf.protocols.counting import Counting
+from privinf.protocols.dealer import Dealer
+from privinf.protocols.gates.base import Gate
+from privinf.protocols.gates.linear import ToShare, matmul
+from privinf.protocols.gates.product import Product
+from privinf.protocols.ideal import Ideal
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.party import Party
+from privinf.protocols.ring import U64, Shape
+from privinf.protocols.wires import Share, Wire, derive, map_share, subtract
+
+WORDS = prg.SEED_BYTES // 8
+SUMS = 3  # A, B and D
+REFUSAL = "a key of this query does not select one row of its table"
+
+
+def open_sums(ctx: Interpreter, vectors: Share) -> Wire:
+    """Queue the opening of A, B and D of each vector (..., V), a share modulo 2^64 of the difference of the bits.
+
+    One call for all rows that are looked up in a table; give the result to `require_one_row`.
+    """
+    return ctx.open(ctx.run(Sums(), vectors))
+
+
+def require_one_row(ctx: Interpreter, sums: Wire) -> Wire:
+    """The sign (..., 1) of each vector, a wire modulo 2^64; no round.
+
+    If some vector is not plus or minus a one-hot, both parties raise InputError when the next round ends: a digest each
+    way goes with the openings of that round, and says nothing but whether all is well.
+    """
+    first, second, sign = (_part(sums, i) for i in range(SUMS))
+    square = ctx.run(Product(ring.MAX_BITS), first, first)
+    product = ctx.run(Product(ring.MAX_BITS), sign, second)
+    total = ctx.run(ToShare(), sign)
+    top = np.uint64(1 << 63)
+    odd = map_share(total, total.shape, lambda v: v * top)
+    even = ctx.add_public(odd, np.full(odd.shape, top, dtype=np.uint64))  # zero where the sum is odd
+    ctx.require_zero((subtract(square, product), even), REFUSAL)
+    return sign
+
+
+def _part(sums: Wire, which: int) -> Wire:
+    def cut(v: U64) -> U64:
+        return v[..., which : which + 1]
+
+    return derive([sums], (*sums.shape[:-1], 1), sums.bits, sums.scale, public=cut, mask=cut)
+
+
+def _columns(coins: U64, size: int) -> U64:
+    """r^1, r^2 and 1 in three columns, from a seed that dealer and parties share."""
+    r = prg.elements(coins.astype("<u8").tobytes(), "selection", (size,), ring.MAX_BITS)
+    return np.stack((r, r * r, np.ones_like(r)), axis=-1)
+
+
+class Sums(Gate):
+    """[A, B, D] of vectors modulo 2^64, from a seed that is dealt to both parties; exact for any integers."""
+
+    name = "selection"
+
+    def deal(self, ctx: Dealer, vectors: Share) -> Share:
+        ctx.common(ctx.masks("coins", (WORDS,), ring.MAX_BITS))
+        return self._output(vectors.shape)
+
+    def evaluate(self, ctx: Party, vectors: Share) -> Share:
+        return self._summed(vectors, ctx.common((WORDS,), np.uint64))
+
+    def ideal(self, ctx: Ideal, vectors: Share) -> Share:
+        return self._summed(vectors, ctx.masks("coins", (WORDS,), ring.MAX_BITS))
+
+    def cost(self, ctx: Counting, vectors: Share) -> Share:
+        ctx.common(prg.SEED_BYTES)
+        return self._output(vectors.shape)
+
+    def _summed(self, vectors: Share, coins: U64) -> Share:
+        return self._output(vectors.shape, matmul(vectors.value, _columns(coins, vectors.shape[-1])))
+
+    @staticmethod
+    def _output(shape: Shape, data: U64 | None = None) -> Share:
+        return Share((*shape[:-1], SUMS), ring.MAX_BITS, 0, data)
