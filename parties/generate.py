@@ -97,7 +97,9 @@ class Generations:
         met = self._greeter.greet(opened.session_id, shape, life.deadline, context)
         with guarding(met.stream, self._config.party):
             met.stream.watch(lambda: life.end(met.stream.verdict()))
+            met.stream.phase = "offline"
             with self._fed(running, shape, met, life, context) as (feeder, preparation_id):
+                met.stream.phase = "online"
                 generation = Generation(preparation_id, running, feeder, inbox, met.channel, self._journal)
                 yield from self._counted(generation)
                 met.stream.finish(self._config.party == 0)

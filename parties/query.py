@@ -44,7 +44,7 @@ class Engine:
 
     def answer(self, query: Query, stream: PeerStream, channel: SessionChannel) -> Answer:
         """Run a session after its greeting; the caller ends it if this raises."""
-        began = time.monotonic()
+        began, stream.phase = time.monotonic(), "offline"
         preparation = self._lead(channel, query) if self._keeper else self._follow(channel, query)
         offline = time.monotonic() - began
         try:
@@ -77,7 +77,7 @@ class Engine:
         stream: PeerStream,
         offline: float,
     ) -> Answer:
-        record, began = preparation.record, time.monotonic()
+        record, began, stream.phase = preparation.record, time.monotonic(), "online"
         try:
             if not sized(record, self._program):
                 raise MismatchError("the preparation has other sizes than the program takes")

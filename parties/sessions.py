@@ -56,6 +56,7 @@ class PeerStream:
         self.cancel = cancel
         self._heard = self._closed = False
         self.deadline: Deadline | None = None
+        self.phase = "connect"  # what a wait for the peer is part of now
         self._lock = threading.Lock()
         self._over = False
         self._listener: Callable[[], None] | None = None
@@ -129,10 +130,11 @@ class PeerStream:
 
     def _explain(self, error: grpc.RpcError) -> PrivinfError:
         if self.deadline is not None and self.deadline.passed:
-            return DeadlineExceeded(f"the deadline passed waiting for {self._role}")
+            what = f"the deadline passed waiting for {self._role} ({self.phase})"
+            return DeadlineExceeded(what, phase=self.phase)
         if not isinstance(error, grpc.Call):  # on the serving side gRPC says no more than that
             return self._lost("dropped the session")
-        known = restore(error, self._role)
+        known = restore(error, self._role, phase=self.phase)
         # Before the first message a session can be opened again; after it something is lost.
         return self._lost("dropped the session") if type(known) is ConnectError and self._heard else known
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import grpc
 
-from privinf.errors import PeerLost, PrivinfError
+from privinf.errors import DeadlineExceeded, PeerLost, PrivinfError
 from privinf.parties.frames import CHUNK
 from privinf.parties.status import attribute, restore
 from privinf.protocols.program import Buffer
 from privinf.v1 import party_pb2
 
 ROLES = ("party0", "party1")
+_PHASES = {"connect": 1, "offline": 2, "online": 3}
 VERDICT_SECONDS = 2.0  # how long the other party may take to say why it left a session
 
 
@@ -48,6 +49,26 @@ def failure(error: BaseException, role: str) -> PrivinfError:
     if isinstance(error, grpc.RpcError):
         return restore(error, role)
     return attribute(PeerLost(f"{role}: the query was dropped"), role)
+
+
+def uninformed(error: PrivinfError) -> bool:
+    """Whether the other party may know better why: ours was left by it, or waited for it until time ran out."""
+    return isinstance(error, PeerLost | DeadlineExceeded)
+
+
+def telling(first: PrivinfError, second: PrivinfError) -> PrivinfError:
+    """Return which of both parties' failures says what happened, in whatever order they came.
+
+    Who was left by the other does not know why. If time ran out at both, the one in the earlier phase was waited for.
+    """
+    return min(first, second, key=_distance)
+
+
+def _distance(error: PrivinfError) -> int:
+    """How far a failure is from its cause."""
+    if isinstance(error, PeerLost):
+        return len(_PHASES) + 2
+    return _PHASES.get(error.phase, len(_PHASES) + 1) if isinstance(error, DeadlineExceeded) else 0
 
 
 def chunks(share: Buffer) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from typing import Any, Self
 import grpc
 
 from privinf.errors import ConnectError, DeadlineExceeded, PeerLost, PrivinfError, ProtocolError
-from privinf.outcomes import ROLES, VERDICT_SECONDS, PartyStats, chunks, counted, failure
+from privinf.outcomes import ROLES, VERDICT_SECONDS, PartyStats, chunks, counted, failure, telling, uninformed
 from privinf.parties.credentials import Peer
 from privinf.parties.methods import GENERATE
 from privinf.parties.status import attribute
@@ -174,11 +174,12 @@ class Generation:
             raise DeadlineExceeded(f"pass {self._answered} took longer than {timeout:g} s") from None
 
     def _cause(self, party: int, first: PrivinfError) -> PrivinfError:
-        """A party that was merely left by the other does not know why: ask the other."""
+        """A party that was merely left by the other, or waited for it, does not know why: ask the other."""
         until, theirs = time.monotonic() + VERDICT_SECONDS, self._replies[1 - party]
-        while isinstance(first, PeerLost) and first.party == ROLES[1 - party]:
+        late = isinstance(first, DeadlineExceeded)
+        while late or (isinstance(first, PeerLost) and first.party == ROLES[1 - party]):
             if theirs and isinstance(verdict := theirs[-1], PrivinfError):
-                return verdict
+                return telling(first, verdict)
             try:
                 arrived, item = self._arrived.get(timeout=max(0.0, until - time.monotonic()))
             except Empty:
@@ -202,7 +203,7 @@ class Generation:
             self._calls[party].cancel()
         self._arrived.put((party, error))
         self._steps[party].put(None)
-        if not isinstance(error, PeerLost) and self._counts[party] <= self._counts[1 - party]:
+        if not uninformed(error) and self._counts[party] <= self._counts[1 - party]:
             self._calls[1 - party].cancel()
 
 

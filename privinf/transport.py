@@ -15,8 +15,8 @@ from typing import Any, Self
 import grpc
 
 from privinf.config import ClientConfig
-from privinf.errors import ConnectError, MismatchError, PeerLost, PrivinfError
-from privinf.outcomes import ROLES, VERDICT_SECONDS, chunks, counted, failure
+from privinf.errors import ConnectError, MismatchError, PrivinfError
+from privinf.outcomes import ROLES, VERDICT_SECONDS, chunks, counted, failure, telling, uninformed
 from privinf.outcomes import PartyStats as PartyStats
 from privinf.parties.credentials import MESSAGE_LIMIT, Peer, dial, warn_insecure
 from privinf.parties.deadline import Deadline, persist
@@ -102,14 +102,14 @@ class Run:
         return replies[0].result, replies[1].result, stats
 
     def _cause(self, first: PrivinfError) -> PrivinfError:
-        """A party that was merely left by the other does not know why: ask the other."""
-        if not isinstance(first, PeerLost):
+        """A party that was merely left by the other, or waited for it, does not know why: ask the other."""
+        if not uninformed(first):
             return first
         try:
             party = self._done.get(timeout=VERDICT_SECONDS)
             self._calls[party].result()
         except (grpc.RpcError, grpc.FutureCancelledError) as error:
-            return failure(error, ROLES[party])
+            return telling(first, failure(error, ROLES[party]))
         except Empty:
             pass
         return first

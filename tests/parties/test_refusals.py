@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from privinf.errors import (
     InputError,
     MismatchError,
     Overloaded,
+    PeerLost,
     PrivinfError,
     ProtocolError,
     Unauthenticated,
@@ -27,8 +28,10 @@ from privinf.errors import (
 from privinf.keys import keygen
 from privinf.parties import methods
 from privinf.parties.credentials import MESSAGE_LIMIT, Peer, dial
+from privinf.parties.deadline import Deadline
 from privinf.parties.messages import identity_message, shape_message
 from privinf.parties.serve import PartyServer
+from privinf.parties.sessions import Outgoing, PeerStream
 from privinf.parties.spool import Record
 from privinf.parties.status import restore
 from privinf.protocols.program import Identity, QueryShape
@@ -169,7 +172,12 @@ def test_parties_compare_even_if_the_client_does_not(tmp_path: Path, keys: Path)
 
 
 def _infer(
-    cluster: Cluster, party: int, identity: Identity, shape: QueryShape = SHAPE, session: bytes = ID
+    cluster: Cluster,
+    party: int,
+    identity: Identity,
+    shape: QueryShape = SHAPE,
+    session: bytes = ID,
+    timeout: float = 5,
 ) -> Any:
     role = f"party{party}"
     peer = dial(cluster.address(role), role, tls(cluster.keys, "client"), "client", MESSAGE_LIMIT)
@@ -178,7 +186,7 @@ def _infer(
     )
     share = bytes(shape.batch * shape.tokens)
     parts = [party_pb2.InferRequest(open=opened), party_pb2.InferRequest(chunk=share)]
-    future = methods.INFER.on(peer).future(iter(parts), timeout=5)
+    future = methods.INFER.on(peer).future(iter(parts), timeout=timeout)
     future.add_done_callback(lambda _: peer.channel.close())
     return future
 
@@ -357,15 +365,39 @@ def _coming(cluster: Cluster) -> list[Record]:
 
 
 def test_time_runs_out_in_the_phase_that_takes_too_long(tmp_path: Path, keys: Path) -> None:
-    slow = Settings(deal_pause=1.0)
+    slow = Settings(deal_pause=4.0)
     with Cluster(tmp_path, keys, slow) as cluster, cluster.link() as link:
         link.connect()
         with pytest.raises(DeadlineExceeded) as failure:
-            ask(link, deadline=0.5)
+            ask(link, deadline=3)
         assert failure.value.phase == "offline"
         with pytest.raises(DeadlineExceeded) as failure:
             ask(link, deadline=-1)
         assert failure.value.phase == "connect"
+
+
+def test_each_party_names_the_phase_that_takes_too_long(tmp_path: Path, keys: Path) -> None:
+    """Party 1 waits for party 0 meanwhile: that is no later phase, whether it hears party 0 end or the time does."""
+    with Cluster(tmp_path, keys, Settings(deal_pause=3.0)) as cluster:
+        calls = [_infer(cluster, party, IDENTITY, timeout=2) for party in range(2)]
+        for role, future in zip(("party0", "party1"), calls, strict=True):
+            with pytest.raises(grpc.RpcError) as failure:
+                future.result()
+            error = restore(failure.value, role)
+            assert isinstance(error, PeerLost) or getattr(error, "phase", "") == "offline", role
+
+
+@pytest.mark.parametrize("phase", ["connect", "offline", "online"])
+def test_a_wait_for_the_other_party_is_of_the_phase_it_is_in(phase: str) -> None:
+    def broken() -> Iterator[bytes]:
+        raise grpc.RpcError
+        yield b""
+
+    stream = PeerStream(broken(), Outgoing(), "party0", lambda: None)
+    stream.deadline, stream.phase = Deadline.after(-1), phase
+    with pytest.raises(DeadlineExceeded, match=phase) as failure:
+        next(stream)
+    assert failure.value.phase == phase
 
 
 def test_a_query_that_reaches_one_party_alone_spends_nothing(cluster: Cluster, tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""Which of two parties' failures a client is told: the one that says what happened, in whatever order they come."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+import grpc
+import pytest
+
+from privinf.errors import DeadlineExceeded, IntegrityError, PeerLost, PrivinfError
+from privinf.outcomes import telling
+from privinf.parties.status import describe
+from privinf.transport import Run
+
+CONNECT, OFFLINE, ONLINE = (
+    DeadlineExceeded("too late", phase=phase) for phase in ("connect", "offline", "online")
+)
+LOST, BROKEN = PeerLost("party0 dropped the session"), IntegrityError("the masks differ")
+STRANGE = DeadlineExceeded("too late", phase="a phase of a later version")
+
+
+@pytest.mark.parametrize(
+    ("cause", "other"),
+    [
+        (OFFLINE, ONLINE),
+        (CONNECT, OFFLINE),
+        (CONNECT, ONLINE),
+        (ONLINE, STRANGE),
+        (OFFLINE, LOST),
+        (STRANGE, LOST),
+        (BROKEN, LOST),
+        (BROKEN, OFFLINE),
+    ],
+)
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("knows", [0, 1])
+def test_the_cause_is_told_whoever_is_heard_first(
+    cause: PrivinfError, other: PrivinfError, order: tuple[int, int], knows: int
+) -> None:
+    assert telling(cause, other) is telling(other, cause) is cause
+    failures = (cause, other) if knows == 0 else (other, cause)
+    calls: list[Future[object]] = [Future(), Future()]
+    run = Run(calls, bytes(16), 8, lambda: None)
+    for party in order:
+        calls[party].set_exception(Failed(failures[party]))
+    with pytest.raises(type(cause)) as told:
+        run.result()
+    assert told.value.party == f"party{knows}"
+    if isinstance(cause, DeadlineExceeded) and isinstance(told.value, DeadlineExceeded):
+        assert told.value.phase == cause.phase
+
+
+class Failed(grpc.RpcError, grpc.Call):  # type: ignore[misc]
+    """A call that a party ended with an error."""
+
+    def __init__(self, error: PrivinfError) -> None:
+        self._code, self._details, self._trailing = describe(error)
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self._trailing
+
+    def initial_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+    def is_active(self) -> bool:
+        return False
+
+    def time_remaining(self) -> float | None:
+        return None
+
+    def cancel(self) -> bool:
+        return False
+
+    def add_callback(self, callback: object) -> bool:
+        return False
