@@ -63,7 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("workload")
     parser.add_argument("folder", type=Path, help="holds plan.json where the workload has a plan")
     for name in ("listen", "dealer", "peer"):
-        parser.add_argument(f"--{name}", default="")
+        parser.add_argument(f"--{name}")
     for name in ("ca", "cert", "key", "store"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--party", type=int)

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 import grpc
 
+from privinf.addresses import Address
 from privinf.config import Tls
 from privinf.errors import ConfigError, Unauthenticated
 from privinf.parties.frames import CHUNK
+from privinf.parties.listening import ALONE, listen
 
 ROLES: Final = frozenset({"dealer", "party0", "party1", "client"})
 CLAIM: Final = "privinf-role"  # metadata that is believed without TLS alone
@@ -27,7 +29,7 @@ _KEEPALIVE = [  # a peer whose machine vanished is noticed after 15 s
 _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.http2.max_frame_size", CHUNK),
     ("grpc.http2.max_ping_strikes", 0),  # those who ask have shown a certificate
-    ("grpc.so_reuseport", 0),  # two servers on one port are a mistake
+    *ALONE,
     *_KEEPALIVE,
 ]
 _DIAL: Final[list[tuple[str, Any]]] = [
@@ -44,7 +46,7 @@ class Peer:
     """A dialled role; every call carries `metadata`."""
 
     role: str
-    address: str
+    address: Address
     channel: grpc.Channel
     metadata: tuple[tuple[str, str], ...]
 
@@ -54,16 +56,19 @@ def limits(nbytes: int) -> list[tuple[str, Any]]:
     return [("grpc.max_receive_message_length", nbytes), ("grpc.max_send_message_length", nbytes)]
 
 
-def dial(address: str, role: str, tls: Tls | None, own_role: str, limit: int = STREAM_LIMIT) -> Peer:
+def dial(
+    address: Address | str, role: str, tls: Tls | None, own_role: str, limit: int = STREAM_LIMIT
+) -> Peer:
     """Return a channel to `address` that only a certificate of `role` can answer; connects on first use."""
+    address = Address.of(address)
     options = _OPTIONS + _DIAL + limits(limit + CHUNK)
     if tls is None:
-        channel = grpc.insecure_channel(address, options=options)
+        channel = grpc.insecure_channel(address.target, options=options)
         return Peer(role, address, channel, ((CLAIM, own_role),))
     ca, cert, key = _read(tls)
     credentials = grpc.ssl_channel_credentials(ca, key, cert)
     options.append(("grpc.ssl_target_name_override", role))
-    return Peer(role, address, grpc.secure_channel(address, credentials, options=options), ())
+    return Peer(role, address, grpc.secure_channel(address.target, credentials, options=options), ())
 
 
 def server_options(limit: int) -> list[tuple[str, Any]]:
@@ -71,17 +76,15 @@ def server_options(limit: int) -> list[tuple[str, Any]]:
     return _OPTIONS + limits(limit + CHUNK)
 
 
-def bind(server: grpc.Server, address: str, tls: Tls | None) -> int:
+def bind(server: grpc.Server, address: Address | str, tls: Tls | None) -> int:
     """Listen on `address`, port 0 for any; return the port."""
-    try:
-        if tls is None:
-            warn_insecure()
-            return server.add_insecure_port(address)
-        ca, cert, key = _read(tls)
-        credentials = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True)
-        return server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise ConfigError(f"cannot listen on {address}") from error
+    address = Address.of(address)
+    if tls is None:
+        warn_insecure()
+        return listen(server.add_insecure_port, address)
+    ca, cert, key = _read(tls)
+    credentials = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True)
+    return listen(lambda one: server.add_secure_port(one, credentials), address)
 
 
 def caller(context: grpc.ServicerContext, secure: bool) -> str:

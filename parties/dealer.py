@@ -36,6 +36,11 @@ class DealerCalls:
         self._dealings = Dealings(program, config, lambda error: log.failure("deal", error))
 
     @property
+    def preparations(self) -> int:
+        """Created and not yet delivered."""
+        return self._jobs.count
+
+    @property
     def dealings(self) -> int:
         """Generations under way."""
         return self._dealings.count

@@ -7,27 +7,34 @@ from typing import Any
 
 import grpc
 
+from privinf.addresses import Address
 from privinf.errors import MissingExtra
+from privinf.parties.listening import ALONE, listen
 
 
 class Health:
     """Health beside a server's calls, and on a plaintext port for probes that have no certificate."""
 
-    def __init__(self, server: grpc.Server, port: int) -> None:
+    def __init__(self, server: grpc.Server, probed: Address) -> None:
         self._servicer: Any = None
+        self._address = probed
         self._probed: grpc.Server | None = None
         try:
             from grpc_health.v1 import health, health_pb2_grpc
         except ImportError as error:
-            if port:
+            if probed.port:
                 raise MissingExtra("health_port needs: pip install 'privinf[node]'") from error
             return
         self._servicer = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
-        if port:
-            self._probed = grpc.server(ThreadPoolExecutor(2, thread_name_prefix="health"))
+        if probed.port:
+            self._probed = grpc.server(ThreadPoolExecutor(2, thread_name_prefix="health"), options=ALONE)
             health_pb2_grpc.add_HealthServicer_to_server(self._servicer, self._probed)
-            self._probed.add_insecure_port(f"127.0.0.1:{port}")
+
+    def listen(self) -> None:
+        """Take the port for probes; nothing is answered yet."""
+        if self._probed is not None:
+            listen(self._probed.add_insecure_port, self._address)
 
     def serving(self, service: str) -> None:
         """Say that calls are answered."""

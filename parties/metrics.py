@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from privinf.addresses import Address
 from privinf.errors import MissingExtra
+from privinf.parties.plain import PlainServer, serve_plain
 from privinf.v1 import party_pb2
 
 
@@ -21,14 +23,17 @@ class Meters:
     def watch(self, **gauges: Callable[[], float]) -> None:
         """Read these values whenever somebody looks."""
 
+    def listen(self) -> None:
+        """Serve what is counted."""
+
     def close(self) -> None:
         """Stop serving."""
 
 
 class PrometheusMeters(Meters):
-    """Serves metrics on a port of 127.0.0.1."""
+    """Serves metrics on a plaintext port."""
 
-    def __init__(self, role: str, port: int) -> None:
+    def __init__(self, role: str, address: Address) -> None:
         try:
             import prometheus_client as prometheus
         except ImportError as error:
@@ -44,12 +49,12 @@ class PrometheusMeters(Meters):
         self._pass_seconds = prometheus.Histogram(
             "privinf_pass_seconds", "time of a pass of a generation", **phased
         )
-        self._server, self._thread = prometheus.start_http_server(port, "127.0.0.1", registry=self._registry)
+        self._address = address
+        self._server: PlainServer | None = None
 
-    @property
-    def port(self) -> int:
-        """The port that is served."""
-        return int(self._server.server_port)
+    def listen(self) -> None:
+        """Serve what is counted."""
+        self._server = serve_plain(self._library.make_wsgi_app(self._registry), self._address)
 
     def query(self, stats: party_pb2.Stats) -> None:
         """Count an answered query."""
@@ -74,11 +79,11 @@ class PrometheusMeters(Meters):
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
 
 
-def meters(role: str, port: int) -> Meters:
+def meters(role: str, address: Address) -> Meters:
     """Return the meters of a server; port 0 is none."""
-    return PrometheusMeters(role, port) if port else Meters()
+    return PrometheusMeters(role, address) if address.port else Meters()

@@ -13,8 +13,9 @@ from typing import Any, Protocol, Self
 
 import grpc
 
+from privinf.addresses import Address
 from privinf.config import DealerConfig, PartyConfig, Tls
-from privinf.errors import ConfigError, InputError
+from privinf.errors import ConfigError, InputError, PrivinfError
 from privinf.parties.credentials import MESSAGE_LIMIT, STREAM_LIMIT, Peer, bind, dial, server_options
 from privinf.parties.dealer import DealerCalls
 from privinf.parties.health import Health
@@ -31,11 +32,17 @@ class Listening(Protocol):
     """What every role's settings say."""
 
     @property
-    def listen(self) -> str: ...
+    def listen(self) -> Address: ...
     @property
     def tls(self) -> Tls | None: ...
     @property
     def health_port(self) -> int: ...
+    @property
+    def health_host(self) -> str: ...
+    @property
+    def metrics_port(self) -> int: ...
+    @property
+    def metrics_host(self) -> str: ...
     @property
     def stop_seconds(self) -> float: ...
 
@@ -52,12 +59,19 @@ class Server:
         self._server = grpc.server(
             self._pool, options=server_options(MESSAGE_LIMIT), maximum_concurrent_rpcs=threads
         )
-        self._health = Health(self._server, config.health_port)
+        self._health = Health(self._server, Address(config.health_host, config.health_port))
+        self._meters = meters(role, Address(config.metrics_host, config.metrics_port))
         self.port, self._stopped = 0, False
 
     def start(self) -> Self:
         """Listen; return when calls are answered."""
-        self.port = bind(self._server, self._config.listen, self._config.tls)
+        try:
+            self.port = bind(self._server, self._config.listen, self._config.tls)
+            self._health.listen()
+            self._meters.listen()
+        except PrivinfError:
+            self.stop()
+            raise
         self._server.start()
         self._health.serving(self._service)
         self.log.info("serving", port=self.port)
@@ -72,6 +86,7 @@ class Server:
         self._drain()
         self._server.stop(self._config.stop_seconds).wait()
         self._health.close()
+        self._meters.close()
         self._pool.shutdown(wait=False)
         self._release()
         self.log.info("stopped")
@@ -102,7 +117,6 @@ class PartyServer(Server):
         _check_shapes(config, program)
         super().__init__(f"party{config.party}", PARTY, config, 4 * config.max_sessions)
         self._peers = _dial_peers(config, self.role)
-        self._meters = meters(self.role, config.metrics_port)
         self.calls = PartyCalls(config, program, self._peers, self.log, self._meters)
         self._server.add_generic_rpc_handlers((self.calls.handlers(self._guard),))
 
@@ -118,7 +132,6 @@ class PartyServer(Server):
     def _release(self) -> None:
         for peer in self._peers.values():
             peer.channel.close()
-        self._meters.close()
         self.calls.close()
 
 
@@ -128,6 +141,9 @@ class DealerServer(Server):
     def __init__(self, config: DealerConfig, program: DealerProgram) -> None:
         super().__init__("dealer", DEALER, config, 2 * (config.max_jobs + config.max_sessions))
         self.calls = DealerCalls(config, program, self.log)
+        self._meters.watch(
+            preparations=lambda: self.calls.preparations, generations=lambda: self.calls.dealings
+        )
         self._server.add_generic_rpc_handlers((self.calls.handlers(self._guard),))
 
     def _drain(self) -> None:
@@ -176,7 +192,7 @@ def _stop_signals() -> Iterator[Callable[[], Any]]:
 
 def _dial_peers(config: PartyConfig, role: str) -> dict[str, Peer]:
     peers = {"dealer": dial(config.dealer, "dealer", config.tls, role)}
-    if config.party == 0:
+    if config.peer is not None:
         peers["party1"] = dial(config.peer, "party1", config.tls, role, STREAM_LIMIT)
     return peers
 

@@ -11,11 +11,14 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from privinf.addresses import Address, parse_host
 from privinf.errors import ConfigError
 from privinf.protocols.program import QueryShape
 
 PREFIX = "PRIVINF_"
 GIB = 1 << 30
+LOOPBACK = "127.0.0.1"
+ANY_PORT = Address(LOOPBACK, 0)
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,10 @@ class PartyConfig:
     """One of the two servers that compute on shares."""
 
     party: int
-    dealer: str
+    dealer: Address
     store: Path  # a directory of its own, 0700; never shared by two parties
-    peer: str = ""  # party 0 only: where party 1 listens
-    listen: str = "127.0.0.1:0"
+    peer: Address | None = None  # party 0 only: where party 1 listens
+    listen: Address = ANY_PORT
     tls: Tls | None = None
     insecure_no_tls: bool = False
     max_store_bytes: int = 8 * GIB
@@ -52,13 +55,19 @@ class PartyConfig:
     journal: Path | None = None  # names of what passes opened are appended here, for an audit
     prepare_seconds: float = 600.0  # the longest that one preparation may take in the background
     connect_seconds: float = 3.0  # how long a query waits for the other party or the dealer to be reachable
-    health_port: int = 0  # a plaintext port of 127.0.0.1 for probes; 0 is none
-    metrics_port: int = 0
+    health_port: int = 0  # a plaintext port for probes; 0 is none
+    health_host: str = (
+        LOOPBACK  # another address lets everybody who reaches it ask whether this server serves
+    )
+    metrics_port: int = 0  # a plaintext port for Prometheus; 0 is none
+    metrics_host: str = LOOPBACK
     stop_seconds: float = 10.0
 
     def __post_init__(self) -> None:
+        _parse(self, "dealer", "peer", "listen")
         _check(self.party in (0, 1), "party is 0 or 1")
-        _check(self.party == 1 or bool(self.peer), "party 0 needs peer, the address of party 1")
+        _check(self.party == 1 or self.peer is not None, "party 0 needs peer, the address of party 1")
+        _check_ports(self)
         _check_tls(self.tls, self.insecure_no_tls)
         _check(self.max_store_bytes > 0 and self.max_store_count > 0, "the store needs room")
         _check(self.ahead >= 0 and self.max_sessions > 0, "ahead and max_sessions count something")
@@ -71,7 +80,7 @@ class PartyConfig:
 class DealerConfig:
     """The server that draws preparations."""
 
-    listen: str = "127.0.0.1:0"
+    listen: Address = ANY_PORT
     tls: Tls | None = None
     insecure_no_tls: bool = False
     max_jobs: int = 8  # preparations created and not yet delivered
@@ -79,10 +88,14 @@ class DealerConfig:
     queue_chunks: int = 32  # of 1 MiB, for each party and preparation, between drawing and delivery
     stall_seconds: float = 60.0  # how long one party may lag or fail to come
     health_port: int = 0
+    health_host: str = LOOPBACK
     metrics_port: int = 0
+    metrics_host: str = LOOPBACK
     stop_seconds: float = 10.0
 
     def __post_init__(self) -> None:
+        _parse(self, "listen")
+        _check_ports(self)
         _check_tls(self.tls, self.insecure_no_tls)
         counts = self.max_jobs, self.max_sessions, self.queue_chunks
         _check(min(counts) > 0, "max_jobs, max_sessions and queue_chunks count something")
@@ -93,7 +106,7 @@ class DealerConfig:
 class ClientConfig:
     """What the SDK needs to reach both parties."""
 
-    parties: tuple[str, str]
+    parties: tuple[Address, Address]
     tls: Tls | None = None
     insecure_no_tls: bool = False
     deadline: float = 120.0  # seconds for a whole query, or for one pass of a generation
@@ -101,7 +114,8 @@ class ClientConfig:
     connect_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        _check(len(self.parties) == 2 and all(self.parties), "parties are two addresses")
+        _parse(self, "parties")
+        _check(len(self.parties) == 2, "parties are two addresses")
         _check_tls(self.tls, self.insecure_no_tls)
         limits = self.deadline, self.session_deadline, self.connect_seconds
         _check(min(limits) > 0, "a time limit is positive")
@@ -111,7 +125,7 @@ class ClientConfig:
 class EquivariantConfig:
     """The one server of the equivariant mode."""
 
-    listen: str = "127.0.0.1:0"
+    listen: Address = ANY_PORT
     tls: Tls | None = None
     insecure_no_tls: bool = False
     threads: int = 0  # of torch, within one layer; 0 leaves that to torch
@@ -122,9 +136,14 @@ class EquivariantConfig:
     max_seconds: float = 3600.0  # the longest deadline that a call may ask for
     idle_seconds: float = 300.0  # how long a session may wait for its client's next rows
     health_port: int = 0
+    health_host: str = LOOPBACK
+    metrics_port: int = 0
+    metrics_host: str = LOOPBACK
     stop_seconds: float = 10.0
 
     def __post_init__(self) -> None:
+        _parse(self, "listen")
+        _check_ports(self)
         _check_tls(self.tls, self.insecure_no_tls)
         counts = self.max_sessions, self.max_calls, self.max_rows
         _check(min(counts) > 0, "max_sessions, max_calls and max_rows count something")
@@ -136,7 +155,7 @@ class EquivariantConfig:
 class EquivariantClientConfig:
     """What the SDK needs to reach the server of the equivariant mode."""
 
-    server: str
+    server: Address
     tls: Tls | None = None
     insecure_no_tls: bool = False
     deadline: float = 120.0  # seconds for a whole query
@@ -144,7 +163,7 @@ class EquivariantClientConfig:
     connect_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        _check(bool(self.server), "server is an address, host:port")
+        _parse(self, "server")
         _check_tls(self.tls, self.insecure_no_tls)
         limits = self.deadline, self.session_deadline, self.connect_seconds
         _check(min(limits) > 0, "a time limit is positive")
@@ -237,6 +256,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert_tuple(arguments[0], value, where)
     if isinstance(value, hint):
         return _no_bool(hint, value, where)
+    if hint is Address and isinstance(value, str):
+        return _address(value, where)
     if hint in (Tls, QueryShape) and isinstance(value, Mapping):
         return _build(hint, value, where)
     convert = _FROM_TEXT.get(hint)
@@ -275,6 +296,31 @@ _FROM_TEXT: dict[Any, Callable[[str], Any]] = {
     Path: Path,
     QueryShape: _shape,
 }
+
+
+def _address(value: Any, where: str) -> Address:
+    _check(isinstance(value, (str, Address)), f"{where}: an address is text, host:port")
+    try:
+        return Address.of(value)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _parse(config: Any, *names: str) -> None:
+    """Read the addresses that a caller of the constructor wrote as text; those to dial name their port."""
+    for name in names:
+        value = getattr(config, name)
+        several = isinstance(value, (tuple, list))
+        read = tuple(_address(item, name) for item in (value if several else (value,)) if item is not None)
+        _check(name == "listen" or all(item.port for item in read), f"{name}: port 0 cannot be reached")
+        object.__setattr__(config, name, read if several else next(iter(read), None))
+
+
+def _check_ports(config: PartyConfig | DealerConfig | EquivariantConfig) -> None:
+    for name in ("health", "metrics"):
+        port = getattr(config, f"{name}_port")
+        _check(0 <= port <= 65535, f"{name}_port is 0 to 65535")
+        object.__setattr__(config, f"{name}_host", parse_host(getattr(config, f"{name}_host")))
 
 
 def _check(holds: bool, claim: str) -> None:

@@ -3,7 +3,8 @@
 PrivinfError
 ├── ConfigError              before anything starts: a bad option, file or environment
 │   ├── ModelError           a model directory that cannot be used, or an unsupported architecture
-│   └── MissingExtra         an optional dependency is not installed
+│   ├── MissingExtra         an optional dependency is not installed
+│   └── ListenError          a server cannot listen where it is told to: in use, not permitted, not of this machine
 ├── InputError               the caller's query cannot be used as it is
 ├── ConnectError             a party or the dealer cannot be reached
 │   └── PeerLost             the other party dropped the session: its own report says why
@@ -39,6 +40,12 @@ class ModelError(ConfigError):
 
 class MissingExtra(ConfigError):
     """An optional dependency is not installed; the message holds the exact pip command."""
+
+
+class ListenError(ConfigError):
+    """A server cannot listen where it is told to; the message says why."""
+
+    exit_code = 71
 
 
 class InputError(PrivinfError):

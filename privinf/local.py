@@ -16,6 +16,7 @@ from queue import Empty, Queue
 from types import TracebackType
 from typing import IO, Self
 
+from privinf.addresses import Address
 from privinf.config import Tls
 from privinf.errors import ConnectError
 from privinf.keys import keygen
@@ -39,11 +40,13 @@ class Node:
 
     role: str
     process: subprocess.Popen[str]
+    listen: Address
     port: int = 0
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        """Where to reach it from this machine."""
+        return str(self.listen.with_port(self.port).reachable)
 
 
 class LocalParties:
@@ -62,7 +65,8 @@ class LocalParties:
         listen: Sequence[str] = ("127.0.0.1:0",) * 3,
     ) -> None:
         self._model, self._work = Path(model), Path(work)
-        self._ahead, self._shapes, self._listen = ahead, tuple(shapes), tuple(listen)
+        self._ahead, self._shapes = ahead, tuple(shapes)
+        self._listen = [Address.parse(text) for text in listen]
         self.nodes: dict[str, Node] = {}
         self._logs: list[IO[str]] = []
 
@@ -82,11 +86,12 @@ class LocalParties:
         if not (self._work / "keys" / "ca.pem").exists():
             keygen(self._work / "keys")
         listen = [_with_port(address) for address in self._listen]
-        options = ["--peer", listen[2], "--ahead", str(self._ahead), *self._shape_options()]
+        dealer, peer = str(listen[0].reachable), str(listen[2].reachable)
+        options = ["--peer", peer, "--ahead", str(self._ahead), *self._shape_options()]
         try:
             self._launch("dealer", listen[0])
-            self._launch("party1", listen[2], "--dealer", listen[0])
-            self._launch("party0", listen[1], "--dealer", listen[0], *options)
+            self._launch("party1", listen[2], "--dealer", dealer)
+            self._launch("party0", listen[1], "--dealer", dealer, *options)
             for node in self.nodes.values():
                 node.port = _ready_port(node, self._work / f"{node.role}.log")
         except BaseException:
@@ -122,10 +127,19 @@ class LocalParties:
     def _shape_options(self) -> list[str]:
         return [word for s in self._shapes for word in ("--shape", f"{s.task}:{s.batch}:{s.tokens}")]
 
-    def _launch(self, role: str, listen: str, *options: str) -> None:
+    def _launch(self, role: str, listen: Address, *options: str) -> None:
         tls = self.tls(role)
         command = [sys.executable, "-m", "privinf", role.rstrip("01"), "--model", str(self._model / role)]
-        command += ["--listen", listen, "--ca", str(tls.ca), "--cert", str(tls.cert), "--key", str(tls.key)]
+        command += [
+            "--listen",
+            str(listen),
+            "--ca",
+            str(tls.ca),
+            "--cert",
+            str(tls.cert),
+            "--key",
+            str(tls.key),
+        ]
         if role != "dealer":
             command += ["--party", role[-1], "--store", str(self._work / f"{role}-store")]
         log = (self._work / f"{role}.log").open("a", encoding="utf-8")
@@ -138,16 +152,16 @@ class LocalParties:
             start_new_session=True,
             env=SERVER_ENVIRONMENT | os.environ,
         )
-        self.nodes[role] = Node(role, process)
+        self.nodes[role] = Node(role, process, listen)
 
 
-def _with_port(address: str) -> str:
+def _with_port(address: Address) -> Address:
     """The address with a free port in place of port 0, so that all three can start at once."""
-    host, port = address.rsplit(":", 1)
-    if port != "0":
+    if address.port:
         return address
-    with socket.create_server((host, 0)) as probe:
-        return f"{host}:{probe.getsockname()[1]}"
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.create_server((address.host, 0), family=family) as probe:
+        return address.with_port(probe.getsockname()[1])
 
 
 def _ready_port(node: Node, log: Path) -> int:

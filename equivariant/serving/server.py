@@ -20,6 +20,9 @@ class Server(roles.Server):
             torch.set_num_threads(config.threads)
         super().__init__(ROLE, SERVICE, config, config.max_calls + config.max_sessions)
         self.calls = Calls(Path(folder), config, self.log)
+        self._meters.watch(
+            queries=lambda: self.calls.queries.taken, sessions=lambda: self.calls.sessions.taken
+        )
         self._server.add_generic_rpc_handlers((self.calls.handlers(self._guard),))
 
     def _drain(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from privinf.addresses import Address
 from privinf.config import ClientConfig, DealerConfig, PartyConfig, Tls, load
 from privinf.errors import ConfigError
 from privinf.protocols.program import QueryShape
@@ -61,7 +62,7 @@ def test_the_environment_wins_over_the_file_and_an_argument_over_both(path: Path
         "PATH": "/bin",
     }
     config = load(PartyConfig, path, environ, max_sessions=5, dealer=None)
-    assert (config.ahead, config.max_sessions, config.dealer) == (3, 5, "dealer:1")
+    assert (config.ahead, config.max_sessions, config.dealer) == (3, 5, Address("dealer", 1))
     assert config.journal == Path("opened.log")
     assert config.shapes == (QueryShape("embed", 1, 64), QueryShape("classify", 2, 32))
     assert config.tls == replace(TLS, key=Path("other.key"))

@@ -14,6 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from harness import SHAPE, Cluster, ask, tls
 
+from privinf.addresses import Address
 from privinf.errors import MissingExtra, PartyError
 from privinf.parties.credentials import dial
 from privinf.parties.logs import Log, clean
@@ -105,4 +106,4 @@ def test_metrics_count_queries(tmp_path: Path, keys: Path) -> None:
 def test_metrics_need_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
     _without(monkeypatch, "prometheus_client")
     with pytest.raises(MissingExtra, match="pip install"):
-        meters("party0", 1)
+        meters("party0", Address("127.0.0.1", 1))
