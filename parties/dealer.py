@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from privinf.config import DealerConfig
-from privinf.errors import PeerLost, ProtocolError
+from privinf.errors import PeerLost, PrivinfError, ProtocolError
 from privinf.parties.jobs import Job, Jobs
 from privinf.parties.logs import Log
 from privinf.parties.messages import (
@@ -20,7 +20,7 @@ from privinf.parties.messages import (
     read_shape,
     require_same,
 )
-from privinf.parties.methods import ATTEST_DEALER, CREATE, FETCH, PASSES, Guard, Method
+from privinf.parties.methods import ATTEST_DEALER, CREATE, DROP, FETCH, PASSES, Guard, Method
 from privinf.parties.passes import Dealing, Dealings
 from privinf.parties.status import attribute, tell
 from privinf.protocols.program import DealerProgram, Order
@@ -48,7 +48,7 @@ class DealerCalls:
     def handlers(self, guard: Guard) -> grpc.GenericRpcHandler:
         """Return the calls, each behind the check of its caller's role."""
         calls: dict[Method, Any] = {ATTEST_DEALER: self.attest, CREATE: self.create, FETCH: self.fetch}
-        return guard.handlers(calls | {PASSES: self.passes})
+        return guard.handlers(calls | {DROP: self.drop, PASSES: self.passes})
 
     def drain(self) -> None:
         """End generations: they would outlast any time that is given to preparations."""
@@ -70,13 +70,23 @@ class DealerCalls:
     ) -> dealer_pb2.CreateReply:
         """Draw the id of a preparation."""
         require_same(self._program.identity, read_identity(request.identity), caller)
-        job = self._jobs.create(read_shape(request.shape))
+        order = read_id(request.order, "an order")
+        job = self._jobs.create(read_shape(request.shape), order)
         return dealer_pb2.CreateReply(
             preparation_id=job.preparation_id,
             identity=identity_message(self._program.identity),
             bytes0=job.sizes[0],
             bytes1=job.sizes[1],
+            places=self._jobs.limit,
         )
+
+    def drop(
+        self, request: dealer_pb2.DropRequest, context: grpc.ServicerContext, caller: str
+    ) -> dealer_pb2.DropReply:
+        """End what a party has given up: nobody is to wait for it, and its place is free."""
+        which = request.preparation_id or request.order
+        self._jobs.drop(read_id(which, "what is dropped"), _given_up(caller))
+        return dealer_pb2.DropReply()
 
     def fetch(
         self, request: dealer_pb2.FetchRequest, context: grpc.ServicerContext, caller: str
@@ -86,7 +96,8 @@ class DealerCalls:
         job = self._jobs.find(read_id(request.preparation_id, "a preparation id"))
         party = ("party0", "party1").index(caller)
         chunks = job.take(party)
-        context.add_callback(lambda: self._ended(job, party))
+        if not context.add_callback(lambda: self._ended(job, party)):
+            self._ended(job, party)
         yield from chunks
         if job.deliver(party):
             self._jobs.forget(job)
@@ -105,7 +116,9 @@ class DealerCalls:
         if caller == "party0":
             dealing.start(_orders(requests))
         yield dealer_pb2.PassesBegun(
-            preparation_id=dealing.preparation_id, identity=identity_message(self._program.identity)
+            preparation_id=dealing.preparation_id,
+            identity=identity_message(self._program.identity),
+            places=self._dealings.limit,
         ).SerializeToString()
         try:
             yield from messages
@@ -135,6 +148,10 @@ class DealerCalls:
         """A generation is over for both with the first call that ends, however it does."""
         if self._dealings.forget(dealing, attribute(PeerLost(f"{caller} left the generation"), caller)):
             self._log.info("dealt", preparation=dealing.preparation_id.hex(), passes=dealing.passes)
+
+
+def _given_up(caller: str) -> PrivinfError:
+    return attribute(PeerLost(f"{caller} gave this preparation up"), caller)
 
 
 def _opening(requests: Iterator[dealer_pb2.PassesRequest]) -> dealer_pb2.PassesOpen:

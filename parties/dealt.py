@@ -21,6 +21,7 @@ from privinf.parties.messages import (
     session_shape_message,
 )
 from privinf.parties.methods import PASSES
+from privinf.parties.places import Places
 from privinf.parties.sessions import Outgoing
 from privinf.parties.status import attribute, restore
 from privinf.protocols.program import SEED_BYTES, Identity, Order, SessionShape
@@ -40,6 +41,7 @@ class DealtStream:
         self._rest, self._whole = memoryview(b""), False  # whole: the rest is all of a message
         self.nbytes = 0  # read in this pass
         self.preparation_id = b""
+        self.places = 0  # how many generations the dealer serves at a time
 
     def hear(self) -> Identity:
         """Hear the generation's id, and return what the dealer deals for."""
@@ -48,6 +50,7 @@ class DealtStream:
         except DecodeError as error:
             raise ProtocolError("the dealer does not say what it has begun") from error
         self.preparation_id = read_id(begun.preparation_id, "a preparation id")
+        self.places = begun.places
         return read_identity(begun.identity)
 
     def order(self, order: Order) -> None:
@@ -119,10 +122,17 @@ class PassLink:
     def __init__(self, dealer: Peer, identity: Identity, connect_seconds: float) -> None:
         self._dealer, self._identity, self._connect_seconds = dealer, identity, connect_seconds
         self._passes = PASSES.on(dealer)
+        self._places = Places()
 
     def begin(self, shape: SessionShape, deadline: Deadline, context: grpc.ServicerContext) -> DealtStream:
-        """Begin a generation, as party 0; it is the dealer that names it."""
-        return self._join(self._opening(begin=session_shape_message(shape)), deadline, context)
+        """Begin a generation, as party 0, once the dealer has a place for it; it is the dealer that names it."""
+        context.add_callback(self._places.wake)  # one that is over already is not active either
+        give_back = self._places.take(deadline, context.is_active)
+        if not context.add_callback(give_back):
+            give_back()
+        dealt = self._join(self._opening(begin=session_shape_message(shape)), deadline, context)
+        self._places.learn(dealt.places)
+        return dealt
 
     def join(self, preparation_id: bytes, deadline: Deadline, context: grpc.ServicerContext) -> DealtStream:
         """Be dealt the passes of the generation that party 0 has begun, as party 1."""

@@ -1,9 +1,10 @@
-"""What a party asks of the dealer: a new preparation, and its own half of one."""
+"""What a party asks of the dealer: a new preparation, its own half of one, and to drop what it gives up."""
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -13,12 +14,15 @@ from privinf.errors import MismatchError
 from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline, persist
 from privinf.parties.messages import identity_message, read_id, read_identity, require_same, shape_message
-from privinf.parties.methods import CREATE, FETCH
+from privinf.parties.methods import CREATE, DROP, FETCH
+from privinf.parties.places import Places
 from privinf.parties.spool import Record
 from privinf.parties.status import restore
 from privinf.parties.store import Place, PreparationStore
-from privinf.protocols.program import PartyProgram, QueryShape
+from privinf.protocols.program import ID_BYTES, PartyProgram, QueryShape
 from privinf.v1 import dealer_pb2
+
+_DROP_SECONDS = 5.0  # for the dealer to hear of it; one that does not ends the order itself, a little later
 
 
 class DealerLink:
@@ -29,20 +33,56 @@ class DealerLink:
     ) -> None:
         self._dealer, self._program, self._store = dealer, program, store
         self._connect_seconds = connect_seconds
-        self._create, self._fetch = CREATE.on(dealer), FETCH.on(dealer)
+        self._create, self._fetch, self._drop = CREATE.on(dealer), FETCH.on(dealer), DROP.on(dealer)
+        self._places = Places()
 
-    def create(self, shape: QueryShape, deadline: Deadline) -> bytes:
-        """Have a preparation drawn; return its id."""
+    @contextlib.contextmanager
+    def order(self, shape: QueryShape, deadline: Deadline) -> Iterator[tuple[Place, bytes]]:
+        """Have a preparation drawn, as party 0: give room for our half, and its id.
+
+        A place at the dealer is waited for, and room taken here, before it hears of the order. Whoever fails within
+        gives the order up, also if the dealer's word of it was lost.
+        """
+        order = secrets.token_bytes(ID_BYTES)
+        with self._places.hold(deadline), self._place(shape) as place, self._or_drop(order=order):
+            yield place, self._created(shape, order, deadline)
+
+    def join(
+        self,
+        preparation_id: bytes,
+        shape: QueryShape,
+        epoch: bytes,
+        deadline: Deadline,
+        started: Callable[[grpc.Call], Any],
+    ) -> Record:
+        """Store our half of what party 0 has ordered, as party 1; what we fail to store is dropped for both."""
+        with self._or_drop(preparation_id=preparation_id), self._place(shape) as place:
+            return self.fetch(place, preparation_id, shape, epoch, deadline, started)
+
+    @contextlib.contextmanager
+    def _or_drop(self, **which: bytes) -> Iterator[None]:
+        """Tell the dealer if this fails; nobody waits for its answer."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(ValueError):  # we are stopping, and the channel is closed
+                request = dealer_pb2.DropRequest(**which)
+                self._drop.future(request, timeout=_DROP_SECONDS, metadata=self._dealer.metadata)
+            raise
+
+    def _created(self, shape: QueryShape, order: bytes, deadline: Deadline) -> bytes:
+        """Return the id of a preparation; asked again under one order, the dealer draws no second one."""
         request = dealer_pb2.CreateRequest(
-            identity=identity_message(self._program.identity), shape=shape_message(shape)
+            identity=identity_message(self._program.identity), shape=shape_message(shape), order=order
         )
-        reply = persist(lambda: self._created(request, deadline), self._connect_seconds, deadline)
+        reply = persist(lambda: self._reply(request, deadline), self._connect_seconds, deadline)
+        self._places.learn(reply.places)
         require_same(self._program.identity, read_identity(reply.identity), "dealer")
         if (reply.bytes0, reply.bytes1)[self._program.party] != self._program.prep_bytes(shape):
             raise MismatchError("dealer differs in the size of a preparation")
         return read_id(reply.preparation_id, "a preparation id")
 
-    def _created(self, request: dealer_pb2.CreateRequest, deadline: Deadline) -> dealer_pb2.CreateReply:
+    def _reply(self, request: dealer_pb2.CreateRequest, deadline: Deadline) -> dealer_pb2.CreateReply:
         try:
             reply: dealer_pb2.CreateReply = self._create(
                 request, timeout=deadline.left("offline"), metadata=self._dealer.metadata
@@ -55,8 +95,8 @@ class DealerLink:
         """Return what a preparation takes from our store."""
         return self._program.prep_bytes(shape) + self._program.aside_bytes(shape)
 
-    def place(self, shape: QueryShape) -> AbstractContextManager[Place]:
-        """Take room in our store: first of all, so that a refusal costs the dealer nothing."""
+    def _place(self, shape: QueryShape) -> contextlib.AbstractContextManager[Place]:
+        """Take room in our store."""
         return self._store.place(self._program.prep_bytes(shape), self._program.aside_bytes(shape))
 
     def fetch(

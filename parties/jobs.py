@@ -4,47 +4,43 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from privinf.config import DealerConfig
-from privinf.errors import PartyError, PrivinfError, ProtocolError
+from privinf.errors import PartyError, PrivinfError
 from privinf.parties.frames import CHUNK
 from privinf.parties.pipes import Packer, Pipe, pack
-from privinf.parties.table import Table
+from privinf.parties.table import Meeting, Table
 from privinf.protocols.program import BOTH, ID_BYTES, SEED_BYTES, DealerProgram, QueryShape
 
 Report = Callable[[BaseException], None]  # told of a failure that is a fault of the program
 
 
 class Job:
-    """A preparation that was created: begins with the first party that fetches, ends when both have it."""
+    """A preparation that was ordered: it is dealt once both parties have come, and ends when both have it."""
 
     def __init__(
-        self, program: DealerProgram, shape: QueryShape, limit: int, stall: float, report: Report
+        self, program: DealerProgram, shape: QueryShape, order: bytes, config: DealerConfig, report: Report
     ) -> None:
-        self.preparation_id = secrets.token_bytes(ID_BYTES)
-        self.sizes, self.created = program.sizes(shape), time.monotonic()
+        self.preparation_id, self.order = secrets.token_bytes(ID_BYTES), order
+        self.sizes = program.sizes(shape)
         self._program, self._shape, self._report = program, shape, report
-        self._pipes = (Pipe(limit, stall), Pipe(limit, stall))
+        limit = config.queue_chunks * CHUNK
+        self._pipes = (Pipe(limit, config.stall_seconds), Pipe(limit, config.stall_seconds))
+        self._meeting = Meeting(config.come_seconds, "preparation")
         self._lock = threading.Lock()
-        self._fetched: set[int] = set()
         self._delivered: set[int] = set()
 
     @property
-    def started(self) -> bool:
-        """Whether a party has come for it."""
-        return bool(self._fetched)
+    def overdue(self) -> bool:
+        """Whether a party has not come in time."""
+        return self._meeting.overdue
 
-    def take(self, party: int) -> Pipe:
+    def take(self, party: int) -> Iterator[bytes]:
         """Return the messages of one party: its seed, then its preparation. Works once."""
-        with self._lock:
-            if party in self._fetched:
-                raise ProtocolError("this preparation was already fetched")
-            if not self._fetched:
-                threading.Thread(target=self._generate, name="deal", daemon=True).start()
-            self._fetched.add(party)
-        return self._pipes[party]
+        if self._meeting.come(party):
+            threading.Thread(target=self._generate, name="deal", daemon=True).start()
+        return self._messages(party)
 
     def deliver(self, party: int) -> bool:
         """Note that a party has everything; return whether both have."""
@@ -60,6 +56,15 @@ class Job:
         """End the streams of both parties: what one of them has is worth nothing."""
         for pipe in self._pipes:
             pipe.end(error)
+        self._meeting.end()
+
+    def _messages(self, party: int) -> Iterator[bytes]:
+        """The party that is first waits here; if the other does not come, it is over for both."""
+        try:
+            self._meeting.wait()
+        except PrivinfError as error:
+            self.abort(error)
+        yield from self._pipes[party]
 
     def _generate(self) -> None:
         try:
@@ -69,8 +74,11 @@ class Job:
                 pipe.put(seed)
             for to, buffer in self._program.deal(self._shape, seeds):
                 pack(packers if to == BOTH else packers[to : to + 1], buffer)
-            for packer, pipe in zip(packers, self._pipes, strict=True):
+            for packer in packers:
                 packer.finish()
+            for pipe in self._pipes:
+                pipe.settle()  # a party that stops just before the end would hold its place
+            for pipe in self._pipes:
                 pipe.end()
         except PrivinfError as error:
             self.abort(error)
@@ -83,14 +91,12 @@ class Jobs(Table[Job]):
     """The preparations that are created and not yet delivered."""
 
     def __init__(self, program: DealerProgram, config: DealerConfig, report: Report) -> None:
-        super().__init__(config.max_jobs, config.stall_seconds, "preparing")
+        super().__init__(config.max_jobs, config.come_seconds, "preparing")
         self._program, self._config, self._report = program, config, report
 
-    def create(self, shape: QueryShape) -> Job:
+    def create(self, shape: QueryShape, order: bytes) -> Job:
         """Draw a preparation's id; nothing is generated yet."""
-        config = self._config
-        limit = config.queue_chunks * CHUNK
-        return self.add(Job(self._program, shape, limit, config.stall_seconds, self._report))
+        return self.add(Job(self._program, shape, order, self._config, self._report))
 
 
 def program_failed(error: Exception) -> PartyError:

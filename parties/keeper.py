@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from privinf.config import PartyConfig
-from privinf.errors import PeerLost
+from privinf.errors import PeerLost, ProtocolError
 from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline
 from privinf.parties.fetch import DealerLink
@@ -26,7 +26,7 @@ from privinf.v1 import party_pb2
 
 _RECONCILE_SECONDS = 10.0
 _VERDICT_SECONDS = 2.0  # how long to wait for what party 1 has to say of a preparation that failed here
-_BACKOFF = (0.1, 10.0)
+_BACKOFF = (0.1, 2.0)
 
 
 class Keeper:
@@ -105,8 +105,7 @@ class Keeper:
     def _prepare(self, shape: QueryShape, deadline: Deadline) -> bytes:
         """Have both parties fetch a new preparation at the same time."""
         try:
-            with self._dealer.place(shape) as place:
-                preparation_id = self._dealer.create(shape, deadline)
+            with self._dealer.order(shape, deadline) as (place, preparation_id):
                 try:
                     self._fetch_both(place, preparation_id, shape, deadline)
                 except BaseException:
@@ -145,7 +144,7 @@ class Keeper:
         tie = partial(_tie, theirs)
         try:
             self._dealer.fetch(place, preparation_id, shape, self._epoch, deadline, tie)
-        except PeerLost:
+        except (PeerLost, ProtocolError):  # dropped by party 1, perhaps before we came
             _result(theirs, _VERDICT_SECONDS)
             raise
 

@@ -70,7 +70,8 @@ class Lives:
         with self._lock:
             self._lives.add(life)
         try:
-            context.add_callback(lambda: life.end(PeerLost("the client left")))
+            if not context.add_callback(lambda: life.end(PeerLost("the client left"))):
+                life.end(PeerLost("the client left"))
             yield life
         finally:
             life.end(PeerLost(f"the {self._what} is over"))

@@ -58,6 +58,7 @@ RECONCILE = Method(PARTY, "Reconcile", party_pb2.ReconcileRequest, party_pb2.Rec
 STATUS = Method(PARTY, "Status", party_pb2.StatusRequest, party_pb2.StatusReply, _ALL)
 ATTEST_DEALER = Method(DEALER, "Attest", common_pb2.AttestRequest, common_pb2.AttestReply, _ALL)
 CREATE = Method(DEALER, "Create", dealer_pb2.CreateRequest, dealer_pb2.CreateReply, PARTY0)
+DROP = Method(DEALER, "Drop", dealer_pb2.DropRequest, dealer_pb2.DropReply, _BOTH)
 FETCH = Method(DEALER, "Fetch", dealer_pb2.FetchRequest, RAW, _BOTH, (False, True))
 PASSES = Method(DEALER, "Passes", dealer_pb2.PassesRequest, RAW, _BOTH, (True, True))
 

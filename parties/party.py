@@ -158,10 +158,9 @@ class PartyCalls:
         preparation_id = read_id(request.preparation_id, "a preparation id")
         epoch = read_id(request.epoch, "an epoch")
         deadline = Deadline.of(context, max(self._config.max_seconds, self._config.prepare_seconds))
-        with self._dealer.place(shape) as place:
-            record = self._dealer.fetch(
-                place, preparation_id, shape, epoch, deadline, lambda call: _cancel_with(context, call)
-            )
+        record = self._dealer.join(
+            preparation_id, shape, epoch, deadline, lambda call: _cancel_with(context, call)
+        )
         return party_pb2.PrefetchReply(prepare_seconds=record.prepare_seconds)
 
     def reconcile(

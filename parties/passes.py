@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
 from collections.abc import Iterator
 
 import grpc
 
 from privinf.config import DealerConfig
-from privinf.errors import PeerLost, PrivinfError, ProtocolError
+from privinf.errors import PeerLost, PrivinfError
 from privinf.parties.frames import CHUNK
 from privinf.parties.jobs import Report, program_failed
 from privinf.parties.messages import order_message
 from privinf.parties.pipes import Packer, Pipe, pack
-from privinf.parties.table import Table
+from privinf.parties.table import Meeting, Table
 from privinf.protocols.program import (
     BOTH,
     ID_BYTES,
@@ -34,20 +33,20 @@ END_OF_PASS = b""  # a party that reads on finds it, and does not wait for bytes
 
 
 class Dealing:
-    """A generation that was begun: runs while both parties listen, and waits for orders as long as they do."""
+    """A generation that was begun: runs once both parties have come, and waits for orders as long as they listen."""
 
-    def __init__(self, session: DealerSession, limit: int, stall: float, report: Report) -> None:
-        self.preparation_id, self.created = secrets.token_bytes(ID_BYTES), time.monotonic()
+    def __init__(self, session: DealerSession, config: DealerConfig, report: Report) -> None:
+        self.preparation_id, self.order = secrets.token_bytes(ID_BYTES), b""
         self.passes = 0
         self._session, self._report = session, report
-        self._pipes = (Pipe(limit, stall), Pipe(limit, stall))
-        self._lock = threading.Lock()
-        self._taken: set[int] = set()
+        limit = config.queue_chunks * CHUNK
+        self._pipes = (Pipe(limit, config.stall_seconds), Pipe(limit, config.stall_seconds))
+        self._meeting = Meeting(config.come_seconds, "generation")
 
     @property
-    def started(self) -> bool:
-        """Whether a party has come for it: party 0 has, it was begun by its call and ends with that."""
-        return True
+    def overdue(self) -> bool:
+        """Whether it is to be forgotten by itself: party 0's call has begun it, and ends it."""
+        return False
 
     def start(self, orders: Iterator[Order]) -> None:
         """Begin to deal what party 0 orders."""
@@ -55,19 +54,18 @@ class Dealing:
 
     def take(self, party: int) -> Pipe:
         """Return the messages of one party, once."""
-        with self._lock:
-            if party in self._taken:
-                raise ProtocolError("this generation already has its two parties")
-            self._taken.add(party)
+        self._meeting.come(party)
         return self._pipes[party]
 
     def abort(self, error: PrivinfError) -> None:
         """End the streams of both parties."""
         for pipe in self._pipes:
             pipe.end(error)
+        self._meeting.end()
 
     def _run(self, orders: Iterator[Order]) -> None:
         try:
+            self._meeting.wait()
             for order in orders:
                 self._deal(order)
             self.abort(PeerLost("party0 orders no more"))
@@ -101,12 +99,9 @@ class Dealings(Table[Dealing]):
     """The generations that are under way."""
 
     def __init__(self, program: DealerProgram, config: DealerConfig, report: Report) -> None:
-        super().__init__(config.max_sessions, config.stall_seconds, "dealing to")
+        super().__init__(config.max_sessions, config.come_seconds, "dealing to")
         self._program, self._config, self._report = program, config, report
 
     def begin(self, shape: SessionShape) -> Dealing:
         """Begin a generation; nothing is dealt yet."""
-        config = self._config
-        limit = config.queue_chunks * CHUNK
-        session = self._program.begin(shape)
-        return self.add(Dealing(session, limit, config.stall_seconds, self._report))
+        return self.add(Dealing(self._program.begin(shape), self._config, self._report))

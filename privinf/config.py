@@ -86,7 +86,8 @@ class DealerConfig:
     max_jobs: int = 8  # preparations created and not yet delivered
     max_sessions: int = 8  # generations under way
     queue_chunks: int = 32  # of 1 MiB, for each party and preparation, between drawing and delivery
-    stall_seconds: float = 60.0  # how long one party may lag or fail to come
+    come_seconds: float = 10.0  # how long both parties may take to come for what was ordered
+    stall_seconds: float = 60.0  # how long one party may lag once both have come
     health_port: int = 0
     health_host: str = LOOPBACK
     metrics_port: int = 0
@@ -99,7 +100,7 @@ class DealerConfig:
         _check_tls(self.tls, self.insecure_no_tls)
         counts = self.max_jobs, self.max_sessions, self.queue_chunks
         _check(min(counts) > 0, "max_jobs, max_sessions and queue_chunks count something")
-        _check(self.stall_seconds > 0, "a time limit is positive")
+        _check(min(self.come_seconds, self.stall_seconds) > 0, "a time limit is positive")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from privinf.v1 import common_pb2 as privinf_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17privinf/v1/dealer.proto\x12\nprivinf.v1\x1a\x17privinf/v1/common.proto\"^\n\rCreateRequest\x12&\n\x08identity\x18\x01 \x01(\x0b\x32\x14.privinf.v1.Identity\x12%\n\x05shape\x18\x02 \x01(\x0b\x32\x16.privinf.v1.QueryShape\"m\n\x0b\x43reateReply\x12\x16\n\x0epreparation_id\x18\x01 \x01(\x0c\x12&\n\x08identity\x18\x02 \x01(\x0b\x32\x14.privinf.v1.Identity\x12\x0e\n\x06\x62ytes0\x18\x03 \x01(\x04\x12\x0e\n\x06\x62ytes1\x18\x04 \x01(\x04\"N\n\x0c\x46\x65tchRequest\x12\x16\n\x0epreparation_id\x18\x01 \x01(\x0c\x12&\n\x08identity\x18\x02 \x01(\x0b\x32\x14.privinf.v1.Identity\"\x82\x01\n\nPassesOpen\x12&\n\x08identity\x18\x01 \x01(\x0b\x32\x14.privinf.v1.Identity\x12)\n\x05\x62\x65gin\x18\x02 \x01(\x0b\x32\x18.privinf.v1.SessionShapeH\x00\x12\x18\n\x0epreparation_id\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05which\"c\n\rPassesRequest\x12&\n\x04open\x18\x01 \x01(\x0b\x32\x16.privinf.v1.PassesOpenH\x00\x12\"\n\x05order\x18\x02 \x01(\x0b\x32\x11.privinf.v1.OrderH\x00\x42\x06\n\x04part\"M\n\x0bPassesBegun\x12\x16\n\x0epreparation_id\x18\x01 \x01(\x0c\x12&\n\x08identity\x18\x02 \x01(\x0b\x32\x14.privinf.v1.Identity2\xf4\x01\n\x06\x44\x65\x61ler\x12<\n\x06\x41ttest\x12\x19.privinf.v1.AttestRequest\x1a\x17.privinf.v1.AttestReply\x12<\n\x06\x43reate\x12\x19.privinf.v1.CreateRequest\x1a\x17.privinf.v1.CreateReply\x12\x34\n\x05\x46\x65tch\x12\x18.privinf.v1.FetchRequest\x1a\x0f.privinf.v1.Raw0\x01\x12\x38\n\x06Passes\x12\x19.privinf.v1.PassesRequest\x1a\x0f.privinf.v1.Raw(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17privinf/v1/dealer.proto\x12\nprivinf.v1\x1a\x17privinf/v1/common.proto\"m\n\rCreateRequest\x12&\n\x08identity\x18\x01 \x01(\x0b\x32\x14.privinf.v1.Identity\x12%\n\x05shape\x18\x02 \x01(\x0b\x32\x16.privinf.v1.QueryShape\x12\r\n\x05order\x18\x03 \x01(\x0c\"}\n\x0b\x43reateReply\x12\x16\n\x0epreparation_id\x18\x01 \x01(\x0c\x12&\n\x08identity\x18\x02 \x01(\x0b\x32\x14.privinf.v1.Identity\x12\x0e\n\x06\x62ytes0\x18\x03 \x01(\x04\x12\x0e\n\x06\x62ytes1\x18\x04 \x01(\x04\x12\x0e\n\x06places\x18\x05 \x01(\r\"A\n\x0b\x44ropRequest\x12\x18\n\x0epreparation_id\x18\x01 \x01(\x0cH\x00\x12\x0f\n\x05order\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05which\"\x0b\n\tDropReply\"N\n\x0c\x46\x65tchRequest\x12\x16\n\x0epreparation_id\x18\x01 \x01(\x0c\x12&\n\x08identity\x18\x02 \x01(\x0b\x32\x14.privinf.v1.Identity\"\x82\x01\n\nPassesOpen\x12&\n\x08identity\x18\x01 \x01(\x0b\x32\x14.privinf.v1.Identity\x12)\n\x05\x62\x65gin\x18\x02 \x01(\x0b\x32\x18.privinf.v1.SessionShapeH\x00\x12\x18\n\x0epreparation_id\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05which\"c\n\rPassesRequest\x12&\n\x04open\x18\x01 \x01(\x0b\x32\x16.privinf.v1.PassesOpenH\x00\x12\"\n\x05order\x18\x02 \x01(\x0b\x32\x11.privinf.v1.OrderH\x00\x42\x06\n\x04part\"]\n\x0bPassesBegun\x12\x16\n\x0epreparation_id\x18\x01 \x01(\x0c\x12&\n\x08identity\x18\x02 \x01(\x0b\x32\x14.privinf.v1.Identity\x12\x0e\n\x06places\x18\x03 \x01(\r2\xac\x02\n\x06\x44\x65\x61ler\x12<\n\x06\x41ttest\x12\x19.privinf.v1.AttestRequest\x1a\x17.privinf.v1.AttestReply\x12<\n\x06\x43reate\x12\x19.privinf.v1.CreateRequest\x1a\x17.privinf.v1.CreateReply\x12\x36\n\x04\x44rop\x12\x17.privinf.v1.DropRequest\x1a\x15.privinf.v1.DropReply\x12\x34\n\x05\x46\x65tch\x12\x18.privinf.v1.FetchRequest\x1a\x0f.privinf.v1.Raw0\x01\x12\x38\n\x06Passes\x12\x19.privinf.v1.PassesRequest\x1a\x0f.privinf.v1.Raw(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,17 +33,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'privinf.v1.dealer_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATEREQUEST']._serialized_start=64
-  _globals['_CREATEREQUEST']._serialized_end=158
-  _globals['_CREATEREPLY']._serialized_start=160
-  _globals['_CREATEREPLY']._serialized_end=269
-  _globals['_FETCHREQUEST']._serialized_start=271
-  _globals['_FETCHREQUEST']._serialized_end=349
-  _globals['_PASSESOPEN']._serialized_start=352
-  _globals['_PASSESOPEN']._serialized_end=482
-  _globals['_PASSESREQUEST']._serialized_start=484
-  _globals['_PASSESREQUEST']._serialized_end=583
-  _globals['_PASSESBEGUN']._serialized_start=585
-  _globals['_PASSESBEGUN']._serialized_end=662
-  _globals['_DEALER']._serialized_start=665
-  _globals['_DEALER']._serialized_end=909
+  _globals['_CREATEREQUEST']._serialized_end=173
+  _globals['_CREATEREPLY']._serialized_start=175
+  _globals['_CREATEREPLY']._serialized_end=300
+  _globals['_DROPREQUEST']._serialized_start=302
+  _globals['_DROPREQUEST']._serialized_end=367
+  _globals['_DROPREPLY']._serialized_start=369
+  _globals['_DROPREPLY']._serialized_end=380
+  _globals['_FETCHREQUEST']._serialized_start=382
+  _globals['_FETCHREQUEST']._serialized_end=460
+  _globals['_PASSESOPEN']._serialized_start=463
+  _globals['_PASSESOPEN']._serialized_end=593
+  _globals['_PASSESREQUEST']._serialized_start=595
+  _globals['_PASSESREQUEST']._serialized_end=694
+  _globals['_PASSESBEGUN']._serialized_start=696
+  _globals['_PASSESBEGUN']._serialized_end=789
+  _globals['_DEALER']._serialized_start=792
+  _globals['_DEALER']._serialized_end=1092
 # @@protoc_insertion_point(module_scope)

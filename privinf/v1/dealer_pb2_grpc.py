@@ -45,6 +45,11 @@ class DealerStub(object):
                 request_serializer=privinf_dot_v1_dot_dealer__pb2.CreateRequest.SerializeToString,
                 response_deserializer=privinf_dot_v1_dot_dealer__pb2.CreateReply.FromString,
                 _registered_method=True)
+        self.Drop = channel.unary_unary(
+                '/privinf.v1.Dealer/Drop',
+                request_serializer=privinf_dot_v1_dot_dealer__pb2.DropRequest.SerializeToString,
+                response_deserializer=privinf_dot_v1_dot_dealer__pb2.DropReply.FromString,
+                _registered_method=True)
         self.Fetch = channel.unary_stream(
                 '/privinf.v1.Dealer/Fetch',
                 request_serializer=privinf_dot_v1_dot_dealer__pb2.FetchRequest.SerializeToString,
@@ -67,7 +72,16 @@ class DealerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Create(self, request, context):
-        """Called by party 0 alone. Nothing is generated before a party fetches.
+        """Called by party 0 alone. Nothing is generated before both parties fetch, which they have to do
+        within a few seconds. Asked again under the same order, the dealer names the same preparation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drop(self, request, context):
+        """Called by a party that gives a preparation up: it ends at once, for the other party too. What
+        is not known, or was delivered, is no error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,6 +119,11 @@ def add_DealerServicer_to_server(servicer, server):
                     servicer.Create,
                     request_deserializer=privinf_dot_v1_dot_dealer__pb2.CreateRequest.FromString,
                     response_serializer=privinf_dot_v1_dot_dealer__pb2.CreateReply.SerializeToString,
+            ),
+            'Drop': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drop,
+                    request_deserializer=privinf_dot_v1_dot_dealer__pb2.DropRequest.FromString,
+                    response_serializer=privinf_dot_v1_dot_dealer__pb2.DropReply.SerializeToString,
             ),
             'Fetch': grpc.unary_stream_rpc_method_handler(
                     servicer.Fetch,
@@ -171,6 +190,33 @@ class Dealer(object):
             '/privinf.v1.Dealer/Create',
             privinf_dot_v1_dot_dealer__pb2.CreateRequest.SerializeToString,
             privinf_dot_v1_dot_dealer__pb2.CreateReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/privinf.v1.Dealer/Drop',
+            privinf_dot_v1_dot_dealer__pb2.DropRequest.SerializeToString,
+            privinf_dot_v1_dot_dealer__pb2.DropReply.FromString,
             options,
             channel_credentials,
             insecure,

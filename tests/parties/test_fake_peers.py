@@ -71,7 +71,8 @@ class Scene:
     def prepare(self) -> None:
         """Have a preparation drawn, stored by party 1, and our half of it read here."""
         identity, shape = identity_message(SETTINGS.identity), shape_message(SHAPE)
-        created = methods.CREATE.on(self._dealer)(dealer_pb2.CreateRequest(identity=identity, shape=shape))
+        create = dealer_pb2.CreateRequest(identity=identity, shape=shape, order=os.urandom(16))
+        created = methods.CREATE.on(self._dealer)(create)
         self.preparation = created.preparation_id
         prefetched = methods.PREFETCH.on(self._party1).future(
             party_pb2.PrefetchRequest(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -16,7 +18,8 @@ from privinf.parties.pipes import Packer, Pipe, pack
 from privinf.protocols.program import Buffer, QueryShape
 
 SHAPE = QueryShape("echo", 1, 8)
-CONFIG = DealerConfig(insecure_no_tls=True, max_jobs=2, queue_chunks=2, stall_seconds=0.2)
+CONFIG = DealerConfig(insecure_no_tls=True, max_jobs=2, queue_chunks=2, stall_seconds=0.2, come_seconds=0.2)
+ORDER = bytes(range(16))
 
 
 def jobs(settings: Settings, config: DealerConfig = CONFIG) -> tuple[Jobs, list[BaseException]]:
@@ -26,15 +29,16 @@ def jobs(settings: Settings, config: DealerConfig = CONFIG) -> tuple[Jobs, list[
 
 
 def drained(job: Job) -> tuple[list[bytes], list[bytes]]:
-    """Take both streams at the same pace, as two parties do."""
-    pairs = list(zip(job.take(0), job.take(1), strict=True))
-    return [first for first, _ in pairs], [second for _, second in pairs]
+    """Take both streams, each as it comes, as two parties do."""
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(list, (job.take(0), job.take(1)))
+    return first, second
 
 
 def test_both_parties_are_dealt_one_generation() -> None:
     settings = Settings(rounds=2, round_bytes=CHUNK, extra=CHUNK + 7)
     made, reported = jobs(settings)
-    first, second = drained(made.create(SHAPE))
+    first, second = drained(made.create(SHAPE, os.urandom(16)))
     assert first[0] != second[0]
     assert {len(first[0]), len(second[0])} == {32}
     assert b"".join(first[1:]) == b"".join(second[1:])
@@ -46,7 +50,7 @@ def test_both_parties_are_dealt_one_generation() -> None:
 def test_a_program_must_deal_what_it_says(surplus: int) -> None:
     made, _ = jobs(Settings(deal_too_many=surplus))
     with pytest.raises(ProtocolError, match="than its sizes say"):
-        drained(made.create(SHAPE))
+        drained(made.create(SHAPE, os.urandom(16)))
 
 
 def test_a_program_that_fails_tells_the_parties_its_kind_alone() -> None:
@@ -58,23 +62,67 @@ def test_a_program_that_fails_tells_the_parties_its_kind_alone() -> None:
     reported: list[BaseException] = []
     made = Jobs(Failing(), CONFIG, reported.append)
     with pytest.raises(PartyError, match="ValueError") as failure:
-        drained(made.create(SHAPE))
+        drained(made.create(SHAPE, os.urandom(16)))
     assert "secret" not in str(failure.value)
     assert isinstance(reported[0], ValueError)
 
 
-def test_a_party_that_does_not_come_ends_the_job() -> None:
-    made, _ = jobs(Settings(rounds=8, round_bytes=CHUNK))
-    job = made.create(SHAPE)
-    with pytest.raises(DeadlineExceeded, match="does not fetch"):
-        list(job.take(0))
-    with pytest.raises(DeadlineExceeded):
-        list(job.take(1))
+@pytest.mark.parametrize("party", [0, 1])
+def test_a_party_that_does_not_come_ends_the_job_for_the_other(party: int) -> None:
+    """Also where all of it would fit into the pipes."""
+    made, _ = jobs(Settings())
+    job = made.create(SHAPE, ORDER)
+    with pytest.raises(PeerLost, match=f"party{1 - party} did not come") as failure:
+        list(job.take(party))
+    assert failure.value.party == f"party{1 - party}"
+    assert made.count == 0
+
+
+@pytest.mark.parametrize("extra", [0, 8 * CHUNK])
+def test_a_party_that_stops_reading_ends_the_job(extra: int) -> None:
+    """Also where all of it fits into the pipes."""
+    made, _ = jobs(Settings(extra=extra))
+    job = made.create(SHAPE, ORDER)
+    first, second = iter(job.take(0)), iter(job.take(1))
+    next(second)
+    for messages in (first, second):
+        with pytest.raises(DeadlineExceeded, match="does not fetch"):
+            list(messages)
+
+
+def test_an_order_names_one_job_however_often_it_is_asked_for() -> None:
+    made, _ = jobs(Settings())
+    job = made.create(SHAPE, ORDER)
+    assert made.create(SHAPE, ORDER) is job
+    assert made.create(SHAPE, os.urandom(16)) is not job
+    assert made.count == 2
+
+
+@pytest.mark.parametrize("name", ["id", "order"])
+def test_what_is_dropped_ends_at_once_for_whoever_waits(name: str) -> None:
+    made, _ = jobs(Settings(), replace(CONFIG, come_seconds=20))
+    job = made.create(SHAPE, ORDER)
+    waiting = job.take(1)
+    made.drop({"id": job.preparation_id, "order": ORDER}[name], PeerLost("party0 gave it up"))
+    with pytest.raises(PeerLost, match="gave it up"):
+        list(waiting)
+    assert made.count == 0
+    made.drop(job.preparation_id, PeerLost("said again"))
+
+
+def test_one_more_job_waits_for_a_place() -> None:
+    made, _ = jobs(Settings(), replace(CONFIG, max_jobs=1, come_seconds=20))
+    job = made.create(SHAPE, ORDER)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(made.create, SHAPE, os.urandom(16))
+        made.forget(job, PeerLost("gone"))
+        assert waiting.result(10) is not job
+    assert made.count == 1
 
 
 def test_a_party_fetches_once() -> None:
     made, _ = jobs(Settings())
-    job = made.create(SHAPE)
+    job = made.create(SHAPE, os.urandom(16))
     drained(job)
     for party in (0, 1):
         with pytest.raises(ProtocolError, match="already fetched"):
@@ -88,8 +136,9 @@ def test_a_party_fetches_once() -> None:
 
 def test_a_party_that_leaves_ends_the_stream_of_the_other() -> None:
     made, _ = jobs(Settings(rounds=8, round_bytes=CHUNK), replace(CONFIG, stall_seconds=20))
-    job = made.create(SHAPE)
+    job = made.create(SHAPE, os.urandom(16))
     ours = iter(job.take(0))
+    job.take(1)
     next(ours)
     assert job.lost(1)
     made.forget(job, PeerLost("party1 stopped fetching"))
@@ -98,14 +147,21 @@ def test_a_party_that_leaves_ends_the_stream_of_the_other() -> None:
 
 
 def test_jobs_are_bounded_and_expire() -> None:
-    made, _ = jobs(Settings(), replace(CONFIG, stall_seconds=20))
-    job = made.create(SHAPE)
-    made.create(SHAPE)
-    with pytest.raises(Overloaded):
-        made.create(SHAPE)
-    job.created -= 21
-    made.create(SHAPE)
+    made, _ = jobs(Settings(), replace(CONFIG, come_seconds=0.05))
+    job = made.create(SHAPE, ORDER)
     with pytest.raises(ProtocolError, match="unknown"):
+        _until_gone(made, job)
+    kept = [made.create(SHAPE, os.urandom(16)) for _ in range(2)]
+    for each in kept:
+        for party in (0, 1):
+            each.take(party)  # both have come: these do not expire
+    with pytest.raises(Overloaded, match="already preparing 2"):
+        made.create(SHAPE, ORDER)
+    assert made.count == 2
+
+
+def _until_gone(made: Jobs, job: Job) -> None:
+    while True:
         made.find(job.preparation_id)
 
 

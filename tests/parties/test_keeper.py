@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,12 +49,11 @@ class LostDealer:
     def room(self, shape: QueryShape) -> int:
         return ROOM
 
-    def place(self, shape: QueryShape) -> AbstractContextManager[Place]:
-        return self._store.place(ROOM, 0)
-
-    def create(self, shape: QueryShape, deadline: Deadline) -> bytes:
-        self._reach("create")
-        return ID
+    @contextmanager
+    def order(self, shape: QueryShape, deadline: Deadline) -> Iterator[tuple[Place, bytes]]:
+        with self._store.place(ROOM, 0) as place:
+            self._reach("create")
+            yield place, ID
 
     def fetch(self, *_: Any) -> Record:
         self._reach("fetch")

@@ -162,7 +162,7 @@ def test_generations_are_bounded_joined_once_and_forgotten() -> None:
     assert made.find(dealing.preparation_id) is dealing
     first, second = ordered(dealing, Order(0))
     for party in (0, 1):
-        with pytest.raises(ProtocolError, match="already has its two parties"):
+        with pytest.raises(ProtocolError, match="already fetched"):
             dealing.take(party)
     assert made.forget(dealing, PeerLost("party1 left the generation"))
     assert not made.forget(dealing)

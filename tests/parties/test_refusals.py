@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ def refused(cluster: Cluster, role: str, own: str, method: methods.Method, reque
         peer.channel.close()
 
 
-CREATE = dealer_pb2.CreateRequest(identity=identity_message(IDENTITY), shape=shape_message(SHAPE))
+CREATE = dealer_pb2.CreateRequest(
+    identity=identity_message(IDENTITY), shape=shape_message(SHAPE), order=bytes(16)
+)
 FETCH = dealer_pb2.FetchRequest(preparation_id=ID, identity=identity_message(IDENTITY))
 PREFETCH = party_pb2.PrefetchRequest(
     preparation_id=ID, identity=identity_message(IDENTITY), shape=shape_message(SHAPE), epoch=ID
@@ -74,6 +77,7 @@ PREFETCH = party_pb2.PrefetchRequest(
     [
         ("dealer", methods.CREATE, CREATE, ("party1", "client", "dealer")),
         ("dealer", methods.FETCH, FETCH, ("client", "dealer")),
+        ("dealer", methods.DROP, dealer_pb2.DropRequest(preparation_id=ID), ("client", "dealer")),
         ("party1", methods.PREFETCH, PREFETCH, ("party1", "client", "dealer")),
         ("party1", methods.RECONCILE, party_pb2.ReconcileRequest(), ("party1", "client", "dealer")),
         ("party1", methods.SESSION, iter([b"frame"]), ("party1", "client", "dealer")),
@@ -345,6 +349,10 @@ def test_what_party_0_gave_up_is_burnt_while_party_1_fetches_it(
         request = party_pb2.PrefetchRequest()
         request.CopyFrom(PREFETCH)
         request.preparation_id = created.preparation_id
+        fetch = dealer_pb2.FetchRequest(
+            preparation_id=created.preparation_id, identity=identity_message(IDENTITY)
+        )
+        ours = methods.FETCH.on(dealer)(fetch, timeout=10)
         prefetched = methods.PREFETCH.on(party1).future(request, timeout=10)
         wait_until(lambda: bool(_coming(cluster)))
         gone = [created.preparation_id] if epoch == ID else []
@@ -352,6 +360,7 @@ def test_what_party_0_gave_up_is_burnt_while_party_1_fetches_it(
         with pytest.raises(grpc.RpcError) as failure:
             prefetched.result()
         assert "given up while it came" in str(restore(failure.value, "party1"))
+        ours.cancel()
         assert created.preparation_id.hex() in (tmp_path / "party1" / "spent.log").read_text()
         assert not list(tmp_path.glob("party1/*.prep*"))
         for peer in (dealer, party1):
@@ -419,7 +428,9 @@ def test_a_preparation_is_fetched_once_even_by_a_party(cluster: Cluster, keys: P
     request = dealer_pb2.FetchRequest(
         preparation_id=created.preparation_id, identity=identity_message(IDENTITY)
     )
-    streams = {role: b"".join(call(peer, methods.FETCH, request)) for role, peer in peers.items()}
+    with ThreadPoolExecutor(2) as pool:
+        fetched = {role: pool.submit(call, peer, methods.FETCH, request) for role, peer in peers.items()}
+    streams = {role: b"".join(future.result()) for role, future in fetched.items()}
     assert {len(stream) for stream in streams.values()} == {32 + created.bytes0}
     assert streams["party0"][:32] != streams["party1"][:32]
     for peer in peers.values():
