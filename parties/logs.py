@@ -1,10 +1,9 @@
-"""Logs on stderr, one JSON object a line, of nothing but a list of harmless fields."""
+"""Logs on stderr, one JSON object a line, of nothing but a list of harmless fields, and bounded by kind."""
 
 from __future__ import annotations
 
 import json
-import sys
-import threading
+import math
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,6 +11,8 @@ from types import TracebackType
 from typing import Any, Final
 
 from privinf.errors import PrivinfError
+from privinf.parties.quota import Allowance, Quota
+from privinf.parties.writer import WRITER
 from privinf.protocols.program import QueryShape
 
 # Public facts alone: whatever is not named here is not written, whoever passes it.
@@ -19,6 +20,7 @@ ALLOWED: Final = frozenset(
     {
         "error",
         "kind",
+        "left_out",
         "method",
         "party",
         "passes",
@@ -32,18 +34,22 @@ ALLOWED: Final = frozenset(
         "where",
     }
 )
+WORK: Final = Allowance(600, 10.0)  # what was asked for and done
+TROUBLE: Final = Allowance(60, 1.0)  # what those with a certificate can cause
+STRANGERS: Final = Allowance(20, 0.1)  # what anybody who reaches the port can cause
+_LONGEST: Final = 1000  # characters of one value
 
 
 class Log:
     """The log of one role; through structlog where it is installed, and the same without."""
 
     def __init__(self, role: str) -> None:
-        self._role = role
+        self._role, self._quota = role, Quota()
         self._emit = _emitter()
 
     def info(self, event: str, **fields: object) -> None:
         """Write what happened."""
-        self._write("info", event, fields)
+        self._write("info", event, fields, WORK)
 
     def failure(self, method: str, error: BaseException) -> None:
         """Write what a call failed with: our own message, or where a stranger came from."""
@@ -54,8 +60,30 @@ class Log:
             fields = {"method": method, "kind": type(error).__name__, "where": places(error.__traceback__)}
             self._write("error", "failed", fields)
 
-    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        self._emit(level, event, {"role": self._role} | clean(fields))
+    def ended(self, error: Exception) -> None:
+        """Write why this process ends, for who started it."""
+        self._write("error", "ended", {"kind": type(error).__name__, "error": str(error)})
+
+    def stranger(self, level: str, event: str, **fields: object) -> None:
+        """Write what anybody who reaches this machine could have caused."""
+        self._write(level, event, fields, STRANGERS)
+
+    def close(self) -> None:
+        """Say what was left out until now."""
+        self._tell(self._quota.all())
+
+    def _write(self, level: str, event: str, fields: dict[str, Any], allowance: Allowance = TROUBLE) -> None:
+        name = " ".join(str(word) for word in (event, fields.get("kind"), fields.get("method")) if word)
+        missed = self._quota.take(name, allowance)
+        if missed is None:
+            return
+        left_out = {"left_out": missed} if missed else {}
+        self._emit(level, event, {"role": self._role} | clean(fields | left_out))
+        self._tell(self._quota.rested())
+
+    def _tell(self, missed: list[tuple[str, int]]) -> None:
+        for name, count in missed:
+            self._emit("warning", "left out", {"role": self._role, "kind": name, "left_out": count})
 
 
 def clean(fields: dict[str, Any]) -> dict[str, object]:
@@ -65,7 +93,7 @@ def clean(fields: dict[str, Any]) -> dict[str, object]:
         if isinstance(value, QueryShape):
             value = f"{value.task}:{value.batch}:{value.tokens}"
         if name in ALLOWED and isinstance(value, (str, int, float, bool)):
-            kept[name] = value
+            kept[name] = _plain(value)
     return kept
 
 
@@ -74,13 +102,21 @@ def places(trace: TracebackType | None) -> str:
     return " > ".join(f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(trace))
 
 
+def _plain(value: str | float) -> str | float:
+    """A value that JSON has, of bounded length."""
+    if isinstance(value, str):
+        text = value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+
 def _emitter() -> Callable[[str, str, dict[str, object]], None]:
     try:
         import structlog
     except ImportError:
-        return _plain()
+        return _emit
     logger = structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
+        _Lines(),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -90,12 +126,16 @@ def _emitter() -> Callable[[str, str, dict[str, object]], None]:
     return lambda level, event, fields: getattr(logger, level)(event, **fields)
 
 
-def _plain() -> Callable[[str, str, dict[str, object]], None]:
-    lock = threading.Lock()
+class _Lines:
+    """What structlog hands its lines to."""
 
-    def emit(level: str, event: str, fields: dict[str, object]) -> None:
-        line = {**fields, "event": event, "level": level, "timestamp": datetime.now(UTC).isoformat()}
-        with lock:
-            print(json.dumps(line), file=sys.stderr, flush=True)
+    def info(self, line: str) -> None:
+        """Write it."""
+        WRITER.line(line)
 
-    return emit
+    warning = error = info
+
+
+def _emit(level: str, event: str, fields: dict[str, object]) -> None:
+    line = {**fields, "event": event, "level": level, "timestamp": datetime.now(UTC).isoformat()}
+    WRITER.line(json.dumps(line))

@@ -23,6 +23,7 @@ from privinf.parties.logs import Log
 from privinf.parties.methods import DEALER, PARTY, Guard
 from privinf.parties.metrics import meters
 from privinf.parties.party import PartyCalls
+from privinf.parties.stderr import own_stderr
 from privinf.protocols.program import DealerProgram, PartyProgram
 
 _CONTROL_THREADS = 8  # for attest, status and health beside the long calls
@@ -90,6 +91,7 @@ class Server:
         self._pool.shutdown(wait=False)
         self._release()
         self.log.info("stopped")
+        self.log.close()
 
     def _drain(self) -> None:
         """Admit nothing more."""
@@ -165,7 +167,7 @@ def serve_dealer(config: DealerConfig, program: DealerProgram) -> None:
 
 def serve_until_stopped(server: Server) -> None:
     """Serve until SIGTERM or SIGINT; print one line of JSON on stdout when ready."""
-    with _stop_signals() as wait, server:
+    with own_stderr(server.role), _stop_signals() as wait, server:
         print(json.dumps({"ready": True, "role": server.role, "port": server.port}), flush=True)
         wait()
 

@@ -248,8 +248,6 @@ def test_certificates_come_from_options_too(
         (["share", "nowhere", "--out", "shared"], "config.json is missing"),
         (["share", "nowhere", "--out", "shared", "--weights", "secret"], "--weights is private or public"),
         (["up", "nowhere", "--shape", "embed"], "'embed' is no shape: write TASK:BATCH:TOKENS"),
-        (["dealer", "--model", "nowhere"], "certificates are missing"),
-        (["party", "--model", "nowhere", "--insecure-no-tls"], "lacks party, dealer, store"),
         (["embed", "--model", "nowhere", "calm"], "lacks parties"),
         (["embed", "--model", "nowhere", "--parties", "a:1,b:1", "calm"], "certificates are missing"),
         (
@@ -267,6 +265,24 @@ def test_configuration_errors(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert said in _said(main(words), 78, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["dealer", "--model", "nowhere"], "certificates are missing"),
+        (["party", "--model", "nowhere", "--insecure-no-tls"], "lacks party, dealer, store"),
+        (["ee", "serve", "nowhere", "--insecure-no-tls", "--listen", ":1"], "has no host"),
+    ],
+)
+def test_a_servers_errors_are_lines_of_its_log(
+    words: list[str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 78
+    output = capfd.readouterr()
+    line = json.loads(output.err.splitlines()[-1])
+    assert (line["event"], line["kind"], output.out) == ("ended", "ConfigError", "")
+    assert said in line["error"]
 
 
 def test_a_configuration_file_with_a_slip(

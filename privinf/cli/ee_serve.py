@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from privinf.cli.output import JsonFlag, emit_json, note
-from privinf.cli.serve import Ca, Cert, File, Key, Listen, NoTls, tls_options
+from privinf.cli.serve import Ca, Cert, File, Key, Listen, NoTls, log_to_the_end, tls_options
 
 
 def register(app: typer.Typer) -> None:
@@ -38,18 +38,19 @@ def serve(
     from privinf.equivariant.client import warn_once
     from privinf.equivariant.serving.server import serve as run
 
-    settings = load(
-        EquivariantConfig,
-        config,
-        listen=listen,
-        threads=threads,
-        max_sessions=max_sessions,
-        max_tokens=max_tokens,
-        tls=tls_options(ca, cert, key),
-        insecure_no_tls=insecure_no_tls or None,
-    )
-    warn_once()
-    run(folder, settings)
+    with log_to_the_end("equivariant"):
+        settings = load(
+            EquivariantConfig,
+            config,
+            listen=listen,
+            threads=threads,
+            max_sessions=max_sessions,
+            max_tokens=max_tokens,
+            tls=tls_options(ca, cert, key),
+            insecure_no_tls=insecure_no_tls or None,
+        )
+        warn_once()
+        run(folder, settings)
 
 
 def keygen(

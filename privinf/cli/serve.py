@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +35,23 @@ def tls_options(ca: Path | None, cert: Path | None, key: Path | None) -> dict[st
     return given or None
 
 
+@contextmanager
+def log_to_the_end(role: str) -> Iterator[None]:
+    """Have all that a server says on stderr be lines of its log, the reason of its end too."""
+    from privinf.cli import FILE_ERROR
+    from privinf.errors import PrivinfError
+    from privinf.parties.logs import Log
+    from privinf.parties.stderr import own_stderr
+
+    with own_stderr(role):
+        try:
+            yield
+        except (PrivinfError, OSError) as error:
+            Log(role).ended(error)
+            code = error.exit_code if isinstance(error, PrivinfError) else FILE_ERROR
+            raise typer.Exit(code) from error
+
+
 def dealer(
     model: Model,
     config: File = None,
@@ -47,14 +66,15 @@ def dealer(
     from privinf.models.programs import dealer_program
     from privinf.parties.serve import serve_dealer
 
-    settings = load(
-        DealerConfig,
-        config,
-        listen=listen,
-        tls=tls_options(ca, cert, key),
-        insecure_no_tls=insecure_no_tls or None,
-    )
-    serve_dealer(settings, dealer_program(model))
+    with log_to_the_end("dealer"):
+        settings = load(
+            DealerConfig,
+            config,
+            listen=listen,
+            tls=tls_options(ca, cert, key),
+            insecure_no_tls=insecure_no_tls or None,
+        )
+        serve_dealer(settings, dealer_program(model))
 
 
 def party(
@@ -79,20 +99,21 @@ def party(
     from privinf.models.programs import party_program
     from privinf.parties.serve import serve_party
 
-    settings = load(
-        PartyConfig,
-        config,
-        party=party,
-        listen=listen,
-        dealer=dealer,
-        peer=peer,
-        store=store,
-        ahead=ahead,
-        shapes=tuple(map(parse_shape, shape)) if shape else None,
-        tls=tls_options(ca, cert, key),
-        insecure_no_tls=insecure_no_tls or None,
-    )
-    serve_party(settings, party_program(model, settings.party))
+    with log_to_the_end("party"):
+        settings = load(
+            PartyConfig,
+            config,
+            party=party,
+            listen=listen,
+            dealer=dealer,
+            peer=peer,
+            store=store,
+            ahead=ahead,
+            shapes=tuple(map(parse_shape, shape)) if shape else None,
+            tls=tls_options(ca, cert, key),
+            insecure_no_tls=insecure_no_tls or None,
+        )
+        serve_party(settings, party_program(model, settings.party))
 
 
 def parse_shape(text: str) -> Any:

@@ -142,7 +142,7 @@ def test_a_directory_that_is_no_model(
     ("role", "said"), [("dealer", "weights.safetensors"), ("client", "weights.safetensors")]
 )
 def test_a_party_started_on_anothers_folder(
-    private: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str, said: str
+    private: Deployment, tmp_path: Path, capfd: pytest.CaptureFixture[str], role: str, said: str
 ) -> None:
     keys = private.tls.ca.parent
     words = ["party", "--party", "1", "--dealer", _closed_port(), "--store", str(tmp_path / "store")]
@@ -154,7 +154,11 @@ def test_a_party_started_on_anothers_folder(
         "--key",
         str(keys / "party1.key"),
     ]
-    _refused(main([*words, "--model", str(private.shared / role)]), ModelError, capsys, role, said)
+    assert main([*words, "--model", str(private.shared / role)]) == ModelError.exit_code
+    line = json.loads(capfd.readouterr().err.splitlines()[-1])
+    assert (line["event"], line["kind"]) == ("ended", "ModelError")
+    assert role in line["error"]
+    assert said in line["error"]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

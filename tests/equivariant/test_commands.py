@@ -17,6 +17,7 @@ from serving import converted, greedy, plain_of, serving
 
 from privinf.cli import ee_ask, ee_serve
 from privinf.equivariant.covering.convert import Converted
+from privinf.cli import main
 from privinf.errors import ConfigError, InputError
 
 
@@ -104,9 +105,9 @@ def test_keygen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         run(capsys, "keygen", "--out", keys)
 
 
-def test_serving_needs_certificates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="certificates are missing"):
-        run(capsys, "serve", tmp_path)
+def test_serving_needs_certificates(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["ee", "serve", str(tmp_path)]) == ConfigError.exit_code
+    assert "certificates are missing" in json.loads(capfd.readouterr().err.splitlines()[-1])["error"]
 
 
 @pytest.mark.processes

@@ -1,0 +1,49 @@
+"""The one writer of this process's log: whole lines, in turn, to stderr or to where stderr led before it was taken."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+
+
+class Writer:
+    """Writes lines; one that cannot be written is counted and never stops who wrote it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
+        self._torn = False
+        self._lost = 0
+
+    def redirect(self, descriptor: int | None) -> None:
+        """Write to a descriptor from now on; None is sys.stderr."""
+        with self._lock:
+            self._descriptor = descriptor
+
+    def line(self, text: str) -> None:
+        """Write one line."""
+        with self._lock:
+            try:
+                if self._lost:
+                    self._put(
+                        json.dumps({"event": "left out", "kind": "not writable", "left_out": self._lost})
+                    )
+                    self._lost = 0
+                self._put(text)
+            except (OSError, ValueError):  # a full disk, a reader that is gone, a closed stderr
+                self._lost += 1
+
+    def _put(self, text: str) -> None:
+        data = ("\n" * self._torn + text + "\n").encode("utf-8", "backslashreplace")
+        if self._descriptor is None:
+            sys.stderr.write(data.decode("utf-8"))
+            sys.stderr.flush()
+            return
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+            self._torn = bool(data)
+
+
+WRITER = Writer()  # of the process: it has one stderr
