@@ -43,7 +43,7 @@ def _redirected(log: Log) -> Iterator[None]:
     real, (reader, writer) = os.dup(2), os.pipe()
     os.dup2(writer, 2)
     os.close(writer)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, "utf-8", "backslashreplace", closefd=False)
     WRITER.redirect(real)
     thread = threading.Thread(target=_read, args=(reader, log), name="stderr", daemon=True)
     thread.start()

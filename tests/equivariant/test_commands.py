@@ -15,9 +15,8 @@ import pytest
 import typer
 from serving import converted, greedy, plain_of, serving
 
-from privinf.cli import ee_ask, ee_serve
+from privinf.cli import ee_ask, ee_serve, main
 from privinf.equivariant.covering.convert import Converted
-from privinf.cli import main
 from privinf.errors import ConfigError, InputError
 
 
