@@ -18,7 +18,7 @@ from privinf.models.plan import SCORE_PRODUCT, SCORES, Plan, X, make_plan
 from privinf.models.query import Field
 from privinf.models.shared import SharedOps, SharedQuery
 from privinf.models.spec import EncoderSpec
-from privinf.models.stream import streamed
+from privinf.models.stream import Write, streamed
 from privinf.protocols import ring
 from privinf.protocols.ahead import Ahead, Aside
 from privinf.protocols.dealer import Dealer
@@ -201,8 +201,11 @@ class Layer:
         cost = self.work.cost
         return cost.prep0, cost.prep1
 
-    def deal(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
-        return streamed(lambda write: self.work.run(Dealer(seeds, write, self.store), *self.work.blank()))
+    def deal(self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+        def produce(write: Write) -> None:
+            self.work.run(Dealer(preparation, seeds, write, self.store), *self.work.blank())
+
+        return streamed(produce)
 
     def aside_bytes(self, shape: QueryShape) -> int:
         return self.work.cost.aside
@@ -214,11 +217,12 @@ class Layer:
         self,
         shape: QueryShape,
         query: memoryview,
+        preparation: bytes,
         prep: Source,
         aside: memoryview,
         seed: bytes,
         channel: Channel,
     ) -> bytes:
-        ctx = Party(self.party, seed, prep, channel, self.store, Aside(aside))
+        ctx = Party(self.party, preparation, seed, prep, channel, self.store, Aside(aside))
         answer = self.work.run(ctx, *self.work.parse(query))
         return bytes(ring.pack(answer.value, self.work.result.bits))

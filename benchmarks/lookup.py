@@ -93,7 +93,7 @@ def point(table: Table, token: int) -> Case:
         return _held(ctx, subtract(row_share, map_share(twice, twice.shape, lambda v: v * np.uint64(2))))
 
     share = Share((1, 1, 1), 1, 0, (sign.view(np.int64) < 0).astype(np.uint64))
-    words = ROOT * levels(rows)
+    words = prg.QUERY_ID_BYTES + ROOT * levels(rows)
     return Case(
         "point-function key", program, [share], (prg.SEED_BYTES + words, words + ROOT + _packed(share))
     )
@@ -112,7 +112,7 @@ def two_levels(table: Table, token: int) -> Case:
         shaped = ctx.open(map_share(block, (1, beside, width), lambda v: v.reshape(1, beside, width)))
         return _lifted(ctx, ctx.run(MatMul(), chosen, shaped))
 
-    words = ROOT * levels(rows)
+    words = prg.QUERY_ID_BYTES + ROOT * levels(rows)
     sent = prg.SEED_BYTES + words, words + ROOT + _packed(inner)
     return Case(f"two levels, {rows} x {beside}", program, [inner], sent)
 
@@ -120,13 +120,14 @@ def two_levels(table: Table, token: int) -> Case:
 def _point(rows: int, token: int) -> tuple[Callable[[Interpreter], Share], U64]:
     """Expands a party's share of plus or minus a one-hot, and that sign."""
     roots = tuple(prg.roots(prg.fresh_seed(), "roots", 1) for _ in range(2))
-    words, leaf = kernels.dpf_gen(np.array([token], dtype=np.uint64), index_bits(rows), *roots)
+    tree = prg.sent_tree(prg.fresh_query_id(), "token")
+    words, leaf = kernels.dpf_gen(tree, np.array([token], dtype=np.uint64), index_bits(rows), *roots)
 
     def expand(ctx: Interpreter) -> Share:
         share = Share((1, 1, rows), EMBED_BITS, 0)
         if isinstance(ctx, Party):
             points = np.arange(rows, dtype=np.uint64)[:, None]
-            bits = kernels.dpf_bit(ctx.index, roots[ctx.index], words, index_bits(rows), points)
+            bits = kernels.dpf_bit(tree, ctx.index, roots[ctx.index], words, index_bits(rows), points)
             own = np.ascontiguousarray(bits.T).astype(np.uint64)[None]
             share.data = np.uint64(0) - own if ctx.index else own
         return share

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from privinf import __version__
 from privinf.errors import ModelError
 from privinf.models import folder
 from privinf.models.fold import F64, RELATIVE
@@ -72,7 +71,7 @@ def read(directory: str | os.PathLike[str]) -> Bundle:
     plan, mode, sharing = Plan.from_json(text), about["weights"], str(about["sharing"])
     layout = Layout(read_spec(path), plan, mode == "public")
     model_id = f"{about['model']}:{sharing}:{mode}"
-    return Bundle(path, layout, Identity(__version__, model_id, plan.hash), sharing)
+    return Bundle(path, layout, Identity(folder.VERSION, model_id, plan.hash), sharing)
 
 
 def dealer_program(directory: str | os.PathLike[str]) -> EncoderDealer:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from privinf import __version__
 from privinf.errors import ModelError
 from privinf.models import folder
 from privinf.models.decoder_layout import DecoderLayout
@@ -91,7 +90,7 @@ def read(directory: str | os.PathLike[str]) -> DecoderBundle:
         raise ModelError(f"{path}/bundle.json is damaged: share the model again")
     layout = DecoderLayout(read_decoder_spec(path), plan, mode == "public", embeddings == "public")
     model_id = f"{about['model']}:{sharing}:{mode}:{embeddings}"
-    identity = Identity(__version__, model_id, plan.hash)
+    identity = Identity(folder.VERSION, model_id, plan.hash)
     return DecoderBundle(path, layout, identity, sharing, str(about["head"]), bool(about["chat"]))
 
 

@@ -119,9 +119,9 @@ class DecoderLayout:
         return Field("logits", (1, outputs, self.spec.vocab), bits, p.RESULT)
 
     def query_bytes(self, shape: SessionShape, index: int, party: int) -> int:
-        """A seed at party 0, differences and roots at party 1, correction words at both."""
+        """A seed at party 0, differences and roots at party 1, the query's id and correction words at both."""
         rows = self.rows(shape, index)
-        words = sum(rows * ROOT * levels(size) for size in self.tables.values())
+        words = prg.QUERY_ID_BYTES + sum(rows * ROOT * levels(size) for size in self.tables.values())
         if party == 0:
             return prg.SEED_BYTES + words
         return words + rows * ROOT * len(self.tables) + sum(f.nbytes for f in self.fields(shape, index))

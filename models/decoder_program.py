@@ -36,7 +36,7 @@ class DecoderDealer:
     def sizes(self, shape: QueryShape) -> tuple[int, int]:
         _refuse()
 
-    def deal(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+    def deal(self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
         _refuse()
 
     def begin(self, shape: SessionShape) -> DealerSession:
@@ -82,6 +82,7 @@ class DecoderParty:
         self,
         shape: QueryShape,
         query: memoryview,
+        preparation: bytes,
         prep: Source,
         aside: memoryview,
         seed: bytes,

@@ -27,10 +27,10 @@ def encode(
     embeddings: Mapping[str, F64] | None = None,
 ) -> tuple[bytes, bytes]:
     """Both parties' shares of a pass's query, under fresh seeds."""
-    seed, roots, words = prg.fresh_seed(), [], []
+    seed, query, roots, words = prg.fresh_seed(), prg.fresh_query_id(), [], []
     values = _own_values(layout, rows)
     for name, size in layout.tables.items():
-        theirs, cw, sign = _point(_index(name, rows, size), size, seed, name)
+        theirs, cw, sign = _point(query, _index(name, rows, size), size, seed, name)
         roots.append(theirs.tobytes())
         words.append(cw.tobytes())
         values[f"sign.{name}"] = sign
@@ -41,7 +41,7 @@ def encode(
     for f in layout.fields(shape, index):
         value = ring.encode(values[f.name], f.scale, f.bits).reshape(f.shape)
         packed.append(ring.pack(value - prg.elements(seed, f"query/{f.name}", f.shape, f.bits), f.bits))
-    return seed + b"".join(words), b"".join((*words, *roots, *packed))
+    return seed + b"".join((query, *words)), b"".join((query, *words, *roots, *packed))
 
 
 def _own_values(layout: DecoderLayout, rows: Rows) -> dict[str, F64]:
@@ -64,11 +64,11 @@ def _index(name: str, rows: Rows, size: int) -> U64:
     return index.astype(np.uint64)
 
 
-def _point(index: U64, size: int, seed: bytes, name: str) -> tuple[U8, U8, F64]:
+def _point(query: bytes, index: U64, size: int, seed: bytes, name: str) -> tuple[U8, U8, F64]:
     """Party 1's roots, correction words, and 1 where the difference of the parties' bits is minus one at the index."""
     own = prg.roots(seed, f"query/{name}", len(index))
     theirs = prg.roots(prg.fresh_seed(), f"query/{name}", len(index))
-    words, leaf = kernels.dpf_gen(index, index_bits(size), own, theirs)
+    words, leaf = kernels.dpf_gen(prg.sent_tree(query, name), index, index_bits(size), own, theirs)
     return theirs, words, 1.0 - leaf.astype(np.float64)
 
 
@@ -85,6 +85,7 @@ def parse(
     """A party's share of a pass's query; the caller has checked its length."""
     rows, cut = layout.rows(shape, index), _Cut(query)
     seed = bytes(cut.take(prg.SEED_BYTES)) if party == 0 else b""
+    named = bytes(cut.take(prg.QUERY_ID_BYTES))
     words = {name: cut.bytes((levels(size), rows, ROOT)) for name, size in layout.tables.items()}
     if party:
         roots = {name: cut.bytes((rows, ROOT)) for name in layout.tables}
@@ -97,7 +98,8 @@ def parse(
         else:
             data[f.name] = prg.elements(seed, f"query/{f.name}", f.shape, f.bits)
     onehots: dict[str, U64 | None] = {
-        name: _spread(party, roots[name], words[name], size) for name, size in layout.tables.items()
+        name: _spread(prg.sent_tree(named, name), party, roots[name], words[name], size)
+        for name, size in layout.tables.items()
     }
     return arrange(layout, shape, index, data, onehots)
 
@@ -118,10 +120,10 @@ class _Cut:
         return np.frombuffer(self.take(size), dtype=np.uint8).reshape(shape).copy()
 
 
-def _spread(party: int, roots: U8, words: U8, size: int) -> U64:
+def _spread(tree: bytes, party: int, roots: U8, words: U8, size: int) -> U64:
     """This party's share of plus or minus the one-hot of each row: its bits, negated at party 1."""
     points = np.repeat(np.arange(size, dtype=np.uint64)[:, None], len(roots), axis=1)
-    bits = kernels.dpf_bit(party, roots, words, index_bits(size), points)
+    bits = kernels.dpf_bit(tree, party, roots, words, index_bits(size), points)
     share = np.ascontiguousarray(bits.T).astype(np.uint64)[None]
     return np.uint64(0) - share if party else share
 

@@ -26,6 +26,11 @@ from privinf.protocols.program import Channel, Course, Dealt, Order, SessionShap
 from privinf.protocols.ring import U64, Shape
 
 
+def pass_id(preparation: bytes, index: int) -> bytes:
+    """The name of one pass's preparation within its generation's."""
+    return preparation + index.to_bytes(4, "big")
+
+
 class DecoderDealerSession:
     """One generation at the dealer."""
 
@@ -35,11 +40,13 @@ class DecoderDealerSession:
         self._shadow = Shadow(layout, shape, AT_DEALER)
         self._store, self._public = store, public
 
-    def deal(self, order: Order, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+    def deal(self, order: Order, preparation: bytes, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
         """Generation runs in a thread of its own, a bounded number of chunks ahead of delivery."""
 
         def produce(write: Callable[[int, Any], None]) -> None:
-            self._shadow.run(Dealer(seeds, write, self._store), order, self._public)
+            self._shadow.run(
+                Dealer(pass_id(preparation, order.index), seeds, write, self._store), order, self._public
+            )
 
         return streamed(produce)
 
@@ -49,6 +56,7 @@ class PreparedPass:
     """A pass's preparation in memory, and what was computed of it ahead."""
 
     order: Order
+    preparation: bytes
     seed: bytes = field(repr=False)
     tape: _Tape = field(repr=False)
     results: list[U64] = field(repr=False)
@@ -75,11 +83,11 @@ class DecoderPartySession:
         ledger.require_room(len(gone))
         return Order(ledger.index, tuple(gone))
 
-    def prepare(self, order: Order, prep: Source, seed: bytes) -> PreparedPass:
+    def prepare(self, order: Order, preparation: bytes, prep: Source, seed: bytes) -> PreparedPass:
         """Read the preparation, and multiply its masks with weights as they come."""
         tape, notes = _Recorder(prep), _Notes()
         self._shadow.run(Ahead(self._party, seed, tape, notes, self._store), order, self._public)
-        return PreparedPass(order, seed, _Tape(tape.pieces), notes.results)
+        return PreparedPass(order, pass_id(preparation, order.index), seed, _Tape(tape.pieces), notes.results)
 
     def query_bytes(self, index: int) -> int:
         return self._ledger.layout.query_bytes(self._ledger.shape, index, self._party)
@@ -96,7 +104,8 @@ class DecoderPartySession:
         step = ledger.step(self._cache.excluded, course.after)
         shares = wire.parse(ledger.layout, ledger.shape, ledger.index, self._party, query)
         tape = prepared.tape
-        ctx = Party(self._party, prepared.seed, tape, channel, self._store, _Notes(prepared.results))
+        seed, notes = prepared.seed, _Notes(prepared.results)
+        ctx = Party(self._party, prepared.preparation, seed, tape, channel, self._store, notes)
         ctx.journal = self.journal
         result = run_pass(ctx, ledger, step, self._cache, shares, self._public)
         if tape.left:

@@ -18,9 +18,11 @@ from privinf import __version__
 from privinf.errors import ConfigError, ModelError
 from privinf.models.weights import mask_tensor
 from privinf.protocols import prg
+from privinf.protocols.program import PROTOCOL
 from privinf.protocols.ring import U64, Shape
 
-FORMAT = 2
+FORMAT = 3
+VERSION = f"{__version__}, protocol {PROTOCOL}"  # of what roles say to each other, attested by all
 ROLES = ("client", "dealer", "party0", "party1")
 Mode = Literal["private", "public"]
 

@@ -95,12 +95,12 @@ class EncoderDealer:
             self._sizes[shape] = total.prep0, total.prep1
         return self._sizes[shape]
 
-    def deal(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+    def deal(self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
         """Generation runs in a thread of its own, a bounded number of chunks ahead of delivery."""
         self._layout.check(shape)
 
         def produce(write: Any) -> None:
-            ctx = Dealer(seeds, write, self._store)
+            ctx = Dealer(preparation, seeds, write, self._store)
             run_model(ctx, self._layout, shape, _empty(self._layout, shape), self._public)
 
         return streamed(produce)
@@ -156,12 +156,13 @@ class EncoderParty:
         self,
         shape: QueryShape,
         query: memoryview,
+        preparation: bytes,
         prep: Source,
         aside: memoryview,
         seed: bytes,
         channel: Channel,
     ) -> bytes:
-        ctx = Party(self.party, seed, prep, channel, self._store, Aside(aside))
+        ctx = Party(self.party, preparation, seed, prep, channel, self._store, Aside(aside))
         share = run_model(
             ctx, self._layout, shape, parse(self._layout, shape, self.party, query), self._public
         )

@@ -92,7 +92,7 @@ class Feeder:
             raise ProtocolError(f"the dealer deals pass {order.index} where {self._due} is due")
         if ordered not in (None, order):
             raise MismatchError("the dealer relays another order than it was given")
-        content = self._session.prepare(order, self._dealt, seed)
+        content = self._session.prepare(order, self._dealt.preparation_id, self._dealt, seed)
         self._dealt.end()
         self._offer(Prepared(order, content, self._dealt.nbytes, time.monotonic() - began))
 

@@ -72,7 +72,7 @@ class Job:
             packers = [Packer(pipe.put, size) for pipe, size in zip(self._pipes, self.sizes, strict=True)]
             for pipe, seed in zip(self._pipes, seeds, strict=True):
                 pipe.put(seed)
-            for to, buffer in self._program.deal(self._shape, seeds):
+            for to, buffer in self._program.deal(self._shape, self.preparation_id, seeds):
                 pack(packers if to == BOTH else packers[to : to + 1], buffer)
             for packer in packers:
                 packer.finish()

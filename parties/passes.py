@@ -85,7 +85,7 @@ class Dealing:
         for pipe, seed in zip(self._pipes, seeds, strict=True):
             pipe.put(header)
             pipe.put(seed)
-        for to, buffer in self._session.deal(order, seeds):
+        for to, buffer in self._session.deal(order, self.preparation_id, seeds):
             pack(packers if to == BOTH else packers[to : to + 1], buffer)
         for packer, pipe in zip(packers, self._pipes, strict=True):
             packer.finish()

@@ -82,7 +82,13 @@ class Engine:
             if not sized(record, self._program):
                 raise MismatchError("the preparation has other sizes than the program takes")
             result = self._program.evaluate(
-                query.shape, query.share, preparation, preparation.aside, record.seed, channel
+                query.shape,
+                query.share,
+                record.preparation_id,
+                preparation,
+                preparation.aside,
+                record.seed,
+                channel,
             )
             self._check(result, preparation, query.shape)
             stream.finish(self._program.party == 0)

@@ -29,9 +29,14 @@ class Dealer(Interpreter):
     """Derives every mask from both seeds and writes corrections to party 1 and keys to both."""
 
     def __init__(
-        self, seeds: tuple[bytes, bytes], write: Write, weights: MaskedWeights | None = None
+        self,
+        preparation: bytes,
+        seeds: tuple[bytes, bytes],
+        write: Write,
+        weights: MaskedWeights | None = None,
     ) -> None:
         super().__init__()
+        self._preparation = preparation
         self._seeds = seeds
         self._write = write
         self._weights = weights
@@ -59,6 +64,10 @@ class Dealer(Interpreter):
     def roots(self, tag: str, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         name = f"{self.name}:{tag}"
         return prg.roots(self._seeds[0], name, count), prg.roots(self._seeds[1], name, count)
+
+    def tree(self) -> bytes:
+        """The AES keys of the trees that the gate under way makes."""
+        return prg.dealt_tree(self._preparation, self.name)
 
     def common(self, *arrays: npt.NDArray[Any]) -> None:
         """Send correction words that both parties need."""

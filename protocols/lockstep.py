@@ -19,6 +19,7 @@ from privinf.protocols.dealer import BOTH, Buffer, Dealer
 from privinf.protocols.ideal import Ideal
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.party import Party
+from privinf.protocols.program import ID_BYTES
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share
 
@@ -123,6 +124,7 @@ def run(
     *,
     weights: tuple[Any, Any, Any] = (None, None, None),
     tamper: Tamper | None = None,
+    preparation: bytes = bytes(ID_BYTES),
 ) -> Lockstep:
     """Run `program(ctx, *inputs)` in shares; `weights` are party 0's, party 1's and the dealer's."""
     first, second, empty = share_inputs(inputs, prg.fresh_seed())
@@ -132,14 +134,14 @@ def run(
         for party in (0, 1) if to == BOTH else (to,):
             tapes[party].append(bytes(data))
 
-    dealer = Dealer(seeds, write, weights[2])
+    dealer = Dealer(preparation, seeds, write, weights[2])
     program(dealer, *empty)
     dealer.flush()
     sources = Tape(tapes[0]), Tape(tapes[1])
     queues: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())
     ends = Loop(0, queues[0], queues[1], tamper), Loop(1, queues[1], queues[0], tamper)
     notes = [_ahead(program, empty, b, seeds[b], tapes[b], weights[b]) for b in (0, 1)]
-    parties = [Party(b, seeds[b], sources[b], ends[b], weights[b], notes[b]) for b in (0, 1)]
+    parties = [Party(b, preparation, seeds[b], sources[b], ends[b], weights[b], notes[b]) for b in (0, 1)]
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(_finish, program, p, i) for p, i in zip(parties, (first, second), strict=True)]
         results = tuple(r.result(TIMEOUT) for r in runs)

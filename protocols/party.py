@@ -53,6 +53,7 @@ class Party(Interpreter):
     def __init__(
         self,
         index: int,
+        preparation: bytes,
         seed: bytes,
         source: Source,
         channel: Exchange,
@@ -61,6 +62,7 @@ class Party(Interpreter):
     ) -> None:
         super().__init__()
         self.index = index
+        self._preparation = preparation
         self._seed = seed
         self._prep = source
         self._channel = channel
@@ -94,6 +96,10 @@ class Party(Interpreter):
 
     def roots(self, tag: str, count: int) -> npt.NDArray[np.uint8]:
         return prg.roots(self._seed, f"{self.name}:{tag}", count)
+
+    def tree(self) -> bytes:
+        """The AES keys of the trees that the gate under way walks."""
+        return prg.dealt_tree(self._preparation, self.name)
 
     def common(self, shape: Shape, dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any]:
         """Correction words that both parties hold, as a view of the received buffer."""

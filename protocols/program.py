@@ -16,6 +16,9 @@ Dealt: TypeAlias = tuple[int, Buffer]  # (to, bytes); to is 0, 1, or BOTH for th
 BOTH = 2
 SEED_BYTES = 32
 ID_BYTES = 16  # of a session, a preparation, an epoch
+PROTOCOL = (
+    2  # goes up with whatever roles send each other, or derive from seeds and ids, and a plan does not name
+)
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,11 @@ class Source(Protocol):
 class DealerSession(Protocol):
     """One generation at the dealer: it remembers the masks of the slots that are live."""
 
-    def deal(self, order: Order, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
-        """Yield the preparation of the next pass in program order; or raise ProtocolError for an order out of place."""
+    def deal(self, order: Order, preparation: bytes, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+        """Yield the preparation of the next pass in program order; or raise ProtocolError for an order out of place.
+
+        `preparation` is the generation's id, the same at the parties; passes differ by their number.
+        """
         ...
 
 
@@ -124,7 +130,7 @@ class PartySession(Protocol):
         """
         ...
 
-    def prepare(self, order: Order, prep: Source, seed: bytes) -> object:
+    def prepare(self, order: Order, preparation: bytes, prep: Source, seed: bytes) -> object:
         """Read the whole preparation of a pass as it comes, and return what `evaluate` needs of it.
 
         The views that `prep` returns stay valid as long as something refers to them. Raises ProtocolError for an
@@ -158,8 +164,8 @@ class DealerProgram(Protocol):
         """Return the exact preparation bytes of party 0 and 1; or raise InputError."""
         ...
 
-    def deal(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
-        """Yield the preparation in program order; a buffer may be reused once the next is asked for."""
+    def deal(self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+        """Yield the preparation of this id in program order; a buffer may be reused once the next is asked for."""
         ...
 
     def begin(self, shape: SessionShape) -> DealerSession:
@@ -204,6 +210,7 @@ class PartyProgram(Protocol):
         self,
         shape: QueryShape,
         query: memoryview,
+        preparation: bytes,
         prep: Source,
         aside: memoryview,
         seed: bytes,
@@ -211,7 +218,8 @@ class PartyProgram(Protocol):
     ) -> bytes:
         """Return this party's share of the answer; blocking, run in a thread of its own.
 
-        `prep` is read from its beginning again; `aside` is what `prepare` wrote, not to be written here.
+        `preparation` is the id under which it was dealt. `prep` is read from its beginning again; `aside` is what
+        `prepare` wrote, not to be written here.
         """
         ...
 

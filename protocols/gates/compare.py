@@ -45,7 +45,7 @@ class AtLeast(Gate):
     def deal(self, ctx: Dealer, x: Wire) -> tuple[Share, ...]:
         negated = ring.low(-x.secret, x.bits)
         alpha = ring.low(negated, x.bits - 1).reshape(-1)
-        keys, _ = kernels.dpf_gen(alpha, x.bits - 1, *ctx.roots("key", alpha.size))
+        keys, _ = kernels.dpf_gen(ctx.tree(), alpha, x.bits - 1, *ctx.roots("key", alpha.size))
         ctx.common(keys)
         ctx.share("top", negated >> np.uint64(x.bits - 1), 1)
         return self._output(x)
@@ -59,7 +59,12 @@ class AtLeast(Gate):
         )
         points = ring.low(np.uint64((1 << (x.bits - 1)) - 1) - moved, x.bits - 1)
         prefix = kernels.dpf_prefix(
-            ctx.index, ctx.roots("key", size), keys, x.bits - 1, points.reshape(len(self._thresholds), size)
+            ctx.tree(),
+            ctx.index,
+            ctx.roots("key", size),
+            keys,
+            x.bits - 1,
+            points.reshape(len(self._thresholds), size),
         ).reshape(moved.shape)
         high = moved >> np.uint64(x.bits - 1)
         return tuple(
@@ -91,7 +96,7 @@ class Equals(Gate):
         self._constant = constant
 
     def deal(self, ctx: Dealer, x: Wire) -> Share:
-        keys, _ = kernels.dpf_gen(x.secret.reshape(-1), x.bits, *ctx.roots("key", x.secret.size))
+        keys, _ = kernels.dpf_gen(ctx.tree(), x.secret.reshape(-1), x.bits, *ctx.roots("key", x.secret.size))
         ctx.common(keys)
         return bit(x.shape)
 
@@ -99,7 +104,7 @@ class Equals(Gate):
         size = ring.size_of(x.shape)
         keys = ctx.common(point_key_shape(x.bits, size))
         points = ring.low(x.public - np.uint64(self._constant % (1 << x.bits)), x.bits).reshape(1, -1)
-        found = kernels.dpf_bit(ctx.index, ctx.roots("key", size), keys, x.bits, points)
+        found = kernels.dpf_bit(ctx.tree(), ctx.index, ctx.roots("key", size), keys, x.bits, points)
         return bit(x.shape, found[0].astype(np.uint64).reshape(x.shape))
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:

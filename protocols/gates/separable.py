@@ -77,7 +77,9 @@ class Separable(Gate):
     def deal(self, ctx: Dealer, x: Wire) -> Share:
         mask = np.ascontiguousarray(x.secret).reshape(-1)
         f, roots = self._factors, ctx.roots("key", x.secret.size)
-        keys = kernels.separable_gen(mask, self._depth(x), f.low, f.payload, self._lane_bytes, *roots)
+        keys = kernels.separable_gen(
+            ctx.tree(), mask, self._depth(x), f.low, f.payload, self._lane_bytes, *roots
+        )
         ctx.common(*keys)
         return self._output(x)
 
@@ -86,7 +88,7 @@ class Separable(Gate):
         words = ctx.common((depth, size, 16))
         last = ctx.common((size, f.lanes * self._lane_bytes))
         index, far = np.ascontiguousarray(x.public).reshape(-1), np.array(f.far, dtype=np.int64)
-        key = (ctx.index, ctx.roots("key", size), words, last)
+        key = (ctx.tree(), ctx.index, ctx.roots("key", size), words, last)
         value = kernels.separable_eval(*key, depth, f.low, self._lane_bytes, index, f.first, f.near, far)
         return self._output(x, value.reshape(x.shape))
 

@@ -6,6 +6,7 @@ import os
 
 from privinf.protocols.kernels.checked import MAX_POINT_BITS
 from privinf.protocols.kernels.choose import LEVELS, choose, load
+from privinf.protocols.kernels.prg import STREAM_KEY_BYTES, TREE_BYTES
 
 _active, _why = choose(os.environ.get("PRIVINF_KERNELS", ""))
 
@@ -41,6 +42,8 @@ def why_reference() -> str | None:
 __all__ = [
     "LEVELS",
     "MAX_POINT_BITS",
+    "STREAM_KEY_BYTES",
+    "TREE_BYTES",
     "backend",
     "dpf_bit",
     "dpf_gen",

@@ -113,36 +113,42 @@ inline void mix_columns(T q[8]) {
   }
 }
 
-inline u32 substitute(u32 word) {
+constexpr int SIDE_BY_SIDE = 8;  // keys that one pass through the S-box substitutes words of
+
+// The S-box on each byte of some words.
+inline void substitute(u32 words[SIDE_BY_SIDE]) {
   u64 q[8];
-  for (int k = 0; k < 8; k++) {
-    q[k] = 0;
-    for (int b = 0; b < 4; b++) q[k] |= u64(word >> (8 * b + k) & 1) << b;
-  }
+  for (int j = 0; j < 8; j++) q[j] = words[j];
+  transpose(q);
   sbox(q);
-  u32 out = 0;
-  for (int k = 0; k < 8; k++)
-    for (int b = 0; b < 4; b++) out |= u32(q[k] >> b & 1) << (8 * b + k);
-  return out ^ 0x63636363;
+  transpose(q);
+  for (int j = 0; j < 8; j++) words[j] = u32(q[j]) ^ 0x63636363;
 }
 
-inline void expand(const u8 key[BLOCK], Schedule& out) {
-  u32 w[4 * ROUND_KEYS], rcon = 1;
-  memcpy(w, key, BLOCK);
-  for (int i = 4; i < 4 * ROUND_KEYS; i++) {
-    u32 x = w[i - 1];
-    if (i % 4 == 0) {
-      x = substitute(x >> 8 | x << 24) ^ rcon;
-      rcon = rcon << 1 ^ (rcon >> 7) * 0x11B;
-    }
-    w[i] = w[i - 4] ^ x;
-  }
+inline void spread_key(const u32* w, Schedule& out) {
   for (int r = 0; r < ROUND_KEYS; r++) {
     for (int copy = 0; copy < 4; copy++) memcpy(out.wide[r] + 16 * copy, w + 4 * r, BLOCK);
     for (int j = 0; j < 8; j++) memcpy(&out.planes[r][j], w + 4 * r + (j < 4 ? 0 : 2), 8);
     for (int j = 0; j < 8; j++) out.planes[r][j] ^= r ? 0x6363636363636363 : 0;
     transpose(out.planes[r]);
   }
+}
+
+// Expands up to eight keys of 16 bytes, one after the other.
+inline void expand(const u8* raw, int count, Schedule* out) {
+  u32 w[SIDE_BY_SIDE][4 * ROUND_KEYS] = {}, rcon = 1;
+  for (int k = 0; k < count; k++) memcpy(w[k], raw + BLOCK * k, BLOCK);
+  for (int i = 4; i < 4 * ROUND_KEYS; i += 4) {
+    u32 turned[SIDE_BY_SIDE];
+    for (int k = 0; k < SIDE_BY_SIDE; k++) turned[k] = w[k][i - 1] >> 8 | w[k][i - 1] << 24;
+    substitute(turned);
+    for (int k = 0; k < count; k++) {
+      w[k][i] = w[k][i - 4] ^ turned[k] ^ rcon;
+      for (int j = 1; j < 4; j++) w[k][i + j] = w[k][i + j - 4] ^ w[k][i + j - 1];
+    }
+    rcon = rcon << 1 ^ (rcon >> 7) * 0x11B;
+  }
+  for (int k = 0; k < count; k++) spread_key(w[k], out[k]);
 }
 
 }  // namespace bitslice

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from privinf.protocols.kernels.interface import Backend
 from privinf.protocols.kernels.packing import packed_bytes, width_of
-from privinf.protocols.kernels.prg import BLOCK, U8, U64
+from privinf.protocols.kernels.prg import BLOCK, STREAM_KEY_BYTES, TREE_BYTES, U8, U64
 from privinf.protocols.kernels.reference import I64, LEAF, U32, Lanes, leaf_index_bits
 from privinf.protocols.kernels.separable import I32
 
@@ -47,22 +47,30 @@ def _number(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{name} must be in [{low}, {high}]")
 
 
-def _dealt(alpha: U64, bits: int, roots0: U8, roots1: U8) -> None:
+def _tree(tree: bytes) -> None:
+    _require(isinstance(tree, bytes) and len(tree) == TREE_BYTES, f"tree must be {TREE_BYTES} bytes")
+
+
+def _dealt(tree: bytes, alpha: U64, bits: int, roots0: U8, roots1: U8) -> None:
+    _tree(tree)
     _number("bits", bits, 1, MAX_BITS)
     _array("alpha", alpha, np.uint64, (None,))
     _array("roots0", roots0, np.uint8, (len(alpha), BLOCK))
     _array("roots1", roots1, np.uint8, (len(alpha), BLOCK))
 
 
-def _key(party: int, roots: U8, cw: U8, words: int) -> None:
+def _key(tree: bytes, party: int, roots: U8, cw: U8, words: int) -> None:
+    _tree(tree)
     _number("party", party, 0, 1)
     _array("roots", roots, np.uint8, (None, BLOCK))
     _array("cw", cw, np.uint8, (words, len(roots), BLOCK))
 
 
-def _point_key(party: int, roots: U8, cw: U8, bits: int, inner: int, most: int = MAX_BITS) -> None:
+def _point_key(
+    tree: bytes, party: int, roots: U8, cw: U8, bits: int, inner: int, most: int = MAX_BITS
+) -> None:
     _number("bits", bits, 1, most)
-    _key(party, roots, cw, max(bits - inner, 0) + 1)
+    _key(tree, party, roots, cw, max(bits - inner, 0) + 1)
 
 
 def _lane(lane: int) -> int:
@@ -90,94 +98,118 @@ def _tables(bits: int, low_bits: int, first: int, tables: I32, far: I64) -> None
 class Kernels:
     """One backend behind checked arguments.
 
-    N elements, keys level-major; points, index and alpha count modulo 2^bits. Any C-contiguous array will do:
-    read-only and unaligned views of a received buffer are read in place.
+    N elements, keys level-major; points, index and alpha count modulo 2^bits. tree: the AES keys of the gate's trees,
+    those under which they were made. Any C-contiguous array will do: read-only and unaligned views of a received
+    buffer are read in place.
     """
 
     def __init__(self, backend: Backend, name: str) -> None:
         self._backend, self.name = backend, name
 
-    def dpf_gen(self, alpha: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U8]:
+    def dpf_gen(self, tree: bytes, alpha: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U8]:
         """Keys of 1{x = alpha}: (cw (max(bits - 7, 0) + 1, N, 16), party 0's output bit at alpha (N,))."""
-        _dealt(alpha, bits, roots0, roots1)
-        return self._backend.dpf_gen(alpha, bits, roots0, roots1)
+        _dealt(tree, alpha, bits, roots0, roots1)
+        return self._backend.dpf_gen(tree, alpha, bits, roots0, roots1)
 
-    def dpf_prefix(self, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
+    def dpf_prefix(self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
         """XOR shares (P, N) of 1{alpha <= q} for points q (P, N)."""
-        _point_key(party, roots, cw, bits, LEAF)
+        _point_key(tree, party, roots, cw, bits, LEAF)
         _array("points", points, np.uint64, (None, len(roots)))
-        return self._backend.dpf_prefix(party, roots, cw, bits, points)
+        return self._backend.dpf_prefix(tree, party, roots, cw, bits, points)
 
-    def dpf_bit(self, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
+    def dpf_bit(self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
         """XOR shares (P, N) of 1{alpha = q} for points q (P, N)."""
-        _point_key(party, roots, cw, bits, LEAF)
+        _point_key(tree, party, roots, cw, bits, LEAF)
         _array("points", points, np.uint64, (None, len(roots)))
-        return self._backend.dpf_bit(party, roots, cw, bits, points)
+        return self._backend.dpf_bit(tree, party, roots, cw, bits, points)
 
-    def dpf_table(self, party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64) -> U64:
+    def dpf_table(
+        self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64
+    ) -> U64:
         """Shares (N,) of table[index - alpha - start] or 0 outside; negated where dpf_gen's sign is 0."""
-        _point_key(party, roots, cw, bits, LEAF)
+        _point_key(tree, party, roots, cw, bits, LEAF)
         _array("index", index, np.uint64, (len(roots),))
         _array("table", table, np.int64, (None,))
         _require(len(table) <= 1 << bits, "table must have at most 2^bits entries")
         _require(isinstance(start, int), "start must be an integer")
-        return self._backend.dpf_table(party, roots, cw, bits, index, start % (1 << bits), table)
+        return self._backend.dpf_table(tree, party, roots, cw, bits, index, start % (1 << bits), table)
 
-    def onehot_gen(self, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8) -> U8:
+    def onehot_gen(self, tree: bytes, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8) -> U8:
         """Keys of a vector over Z_2^lane, 1 at alpha: cw (max(bits - log2(128 / lane), 0) + 1, N, 16)."""
         _lane(lane)
-        _dealt(alpha, bits, roots0, roots1)
-        return self._backend.onehot_gen(alpha, bits, lane, roots0, roots1)
+        _dealt(tree, alpha, bits, roots0, roots1)
+        return self._backend.onehot_gen(tree, alpha, bits, lane, roots0, roots1)
 
     def onehot_sum(
-        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int
+        self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int
     ) -> Lanes:
         """Shares (N / group, 2^bits) of the counts of (index - alpha) mod 2^bits in each group."""
-        _point_key(party, roots, cw, bits, _lane(lane), MAX_DENSE_BITS)
+        _point_key(tree, party, roots, cw, bits, _lane(lane), MAX_DENSE_BITS)
         _array("index", index, np.uint64, (len(roots),))
         _number("group", group, 1, 2**62)
         _require(len(roots) % group == 0, "the number of elements must be a multiple of group")
-        return self._backend.onehot_sum(party, roots, cw, bits, lane, index, group)
+        return self._backend.onehot_sum(tree, party, roots, cw, bits, lane, index, group)
 
     def onehot_window(
-        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, count: int
+        self,
+        tree: bytes,
+        party: int,
+        roots: U8,
+        cw: U8,
+        bits: int,
+        lane: int,
+        index: U64,
+        group: int,
+        count: int,
     ) -> Lanes:
         """The first `count` columns of `onehot_sum`, at the cost of the leaves that they touch."""
         inner = _lane(lane)
-        _point_key(party, roots, cw, bits, inner)
+        _point_key(tree, party, roots, cw, bits, inner)
         _array("index", index, np.uint64, (len(roots),))
         _number("group", group, 1, 2**62)
         _number("count", count, 1, 1 << min(bits, MAX_DENSE_BITS))
         _require(len(roots) % group == 0, "the number of elements must be a multiple of group")
         leaves = ((count + (1 << inner) - 2) >> inner) + 1
         if leaves >= 1 << max(bits - inner, 0):
-            whole = self._backend.onehot_sum(party, roots, cw, bits, lane, index, group)
+            whole = self._backend.onehot_sum(tree, party, roots, cw, bits, lane, index, group)
             return np.ascontiguousarray(whole[:, :count])
-        return self._backend.onehot_window(party, roots, cw, bits, lane, index, group, count)
+        return self._backend.onehot_window(tree, party, roots, cw, bits, lane, index, group, count)
 
-    def onehot_point(self, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64) -> U64:
+    def onehot_point(
+        self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64
+    ) -> U64:
         """Shares (P, N) modulo 2^lane of 1{alpha = q}, each below 2^lane."""
-        _point_key(party, roots, cw, bits, _lane(lane))
+        _point_key(tree, party, roots, cw, bits, _lane(lane))
         _array("points", points, np.uint64, (None, len(roots)))
-        return self._backend.onehot_point(party, roots, cw, bits, lane, points)
+        return self._backend.onehot_point(tree, party, roots, cw, bits, lane, points)
 
     def separable_gen(
-        self, mask: U64, bits: int, low_bits: int, payload: I64, lane_bytes: int, roots0: U8, roots1: U8
+        self,
+        tree: bytes,
+        mask: U64,
+        bits: int,
+        low_bits: int,
+        payload: I64,
+        lane_bytes: int,
+        roots0: U8,
+        roots1: U8,
     ) -> tuple[U8, U8]:
         """Keys of the vector payload[mask mod 2^low_bits] at (mask >> low_bits) mod 2^bits, 0 elsewhere.
 
         (cw (bits, N, 16), corrections of the R lanes (N, R * lane_bytes), little-endian).
         """
+        _tree(tree)
         _separable(bits, low_bits, lane_bytes)
         _array("mask", mask, np.uint64, (None,))
         _array("payload", payload, np.int64, (1 << low_bits, None))
         _require(1 <= payload.shape[1] <= MAX_LANES, f"payload must have 1 to {MAX_LANES} lanes")
         _array("roots0", roots0, np.uint8, (len(mask), BLOCK))
         _array("roots1", roots1, np.uint8, (len(mask), BLOCK))
-        return self._backend.separable_gen(mask, bits, low_bits, payload, lane_bytes, roots0, roots1)
+        return self._backend.separable_gen(tree, mask, bits, low_bits, payload, lane_bytes, roots0, roots1)
 
     def separable_eval(
         self,
+        tree: bytes,
         party: int,
         roots: U8,
         cw: U8,
@@ -197,11 +229,11 @@ class Kernels:
         """
         _separable(bits, low_bits, lane_bytes)
         _tables(bits, low_bits, first, tables, far)
-        _key(party, roots, cw, bits)
+        _key(tree, party, roots, cw, bits)
         _array("last", last, np.uint8, (len(roots), tables.shape[2] * lane_bytes))
         _array("index", index, np.uint64, (len(roots),))
         return self._backend.separable_eval(
-            party, roots, cw, last, bits, low_bits, lane_bytes, index, first, tables, far
+            tree, party, roots, cw, last, bits, low_bits, lane_bytes, index, first, tables, far
         )
 
     def ring_matmul(self, a: U64, b: U64) -> U64:
@@ -220,8 +252,10 @@ class Kernels:
         return self._backend.ring_matmul32(a, b)
 
     def stream(self, key: bytes, nbytes: int) -> U8:
-        """The first bytes of AES-128 in counter mode from counter zero."""
-        _require(isinstance(key, bytes) and len(key) == BLOCK, "key must be 16 bytes")
+        """The first bytes of AES-128 in counter mode; key: the AES key, then the first counter, modulo 2^128."""
+        _require(
+            isinstance(key, bytes) and len(key) == STREAM_KEY_BYTES, f"key must be {STREAM_KEY_BYTES} bytes"
+        )
         _number("nbytes", nbytes, 0, 2**62)
         return self._backend.stream(key, nbytes)
 

@@ -1,6 +1,7 @@
 // Included inside each level's namespace: the point function with 1-bit outputs.
 
-BODY void dpf_gen(const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw, u8* sign) {
+BODY void dpf_gen(const Keys& keys, const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw,
+                  u8* sign) {
   const int depth = max0(bits - LEAF);
   const Cut alphas(alpha, 1, 8, n, E), first(roots0, 1, BLOCK, n, E), second(roots1, 1, BLOCK, n, E);
   for (size_t e = 0; e < n; e += E) {
@@ -9,10 +10,10 @@ BODY void dpf_gen(const u8* alpha, size_t n, int bits, const u8* roots0, const u
     State at[2];
     begin(first.at(e).at, false, at[0]);
     begin(second.at(e).at, true, at[1]);
-    deal_path(numbers, depth, bits, at, cw + e * BLOCK, n, filled);
+    deal_path(keys, numbers, depth, bits, at, cw + e * BLOCK, n, filled);
     u8 leaves[2][BLOCK * E], control[E];
     for (int b = 0; b < 2; b++) {
-      hash(FINAL, at[b].s);
+      hash(keys, FINAL, at[b].s);
       for (int i = 0; i < I; i++) store(leaves[b] + BLOCK * W * i, at[b].s[i]);
     }
     for (int i = 0; i < I; i++) store_mask(control + W * i, at[0].t[i]);
@@ -35,8 +36,8 @@ FN u8 leaf_output(const u8* leaf, u64 low, bool prefix) {
   return u8(__builtin_parityll(low < 64 ? upto : upto ^ load64(leaf)));
 }
 
-BODY void walk_points(bool party, const Rows& roots, const Rows& cw, int bits, const u8* points, bool prefix, u8* out,
-                      size_t filled) {
+BODY void walk_points(const Keys& keys, bool party, const Rows& roots, const Rows& cw, int bits, const u8* points,
+                      bool prefix, u8* out, size_t filled) {
   const int depth = max0(bits - LEAF);
   State at;
   V numbers[I], leaf[I];
@@ -48,10 +49,10 @@ BODY void walk_points(bool party, const Rows& roots, const Rows& cw, int bits, c
     M above[I];
     for (int i = 0; i < I; i++) above[i] = at.t[i];
     directions(numbers, bits - 1 - level, turn);
-    descend(cw.row(size_t(level)), turn, at);
+    descend(keys, cw.row(size_t(level)), turn, at);
     for (int i = 0; i < I; i++) parity[i] = mask_xor(parity[i], mask_and(turn[i], mask_xor(above[i], at.t[i])));
   }
-  leaf_bits(at, cw.row(size_t(depth)), leaf);
+  leaf_bits(keys, at, cw.row(size_t(depth)), leaf);
   u8 leaves[BLOCK * E], parities[E];
   for (int i = 0; i < I; i++) store(leaves + BLOCK * W * i, leaf[i]), store_mask(parities + W * i, parity[i]);
   for (size_t j = 0; j < filled; j++) {
@@ -60,15 +61,15 @@ BODY void walk_points(bool party, const Rows& roots, const Rows& cw, int bits, c
   }
 }
 
-BODY void dpf_points(int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* points, size_t rows,
-                     int prefix, u8* out) {
+BODY void dpf_points(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* points,
+                     size_t rows, int prefix, u8* out) {
   const size_t words = size_t(max0(bits - LEAF)) + 1;
   const Cut root(roots, 1, BLOCK, n, E), word(cw, words, BLOCK, n, E), point(points, rows, 8, n, E);
   for (size_t e = 0; e < n; e += E) {
     const Rows r = root.at(e), c = word.at(e), p = point.at(e);
     prefetch(c, words, n, e);
     for (size_t row = 0; row < rows; row++)
-      walk_points(party, r, c, bits, p.row(row), prefix, out + row * n + e, least(E, n - e));
+      walk_points(keys, party, r, c, bits, p.row(row), prefix, out + row * n + e, least(E, n - e));
   }
 }
 
@@ -103,27 +104,27 @@ struct Window {
 };
 
 // The leaf bits of each element's window that begins at low, one row an element.
-BODY void window_rows(bool party, const Rows& roots, const Rows& cw, int bits, const u64* low, const Window& part,
-                      V* nodes, u64* rows) {
+BODY void window_rows(const Keys& keys, bool party, const Rows& roots, const Rows& cw, int bits, const u64* low,
+                      const Window& part, V* nodes, u64* rows) {
   const int depth = max0(bits - LEAF);
   u64 first[E];
   for (size_t j = 0; j < E; j++) first[j] = part.whole ? 0 : low[j] >> LEAF;
   V* other = nodes + part.leaves * I;
-  const V* leaf = part.whole ? window<true>(party, roots, cw, depth, first, part.leaves, nodes, other)
-                             : window<false>(party, roots, cw, depth, first, part.leaves, nodes, other);
+  const V* leaf = part.whole ? window<true>(keys, party, roots, cw, depth, first, part.leaves, nodes, other)
+                             : window<false>(keys, party, roots, cw, depth, first, part.leaves, nodes, other);
   for (size_t at = 0; at < part.leaves; at++) {
     State end;
     V bits_of_leaf[I];
     for (int i = 0; i < I; i++) end.s[i] = clear_control(leaf[at * I + i]), end.t[i] = lowest_bit(leaf[at * I + i]);
-    leaf_bits(end, cw.row(size_t(depth)), bits_of_leaf);
+    leaf_bits(keys, end, cw.row(size_t(depth)), bits_of_leaf);
     for (int i = 0; i < I; i++)
       scatter(reinterpret_cast<u8*>(rows + part.row * W * i + 2 * at), part.row * 8, bits_of_leaf[i]);
   }
   for (size_t j = 0; j < E; j++) complete_row(rows + j * part.row, part.leaves, bits, part.whole);
 }
 
-BODY void dpf_table(int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index, u64 start,
-                    const Table& table, u64* out) {
+BODY void dpf_table(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index,
+                    u64 start, const Table& table, u64* out) {
   const size_t levels = size_t(max0(bits - LEAF)) + 1;
   const Window most(least(table.count, CHUNK), int(levels) - 1);
   const Cut root(roots, 1, BLOCK, n, E), word(cw, levels, BLOCK, n, E), indices(index, 1, 8, n, E);
@@ -138,7 +139,7 @@ BODY void dpf_table(int party, const u8* roots, const u8* cw, size_t n, int bits
       u64 low[E];
       for (size_t j = 0; j < E; j++)
         low[j] = (load64(x.at + 8 * j) - start - (table.count - 1) + from) & domain_mask(bits);
-      window_rows(party, r, c, bits, low, part, reinterpret_cast<V*>(nodes.get()), row);
+      window_rows(keys, party, r, c, bits, low, part, reinterpret_cast<V*>(nodes.get()), row);
       for (size_t j = 0; j < filled; j++) {
         select(row + j * part.row, part.whole ? low[j] : low[j] & 127, part.count, selected);
         out[e + j] += sum_selected(selected, table, from, part.count);

@@ -64,7 +64,7 @@ FN V blend(M m, V yes, V no) { return _mm_blendv_epi8(no, yes, m); }
 FN V xor_where(M m, V x, V y) { return _mm_xor_si128(x, _mm_and_si128(m, y)); }
 FN V add64_where(M m, V x, V y) { return _mm_add_epi64(x, _mm_and_si128(m, y)); }
 
-FN V counter(u64 first) { return splat(0, __builtin_bswap64(first)); }
+FN V counter(u128 first) { return splat(__builtin_bswap64(u64(first >> 64)), __builtin_bswap64(u64(first))); }
 
 FN void encrypt(const Schedule& key, V x[I]) {
   for (int i = 0; i < I; i++) x[i] = _mm_xor_si128(x[i], load(key.wide[0]));

@@ -114,7 +114,9 @@ FN V blend(const M& m, const V& yes, const V& no) {
 FN V xor_where(const M& m, const V& x, const V& y) { return exclusive_or(x, where(m, y)); }
 FN V add64_where(const M& m, const V& x, const V& y) { return add64(x, where(m, y)); }
 
-FN V counter(u64 first) { EACH(out.lo[w] = 0; out.hi[w] = __builtin_bswap64(first + w)); }
+FN V counter(u128 first) {
+  EACH(out.lo[w] = __builtin_bswap64(u64((first + w) >> 64)); out.hi[w] = __builtin_bswap64(u64(first + w)));
+}
 
 FN void add_key(Plane q[8], const u64 left[8], const u64 right[8], const Plane& turned) {
   for (int k = 0; k < 8; k++) q[k] ^= (turned & (left[k] ^ right[k])) ^ left[k];

@@ -78,10 +78,12 @@ FN V blend(M m, V yes, V no) { return _mm512_mask_blend_epi64(m, no, yes); }
 FN V xor_where(M m, V x, V y) { return _mm512_mask_xor_epi64(x, m, x, y); }
 FN V add64_where(M m, V x, V y) { return _mm512_mask_add_epi64(x, m, x, y); }
 
-FN V counter(u64 first) {
-  const V from = _mm512_set1_epi64(static_cast<long long>(first));
+FN V counter(u128 first) {
+  const V from = splat(u64(first >> 64), u64(first));
   const V count = _mm512_add_epi64(from, _mm512_setr_epi64(0, 0, 0, 1, 0, 2, 0, 3));
-  return _mm512_shuffle_epi8(count, splat(0xFFFFFFFFFFFFFFFF, 0x08090A0B0C0D0E0F));
+  const M carry = M(_mm512_cmplt_epu64_mask(count, from) >> 1);
+  const V whole = _mm512_mask_add_epi64(count, carry, count, _mm512_set1_epi64(1));
+  return _mm512_shuffle_epi8(whole, splat(0x0001020304050607, 0x08090A0B0C0D0E0F));
 }
 
 FN V round_key(const Schedule& key, int r) { return _mm512_load_si512(key.wide[r]); }

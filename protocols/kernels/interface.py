@@ -10,27 +10,52 @@ from privinf.protocols.kernels.separable import I32
 
 
 class Backend(Protocol):
-    """The kernels; the arguments are known to be right, for `checked` has seen them."""
+    """The kernels; the arguments are known to be right, for `checked` has seen them.
 
-    def dpf_gen(self, alpha: U64, bits: int, roots0: U8, roots1: U8, /) -> tuple[U8, U8]: ...
-    def dpf_prefix(self, party: int, roots: U8, cw: U8, bits: int, points: U64, /) -> U8: ...
-    def dpf_bit(self, party: int, roots: U8, cw: U8, bits: int, points: U64, /) -> U8: ...
+    tree: the AES keys of the gate's trees, TREE_BYTES; key: of a stream, STREAM_KEY_BYTES.
+    """
+
+    def dpf_gen(self, tree: bytes, alpha: U64, bits: int, roots0: U8, roots1: U8, /) -> tuple[U8, U8]: ...
+    def dpf_prefix(self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, points: U64, /) -> U8: ...
+    def dpf_bit(self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, points: U64, /) -> U8: ...
     def dpf_table(
-        self, party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64, /
+        self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64, /
     ) -> U64: ...
-    def onehot_gen(self, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8, /) -> U8: ...
+    def onehot_gen(self, tree: bytes, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8, /) -> U8: ...
     def onehot_sum(
-        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, /
+        self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, /
     ) -> Lanes: ...
     def onehot_window(
-        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, count: int, /
+        self,
+        tree: bytes,
+        party: int,
+        roots: U8,
+        cw: U8,
+        bits: int,
+        lane: int,
+        index: U64,
+        group: int,
+        count: int,
+        /,
     ) -> Lanes: ...
-    def onehot_point(self, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64, /) -> U64: ...
+    def onehot_point(
+        self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64, /
+    ) -> U64: ...
     def separable_gen(
-        self, mask: U64, bits: int, low_bits: int, payload: I64, lane_bytes: int, roots0: U8, roots1: U8, /
+        self,
+        tree: bytes,
+        mask: U64,
+        bits: int,
+        low_bits: int,
+        payload: I64,
+        lane_bytes: int,
+        roots0: U8,
+        roots1: U8,
+        /,
     ) -> tuple[U8, U8]: ...
     def separable_eval(
         self,
+        tree: bytes,
         party: int,
         roots: U8,
         cw: U8,

@@ -7,10 +7,10 @@
 #include "separable.h"
 #include "product.h"
 
-BODY void stream(const Schedule& key, u8* out, size_t bytes) {
+BODY void stream(const Schedule& key, u128 first, u8* out, size_t bytes) {
   V x[I];
   for (size_t at = 0; at < bytes; at += BLOCK * E) {
-    for (int i = 0; i < I; i++) x[i] = counter(at / BLOCK + size_t(W) * i);
+    for (int i = 0; i < I; i++) x[i] = counter(first + at / BLOCK + size_t(W) * i);
     encrypt(key, x);
     if (bytes - at >= BLOCK * E) {
       for (int i = 0; i < I; i++) store(out + at + BLOCK * W * i, x[i]);

@@ -20,8 +20,6 @@
 
 namespace privinf {
 
-Schedule fixed_keys[USES];
-
 namespace {
 
 const Level* level_of(int level) {
@@ -39,6 +37,11 @@ auto product52_of(int level) {
 #endif
   return level_of(level)->matmul64;
 }
+
+struct Expanded {
+  explicit Expanded(const u8* raw) { bitslice::expand(raw, USES, keys); }
+  Keys keys;
+};
 
 template <class Call>
 int guarded(const Call& call) {
@@ -91,11 +94,11 @@ u64 low_bits(int bits) { return bits == 64 ? ~u64(0) : (u64(1) << bits) - 1; }
 // Elements of `bits` bits one after the other, from the lowest bit of the first byte up.
 struct BitWriter {
   u8* out;
-  unsigned __int128 pending = 0;  // bits that fill no whole byte yet, before and after
+  u128 pending = 0;  // bits that fill no whole byte yet, before and after
   int filled = 0;
 
   void put(u64 value, int bits) {
-    pending |= static_cast<unsigned __int128>(value) << filled;
+    pending |= static_cast<u128>(value) << filled;
     for (filled += bits; filled >= 8; filled -= 8, pending >>= 8) *out++ = static_cast<u8>(pending);
   }
   void end() {
@@ -175,11 +178,10 @@ EXPORT int privinf_spread(int, const u8* in, size_t n, int bits, u64* out) {
   return 0;
 }
 
-EXPORT int privinf_abi() { return 5; }
+EXPORT int privinf_abi() { return 6; }
 
-// The fixed keys in the order of their uses; the fastest level of this processor.
-EXPORT int privinf_begin(const u8* keys) {
-  for (int use = 0; use < USES; use++) bitslice::expand(keys + BLOCK * use, fixed_keys[use]);
+// The fastest level of this processor.
+EXPORT int privinf_level() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const bool aes = __builtin_cpu_supports("aes") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
@@ -193,60 +195,74 @@ EXPORT int privinf_begin(const u8* keys) {
 #endif
 }
 
-EXPORT int privinf_dpf_gen(int level, const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw,
-                           u8* sign) {
-  return guarded([=] { level_of(level)->dpf_gen(alpha, n, bits, roots0, roots1, cw, sign); });
+// tree: the keys of one gate's trees, 16 bytes for each use.
+EXPORT int privinf_dpf_gen(int level, const u8* tree, const u8* alpha, size_t n, int bits, const u8* roots0,
+                           const u8* roots1, u8* cw, u8* sign) {
+  return guarded([=] { level_of(level)->dpf_gen(Expanded(tree).keys, alpha, n, bits, roots0, roots1, cw, sign); });
 }
 
-EXPORT int privinf_dpf_points(int level, int party, const u8* roots, const u8* cw, size_t n, int bits,
+EXPORT int privinf_dpf_points(int level, const u8* tree, int party, const u8* roots, const u8* cw, size_t n, int bits,
                               const u8* points, size_t rows, int prefix, u8* out) {
-  return guarded([=] { level_of(level)->dpf_points(party, roots, cw, n, bits, points, rows, prefix, out); });
-}
-
-EXPORT int privinf_dpf_table(int level, int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index,
-                             u64 start, const u8* table, size_t count, u64* out) {
   return guarded([=] {
-    const TableParts parts(table, count);
-    level_of(level)->dpf_table(party, roots, cw, n, bits, index, start, parts.table, out);
+    level_of(level)->dpf_points(Expanded(tree).keys, party, roots, cw, n, bits, points, rows, prefix, out);
   });
 }
 
-EXPORT int privinf_onehot_gen(int level, const u8* alpha, size_t n, int bits, int lane, const u8* roots0,
-                              const u8* roots1, u8* cw) {
-  return guarded([=] { level_of(level)->onehot_gen(alpha, n, bits, lane, roots0, roots1, cw); });
+EXPORT int privinf_dpf_table(int level, const u8* tree, int party, const u8* roots, const u8* cw, size_t n, int bits,
+                             const u8* index, u64 start, const u8* table, size_t count, u64* out) {
+  return guarded([=] {
+    const TableParts parts(table, count);
+    level_of(level)->dpf_table(Expanded(tree).keys, party, roots, cw, n, bits, index, start, parts.table, out);
+  });
 }
 
-EXPORT int privinf_onehot_sum(int level, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
-                              const u8* index, size_t group, u8* out) {
-  return guarded([=] { level_of(level)->onehot_sum(party, roots, cw, n, bits, lane, index, group, out); });
+EXPORT int privinf_onehot_gen(int level, const u8* tree, const u8* alpha, size_t n, int bits, int lane,
+                              const u8* roots0, const u8* roots1, u8* cw) {
+  return guarded([=] { level_of(level)->onehot_gen(Expanded(tree).keys, alpha, n, bits, lane, roots0, roots1, cw); });
 }
 
-EXPORT int privinf_onehot_window(int level, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
-                                 const u8* index, size_t group, size_t count, u8* out) {
-  return guarded([=] { level_of(level)->onehot_window(party, roots, cw, n, bits, lane, index, group, count, out); });
+EXPORT int privinf_onehot_sum(int level, const u8* tree, int party, const u8* roots, const u8* cw, size_t n, int bits,
+                              int lane, const u8* index, size_t group, u8* out) {
+  return guarded([=] {
+    level_of(level)->onehot_sum(Expanded(tree).keys, party, roots, cw, n, bits, lane, index, group, out);
+  });
 }
 
-EXPORT int privinf_onehot_point(int level, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
-                                const u8* points, size_t rows, u64* out) {
-  return guarded([=] { level_of(level)->onehot_point(party, roots, cw, n, bits, lane, points, rows, out); });
+EXPORT int privinf_onehot_window(int level, const u8* tree, int party, const u8* roots, const u8* cw, size_t n,
+                                 int bits, int lane, const u8* index, size_t group, size_t count, u8* out) {
+  return guarded([=] {
+    level_of(level)->onehot_window(Expanded(tree).keys, party, roots, cw, n, bits, lane, index, group, count, out);
+  });
 }
 
-EXPORT int privinf_separable_gen(int level, const u8* mask, size_t n, int bits, int low_bits, const u8* payload,
-                                 int lanes, int lane_bytes, const u8* roots0, const u8* roots1, u8* cw, u8* last) {
+EXPORT int privinf_onehot_point(int level, const u8* tree, int party, const u8* roots, const u8* cw, size_t n, int bits,
+                                int lane, const u8* points, size_t rows, u64* out) {
+  return guarded([=] {
+    level_of(level)->onehot_point(Expanded(tree).keys, party, roots, cw, n, bits, lane, points, rows, out);
+  });
+}
+
+EXPORT int privinf_separable_gen(int level, const u8* tree, const u8* mask, size_t n, int bits, int low_bits,
+                                 const u8* payload, int lanes, int lane_bytes, const u8* roots0, const u8* roots1,
+                                 u8* cw, u8* last) {
   const Separable f = {bits, low_bits, lane_bytes, lanes, (lanes + 1) / 2, 0, 0, 0, {}};
-  return guarded([=] { level_of(level)->separable_gen(mask, n, f, payload, roots0, roots1, cw, last); });
+  return guarded([=] {
+    level_of(level)->separable_gen(Expanded(tree).keys, mask, n, f, payload, roots0, roots1, cw, last);
+  });
 }
 
 // far: three numbers; the far distances are left out where all are zero.
-EXPORT int privinf_separable_eval(int level, int party, const u8* roots, const u8* cw, const u8* last, size_t n,
-                                  int bits, int low_bits, int lane_bytes, const u8* index, u64 first, const u8* tables,
-                                  size_t near, int lanes, const u8* far, u64* out) {
+EXPORT int privinf_separable_eval(int level, const u8* tree, int party, const u8* roots, const u8* cw, const u8* last,
+                                  size_t n, int bits, int low_bits, int lane_bytes, const u8* index, u64 first,
+                                  const u8* tables, size_t near, int lanes, const u8* far, u64* out) {
   const u64 line[3] = {load64(far), load64(far + 8), load64(far + 16)};
   const bool all = line[0] | line[1] | line[2];
   const size_t leaves = all ? size_t((u64(1) << (bits - 1)) - first) : near;
   const Separable f = {bits,           low_bits, lane_bytes, lanes,  (lanes + 1) / 2,
                        int64_t(first), near,     leaves,     {line[0], line[1], line[2]}};
-  return guarded([=] { level_of(level)->separable_eval(party, roots, cw, last, n, f, index, tables, out); });
+  return guarded([=] {
+    level_of(level)->separable_eval(Expanded(tree).keys, party, roots, cw, last, n, f, index, tables, out);
+  });
 }
 
 // b_step: bytes from one matrix of b to the next, 0 where all share one.
@@ -276,10 +292,12 @@ EXPORT int privinf_matmul32(int level, const u8* a, const u8* b, size_t batch, s
   });
 }
 
-EXPORT int privinf_stream(int level, const u8* key, u8* out, size_t bytes) {
+// start: a key, and the first counter, highest byte first.
+EXPORT int privinf_stream(int level, const u8* start, u8* out, size_t bytes) {
   return guarded([=] {
     Schedule schedule;
-    bitslice::expand(key, schedule);
-    level_of(level)->stream(schedule, out, bytes);
+    bitslice::expand(start, 1, &schedule);
+    const u64 high = __builtin_bswap64(load64(start + BLOCK)), low = __builtin_bswap64(load64(start + BLOCK + 8));
+    level_of(level)->stream(schedule, u128(high) << 64 | low, out, bytes);
   });
 }

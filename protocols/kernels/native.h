@@ -17,6 +17,7 @@ using u8 = uint8_t;
 using u16 = uint16_t;
 using u32 = uint32_t;
 using u64 = uint64_t;
+using u128 = unsigned __int128;
 
 enum Use { SEED = 0, FINAL = 2, USES = 6 };  // SEED: left key, then right key; FINAL: by block
 constexpr int ROUND_KEYS = 11;
@@ -31,7 +32,7 @@ struct Schedule {
   u64 planes[ROUND_KEYS][8];            // each bit of each byte, for every block of a plane
 };
 
-extern Schedule fixed_keys[USES];
+typedef Schedule Keys[USES];  // of the trees of one gate
 
 // Inputs may lie at any address: received buffers are read in place.
 inline u64 load64(const u8* p) {
@@ -110,25 +111,27 @@ struct Widening {
 constexpr Widening WIDENING;
 
 struct Level {
-  void (*dpf_gen)(const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw, u8* sign);
-  void (*dpf_points)(int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* points, size_t rows,
-                     int prefix, u8* out);
-  void (*dpf_table)(int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index, u64 start,
-                    const Table& table, u64* out);
-  void (*onehot_gen)(const u8* alpha, size_t n, int bits, int lane, const u8* roots0, const u8* roots1, u8* cw);
-  void (*onehot_sum)(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* index,
-                     size_t group, u8* out);
-  void (*onehot_window)(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* index,
-                        size_t group, size_t count, u8* out);
-  void (*onehot_point)(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* points,
-                       size_t rows, u64* out);
-  void (*separable_gen)(const u8* mask, size_t n, const Separable& f, const u8* payload, const u8* roots0,
-                        const u8* roots1, u8* cw, u8* last);
-  void (*separable_eval)(int party, const u8* roots, const u8* cw, const u8* last, size_t n, const Separable& f,
-                         const u8* index, const u8* tables, u64* out);
+  void (*dpf_gen)(const Keys& keys, const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw,
+                  u8* sign);
+  void (*dpf_points)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* points,
+                     size_t rows, int prefix, u8* out);
+  void (*dpf_table)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index,
+                    u64 start, const Table& table, u64* out);
+  void (*onehot_gen)(const Keys& keys, const u8* alpha, size_t n, int bits, int lane, const u8* roots0,
+                     const u8* roots1, u8* cw);
+  void (*onehot_sum)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+                     const u8* index, size_t group, u8* out);
+  void (*onehot_window)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+                        const u8* index, size_t group, size_t count, u8* out);
+  void (*onehot_point)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+                       const u8* points, size_t rows, u64* out);
+  void (*separable_gen)(const Keys& keys, const u8* mask, size_t n, const Separable& f, const u8* payload,
+                        const u8* roots0, const u8* roots1, u8* cw, u8* last);
+  void (*separable_eval)(const Keys& keys, int party, const u8* roots, const u8* cw, const u8* last, size_t n,
+                         const Separable& f, const u8* index, const u8* tables, u64* out);
   void (*matmul64)(const u8* a, const u8* b, size_t m, size_t k, size_t n, u64* c);
   void (*matmul32)(const u8* a, const u8* b, size_t m, size_t k, size_t n, u32* c);
-  void (*stream)(const Schedule& key, u8* out, size_t bytes);
+  void (*stream)(const Schedule& key, u128 first, u8* out, size_t bytes);
 };
 
 inline int one_hot_inner(int lane) { return lane == 8 ? 4 : 3; }

@@ -12,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privinf.protocols.kernels.packing import packed_bytes
-from privinf.protocols.kernels.prg import BLOCK, FIXED_KEYS, U8, U64
+from privinf.protocols.kernels.prg import BLOCK, U8, U64
 from privinf.protocols.kernels.reference import I64, LEAF, U32, Lanes, leaf_index_bits
 from privinf.protocols.kernels.separable import I32
 
-ABI = 5
+ABI = 6
 _SIGNATURES = {  # after the level; p: address, i: int, n: size_t, q: 64-bit number
-    "dpf_gen": "pnipppp",
-    "dpf_points": "ippnipnip",
-    "dpf_table": "ippnipqpnp",
-    "onehot_gen": "pniippp",
-    "onehot_sum": "ippniipnp",
-    "onehot_window": "ippniipnnp",
-    "onehot_point": "ippniipnp",
-    "separable_gen": "pniipiipppp",
-    "separable_eval": "ipppniiipqpnipp",
+    "dpf_gen": "ppnipppp",
+    "dpf_points": "pippnipnip",
+    "dpf_table": "pippnipqpnp",
+    "onehot_gen": "ppniippp",
+    "onehot_sum": "pippniipnp",
+    "onehot_window": "pippniipnnp",
+    "onehot_point": "pippniipnp",
+    "separable_gen": "ppniipiipppp",
+    "separable_eval": "pipppniiipqpnipp",
     "matmul64": "ppnnnnnp",
     "matmul52": "ppnnnnnp",
     "matmul32": "ppnnnnnp",
@@ -66,7 +66,7 @@ def library() -> tuple[ctypes.CDLL, int]:
             getattr(loaded, "privinf_" + name).argtypes = [ctypes.c_int, *(_TYPES[x] for x in letters)]
     except (OSError, AttributeError) as error:
         raise NotAvailable(f"the native kernels do not load: {error}") from None
-    return loaded, int(loaded.privinf_begin(b"".join(FIXED_KEYS)))
+    return loaded, int(loaded.privinf_level())
 
 
 def _at(array: NDArray[Any]) -> int:
@@ -87,69 +87,93 @@ class Native:
         if getattr(self._library, "privinf_" + name)(self._level, *arguments) != 0:
             raise MemoryError("no memory for the kernel's buffers")
 
-    def dpf_gen(self, alpha: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U8]:
+    def dpf_gen(self, tree: bytes, alpha: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U8]:
         n = len(alpha)
         cw, sign = np.empty((max(bits - LEAF, 0) + 1, n, BLOCK), np.uint8), np.empty(n, np.uint8)
-        self._call("dpf_gen", _at(alpha), n, bits, _at(roots0), _at(roots1), _at(cw), _at(sign))
+        self._call("dpf_gen", tree, _at(alpha), n, bits, _at(roots0), _at(roots1), _at(cw), _at(sign))
         return cw, sign
 
-    def _dpf_points(self, party: int, roots: U8, cw: U8, bits: int, points: U64, prefix: bool) -> U8:
+    def _dpf_points(
+        self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, points: U64, prefix: bool
+    ) -> U8:
         out = np.empty(points.shape, np.uint8)
         key = (party, _at(roots), _at(cw), len(roots), bits)
-        self._call("dpf_points", *key, _at(points), len(points), prefix, _at(out))
+        self._call("dpf_points", tree, *key, _at(points), len(points), prefix, _at(out))
         return out
 
-    def dpf_prefix(self, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
-        return self._dpf_points(party, roots, cw, bits, points, True)
+    def dpf_prefix(self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
+        return self._dpf_points(tree, party, roots, cw, bits, points, True)
 
-    def dpf_bit(self, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
-        return self._dpf_points(party, roots, cw, bits, points, False)
+    def dpf_bit(self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
+        return self._dpf_points(tree, party, roots, cw, bits, points, False)
 
-    def dpf_table(self, party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64) -> U64:
+    def dpf_table(
+        self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64
+    ) -> U64:
         out = np.zeros(len(roots), np.uint64)
         key = (party, _at(roots), _at(cw), len(roots), bits)
         if len(table):
-            self._call("dpf_table", *key, _at(index), start, _at(table), len(table), _at(out))
+            self._call("dpf_table", tree, *key, _at(index), start, _at(table), len(table), _at(out))
         return out
 
-    def onehot_gen(self, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8) -> U8:
+    def onehot_gen(self, tree: bytes, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8) -> U8:
         cw = np.empty((max(bits - leaf_index_bits(lane), 0) + 1, len(alpha), BLOCK), np.uint8)
-        self._call("onehot_gen", _at(alpha), len(alpha), bits, lane, _at(roots0), _at(roots1), _at(cw))
+        self._call("onehot_gen", tree, _at(alpha), len(alpha), bits, lane, _at(roots0), _at(roots1), _at(cw))
         return cw
 
     def onehot_sum(
-        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int
+        self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int
     ) -> Lanes:
         out = np.empty((len(roots) // group, 1 << bits), np.uint8 if lane == 8 else np.uint16)
         key = (party, _at(roots), _at(cw), len(roots), bits)
-        self._call("onehot_sum", *key, lane, _at(index), group, _at(out))
+        self._call("onehot_sum", tree, *key, lane, _at(index), group, _at(out))
         return out
 
     def onehot_window(
-        self, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, count: int
+        self,
+        tree: bytes,
+        party: int,
+        roots: U8,
+        cw: U8,
+        bits: int,
+        lane: int,
+        index: U64,
+        group: int,
+        count: int,
     ) -> Lanes:
         out = np.empty((len(roots) // group, count), np.uint8 if lane == 8 else np.uint16)
         key = (party, _at(roots), _at(cw), len(roots), bits)
-        self._call("onehot_window", *key, lane, _at(index), group, count, _at(out))
+        self._call("onehot_window", tree, *key, lane, _at(index), group, count, _at(out))
         return out
 
-    def onehot_point(self, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64) -> U64:
+    def onehot_point(
+        self, tree: bytes, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64
+    ) -> U64:
         out = np.empty(points.shape, np.uint64)
         key = (party, _at(roots), _at(cw), len(roots), bits)
-        self._call("onehot_point", *key, lane, _at(points), len(points), _at(out))
+        self._call("onehot_point", tree, *key, lane, _at(points), len(points), _at(out))
         return out
 
     def separable_gen(
-        self, mask: U64, bits: int, low_bits: int, payload: I64, lane_bytes: int, roots0: U8, roots1: U8
+        self,
+        tree: bytes,
+        mask: U64,
+        bits: int,
+        low_bits: int,
+        payload: I64,
+        lane_bytes: int,
+        roots0: U8,
+        roots1: U8,
     ) -> tuple[U8, U8]:
         n, lanes = len(mask), payload.shape[1]
         cw, last = np.empty((bits, n, BLOCK), np.uint8), np.empty((n, lanes * lane_bytes), np.uint8)
         given = (_at(mask), n, bits, low_bits, _at(payload), lanes, lane_bytes, _at(roots0), _at(roots1))
-        self._call("separable_gen", *given, _at(cw), _at(last))
+        self._call("separable_gen", tree, *given, _at(cw), _at(last))
         return cw, last
 
     def separable_eval(
         self,
+        tree: bytes,
         party: int,
         roots: U8,
         cw: U8,
@@ -165,7 +189,7 @@ class Native:
         out, near, lanes = np.empty(len(roots), np.uint64), len(tables), tables.shape[2]
         key = (party, _at(roots), _at(cw), _at(last), len(roots), bits, low_bits, lane_bytes)
         sums = (_at(index), first % 2**64, _at(tables), near, lanes, _at(far))
-        self._call("separable_eval", *key, *sums, _at(out))
+        self._call("separable_eval", tree, *key, *sums, _at(out))
         return out
 
     def _product(self, name: str, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:

@@ -6,7 +6,8 @@ FN V negate_where(M m, V x) {
 }
 
 template <int LANE>
-BODY void onehot_gen_lanes(const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw) {
+BODY void onehot_gen_lanes(const Keys& keys, const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1,
+                           u8* cw) {
   const int depth = max0(bits - one_hot_inner(LANE));
   const Cut alphas(alpha, 1, 8, n, E), first(roots0, 1, BLOCK, n, E), second(roots1, 1, BLOCK, n, E);
   for (size_t e = 0; e < n; e += E) {
@@ -15,11 +16,11 @@ BODY void onehot_gen_lanes(const u8* alpha, size_t n, int bits, const u8* roots0
     State at[2];
     begin(first.at(e).at, false, at[0]);
     begin(second.at(e).at, true, at[1]);
-    deal_path(numbers, depth, bits, at, cw + e * BLOCK, n, filled);
+    deal_path(keys, numbers, depth, bits, at, cw + e * BLOCK, n, filled);
     u8 unit[BLOCK * E] = {};
     for (size_t j = 0; j < E; j++)
       unit[BLOCK * j + (load64(numbers + 8 * j) & domain_mask(bits) & (128 / LANE - 1)) * (LANE / 8)] = 1;
-    for (int b = 0; b < 2; b++) hash(FINAL, at[b].s);
+    for (int b = 0; b < 2; b++) hash(keys, FINAL, at[b].s);
     V word[I];
     for (int i = 0; i < I; i++) {
       const V rest = sub_lanes<LANE>(at[1].s[i], at[0].s[i]);
@@ -31,10 +32,10 @@ BODY void onehot_gen_lanes(const u8* alpha, size_t n, int bits, const u8* roots0
 
 // A party's outputs at a leaf, before the sign of party 1.
 template <int LANE>
-FN void leaf_lanes(const State& at, const u8* words, V out[I]) {
+FN void leaf_lanes(const Keys& keys, const State& at, const u8* words, V out[I]) {
   V word[I];
   for (int i = 0; i < I; i++) out[i] = at.s[i];
-  hash(FINAL, out);
+  hash(keys, FINAL, out);
   load_batch(words, word);
   for (int i = 0; i < I; i++) out[i] = add_lanes<LANE>(out[i], where(at.t[i], word[i]));
 }
@@ -52,16 +53,16 @@ struct Lane<16> {
 
 // Every output of each element, one row an element: twice over, so that any rotation is one run.
 template <int LANE>
-BODY void whole_rows(bool party, const Rows& roots, const Rows& cw, int bits, V* nodes, u8* rows) {
+BODY void whole_rows(const Keys& keys, bool party, const Rows& roots, const Rows& cw, int bits, V* nodes, u8* rows) {
   const int depth = max0(bits - one_hot_inner(LANE));
   const size_t leaves = size_t(1) << depth, size = (size_t(LANE) / 8) << bits, step = 2 * size + BLOCK;
   const u64 first[E] = {};
-  const V* leaf = window<true>(party, roots, cw, depth, first, leaves, nodes, nodes + leaves * I);
+  const V* leaf = window<true>(keys, party, roots, cw, depth, first, leaves, nodes, nodes + leaves * I);
   for (size_t at = 0; at < leaves; at++) {
     State end;
     V out[I];
     for (int i = 0; i < I; i++) end.s[i] = clear_control(leaf[at * I + i]), end.t[i] = lowest_bit(leaf[at * I + i]);
-    leaf_lanes<LANE>(end, cw.row(size_t(depth)), out);
+    leaf_lanes<LANE>(keys, end, cw.row(size_t(depth)), out);
     for (int i = 0; i < I; i++) {
       u8* to = rows + step * W * i + BLOCK * at;
       scatter(to, step, out[i]);
@@ -83,8 +84,8 @@ BODY void finish_group(bool party, T* sum, T* out, size_t count) {
 }
 
 template <int LANE>
-BODY void onehot_sum_lanes(int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index, size_t group,
-                           u8* out) {
+BODY void onehot_sum_lanes(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits,
+                           const u8* index, size_t group, u8* out) {
   typedef typename Lane<LANE>::type T;
   const size_t levels = size_t(max0(bits - one_hot_inner(LANE))) + 1, count = size_t(1) << bits;
   const size_t step = 2 * count * sizeof(T) + BLOCK;
@@ -95,7 +96,7 @@ BODY void onehot_sum_lanes(int party, const u8* roots, const u8* cw, size_t n, i
   for (size_t e = 0; e < n; e += E) {
     const Rows r = root.at(e), c = word.at(e), x = indices.at(e);
     prefetch(c, levels, n, e);
-    whole_rows<LANE>(party, r, c, bits, reinterpret_cast<V*>(nodes.get()), rows.get());
+    whole_rows<LANE>(keys, party, r, c, bits, reinterpret_cast<V*>(nodes.get()), rows.get());
     for (size_t j = 0; j < least(E, n - e); j++) {
       const size_t turn = (load64(x.at + 8 * j) + 1) & (count - 1);
       add_run(sum, reinterpret_cast<const T*>(rows.get() + j * step) + turn, count);
@@ -107,8 +108,8 @@ BODY void onehot_sum_lanes(int party, const u8* roots, const u8* cw, size_t n, i
 
 // The same for the first `count` values alone; the caller sees to it that they cover fewer leaves than there are.
 template <int LANE>
-BODY void onehot_window_lanes(int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index,
-                              size_t group, size_t count, u8* out) {
+BODY void onehot_window_lanes(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits,
+                              const u8* index, size_t group, size_t count, u8* out) {
   typedef typename Lane<LANE>::type T;
   const int inner = one_hot_inner(LANE), depth = bits - inner;
   const size_t leaves = ((count + (size_t(1) << inner) - 2) >> inner) + 1, step = (leaves + 1) * BLOCK;
@@ -125,12 +126,12 @@ BODY void onehot_window_lanes(int party, const u8* roots, const u8* cw, size_t n
       low[j] = (load64(x.at + 8 * j) - (count - 1)) & domain_mask(bits);
       first[j] = low[j] >> inner;
     }
-    const V* leaf = window<false>(party, r, c, depth, first, leaves, node, node + leaves * I);
+    const V* leaf = window<false>(keys, party, r, c, depth, first, leaves, node, node + leaves * I);
     for (size_t at = 0; at < leaves; at++) {
       State end;
       V lanes[I];
       for (int i = 0; i < I; i++) end.s[i] = clear_control(leaf[at * I + i]), end.t[i] = lowest_bit(leaf[at * I + i]);
-      leaf_lanes<LANE>(end, c.row(size_t(depth)), lanes);
+      leaf_lanes<LANE>(keys, end, c.row(size_t(depth)), lanes);
       for (int i = 0; i < I; i++) scatter(rows.get() + step * W * i + BLOCK * at, step, lanes[i]);
     }
     for (size_t j = 0; j < least(E, n - e); j++) {
@@ -142,8 +143,8 @@ BODY void onehot_window_lanes(int party, const u8* roots, const u8* cw, size_t n
 }
 
 template <int LANE>
-BODY void onehot_point_lanes(int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* points,
-                             size_t rows, u64* out) {
+BODY void onehot_point_lanes(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits,
+                             const u8* points, size_t rows, u64* out) {
   typedef typename Lane<LANE>::type T;
   const int depth = max0(bits - one_hot_inner(LANE));
   const Cut root(roots, 1, BLOCK, n, E), word(cw, size_t(depth) + 1, BLOCK, n, E), point(points, rows, 8, n, E);
@@ -158,9 +159,9 @@ BODY void onehot_point_lanes(int party, const u8* roots, const u8* cw, size_t n,
       load_numbers(p.row(row), numbers);
       for (int level = 0; level < depth; level++) {
         directions(numbers, bits - 1 - level, turn);
-        descend(c.row(size_t(level)), turn, at);
+        descend(keys, c.row(size_t(level)), turn, at);
       }
-      leaf_lanes<LANE>(at, c.row(size_t(depth)), leaf);
+      leaf_lanes<LANE>(keys, at, c.row(size_t(depth)), leaf);
       alignas(16) u8 lanes[BLOCK * E];
       for (int i = 0; i < I; i++) store(lanes + BLOCK * W * i, leaf[i]);
       for (size_t j = 0; j < least(E, n - e); j++) {
@@ -172,21 +173,23 @@ BODY void onehot_point_lanes(int party, const u8* roots, const u8* cw, size_t n,
   }
 }
 
-BODY void onehot_gen(const u8* alpha, size_t n, int bits, int lane, const u8* roots0, const u8* roots1, u8* cw) {
-  (lane == 8 ? onehot_gen_lanes<8> : onehot_gen_lanes<16>)(alpha, n, bits, roots0, roots1, cw);
+BODY void onehot_gen(const Keys& keys, const u8* alpha, size_t n, int bits, int lane, const u8* roots0,
+                     const u8* roots1, u8* cw) {
+  (lane == 8 ? onehot_gen_lanes<8> : onehot_gen_lanes<16>)(keys, alpha, n, bits, roots0, roots1, cw);
 }
 
-BODY void onehot_sum(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* index,
-                     size_t group, u8* out) {
-  (lane == 8 ? onehot_sum_lanes<8> : onehot_sum_lanes<16>)(party, roots, cw, n, bits, index, group, out);
+BODY void onehot_sum(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+                     const u8* index, size_t group, u8* out) {
+  (lane == 8 ? onehot_sum_lanes<8> : onehot_sum_lanes<16>)(keys, party, roots, cw, n, bits, index, group, out);
 }
 
-BODY void onehot_point(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* points,
-                       size_t rows, u64* out) {
-  (lane == 8 ? onehot_point_lanes<8> : onehot_point_lanes<16>)(party, roots, cw, n, bits, points, rows, out);
+BODY void onehot_point(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+                       const u8* points, size_t rows, u64* out) {
+  (lane == 8 ? onehot_point_lanes<8> : onehot_point_lanes<16>)(keys, party, roots, cw, n, bits, points, rows, out);
 }
 
-BODY void onehot_window(int party, const u8* roots, const u8* cw, size_t n, int bits, int lane, const u8* index,
-                        size_t group, size_t count, u8* out) {
-  (lane == 8 ? onehot_window_lanes<8> : onehot_window_lanes<16>)(party, roots, cw, n, bits, index, group, count, out);
+BODY void onehot_window(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+                        const u8* index, size_t group, size_t count, u8* out) {
+  const auto window_lanes = lane == 8 ? onehot_window_lanes<8> : onehot_window_lanes<16>;
+  window_lanes(keys, party, roots, cw, n, bits, index, group, count, out);
 }

@@ -28,15 +28,15 @@ separable_eval = separable.separable_eval
 # ---------------------------------------------------------------- 1-bit point function
 
 
-def dpf_gen(alpha: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U8]:
+def dpf_gen(tree: bytes, alpha: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U8]:
     """Keys of 1{x = alpha} with 1-bit outputs, and party 0's own output bit at alpha."""
     depth, n = max(bits - LEAF, 0), len(alpha)
     alpha = alpha & np.uint64(2**bits - 1)
     cw = np.empty((depth + 1, n, 2), np.uint64)
     s, t = start(roots0, roots1)
-    for level, _, word in generate(depth, bits, alpha, s, t):
+    for level, _, word in generate(tree, depth, bits, alpha, s, t):
         cw[level] = word
-    ends = [hash_blocks(Use.FINAL, seeds) for seeds in s]
+    ends = [hash_blocks(tree, Use.FINAL, seeds) for seeds in s]
     low = alpha & np.uint64(127)
     cw[depth] = ends[0] ^ ends[1]
     cw[depth, np.arange(n), (low >> np.uint64(6)).astype(np.int64)] ^= ONE << (low & np.uint64(63))
@@ -44,8 +44,8 @@ def dpf_gen(alpha: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U8]:
     return cw.view(np.uint8).reshape(depth + 1, n, 16), sign
 
 
-def _leaf(s: U64, t: U64, word: U64) -> U64:
-    return hash_blocks(Use.FINAL, s) ^ when(t, word)
+def _leaf(tree: bytes, s: U64, t: U64, word: U64) -> U64:
+    return hash_blocks(tree, Use.FINAL, s) ^ when(t, word)
 
 
 def _pick(leaf: U64, low: U64) -> U64:
@@ -61,33 +61,33 @@ def _parity_through(leaf: U64, low: U64) -> U64:
     return (np.bitwise_count(word) & np.uint8(1)).astype(np.uint64)
 
 
-def dpf_prefix(party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
+def dpf_prefix(tree: bytes, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
     """XOR shares of 1{alpha <= q}: a right turn skips a left subtree of parity t_parent xor t_child."""
     depth, out, mask = len(cw) - 1, np.empty(points.shape, np.uint8), np.uint64(2**bits - 1)
     for row, q in enumerate(points & mask):
-        path = list(walk(party, roots, cw, depth, bits, q))
+        path = list(walk(tree, party, roots, cw, depth, bits, q))
         parity, (s, t, _) = np.zeros(len(q), np.uint64), path[-1]
         for (_, above, _), (_, below, right) in pairwise(path):
             parity ^= right & (above ^ below)
-        out[row] = parity ^ _parity_through(_leaf(s, t, as_blocks(cw[depth])), q & np.uint64(127))
+        out[row] = parity ^ _parity_through(_leaf(tree, s, t, as_blocks(cw[depth])), q & np.uint64(127))
     return out
 
 
-def dpf_bit(party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
+def dpf_bit(tree: bytes, party: int, roots: U8, cw: U8, bits: int, points: U64) -> U8:
     """XOR shares of 1{alpha = q}."""
     depth, out, mask = len(cw) - 1, np.empty(points.shape, np.uint8), np.uint64(2**bits - 1)
     for row, q in enumerate(points & mask):
-        *_, (s, t, _) = walk(party, roots, cw, depth, bits, q)
-        out[row] = _pick(_leaf(s, t, as_blocks(cw[depth])), q & np.uint64(127))
+        *_, (s, t, _) = walk(tree, party, roots, cw, depth, bits, q)
+        out[row] = _pick(_leaf(tree, s, t, as_blocks(cw[depth])), q & np.uint64(127))
     return out
 
 
-def _table_part(party: int, roots: U8, cw: U8, bits: int, low: U64, turned: I64) -> U64:
+def _table_part(tree: bytes, party: int, roots: U8, cw: U8, bits: int, low: U64, turned: I64) -> U64:
     """Sums of e[low + j] * turned[j] for a few elements."""
     depth, count = len(cw) - 1, len(turned)
     first = low >> np.uint64(LEAF)
-    s, t = window(party, roots, cw, depth, first, min(((count + 126) >> LEAF) + 1, 1 << depth))
-    leaf = _leaf(s, t, np.broadcast_to(as_blocks(cw[depth]), (*s.shape[:2], 2)))
+    s, t = window(tree, party, roots, cw, depth, first, min(((count + 126) >> LEAF) + 1, 1 << depth))
+    leaf = _leaf(tree, s, t, np.broadcast_to(as_blocks(cw[depth]), (*s.shape[:2], 2)))
     steps: U64 = np.arange(count, dtype=np.uint64)
     at = (low[:, None] + steps) & np.uint64(2**bits - 1)  # (N, count)
     row = (((at >> np.uint64(LEAF)) - first[:, None]) % np.uint64(1 << depth)).astype(np.int64)
@@ -96,7 +96,9 @@ def _table_part(party: int, roots: U8, cw: U8, bits: int, low: U64, turned: I64)
     return total
 
 
-def dpf_table(party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64) -> U64:
+def dpf_table(
+    tree: bytes, party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, table: I64
+) -> U64:
     """Sums over k of (-1)^party e[(index - start - k) mod 2^bits] * table[k]."""
     n, count = len(index), len(table)
     out, step = np.zeros(n, np.uint64), max(1, WORK // max(count, 128))
@@ -104,7 +106,7 @@ def dpf_table(party: int, roots: U8, cw: U8, bits: int, index: U64, start: int, 
     turned = np.ascontiguousarray(table[::-1])
     for at in range(0, n if count else 0, step):
         part = slice(at, at + step)
-        out[part] = _table_part(party, roots[part], cw[:, part], bits, low[part], turned)
+        out[part] = _table_part(tree, party, roots[part], cw[:, part], bits, low[part], turned)
     return out if party == 0 else np.uint64(0) - out
 
 
@@ -125,34 +127,34 @@ def _negate_where(condition: Any, values: Lanes) -> Lanes:
     return np.where(condition == 1, np.zeros((), values.dtype) - values, values)
 
 
-def onehot_gen(alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8) -> U8:
+def onehot_gen(tree: bytes, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8) -> U8:
     """Keys of a vector of length 2^bits over Z_2^lane that is 1 at alpha and 0 elsewhere."""
     inner = leaf_index_bits(lane)
     depth, n = max(bits - inner, 0), len(alpha)
     alpha = alpha & np.uint64(2**bits - 1)
     cw = np.empty((depth + 1, n, 2), np.uint64)
     s, t = start(roots0, roots1)
-    for level, _, word in generate(depth, bits, alpha, s, t):
+    for level, _, word in generate(tree, depth, bits, alpha, s, t):
         cw[level] = word
-    leaf = _lanes(hash_blocks(Use.FINAL, s[1]), lane) - _lanes(hash_blocks(Use.FINAL, s[0]), lane)
+    leaf = _lanes(hash_blocks(tree, Use.FINAL, s[1]), lane) - _lanes(hash_blocks(tree, Use.FINAL, s[0]), lane)
     leaf[np.arange(n), (alpha & np.uint64(2**inner - 1)).astype(np.int64)] += leaf.dtype.type(1)
     cw[depth] = _negate_where(t[1][:, None], leaf).view(np.uint64)
     return cw.view(np.uint8).reshape(depth + 1, n, 16)
 
 
-def _leaf_lanes(party: int, s: U64, t: U64, word: U64, lane: int) -> Lanes:
-    plain, fix = _lanes(hash_blocks(Use.FINAL, s), lane), _lanes(word, lane)
+def _leaf_lanes(tree: bytes, party: int, s: U64, t: U64, word: U64, lane: int) -> Lanes:
+    plain, fix = _lanes(hash_blocks(tree, Use.FINAL, s), lane), _lanes(word, lane)
     return _negate_where(party, plain + fix * t[..., None].astype(fix.dtype))
 
 
-def _run(party: int, roots: U8, cw: U8, bits: int, lane: int, low: U64, count: int) -> Lanes:
+def _run(tree: bytes, party: int, roots: U8, cw: U8, bits: int, lane: int, low: U64, count: int) -> Lanes:
     """Outputs (n, count) at low, low + 1, ... modulo 2^bits."""
     depth, inner = len(cw) - 1, np.uint64(leaf_index_bits(lane))
     first, within = low >> inner, np.uint64(128 // lane - 1)
     s, t = window(
-        party, roots, cw, depth, first, min(((count - 2 + 128 // lane) >> int(inner)) + 1, 1 << depth)
+        tree, party, roots, cw, depth, first, min(((count - 2 + 128 // lane) >> int(inner)) + 1, 1 << depth)
     )
-    lanes = _leaf_lanes(party, s, t, np.broadcast_to(as_blocks(cw[depth]), (*s.shape[:2], 2)), lane)
+    lanes = _leaf_lanes(tree, party, s, t, np.broadcast_to(as_blocks(cw[depth]), (*s.shape[:2], 2)), lane)
     steps: U64 = np.arange(count, dtype=np.uint64)
     at = (low[:, None] + steps) & np.uint64(2**bits - 1)
     row = (((at >> inner) - first[:, None]) % np.uint64(1 << depth)).astype(np.int64)
@@ -160,7 +162,7 @@ def _run(party: int, roots: U8, cw: U8, bits: int, lane: int, low: U64, count: i
 
 
 def onehot_window(
-    party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, count: int
+    tree: bytes, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int, count: int
 ) -> Lanes:
     """The first `count` columns of `onehot_sum`."""
     groups, step = len(index) // group, max(1, WORK // (group * max(count, 128)))
@@ -168,22 +170,24 @@ def onehot_window(
     low = (index - np.uint64(count - 1)) & np.uint64(2**bits - 1)
     for g in range(0, groups, step):
         part = slice(g * group, min(g + step, groups) * group)
-        run = _run(party, roots[part], cw[:, part], bits, lane, low[part], count)
+        run = _run(tree, party, roots[part], cw[:, part], bits, lane, low[part], count)
         out[g : g + step] = run[:, ::-1].reshape(-1, group, count).sum(axis=1, dtype=out.dtype)
     return out
 
 
-def onehot_sum(party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int) -> Lanes:
+def onehot_sum(
+    tree: bytes, party: int, roots: U8, cw: U8, bits: int, lane: int, index: U64, group: int
+) -> Lanes:
     """Shares of the counts of (index - alpha) mod 2^bits in each group of consecutive elements."""
-    return onehot_window(party, roots, cw, bits, lane, index, group, 1 << bits)
+    return onehot_window(tree, party, roots, cw, bits, lane, index, group, 1 << bits)
 
 
-def onehot_point(party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64) -> U64:
+def onehot_point(tree: bytes, party: int, roots: U8, cw: U8, bits: int, lane: int, points: U64) -> U64:
     """Shares modulo 2^lane of 1{alpha = q}."""
     depth, out, mask = len(cw) - 1, np.empty(points.shape, np.uint64), np.uint64(2**bits - 1)
     for row, q in enumerate(points & mask):
-        *_, (s, t, _) = walk(party, roots, cw, depth, bits, q)
-        lanes = _leaf_lanes(party, s, t, as_blocks(cw[depth]), lane)
+        *_, (s, t, _) = walk(tree, party, roots, cw, depth, bits, q)
+        lanes = _leaf_lanes(tree, party, s, t, as_blocks(cw[depth]), lane)
         out[row] = lanes[np.arange(len(q)), (q & np.uint64(128 // lane - 1)).astype(np.int64)]
     return out
 

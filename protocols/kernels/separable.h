@@ -1,15 +1,15 @@
 // Included inside each level's namespace: the point function with a payload vector, and sums of table rows times it.
 
-FN void hash_end(const V seeds[I], int block, V x[I]) {
+FN void hash_end(const Keys& keys, const V seeds[I], int block, V x[I]) {
   for (int i = 0; i < I; i++) x[i] = seeds[i];
-  hash(FINAL + block, x);
+  hash(keys, FINAL + block, x);
 }
 
 // Party 1's lanes less party 0's, 2 * MAX_BLOCKS an element.
-FN void lane_differences(const State at[2], int blocks, u64* out) {
+FN void lane_differences(const Keys& keys, const State at[2], int blocks, u64* out) {
   for (int block = 0; block < blocks; block++) {
     V lanes[2][I];
-    for (int b = 0; b < 2; b++) hash_end(at[b].s, block, lanes[b]);
+    for (int b = 0; b < 2; b++) hash_end(keys, at[b].s, block, lanes[b]);
     for (int i = 0; i < I; i++) {
       u64* to = out + 2 * (MAX_BLOCKS * W * i + block);
       scatter(reinterpret_cast<u8*>(to), MAX_BLOCKS * BLOCK, sub64(lanes[1][i], lanes[0][i]));
@@ -17,8 +17,8 @@ FN void lane_differences(const State at[2], int blocks, u64* out) {
   }
 }
 
-BODY void separable_gen(const u8* mask, size_t n, const Separable& f, const u8* payload, const u8* roots0,
-                        const u8* roots1, u8* cw, u8* last) {
+BODY void separable_gen(const Keys& keys, const u8* mask, size_t n, const Separable& f, const u8* payload,
+                        const u8* roots0, const u8* roots1, u8* cw, u8* last) {
   const Cut masks(mask, 1, 8, n, E), first(roots0, 1, BLOCK, n, E), second(roots1, 1, BLOCK, n, E);
   const size_t lanes = size_t(f.lanes), item = lanes * size_t(f.lane_bytes);
   const Buffer packed(E * item + BLOCK);
@@ -34,8 +34,8 @@ BODY void separable_gen(const u8* mask, size_t n, const Separable& f, const u8* 
     u8 control[E], *to = packed.get();
     begin(first.at(e).at, false, at[0]);
     begin(second.at(e).at, true, at[1]);
-    deal_path(numbers, f.bits, f.bits + f.low_bits, at, cw + e * BLOCK, n, filled);
-    lane_differences(at, f.blocks, difference);
+    deal_path(keys, numbers, f.bits, f.bits + f.low_bits, at, cw + e * BLOCK, n, filled);
+    lane_differences(keys, at, f.blocks, difference);
     for (int i = 0; i < I; i++) store_mask(control + W * i, at[1].t[i]);
     for (size_t j = 0; j < filled; j++)
       for (size_t lane = 0; lane < lanes; lane++, to += f.lane_bytes) {
@@ -67,13 +67,13 @@ FN void one_sided(const u8* words, V left[I], V right[I]) {
   }
 }
 
-FN void children(const V node[I], const V words[2][I], V* to) {
+FN void children(const Keys& keys, const V node[I], const V words[2][I], V* to) {
   V tweaked[I];
   for (int i = 0; i < I; i++) tweaked[i] = orthomorphism(clear_control(node[i]));
   for (int side = 0; side < 2; side++) {
     V x[I];
     for (int i = 0; i < I; i++) x[i] = tweaked[i];
-    encrypt(fixed_keys[SEED + side], x);
+    encrypt(keys[SEED + side], x);
     for (int i = 0; i < I; i++) {
       const V plain = both(exclusive_or(x[i], tweaked[i]), splat(~u64(2), ~u64(0)));
       to[side * I + i] = xor_where(lowest_bit(node[i]), plain, words[side][i]);
@@ -94,8 +94,8 @@ FN void node_at(const Nodes& nodes, size_t k, V out[I]) {
 }
 
 // What `window` finds, by both children of every parent: some nodes are of no use, but all blocks share a key.
-BODY void spread(bool party, const Rows& roots, const Rows& cw, int depth, const u64* first, size_t leaves,
-                 Nodes& nodes) {
+BODY void spread(const Keys& keys, bool party, const Rows& roots, const Rows& cw, int depth, const u64* first,
+                 size_t leaves, Nodes& nodes) {
   V start[I], words[2][I], node[I];
   State at;
   load_numbers(reinterpret_cast<const u8*>(first), start);
@@ -108,7 +108,7 @@ BODY void spread(bool party, const Rows& roots, const Rows& cw, int depth, const
     one_sided(cw.row(size_t(level)), words[0], words[1]);
     for (size_t j = 0; j < parents; j++) {
       node_at(nodes, j, node);
-      children(node, words, nodes.other + 2 * j * I);
+      children(keys, node, words, nodes.other + 2 * j * I);
     }
     V* swap = nodes.at;
     nodes.at = nodes.other, nodes.other = swap, nodes.size = 2 * parents;
@@ -117,23 +117,23 @@ BODY void spread(bool party, const Rows& roots, const Rows& cw, int depth, const
   }
 }
 
-BODY void leaves_of(bool party, const Rows& roots, const Rows& cw, const Separable& f, const u64* first, V* buffer,
-                    Nodes& nodes) {
+BODY void leaves_of(const Keys& keys, bool party, const Rows& roots, const Rows& cw, const Separable& f,
+                    const u64* first, V* buffer, Nodes& nodes) {
   constexpr size_t NARROW = 4;  // up to here each node under a key of its own costs less
   nodes = {buffer, buffer + (f.leaves + 2) * I, f.leaves, {}};
-  if (f.leaves > NARROW) return spread(party, roots, cw, f.bits, first, f.leaves, nodes);
-  nodes.at = window<false>(party, roots, cw, f.bits, first, f.leaves, nodes.at, nodes.other);
+  if (f.leaves > NARROW) return spread(keys, party, roots, cw, f.bits, first, f.leaves, nodes);
+  nodes.at = window<false>(keys, party, roots, cw, f.bits, first, f.leaves, nodes.at, nodes.other);
   for (int i = 0; i < I; i++) nodes.odd[i] = everywhere(false);
 }
 
 // Sums of the first two lanes at the far leaves, plain and with weights far, far - 1, ..., 1.
-FN void sum_far(const Nodes& nodes, size_t far, const V correction[I], V plain[I], V weighted[I]) {
+FN void sum_far(const Keys& keys, const Nodes& nodes, size_t far, const V correction[I], V plain[I], V weighted[I]) {
   for (int i = 0; i < I; i++) plain[i] = weighted[i] = splat(0, 0);
   for (size_t k = 0; k < far; k++) {
     V node[I], x[I];
     node_at(nodes, k, node);
     for (int i = 0; i < I; i++) x[i] = clear_control(node[i]);
-    hash(FINAL, x);
+    hash(keys, FINAL, x);
     for (int i = 0; i < I; i++) {
       plain[i] = add64(plain[i], add64_where(lowest_bit(node[i]), x[i], correction[i]));
       weighted[i] = add64(weighted[i], plain[i]);
@@ -142,14 +142,15 @@ FN void sum_far(const Nodes& nodes, size_t far, const V correction[I], V plain[I
 }
 
 // Sums of rows times lanes at the other leaves; both lanes of a block are yet to be added.
-FN void sum_near(const Nodes& nodes, const Separable& f, const V correction[][I], const u8* const* rows, V sums[I]) {
+FN void sum_near(const Keys& keys, const Nodes& nodes, const Separable& f, const V correction[][I],
+                 const u8* const* rows, V sums[I]) {
   for (int i = 0; i < I; i++) sums[i] = splat(0, 0);
   for (size_t k = f.leaves - f.near, at = 0; k < f.leaves; k++) {
     V node[I], seeds[I], x[I];
     node_at(nodes, k, node);
     for (int i = 0; i < I; i++) seeds[i] = clear_control(node[i]);
     for (int block = 0; block < f.blocks; block++, at += 8) {
-      hash_end(seeds, block, x);
+      hash_end(keys, seeds, block, x);
       for (int i = 0; i < I; i++) {
         const V share = add64_where(lowest_bit(node[i]), x[i], correction[block][i]);
         sums[i] = add64(sums[i], mul64(share, small_pairs(rows + W * i, at)));
@@ -158,8 +159,8 @@ FN void sum_near(const Nodes& nodes, const Separable& f, const V correction[][I]
   }
 }
 
-BODY void separable_batch(bool party, const Rows& roots, const Rows& cw, const u8* last, const Separable& f,
-                          const u8* index, const u8* rows, V* buffer, u64* out, size_t filled) {
+BODY void separable_batch(const Keys& keys, bool party, const Rows& roots, const Rows& cw, const u8* last,
+                          const Separable& f, const u8* index, const u8* rows, V* buffer, u64* out, size_t filled) {
   const size_t row = f.near * size_t(f.blocks) * 8, item = size_t(f.lanes * f.lane_bytes);
   const u64 shift = u64(f.first + int64_t(f.near) - 1);  // the distance before the first far one
   const u8* chosen[E];
@@ -175,9 +176,9 @@ BODY void separable_batch(bool party, const Rows& roots, const Rows& cw, const u
     for (int i = 0; i < I; i++)
       correction[block][i] = number_pairs(last + item * W * i + 2 * block * f.lane_bytes, item, f.lane_bytes);
   Nodes nodes;
-  leaves_of(party, roots, cw, f, first, buffer, nodes);
-  sum_far(nodes, f.leaves - f.near, correction[0], plain, weighted);
-  sum_near(nodes, f, correction, chosen, near);
+  leaves_of(keys, party, roots, cw, f, first, buffer, nodes);
+  sum_far(keys, nodes, f.leaves - f.near, correction[0], plain, weighted);
+  sum_near(keys, nodes, f, correction, chosen, near);
   for (int i = 0; i < I; i++) {
     store(reinterpret_cast<u8*>(sums[0] + 2 * W * i), near[i]);
     store(reinterpret_cast<u8*>(sums[1] + 2 * W * i), plain[i]);
@@ -191,8 +192,8 @@ BODY void separable_batch(bool party, const Rows& roots, const Rows& cw, const u
   }
 }
 
-BODY void separable_eval(int party, const u8* roots, const u8* cw, const u8* last, size_t n, const Separable& f,
-                         const u8* index, const u8* tables, u64* out) {
+BODY void separable_eval(const Keys& keys, int party, const u8* roots, const u8* cw, const u8* last, size_t n,
+                         const Separable& f, const u8* index, const u8* tables, u64* out) {
   const size_t levels = size_t(f.bits), item = size_t(f.lanes * f.lane_bytes);
   const Cut root(roots, 1, BLOCK, n, E), word(cw, levels, BLOCK, n, E), indices(index, 1, 8, n, E);
   const Buffer buffer(2 * (f.leaves + 2) * sizeof(V) * I), rows((f.near << f.low_bits) * size_t(f.blocks) * 8);
@@ -208,6 +209,6 @@ BODY void separable_eval(int party, const u8* roots, const u8* cw, const u8* las
       memcpy(end.get(), lanes, filled * item);
       lanes = end.get();
     }
-    separable_batch(party, r, c, lanes, f, x.at, rows.get(), reinterpret_cast<V*>(buffer.get()), out + e, filled);
+    separable_batch(keys, party, r, c, lanes, f, x.at, rows.get(), reinterpret_cast<V*>(buffer.get()), out + e, filled);
   }
 }

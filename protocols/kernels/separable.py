@@ -16,8 +16,8 @@ I64 = NDArray[np.int64]
 WORK = 1 << 20  # leaf lanes held at once
 
 
-def _lanes(seeds: U64, count: int) -> U64:  # (..., 2) -> (..., count)
-    blocks = [hash_blocks(use, seeds) for use in FINALS[: (count + 1) // 2]]
+def _lanes(tree: bytes, seeds: U64, count: int) -> U64:  # (..., 2) -> (..., count)
+    blocks = [hash_blocks(tree, use, seeds) for use in FINALS[: (count + 1) // 2]]
     return np.concatenate(blocks, axis=-1)[..., :count]
 
 
@@ -26,15 +26,15 @@ def _cut(values: U64, bits: int) -> U64:
 
 
 def separable_gen(
-    mask: U64, bits: int, low_bits: int, payload: I64, lane_bytes: int, roots0: U8, roots1: U8
+    tree: bytes, mask: U64, bits: int, low_bits: int, payload: I64, lane_bytes: int, roots0: U8, roots1: U8
 ) -> tuple[U8, U8]:
     """Keys of payload[mask mod 2^low_bits] at the point that the next `bits` bits of the mask say, 0 elsewhere."""
     n, lanes = len(mask), payload.shape[1]
     cw, (s, t) = np.empty((bits, n, 2), np.uint64), start(roots0, roots1)
-    for level, _, word in generate(bits, bits, _cut(mask >> np.uint64(low_bits), bits), s, t):
+    for level, _, word in generate(tree, bits, bits, _cut(mask >> np.uint64(low_bits), bits), s, t):
         cw[level] = word
     chosen = payload[_cut(mask, low_bits).astype(np.int64)].view(np.uint64)
-    last = chosen - _lanes(s[0], lanes) + _lanes(s[1], lanes)
+    last = chosen - _lanes(tree, s[0], lanes) + _lanes(tree, s[1], lanes)
     last = np.where(t[1][:, None] == 1, np.uint64(0) - last, last)
     cut = np.ascontiguousarray(last).view(np.uint8).reshape(n, lanes, 8)[..., :lane_bytes]
     return cw.view(np.uint8).reshape(bits, n, 16), np.ascontiguousarray(cut).reshape(n, lanes * lane_bytes)
@@ -57,6 +57,7 @@ def _far_sum(share: U64, low: U64, low_bits: int, begin: int, far: list[int]) ->
 
 
 def _part(
+    tree: bytes,
     party: int,
     roots: U8,
     cw: U8,
@@ -70,19 +71,20 @@ def _part(
     bits, near, lanes = len(cw), len(tables), tables.shape[2]
     end = 2 ** (bits - 1) if far.any() else first + near
     high, low = _cut(index >> np.uint64(low_bits), bits), _cut(index, low_bits)
-    s, t = window(party, roots, cw, bits, _cut(high - np.uint64((end - 1) % 2**64), bits), end - first)
+    s, t = window(tree, party, roots, cw, bits, _cut(high - np.uint64((end - 1) % 2**64), bits), end - first)
     s, t = s[::-1], t[::-1]  # by distance from the index: first, first + 1, ..., end - 1
-    share = _lanes(s[:near], lanes) + t[:near, :, None] * correction
+    share = _lanes(tree, s[:near], lanes) + t[:near, :, None] * correction
     total: U64 = np.zeros(len(index), np.uint64)
     for rows, values in zip(tables[:, low.astype(np.int64)], share, strict=True):
         total += (rows.astype(np.int64).view(np.uint64) * values).sum(axis=1, dtype=np.uint64)
     if end > first + near:
-        share = _lanes(s[near:], 2) + t[near:, :, None] * correction[:, :2]
+        share = _lanes(tree, s[near:], 2) + t[near:, :, None] * correction[:, :2]
         total += _far_sum(share, low, low_bits, first + near, far.tolist())
     return total if party == 0 else np.uint64(0) - total
 
 
 def separable_eval(
+    tree: bytes,
     party: int,
     roots: U8,
     cw: U8,
@@ -102,5 +104,5 @@ def separable_eval(
     for at in range(0, n, step):
         part = slice(at, at + step)
         key = roots[part], cw[:, part], correction[part]
-        out[part] = _part(party, *key, low_bits, index[part], first, tables, far)
+        out[part] = _part(tree, party, *key, low_bits, index[part], first, tables, far)
     return _cut(out, 8 * lane_bytes)

@@ -10,18 +10,18 @@ struct State {
 
 FN V clear_control(V x) { return both(x, splat(~u64(3), ~u64(0))); }
 
-FN void hash(int use, V x[I]) {
+FN void hash(const Keys& keys, int use, V x[I]) {
   V tweaked[I];
   for (int i = 0; i < I; i++) tweaked[i] = x[i] = orthomorphism(x[i]);
-  encrypt(fixed_keys[use], x);
+  encrypt(keys[use], x);
   for (int i = 0; i < I; i++) x[i] = exclusive_or(x[i], tweaked[i]);
 }
 
 // Under the left or the right key of a pair, by each block's own direction.
-FN void hash_turned(int use, const M turn[I], V x[I]) {
+FN void hash_turned(const Keys& keys, int use, const M turn[I], V x[I]) {
   V tweaked[I];
   for (int i = 0; i < I; i++) tweaked[i] = x[i] = orthomorphism(x[i]);
-  encrypt_either(fixed_keys[use], fixed_keys[use + 1], turn, x);
+  encrypt_either(keys[use], keys[use + 1], turn, x);
   for (int i = 0; i < I; i++) x[i] = exclusive_or(x[i], tweaked[i]);
 }
 
@@ -42,28 +42,28 @@ FN void load_batch(const u8* p, V x[I]) {
   for (int i = 0; i < I; i++) x[i] = load(p + BLOCK * W * i);
 }
 
-FN void descend(const u8* words, const M turn[I], State& at) {
+FN void descend(const Keys& keys, const u8* words, const M turn[I], State& at) {
   V hashed[I], word[I];
   for (int i = 0; i < I; i++) hashed[i] = at.s[i];
-  hash_turned(SEED, turn, hashed);
+  hash_turned(keys, SEED, turn, hashed);
   load_batch(words, word);
   correct(hashed, word, turn, at);
 }
 
 // All elements turn to the same side.
-FN void descend_alike(const u8* words, bool right, State& at) {
+FN void descend_alike(const Keys& keys, const u8* words, bool right, State& at) {
   V hashed[I], word[I];
   M turn[I];
   for (int i = 0; i < I; i++) hashed[i] = at.s[i], turn[i] = everywhere(right);
-  hash(SEED + right, hashed);
+  hash(keys, SEED + right, hashed);
   load_batch(words, word);
   correct(hashed, word, turn, at);
 }
 
-FN void leaf_bits(const State& at, const u8* words, V out[I]) {
+FN void leaf_bits(const Keys& keys, const State& at, const u8* words, V out[I]) {
   V word[I];
   for (int i = 0; i < I; i++) out[i] = at.s[i];
-  hash(FINAL, out);
+  hash(keys, FINAL, out);
   load_batch(words, word);
   for (int i = 0; i < I; i++) out[i] = xor_where(at.t[i], out[i], word[i]);
 }
@@ -77,12 +77,12 @@ FN void directions(const V numbers[I], int position, M turn[I]) {
 }
 
 // Both parties' states one level down, and the level's correction words.
-FN void deal(const M turn[I], State at[2], V word[I]) {
+FN void deal(const Keys& keys, const M turn[I], State at[2], V word[I]) {
   V left[2][I], right[2][I];
   for (int b = 0; b < 2; b++) {
     for (int i = 0; i < I; i++) left[b][i] = right[b][i] = at[b].s[i];
-    hash(SEED, left[b]);
-    hash(SEED + 1, right[b]);
+    hash(keys, SEED, left[b]);
+    hash(keys, SEED + 1, right[b]);
   }
   for (int i = 0; i < I; i++) {
     const V l = exclusive_or(left[0][i], left[1][i]), r = exclusive_or(right[0][i], right[1][i]);
@@ -110,13 +110,14 @@ FN void store_batch(u8* out, const V x[I], size_t filled) {
 FN size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 // Walks both parties down alpha's path; correction words go to cw, rows n elements apart.
-FN void deal_path(const u8* alpha, int depth, int bits, State at[2], u8* cw, size_t n, size_t filled) {
+FN void deal_path(const Keys& keys, const u8* alpha, int depth, int bits, State at[2], u8* cw, size_t n,
+                  size_t filled) {
   V numbers[I], word[I];
   M turn[I];
   load_numbers(alpha, numbers);
   for (int level = 0; level < depth; level++) {
     directions(numbers, bits - 1 - level, turn);
-    deal(turn, at, word);
+    deal(keys, turn, at, word);
     store_batch(cw + size_t(level) * n * BLOCK, word, filled);
   }
 }
@@ -133,8 +134,8 @@ FN void prefetch(const Rows& cw, size_t levels, size_t n, size_t e) {
 // Level by level: `nodes` consecutive nodes cover every element's part. ALIGNED: every first leaf is 0, so that all
 // elements turn alike. Returns the buffer that holds the leaves.
 template <bool ALIGNED>
-BODY V* window(bool party, const Rows& roots, const Rows& cw, int depth, const u64* first, size_t leaves, V* from,
-               V* to) {
+BODY V* window(const Keys& keys, bool party, const Rows& roots, const Rows& cw, int depth, const u64* first,
+               size_t leaves, V* from, V* to) {
   V start[I];
   State at;
   M odd[I], even[I];
@@ -155,8 +156,8 @@ BODY V* window(bool party, const Rows& roots, const Rows& cw, int depth, const u
         const V node = !ALIGNED && j & 1 ? blend(odd[i], b[i], a[i]) : a[i];
         at.s[i] = clear_control(node), at.t[i] = lowest_bit(node);
       }
-      if (ALIGNED) descend_alike(cw.row(size_t(level)), j & 1, at);
-      else descend(cw.row(size_t(level)), j & 1 ? even : odd, at);
+      if (ALIGNED) descend_alike(keys, cw.row(size_t(level)), j & 1, at);
+      else descend(keys, cw.row(size_t(level)), j & 1 ? even : odd, at);
       for (int i = 0; i < I; i++) to[j * I + i] = xor_where(at.t[i], at.s[i], splat(1, 0));
     }
     V* swap = from;

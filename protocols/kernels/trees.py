@@ -36,12 +36,12 @@ def _roots(raw: U8) -> U64:
     return seeds
 
 
-def _advance(s: U64, t: U64, word: U64, right: U64) -> tuple[U64, U64]:
+def _advance(tree: bytes, s: U64, t: U64, word: U64, right: U64) -> tuple[U64, U64]:
     """The child's seed and control bit, in each element's own direction."""
     hashed = np.empty_like(s)
     for side in (0, 1):
         chosen = right == side
-        hashed[chosen] = hash_blocks(Use(Use.SEED_LEFT + side), s[chosen])
+        hashed[chosen] = hash_blocks(tree, Use(Use.SEED_LEFT + side), s[chosen])
     t_child = (hashed[..., 0] & ONE) ^ (t & (word[..., 0] >> right))
     seeds = hashed ^ when(t, word)
     seeds[..., 0] &= SEED
@@ -54,31 +54,39 @@ def start(roots0: U8, roots1: U8) -> tuple[list[U64], list[U64]]:
     return [_roots(roots0), _roots(roots1)], [np.zeros(n, np.uint64), np.ones(n, np.uint64)]
 
 
-def generate(depth: int, bits: int, alpha: U64, s: list[U64], t: list[U64]) -> Iterator[tuple[int, U64, U64]]:
+def generate(
+    tree: bytes, depth: int, bits: int, alpha: U64, s: list[U64], t: list[U64]
+) -> Iterator[tuple[int, U64, U64]]:
     """Advance both parties' seeds down alpha's path in place; yields (level, direction, correction word)."""
     for level in range(depth):
         right = _bit(alpha, bits - 1 - level)
-        on_left, on_right = (hash_blocks(use, s[0]) ^ hash_blocks(use, s[1]) for use in (Use(0), Use(1)))
+        on_left, on_right = (
+            hash_blocks(tree, use, s[0]) ^ hash_blocks(tree, use, s[1]) for use in list(Use)[:2]
+        )
         word = np.where(right[:, None] == 1, on_left, on_right)
         word[:, 0] &= SEED
         word[:, 0] |= (on_left[:, 0] & ONE) ^ right ^ ONE
         word[:, 0] |= ((on_right[:, 0] & ONE) ^ right) << ONE
         yield level, right, word
         for b in (0, 1):
-            s[b], t[b] = _advance(s[b], t[b], word, right)
+            s[b], t[b] = _advance(tree, s[b], t[b], word, right)
 
 
-def walk(party: int, roots: U8, cw: U8, depth: int, bits: int, q: U64) -> Iterator[tuple[U64, U64, U64]]:
+def walk(
+    tree: bytes, party: int, roots: U8, cw: U8, depth: int, bits: int, q: U64
+) -> Iterator[tuple[U64, U64, U64]]:
     """Yields (seed, control bit, direction from the parent) at the root and after every level of q's path."""
     s, t, right = _roots(roots), np.full(len(roots), party, np.uint64), np.zeros(len(roots), np.uint64)
     yield s, t, right
     for level in range(depth):
         right = _bit(q, bits - 1 - level)
-        s, t = _advance(s, t, as_blocks(cw[level]), right)
+        s, t = _advance(tree, s, t, as_blocks(cw[level]), right)
         yield s, t, right
 
 
-def window(party: int, roots: U8, cw: U8, depth: int, first: U64, leaves: int) -> tuple[U64, U64]:
+def window(
+    tree: bytes, party: int, roots: U8, cw: U8, depth: int, first: U64, leaves: int
+) -> tuple[U64, U64]:
     """Seeds and control bits (leaves, N) of leaves first, first + 1, ... mod 2^depth, sharing inner nodes."""
     n = len(roots)
     columns, s, t = np.arange(n)[None], _roots(roots)[None], np.full((1, n), party, np.uint64)
@@ -89,5 +97,5 @@ def window(party: int, roots: U8, cw: U8, depth: int, first: U64, leaves: int) -
         offset = (index >> ONE) - (first >> np.uint64(above + 1))
         parent, right = (offset % np.uint64(1 << level)).astype(np.int64), index & ONE
         word = np.broadcast_to(as_blocks(cw[level]), (nodes, n, 2))
-        s, t = _advance(s[parent, columns], t[parent, columns], word, right)
+        s, t = _advance(tree, s[parent, columns], t[parent, columns], word, right)
     return s, t

@@ -30,6 +30,7 @@ from privinf.protocols.ring import U64, Shape
 from privinf.speculation import Tree
 
 SHARING = "sharing"
+PREPARATION = b"a preparation id"
 PREFIX = (1, 7, 9)
 Kind = Literal["gpt2", "llama"]
 Journal = list[tuple[int, str]]
@@ -169,13 +170,13 @@ class Trio:
         order = self.parties[0].order()
         fresh = seeds(len(self.orders))
         tapes: tuple[list[bytes], list[bytes]] = ([], [])
-        for to, data in self.dealer.deal(order, fresh):
+        for to, data in self.dealer.deal(order, PREPARATION, fresh):
             for party in (0, 1) if to == BOTH else (to,):
                 tapes[party].append(bytes(data))
         prepared = []
         for b in (0, 1):
             tape = Tape(tapes[b])
-            prepared.append(self.parties[b].prepare(order, tape, fresh[b]))
+            prepared.append(self.parties[b].prepare(order, PREPARATION, tape, fresh[b]))
             assert tape.left == 0
         self.orders.append(order)
         self.prepared.append((sum(map(len, tapes[0])), sum(map(len, tapes[1]))))

@@ -132,11 +132,11 @@ def test_tensors_that_a_pass_has_no_use_for_are_not_sent() -> None:
 
 @pytest.mark.parametrize("vocab", [128, 129, 32000])
 def test_a_query_is_as_small_as_its_keys(vocab: int) -> None:
-    """16 bytes a level, a root at party 1 and a sign: not one element a token of the vocabulary."""
+    """16 bytes of name, 16 a level, a root at party 1 and a sign: not one element a token of the vocabulary."""
     form, shape = layout(replace(LLAMA, vocab=vocab)), SessionShape("generate", 1, 1)
     words = 16 * (1 + max((vocab - 1).bit_length() - 7, 0))
-    assert form.query_bytes(shape, 1, 0) == 32 + words
-    assert form.query_bytes(shape, 1, 1) == words + 16 + 1  # a bit of sign
+    assert form.query_bytes(shape, 1, 0) == 32 + 16 + words
+    assert form.query_bytes(shape, 1, 1) == 16 + words + 16 + 1  # a bit of sign
 
 
 def fixed_randomness(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ Task = Literal["embed", "classify"]
 
 LAYERS, WIDTH, HEADS, FFN, MAX_TOKENS = 2, 32, 4, 64, 64
 Family = Literal["bert", "mpnet"]
+PREPARATION = b"a preparation id"
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COMMON = """
@@ -243,7 +244,7 @@ class Shared:
     def ask(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> Answer:
         """Deal, evaluate at both parties, and add up."""
         tapes: tuple[list[bytes], list[bytes]] = ([], [])
-        for to, data in self.dealer.deal(shape, seeds):
+        for to, data in self.dealer.deal(shape, PREPARATION, seeds):
             for b in (0, 1) if to == 2 else (to,):
                 tapes[b].append(bytes(data))
         sources = [lockstep.Tape(tape) for tape in tapes]
@@ -255,7 +256,7 @@ class Shared:
         parts = query.split(self.client.layout, shape, self.encode(shape, ids))
         with ThreadPoolExecutor(2) as pool:
             runs = [
-                pool.submit(party.evaluate, shape, memoryview(part), source, aside, seed, end)
+                pool.submit(party.evaluate, shape, memoryview(part), PREPARATION, source, aside, seed, end)
                 for party, part, source, aside, seed, end in zip(
                     self.parties, parts, sources, asides, seeds, ends, strict=True
                 )

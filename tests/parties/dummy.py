@@ -78,7 +78,9 @@ class DummyDealer:
         check_shape(shape)
         return self.settings.prep_bytes(), self.settings.prep_bytes()
 
-    def deal(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Iterator[tuple[int, Buffer]]:
+    def deal(
+        self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, bytes]
+    ) -> Iterator[tuple[int, Buffer]]:
         """Yield one mask for each round, then the common bytes, in odd pieces."""
         for _ in range(self.settings.rounds):
             mask = bytearray(os.urandom(self.settings.round_bytes))
@@ -105,12 +107,14 @@ class DummyDealing:
     shape: SessionShape
     due: int = 0
 
-    def deal(self, order: Order, seeds: tuple[bytes, bytes]) -> Iterator[tuple[int, Buffer]]:
+    def deal(
+        self, order: Order, preparation: bytes, seeds: tuple[bytes, bytes]
+    ) -> Iterator[tuple[int, Buffer]]:
         """Yield one pass."""
         if order.index != self.due:
             raise ProtocolError(f"pass {order.index} was ordered where {self.due} is due")
         settings = self.dealer.settings
-        for place, dealt in enumerate(self.dealer.deal(QueryShape(TASK, 1, 1), seeds)):
+        for place, dealt in enumerate(self.dealer.deal(QueryShape(TASK, 1, 1), preparation, seeds)):
             if place == 2 and order.index == settings.halt_deal:
                 halt(settings)
             yield dealt
@@ -162,6 +166,7 @@ class DummyParty:
         self,
         shape: QueryShape,
         query: memoryview,
+        preparation: bytes,
         prep: Source,
         aside: memoryview,
         seed: bytes,
@@ -228,7 +233,7 @@ class DummyGeneration:
         self.ordered += 1
         return Order(index, (0,) if index > 1 and settings.retires else ())
 
-    def prepare(self, order: Order, prep: Source, seed: bytes) -> DummyPrepared:
+    def prepare(self, order: Order, preparation: bytes, prep: Source, seed: bytes) -> DummyPrepared:
         """Read all of a pass, in pieces that are not the dealer's."""
         settings = self.program.settings
         if order.index != self.prepared:

@@ -19,6 +19,7 @@ from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share, Wire
 
 TIMEOUT = 60.0
+PREPARATION = b"a preparation id"
 SPLIT = b"\x0c" * 32  # party 0's share of every input is the same, whatever the input
 Weights = tuple[Any, Any, Any]
 
@@ -157,8 +158,8 @@ def session(
             streams[party].chunks.put(bytes(data))
 
     ends = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
-    parties = [WatchedParty(b, seeds[b], streams[b], ends[b], weights[b]) for b in (0, 1)]
-    dealer = WatchedDealer(seeds, write, weights[2])
+    parties = [WatchedParty(b, PREPARATION, seeds[b], streams[b], ends[b], weights[b]) for b in (0, 1)]
+    dealer = WatchedDealer(PREPARATION, seeds, write, weights[2])
     choice = Choice(like) if like is not None else None
     dealer.choice = choice
     for party in parties:

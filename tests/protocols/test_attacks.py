@@ -25,6 +25,7 @@ from privinf.protocols.ring import U64
 from privinf.protocols.wires import Share, map_share
 
 SEEDS = (b"\x08" * 32, b"\x09" * 32)
+PREPARATION = b"a preparation id"
 SPEC = NormSpec(4, 33, 3, 14, -6, 8, 1e-5, 31, 12, 37)
 VALUES: I64 = np.array([[1500, -1200, 7, 900], [-30, 1023, -1024, 4]], dtype=np.int64)
 
@@ -129,7 +130,7 @@ class _Careless:
 
 
 def test_a_party_checks_even_what_its_channel_does_not() -> None:
-    party = Party(0, SEEDS[0], lockstep.Tape([]), _Careless(-1))
+    party = Party(0, PREPARATION, SEEDS[0], lockstep.Tape([]), _Careless(-1))
     party.open(share(VALUES, 40))
     with pytest.raises(ValueError, match="cannot hold"):
         party.flush()
@@ -145,10 +146,10 @@ def test_a_preparation_that_ends_early_is_refused(missing: int, index: int) -> N
         if to in (index, BOTH):
             tape.append(bytes(data))
 
-    program(Dealer(SEEDS, write), Share(VALUES.shape, bits, scale))
+    program(Dealer(PREPARATION, SEEDS, write), Share(VALUES.shape, bits, scale))
     whole = b"".join(tape)
     source = lockstep.Tape([whole[: max(len(whole) - missing, 0)]])
-    party = Party(index, SEEDS[index], source, _Careless())
+    party = Party(index, PREPARATION, SEEDS[index], source, _Careless())
     if missing:
         with pytest.raises(EOFError, match="preparation ends"):
             program(party, share(VALUES, bits, scale))

@@ -12,6 +12,7 @@ from privinf.protocols.kernels.checked import Kernels
 
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
+TREE = bytes(range(96))  # six keys of 16 bytes
 BITS = (1, 2, 3, 4, 6, 7, 8, 11, 18, 31, 62)
 
 
@@ -53,12 +54,12 @@ def _points(rng: np.random.Generator, alpha: U64, bits: int) -> U64:
 @pytest.mark.parametrize("bits", BITS)
 def test_point_and_prefix(kernels: Kernels, rng: np.random.Generator, bits: int) -> None:
     alpha, roots = _thresholds(rng, bits, 37), _roots(rng, 37)
-    cw, sign = kernels.dpf_gen(alpha, bits, *roots)
+    cw, sign = kernels.dpf_gen(TREE, alpha, bits, *roots)
     points = _points(rng, alpha, bits)
-    found = [kernels.dpf_bit(b, roots[b], cw, bits, points) for b in (0, 1)]
+    found = [kernels.dpf_bit(TREE, b, roots[b], cw, bits, points) for b in (0, 1)]
     np.testing.assert_array_equal(found[0] ^ found[1], points == alpha)
     np.testing.assert_array_equal(found[0][1], sign)
-    prefix = [kernels.dpf_prefix(b, roots[b], cw, bits, points) for b in (0, 1)]
+    prefix = [kernels.dpf_prefix(TREE, b, roots[b], cw, bits, points) for b in (0, 1)]
     np.testing.assert_array_equal(prefix[0] ^ prefix[1], alpha <= points)
 
 
@@ -76,10 +77,10 @@ def _entries(rng: np.random.Generator, count: int, width: int) -> NDArray[np.int
 def test_table(kernels: Kernels, rng: np.random.Generator, bits: int, count: int, width: int) -> None:
     n, start = 35, -(count // 3)
     alpha, roots, table = _thresholds(rng, bits, n), _roots(rng, n), _entries(rng, count, width)
-    cw, sign = kernels.dpf_gen(alpha, bits, *roots)
+    cw, sign = kernels.dpf_gen(TREE, alpha, bits, *roots)
     offset = rng.integers(-5, count + 5, n)  # some outside the table
     index = (alpha + (offset + start).astype(np.uint64)) & np.uint64(2**bits - 1)
-    shares = [kernels.dpf_table(b, roots[b], cw, bits, index, start, table) for b in (0, 1)]
+    shares = [kernels.dpf_table(TREE, b, roots[b], cw, bits, index, start, table) for b in (0, 1)]
     reached = offset % 2**bits
     wanted = np.where(reached < count, table[np.minimum(reached, count - 1)], 0).view(np.uint64)
     np.testing.assert_array_equal(shares[0] + shares[1], np.where(sign == 1, wanted, np.uint64(0) - wanted))
@@ -88,10 +89,10 @@ def test_table(kernels: Kernels, rng: np.random.Generator, bits: int, count: int
 def test_table_longer_than_a_chunk(kernels: Kernels, rng: np.random.Generator) -> None:
     bits, count = 18, (1 << 17) + 77
     alpha, roots, table = _thresholds(rng, bits, 3), _roots(rng, 3), _entries(rng, count, 12)
-    cw, sign = kernels.dpf_gen(alpha, bits, *roots)
+    cw, sign = kernels.dpf_gen(TREE, alpha, bits, *roots)
     offset = np.array([0, count - 1, 1 << 17])
     index = (alpha + offset.astype(np.uint64)) & np.uint64(2**bits - 1)
-    shares = [kernels.dpf_table(b, roots[b], cw, bits, index, 0, table) for b in (0, 1)]
+    shares = [kernels.dpf_table(TREE, b, roots[b], cw, bits, index, 0, table) for b in (0, 1)]
     wanted = table[offset] * np.where(sign == 1, 1, -1)
     np.testing.assert_array_equal((shares[0] + shares[1]).view(np.int64), wanted)
 
@@ -100,8 +101,8 @@ def test_table_longer_than_a_chunk(kernels: Kernels, rng: np.random.Generator) -
 @pytest.mark.parametrize("bits", BITS)
 def test_one_hot_point(kernels: Kernels, rng: np.random.Generator, bits: int, lane: int) -> None:
     alpha, roots = _thresholds(rng, bits, 37), _roots(rng, 37)
-    cw, points = kernels.onehot_gen(alpha, bits, lane, *roots), _points(rng, alpha, bits)
-    shares = [kernels.onehot_point(b, roots[b], cw, bits, lane, points) for b in (0, 1)]
+    cw, points = kernels.onehot_gen(TREE, alpha, bits, lane, *roots), _points(rng, alpha, bits)
+    shares = [kernels.onehot_point(TREE, b, roots[b], cw, bits, lane, points) for b in (0, 1)]
     assert max(int(share.max()) for share in shares) < 2**lane
     np.testing.assert_array_equal((shares[0] + shares[1]) % np.uint64(2**lane), points == alpha)
 
@@ -117,18 +118,20 @@ def test_one_hot_sums(kernels: Kernels, rng: np.random.Generator, bits: int, gro
     n = 40
     alpha, roots = _thresholds(rng, bits, n), _roots(rng, n)
     index = rng.integers(0, 2**bits, n, dtype=np.uint64)
-    key, wanted = kernels.onehot_gen(alpha, bits, lane, *roots), _counts(index, alpha, bits, group)
-    sums = [kernels.onehot_sum(b, roots[b], key, bits, lane, index, group) for b in (0, 1)]
+    key, wanted = kernels.onehot_gen(TREE, alpha, bits, lane, *roots), _counts(index, alpha, bits, group)
+    sums = [kernels.onehot_sum(TREE, b, roots[b], key, bits, lane, index, group) for b in (0, 1)]
     np.testing.assert_array_equal(sums[0] + sums[1], wanted)
     for count in {1, 2**bits // 3 + 1, 2**bits}:
-        part = [kernels.onehot_window(b, roots[b], key, bits, lane, index, group, count) for b in (0, 1)]
+        part = [
+            kernels.onehot_window(TREE, b, roots[b], key, bits, lane, index, group, count) for b in (0, 1)
+        ]
         np.testing.assert_array_equal(part[0] + part[1], wanted[:, :count])
 
 
 def test_one_hot_sums_wrap(kernels: Kernels, rng: np.random.Generator) -> None:
     alpha, roots = np.zeros(300, np.uint64), _roots(rng, 300)
-    cw = kernels.onehot_gen(alpha, 2, 8, *roots)
-    sums = [kernels.onehot_sum(b, roots[b], cw, 2, 8, alpha, 300) for b in (0, 1)]
+    cw = kernels.onehot_gen(TREE, alpha, 2, 8, *roots)
+    sums = [kernels.onehot_sum(TREE, b, roots[b], cw, 2, 8, alpha, 300) for b in (0, 1)]
     np.testing.assert_array_equal(sums[0] + sums[1], [[300 % 256, 0, 0, 0]])
 
 
@@ -157,14 +160,14 @@ def test_every_number_of_rows(kernels: Kernels, rng: np.random.Generator) -> Non
 
 def test_nothing_to_do(kernels: Kernels) -> None:
     none, roots, cw = np.empty(0, np.uint64), np.empty((0, 16), np.uint8), np.empty((2, 0, 16), np.uint8)
-    assert kernels.dpf_gen(none, 8, roots, roots)[0].shape == (2, 0, 16)
-    assert kernels.dpf_bit(0, roots, cw, 8, none[None]).shape == (1, 0)
-    assert kernels.dpf_prefix(1, roots, cw, 8, none[None]).shape == (1, 0)
-    assert kernels.dpf_table(0, roots, cw, 8, none, 0, np.arange(3)).shape == (0,)
-    assert kernels.onehot_gen(none, 5, 8, roots, roots).shape == (2, 0, 16)
-    assert kernels.onehot_sum(0, roots, cw, 5, 8, none, 4).shape == (0, 32)
-    assert kernels.onehot_window(0, roots, cw, 5, 8, none, 4, 3).shape == (0, 3)
-    assert kernels.onehot_point(0, roots, cw, 5, 8, none[None]).shape == (1, 0)
+    assert kernels.dpf_gen(TREE, none, 8, roots, roots)[0].shape == (2, 0, 16)
+    assert kernels.dpf_bit(TREE, 0, roots, cw, 8, none[None]).shape == (1, 0)
+    assert kernels.dpf_prefix(TREE, 1, roots, cw, 8, none[None]).shape == (1, 0)
+    assert kernels.dpf_table(TREE, 0, roots, cw, 8, none, 0, np.arange(3)).shape == (0,)
+    assert kernels.onehot_gen(TREE, none, 5, 8, roots, roots).shape == (2, 0, 16)
+    assert kernels.onehot_sum(TREE, 0, roots, cw, 5, 8, none, 4).shape == (0, 32)
+    assert kernels.onehot_window(TREE, 0, roots, cw, 5, 8, none, 4, 3).shape == (0, 3)
+    assert kernels.onehot_point(TREE, 0, roots, cw, 5, 8, none[None]).shape == (1, 0)
     assert kernels.ring_matmul(np.empty((1, 0, 3), np.uint64), np.empty((1, 3, 2), np.uint64)).shape == (
         1,
         0,
@@ -176,14 +179,17 @@ def test_nothing_to_do(kernels: Kernels) -> None:
 
 def test_an_empty_table_sums_to_nothing(kernels: Kernels, rng: np.random.Generator) -> None:
     alpha, roots = _thresholds(rng, 9, 5), _roots(rng, 5)
-    cw, _ = kernels.dpf_gen(alpha, 9, *roots)
-    np.testing.assert_array_equal(kernels.dpf_table(1, roots[1], cw, 9, alpha, 0, np.empty(0, np.int64)), 0)
+    cw, _ = kernels.dpf_gen(TREE, alpha, 9, *roots)
+    np.testing.assert_array_equal(
+        kernels.dpf_table(TREE, 1, roots[1], cw, 9, alpha, 0, np.empty(0, np.int64)), 0
+    )
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, 16, 100, 5000])
 def test_stream_is_aes_in_counter_mode(kernels: Kernels, nbytes: int) -> None:
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-    key = bytes(range(16))
-    cipher = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
-    assert kernels.stream(key, nbytes).tobytes() == cipher.update(bytes(nbytes))
+    for first in (bytes(16), bytes(range(16)), bytes(8) + b"\xff" * 8, b"\xff" * 15 + b"\xfd"):
+        key = bytes(range(16))
+        cipher = Cipher(algorithms.AES(key), modes.CTR(first)).encryptor()
+        assert kernels.stream(key + first, nbytes).tobytes() == cipher.update(bytes(nbytes))

@@ -11,6 +11,7 @@ import pytest
 from privinf.protocols import kernels
 
 N = 6
+TREE = bytes(96)
 ALPHA = np.arange(N, dtype=np.uint64)
 ROOTS = np.zeros((N, 16), np.uint8)
 CW = np.zeros((3, N, 16), np.uint8)  # of a 1-bit key on 9 bits, or a byte-wide one-hot key on 6
@@ -23,29 +24,61 @@ LAST = np.zeros((N, 18), np.uint8)
 SQUARE = np.zeros((1, 4, 4), np.uint64)
 
 GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
-    (kernels.dpf_gen, {"alpha": ALPHA, "bits": 9, "roots0": ROOTS, "roots1": ROOTS}),
-    (kernels.dpf_prefix, {"party": 0, "roots": ROOTS, "cw": CW, "bits": 9, "points": POINTS}),
-    (kernels.dpf_bit, {"party": 0, "roots": ROOTS, "cw": CW, "bits": 9, "points": POINTS}),
+    (kernels.dpf_gen, {"tree": TREE, "alpha": ALPHA, "bits": 9, "roots0": ROOTS, "roots1": ROOTS}),
+    (kernels.dpf_prefix, {"tree": TREE, "party": 0, "roots": ROOTS, "cw": CW, "bits": 9, "points": POINTS}),
+    (kernels.dpf_bit, {"tree": TREE, "party": 0, "roots": ROOTS, "cw": CW, "bits": 9, "points": POINTS}),
     (
         kernels.dpf_table,
-        {"party": 0, "roots": ROOTS, "cw": CW, "bits": 9, "index": ALPHA, "start": 0, "table": TABLE},
+        {
+            "tree": TREE,
+            "party": 0,
+            "roots": ROOTS,
+            "cw": CW,
+            "bits": 9,
+            "index": ALPHA,
+            "start": 0,
+            "table": TABLE,
+        },
     ),
-    (kernels.onehot_gen, {"alpha": ALPHA, "bits": 6, "lane": 8, "roots0": ROOTS, "roots1": ROOTS}),
+    (
+        kernels.onehot_gen,
+        {"tree": TREE, "alpha": ALPHA, "bits": 6, "lane": 8, "roots0": ROOTS, "roots1": ROOTS},
+    ),
     (
         kernels.onehot_sum,
-        {"party": 0, "roots": ROOTS, "cw": CW, "bits": 6, "lane": 8, "index": ALPHA, "group": 3},
+        {
+            "tree": TREE,
+            "party": 0,
+            "roots": ROOTS,
+            "cw": CW,
+            "bits": 6,
+            "lane": 8,
+            "index": ALPHA,
+            "group": 3,
+        },
     ),
     (
         kernels.onehot_window,
-        {"party": 0, "roots": ROOTS, "cw": CW, "bits": 6, "lane": 8, "index": ALPHA, "group": 3, "count": 9},
+        {
+            "tree": TREE,
+            "party": 0,
+            "roots": ROOTS,
+            "cw": CW,
+            "bits": 6,
+            "lane": 8,
+            "index": ALPHA,
+            "group": 3,
+            "count": 9,
+        },
     ),
     (
         kernels.onehot_point,
-        {"party": 0, "roots": ROOTS, "cw": CW, "bits": 6, "lane": 8, "points": POINTS},
+        {"tree": TREE, "party": 0, "roots": ROOTS, "cw": CW, "bits": 6, "lane": 8, "points": POINTS},
     ),
     (
         kernels.separable_gen,
         {
+            "tree": TREE,
             "mask": ALPHA,
             "bits": 3,
             "low_bits": 2,
@@ -58,6 +91,7 @@ GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (
         kernels.separable_eval,
         {
+            "tree": TREE,
             "party": 0,
             "roots": ROOTS,
             "cw": CW,
@@ -74,7 +108,7 @@ GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (kernels.ring_matmul, {"a": SQUARE, "b": SQUARE}),
     (kernels.ring_matmul52, {"a": SQUARE, "b": SQUARE}),
     (kernels.ring_matmul32, {"a": SQUARE.astype(np.uint32), "b": SQUARE.astype(np.uint32)}),
-    (kernels.stream, {"key": bytes(16), "nbytes": 3}),
+    (kernels.stream, {"key": bytes(32), "nbytes": 3}),
     (kernels.pack, {"x": ALPHA, "bits": 18}),
     (kernels.unpack, {"data": np.zeros(-(-N * 18 // 8), dtype=np.uint8), "bits": 18, "count": N}),
     (kernels.spread, {"data": np.zeros(N * 3, dtype=np.uint8), "bits": 18, "count": N}),

@@ -17,6 +17,7 @@ from privinf.protocols.kernels import LEVELS, load
 from privinf.protocols.kernels.checked import Kernels
 
 REFERENCE = load("reference")
+TREE = bytes(range(96))  # six keys of 16 bytes
 SIZES = (1, 71)  # less than a batch, and whole batches with a part of one, at every level
 
 
@@ -40,8 +41,8 @@ def _dealt(kernels: Kernels, bits: int, n: int) -> list[NDArray[np.generic]]:
     rng = np.random.default_rng(bits)
     alpha = rng.integers(0, 2**64, n, dtype=np.uint64)  # beyond 2^bits: reduced alike
     roots = rng.integers(0, 256, (2, n, 16), dtype=np.uint8)
-    one_hot = [kernels.onehot_gen(alpha, bits, lane, *roots) for lane in (8, 16)]
-    return [*kernels.dpf_gen(alpha, bits, *roots), *one_hot]
+    one_hot = [kernels.onehot_gen(TREE, alpha, bits, lane, *roots) for lane in (8, 16)]
+    return [*kernels.dpf_gen(TREE, alpha, bits, *roots), *one_hot]
 
 
 @cache
@@ -56,15 +57,15 @@ def _evaluated(kernels: Kernels, bits: int, n: int, party: int) -> list[NDArray[
     q = rng.integers(0, 2**64, (3, n), dtype=np.uint64)
     table = rng.integers(-(2**40), 2**15, min(2**bits, 700))
     out = [
-        kernels.dpf_bit(party, roots, dpf, bits, q),
-        kernels.dpf_prefix(party, roots, dpf, bits, q),
-        kernels.dpf_table(party, roots, dpf, bits, q[0], -(2**70) + 5, table),
+        kernels.dpf_bit(TREE, party, roots, dpf, bits, q),
+        kernels.dpf_prefix(TREE, party, roots, dpf, bits, q),
+        kernels.dpf_table(TREE, party, roots, dpf, bits, q[0], -(2**70) + 5, table),
     ]
     for lane, cw in ((8, small), (16, wide)):
-        out.append(kernels.onehot_point(party, roots, cw, bits, lane, q))
-        out.append(kernels.onehot_window(party, roots, cw, bits, lane, q[0], 1, min(2**bits, 45)))
+        out.append(kernels.onehot_point(TREE, party, roots, cw, bits, lane, q))
+        out.append(kernels.onehot_window(TREE, party, roots, cw, bits, lane, q[0], 1, min(2**bits, 45)))
         if bits <= 10:
-            out.append(kernels.onehot_sum(party, roots, cw, bits, lane, q[0], n))
+            out.append(kernels.onehot_sum(TREE, party, roots, cw, bits, lane, q[0], n))
     return out
 
 
@@ -94,7 +95,9 @@ def test_same_outputs(native: Kernels, bits: int, party: int) -> None:
 
 def test_same_stream(native: Kernels) -> None:
     for nbytes in (1, 511, 512, 4097):
-        np.testing.assert_array_equal(native.stream(b"k" * 16, nbytes), REFERENCE.stream(b"k" * 16, nbytes))
+        np.testing.assert_array_equal(
+            native.stream(b"k" * 30 + b"\xff\xf0", nbytes), REFERENCE.stream(b"k" * 30 + b"\xff\xf0", nbytes)
+        )
 
 
 def _odd(array: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -110,13 +113,13 @@ def test_received_buffers_are_read_in_place(level: str) -> None:
     rng, kernels, n, bits = np.random.default_rng(3), load(level), 41, 12
     alpha, index = rng.integers(0, 2**bits, (2, n), dtype=np.uint64)
     roots = rng.integers(0, 256, (2, n, 16), dtype=np.uint8)
-    dpf, sign = kernels.dpf_gen(_odd(alpha), bits, _odd(roots[0]), _odd(roots[1]))
-    _assert_same([dpf, sign], [*kernels.dpf_gen(alpha, bits, *roots)])
-    found = kernels.dpf_prefix(0, _odd(roots[0]), _odd(dpf), bits, _odd(index[None]))
-    _assert_same([found], [kernels.dpf_prefix(0, roots[0], dpf, bits, index[None])])
+    dpf, sign = kernels.dpf_gen(TREE, _odd(alpha), bits, _odd(roots[0]), _odd(roots[1]))
+    _assert_same([dpf, sign], [*kernels.dpf_gen(TREE, alpha, bits, *roots)])
+    found = kernels.dpf_prefix(TREE, 0, _odd(roots[0]), _odd(dpf), bits, _odd(index[None]))
+    _assert_same([found], [kernels.dpf_prefix(TREE, 0, roots[0], dpf, bits, index[None])])
     table = rng.integers(-9, 9, 70)
-    found = kernels.dpf_table(1, _odd(roots[1]), _odd(dpf), bits, _odd(index), 3, _odd(table))
-    _assert_same([found], [kernels.dpf_table(1, roots[1], dpf, bits, index, 3, table)])
+    found = kernels.dpf_table(TREE, 1, _odd(roots[1]), _odd(dpf), bits, _odd(index), 3, _odd(table))
+    _assert_same([found], [kernels.dpf_table(TREE, 1, roots[1], dpf, bits, index, 3, table)])
     a, b = rng.integers(0, 2**64, (2, 1, 27, 27), dtype=np.uint64)
     _assert_same([kernels.ring_matmul(_odd(a), _odd(b))], [a @ b])
 
@@ -125,7 +128,7 @@ def test_the_low_root_bits_do_not_matter(native: Kernels) -> None:
     roots = np.random.default_rng(4).integers(0, 256, (2, 9, 16), dtype=np.uint8)
     other, alpha = roots.copy(), np.arange(9, dtype=np.uint64)
     other[:, :, 0] ^= 3
-    _assert_same([*native.dpf_gen(alpha, 9, *roots)], [*native.dpf_gen(alpha, 9, *other)])
+    _assert_same([*native.dpf_gen(TREE, alpha, 9, *roots)], [*native.dpf_gen(TREE, alpha, 9, *other)])
 
 
 def _report(forced: str) -> subprocess.CompletedProcess[str]:

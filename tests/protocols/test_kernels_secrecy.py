@@ -16,6 +16,7 @@ from privinf.protocols import kernels
 from privinf.protocols.kernels import separable
 from privinf.protocols.kernels.prg import U64
 
+TREE = bytes(range(96))  # six keys of 16 bytes
 N = 4096
 BITS = 11
 LIMIT = 6.0  # standard deviations: one of a thousand fair statistics exceeds it once in half a million runs
@@ -49,21 +50,21 @@ def _secrets() -> tuple[U64, U64, NDArray[np.uint8]]:
 
 def test_point_keys() -> None:
     alpha, beta, roots = _secrets()
-    cw, sign = kernels.dpf_gen(alpha, BITS, *roots)
+    cw, sign = kernels.dpf_gen(TREE, alpha, BITS, *roots)
     assert _worst([cw, sign[None] * np.uint8(255)], alpha, beta) < LIMIT
 
 
 @pytest.mark.parametrize("lane", [8, 16])
 def test_one_hot_keys(lane: int) -> None:
     alpha, beta, roots = _secrets()
-    assert _worst([kernels.onehot_gen(alpha, BITS, lane, *roots)], alpha, beta) < LIMIT
+    assert _worst([kernels.onehot_gen(TREE, alpha, BITS, lane, *roots)], alpha, beta) < LIMIT
 
 
 def _separable_key(alpha: U64, beta: U64, roots: NDArray[np.uint8]) -> list[NDArray[Any]]:
     """A key whose payload's lowest bit is beta's."""
     payload = np.array([[6, 2**40, 0], [7, -1, 2**62 + 1]])
     mask = (alpha << np.uint64(1)) | (beta & np.uint64(1))
-    cw, last = kernels.separable_gen(mask, BITS, 1, payload, 6, *roots)
+    cw, last = kernels.separable_gen(TREE, mask, BITS, 1, payload, 6, *roots)
     return [cw, last.T]
 
 
@@ -73,7 +74,7 @@ def _first_lane(alpha: U64, beta: U64, roots: NDArray[np.uint8], key: list[NDArr
     table[..., 0] = 1
     words, last = key[0], np.ascontiguousarray(key[1].T)
     given = (words, last, BITS, 1, 6, index, 0, table, np.zeros(3, np.int64))
-    shares = [separable.separable_eval(b, roots[b], *given) for b in (0, 1)]
+    shares = [separable.separable_eval(TREE, b, roots[b], *given) for b in (0, 1)]
     return (shares[0] + shares[1] - np.uint64(6)) & np.uint64(2**48 - 1)
 
 
@@ -86,7 +87,9 @@ def test_payload_lanes_from_seed_bits_are_noticed(monkeypatch: pytest.MonkeyPatc
     alpha, beta, roots = _secrets()
     monkeypatch.setattr(kernels, "separable_gen", separable.separable_gen)
     assert _worst(_separable_key(alpha, beta, roots), alpha, beta) < LIMIT
-    monkeypatch.setattr(separable, "_lanes", lambda seeds, count: np.repeat(seeds, 2, axis=-1)[..., :count])
+    monkeypatch.setattr(
+        separable, "_lanes", lambda tree, seeds, count: np.repeat(seeds, 2, axis=-1)[..., :count]
+    )
     leaky = _separable_key(alpha, beta, roots)
     right = beta & np.uint64(1)  # no output betrays it
     np.testing.assert_array_equal(_first_lane(alpha, beta, roots, leaky), right)

@@ -17,6 +17,7 @@ U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
+TREE = bytes(range(96))  # six keys of 16 bytes
 FAR = (7, -(2**40), -1)
 NONE = (0, 0, 0)
 
@@ -56,11 +57,11 @@ class Case:
 
     def dealt(self, kernels: Kernels, lane_bytes: int) -> tuple[U8, U8]:
         given = (self.mask, self.bits, self.low_bits, self.payload, lane_bytes, *self.roots)
-        return kernels.separable_gen(*given)
+        return kernels.separable_gen(TREE, *given)
 
     def share(self, kernels: Kernels, party: int, cw: U8, last: U8, lane_bytes: int) -> U64:
         key = (party, self.roots[party], cw, last, self.bits, self.low_bits, lane_bytes)
-        return kernels.separable_eval(*key, self.index, self.first, self.tables, self.far)
+        return kernels.separable_eval(TREE, *key, self.index, self.first, self.tables, self.far)
 
     def wanted(self) -> U64:
         """The sums modulo 2^64, each from the one distance at which the payload lies."""
@@ -163,10 +164,10 @@ for n in (1, 32, 33, 64, 67):
         mask, index = (at_the_end(x) for x in rng.integers(0, 2**64, (2, n), dtype=np.uint64))
         roots = [at_the_end(x) for x in rng.integers(0, 256, (2, n, 16), dtype=np.uint8)]
         payload = at_the_end(rng.integers(-9, 9, (4, lanes)))
-        cw, last = kernels.separable_gen(mask, 3, 2, payload, lane_bytes, *roots)
+        cw, last = kernels.separable_gen(TREE, mask, 3, 2, payload, lane_bytes, *roots)
         tables = at_the_end(rng.integers(-9, 9, (2, 4, lanes)).astype(np.int32))
         key = 1, roots[1], at_the_end(cw), at_the_end(last), 3, 2, lane_bytes
-        kernels.separable_eval(*key, index, 0, tables, np.array([0, 0, lanes > 1]))
+        kernels.separable_eval(TREE, *key, index, 0, tables, np.array([0, 0, lanes > 1]))
 print("read")
 """
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from privinf.errors import ConfigError
 from privinf.protocols.kernels import LEVELS, load
 from privinf.protocols.kernels.checked import Kernels
-from privinf.protocols.kernels.prg import FIXED_KEYS, Use, hash_blocks
+from privinf.protocols.kernels.prg import Use, hash_blocks
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 Case = dict[str, Any]
@@ -25,6 +25,9 @@ U64 = NDArray[np.uint64]
 def _read(name: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((VECTORS / f"fss_{name}.json").read_text())
     return document
+
+
+TREE = bytes.fromhex(_read("dpf")["tree"])
 
 
 def _cases(name: str) -> list[Any]:
@@ -62,25 +65,25 @@ def _agree(evaluate: Callable[[int], NDArray[Any]], wanted: list[Any]) -> None:
         assert evaluate(party).tolist() == wanted[party]
 
 
-def test_fixed_keys_and_hash() -> None:
+def test_blocks_are_hashed_under_the_key_of_their_use() -> None:
     document = _read("dpf")
+    assert {_read(name)["tree"] for name in ("dpf", "onehot", "separable")} == {TREE.hex()}
     block = np.frombuffer(bytes.fromhex(document["hash"]["block"]), np.uint64).reshape(1, 2)
-    for use in Use:
-        assert FIXED_KEYS[use].hex() == document["fixed_keys"][use.name.lower()]
-        assert hash_blocks(use, block).tobytes().hex() == document["hash"][use.name.lower()]
-    assert len(set(FIXED_KEYS)) == len(Use)
+    found = [hash_blocks(TREE, use, block).tobytes().hex() for use in Use]
+    assert found == document["hash"]["by_use"]
+    assert len(set(found)) == len(Use)
 
 
 @pytest.mark.parametrize("case", _cases("dpf"))
 def test_point_functions(kernels: Kernels, case: Case) -> None:
     bits, roots, cw, points = case["bits"], _roots(case), _words(case), _numbers(case["points"])
-    found, sign = kernels.dpf_gen(_numbers(case["alpha"]), bits, *roots)
+    found, sign = kernels.dpf_gen(TREE, _numbers(case["alpha"]), bits, *roots)
     np.testing.assert_array_equal(found, cw)
     assert sign.tolist() == case["sign"]
-    _agree(lambda b: kernels.dpf_bit(b, roots[b], cw, bits, points), case["bit"])
-    _agree(lambda b: kernels.dpf_prefix(b, roots[b], cw, bits, points), case["prefix"])
+    _agree(lambda b: kernels.dpf_bit(TREE, b, roots[b], cw, bits, points), case["bit"])
+    _agree(lambda b: kernels.dpf_prefix(TREE, b, roots[b], cw, bits, points), case["prefix"])
     index, table, start = _numbers(case["index"]), np.array(case["table"], np.int64), case["start"]
-    _agree(lambda b: kernels.dpf_table(b, roots[b], cw, bits, index, start, table), case["table_sums"])
+    _agree(lambda b: kernels.dpf_table(TREE, b, roots[b], cw, bits, index, start, table), case["table_sums"])
 
 
 @pytest.mark.parametrize("case", _cases("dpf"))
@@ -90,7 +93,7 @@ def test_tampered_point_functions(kernels: Kernels, case: Case) -> None:
     for change in case["tampered_prefix"]:
         bad = _flipped(_words(case), change)
         assert change["outputs"] != case["prefix"]
-        shares = [kernels.dpf_prefix(b, roots[b], bad, case["bits"], points) for b in (0, 1)]
+        shares = [kernels.dpf_prefix(TREE, b, roots[b], bad, case["bits"], points) for b in (0, 1)]
         assert [share.tolist() for share in shares] == change["outputs"]
         assert ((shares[0] ^ shares[1]) != (_numbers(case["alpha"]) <= points)).any()
 
@@ -98,10 +101,10 @@ def test_tampered_point_functions(kernels: Kernels, case: Case) -> None:
 @pytest.mark.parametrize("case", _cases("onehot"))
 def test_one_hot_vectors(kernels: Kernels, case: Case) -> None:
     bits, lane, roots, cw = case["bits"], case["lane"], _roots(case), _words(case)
-    np.testing.assert_array_equal(kernels.onehot_gen(_numbers(case["alpha"]), bits, lane, *roots), cw)
+    np.testing.assert_array_equal(kernels.onehot_gen(TREE, _numbers(case["alpha"]), bits, lane, *roots), cw)
     points, index, group = _numbers(case["points"]), _numbers(case["index"]), case["group"]
-    _agree(lambda b: kernels.onehot_point(b, roots[b], cw, bits, lane, points), case["point"])
-    _agree(lambda b: kernels.onehot_sum(b, roots[b], cw, bits, lane, index, group), case["sums"])
+    _agree(lambda b: kernels.onehot_point(TREE, b, roots[b], cw, bits, lane, points), case["point"])
+    _agree(lambda b: kernels.onehot_sum(TREE, b, roots[b], cw, bits, lane, index, group), case["sums"])
 
 
 @pytest.mark.parametrize("case", _cases("onehot"))
@@ -111,7 +114,7 @@ def test_tampered_one_hot_vectors(kernels: Kernels, case: Case) -> None:
     for change in case["tampered_point"]:
         bad = _flipped(_words(case), change)
         assert change["outputs"] != case["point"]
-        shares = [kernels.onehot_point(b, roots[b], bad, bits, lane, points) for b in (0, 1)]
+        shares = [kernels.onehot_point(TREE, b, roots[b], bad, bits, lane, points) for b in (0, 1)]
         assert [share.tolist() for share in shares] == change["outputs"]
         total = (shares[0] + shares[1]) % np.uint64(2**lane)
         assert (total != (points == _numbers(case["alpha"]))).any()
@@ -121,7 +124,7 @@ def _separable_sums(kernels: Kernels, case: Case, words: U8, lanes: U8) -> list[
     index, tables = _numbers(case["index"]), np.array(case["tables"], np.int32)
     size, far = (case["bits"], case["low_bits"], case["lane_bytes"]), np.array(case["far"], np.int64)
     keys = [(party, roots, words, lanes, *size, index) for party, roots in enumerate(_roots(case))]
-    return [kernels.separable_eval(*key, case["first"], tables, far).tolist() for key in keys]
+    return [kernels.separable_eval(TREE, *key, case["first"], tables, far).tolist() for key in keys]
 
 
 def _separable_key(case: Case) -> tuple[U8, U8]:
@@ -133,7 +136,7 @@ def _separable_key(case: Case) -> tuple[U8, U8]:
 def test_payload_vectors(kernels: Kernels, case: Case) -> None:
     words, lanes = _separable_key(case)
     given = (_numbers(case["mask"]), case["bits"], case["low_bits"], np.array(case["payload"], np.int64))
-    dealt = kernels.separable_gen(*given, case["lane_bytes"], *_roots(case))
+    dealt = kernels.separable_gen(TREE, *given, case["lane_bytes"], *_roots(case))
     np.testing.assert_array_equal(dealt[0], words)
     np.testing.assert_array_equal(dealt[1], lanes)
     assert _separable_sums(kernels, case, words, lanes) == case["eval"]

@@ -22,13 +22,13 @@ def test_fresh_seeds_are_full_length_and_differ() -> None:
 @pytest.mark.parametrize("length", [0, 16, 31, 33])
 def test_a_seed_of_another_length_is_refused(length: int) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
-        prg.subkey(b"\0" * length, "x")
+        prg.stream_key(b"\0" * length, "x")
 
 
 def test_elements_are_aes_in_counter_mode_under_a_keyed_hash_of_the_name() -> None:
     name = "layer0/open#3:mask|40|2x3"
-    key = hashlib.blake2b(name.encode(), key=SEED, digest_size=16, person=b"privinf prf v1").digest()
-    blocks = Cipher(algorithms.AES(key), modes.CTR(b"\0" * 16)).encryptor().update(b"\0" * 30)
+    key = hashlib.blake2b(name.encode(), key=SEED, digest_size=32, person=b"privinf prf v2").digest()
+    blocks = Cipher(algorithms.AES(key[:16]), modes.CTR(key[16:])).encryptor().update(b"\0" * 30)
     wanted = ring.unpack(blocks, 40, (2, 3))
     np.testing.assert_array_equal(prg.elements(SEED, "layer0/open#3:mask", (2, 3), 40), wanted)
 
