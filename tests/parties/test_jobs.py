@@ -55,7 +55,9 @@ def test_a_program_must_deal_what_it_says(surplus: int) -> None:
 
 def test_a_program_that_fails_tells_the_parties_its_kind_alone() -> None:
     class Failing(DummyDealer):
-        def deal(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Iterator[tuple[int, Buffer]]:
+        def deal(
+            self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, bytes]
+        ) -> Iterator[tuple[int, Buffer]]:
             yield 0, b"x"
             raise ValueError("a secret value")
 

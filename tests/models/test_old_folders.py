@@ -1,0 +1,26 @@
+"""Folders of an earlier format are refused by what to do, and roles of another protocol by what they attest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from privinf import __version__
+from privinf.errors import ModelError
+from privinf.models import folder
+from privinf.protocols.program import PROTOCOL
+
+
+def test_a_folder_of_an_earlier_format_is_to_be_shared_again(tmp_path: Path) -> None:
+    about = {"format": folder.FORMAT - 1, "weights": "private", "sharing": "0", "model": "m"}
+    (tmp_path / "bundle.json").write_text(json.dumps(about))
+    (tmp_path / "plan.json").write_text("{}")
+    with pytest.raises(ModelError, match=f"format 2 is not {folder.FORMAT}: share the model again"):
+        folder.read_about(tmp_path)
+
+
+def test_what_roles_attest_names_the_protocol() -> None:
+    attested = folder.VERSION
+    assert attested == f"{__version__}, protocol {PROTOCOL}"
