@@ -176,7 +176,7 @@ def test_a_shape_that_the_model_cannot_take_is_refused(
         with pytest.raises(InputError):
             refuses(shape)
     with pytest.raises(InputError):
-        model.dealer.deal(shape, SEEDS)
+        model.dealer.deal(shape, b"a preparation id", SEEDS)
 
 
 def test_private_weights_reach_no_role_in_the_clear(
