@@ -42,7 +42,7 @@ def declared(shared: Path, keys: int) -> Result:
     about = decoder_bundle.read(shared / "client")
     shape = SessionShape("generate", keys, 1)
     passes = about.layout.passes(shape) + 1
-    tally = count(about.layout, shape, passes, about.shapes(), None)[-1].tally
+    tally = count(about.layout, shape, passes, about.shapes())[-1].tally
     parts = {"all": tally.total(), **tally.top()}
     return {
         name or "query": {

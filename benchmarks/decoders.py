@@ -87,7 +87,7 @@ class Fixed:
         rest = {name: w for name, w in subject.folded.items() if name not in known}
         spec, plan = subject.layout.spec, subject.layout.plan
         self._layout = DecoderLayout(spec, plan, False, True)  # the lookup is exact: no need to run it
-        self._known = {name: np.rint(w * 2.0**16) / 2.0**16 for name, w in known.items()}
+        self._known = encode(known, decoder_scale)
         self._store = IdealStore(encode(rest, decoder_scale), decoder_scale)
         self._prefix = subject.prefix
 
@@ -95,7 +95,7 @@ class Fixed:
         """A session whose prompt takes so many rows, and each later pass `rows`."""
         shape = SessionShape("generate", prompt, rows)
         return Session(
-            FixedSession(self._layout, shape, self._store, {}, self._known), self._layout, shape, self._prefix
+            FixedSession(self._layout, shape, self._store, self._known), self._layout, shape, self._prefix
         )
 
     def predictions(self, ids: Sequence[int]) -> F32:

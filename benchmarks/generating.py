@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,6 @@ from privinf.config import ClientConfig
 from privinf.generation import Author, Wish, Written, session_shape
 from privinf.models import decoder_bundle
 from privinf.models.decoder_bundle import DecoderBundle
-from privinf.models.fold import F64
 from privinf.passes import Generation, PassStats
 from privinf.protocols.program import Course
 from privinf.sampling import Sampling
@@ -142,7 +141,6 @@ class Decoder:
 
     def __init__(self, bundle: DecoderBundle, servers: Servers, link: Link) -> None:
         self.bundle, self.servers, self.link = bundle, servers, link
-        self._embeddings: Mapping[str, F64] | None = decoder_bundle.client_embeddings(bundle)
 
     def write(
         self,
@@ -165,7 +163,7 @@ class Decoder:
         with self.link.generate(shape) as generation:
             passes = _Paced(generation, self.servers, pace)
             began, first = time.monotonic(), 0.0
-            for written in Author(layout, self._embeddings, prompt, wish, passes, DEADLINE):
+            for written in Author(layout, prompt, wish, passes, DEADLINE):
                 found.append(written)
                 first = first or time.monotonic() - began - passes.waited
                 if every and len(found) % every == 0:

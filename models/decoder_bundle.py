@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import save_file
 
 from privinf.errors import ModelError
@@ -15,22 +14,24 @@ from privinf.models import folder
 from privinf.models.decoder_layout import DecoderLayout
 from privinf.models.decoder_plan import DecoderPlan, decoder_scale
 from privinf.models.decoder_program import DecoderDealer, DecoderParty
+from privinf.models.decoder_public import TABLES, Public
 from privinf.models.decoder_spec import DecoderSpec, read_decoder_spec
 from privinf.models.decoder_tables import verify
 from privinf.models.fold import F64
-from privinf.models.folder import Mode, blank_weights, read_seed, read_tensors
+from privinf.models.folder import Mode, read_seed, read_tensors
 from privinf.models.weights import DealerStore, PartyStore, encode
 from privinf.protocols.program import Identity
 from privinf.protocols.ring import Shape
 
 PUBLIC_FILES = ("config.json", "generation_config.json")
+PART = ("private", "public")  # weights and embeddings: of those, parties hold the latter apart
 CLIENT_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
 )
-EMBEDDINGS = ("embed.token", "embed.position")
+EMBEDDINGS = "embed.safetensors"  # a party's, where these alone are public
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,13 @@ class DecoderBundle:
 
     def shapes(self) -> dict[str, Shape]:
         """Shapes of the tensors that the parties hold."""
-        shapes = decoder_shapes(self.spec, len(self.layout.plan.prefix))
-        return {n: s for n, s in shapes.items() if not (self.layout.embedded and n in EMBEDDINGS)}
+        return decoder_shapes(self.spec, len(self.layout.plan.prefix))
+
+    def masked(self) -> dict[str, Shape]:
+        """Shapes of those that they hold under masks."""
+        if self.layout.public:
+            return {}
+        return {n: s for n, s in self.shapes().items() if not (self.layout.embedded and n in TABLES)}
 
 
 def write(
@@ -71,12 +77,11 @@ def write(
     for name in CLIENT_FILES:
         if (origin / name).is_file():
             folder.copy(origin / name, target / "client" / name)
-    known = {n: w for n, w in weights.items() if n in EMBEDDINGS} if embeddings == "public" else {}
-    encoded = encode({name: w for name, w in weights.items() if name not in known}, decoder_scale)
+    encoded = encode(weights, decoder_scale)
+    known = {n: encoded.pop(n) for n in TABLES if n in encoded} if (mode, embeddings) == PART else {}
     folder.write_weights(target, encoded, mode, sharing)
-    if known:
-        table = {name: w.astype(np.float32) for name, w in known.items()}
-        save_file(table, target / "client" / "embed.safetensors")
+    for role in folder.ROLES[2:] if known else ():
+        save_file(known, target / role / EMBEDDINGS)
 
 
 def read(directory: str | os.PathLike[str]) -> DecoderBundle:
@@ -97,38 +102,31 @@ def read(directory: str | os.PathLike[str]) -> DecoderBundle:
 def dealer_program(directory: str | os.PathLike[str]) -> DecoderDealer:
     """The dealer's program of a shared decoder."""
     bundle = read(directory)
-    verify(bundle.spec, bundle.layout.plan)
-    shapes = bundle.shapes()
-    if bundle.layout.public:
-        return DecoderDealer(bundle.identity, bundle.layout, None, blank_weights(shapes))
+    layout = bundle.layout
+    verify(bundle.spec, layout.plan)
+    public = Public.blank(bundle.shapes(), layout.public, layout.embedded)
+    if layout.public:
+        return DecoderDealer(bundle.identity, layout, None, public)
     seeds = read_seed(bundle.directory / "mask0.seed"), read_seed(bundle.directory / "mask1.seed")
-    store = DealerStore(shapes, seeds, bundle.sharing, decoder_scale)
+    store = DealerStore(bundle.masked(), seeds, bundle.sharing, decoder_scale)
     store.warm()
-    return DecoderDealer(bundle.identity, bundle.layout, store)
+    return DecoderDealer(bundle.identity, layout, store, public)
 
 
 def party_program(directory: str | os.PathLike[str], party: int) -> DecoderParty:
     """A party's program of a shared decoder."""
     bundle = read(directory)
-    verify(bundle.spec, bundle.layout.plan)
-    tensors = read_tensors(bundle.directory / "weights.safetensors", bundle.shapes())
-    if bundle.layout.public:
-        return DecoderParty(bundle.identity, party, bundle.layout, None, tensors)
-    store = PartyStore(tensors, read_seed(bundle.directory / "mask.seed"), bundle.sharing, decoder_scale)
+    layout, path = bundle.layout, bundle.directory
+    verify(bundle.spec, layout.plan)
+    masked, shapes = bundle.masked(), bundle.shapes()
+    tensors = read_tensors(path / "weights.safetensors", masked or shapes)
+    if layout.public:
+        return DecoderParty(bundle.identity, party, layout, None, Public.of(tensors, True, True))
+    tables = {name: shape for name, shape in shapes.items() if name not in masked}
+    known = read_tensors(path / EMBEDDINGS, tables) if tables else {}
+    store = PartyStore(tensors, read_seed(path / "mask.seed"), bundle.sharing, decoder_scale)
     store.warm(party)
-    return DecoderParty(bundle.identity, party, bundle.layout, store)
-
-
-def client_embeddings(bundle: DecoderBundle) -> dict[str, F64] | None:
-    """What a client needs to embed tokens itself, where that table is public."""
-    if not bundle.layout.embedded:
-        return None
-    shapes = decoder_shapes(bundle.spec, 0)
-    expected = {name: shapes[name] for name in EMBEDDINGS if name in shapes}
-    stored = folder.load(bundle.directory / "embed.safetensors")
-    if {name: array.shape for name, array in stored.items()} != expected:
-        raise ModelError(f"{bundle.directory}/embed.safetensors does not fit the model's configuration")
-    return {name: array.astype(np.float64) for name, array in stored.items()}
+    return DecoderParty(bundle.identity, party, layout, store, Public.of(known, False, layout.embedded))
 
 
 def decoder_shapes(spec: DecoderSpec, prefix: int) -> dict[str, Shape]:

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from privinf.errors import InputError
 from privinf.models import plan as p
-from privinf.models.decoder_plan import LINEAR, RESIDUAL, ROTARY, DecoderPlan
+from privinf.models.decoder_plan import LINEAR, DecoderPlan
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.query import Field
 from privinf.models.rotary import Places
-from privinf.protocols import prg, ring
+from privinf.protocols import prg
 from privinf.protocols.program import SessionShape
 
 TASKS = ("generate", "argmax")  # all logits to the client, or the likeliest token alone
@@ -21,6 +21,10 @@ PADDED = "-padded"  # after a task: nobody but the client learns how many drafts
 CHUNK = 64  # rows of a prompt that go through the model in one pass: preparations are held in memory
 MOST_ROWS = 32  # of a later pass
 LEAF, ROOT = 7, 16  # index bits within a leaf of a point function, bytes of a root
+MOVED, ADVANCED = (
+    "moved",
+    "advanced",
+)  # keys of how far the prefix moves, and of how many drafts were right so far
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,7 +46,7 @@ class Rows:
 class DecoderLayout:
     """Public facts from which every role derives the form of a session.
 
-    public: everybody knows the weights. embedded: the client embeds tokens, as it knows that table at least.
+    public: everybody knows the weights. embedded: everybody knows the tables of embeddings at least.
     """
 
     spec: DecoderSpec
@@ -86,29 +90,33 @@ class DecoderLayout:
 
     @property
     def tables(self) -> dict[str, int]:
-        """Tables that rows are looked up in, and their sizes."""
-        if self.embedded:
-            return {}
+        """Tables of embeddings that rows are looked up in, and their sizes."""
         sizes = {"token": self.spec.vocab}
         return sizes if self.spec.rope_theta else sizes | {"position": self.spec.max_tokens}
 
+    def keys(self, shape: SessionShape, index: int) -> dict[str, tuple[int, int]]:
+        """The keys of a pass's query, in order: how many, and how many places each may select.
+
+        Rotary positions are selected too where the servers are not to know them: how far the prefix moves towards
+        the prompt, and how many drafts were right so far, which all rows of a pass stand behind. What can have one
+        value alone has no key.
+        """
+        rows = self.rows(shape, index)
+        keys = {name: (rows, size) for name, size in self.tables.items()}
+        if self.spec.rope_theta and index == 0 and self.plan.prefix:
+            keys[MOVED] = 1, shape.prompt
+        if self.spec.rope_theta and self.padded(shape):
+            keys[ADVANCED] = 1, 1 + max(index - self.passes(shape), 0) * (shape.rows - 1)
+        return {name: key for name, key in keys.items() if name in self.tables or key[1] > 1}
+
     def fields(self, shape: SessionShape, index: int) -> list[Field]:
-        """The tensors of a pass's query that are shared additively, in order."""
-        rows, plan = self.rows(shape, index), self.plan
-        fields = [Field(f"sign.{name}", (1, rows, 1), 1, 0) for name in self.tables]
-        if self.embedded:
-            fields.append(Field("rows", (1, rows, self.spec.width), plan.residual_bits, RESIDUAL))
+        """The bits of a pass's query that are shared modulo two, in order."""
+        count = (1, 1, 1, self.rows(shape, index))
         if index < self.passes(shape):
-            fields.append(Field("pads", (1, 1, 1, rows), ring.MAX_BITS, 0))
-        if index == 0 and self.spec.rope_theta and plan.prefix:
-            fields.append(Field("turn", (2, 1, 1, self.spec.head_width // 2), ring.MAX_BITS, ROTARY))
-        if self.padded(shape) and index >= self.passes(shape):
-            if index > self.passes(shape):
-                fields.append(Field("rejected", (1, 1, 1, rows), ring.MAX_BITS, 0))
-            if self.spec.rope_theta:
-                half = self.spec.head_width // 2
-                fields.append(Field("turned", (2, 1, rows, half), ring.MAX_BITS, ROTARY))
-        return fields
+            return [Field("pads", count, 1, 0)]
+        if self.padded(shape) and index > self.passes(shape):
+            return [Field("rejected", count, 1, 0)]
+        return []
 
     def result(self, shape: SessionShape, index: int) -> Field:
         """The answer's tensor; empty for a part of the prompt."""
@@ -120,11 +128,12 @@ class DecoderLayout:
 
     def query_bytes(self, shape: SessionShape, index: int, party: int) -> int:
         """A seed at party 0, differences and roots at party 1, the query's id and correction words at both."""
-        rows = self.rows(shape, index)
-        words = prg.QUERY_ID_BYTES + sum(rows * ROOT * levels(size) for size in self.tables.values())
+        keys = self.keys(shape, index).values()
+        words = prg.QUERY_ID_BYTES + sum(rows * ROOT * levels(size) for rows, size in keys)
         if party == 0:
             return prg.SEED_BYTES + words
-        return words + rows * ROOT * len(self.tables) + sum(f.nbytes for f in self.fields(shape, index))
+        roots = sum(rows * ROOT for rows, _ in keys)
+        return words + roots + sum(f.nbytes for f in self.fields(shape, index))
 
 
 def index_bits(size: int) -> int:

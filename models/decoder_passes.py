@@ -11,6 +11,7 @@ from privinf.models.decoder_answers import ANSWERS
 from privinf.models.decoder_layout import PADDED, DecoderLayout, Rows
 from privinf.models.decoder_ledger import Ledger, keep
 from privinf.models.decoder_plan import decoder_scale
+from privinf.models.decoder_public import Public
 from privinf.models.decoder_shared import SharedDecoder
 from privinf.models.decoder_step import DecoderQuery, Step
 from privinf.models.weights import IdealStore, ShapeStore
@@ -18,10 +19,8 @@ from privinf.protocols.counting import Counting
 from privinf.protocols.ideal import Ideal
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.program import Course, Order, SessionShape
-from privinf.protocols.ring import F64, U64, Shape
+from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share
-
-Public = Mapping[str, U64] | None
 
 
 def run_pass(
@@ -62,10 +61,11 @@ class Shadow:
 
 
 def count(
-    layout: DecoderLayout, shape: SessionShape, passes: int, shapes: Mapping[str, Shape], public: Public
+    layout: DecoderLayout, shape: SessionShape, passes: int, shapes: Mapping[str, Shape]
 ) -> list[Counting]:
     """Declared rounds and bytes of a session's first passes, none of whose slots is dropped."""
     shadow, counted = Shadow(layout, shape), []
+    public = Public.blank(shapes, layout.public, layout.embedded)
     for index in range(passes):
         ctx = Counting(ShapeStore(shapes, decoder_scale))
         shadow.run(ctx, Order(index), public)
@@ -82,12 +82,11 @@ class FixedSession:
         shape: SessionShape,
         store: IdealStore,
         encoded: Mapping[str, U64],
-        embeddings: Mapping[str, F64] | None = None,
     ) -> None:
         layout.check(shape)
         self.ledger, self.cache = Ledger(layout, shape), Cache(layout.spec.layers, IN_FIXED)
-        self._store, self._embeddings = store, embeddings
-        self._public = encoded if layout.public else None
+        self._store = store
+        self._public = Public.of(encoded, layout.public, layout.embedded)
 
     def run(
         self, course: Course, rows: Rows, seeds: tuple[bytes, bytes], retired: tuple[int, ...] = ()
@@ -98,7 +97,7 @@ class FixedSession:
         keep(ledger, self.cache, course.kept)
         ledger.retire(Order(ledger.index, retired))
         self.cache.retire(retired)
-        query = wire.plain(ledger.layout, ledger.shape, ledger.index, rows, self._embeddings)
+        query = wire.plain(ledger.layout, ledger.shape, ledger.index, rows)
         ctx = Ideal(seeds, self._store)
         step = ledger.step(self.cache.excluded, course.after)
         result = run_pass(ctx, ledger, step, self.cache, query, self._public)

@@ -19,7 +19,7 @@ from privinf.protocols import ring
 from privinf.protocols.gates import activation
 from privinf.protocols.gates.norm import NormSpec
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 # Fraction bits. Normalised rows have those of encoders; what is added to the residual is finer, as is what is
 # multiplied with it: a decoder's rows are not normalised again after each sum.
@@ -37,6 +37,7 @@ ACTIVE = 16  # of an activated gate
 # Significant bits of a norm's inverse deviation, and index bits of its table: an error of the last norm scales all
 # logits of a row alike, so that one is finer.
 GAIN, PRECISION, FINAL_PRECISION = 12, 9, 12
+EMBED_BITS = 32  # of the largest ring that a row of embeddings is looked up in
 ATTENTION = AttentionScales(values=VALUES, mixed=11, out=OUT, precision=11)
 SCALES = (*p.SCALES, ROTARY, QK, VALUES, WEIGHT, OUT, UP, ACTIVE)
 
@@ -85,6 +86,12 @@ class DecoderPlan:
     result_bits: int
     scales: tuple[int, ...] = SCALES
     tables: str = ""
+
+    @property
+    def widest_scores(self) -> int:
+        """Bits of the largest ring of attention scores before they are cut: a bit is lifted once for all layers."""
+        rings = (layer.attention.score_bits for layer in self.layers)
+        return max(rings, default=0) + SCORE_PRODUCT - p.SCORES
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=1)
@@ -192,6 +199,8 @@ class _Renamed:
 
 def _check(plan: DecoderPlan) -> None:
     """Refuse what would fail at the first query: a ring beyond 64 bits, a power beyond its table."""
+    if plan.embed_bits > EMBED_BITS:
+        raise ModelError("embeddings too large to be looked up")
     for i, layer in enumerate(plan.layers):
         if plan.residual_bits + layer.attention.drop(plan.max_tokens) > ring.MAX_BITS:
             raise ModelError(f"layer{i}.attn: values too large for sessions of {plan.max_tokens} tokens")

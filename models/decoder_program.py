@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from privinf.errors import InputError
 from privinf.models.decoder_layout import DecoderLayout
-from privinf.models.decoder_passes import Public
+from privinf.models.decoder_public import PRIVATE, Public
 from privinf.models.decoder_session import DecoderDealerSession, DecoderPartySession
 from privinf.models.weights import DealerStore, PartyStore
 from privinf.protocols.program import (
@@ -28,7 +28,7 @@ class DecoderDealer:
     """The dealer's program."""
 
     def __init__(
-        self, identity: Identity, layout: DecoderLayout, store: DealerStore | None, public: Public = None
+        self, identity: Identity, layout: DecoderLayout, store: DealerStore | None, public: Public = PRIVATE
     ) -> None:
         self.identity = identity
         self._layout, self._store, self._public = layout, store, public
@@ -52,7 +52,7 @@ class DecoderParty:
         party: int,
         layout: DecoderLayout,
         store: PartyStore | None,
-        public: Public = None,
+        public: Public = PRIVATE,
     ) -> None:
         self.identity, self.party = identity, party
         self._layout, self._store, self._public = layout, store, public

@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError, ProtocolError
-from privinf.models.decoder_layout import ROOT, DecoderLayout, Rows, index_bits, levels
-from privinf.models.decoder_step import DecoderQuery, Lookup
-from privinf.models.fold import F64
-from privinf.models.rotary import turns
+from privinf.models.decoder_layout import ADVANCED, MOVED, ROOT, DecoderLayout, Rows, index_bits, levels
+from privinf.models.decoder_step import DecoderQuery
+from privinf.models.query import Field
 from privinf.protocols import kernels, prg, ring
 from privinf.protocols.kernels.prg import U8
 from privinf.protocols.program import SessionShape
@@ -19,89 +18,78 @@ from privinf.protocols.ring import U64
 from privinf.protocols.wires import Share
 
 
-def encode(
-    layout: DecoderLayout,
-    shape: SessionShape,
-    index: int,
-    rows: Rows,
-    embeddings: Mapping[str, F64] | None = None,
-) -> tuple[bytes, bytes]:
+def encode(layout: DecoderLayout, shape: SessionShape, index: int, rows: Rows) -> tuple[bytes, bytes]:
     """Both parties' shares of a pass's query, under fresh seeds."""
     seed, query, roots, words = prg.fresh_seed(), prg.fresh_query_id(), [], []
-    values = _own_values(layout, rows)
-    for name, size in layout.tables.items():
-        theirs, cw, sign = _point(query, _index(name, rows, size), size, seed, name)
+    for name, (_, size) in layout.keys(shape, index).items():
+        theirs, cw = _point(query, _places(layout, shape, index, name, rows), size, seed, name)
         roots.append(theirs.tobytes())
         words.append(cw.tobytes())
-        values[f"sign.{name}"] = sign
-    if layout.embedded:
-        assert embeddings is not None
-        values["rows"] = _embedded(layout, rows, embeddings)
     packed = []
     for f in layout.fields(shape, index):
-        value = ring.encode(values[f.name], f.scale, f.bits).reshape(f.shape)
-        packed.append(ring.pack(value - prg.elements(seed, f"query/{f.name}", f.shape, f.bits), f.bits))
+        bits = _bits(f, rows)
+        packed.append(ring.pack(bits - prg.elements(seed, f"query/{f.name}", f.shape, f.bits), f.bits))
     return seed + b"".join((query, *words)), b"".join((query, *words, *roots, *packed))
 
 
-def _own_values(layout: DecoderLayout, rows: Rows) -> dict[str, F64]:
-    """Values of the fields that do not depend on tables: the client's alone."""
-    spec = layout.spec
-    values: dict[str, F64] = {"pads": rows.padding.astype(np.float64)}
-    if rows.rejected is not None:
-        values["rejected"] = rows.rejected.astype(np.float64)
-    if spec.rope_theta:
-        values["turn"] = np.stack(turns(np.array([rows.moved]), spec.head_width, spec.rope_theta))
-        values["turned"] = np.stack(turns(rows.places + rows.moved, spec.head_width, spec.rope_theta))
-    return values
+def _bits(field: Field, rows: Rows) -> U64:
+    """Which rows are padding, or which of the pass before are out."""
+    given = rows.padding if field.name == "pads" else rows.rejected
+    assert given is not None
+    return given.astype(np.uint64).reshape(field.shape)
 
 
-def _index(name: str, rows: Rows, size: int) -> U64:
-    """Where in a table each row is looked up; InputError for what is not there."""
-    index = rows.ids if name == "token" else rows.places
-    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < size:
-        raise InputError(f"a {name} is not in the model's table of {size}")
-    return index.astype(np.uint64)
+def _places(layout: DecoderLayout, shape: SessionShape, index: int, name: str, rows: Rows) -> U64:
+    """Which place of its table each key of a name selects; InputError for what is not there."""
+    count, size = layout.keys(shape, index)[name]
+    if name == MOVED:
+        places = np.array([rows.moved])
+    elif name == ADVANCED:
+        places = np.array([_advanced(layout, shape, index, rows)])
+    else:
+        places = rows.ids if name == "token" else rows.places
+    if len(places) != count or not 0 <= int(places.min()) <= int(places.max()) < size:
+        if name in layout.tables:
+            raise InputError(f"a {name} is not in the model's table of {size}")
+        raise InputError(f"pass {index}: its rows stand where no course of the session leads")
+    return places.astype(np.uint64)
 
 
-def _point(query: bytes, index: U64, size: int, seed: bytes, name: str) -> tuple[U8, U8, F64]:
-    """Party 1's roots, correction words, and 1 where the difference of the parties' bits is minus one at the index."""
+def _advanced(layout: DecoderLayout, shape: SessionShape, index: int, rows: Rows) -> int:
+    """How many drafts were right before this pass, which says where its rows stand."""
+    without = len(layout.plan.prefix) + shape.prompt + index - layout.passes(shape)
+    return int(rows.places[0]) + rows.moved - without
+
+
+def _point(query: bytes, index: U64, size: int, seed: bytes, name: str) -> tuple[U8, U8]:
+    """Party 1's roots and the correction words of keys whose bits differ at the index alone."""
     own = prg.roots(seed, f"query/{name}", len(index))
     theirs = prg.roots(prg.fresh_seed(), f"query/{name}", len(index))
-    words, leaf = kernels.dpf_gen(prg.sent_tree(query, name), index, index_bits(size), own, theirs)
-    return theirs, words, 1.0 - leaf.astype(np.float64)
-
-
-def _embedded(layout: DecoderLayout, rows: Rows, embeddings: Mapping[str, F64]) -> F64:
-    x = embeddings["embed.token"][_index("token", rows, layout.spec.vocab)]
-    if "embed.position" not in embeddings:
-        return x
-    return x + embeddings["embed.position"][_index("position", rows, layout.spec.max_tokens)]
+    words, _ = kernels.dpf_gen(prg.sent_tree(query, name), index, index_bits(size), own, theirs)
+    return theirs, words
 
 
 def parse(
     layout: DecoderLayout, shape: SessionShape, index: int, party: int, query: memoryview
 ) -> DecoderQuery:
     """A party's share of a pass's query; the caller has checked its length."""
-    rows, cut = layout.rows(shape, index), _Cut(query)
+    cut, keys = _Cut(query), layout.keys(shape, index)
     seed = bytes(cut.take(prg.SEED_BYTES)) if party == 0 else b""
     named = bytes(cut.take(prg.QUERY_ID_BYTES))
-    words = {name: cut.bytes((levels(size), rows, ROOT)) for name, size in layout.tables.items()}
+    words = {name: cut.bytes((levels(size), count, ROOT)) for name, (count, size) in keys.items()}
     if party:
-        roots = {name: cut.bytes((rows, ROOT)) for name in layout.tables}
+        roots = {name: cut.bytes((count, ROOT)) for name, (count, _) in keys.items()}
     else:
-        roots = {name: prg.roots(seed, f"query/{name}", rows) for name in layout.tables}
+        roots = {name: prg.roots(seed, f"query/{name}", count) for name, (count, _) in keys.items()}
     data: dict[str, U64 | None] = {}
     for f in layout.fields(shape, index):
         if party:
             data[f.name] = ring.unpack(cut.take(f.nbytes), f.bits, f.shape)
         else:
             data[f.name] = prg.elements(seed, f"query/{f.name}", f.shape, f.bits)
-    onehots: dict[str, U64 | None] = {
-        name: _spread(prg.sent_tree(named, name), party, roots[name], words[name], size)
-        for name, size in layout.tables.items()
-    }
-    return arrange(layout, shape, index, data, onehots)
+    for name, (_, size) in keys.items():
+        data[name] = _spread(prg.sent_tree(named, name), party, roots[name], words[name], size)
+    return arrange(layout, shape, index, data)
 
 
 class _Cut:
@@ -121,57 +109,38 @@ class _Cut:
 
 
 def _spread(tree: bytes, party: int, roots: U8, words: U8, size: int) -> U64:
-    """This party's share of plus or minus the one-hot of each row: its bits, negated at party 1."""
+    """This party's share of plus or minus the one-hot of each key: its bits, negated at party 1."""
     points = np.repeat(np.arange(size, dtype=np.uint64)[:, None], len(roots), axis=1)
     bits = kernels.dpf_bit(tree, party, roots, words, index_bits(size), points)
     share = np.ascontiguousarray(bits.T).astype(np.uint64)[None]
     return np.uint64(0) - share if party else share
 
 
-def plain(
-    layout: DecoderLayout, shape: SessionShape, index: int, rows: Rows, embeddings: Mapping[str, F64] | None
-) -> DecoderQuery:
+def plain(layout: DecoderLayout, shape: SessionShape, index: int, rows: Rows) -> DecoderQuery:
     """The query itself in place of shares, for the fixed interpreter."""
-    values = _own_values(layout, rows)
-    values |= {f"sign.{name}": np.zeros(len(rows.ids)) for name in layout.tables}
-    if layout.embedded:
-        assert embeddings is not None
-        values["rows"] = _embedded(layout, rows, embeddings)
-    data: dict[str, U64 | None] = {
-        f.name: ring.encode(values[f.name], f.scale, f.bits).reshape(f.shape)
-        for f in layout.fields(shape, index)
-    }
-    onehots: dict[str, U64 | None] = {}
-    for name, size in layout.tables.items():
-        onehot = np.zeros((1, len(rows.ids), size), dtype=np.uint64)
-        onehot[0, np.arange(len(rows.ids)), _index(name, rows, size)] = 1
-        onehots[name] = onehot
-    return arrange(layout, shape, index, data, onehots)
+    data: dict[str, U64 | None] = {f.name: _bits(f, rows) for f in layout.fields(shape, index)}
+    for name, (count, size) in layout.keys(shape, index).items():
+        onehot = np.zeros((1, count, size), dtype=np.uint64)
+        onehot[0, np.arange(count), _places(layout, shape, index, name, rows)] = 1
+        data[name] = onehot
+    return arrange(layout, shape, index, data)
 
 
 def empty(layout: DecoderLayout, shape: SessionShape, index: int) -> DecoderQuery:
     """A pass's query for roles that follow shapes alone."""
-    data: dict[str, U64 | None] = {f.name: None for f in layout.fields(shape, index)}
-    return arrange(layout, shape, index, data, dict.fromkeys(layout.tables))
+    return arrange(layout, shape, index, {})
 
 
 def arrange(
-    layout: DecoderLayout,
-    shape: SessionShape,
-    index: int,
-    data: Mapping[str, U64 | None],
-    onehots: Mapping[str, U64 | None],
+    layout: DecoderLayout, shape: SessionShape, index: int, data: Mapping[str, U64 | None]
 ) -> DecoderQuery:
     """The query as the model's operations take it."""
-    rows = layout.rows(shape, index)
-    shares = {f.name: Share(f.shape, f.bits, f.scale, data[f.name]) for f in layout.fields(shape, index)}
+    bits = {f.name: Share(f.shape, f.bits, f.scale, data.get(f.name)) for f in layout.fields(shape, index)}
     lookups = {
-        name: Lookup(Share((1, rows, size), layout.plan.embed_bits, 0, onehots[name]), shares[f"sign.{name}"])
-        for name, size in layout.tables.items()
+        name: Share((1, count, size), ring.MAX_BITS, 0, data.get(name))
+        for name, (count, size) in layout.keys(shape, index).items()
     }
-    names = ("rows", "pads", "turn", "turned", "rejected")
-    given = {name: shares.get(name) for name in names}
-    return DecoderQuery(lookups=lookups, **given)
+    return DecoderQuery(lookups, bits.get("pads"), bits.get("rejected"))
 
 
 def decode(

@@ -15,7 +15,8 @@ from privinf.models import decoder_query as wire
 from privinf.models.cache import AT_DEALER, AT_PARTY, Cache
 from privinf.models.decoder_layout import DecoderLayout
 from privinf.models.decoder_ledger import Ledger, Slot, keep
-from privinf.models.decoder_passes import Public, Shadow, run_pass
+from privinf.models.decoder_passes import Shadow, run_pass
+from privinf.models.decoder_public import Public
 from privinf.models.stream import streamed
 from privinf.models.weights import DealerStore, PartyStore
 from privinf.protocols import ring

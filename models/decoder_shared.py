@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import numpy as np
 
 from privinf.models import decoder_plan as d
 from privinf.models import plan as p
 from privinf.models.cache import Cache
+from privinf.models.decoder_inputs import Inputs, Taken
 from privinf.models.decoder_plan import ROTARY, SCORE_PRODUCT, DecoderLayerPlan, DecoderPlan
+from privinf.models.decoder_public import PRIVATE, Public
 from privinf.models.decoder_spec import DecoderSpec
-from privinf.models.decoder_step import DecoderQuery, Lookup, Step
+from privinf.models.decoder_step import DecoderQuery, Step
 from privinf.models.heads import merge_heads, merged_shape, reshape, split_heads, transpose
 from privinf.models.rotary import turns
-from privinf.models.turning import beside, double, fixed, half, pick, rotate
+from privinf.models.turning import beside, fixed, half, pick, rotate
 from privinf.protocols import ring
 from privinf.protocols.gates import softmax
 from privinf.protocols.gates.activation import activate, extra
@@ -30,7 +33,7 @@ SCORE = SCORE_PRODUCT - p.SCORES  # bits that a score has beyond its wire until 
 
 
 class SharedDecoder:
-    """Implements models.decoder.DecoderOps over an interpreter; `public` holds encoded weights that all know."""
+    """Implements models.decoder.DecoderOps over an interpreter; `public` holds the weights that all know."""
 
     def __init__(
         self,
@@ -40,49 +43,27 @@ class SharedDecoder:
         step: Step,
         cache: Cache,
         finish: Callable[[Interpreter, DecoderPlan, Share], Share],
-        public: Mapping[str, U64] | None = None,
+        public: Public = PRIVATE,
     ) -> None:
         self._ctx, self._spec, self._plan = ctx, spec, plan
         self._step, self._cache, self._finish, self._public = step, cache, finish, public
-        self._pads: Share | None = None
-        self._turn: Wire | None = None
-        self._places: Wire | None = None
+        self._taken: Taken | None = None
 
     def scope(self, name: str) -> AbstractContextManager[None]:
         return self._ctx.scope(name)
 
     def embed(self, query: DecoderQuery) -> Share:
-        """The residual: looked up, or as the client shares it."""
-        self._pads = self._padding(query.pads)
-        if query.rejected is not None:
-            self._cache.reject(query.rejected)
-        if query.turn is not None:
-            self._turn = self._ctx.open(query.turn)
-        if query.turned is not None:
-            self._places = self._ctx.open(query.turned)
-        if query.rows is not None:
-            return query.rows
-        total = self._looked_up(query.lookups)
-        up = np.uint64(1 << (d.RESIDUAL - d.EMBED))
-        data = None if total.data is None else total.data * up
-        return Share(total.shape, total.bits, d.RESIDUAL, data)
+        """The residual, looked up."""
+        taken = Inputs(self._ctx, self._spec, self._plan, self._step, self._public).take(query)
+        self._taken = replace(taken, pads=self._padding(taken.pads))
+        if taken.rejected is not None:
+            self._cache.reject(taken.rejected)
+        return taken.rows
 
-    def _looked_up(self, lookups: Mapping[str, Lookup]) -> Share:
-        """The sum of one row of each table, each up to a sign that is put right: all in the same two rounds."""
-        ctx, whole = self._ctx, self._plan.residual_bits
-        opened = {name: (ctx.open(x.onehot), ctx.open(x.negated)) for name, x in lookups.items()}
-        rows = {
-            name: ctx.open(narrow(ctx.run(MatMul(), onehot, self._weight(name)), self._plan.embed_bits))
-            for name, (onehot, _) in opened.items()
-        }
-        parts = []
-        for name, row in rows.items():
-            twice = ctx.run(Product(whole), opened[name][1], row)
-            parts.append(subtract(ctx.run(Lift(whole), row), map_share(twice, twice.shape, double)))
-        total = parts[0]
-        for part in parts[1:]:
-            total = add(total, part)
-        return total
+    @property
+    def _query(self) -> Taken:
+        assert self._taken is not None, "a pass begins with its query"
+        return self._taken
 
     def _padding(self, pads: Share | None) -> Share | None:
         """Of all slots there are from this pass on."""
@@ -99,7 +80,7 @@ class SharedDecoder:
     def settle(self) -> None:
         """End the pass."""
         own = self._step.rows + (len(self._plan.prefix) if self._step.first else 0)
-        self._cache.settle(own, self._pads)
+        self._cache.settle(own, self._query.pads)
 
     def normalise(self, x: Share) -> Wire:
         return normalise(self._ctx, x, self._norm_plan())
@@ -108,7 +89,7 @@ class SharedDecoder:
         weight, bias = f"{name}.weight", f"{name}.bias"
         biased = self._spec.biased
         product: Share
-        if self._public is not None:
+        if self._public.weights:
             product = self._ctx.run(PublicMatMul(self._known(weight), d.decoder_scale(weight)), x)
             if not biased:
                 return product
@@ -170,8 +151,8 @@ class SharedDecoder:
 
     def _turned(self, x: Wire) -> Wire:
         """Queries or keys turned by their rows' positions, in the ring of scores."""
-        if self._places is not None:
-            return self._ctx.open(self._product_turned(x, self._places), ROTARY)
+        if self._query.advanced is not None:
+            return self._ctx.open(self._product_turned(x, self._query.advanced), ROTARY)
         share: Share = self._ctx.run(Lift(self._score_ring + ROTARY), x)
         cos, sin = turns(self._step.places, self._spec.head_width, self._spec.rope_theta)
         turned = map_share(share, share.shape, lambda v: rotate(v, fixed(cos), fixed(sin)))
@@ -190,9 +171,9 @@ class SharedDecoder:
         """The prefix's keys, moved to where the prompt begins, and its values."""
         ctx, layout = self._ctx, self._layer_plan().attention
         keys, values = self._static("prefix.k"), reduce(self._static("prefix.v"), layout.value_bits)
-        if self._turn is None:
+        if self._query.moved is None:
             return reduce(keys, self._score_ring), values
-        return ctx.open(self._product_turned(keys, self._turn), ROTARY), values
+        return ctx.open(self._product_turned(keys, self._query.moved), ROTARY), values
 
     def _product_turned(self, x: Wire, by: Wire) -> Share:
         """Queries or keys turned by angles whose cosines and sines are masked too."""
@@ -210,7 +191,7 @@ class SharedDecoder:
         hidden = np.broadcast_to(self._step.hidden, (rows, slots))
         own = np.eye(rows, slots, slots - rows, dtype=bool)
         lower = np.uint64(int(ring.encode(self._layer_plan().attention.pad_score, SCORE_PRODUCT)))
-        pads = self._cache.with_pads(self._step.rows, self._pads)
+        pads = self._cache.with_pads(self._step.rows, self._query.pads)
         if pads is not None:
             factor = np.where(hidden | own, np.uint64(0), lower)[None, None]
             shape = (1, 1, *hidden.shape)
@@ -274,12 +255,11 @@ class SharedDecoder:
         return self._ctx.weight(self._name(name))
 
     def _known(self, name: str) -> U64:
-        assert self._public is not None
-        return self._public[self._name(name)]
+        return self._public.weights[self._name(name)]
 
     def _static(self, name: str) -> Wire:
         """A static tensor as a wire, of mask zero where everybody knows it."""
-        if self._public is None:
+        if not self._public.weights:
             return self._weight(name)
         value = self._known(name)
         zero = np.zeros(value.shape, dtype=np.uint64)

@@ -13,27 +13,15 @@ from privinf.protocols.wires import Share
 
 
 @dataclass(frozen=True)
-class Lookup:
-    """Rows of one table: shares of plus or minus the one-hot of each row (1, rows, table), and whether it is minus."""
-
-    onehot: Share
-    negated: Share
-
-
-@dataclass(frozen=True)
 class DecoderQuery:
-    """A pass's shares: rows (1, rows, width) or how to look them up; what is padding; how far the prompt is moved.
+    """A pass's shares: what is looked up in which table, and bits for which rows are padding.
 
-    turn: cosines and sines (2, 1, 1, head width / 2) of the angles by which the prefix moves towards the prompt;
-    turned: of the rows' own (2, 1, rows, head width / 2), where the servers do not know these. rejected: 1 for each
-    row of the pass before that is out.
+    lookups: modulo 2^64, plus or minus the one-hot of each row (1, rows, table): that they are is checked.
+    rejected: which rows of the pass before are out, where the servers are not to know.
     """
 
-    rows: Share | None
-    lookups: Mapping[str, Lookup]
+    lookups: Mapping[str, Share]
     pads: Share | None
-    turn: Share | None
-    turned: Share | None = None
     rejected: Share | None = None
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from privinf.models.decoder_plan import ROTARY
+from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.fold import F64
+from privinf.models.rotary import Places, turns
 from privinf.protocols import ring
 from privinf.protocols.ring import U64
 from privinf.protocols.wires import Share, Wire, derive
@@ -15,6 +17,20 @@ from privinf.protocols.wires import Share, Wire, derive
 
 def fixed(x: F64) -> U64:
     return ring.encode(x, ROTARY)
+
+
+def angles(first: Places, count: int, spec: DecoderSpec) -> U64:
+    """Rows of a table: cosines and sines of `count` places from each of `first` on, one column an entry of
+    (2, places, head width / 2).
+    """
+    cos, sin = (fixed(part) for part in _turns(first, count, spec))
+    return np.ascontiguousarray(np.stack((cos, sin), axis=1)).reshape(count, -1)
+
+
+def _turns(first: Places, count: int, spec: DecoderSpec) -> list[F64]:
+    places = np.arange(count)[:, None] + first
+    shape = (*places.shape, spec.head_width // 2)
+    return [part.reshape(shape) for part in turns(places.reshape(-1), spec.head_width, spec.rope_theta)]
 
 
 def rotate(v: U64, cos: U64, sin: U64) -> U64:
@@ -40,7 +56,3 @@ def beside(first: Share, second: Share) -> Share:
     if first.data is not None and second.data is not None:
         data = np.concatenate((first.data, second.data), axis=-1)
     return Share((*first.shape[:-1], 2 * first.shape[-1]), first.bits, first.scale, data)
-
-
-def double(v: U64) -> U64:
-    return v * np.uint64(2)

@@ -60,7 +60,6 @@ class DecoderSide:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.bundle = decoder_bundle.read(directory)
         self.tokenizer = DecoderTokenizer(directory, self.bundle.spec.vocab)
-        self._embeddings = decoder_bundle.client_embeddings(self.bundle)
 
     @property
     def _first(self) -> int:
@@ -114,6 +113,6 @@ class DecoderSide:
         timeout: float | None = None,
     ) -> TokenStream:
         """Tokens as they come; `end` is called once, and told whether all went well."""
-        author = Author(self.bundle.layout, self._embeddings, ids, wish, passes, timeout)
+        author = Author(self.bundle.layout, ids, wish, passes, timeout)
         decode, eos = self.tokenizer.decode, self.bundle.spec.eos
         return TokenStream(author, decode, wish.stop, eos, wish.max_new_tokens, end)

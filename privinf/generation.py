@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,7 +12,6 @@ from privinf.errors import InputError
 from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import DecoderLayout, Rows
-from privinf.models.fold import F64
 from privinf.passes import PassStats
 from privinf.prompts import prompt_rows
 from privinf.protocols.program import Course, SessionShape
@@ -103,13 +102,12 @@ class Author:
     def __init__(
         self,
         layout: DecoderLayout,
-        embeddings: Mapping[str, F64] | None,
         prompt: Sequence[int],
         wish: Wish,
         passes: Passes,
         timeout: float | None = None,
     ) -> None:
-        self._layout, self._embeddings, self._wish, self._passes = layout, embeddings, wish, passes
+        self._layout, self._wish, self._passes = layout, wish, passes
         self._shape = session_shape(layout, prompt, wish)
         self._sampler, self._timeout = Sampler(wish.sampling), timeout
         self._seen = list(prompt)
@@ -184,7 +182,7 @@ class Author:
         return tree
 
     def _ask(self, course: Course, rows: Rows) -> tuple[tuple[bytes, bytes], PassStats]:
-        shares = wire.encode(self._layout, self._shape, self._index, rows, self._embeddings)
+        shares = wire.encode(self._layout, self._shape, self._index, rows)
         first, second, stats = self._passes.step(course, shares, self._timeout)
         self._index += 1
         return (first, second), stats

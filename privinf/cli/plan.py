@@ -112,13 +112,13 @@ def _tallies(shared: Any, shape: Any, later: int) -> tuple[list[Any], Any]:
     """Of the passes that read the prompt, and of one that finds `later` further slots in the cache."""
     from privinf.models.decoder_passes import Shadow
     from privinf.models.decoder_plan import decoder_scale
-    from privinf.models.folder import blank_weights
+    from privinf.models.decoder_public import Public
     from privinf.models.weights import ShapeStore
     from privinf.protocols.counting import Counting
     from privinf.protocols.program import Order
 
     layout, shapes = shared.layout, shared.shapes()
-    public = blank_weights(shapes) if layout.public else None
+    public = Public.blank(shapes, layout.public, layout.embedded)
     shadow = Shadow(layout, shape)
 
     def run() -> Any:

@@ -23,6 +23,8 @@ from privinf.client import Client
 from privinf.completions import Completion
 from privinf.errors import ConfigError, InputError
 from privinf.models import decoder_bundle
+from privinf.models import decoder_query as wire
+from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import count
 from privinf.protocols.program import SessionShape
 from privinf.sampling import Sampler, Sampling
@@ -121,7 +123,28 @@ def test_private_weights_behind_a_prefix(tmp_path: Path, family: tiny.Family, em
         assert clear.agrees(CERTAIN, answer.tokens)
         assert clear.agrees(CERTAIN, drafted.tokens)
         assert drafted.stats.accepted
-        assert (deployment.model / "embed.safetensors").exists() == (embeddings == "public")
+        for role in ("party0", "party1"):
+            known = deployment.shared / role / "embed.safetensors"
+            assert known.exists() == (embeddings == "public")
+        assert not (deployment.model / "embed.safetensors").exists()
+
+
+def test_keys_that_select_no_row_end_the_session_and_no_other(
+    client: Client, clear: tiny.Clear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that changes one word of a later pass is told why, and both servers go on."""
+    honest = wire.encode
+
+    def changed(layout: DecoderLayout, shape: SessionShape, index: int, rows: Rows) -> tuple[bytes, bytes]:
+        first, second = honest(layout, shape, index, rows)
+        return first, bytes([second[0] ^ (index > 0), *second[1:]])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(wire, "encode", changed)
+        with pytest.raises(InputError, match="does not select one row"):
+            client.generate(CERTAIN, max_new_tokens=4)
+    _until(lambda: _idle(client))
+    assert clear.agrees(CERTAIN, client.generate(CERTAIN, max_new_tokens=2).tokens)
 
 
 def test_a_stream(client: Client, likeliest: list[int]) -> None:
@@ -136,7 +159,7 @@ def test_a_stream(client: Client, likeliest: list[int]) -> None:
 def test_what_a_pass_takes_is_what_was_declared(llama: Deployment, client: Client) -> None:
     facts = decoder_bundle.read(llama.model)
     shape = SessionShape("generate", 32, 1)
-    declared = [ctx.tally.total() for ctx in count(facts.layout, shape, 3, facts.shapes(), None)]
+    declared = [ctx.tally.total() for ctx in count(facts.layout, shape, 3, facts.shapes())]
     stats = client.generate(CERTAIN, max_new_tokens=3).stats
     assert (stats.passes, stats.tokens) == (3, 3)
     assert stats.rounds == sum(cost.rounds for cost in declared)

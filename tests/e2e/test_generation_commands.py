@@ -112,7 +112,7 @@ def test_plan(served: Deployment, capsys: Capture, drafts: int) -> None:
     words = ["plan", str(served.shared), "--prompt", "20", "--drafts", str(drafts), "--generated"]
     facts = decoder_bundle.read(served.model)
     shape = SessionShape("generate", 24, 1 + drafts)
-    declared = [ctx.tally.total() for ctx in count(facts.layout, shape, 3, facts.shapes(), None)]
+    declared = [ctx.tally.total() for ctx in count(facts.layout, shape, 3, facts.shapes())]
     assert main([*words, str(1 + 1 * shape.rows), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["rounds"] == declared[2].rounds

@@ -19,6 +19,7 @@ from privinf.models.decoder_fold import fold_decoder
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import FixedSession
 from privinf.models.decoder_plan import DecoderPlan, decoder_scale
+from privinf.models.decoder_public import Public
 from privinf.models.decoder_session import DecoderDealerSession, DecoderPartySession
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.fold import F32, F64
@@ -146,14 +147,14 @@ class Trio:
     def __post_init__(self) -> None:
         layout, shape = self.layout, self.shape
         encoded = encode(self.weights, decoder_scale)
-        public = encoded if layout.public else None
-        embeddings = self.weights if layout.embedded else None
-        self.fixed = FixedSession(layout, shape, IdealStore(encoded, decoder_scale), encoded, embeddings)
+        public = Public.of(encoded, layout.public, layout.embedded)
+        self.fixed = FixedSession(layout, shape, IdealStore(encoded, decoder_scale), encoded)
         own = seeds(-1)
         opened = {name: mask_tensor(v, own, SHARING, name) for name, v in encoded.items()}
         shapes = {name: v.shape for name, v in encoded.items()}
+        blank = Public.blank(shapes, layout.public, layout.embedded)
         masks = None if layout.public else DealerStore(shapes, own, SHARING, decoder_scale)
-        self.dealer = DecoderDealerSession(layout, shape, masks, public)
+        self.dealer = DecoderDealerSession(layout, shape, masks, blank)
         stores = [None if layout.public else PartyStore(opened, seed, SHARING, decoder_scale) for seed in own]
         self.parties = [DecoderPartySession(layout, shape, b, stores[b], public) for b in (0, 1)]
         for party, names in zip(self.parties, self.names, strict=True):
@@ -189,8 +190,7 @@ class Trio:
             self.prepare()
         fresh, prepared = self._ahead.pop(0)
         index = self.fixed.ledger.index
-        embeddings = self.weights if self.layout.embedded else None
-        queries = wire.encode(self.layout, self.shape, index, rows, embeddings)
+        queries = wire.encode(self.layout, self.shape, index, rows)
         with ThreadPoolExecutor(2) as pool:
             runs = [
                 pool.submit(party.evaluate, course, memoryview(query), ready, end)

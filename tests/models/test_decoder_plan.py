@@ -17,13 +17,13 @@ from privinf.models.decoder_calibrate import calibrate_decoder
 from privinf.models.decoder_layout import DecoderLayout
 from privinf.models.decoder_passes import Shadow, count
 from privinf.models.decoder_plan import DecoderPlan, decoder_scale, make_decoder_plan
+from privinf.models.decoder_public import PRIVATE
 from privinf.models.decoder_shared import SCORE
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.decoder_tables import fingerprint, verify
 from privinf.models.weights import ShapeStore
 from privinf.protocols.counting import Counting
 from privinf.protocols.program import Order, SessionShape
-from privinf.protocols.ring import U64
 from privinf.protocols.wires import Share
 
 SITES = {
@@ -146,7 +146,7 @@ def test_an_unknown_field_is_refused() -> None:
             DecoderPlan.from_json(_changed(path, add))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 1}', '{"layers": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 2}', '{"layers": 3}'])
 def test_what_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match="damaged"):
         DecoderPlan.from_json(text)
@@ -251,8 +251,7 @@ def test_a_prefix_that_leaves_no_room_is_refused(models: dict[str, Toy]) -> None
 
 
 def declared(layout: DecoderLayout, shape: SessionShape, passes: int, model: Toy) -> list[Counting]:
-    blank: dict[str, U64] = {name: np.zeros(size, dtype=np.uint64) for name, size in model.shapes.items()}
-    return count(layout, shape, passes, model.shapes, blank if layout.public else None)
+    return count(layout, shape, passes, model.shapes)
 
 
 MODES = {"private": (False, False), "embedded": (False, True), "public": (True, True)}
@@ -276,6 +275,7 @@ def test_costs_are_as_declared(
     layout, shape = model.layout(*MODES[mode]), SessionShape(task, 6, 2)
     trio, writer = Trio(layout, shape, model.weights), Writer(model, shape, [3, 4, 5])
     given = [writer.prompt(0), writer.prompt(1), writer.rows([1, 2])]
+    writer.seen += [1, 2]
     given.append(replace(writer.rows([6, 7]), rejected=np.array([False, False])))
     kept = 0
     for index, (rows, counted) in enumerate(zip(given, declared(layout, shape, 4, model), strict=True)):
@@ -332,7 +332,7 @@ def test_a_session_on_shapes_holds_no_value(models: dict[str, Toy]) -> None:
     model = models["gpt2"]
     shadow = Shadow(model.layout(), SessionShape("generate", 4, 2))
     for index in range(2):
-        shadow.run(Counting(ShapeStore(model.shapes, decoder_scale)), Order(index), None)
+        shadow.run(Counting(ShapeStore(model.shapes, decoder_scale)), Order(index), PRIVATE)
     assert shadow.cache.slots == 9
     assert isinstance(shadow.cache.pads, Share)
     assert shadow.cache.pads.data is None

@@ -14,10 +14,9 @@ from generating import GPT2, LLAMA, PREFIX
 from privinf.errors import InputError
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import DecoderLayout, Rows
-from privinf.models.decoder_plan import DecoderPlan
-from privinf.models.decoder_shared import DecoderQuery
+from privinf.models.decoder_plan import PLAN_VERSION, DecoderPlan
 from privinf.models.decoder_spec import DecoderSpec
-from privinf.models.fold import F64
+from privinf.models.decoder_step import DecoderQuery
 from privinf.protocols import prg, ring
 from privinf.protocols.gates.norm import NormSpec
 from privinf.protocols.kernels.prg import U8
@@ -33,7 +32,7 @@ def layout(
     spec: DecoderSpec, *, prefix: tuple[int, ...] = PREFIX, public: bool = False, embedded: bool = False
 ) -> DecoderLayout:
     """Nothing of a plan but what a query needs."""
-    plan = DecoderPlan(1, spec.max_tokens, prefix, 19, 42, (), NORM, 36)
+    plan = DecoderPlan(PLAN_VERSION, spec.max_tokens, prefix, 19, 42, (), NORM, 36)
     return DecoderLayout(spec, plan, public, embedded)
 
 
@@ -42,18 +41,9 @@ def rows(ids: list[int], padding: int = 0) -> Rows:
     return Rows(np.array(ids, dtype=np.int64), places, np.arange(len(ids)) < padding, padding)
 
 
-def tables(spec: DecoderSpec) -> dict[str, F64]:
-    """Embeddings of which each is known by its first entry."""
-    out = {"embed.token": np.arange(spec.vocab)[:, None] / 8 + np.zeros(spec.width)}
-    if not spec.rope_theta:
-        out["embed.position"] = np.arange(spec.max_tokens)[:, None] * 100 + np.zeros(spec.width)
-    return out
-
-
 def both(form: DecoderLayout, shape: SessionShape, index: int, given: Rows) -> tuple[DecoderQuery, ...]:
     """Each party's part of a query."""
-    embeddings = tables(form.spec) if form.embedded else None
-    parts = wire.encode(form, shape, index, given, embeddings)
+    parts = wire.encode(form, shape, index, given)
     for party, part in enumerate(parts):
         assert len(part) == form.query_bytes(shape, index, party)
     return tuple(wire.parse(form, shape, index, party, memoryview(part)) for party, part in enumerate(parts))
@@ -69,74 +59,93 @@ def total(*shares: Share | None) -> npt.NDArray[np.int64]:
 
 @pytest.mark.parametrize("vocab", VOCABS)
 @pytest.mark.parametrize("family", SPECS)
-def test_shares_add_up_to_one_hots_up_to_their_sign(family: str, vocab: int) -> None:
-    form = layout(replace(SPECS[family], vocab=vocab))
+@pytest.mark.parametrize("embedded", [False, True])
+def test_shares_add_up_to_one_hots_up_to_their_sign(family: str, vocab: int, embedded: bool) -> None:
+    form = layout(replace(SPECS[family], vocab=vocab), embedded=embedded)
     ids = [0, vocab - 1, vocab // 2, 0, vocab - 1, 1, 0, vocab - 2]
     shape, signs = SessionShape("generate", len(ids), 1), set()
     for _ in range(4):
         first, second = both(form, shape, 0, given := rows(ids, 2))
-        for name, size in form.tables.items():
-            wanted = np.array(ids) if name == "token" else given.places
-            found = total(first.lookups[name].onehot, second.lookups[name].onehot)
-            sign = 1 - 2 * np.abs(total(first.lookups[name].negated, second.lookups[name].negated))
-            assert first.lookups[name].negated.bits == 1  # no client can ask for another factor
-            assert found.shape == (1, len(ids), size)
-            np.testing.assert_array_equal(found * sign, (np.arange(size) == wanted[:, None])[None])
-            signs |= set(np.unique(sign))
+        for name, (count_, size) in form.keys(shape, 0).items():
+            wanted = {"token": np.array(ids), "position": given.places, "moved": np.array([2])}[name]
+            found = total(first.lookups[name], second.lookups[name])
+            assert found.shape == (1, count_, size)
+            np.testing.assert_array_equal(np.abs(found), (np.arange(size) == wanted[:, None])[None])
+            signs |= set(np.unique(found.sum(axis=-1)))
     assert signs == {-1, 1}
 
 
 @pytest.mark.parametrize("family", SPECS)
-def test_other_tensors_add_up(family: str) -> None:
-    form = layout(SPECS[family], embedded=True)
-    given = rows([4, 4, 4, 9, 36], 2)
-    first, second = both(form, SessionShape("generate", 5, 1), 0, given)
-    assert first.lookups == {}
-    embedded = total(first.rows, second.rows) / 2.0**32
-    wanted = np.array([4, 4, 4, 9, 36]) / 8
-    if family == "gpt2":
-        wanted = wanted + np.array([3, 3, 3, 4, 5]) * 100
-    np.testing.assert_array_equal(embedded[0], wanted[:, None] + np.zeros(16))
-    assert total(first.pads, second.pads).tolist() == [[[[1, 1, 0, 0, 0]]]]
-    if family == "gpt2":
-        assert first.turn is None
-    else:
-        angles = 2 * 100.0 ** (-np.arange(3) / 3)
-        turn = total(first.turn, second.turn)[:, 0, 0] / 2.0**14
-        np.testing.assert_allclose(turn, [np.cos(angles), np.sin(angles)], atol=2.0**-15)
+def test_bits_add_up_modulo_two(family: str) -> None:
+    form = layout(SPECS[family])
+    first, second = both(form, SessionShape("generate", 5, 1), 0, rows([4, 4, 4, 9, 36], 2))
+    assert first.rejected is None
+    assert first.pads is not None
+    assert first.pads.bits == 1  # no client can ask for a factor
+    assert np.abs(total(first.pads, second.pads)).tolist() == [[[[1, 1, 0, 0, 0]]]]
 
 
 def test_where_rows_are_and_which_are_out_is_shared_where_acceptance_is_hidden() -> None:
     form, shape = layout(LLAMA), SessionShape("generate-padded", 4, 3)
     given = replace(rows([4, 5, 6]), moved=2, rejected=np.array([False, True, True]))
-    first, second = both(form, shape, 2, given)
+    given = replace(
+        given, places=given.places + 5
+    )  # three tokens of two passes, of at most six, less padding
+    first, second = both(form, shape, 3, given)
     assert first.pads is None
-    assert total(first.rejected, second.rejected).tolist() == [[[[0, 1, 1]]]]
-    angles = np.array([5, 6, 7])[:, None] * 100.0 ** (-np.arange(3) / 3)
-    turned = total(first.turned, second.turned)[:, 0] / 2.0**14
-    np.testing.assert_allclose(turned, [np.cos(angles), np.sin(angles)], atol=2.0**-15)
+    assert first.rejected is not None
+    assert first.rejected.bits == 1
+    assert np.abs(total(first.rejected, second.rejected)).tolist() == [[[[0, 1, 1]]]]
+    advanced = np.abs(total(first.lookups["advanced"], second.lookups["advanced"]))
+    assert advanced.tolist() == [[[0, 1, 0, 0, 0]]]  # each pass gives one token at least
+    assert "advanced" not in both(form, shape, 1, given)[0].lookups  # all know where the first begins
     assert both(form, shape, 1, given)[0].rejected is None  # nothing was drafted before the first
 
 
-def test_tensors_that_a_pass_has_no_use_for_are_not_sent() -> None:
+@pytest.mark.parametrize("advanced", [-1, 5])
+def test_a_position_that_no_course_leads_to_is_refused(advanced: int) -> None:
+    form, shape = layout(LLAMA), SessionShape("generate-padded", 4, 3)
+    start = len(PREFIX) + 4 + 2 + advanced
+    given = Rows(
+        np.array([4, 5, 6]), start + np.arange(3), np.zeros(3, dtype=bool), 0, np.zeros(3, dtype=bool)
+    )
+    with pytest.raises(InputError, match="no course"):
+        wire.encode(form, shape, 3, given)
+
+
+def test_what_a_pass_has_no_use_for_is_not_sent() -> None:
     form, shape = layout(LLAMA), SessionShape("generate", 70, 2)
-    names = [[f.name for f in form.fields(shape, index)] for index in range(3)]
-    assert names == [["sign.token", "pads", "turn"], ["sign.token", "pads"], ["sign.token"]]
+    names = [[*form.keys(shape, index), *(f.name for f in form.fields(shape, index))] for index in range(3)]
+    assert names == [["token", "moved", "pads"], ["token", "pads"], ["token"]]
     assert [form.rows(shape, index) for index in range(4)] == [64, 6, 2, 2]
     assert [form.outputs(shape, index) for index in range(4)] == [0, 1, 2, 2]
     assert form.result(shape, 0).nbytes == 0
-    bare = layout(LLAMA, prefix=())
-    assert [f.name for f in bare.fields(shape, 0)] == ["sign.token", "pads"]
+    assert list(layout(LLAMA, prefix=()).keys(shape, 0)) == ["token"]
     assert list(layout(GPT2).tables.items()) == [("token", 37), ("position", 48)]
+    one = SessionShape("generate", 1, 1)
+    assert list(form.keys(one, 0)) == ["token"]  # a prompt of one row has no padding
 
 
 @pytest.mark.parametrize("vocab", [128, 129, 32000])
 def test_a_query_is_as_small_as_its_keys(vocab: int) -> None:
-    """16 bytes of name, 16 a level, a root at party 1 and a sign: not one element a token of the vocabulary."""
+    """16 bytes of name, 16 a level and a root at party 1: not one element a token of the vocabulary."""
     form, shape = layout(replace(LLAMA, vocab=vocab)), SessionShape("generate", 1, 1)
     words = 16 * (1 + max((vocab - 1).bit_length() - 7, 0))
     assert form.query_bytes(shape, 1, 0) == 32 + 16 + words
-    assert form.query_bytes(shape, 1, 1) == 16 + words + 16 + 1  # a bit of sign
+    assert form.query_bytes(shape, 1, 1) == 16 + words + 16
+
+
+@pytest.mark.parametrize("task", ["generate", "generate-padded"])
+@pytest.mark.parametrize("embedded", [False, True])
+def test_a_token_takes_a_kilobyte_at_most(task: str, embedded: bool) -> None:
+    """Both parties' parts together, for vocabularies up to 2^17 and sessions of thousands of tokens."""
+    for spec in (GPT2, LLAMA):
+        form = layout(replace(spec, vocab=1 << 17, max_tokens=8192), embedded=embedded)
+        for prompt, drafts in ((1, 1), (64, 8), (1024, 32)):
+            shape = SessionShape(task, prompt, drafts)
+            for index in (0, form.passes(shape), form.passes(shape) + 100):
+                sent = sum(form.query_bytes(shape, index, party) for party in (0, 1))
+                assert sent <= 1024 * form.rows(shape, index)
 
 
 def fixed_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +207,7 @@ def test_one_partys_bits_of_a_one_hot_do_not_show_the_token(
     ones = np.zeros(300)
     for _ in range(repeats):
         query = both(form, shape, 0, rows([123] * 32))[party]
-        ones += (query.lookups["token"].onehot.value[0] & np.uint64(1)).sum(axis=0)
+        ones += (query.lookups["token"].value[0] & np.uint64(1)).sum(axis=0)
     deviations = (ones - repeats * 16) / np.sqrt(repeats * 8)
     assert np.abs(deviations).max() < 5
     assert abs(deviations[123]) < 3
@@ -212,31 +221,30 @@ def test_the_sign_is_either_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
         plus = 0
         for _ in range(20):
             first, second = both(form, shape, 0, rows([token] * 32))
-            plus += int((total(first.lookups["token"].negated, second.lookups["token"].negated) == 0).sum())
+            plus += int((total(first.lookups["token"], second.lookups["token"]) == 1).sum())
         assert abs(plus - 320) < 5 * np.sqrt(160)
 
 
 def test_the_fixed_interpreter_is_given_the_query_itself() -> None:
     form, shape = layout(GPT2), SessionShape("generate", 3, 1)
-    query = wire.plain(form, shape, 0, rows([36, 0, 5]), None)
-    assert query.lookups["token"].onehot.value.argmax(-1).tolist() == [[36, 0, 5]]
-    assert query.lookups["position"].onehot.value.argmax(-1).tolist() == [[3, 4, 5]]
-    assert query.lookups["token"].negated.value.tolist() == [[[0], [0], [0]]]
+    query = wire.plain(form, shape, 0, rows([36, 0, 5]))
+    assert query.lookups["token"].value.argmax(-1).tolist() == [[36, 0, 5]]
+    assert query.lookups["position"].value.argmax(-1).tolist() == [[3, 4, 5]]
+    assert query.lookups["token"].value.sum(-1).tolist() == [[1, 1, 1]]
     blank = wire.empty(form, shape, 0)
-    assert blank.lookups["token"].onehot.shape == query.lookups["token"].onehot.shape
-    assert blank.lookups["token"].onehot.data is None
+    assert blank.lookups["token"].shape == query.lookups["token"].shape
+    assert blank.lookups["token"].data is None
 
 
 @pytest.mark.parametrize("token", [-1, 37, 64, 10**6])
 def test_a_token_beyond_the_vocabulary_is_refused(token: int) -> None:
     """Point functions count modulo a power of two: another token's row would take its place."""
     shape, given = SessionShape("generate", 2, 1), rows([1, token])
+    for embedded in (False, True):
+        with pytest.raises(InputError, match="token"):
+            wire.encode(layout(LLAMA, embedded=embedded), shape, 0, given)
     with pytest.raises(InputError, match="token"):
-        wire.encode(layout(LLAMA, embedded=True), shape, 0, given, tables(LLAMA))
-    with pytest.raises(InputError, match="token"):
-        wire.encode(layout(LLAMA), shape, 0, given)
-    with pytest.raises(InputError, match="token"):
-        wire.plain(layout(LLAMA), shape, 0, given, None)
+        wire.plain(layout(LLAMA), shape, 0, given)
 
 
 def test_answers_are_added_up() -> None:

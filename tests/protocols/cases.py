@@ -25,7 +25,7 @@ from trials import (
 
 from privinf.protocols.gates import exp2 as powers
 from privinf.protocols.gates.activation import ACTIVATIONS
-from privinf.protocols.gates.bits import from_bits, with_sign
+from privinf.protocols.gates.bits import from_bits
 from privinf.protocols.gates.compare import AtLeast, Equals
 from privinf.protocols.gates.histogram import CountZeros, Head, Tail
 from privinf.protocols.gates.linear import MatMul, PublicMatMul
@@ -131,20 +131,6 @@ def bits_lifted(draw: Draw) -> Trial:
         return [lifted, narrow(lifted, inner)]
 
     return Trial(program, (share(x, 1),), (Exactly(x), Exactly(x)))
-
-
-def signed_by_bits(draw: Draw) -> Trial:
-    """A wire of the ring, a larger or a smaller one, by a sign for each of its rows."""
-    outer, bits = width(draw, 2, 64), width(draw, 2, 64)
-    rows = shape(draw)
-    x = signed(draw, rows, bits, 2 if bits < outer else 1)
-    negative = integers(draw, (*rows[:-1], 1), 0, 1)
-
-    def program(ctx: Interpreter, a: Share, b: Share) -> Sequence[Share]:
-        return [with_sign(ctx, ctx.open(a), ctx.open(b), outer)]
-
-    wanted = Exactly(wide(x) * wide(1 - 2 * negative))
-    return Trial(program, (share(x, bits, 3), share(negative, 1)), (wanted,))
 
 
 TABLE = Table(np.array([7, -3, 0, 11, -12, 5, 1], dtype=np.int64), -3, 0, 6)
@@ -380,7 +366,6 @@ CASES: dict[str, Callable[[Draw], Trial]] = {
     "drop bits": drop,
     "lift": lift,
     "bits in a larger ring": bits_lifted,
-    "signs of wires": signed_by_bits,
     **{f"product {' '.join(kinds)}": product(*kinds) for kinds in PRODUCTS},
     "product square": square,
     "sum of squares": sum_squares,

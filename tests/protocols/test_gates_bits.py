@@ -7,7 +7,7 @@ import pytest
 
 from privinf.protocols import lockstep, prg, ring
 from privinf.protocols.counting import Counting
-from privinf.protocols.gates.bits import from_bits, with_sign
+from privinf.protocols.gates.bits import from_bits
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.wires import Share, Wire
 
@@ -31,5 +31,3 @@ def test_any_ring_element_in_place_of_a_bit_is_a_bit() -> None:
 def test_a_larger_ring_is_refused() -> None:
     with pytest.raises(ValueError, match="ring of one bit"):
         from_bits(Counting(), Wire((3,), 2, 0), 40)
-    with pytest.raises(ValueError, match="ring of one bit"):
-        with_sign(Counting(), Wire((3,), 40, 0), Wire((3,), 2, 0), 40)

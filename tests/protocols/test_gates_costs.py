@@ -134,15 +134,6 @@ COMPOSITES: dict[str, tuple[Callable[[Counting], Any], Cost]] = {
         lambda ctx: bits.from_bits(ctx, wire(1), K),
         Cost(0, 0, 0, SIZE * ELEMENT),
     ),
-    "with_sign": (
-        lambda ctx: bits.with_sign(ctx, wire(K), wire(1), K),
-        Cost(0, 0, 0, SIZE * 2 * ELEMENT),
-    ),
-    "with_sign of a narrower wire": (
-        lambda ctx: bits.with_sign(ctx, wire(20), wire(1), K),
-        Cost(0, 0, 0, SIZE * 5 * ELEMENT),
-    ),
-    "selection": (_select, Cost(2, 2 * 24 + 32, 32, 32 + 2 * 16)),
     "relu": (
         lambda ctx: activation.relu(ctx, wire(20), K),
         Cost(1, BIT, SIZE * point(19), SIZE * (point(19) + 5 * ELEMENT) + BIT),

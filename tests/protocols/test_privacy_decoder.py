@@ -24,6 +24,7 @@ from privinf.models.cache import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache
 from privinf.models.decoder_ledger import Ledger
 from privinf.models.decoder_passes import run_pass
 from privinf.models.decoder_plan import decoder_scale
+from privinf.models.decoder_public import PRIVATE
 from privinf.models.weights import DealerStore, PartyStore, encode, mask_tensor
 from privinf.protocols import ring
 from privinf.protocols.dealer import Dealer
@@ -57,10 +58,10 @@ class Decoder:
         cache = Cache(1, next((k for role, k in keeps.items() if isinstance(ctx, role)), NOTHING))
         ledger, left, results = Ledger(self.layout, self.shape), iter(shares), []
         for index in (0, 1):
-            data = {f.name: next(left).data for f in self.layout.fields(self.shape, index)}
-            onehots = {name: next(left).data for name in self.layout.tables}
-            query = wire.arrange(self.layout, self.shape, index, data, onehots)
-            result = run_pass(ctx, ledger, ledger.step(cache.excluded), cache, query, None)
+            names = [f.name for f in self.layout.fields(self.shape, index)]
+            data = {name: next(left).data for name in (*names, *self.layout.keys(self.shape, index))}
+            query = wire.arrange(self.layout, self.shape, index, data)
+            result = run_pass(ctx, ledger, ledger.step(cache.excluded), cache, query, PRIVATE)
             assert result is not None
             results.append(result)
             ledger.write()
@@ -68,17 +69,14 @@ class Decoder:
         return results
 
     def inputs(self, which: int, minus: bool = False) -> list[Share]:
-        """Both passes' queries; the row one-hots' signs are the client's choice."""
+        """Both passes' queries; the one-hots' signs are the client's choice."""
         writer, out = Writer(self.toy, self.shape, list(PROMPTS[which])), []
         for index, rows in enumerate((writer.prompt(0), writer.rows(NEXT[which]))):
-            query = wire.plain(self.layout, self.shape, index, rows, None)
-            given = {f"sign.{name}": lookup.negated for name, lookup in query.lookups.items()}
-            given |= {name: getattr(query, name) for name in ("pads", "turn", "turned")}
-            fields = [given[f.name] for f in self.layout.fields(self.shape, index)]
-            for lookup in query.lookups.values() if minus else ():
-                lookup.negated.data = np.ones(lookup.negated.shape, dtype=np.uint64)
-                lookup.onehot.data = ring.low(-lookup.onehot.value, lookup.onehot.bits)
-            out += [*fields, *(lookup.onehot for lookup in query.lookups.values())]
+            query = wire.plain(self.layout, self.shape, index, rows)
+            for onehot in query.lookups.values() if minus else ():
+                onehot.data = np.uint64(0) - onehot.value
+            out += [x for x in (query.pads, query.rejected) if x is not None]
+            out += query.lookups.values()
         return out
 
     def run(self, which: int, number: int = 0, like: Sequence[Opening] | None = None) -> Session:
@@ -174,10 +172,10 @@ def _cells(sessions: Sequence[Sequence[U64]], bits: int) -> Iterator[Any]:
 
 
 def test_every_kind_of_opening_is_there(decoder: Decoder) -> None:
-    """Lookups, signs and angles; keys and values, the prefix's moved ones among them; places of the largest."""
+    """Lookups with their sums, bits, angles; keys and values, the prefix's moved ones too; places of the largest."""
     plan, names = decoder.toy.plan, [(o.name, o.bits, o.opened.shape) for o in decoder.run(0).openings]
     shapes = {shape for name, _, shape in names if name.startswith("embed/")}
-    assert {(1, 5, 37), (1, 5, 1), (1, 5, 16), (1, 2, 37)} <= shapes
+    assert {(1, 5, 37), (1, 5, 3), (1, 1, 1, 5), (1, 5, 16), (1, 2, 37)} <= shapes
     assert len({name for name, _, _ in names}) == len(names)
     if decoder.toy.spec.rope_theta:
         assert (2, 1, 1, 3) in shapes

@@ -1,0 +1,113 @@
+"""How a pass takes its query in: tokens and positions that were chosen by keys, bits, and the checks of both.
+
+All that the client shares is opened in one round, and the rows of private tables in the next, with which goes whether
+every key selects one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from privinf.models import decoder_plan as d
+from privinf.models.decoder_layout import ADVANCED, MOVED
+from privinf.models.decoder_plan import DecoderPlan
+from privinf.models.decoder_public import Public, picked
+from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.decoder_step import DecoderQuery, Step
+from privinf.models.turning import angles
+from privinf.protocols import kernels
+from privinf.protocols.gates.bits import from_bits
+from privinf.protocols.gates.linear import MatMul
+from privinf.protocols.gates.product import Product
+from privinf.protocols.gates.selection import open_sums, require_one_row
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.ring import U64
+from privinf.protocols.wires import Share, Wire, add, map_share, narrow
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a pass goes on with.
+
+    moved: cosines and sines (2, 1, 1, head width / 2) of the angles by which the prefix moves towards the prompt;
+    advanced: of the rows' own (2, 1, rows, head width / 2), where the servers do not know these.
+    """
+
+    rows: Share
+    pads: Share | None
+    rejected: Share | None
+    moved: Wire | None
+    advanced: Wire | None
+
+
+class Inputs:
+    """Takes one pass's query in."""
+
+    def __init__(
+        self, ctx: Interpreter, spec: DecoderSpec, plan: DecoderPlan, step: Step, public: Public
+    ) -> None:
+        self._ctx, self._spec, self._plan, self._step, self._public = ctx, spec, plan, step, public
+
+    def take(self, query: DecoderQuery) -> Taken:
+        ctx = self._ctx
+        chosen = {name: ctx.open(self._chosen(name, x)) for name, x in query.lookups.items()}
+        given = {"pads": query.pads, "rejected": query.rejected}
+        bits = {name: ctx.open(x) for name, x in given.items() if x is not None}
+        sums = {name: open_sums(ctx, x) for name, x in query.lookups.items()}
+        signs = {name: require_one_row(ctx, x) for name, x in sums.items()}
+        angled = {
+            name: self._angles(name, chosen[name], signs[name])
+            for name in (MOVED, ADVANCED)
+            if name in chosen
+        }
+        lifted = {name: from_bits(ctx, x, self._plan.widest_scores) for name, x in bits.items()}
+        rows = self._rows({n: w for n, w in chosen.items() if n not in angled}, signs)
+        return Taken(
+            rows, lifted.get("pads"), lifted.get("rejected"), angled.get(MOVED), angled.get(ADVANCED)
+        )
+
+    def _chosen(self, name: str, onehot: Share) -> Share:
+        """What is opened first: a row of a table that everybody knows, or where in a private one it is."""
+        if name in (MOVED, ADVANCED):
+            return self._turned(name, onehot)
+        table = self._public.tables.get(f"embed.{name}")
+        if table is None:
+            return narrow(onehot, self._plan.embed_bits)
+        return picked(onehot, table, self._plan.embed_bits, d.EMBED)
+
+    def _turned(self, name: str, onehot: Share) -> Share:
+        """Plus or minus the cosines and sines of the places that a key selects."""
+        size = onehot.shape[-1]
+        first = np.zeros(1, dtype=np.int64) if name == MOVED else self._step.places - (size - 1)
+        table = angles(first, size, self._spec)
+        shape = (2, 1, len(first), self._spec.head_width // 2)
+        found = map_share(onehot, shape, lambda v: kernels.ring_matmul(v, table[None]).reshape(shape))
+        return Share(shape, self._plan.widest_scores + d.ROTARY, d.ROTARY, found.data)
+
+    def _angles(self, name: str, found: Wire, sign: Wire) -> Wire:
+        turn: Share = self._ctx.run(Product(found.bits), found, sign)
+        return self._ctx.open(turn)
+
+    def _rows(self, chosen: Mapping[str, Wire], signs: Mapping[str, Wire]) -> Share:
+        """The sum of one row of each table, in the ring of the residual."""
+        ctx, whole = self._ctx, self._plan.residual_bits
+        found = {name: self._looked_up(name, wire) for name, wire in chosen.items()}
+        parts = [ctx.run(Product(whole), row, signs[name]) for name, row in found.items()]
+        total: Share = parts[0]
+        for part in parts[1:]:
+            total = add(total, part)
+        return Share(total.shape, total.bits, d.RESIDUAL, None if total.data is None else raised(total.data))
+
+    def _looked_up(self, name: str, chosen: Wire) -> Wire:
+        table = f"embed.{name}"
+        if table in self._public.tables:
+            return chosen
+        product: Share = self._ctx.run(MatMul(), chosen, self._ctx.weight(table))
+        return self._ctx.open(narrow(product, self._plan.embed_bits))
+
+
+def raised(v: U64) -> U64:
+    return v * np.uint64(1 << (d.RESIDUAL - d.EMBED))
