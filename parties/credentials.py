@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import grpc
@@ -13,6 +12,7 @@ import grpc
 from privinf.addresses import Address
 from privinf.config import Tls
 from privinf.errors import ConfigError, Unauthenticated
+from privinf.parties.certificates import Own, Renewal, Told
 from privinf.parties.frames import CHUNK
 from privinf.parties.listening import ALONE, listen
 
@@ -29,6 +29,7 @@ _KEEPALIVE = [  # a peer whose machine vanished is noticed after 15 s
 _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.http2.max_frame_size", CHUNK),
     ("grpc.http2.max_ping_strikes", 0),  # those who ask have shown a certificate
+    ("grpc.max_connection_age_ms", 3_600_000),  # then new calls shake hands anew; those under way go on
     *ALONE,
     *_KEEPALIVE,
 ]
@@ -41,14 +42,46 @@ _DIAL: Final[list[tuple[str, Any]]] = [
 ]
 
 
-@dataclass(frozen=True)
-class Peer:
-    """A dialled role; every call carries `metadata`."""
+def _on_stderr(error: ConfigError) -> None:
+    print(f"WARNING: {error}", file=sys.stderr, flush=True)
 
-    role: str
-    address: Address
-    channel: grpc.Channel
-    metadata: tuple[tuple[str, str], ...]
+
+class Peer:
+    """A dialled role; every call carries `metadata`, and is made on the channel of its moment."""
+
+    def __init__(
+        self,
+        role: str,
+        address: Address,
+        metadata: tuple[tuple[str, str], ...],
+        channel: Callable[[], grpc.Channel],
+        renewal: Renewal | None = None,
+    ) -> None:
+        self.role, self.address, self.metadata = role, address, metadata
+        self._open, self._renewal, self._lock = channel, renewal, threading.Lock()
+        self._channels = [channel()]
+
+    @property
+    def channel(self) -> grpc.Channel:
+        """The channel for the next call: a new one once our certificate's files were replaced.
+
+        Calls under way stay on theirs, through one more replacement.
+        """
+        if self._renewal is None:
+            return self._channels[-1]
+        with self._lock:
+            if self._renewal.renewed():
+                self._channels.append(self._open())
+                for channel in self._channels[:-2]:
+                    channel.close()
+                self._channels = self._channels[-2:]
+            self._renewal.require_current()
+            return self._channels[-1]
+
+    def close(self) -> None:
+        """End every channel, and the calls on it."""
+        for channel in self._channels:
+            channel.close()
 
 
 def limits(nbytes: int) -> list[tuple[str, Any]]:
@@ -57,18 +90,32 @@ def limits(nbytes: int) -> list[tuple[str, Any]]:
 
 
 def dial(
-    address: Address | str, role: str, tls: Tls | None, own_role: str, limit: int = STREAM_LIMIT
+    address: Address | str,
+    role: str,
+    tls: Tls | None,
+    own_role: str,
+    limit: int = STREAM_LIMIT,
+    told: Told = _on_stderr,
 ) -> Peer:
     """Return a channel to `address` that only a certificate of `role` can answer; connects on first use."""
     address = Address.of(address)
     options = _OPTIONS + _DIAL + limits(limit + CHUNK)
     if tls is None:
-        channel = grpc.insecure_channel(address.target, options=options)
-        return Peer(role, address, channel, ((CLAIM, own_role),))
-    ca, cert, key = _read(tls)
-    credentials = grpc.ssl_channel_credentials(ca, key, cert)
+        return Peer(
+            role,
+            address,
+            ((CLAIM, own_role),),
+            lambda: grpc.insecure_channel(address.target, options=options),
+        )
     options.append(("grpc.ssl_target_name_override", role))
-    return Peer(role, address, grpc.secure_channel(address.target, credentials, options=options), ())
+    renewal = Renewal(tls, told)
+
+    def secure() -> grpc.Channel:
+        own = renewal.own
+        credentials = grpc.ssl_channel_credentials(own.ca, own.key, own.cert)
+        return grpc.secure_channel(address.target, credentials, options=options)
+
+    return Peer(role, address, (), secure, renewal)
 
 
 def server_options(limit: int) -> list[tuple[str, Any]]:
@@ -76,14 +123,16 @@ def server_options(limit: int) -> list[tuple[str, Any]]:
     return _OPTIONS + limits(limit + CHUNK)
 
 
-def bind(server: grpc.Server, address: Address | str, tls: Tls | None) -> int:
-    """Listen on `address`, port 0 for any; return the port."""
+def bind(server: grpc.Server, address: Address | str, tls: Tls | None, told: Told = _on_stderr) -> int:
+    """Listen on `address`, port 0 for any; return the port. Each connection is shown what the files then hold."""
     address = Address.of(address)
     if tls is None:
         warn_insecure()
         return listen(server.add_insecure_port, address)
-    ca, cert, key = _read(tls)
-    credentials = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True)
+    renewal = Renewal(tls, told)
+    credentials = grpc.dynamic_ssl_server_credentials(
+        _shown(renewal.own), lambda: _shown(renewal.renewed()), require_client_authentication=True
+    )
     return listen(lambda one: server.add_secure_port(one, credentials), address)
 
 
@@ -114,15 +163,6 @@ def _only_role(names: Iterable[str]) -> str:
     return roles[0]
 
 
-def _read(tls: Tls) -> tuple[bytes, bytes, bytes]:
-    return _pem(tls.ca), _pem(tls.cert), _pem(tls.key)
-
-
-def _pem(path: Path) -> bytes:
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    if b"-----BEGIN" not in content:
-        raise ConfigError(f"{path} is not a PEM file")
-    return content
+def _shown(own: Own | None) -> Any:
+    """What gRPC takes for a server's certificate; None is what it has."""
+    return own and grpc.ssl_server_certificate_configuration([(own.key, own.cert)], own.ca)

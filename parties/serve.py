@@ -16,7 +16,8 @@ import grpc
 from privinf.addresses import Address
 from privinf.config import DealerConfig, PartyConfig, Tls
 from privinf.errors import ConfigError, InputError, PrivinfError
-from privinf.parties.credentials import MESSAGE_LIMIT, STREAM_LIMIT, Peer, bind, dial, server_options
+from privinf.parties.certificates import Told
+from privinf.parties.credentials import MESSAGE_LIMIT, Peer, bind, dial, server_options
 from privinf.parties.dealer import DealerCalls
 from privinf.parties.health import Health
 from privinf.parties.logs import Log
@@ -67,7 +68,7 @@ class Server:
     def start(self) -> Self:
         """Listen; return when calls are answered."""
         try:
-            self.port = bind(self._server, self._config.listen, self._config.tls)
+            self.port = bind(self._server, self._config.listen, self._config.tls, self._unfit)
             self._health.listen()
             self._meters.listen()
         except PrivinfError:
@@ -92,6 +93,9 @@ class Server:
         self._release()
         self.log.info("stopped")
         self.log.close()
+
+    def _unfit(self, error: ConfigError) -> None:
+        self.log.failure("certificates", error)
 
     def _drain(self) -> None:
         """Admit nothing more."""
@@ -118,7 +122,7 @@ class PartyServer(Server):
             )
         _check_shapes(config, program)
         super().__init__(f"party{config.party}", PARTY, config, 4 * config.max_sessions)
-        self._peers = _dial_peers(config, self.role)
+        self._peers = _dial_peers(config, self.role, self._unfit)
         self.calls = PartyCalls(config, program, self._peers, self.log, self._meters)
         self._server.add_generic_rpc_handlers((self.calls.handlers(self._guard),))
 
@@ -133,7 +137,7 @@ class PartyServer(Server):
 
     def _release(self) -> None:
         for peer in self._peers.values():
-            peer.channel.close()
+            peer.close()
         self.calls.close()
 
 
@@ -192,10 +196,10 @@ def _stop_signals() -> Iterator[Callable[[], Any]]:
         os.close(writer)
 
 
-def _dial_peers(config: PartyConfig, role: str) -> dict[str, Peer]:
-    peers = {"dealer": dial(config.dealer, "dealer", config.tls, role)}
+def _dial_peers(config: PartyConfig, role: str, told: Told) -> dict[str, Peer]:
+    peers = {"dealer": dial(config.dealer, "dealer", config.tls, role, told=told)}
     if config.peer is not None:
-        peers["party1"] = dial(config.peer, "party1", config.tls, role, STREAM_LIMIT)
+        peers["party1"] = dial(config.peer, "party1", config.tls, role, told=told)
     return peers
 
 

@@ -20,6 +20,7 @@ from privinf.errors import (
     ProtocolError,
     Unauthenticated,
 )
+from privinf.parties.handshake import reason
 
 KIND: Final = "privinf-error"
 PARTY: Final = "privinf-party"
@@ -39,10 +40,16 @@ CODES: Final[dict[type[PrivinfError], grpc.StatusCode]] = {
     IntegrityError: grpc.StatusCode.DATA_LOSS,
 }
 _KINDS: Final = {cls.__name__: cls for cls in CODES}
-_HANDSHAKE = ("handshake", "Hostname Verification", "Peer name", "CERTIFICATE", "certificate")
+_REFUSED = "it closed the connection, and may refuse our certificate: its log then says why"
+_OBSTACLES = (  # TLS 1.3 tells the reason of a refused certificate to the log of who refuses it alone
+    ("Connection refused", "nobody listens there"),
+    ("DNS resolution", "no such host"),
+    ("Socket closed", _REFUSED),
+    ("onnection reset", _REFUSED),
+    ("roken pipe", _REFUSED),
+)
 # What gRPC itself answers, with no word of ours in the trailing metadata.
 _BARE: Final[dict[grpc.StatusCode, tuple[type[PrivinfError], str]]] = {
-    grpc.StatusCode.UNAVAILABLE: (ConnectError, "cannot be reached, or refused our certificate"),
     grpc.StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, "did not answer in time"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (Overloaded, "has no room for another call"),
     grpc.StatusCode.UNIMPLEMENTED: (
@@ -99,13 +106,22 @@ def attribute(error: PrivinfError, party: str | None, session: bytes | None = No
 
 
 def _bare(code: grpc.StatusCode | None, details: str) -> tuple[type[PrivinfError], str]:
-    if code is grpc.StatusCode.UNAVAILABLE and any(word in details for word in _HANDSHAKE):
-        return Unauthenticated, "no handshake: a certificate of another authority or role"
+    if code is grpc.StatusCode.UNAVAILABLE and (why := reason(details)) is not None:
+        return Unauthenticated, f"no connection: {why.text}"
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return ConnectError, f"cannot be reached{_obstacle(details)}"
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
         return ProtocolError, "a message over the size limit"
     if code in _BARE:
         return _BARE[code]
     return PartyError, f"answered {code.name if code else 'nothing'}"
+
+
+def _obstacle(details: str) -> str:
+    """What kept us from a server, where gRPC says it."""
+    if not details.startswith(("failed to connect", "DNS resolution")):
+        return ""
+    return next((f": {meaning}" for word, meaning in _OBSTACLES if word in details), "")
 
 
 def _code(error: grpc.RpcError) -> grpc.StatusCode | None:

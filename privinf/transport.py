@@ -196,7 +196,7 @@ class Link:
         with self._lock:
             self._closed = True
         for peer in self._peers:
-            peer.channel.close()
+            peer.close()
 
     def __enter__(self) -> Self:
         return self

@@ -67,7 +67,7 @@ class Link:
     def close(self) -> None:
         """Release the channel; what is under way is dropped."""
         self._closed = True
-        self._peer.channel.close()
+        self._peer.close()
 
     def _until(self, timeout: float | None) -> Deadline:
         self.connect()

@@ -20,7 +20,13 @@ from privinf.errors import (
 )
 from privinf.parties.status import CODES, attribute, describe, restore
 
-LOCAL = {"PrivinfError", "ConfigError", "ModelError", "MissingExtra"}  # of this process; no peer is told
+LOCAL = {
+    "PrivinfError",
+    "ConfigError",
+    "ModelError",
+    "MissingExtra",
+    "ListenError",
+}  # of this process; no peer is told
 ALL = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, PrivinfError)]
 
 
