@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from typing import TYPE_CHECKING, Final
 
 from privinf.config import Tls
 from privinf.errors import ConfigError
 
+if TYPE_CHECKING:
+    from cryptography import x509
+
+_UNCHECKED: Final = datetime.max.replace(tzinfo=UTC)
 Told = Callable[[ConfigError], None]
 _Stamp = tuple[tuple[int, int, int], ...]
 
@@ -40,11 +42,7 @@ def read(tls: Tls) -> Own:
         ConfigError: one cannot be read, is no PEM, has expired, or the key belongs to another certificate.
     """
     ca, cert, key = (_pem(path) for path in (tls.ca, tls.cert, tls.key))
-    leaf = _certificate(cert, tls.cert)
-    _certificate(ca, tls.ca)
-    if leaf.public_key() != _public_key(key, tls.key):
-        raise ConfigError(f"{tls.key} is not the key of {tls.cert}")
-    own = Own(ca, cert, key, leaf.not_valid_after_utc)
+    own = Own(ca, cert, key, _end(tls, ca, cert, key))
     own.require_current(tls.cert)
     return own
 
@@ -101,7 +99,22 @@ def _pem(path: Path) -> bytes:
     return content
 
 
+def _end(tls: Tls, ca: bytes, cert: bytes, key: bytes) -> datetime:
+    """When our certificate ends, once all three are what they should be."""
+    try:
+        import cryptography  # noqa: F401
+    except ImportError:  # a client can do without: gRPC itself then refuses what does not fit
+        return _UNCHECKED
+    leaf = _certificate(cert, tls.cert)
+    _certificate(ca, tls.ca)
+    if leaf.public_key() != _public_key(key, tls.key):
+        raise ConfigError(f"{tls.key} is not the key of {tls.cert}")
+    return leaf.not_valid_after_utc
+
+
 def _certificate(content: bytes, path: Path) -> x509.Certificate:
+    from cryptography import x509
+
     try:
         return x509.load_pem_x509_certificates(content)[0]
     except ValueError as error:
@@ -109,6 +122,8 @@ def _certificate(content: bytes, path: Path) -> x509.Certificate:
 
 
 def _public_key(content: bytes, path: Path) -> object:
+    from cryptography.hazmat.primitives import serialization
+
     try:
         return serialization.load_pem_private_key(content, None).public_key()
     except (ValueError, TypeError) as error:  # an encrypted key asks for a password: TypeError
