@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +14,9 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 
-from privinf.client import Classification, Embeddings, GivenTls, Progress, Usage
+from privinf.answers import Classification
+from privinf.asked import seconds
+from privinf.client import Embeddings, GivenTls, Progress, Usage
 from privinf.completions import Completion, TokenStream
 from privinf.config import EquivariantClientConfig, load
 from privinf.decoder_client import Message, Prompt
@@ -60,7 +62,7 @@ class EquivariantClient:
         warn_once()
         self._config = load(
             EquivariantClientConfig,
-            config,
+            config or os.environ.get("PRIVINF_CONFIG") or None,
             server=server,
             tls=tls,
             deadline=deadline,
@@ -81,35 +83,40 @@ class EquivariantClient:
         """How many sessions can still be opened at level session; None at the others."""
         return variants.left(self._folder) if self._local else None
 
-    def check(self, texts: Sequence[str], *, truncate: bool = False) -> None:
-        """Raise InputError for the first text that the model cannot take; nothing is asked."""
-        self._asked(self.about.task).read(texts, truncate)
+    def check(self, texts: str | Iterable[str], **options: Any) -> None:
+        """Raise InputError for the first text that the model cannot take; options as for `embed`. Nothing is asked."""
+        self._asked(self.about.task).read(texts, **options)
 
     def embed(
         self,
-        texts: Sequence[str],
+        texts: str | Iterable[str],
         *,
         truncate: bool = False,
+        prompt_name: str | None = None,
+        special_tokens: bool = False,
         timeout: float | None = None,
         progress: Progress | None = None,
     ) -> Embeddings:
-        """Embed texts; `timeout` is the deadline of each query in seconds, `progress` is told of texts done."""
-        rows, usage = self._ask("embed", texts, truncate, timeout, progress)
+        """Embed a text or several; options as for `privinf.Client.embed`."""
+        options = {"truncate": truncate, "prompt_name": prompt_name, "special_tokens": special_tokens}
+        rows, usage = self._ask("embed", texts, timeout, progress, **options)
         assert isinstance(self._side, TextSide)
         return Embeddings(self._side.finished(rows), usage)
 
     def classify(
         self,
-        texts: Sequence[str] | F32,
+        texts: str | Iterable[str] | F32,
         *,
         truncate: bool = False,
+        special_tokens: bool = False,
         timeout: float | None = None,
         progress: Progress | None = None,
     ) -> Classification:
         """Classify texts, or images (images, channels, height, width) as the model's processor gives them."""
-        logits, usage = self._ask("classify", texts, truncate, timeout, progress)
-        labels = self.about.labels
-        return Classification(logits, tuple(labels[i] for i in logits.argmax(axis=-1)), usage)
+        options = {"truncate": truncate, "special_tokens": special_tokens}
+        logits, usage = self._ask("classify", texts, timeout, progress, **options)
+        assert not isinstance(self._side, PromptSide)
+        return Classification(logits, self.about.labels, self._side.says, usage)
 
     @overload
     def generate(
@@ -118,6 +125,7 @@ class EquivariantClient:
         *,
         stream: Literal[True],
         raw: bool = ...,
+        special_tokens: bool = ...,
         timeout: float | None = ...,
         **wish: Any,
     ) -> TokenStream: ...
@@ -128,6 +136,7 @@ class EquivariantClient:
         *,
         stream: Literal[False] = ...,
         raw: bool = ...,
+        special_tokens: bool = ...,
         timeout: float | None = ...,
         **wish: Any,
     ) -> Completion: ...
@@ -137,6 +146,7 @@ class EquivariantClient:
         *,
         stream: bool = False,
         raw: bool = False,
+        special_tokens: bool = False,
         timeout: float | None = None,
         **wish: Any,
     ) -> TokenStream | Completion:
@@ -146,18 +156,25 @@ class EquivariantClient:
             prompt: a text, or token ids as they are. A text is a user's message where the model has a chat template,
                 unless it is `raw`.
             stream: iterate over tokens as they come, instead of waiting for all.
+            special_tokens: let a text mean the control tokens that it spells. Never for text of others.
             timeout: seconds for all of it.
             wish: max_new_tokens, temperature (0 is greedy), top_k, top_p, repetition_penalty, seed, stop.
 
         Raises:
             InputError: an empty prompt, one that is too long, a token that is none, an option out of range.
         """
-        tokens = self._written(self._prompts.prompt(prompt, raw), timeout, wish)
+        tokens = self._written(self._prompts.prompt(prompt, raw, special_tokens), timeout, wish)
         return tokens if stream else _whole(tokens)
 
     @overload
     def chat(
-        self, messages: Sequence[Message], *, stream: Literal[True], timeout: float | None = ..., **wish: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: Literal[True],
+        special_tokens: bool = ...,
+        timeout: float | None = ...,
+        **wish: Any,
     ) -> TokenStream: ...
     @overload
     def chat(
@@ -165,14 +182,21 @@ class EquivariantClient:
         messages: Sequence[Message],
         *,
         stream: Literal[False] = ...,
+        special_tokens: bool = ...,
         timeout: float | None = ...,
         **wish: Any,
     ) -> Completion: ...
     def chat(
-        self, messages: Sequence[Message], *, stream: bool = False, timeout: float | None = None, **wish: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: bool = False,
+        special_tokens: bool = False,
+        timeout: float | None = None,
+        **wish: Any,
     ) -> TokenStream | Completion:
         """Answer a conversation, a list of {"role": ..., "content": ...}; the rest is as for `generate`."""
-        tokens = self._written(self._prompts.conversation(messages), timeout, wish)
+        tokens = self._written(self._prompts.conversation(messages, special_tokens), timeout, wish)
         return tokens if stream else _whole(tokens)
 
     def close(self) -> None:
@@ -206,10 +230,10 @@ class EquivariantClient:
         raise InputError(f"this model is for {self.about.task}: use {use}")
 
     def _ask(
-        self, task: str, asked: Any, truncate: bool, timeout: float | None, progress: Progress | None
+        self, task: str, asked: Any, timeout: float | None, progress: Progress | None, **options: Any
     ) -> tuple[F32, CoveredUsage]:
-        side = self._asked(task)
-        read: Any = side.read(asked, truncate)
+        side, timeout = self._asked(task), seconds(timeout)
+        read: Any = side.read(asked, **options)
         began = time.monotonic()
         width = self.about.width if task == "embed" else len(self.about.labels)
         rows, queries = np.empty((len(read), width), dtype=np.float32), 0
@@ -223,7 +247,7 @@ class EquivariantClient:
 
     def _written(self, ids: Sequence[int], timeout: float | None, options: dict[str, Any]) -> TokenStream:
         """Begin a generation: the server begins at once, or at level session finds that its cover is new."""
-        side, wish = self._prompts, self._prompts.wish(options)
+        side, wish, timeout = self._prompts, self._prompts.wish(options), seconds(timeout)
         steps, end = self._begun(ids, wish, timeout)
         tokens = TokenStream(steps, side.tokenizer.decode, wish.stop, side.eos, wish.max_new_tokens, end)
         tokens.stats = CoveredGenerationUsage()

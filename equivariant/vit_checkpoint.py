@@ -11,7 +11,7 @@ import numpy as np
 from privinf.errors import ModelError
 from privinf.models.families import HARMLESS_KEYS
 from privinf.models.settings import Config, Keys, activation, architecture, epsilon, flag, read_object, size
-from privinf.models.spec import read_labels
+from privinf.models.spec import Says, read_labels, read_meaning
 from privinf.models.tensors import (
     WEIGHTS,
     Array,
@@ -26,7 +26,7 @@ ARCHITECTURE = "ViTForImageClassification"
 PREFIX = "vit."
 READ = """
 model_type architectures hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act
-layer_norm_eps image_size patch_size num_channels qkv_bias id2label num_labels
+layer_norm_eps image_size patch_size num_channels qkv_bias id2label num_labels problem_type
 """
 UNUSED = frozenset(("encoder_stride", "pooler_output_size", "pooler_act"))
 KEYS = Keys("ViTConfig", frozenset(READ.split()), {}, HARMLESS_KEYS | UNUSED)
@@ -66,6 +66,7 @@ class VitSpec:
     biased: bool
     image: Image
     labels: tuple[str, ...]
+    says: Says = "label"
 
 
 def load_vit(directory: Path) -> tuple[VitSpec, dict[str, Array]]:
@@ -99,6 +100,7 @@ def read_vit_spec(directory: Path) -> VitSpec:
     width, heads = size(config, "hidden_size", path, 768), size(config, "num_attention_heads", path, 12)
     if width % heads:
         raise ModelError(f"{path}: hidden_size {width} is not a multiple of num_attention_heads {heads}")
+    labels = read_labels(config, path)
     return VitSpec(
         layers=size(config, "num_hidden_layers", path, 12),
         width=width,
@@ -108,7 +110,8 @@ def read_vit_spec(directory: Path) -> VitSpec:
         eps=epsilon(config, "layer_norm_eps", path, 1e-12),
         biased=flag(config, "qkv_bias", path, True),
         image=_image(config, path),
-        labels=read_labels(config, path),
+        labels=labels,
+        says=read_meaning(config, labels, path),
     )
 
 

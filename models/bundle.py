@@ -17,7 +17,8 @@ from privinf.models.folder import Mode, blank_weights, read_seed, read_tensors
 from privinf.models.plan import Plan
 from privinf.models.program import EncoderDealer, EncoderParty
 from privinf.models.query import Layout
-from privinf.models.spec import EncoderSpec, pooling_files, read_spec
+from privinf.models.sentence import CLIENT_FILES, pooling_files
+from privinf.models.spec import EncoderSpec, read_spec
 from privinf.models.tables import verify
 from privinf.models.weights import DealerStore, PartyStore, encode
 from privinf.protocols.program import Identity
@@ -57,7 +58,9 @@ def write(
     sharing = folder.begin(
         origin, target, {"weights": mode}, (*PUBLIC_FILES, *pooling_files(origin)), plan.to_json()
     )
-    folder.copy(origin / "tokenizer.json", target / "client" / "tokenizer.json")
+    for name in ("tokenizer.json", *CLIENT_FILES):
+        if (origin / name).is_file():
+            folder.copy(origin / name, target / "client" / name)
     folder.write_weights(target, encode(weights), mode, sharing)
     if mode == "public":
         table = {name: weights[name].astype(np.float32) for name in EMBEDDINGS}

@@ -40,10 +40,10 @@ def calibrate(
     ops = Clear(weights, spec.layer_norm_eps, ranges)
     program = bert.embed if spec.head == "none" else bert.classify
     with torch.inference_mode():
-        for tokens, texts in batches([*ids, *_long(ids, spec.max_tokens)], spec.max_tokens):
+        for tokens, texts in batches([*ids, *_long(ids, spec.longest)], spec.longest):
             program(ops, spec, _query(texts, tokens, spec))
             tick(len(texts))
-    plan = make_plan(spec, ranges, spec.max_tokens)
+    plan = make_plan(spec, ranges, spec.longest)
     return replace(plan, tables=fingerprint(spec, plan))
 
 
@@ -82,7 +82,7 @@ def clear_answers(
             row = program(ops, spec, _query([tokens], max(len(tokens), 2), spec))[:, 0]
             if spec.head == "none" and spec.normalize:
                 row = row / row.norm(dim=-1, keepdim=True)
-            answers.append(row[0].numpy())
+            answers.append(row[0, : spec.answer_width].numpy())
     return np.stack(answers).astype(np.float32)
 
 

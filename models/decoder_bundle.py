@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors.numpy import save_file
 
+from privinf.control import Script
 from privinf.errors import ModelError
 from privinf.models import folder
 from privinf.models.decoder_layout import DecoderLayout
@@ -32,6 +33,7 @@ CLIENT_FILES = (
     "chat_template.jinja",
 )
 EMBEDDINGS = "embed.safetensors"  # a party's, where these alone are public
+NO_HEAD = Script("")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class DecoderBundle:
     layout: DecoderLayout
     identity: Identity
     sharing: str
-    head: str  # the public prefix as text, without a first special token that it may begin with
+    head: Script  # the public prefix as text, without a first special token that it may begin with
     chat: bool  # whether that is the header of a conversation
 
     @property
@@ -67,12 +69,18 @@ def write(
     plan: DecoderPlan,
     mode: Mode,
     embeddings: Mode,
-    head: str = "",
+    head: Script = NO_HEAD,
     chat: bool = False,
 ) -> None:
     """Split a folded decoder under a fresh random sharing id; an existing directory is refused."""
     origin, target = Path(source), Path(out)
-    about = {"weights": mode, "embeddings": embeddings, "head": head, "chat": chat}
+    about = {
+        "weights": mode,
+        "embeddings": embeddings,
+        "head": head.text,
+        "control": head.control,
+        "chat": chat,
+    }
     sharing = folder.begin(origin, target, about, PUBLIC_FILES, plan.to_json())
     for name in CLIENT_FILES:
         if (origin / name).is_file():
@@ -90,13 +98,14 @@ def read(directory: str | os.PathLike[str]) -> DecoderBundle:
     about, text = folder.read_about(path)
     plan, mode, sharing = DecoderPlan.from_json(text), about["weights"], str(about["sharing"])
     embeddings = about.get("embeddings")
-    known = {"head", "chat"} <= set(about) and embeddings in ("private", "public")
+    known = {"head", "control", "chat"} <= set(about) and embeddings in ("private", "public")
     if not known or (mode, embeddings) == ("public", "private"):
         raise ModelError(f"{path}/bundle.json is damaged: share the model again")
     layout = DecoderLayout(read_decoder_spec(path), plan, mode == "public", embeddings == "public")
     model_id = f"{about['model']}:{sharing}:{mode}:{embeddings}"
     identity = Identity(folder.VERSION, model_id, plan.hash)
-    return DecoderBundle(path, layout, identity, sharing, str(about["head"]), bool(about["chat"]))
+    head = Script(str(about["head"]), tuple((start, end) for start, end in about["control"]))
+    return DecoderBundle(path, layout, identity, sharing, head, bool(about["chat"]))
 
 
 def dealer_program(directory: str | os.PathLike[str]) -> DecoderDealer:

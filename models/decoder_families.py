@@ -27,7 +27,7 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
 }
 # Keys of encoders that matter to no decoder, and settings of sampling that old files keep beside the model's.
 HARMLESS = """
-attention_dropout attn_pdrop embd_pdrop resid_pdrop id2label num_labels is_decoder
+attention_dropout attn_pdrop embd_pdrop resid_pdrop id2label num_labels problem_type is_decoder
 summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout
 do_sample max_length max_new_tokens min_length temperature top_k top_p
 is_llama_config transformers.js_config

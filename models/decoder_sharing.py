@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from privinf.control import Script
 from privinf.errors import ConfigError
 from privinf.models import decoder_bundle
 from privinf.models.calibrate import Tick, default_text
@@ -32,6 +33,7 @@ def share_decoder(
     system: str | None = None,
     max_tokens: int = MAX_TOKENS,
     calibration: Sequence[str] | None = None,
+    special_tokens: bool = False,
     tick: Tick = lambda done: None,
 ) -> decoder_bundle.DecoderBundle:
     """Read, fold, calibrate and split a decoder; return the client's part.
@@ -39,6 +41,7 @@ def share_decoder(
     prefix: the public beginning of every session; without one it is the header of the model's chat template with this
     `system` message, or the token that begins a text. embeddings: whether clients may know the embedding tables.
     max_tokens: of a session, prefix included. calibration: text like that of the prompts and of what follows.
+    special_tokens: whether the prefix means the control tokens that it spells.
     Raises ModelError for what cannot be computed faithfully.
     """
     embeddings = weights if embeddings is None else embeddings
@@ -53,12 +56,14 @@ def share_decoder(
     del tensors
     tokenizer = DecoderTokenizer(source, spec.vocab)
     chat = prefix is None and _has_template(source)
-    head = _header(source, system) if chat else prefix or ""
+    head = _header(source, tokenizer, system) if chat else tokenizer.script(prefix or "", special_tokens)
     first = [spec.bos] if spec.bos is not None and not chat else []
     ids = (*first, *tokenizer.encode(head))
     lines = default_text() if calibration is None else list(calibration)
-    texts = _conversations(source, system, head, lines) if chat else lines
-    encoded: list[Ids] = [np.array(tokenizer.after(head, t, ids, len(first)), np.int32) for t in texts]
+    texts = (
+        _conversations(source, tokenizer, system, lines) if chat else [head + Script(line) for line in lines]
+    )
+    encoded: list[Ids] = [np.array(tokenizer.after(text, ids, len(first)), np.int32) for text in texts]
     most = min(max_tokens, spec.max_tokens)
     plan, prefixed = calibrate_decoder(spec, folded, encoded, ids, most, tick)
     folded |= prefixed
@@ -77,24 +82,24 @@ def _has_template(source: str | os.PathLike[str]) -> bool:
     )
 
 
-def _header(source: str | os.PathLike[str], system: str | None) -> str:
-    from privinf.chat import public_prefix
+def _header(source: str | os.PathLike[str], tokenizer: DecoderTokenizer, system: str | None) -> Script:
+    from privinf.chat import ChatTemplate
 
-    return public_prefix(source, system)
+    return ChatTemplate(source, rules=tokenizer.rules).header(system)
 
 
 def _conversations(
-    source: str | os.PathLike[str], system: str | None, head: str, lines: Sequence[str]
-) -> list[str]:
+    source: str | os.PathLike[str], tokenizer: DecoderTokenizer, system: str | None, lines: Sequence[str]
+) -> list[Script]:
     """Each line as a user's, the next as the answer: what special tokens do to ranges is measured too."""
     from privinf.chat import ChatTemplate
 
-    template = ChatTemplate(source)
+    template = ChatTemplate(source, rules=tokenizer.rules)
     begin = [] if system is None else [{"role": "system", "content": system}]
     pairs = zip(lines, [*lines[1:], lines[0]], strict=True)
     return [
-        template.user_part(
-            [*begin, {"role": "user", "content": asked}, {"role": "assistant", "content": said}], head, False
+        template.script(
+            [*begin, {"role": "user", "content": asked}, {"role": "assistant", "content": said}], False
         )
         for asked, said in pairs
     ]

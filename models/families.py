@@ -28,6 +28,7 @@ READ_KEYS = frozenset(
         "layer_norm_eps",
         "id2label",
         "num_labels",
+        "problem_type",
     )
 )
 # Keys that shape it too, and that have one value we implement.
@@ -45,10 +46,10 @@ _name_or_path _attn_implementation_autoset _commit_hash transformers_version tor
 initializer_range attention_probs_dropout_prob hidden_dropout_prob classifier_dropout
 use_cache gradient_checkpointing tie_word_embeddings tie_encoder_decoder torchscript use_bfloat16
 tf_legacy_loss return_dict output_hidden_states output_attentions chunk_size_feed_forward
-label2id problem_type finetuning_task task_specific_params tokenizer_class prefix
+label2id finetuning_task task_specific_params tokenizer_class prefix
 pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id unk_token_id mask_token_id
 directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
-pooler_size_per_head pooler_type sentence_transformers
+pooler_size_per_head pooler_type sentence_transformers sbert_ce_default_activation_function
 """
 HARMLESS_KEYS = frozenset(HARMLESS.split())
 

@@ -49,13 +49,11 @@ class Layout:
     @property
     def max_tokens(self) -> int:
         """The longest bucket that the model takes and that its ranges were calibrated for."""
-        return min(self.spec.max_tokens, self.plan.max_tokens)
+        return min(self.spec.longest, self.plan.max_tokens)
 
     def check(self, shape: QueryShape) -> None:
         """Raise InputError for a shape that this model cannot take."""
-        allowed = ("embed",) if self.spec.head == "none" else ("classify",)
-        if shape.task not in TASKS or shape.task not in allowed:
-            raise InputError(f"this model does {', '.join(allowed)}, not {shape.task!r}")
+        self.check_task(shape.task)
         if not LOW_TOKENS <= shape.tokens <= self.max_tokens:
             raise InputError(
                 f"{shape.tokens} tokens: this shared model takes {LOW_TOKENS} to {self.max_tokens}"
@@ -64,6 +62,12 @@ class Layout:
             raise InputError(
                 f"{shape.batch} texts of {shape.tokens} tokens: a query holds 1 to {MAX_ROWS} rows"
             )
+
+    def check_task(self, task: str) -> None:
+        """Raise InputError for what this model does not do."""
+        allowed = "embed" if self.spec.head == "none" else "classify"
+        if task not in TASKS or task != allowed:
+            raise InputError(f"this model does {allowed}, not {task!r}")
 
     def fields(self, shape: QueryShape) -> list[Field]:
         """The query's tensors, in order."""
@@ -178,7 +182,7 @@ def decode(layout: Layout, shape: QueryShape, first: bytes, second: bytes) -> np
 
 
 def finish(layout: Layout, rows: F64) -> npt.NDArray[np.float32]:
-    """What depends on the answer alone: scaling embeddings to unit length where the model asks for it."""
+    """What depends on the answer alone: scaling and then cutting embeddings, where the model asks for it."""
     if layout.spec.head == "none" and layout.spec.normalize:
         rows = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows.astype(np.float32)
+    return rows[..., : layout.spec.answer_width].astype(np.float32)

@@ -53,11 +53,10 @@ class Reference:
         if self.spec.pooling is None:
             raise ConfigError("this model names no pooling (1_Pooling/config.json), so it embeds no sentence")
         states = self.states(self.ids(texts))
-        pooled = np.stack([s.mean(axis=0) if self.spec.pooling == "mean" else s[0] for s in states])
-        if not self.spec.normalize:
-            return pooled
-        unit: Array = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
-        return unit
+        pooled: Array = np.stack([s.mean(axis=0) if self.spec.pooling == "mean" else s[0] for s in states])
+        if self.spec.normalize:
+            pooled = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+        return pooled[:, : self.spec.answer_width]
 
     def logits(self, texts: Sequence[str]) -> Array:
         """What the classifier puts out before the softmax, (texts, labels)."""

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from privinf.errors import ModelError
 from privinf.models.families import FAMILIES, HARMLESS_KEYS, Family, Head, Name
-from privinf.models.settings import Keys, activation, architecture, epsilon, read_json, read_object, size
+from privinf.models.sentence import (
+    Pooling,
+    Sentence,
+    TextRules,
+    read_sentence,
+    refuse_cross_encoder,
+    tokenizer_limit,
+)
+from privinf.models.settings import Keys, activation, architecture, epsilon, read_object, size
 
-POOLINGS: Mapping[str, Literal["mean", "cls"]] = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
+PLAIN = TextRules()
+# What a head's numbers mean: one label of all, any number of them, or numbers in their own right.
+Says = Literal["label", "labels", "score", "measure"]
+PROBLEMS: dict[object, Says] = {
+    "single_label_classification": "label",
+    "multi_label_classification": "labels",
+    "regression": "measure",
 }
-POOLING = "1_Pooling/config.json"  # where it is without modules.json
 
 
 @dataclass(frozen=True)
@@ -32,11 +42,24 @@ class EncoderSpec:
     type_vocab: int
     activation: str = "gelu"
     layer_norm_eps: float = 1e-12
-    pooling: Literal["mean", "cls"] | None = None
+    pooling: Pooling | None = None
     normalize: bool = False
     labels: tuple[str, ...] = ()
     head: Head = "none"
     family: Name = "bert"
+    says: Says = "label"
+    dimension: int | None = None  # to which embeddings are cut
+    texts: TextRules = PLAIN
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a text may have: positions that there are, unless the model's files cut texts earlier."""
+        return min(self.max_tokens, self.texts.longest or self.max_tokens)
+
+    @property
+    def answer_width(self) -> int:
+        """Numbers that a text is answered with."""
+        return len(self.labels) or self.dimension or self.width
 
     @property
     def names(self) -> Family:
@@ -48,7 +71,7 @@ Spec = EncoderSpec
 
 
 def read_spec(directory: str | os.PathLike[str]) -> EncoderSpec:
-    """Reads config.json, modules.json and the pooling's config.json; the weights need not be there."""
+    """Reads config.json and the files of sentence-transformers that are there; the weights need not be."""
     folder = Path(directory)
     path = folder / "config.json"
     config = read_object(path)
@@ -60,7 +83,12 @@ def read_spec(directory: str | os.PathLike[str]) -> EncoderSpec:
     if width % heads:
         raise ModelError(f"{path}: hidden_size {width} is not a multiple of num_attention_heads {heads}")
     head = family.classes[architecture(config, tuple(family.classes), path)]
-    pooling, normalize = (None, False) if head != "none" else _sentence_modules(folder, width)
+    if head == "none":
+        sentence = read_sentence(folder, width)
+    else:
+        refuse_cross_encoder(folder, config)
+        sentence = Sentence(None, False, None, TextRules(tokenizer_limit(folder)))
+    labels = read_labels(config, path) if head == "bert-classifier" else ()
     return EncoderSpec(
         layers=size(config, "num_hidden_layers", path),
         width=width,
@@ -71,11 +99,14 @@ def read_spec(directory: str | os.PathLike[str]) -> EncoderSpec:
         type_vocab=size(config, "type_vocab_size", path, default=2) if family.typed else 0,
         activation=activation(config, "hidden_act", path, "gelu"),
         layer_norm_eps=epsilon(config, "layer_norm_eps", path, 1e-12),
-        pooling=pooling,
-        normalize=normalize,
-        labels=read_labels(config, path) if head == "bert-classifier" else (),
+        pooling=sentence.pooling,
+        normalize=sentence.normalize,
+        labels=labels,
         head=head,
         family=name,
+        says=read_meaning(config, labels, path),
+        dimension=sentence.dimension,
+        texts=sentence.texts,
     )
 
 
@@ -107,58 +138,12 @@ def read_labels(config: dict[str, Any], path: Path) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _sentence_modules(folder: Path, width: int) -> tuple[Literal["mean", "cls"] | None, bool]:
-    """Pooling and normalisation as sentence-transformers wrote them down, if it did."""
-    path = folder / "modules.json"
-    if not path.exists():
-        pooling = folder / POOLING
-        return (_pooling(pooling, width) if pooling.exists() else None), False
-    steps = _modules(path)
-    kinds = tuple(kind for kind, _ in steps)
-    if kinds not in {("Transformer",), ("Transformer", "Pooling"), ("Transformer", "Pooling", "Normalize")}:
+def read_meaning(config: dict[str, Any], labels: tuple[str, ...], path: Path) -> Says:
+    """What the numbers of a head mean, as transformers' own pipeline takes them; a single one is a score."""
+    given = config.get("problem_type")
+    if given is not None and given not in PROBLEMS:
         raise ModelError(
-            f"{path}: modules {', '.join(kinds) or 'none'} are not supported; "
-            "accepted: Transformer, then Pooling, then Normalize"
+            f"{path}: problem_type {given!r} is not supported; accepted: {', '.join(map(str, PROBLEMS))}"
         )
-    pooling_of = _pooling(folder / steps[1][1] / "config.json", width) if len(steps) > 1 else None
-    return pooling_of, len(steps) > 2
-
-
-def pooling_files(folder: Path) -> list[str]:
-    """Where the pooling is configured, seen from the model's directory."""
-    path = folder / "modules.json"
-    if not path.exists():
-        return [POOLING]
-    return [str(PurePosixPath(place) / "config.json") for kind, place in _modules(path) if kind == "Pooling"]
-
-
-def _modules(path: Path) -> list[tuple[str, str]]:
-    return [_module(step, path) for step in _read_list(path)]
-
-
-def _read_list(path: Path) -> list[Any]:
-    value = read_json(path)
-    if not isinstance(value, list):
-        raise ModelError(f"{path} holds a JSON {type(value).__name__}, not a list")
-    return value
-
-
-def _module(step: Any, path: Path) -> tuple[str, str]:
-    """Kind and folder; the folder stays under the model's."""
-    kind, place = (step.get("type"), step.get("path", "")) if isinstance(step, dict) else (None, None)
-    if not isinstance(kind, str) or not isinstance(place, str):
-        raise ModelError(f"{path}: each module needs a type and a path")
-    if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
-        raise ModelError(f"{path}: module path {place!r} leaves the directory")
-    return kind.rsplit(".", 1)[-1], place
-
-
-def _pooling(path: Path, width: int) -> Literal["mean", "cls"]:
-    config = read_object(path)
-    chosen = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
-    if len(chosen) != 1 or chosen[0] not in POOLINGS:
-        found = ", ".join(chosen) or "none"
-        raise ModelError(f"{path}: pooling {found} is not supported; accepted: {', '.join(POOLINGS)}")
-    if config.get("word_embedding_dimension", width) != width:
-        raise ModelError(f"{path}: word_embedding_dimension differs from hidden_size {width}")
-    return POOLINGS[chosen[0]]
+    meant = PROBLEMS.get(given, "label")
+    return "score" if len(labels) == 1 and meant == "label" else meant

@@ -8,22 +8,48 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from privinf.answers import Classification as Classification
     from privinf.client import AsyncClient as AsyncClient
-    from privinf.client import Classification as Classification
     from privinf.client import Client as Client
     from privinf.client import Embeddings as Embeddings
     from privinf.completions import Completion as Completion
     from privinf.config import Tls as Tls
+    from privinf.errors import ConfigError as ConfigError
+    from privinf.errors import ConnectError as ConnectError
+    from privinf.errors import DeadlineExceeded as DeadlineExceeded
+    from privinf.errors import InputError as InputError
+    from privinf.errors import IntegrityError as IntegrityError
+    from privinf.errors import MismatchError as MismatchError
+    from privinf.errors import MissingExtra as MissingExtra
+    from privinf.errors import ModelError as ModelError
+    from privinf.errors import Overloaded as Overloaded
+    from privinf.errors import PartyError as PartyError
+    from privinf.errors import PeerLost as PeerLost
     from privinf.errors import PrivinfError as PrivinfError
+    from privinf.errors import ProtocolError as ProtocolError
+    from privinf.errors import Unauthenticated as Unauthenticated
 
 _HOMES = {
     "AsyncClient": "privinf.client",
-    "Classification": "privinf.client",
+    "Classification": "privinf.answers",
     "Client": "privinf.client",
     "Completion": "privinf.completions",
     "Embeddings": "privinf.client",
-    "PrivinfError": "privinf.errors",
     "Tls": "privinf.config",
+    "ConfigError": "privinf.errors",
+    "ConnectError": "privinf.errors",
+    "DeadlineExceeded": "privinf.errors",
+    "InputError": "privinf.errors",
+    "IntegrityError": "privinf.errors",
+    "MismatchError": "privinf.errors",
+    "MissingExtra": "privinf.errors",
+    "ModelError": "privinf.errors",
+    "Overloaded": "privinf.errors",
+    "PartyError": "privinf.errors",
+    "PeerLost": "privinf.errors",
+    "PrivinfError": "privinf.errors",
+    "ProtocolError": "privinf.errors",
+    "Unauthenticated": "privinf.errors",
 }
 __all__ = [*_HOMES, "__version__"]
 

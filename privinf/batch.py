@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,8 +21,8 @@ class Embedder(Protocol):
 
     @property
     def identity(self) -> Any: ...
-    def check(self, texts: Sequence[str], *, truncate: bool = False) -> None: ...
-    def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Any: ...
+    def check(self, texts: Sequence[str], **options: Any) -> None: ...
+    def embed(self, texts: Sequence[str], **options: Any) -> Any: ...
 
 
 def embed_file(
@@ -30,25 +30,25 @@ def embed_file(
     texts: Sequence[str],
     out: Path,
     *,
-    truncate: bool = False,
     progress: Callable[[int], None] = lambda done: None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Write (texts, width) float32 to `out`; pieces done lie beside it until all are.
+    """Write (texts, width) float32 to `out`; pieces done lie beside it until all are. Options are those of `embed`.
 
     Pieces of another list of texts, or of another model, are refused rather than mixed in, and so is a list
     with a text that cannot be asked: before the first piece, and by its place in the whole list.
     """
-    client.check(texts, truncate=truncate)
+    client.check(texts, **options)
     pieces = out.with_name(out.name + ".parts")
-    _claim(pieces, _fingerprint(client, texts, truncate))
+    _claim(pieces, _fingerprint(client, texts, options))
     done = resumed = 0
-    for start in range(0, len(texts), PIECE):
+    for start in range(0, max(len(texts), 1), PIECE):
         part = pieces / f"{start:09d}.npy"
         chosen = texts[start : start + PIECE]
         if part.exists():
             resumed += len(chosen)
         else:
-            _save(part, client.embed(chosen, truncate=truncate).vectors)
+            _save(part, client.embed(chosen, **options).vectors)
             done += len(chosen)
         progress(len(chosen))
     _save(out, np.concatenate([np.load(part) for part in sorted(pieces.glob("*.npy"))]))
@@ -58,8 +58,9 @@ def embed_file(
     return {"out": str(out), "texts": len(texts), "done": done, "resumed": resumed}
 
 
-def _fingerprint(client: Embedder, texts: Sequence[str], truncate: bool) -> str:
-    content = json.dumps([list(texts), truncate, client.identity.model_id, client.identity.plan_hash])
+def _fingerprint(client: Embedder, texts: Sequence[str], options: Mapping[str, Any]) -> str:
+    named = {name: value for name, value in sorted(options.items()) if value}
+    content = json.dumps([list(texts), named, client.identity.model_id, client.identity.plan_hash])
     return hashlib.sha256(content.encode()).hexdigest()
 
 

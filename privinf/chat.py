@@ -13,8 +13,11 @@ from typing import Any
 
 import tokenizers
 
+from privinf.control import ControlledTokenizer, Script
 from privinf.errors import InputError, MissingExtra, ModelError
 from privinf.models.settings import read_object
+from privinf.prompts import require_prefix
+from privinf.spelling import may_spell, own_parts
 
 try:
     import jinja2
@@ -40,18 +43,58 @@ class ChatTemplate:
     Args:
         directory: holds chat_template.jinja, or a tokenizer_config.json with a chat_template.
         now: for templates that print the date; None asks the clock at each rendering.
+        rules: the directory's tokenizer, where it is loaded already.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], now: datetime | None = None) -> None:
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        now: datetime | None = None,
+        rules: ControlledTokenizer | None = None,
+    ) -> None:
         folder = Path(directory)
         config = _optional(folder / "tokenizer_config.json")
         self._source = _source(folder, config)
         self._tokens = _special_tokens(_optional(folder / "special_tokens_map.json") | config)
-        self._rules = folder / "tokenizer.json"
+        self._path, self._loaded = folder / "tokenizer.json", rules
         try:
             self._template = _environment(now).from_string(self._source)
         except jinja2.TemplateError as error:
             raise ModelError(f"the chat template of {folder} is not valid: {error}") from None
+
+    @property
+    def rules(self) -> ControlledTokenizer:
+        """The directory's tokenizer, which knows what its control tokens are."""
+        self._loaded = self._loaded or ControlledTokenizer(self._path)
+        return self._loaded
+
+    def script(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = True,
+        *,
+        special_tokens: bool = False,
+    ) -> Script:
+        """A conversation in which the template's own control tokens are meant, and none that a message spells.
+
+        With `special_tokens` those of the messages are meant too.
+        """
+        text = self.render(messages, add_generation_prompt)
+        contents = [message["content"] for message in messages]
+        if special_tokens or not may_spell(contents, self.rules.names):
+            return self.rules.script(text)
+        own = own_parts(text, contents, lambda plain: self._alike(messages, plain, add_generation_prompt))
+        places = [
+            (start + at, start + end)
+            for start, stop in own
+            for at, end in self.rules.places(text[start:stop])
+        ]
+        return Script(text, tuple(places))
+
+    def _alike(self, messages: Sequence[Message], contents: Sequence[str], prompt: bool) -> str:
+        """The same conversation, in which other things are said."""
+        pairs = zip(messages, contents, strict=True)
+        return self.render([{"role": m["role"], "content": text} for m, text in pairs], prompt)
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
         """The text of a conversation, up to where the answer begins."""
@@ -80,28 +123,23 @@ class ChatTemplate:
 
         Its tokens are the first ones of each such conversation.
         """
+        return self.header(system).text
+
+    def header(self, system: str | None) -> Script:
+        """The public prefix, with what control tokens are meant in it."""
         head = [] if system is None else [{"role": "system", "content": system}]
-        texts = [self.render([*head, *tail]) for probe in PROBES for tail in _conversations(probe)]
-        return texts[0][: _boundary(self._tokenizer(), texts)]
+        # The probes are no strangers' words: "<" need not be told from what a template writes.
+        trusted = not may_spell([system or ""], self.rules.names)
+        tails = [tail for probe in PROBES for tail in _conversations(probe)]
+        scripts = [self.script([*head, *tail], special_tokens=trusted) for tail in tails]
+        marked = [self.rules.marked(script) for script in scripts]
+        return self.rules.unmarked(marked[0][: _boundary(self.rules.rules, marked)])
 
     def user_part(self, messages: Sequence[Message], prefix: str, add_generation_prompt: bool = True) -> str:
         """What follows the public prefix in the text of a conversation."""
         text = self.render(messages, add_generation_prompt)
-        if not text.startswith(prefix):
-            raise InputError(
-                "the conversation does not begin with this public prefix: make it from the same template, "
-                "system message and day, or leave it empty"
-            )
+        require_prefix(text, prefix)
         return text[len(prefix) :]
-
-    def _tokenizer(self) -> tokenizers.Tokenizer:
-        try:
-            rules = tokenizers.Tokenizer.from_file(str(self._rules))
-        except Exception as error:  # the library raises bare Exception for every fault in the file
-            raise ModelError(f"{self._rules} is missing or no tokenizer of the tokenizers library") from error
-        rules.no_truncation()
-        rules.no_padding()
-        return rules
 
 
 def render(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,8 @@ from typing import Any, Literal, Self, cast, overload
 import numpy as np
 import numpy.typing as npt
 
+from privinf.answers import Classification
+from privinf.asked import listed, seconds
 from privinf.async_tokens import AsyncTokenStream, collect
 from privinf.completions import Completion, TokenStream
 from privinf.config import ClientConfig, Tls, load
@@ -75,18 +77,6 @@ class Embeddings:
         return len(self.vectors)
 
 
-@dataclass(frozen=True)
-class Classification:
-    """`logits` is (texts, labels) float32; `labels` the most likely label of each text."""
-
-    logits: F32 = field(repr=False)
-    labels: tuple[str, ...] = field(repr=False)
-    stats: Usage
-
-    def __len__(self) -> int:
-        return len(self.logits)
-
-
 class _Base:
     """What both clients share: the model's public facts, tokenising, sharing and adding up."""
 
@@ -130,13 +120,13 @@ class _Base:
             return self._side
         raise InputError("this model is an encoder: use embed or classify")
 
-    def check(self, texts: Sequence[str], *, truncate: bool = False) -> None:
-        """Raise InputError for the first text that the model cannot take; nothing is asked."""
-        self._encoder.tokenizer.encode(texts, truncate=truncate)
+    def check(self, texts: str | Iterable[str], **options: Any) -> None:
+        """Raise InputError for the first text that the model cannot take; options as for `embed`. Nothing is asked."""
+        self._encoder.tokenizer.encode(listed(texts), **options)
 
-
-def _classes(logits: F32, names: Sequence[str], stats: Usage) -> Classification:
-    return Classification(logits, tuple(names[i] for i in logits.argmax(axis=-1)), stats)
+    def _classes(self, logits: F32, stats: Usage) -> Classification:
+        spec = self._encoder.bundle.spec
+        return Classification(logits, spec.labels, spec.says, stats)
 
 
 def client_config(
@@ -147,10 +137,11 @@ def client_config(
     insecure_no_tls: bool | None = None,
     config: str | Path | None = None,
 ) -> ClientConfig:
-    """Arguments win over PRIVINF_* variables, those over the file `config`."""
+    """Arguments win over PRIVINF_* variables, those over the file `config`, or else the one of PRIVINF_CONFIG."""
     addresses = None if parties is None else tuple(parties)
     if addresses is not None and len(addresses) != 2:
         raise InputError("two parties are needed: their addresses as host:port")
+    config = config or os.environ.get("PRIVINF_CONFIG") or None
     return load(
         ClientConfig, config, parties=addresses, tls=tls, deadline=deadline, insecure_no_tls=insecure_no_tls
     )
@@ -198,27 +189,42 @@ class Client(_Base):
 
     def embed(
         self,
-        texts: Sequence[str],
+        texts: str | Iterable[str],
         *,
         truncate: bool = False,
+        prompt_name: str | None = None,
+        special_tokens: bool = False,
         timeout: float | None = None,
         progress: Progress | None = None,
     ) -> Embeddings:
-        """Embed texts; `timeout` is the deadline of each query in seconds, `progress` is told of texts done."""
-        vectors, stats = self._ask("embed", texts, truncate, timeout, progress)
+        """Embed a text or several.
+
+        Args:
+            texts: their vectors come in the same order; one text is a list of one.
+            truncate: cut texts that are longer than the model takes, instead of refusing them.
+            prompt_name: which of the model's prompts goes before each text; by default the one that the model names.
+            special_tokens: let "[SEP]" in a text be the control token and not five characters. Never for text
+                of others.
+            timeout: the deadline of each query in seconds.
+            progress: is told of texts done.
+        """
+        options = {"truncate": truncate, "prompt_name": prompt_name, "special_tokens": special_tokens}
+        vectors, stats = self._ask("embed", texts, timeout, progress, **options)
         return Embeddings(vectors, stats)
 
     def classify(
         self,
-        texts: Sequence[str],
+        texts: str | Iterable[str],
         *,
         truncate: bool = False,
+        special_tokens: bool = False,
         timeout: float | None = None,
         progress: Progress | None = None,
     ) -> Classification:
-        """Classify texts with the model's head."""
-        logits, stats = self._ask("classify", texts, truncate, timeout, progress)
-        return _classes(logits, self._encoder.bundle.spec.labels, stats)
+        """Classify a text or several with the model's head; options as for `embed`."""
+        options = {"truncate": truncate, "special_tokens": special_tokens}
+        logits, stats = self._ask("classify", texts, timeout, progress, **options)
+        return self._classes(logits, stats)
 
     @overload
     def generate(
@@ -227,6 +233,7 @@ class Client(_Base):
         *,
         stream: Literal[True],
         raw: bool = ...,
+        special_tokens: bool = ...,
         timeout: float | None = ...,
         **wish: Any,
     ) -> TokenStream: ...
@@ -237,6 +244,7 @@ class Client(_Base):
         *,
         stream: Literal[False] = ...,
         raw: bool = ...,
+        special_tokens: bool = ...,
         timeout: float | None = ...,
         **wish: Any,
     ) -> Completion: ...
@@ -246,6 +254,7 @@ class Client(_Base):
         *,
         stream: bool = False,
         raw: bool = False,
+        special_tokens: bool = False,
         timeout: float | None = None,
         **wish: Any,
     ) -> TokenStream | Completion:
@@ -255,6 +264,8 @@ class Client(_Base):
             prompt: a text, or token ids that follow the public prefix as they are. A model that was shared for
                 conversations takes a text as a user's message, unless it is `raw`.
             stream: iterate over tokens as they come, instead of waiting for all.
+            special_tokens: let a text or a message mean the control tokens that it spells, such as "<|im_end|>", which
+                are mere characters otherwise. Never for text of others. Those of the chat template count always.
             timeout: seconds for each pass.
             wish: max_new_tokens, temperature (0 is greedy), top_k, top_p, repetition_penalty, seed, stop,
                 draft ("lookup", a file of `privinf draft`, or an object with `propose`), drafts (how many a pass),
@@ -263,12 +274,18 @@ class Client(_Base):
         Raises:
             InputError: an empty prompt, one that is too long, a token that is none, an option out of range.
         """
-        tokens = self._written(self._decoder.prompt(prompt, raw), timeout, wish)
+        tokens = self._written(self._decoder.prompt(prompt, raw, special_tokens), timeout, wish)
         return tokens if stream else _whole(tokens)
 
     @overload
     def chat(
-        self, messages: Sequence[Message], *, stream: Literal[True], timeout: float | None = ..., **wish: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: Literal[True],
+        special_tokens: bool = ...,
+        timeout: float | None = ...,
+        **wish: Any,
     ) -> TokenStream: ...
     @overload
     def chat(
@@ -276,18 +293,25 @@ class Client(_Base):
         messages: Sequence[Message],
         *,
         stream: Literal[False] = ...,
+        special_tokens: bool = ...,
         timeout: float | None = ...,
         **wish: Any,
     ) -> Completion: ...
     def chat(
-        self, messages: Sequence[Message], *, stream: bool = False, timeout: float | None = None, **wish: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        stream: bool = False,
+        special_tokens: bool = False,
+        timeout: float | None = None,
+        **wish: Any,
     ) -> TokenStream | Completion:
         """Answer a conversation, a list of {"role": ..., "content": ...}; the rest is as for `generate`."""
-        tokens = self._written(self._decoder.conversation(messages), timeout, wish)
+        tokens = self._written(self._decoder.conversation(messages, special_tokens), timeout, wish)
         return tokens if stream else _whole(tokens)
 
     def _written(self, ids: Sequence[int], timeout: float | None, options: dict[str, Any]) -> TokenStream:
-        wish = make_wish(vocab=self._decoder.bundle.spec.vocab, **options)
+        wish, timeout = make_wish(vocab=self._decoder.bundle.spec.vocab, **options), seconds(timeout)
         passes = self._link.generate(self._decoder.shape(ids, wish))
 
         def end(clean: bool) -> None:
@@ -306,13 +330,14 @@ class Client(_Base):
     def _ask(
         self,
         task: str,
-        texts: Sequence[str],
-        truncate: bool,
+        texts: str | Iterable[str],
         timeout: float | None,
         progress: Progress | None,
+        **options: Any,
     ) -> tuple[F32, Usage]:
-        requests = self._encoder.requests(task, texts, truncate)
-        rows, usage = self._encoder.rows(task, texts), Usage()
+        asked, timeout = listed(texts), seconds(timeout)
+        requests = self._encoder.requests(task, asked, **options)
+        rows, usage = self._encoder.rows(len(asked)), Usage()
         for request in requests:
             self._encoder.bundle.layout.check(request.shape)
             first, second, stats = self._link.run(request.shape, self._encoder.shares(request), timeout)
@@ -343,47 +368,86 @@ class AsyncClient(_Base):
         self._link = AsyncLink(self._config, self.identity)
 
     async def embed(
-        self, texts: Sequence[str], *, truncate: bool = False, timeout: float | None = None
+        self,
+        texts: str | Iterable[str],
+        *,
+        truncate: bool = False,
+        prompt_name: str | None = None,
+        special_tokens: bool = False,
+        timeout: float | None = None,
     ) -> Embeddings:
-        """Embed texts; `timeout` is the deadline of each query in seconds."""
-        vectors, stats = await self._ask("embed", texts, truncate, timeout)
+        """Embed a text or several; options as for `Client.embed`."""
+        options = {"truncate": truncate, "prompt_name": prompt_name, "special_tokens": special_tokens}
+        vectors, stats = await self._ask("embed", texts, timeout, **options)
         return Embeddings(vectors, stats)
 
     async def classify(
-        self, texts: Sequence[str], *, truncate: bool = False, timeout: float | None = None
+        self,
+        texts: str | Iterable[str],
+        *,
+        truncate: bool = False,
+        special_tokens: bool = False,
+        timeout: float | None = None,
     ) -> Classification:
-        """Classify texts with the model's head."""
-        logits, stats = await self._ask("classify", texts, truncate, timeout)
-        return _classes(logits, self._encoder.bundle.spec.labels, stats)
+        """Classify a text or several with the model's head; options as for `Client.embed`."""
+        options = {"truncate": truncate, "special_tokens": special_tokens}
+        logits, stats = await self._ask("classify", texts, timeout, **options)
+        return self._classes(logits, stats)
 
     async def generate(
-        self, prompt: Prompt, *, raw: bool = False, timeout: float | None = None, **wish: Any
+        self,
+        prompt: Prompt,
+        *,
+        raw: bool = False,
+        special_tokens: bool = False,
+        timeout: float | None = None,
+        **wish: Any,
     ) -> Completion:
         """Continue a prompt; options as for `Client.generate`. A cancelled call frees both parties."""
-        return await collect(self.stream(prompt, raw=raw, timeout=timeout, **wish))
+        return await collect(
+            self.stream(prompt, raw=raw, special_tokens=special_tokens, timeout=timeout, **wish)
+        )
 
     async def chat(
-        self, messages: Sequence[Message], *, timeout: float | None = None, **wish: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        special_tokens: bool = False,
+        timeout: float | None = None,
+        **wish: Any,
     ) -> Completion:
         """Answer a conversation; options as for `Client.generate`."""
-        return await collect(self.stream_chat(messages, timeout=timeout, **wish))
+        return await collect(
+            self.stream_chat(messages, special_tokens=special_tokens, timeout=timeout, **wish)
+        )
 
     def stream(
-        self, prompt: Prompt, *, raw: bool = False, timeout: float | None = None, **wish: Any
+        self,
+        prompt: Prompt,
+        *,
+        raw: bool = False,
+        special_tokens: bool = False,
+        timeout: float | None = None,
+        **wish: Any,
     ) -> AsyncTokenStream:
         """Iterate over the tokens of a continuation: `async for token in client.stream(...)`."""
-        return self._streamed(self._decoder.prompt(prompt, raw), timeout, wish)
+        return self._streamed(self._decoder.prompt(prompt, raw, special_tokens), timeout, wish)
 
     def stream_chat(
-        self, messages: Sequence[Message], *, timeout: float | None = None, **wish: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        special_tokens: bool = False,
+        timeout: float | None = None,
+        **wish: Any,
     ) -> AsyncTokenStream:
         """Iterate over the tokens of an answer to a conversation."""
-        return self._streamed(self._decoder.conversation(messages), timeout, wish)
+        return self._streamed(self._decoder.conversation(messages, special_tokens), timeout, wish)
 
     def _streamed(
         self, ids: Sequence[int], timeout: float | None, options: dict[str, Any]
     ) -> AsyncTokenStream:
-        wish = make_wish(vocab=self._decoder.bundle.spec.vocab, **options)
+        wish, timeout = make_wish(vocab=self._decoder.bundle.spec.vocab, **options), seconds(timeout)
         return AsyncTokenStream(self._decoder, self._link, ids, wish, timeout)
 
     async def status(self) -> tuple[PartyStatus, PartyStatus]:
@@ -391,10 +455,11 @@ class AsyncClient(_Base):
         return await self._link.status()
 
     async def _ask(
-        self, task: str, texts: Sequence[str], truncate: bool, timeout: float | None
+        self, task: str, texts: str | Iterable[str], timeout: float | None, **options: Any
     ) -> tuple[F32, Usage]:
-        rows, usage = self._encoder.rows(task, texts), Usage()
-        for request in self._encoder.requests(task, texts, truncate):
+        asked, timeout = listed(texts), seconds(timeout)
+        rows, usage = self._encoder.rows(len(asked)), Usage()
+        for request in self._encoder.requests(task, asked, **options):
             self._encoder.bundle.layout.check(request.shape)
             first, second, stats = await self._link.run(request.shape, self._encoder.shares(request), timeout)
             rows[list(request.places)] = self._encoder.decode(request, first, second)

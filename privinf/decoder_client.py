@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from privinf.completions import TokenStream
+from privinf.control import Script
 from privinf.errors import ConfigError, InputError
 from privinf.generation import DRAFTS, Author, Passes, Wish, session_shape
 from privinf.models import decoder_bundle
 from privinf.ngrams import NgramDraft
-from privinf.prompts import SYSTEM, DecoderTokenizer
+from privinf.prompts import SYSTEM, DecoderTokenizer, require_prefix
 from privinf.protocols.program import SessionShape
 from privinf.sampling import Sampling
 from privinf.speculation import Draft, NoDraft, PromptLookup
+
+if TYPE_CHECKING:
+    from privinf.chat import ChatTemplate
 
 Message = Mapping[str, str]
 Prompt = str | Sequence[int]
@@ -66,7 +72,13 @@ class DecoderSide:
         """Tokens of the prefix that stand for no text."""
         return len(self.bundle.layout.plan.prefix) - len(self.tokenizer.encode(self.bundle.head))
 
-    def prompt(self, prompt: Prompt, raw: bool) -> list[int]:
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        from privinf.chat import ChatTemplate
+
+        return ChatTemplate(self.bundle.directory, rules=self.tokenizer.rules)
+
+    def prompt(self, prompt: Prompt, raw: bool, special_tokens: bool = False) -> list[int]:
         """Tokens of a prompt after the public prefix.
 
         A text is a user's message where the model was shared for conversations, unless it is to be taken `raw`.
@@ -75,20 +87,20 @@ class DecoderSide:
             if self.bundle.chat and not raw:
                 if not prompt:
                     raise InputError("the prompt is empty: a continuation needs at least one token to follow")
-                return self.conversation([{"role": "user", "content": prompt}])
-            return self._after(prompt)
+                return self.conversation([{"role": "user", "content": prompt}], special_tokens)
+            return self._after(self.bundle.head + self.tokenizer.script(prompt, special_tokens))
         return self.tokenizer.known(prompt)
 
-    def conversation(self, messages: Sequence[Message]) -> list[int]:
+    def conversation(self, messages: Sequence[Message], special_tokens: bool = False) -> list[int]:
         """Tokens of a conversation up to where the answer begins, after the public prefix.
 
         The system message that the model was shared with comes first; who names one must name that.
         """
         if not self.bundle.chat:
             raise ConfigError("this model was shared for plain text, not for conversations: use generate")
-        from privinf.chat import user_part
-
-        return self._after(user_part(self.bundle.directory, self._whole(messages), self.bundle.head))
+        script = self._template.script(self._whole(messages), special_tokens=special_tokens)
+        require_prefix(script.text, self.bundle.head.text)
+        return self._after(script)
 
     def _whole(self, messages: Sequence[Message]) -> Sequence[Message]:
         system = self.bundle.directory / SYSTEM
@@ -97,8 +109,8 @@ class DecoderSide:
             return messages
         return [{"role": "system", "content": system.read_bytes().decode("utf-8")}, *messages]
 
-    def _after(self, text: str) -> list[int]:
-        return self.tokenizer.after(self.bundle.head, text, self.bundle.layout.plan.prefix, self._first)
+    def _after(self, whole: Script) -> list[int]:
+        return self.tokenizer.after(whole, self.bundle.layout.plan.prefix, self._first)
 
     def shape(self, ids: Sequence[int], wish: Wish) -> SessionShape:
         """What the parties will be told of a session."""

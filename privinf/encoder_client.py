@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,9 +37,10 @@ class EncoderSide:
         self.tokenizer = Tokenizer(directory)
         self._embeddings = client_embeddings(self.bundle)
 
-    def requests(self, task: str, texts: Sequence[str], truncate: bool) -> list[Request]:
-        """The queries that texts are asked in."""
-        ids = self.tokenizer.encode(texts, truncate=truncate)
+    def requests(self, task: str, texts: Sequence[str], **options: Any) -> list[Request]:
+        """The queries that texts are asked in; options are those of `Tokenizer.encode`."""
+        self.bundle.layout.check_task(task)
+        ids = self.tokenizer.encode(texts, **options)
         grouped: dict[int, list[int]] = {}
         for place, tokens in enumerate(ids):
             size = bucket(len(tokens))
@@ -56,10 +58,9 @@ class EncoderSide:
         """The answer of a query."""
         return wire.decode(self.bundle.layout, request.shape, first, second)
 
-    def rows(self, task: str, texts: Sequence[str]) -> F32:
-        """Room for all answers."""
-        width = self.bundle.spec.width if task == "embed" else len(self.bundle.spec.labels)
-        return np.empty((len(texts), width), dtype=np.float32)
+    def rows(self, texts: int) -> F32:
+        """Room for so many answers."""
+        return np.empty((texts, self.bundle.spec.answer_width), dtype=np.float32)
 
 
 def _cut(task: str, grouped: dict[int, list[int]], ids: Sequence[Ids]) -> Iterator[Request]:

@@ -50,6 +50,11 @@ def packages() -> dict[str, Package]:
     return {name: _package(name, entry) for name, entry in table.items()}
 
 
+def fetched(package: Package) -> Path | None:
+    """Where a package lies in the cache, if it is there and whole."""
+    return home() / package.name if _is_whole(home() / package.name, package) else None
+
+
 def home() -> Path:
     """Where fetched packages live: $PRIVINF_HOME, or ~/.cache/privinf."""
     chosen = os.environ.get("PRIVINF_HOME")

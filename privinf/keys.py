@@ -19,6 +19,7 @@ from privinf.errors import ConfigError
 ROLES = ("dealer", "party0", "party1", "client")
 # Of the equivariant mode: best under an authority of its own, so that its server can never pose as a party.
 EQUIVARIANT_ROLES = ("equivariant", "client")
+MOST_DAYS = 36500
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 _SKEW = timedelta(hours=1)  # a certificate is used at once, on machines whose clocks differ
 
@@ -36,6 +37,8 @@ def keygen(
     The role is a DNS name of its certificate, and that is what every peer checks. Move each ROLE.key to the
     machine of that role, and ca.key away from all of them. Nothing that exists is overwritten unless `force`.
     """
+    if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MOST_DAYS:
+        raise ConfigError(f"days must be 1 to {MOST_DAYS}, not {days!r}")
     if claimed := sorted(set(hosts) & {*ROLES, *roles}):
         raise ConfigError(f"{', '.join(claimed)}: a role is no host; peers would refuse the certificates")
     folder = Path(directory)

@@ -8,45 +8,62 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import tokenizers
 
+from privinf.control import ControlledTokenizer
 from privinf.errors import InputError, ModelError
 from privinf.models.spec import read_spec
 
+NAMED = 20  # lines that an error names, at most
 BUCKETS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
 class Tokenizer:
-    """The tokenizer.json of a model directory, without the padding and truncation stored in it."""
+    """The tokenizer.json of a model directory, used as the files beside it say."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         path = Path(directory) / "tokenizer.json"
         spec = read_spec(directory)
-        self.max_tokens = spec.max_tokens
-        self._rules = _load(path)
-        self._rules.no_truncation()
-        self._rules.no_padding()
+        self.max_tokens = spec.longest
+        self._texts = spec.texts
+        self._rules = ControlledTokenizer(path, lower=spec.texts.lower)
         # A padding token amid a text would shift the positions of what follows.
         self._skipped = spec.names.pad if spec.names.first_position else None
-        self._specials = self._rules.num_special_tokens_to_add(is_pair=False)
-        if (known := self._rules.get_vocab_size(with_added_tokens=True)) > spec.vocab:
+        self._specials = self._rules.rules.num_special_tokens_to_add(is_pair=False)
+        if (known := self._rules.size) > spec.vocab:
             raise ModelError(
                 f"{path} knows {known} tokens, the model {spec.vocab}: they do not belong together"
             )
 
-    def encode(self, texts: Sequence[str], *, truncate: bool = False) -> list[npt.NDArray[np.int32]]:
-        """Token ids of each text, special tokens included."""
-        if isinstance(texts, str) or not len(texts):
-            raise InputError("a list of at least one text is needed")
-        return [self._encode_one(text, f"text {index}", truncate) for index, text in enumerate(texts)]
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        truncate: bool = False,
+        prompt_name: str | None = None,
+        special_tokens: bool = False,
+    ) -> list[npt.NDArray[np.int32]]:
+        """Token ids of each text behind the model's prompt, in [CLS] and [SEP] or what the model has instead.
 
-    def _encode_one(self, text: object, name: str, truncate: bool) -> npt.NDArray[np.int32]:
-        encoding = self._rules.encode(_checked(text, name), add_special_tokens=False)
+        What a text says of control tokens ("[SEP]") is text, unless `special_tokens` makes them what they name.
+        """
+        if isinstance(texts, str):
+            raise InputError("a list of texts is needed, not one text")
+        prompt = self._texts.prompt(prompt_name)
+        return [
+            self._encode_one(text, f"text {index}", prompt, truncate, special_tokens)
+            for index, text in enumerate(texts)
+        ]
+
+    def _encode_one(
+        self, text: object, name: str, prompt: str, truncate: bool, special: bool
+    ) -> npt.NDArray[np.int32]:
+        whole = prompt + _checked(text, name)
+        encoding = self._rules.encode(self._rules.script(whole) if special else whole)
         tokens = len(encoding.ids) + self._specials
         if not encoding.ids:
             raise InputError(f"{name} holds no character that the tokenizer knows")
         if self._skipped in encoding.ids:
-            token = self._rules.id_to_token(self._skipped)
+            token = self._rules.text_of(self._skipped)
             raise InputError(f"{name} holds {token!r}, to which this model gives no position: remove it")
         if tokens > self.max_tokens and not truncate:
             raise InputError(
@@ -54,7 +71,7 @@ class Tokenizer:
                 "shorten or split it, or ask for truncation (truncate=True)"
             )
         encoding.truncate(self.max_tokens - self._specials)
-        return np.array(self._rules.post_process(encoding).ids, dtype=np.int32)
+        return np.array(self._rules.rules.post_process(encoding).ids, dtype=np.int32)
 
 
 def bucket(n_tokens: int, buckets: Sequence[int] = BUCKETS) -> int:
@@ -66,26 +83,31 @@ def bucket(n_tokens: int, buckets: Sequence[int] = BUCKETS) -> int:
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[str]:
-    """The lines of a UTF-8 file, one text each; a blank line is refused, as results go by line."""
+    """The lines of a UTF-8 file, one text each."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
+    return lines_of(data, os.fspath(path))
+
+
+def lines_of(data: bytes, name: str) -> list[str]:
+    """The lines of UTF-8 text, one text each; blank ones are refused, all at once, as results go by line."""
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     if not lines[-1]:
         lines.pop()
     if not lines:
-        raise InputError(f"{os.fspath(path)} is empty; one text a line is needed")
-    return [_decoded(line, f"{os.fspath(path)}, line {number}") for number, line in enumerate(lines, start=1)]
+        raise InputError(f"{name} is empty; one text a line is needed")
+    texts = [_decoded(line, f"{name}, line {number}") for number, line in enumerate(lines, start=1)]
+    if blank := [number for number, text in enumerate(texts, start=1) if not text.strip()]:
+        raise InputError(f"{name}: {_counted(blank)} blank; remove what is blank, as results go by line")
+    return texts
 
 
-def _load(path: Path) -> tokenizers.Tokenizer:
-    if not path.is_file():
-        raise ModelError(f"{path} is missing; save the model's fast tokenizer there (vocab.txt is not read)")
-    try:
-        return tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception for every fault in the file
-        raise ModelError(f"{path} is not a tokenizer of the tokenizers library") from error
+def _counted(numbers: Sequence[int]) -> str:
+    named = ", ".join(map(str, numbers[:NAMED]))
+    more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
+    return f"line {named} is" if len(numbers) == 1 else f"lines {named}{more} are"
 
 
 def _checked(text: object, name: str) -> str:
@@ -102,9 +124,6 @@ def _checked(text: object, name: str) -> str:
 
 def _decoded(line: bytes, name: str) -> str:
     try:
-        text = line.removesuffix(b"\r").decode("utf-8")
+        return line.removesuffix(b"\r").decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{name}, byte {error.start + 1} is not UTF-8; save the file as UTF-8") from None
-    if not text.strip():
-        raise InputError(f"{name} is blank; remove it")
-    return text

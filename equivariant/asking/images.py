@@ -27,11 +27,11 @@ class ImageSide:
         spec = read_vit_spec(folder)
         if (about.context, about.width) != (spec.image.patches + 1, spec.width):
             raise IntegrityError(f"{folder}: key and config.json are of different models: convert again")
-        self._image = spec.image
+        self._image, self.says = spec.image, spec.says
         self._own = OwnPart(folder, about) if level_of(about.level).local else None
         self._rows = most_rows(about)
 
-    def read(self, images: Any, truncate: bool) -> F32:
+    def read(self, images: Any, **options: Any) -> F32:
         """Patches of each image; InputError for what the model cannot take."""
         return _patches(_checked(images, self._image), self._image)
 

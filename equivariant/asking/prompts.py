@@ -23,14 +23,13 @@ PRIVATE_ALONE = ("draft", "drafts", "secure_argmax", "hide_accepted")
 class DecoderRules(DecoderTokenizer):
     """A decoder's tokenizer, which adds the special tokens of its own to a plain prompt."""
 
-    def begun(self, text: str) -> list[int]:
+    def begun(self, text: str, special_tokens: bool) -> list[int]:
         """Tokens of a text that stands at the beginning."""
-        self.encode(text)  # refuses what is no text
-        return list(self._rules.encode(text, add_special_tokens=True).ids)
+        return list(self.rules.encode(self.script(text, special_tokens), whole=True).ids)
 
     def require(self, token: int, what: str) -> None:
         """Refuse a tokenizer that lacks a special token of the model."""
-        if self._rules.id_to_token(token) is None:
+        if self.rules.text_of(token) is None:
             raise ModelError(
                 f"tokenizer.json has no token {token}, which config.json names as {what}: copy the model's own"
             )
@@ -51,23 +50,24 @@ class PromptSide:
         self.own = OwnPart(folder, about) if level_of(about.level).local else None
         self._chat = _has_template(folder)
 
-    def prompt(self, prompt: Prompt, raw: bool) -> list[int]:
+    def prompt(self, prompt: Prompt, raw: bool, special_tokens: bool = False) -> list[int]:
         """Tokens of a prompt; a text is a user's message where there is a chat template, unless it is `raw`."""
         if not isinstance(prompt, str):
             return self._fitting(self.tokenizer.known(prompt))
         if prompt and self._chat and not raw:
-            return self.conversation([{"role": "user", "content": prompt}])
-        return self._fitting(self.tokenizer.begun(prompt) if prompt else [])
+            return self.conversation([{"role": "user", "content": prompt}], special_tokens)
+        return self._fitting(self.tokenizer.begun(prompt, special_tokens) if prompt else [])
 
-    def conversation(self, messages: Sequence[Message]) -> list[int]:
+    def conversation(self, messages: Sequence[Message], special_tokens: bool = False) -> list[int]:
         """Tokens of a conversation up to where the answer begins."""
         if not self._chat:
             raise ConfigError(
                 f"{self._folder} has no chat template, so it takes no conversations: use generate"
             )
-        from privinf.chat import render
+        from privinf.chat import ChatTemplate
 
-        return self._fitting(self.tokenizer.encode(render(self._folder, messages)))
+        template = ChatTemplate(self._folder, rules=self.tokenizer.rules)
+        return self._fitting(self.tokenizer.encode(template.script(messages, special_tokens=special_tokens)))
 
     def wish(self, options: dict[str, Any]) -> Wish:
         """How to continue; InputError for what cannot be."""

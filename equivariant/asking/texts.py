@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from privinf.asked import listed
 from privinf.equivariant import wire
 from privinf.equivariant.asking.own_part import OwnPart
 from privinf.equivariant.key import Key, KeyAbout
@@ -52,15 +53,18 @@ class TextSide:
             raise IntegrityError(f"{folder}: key and config.json are of different models: convert again")
         self._most = most_rows(about)
         self._own = OwnPart(folder, about, self._spec.layer_norm_eps) if level_of(about.level).local else None
+        self.says = self._spec.says
         embeds = about.task == "embed"
         self._pooling, self._unit = (self._spec.pooling or "mean") if embeds else "cls", self._spec.normalize
 
-    def read(self, texts: Sequence[str], truncate: bool) -> list[Any]:
+    def read(self, texts: str | Iterable[str], **options: Any) -> list[Any]:
         """Token ids of each text; InputError for one that the model cannot take."""
-        return list(self.tokenizer.encode(texts, truncate=truncate))
+        return list(self.tokenizer.encode(listed(texts), **options))
 
     def batches(self, ids: Sequence[Any], max_rows: int) -> Iterator[Batch]:
         """Texts of like length go together, as many as fit one request."""
+        if not ids:
+            return
         room, waiting = min(max_rows, self._most), list[int]()
         for place in sorted(range(len(ids)), key=lambda place: len(ids[place])):
             if waiting and (len(waiting) + 1) * len(ids[place]) > room:
@@ -86,14 +90,13 @@ class TextSide:
         return pb.CoveredStep(rows=wire.rows_message(rows), lengths=lengths, pooling=self._pooling)
 
     def finished(self, rows: F32) -> F32:
-        """Embeddings of unit length, where the model says so."""
-        if not self._unit:
-            return rows
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        if not lengths.all():
-            raise ProtocolError("server: it gave an embedding of length 0, which points nowhere")
-        unit: F32 = rows / lengths
-        return unit
+        """Embeddings of unit length, and cut, where the model says so."""
+        if self._unit:
+            lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+            if not lengths.all():
+                raise ProtocolError("server: it gave an embedding of length 0, which points nowhere")
+            rows = rows / lengths
+        return rows[:, : self._spec.answer_width]
 
     def logits(self, rows: F32) -> F32:
         """Of first rows that the client has from a session."""

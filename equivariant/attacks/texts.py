@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import tokenizers
 
+from privinf.control import ControlledTokenizer
 from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.weights import Facts
-from privinf.errors import InputError, ModelError
+from privinf.errors import InputError
 
 COLUMN = "text"
 BATCH = 256
@@ -27,7 +27,7 @@ def tokens_of(files: Iterable[Path], model: Path, known: Facts, limit: int) -> l
     Raises:
         InputError: a file is no text, or there is none in it.
     """
-    rules, found, tokens = _rules(model), list[Ids](), 0
+    rules, found, tokens = ControlledTokenizer(model / "tokenizer.json").rules, list[Ids](), 0
     rules.enable_truncation(known.max_tokens)
     for batch in _batches(text for path in files for text in _texts(path)):
         for encoding in rules.encode_batch(batch):
@@ -42,7 +42,7 @@ def tokens_of(files: Iterable[Path], model: Path, known: Facts, limit: int) -> l
 
 def front(model: Path) -> Ids:
     """The special tokens that the tokenizer puts before every text."""
-    encoding = _rules(model).encode(ANY)
+    encoding = ControlledTokenizer(model / "tokenizer.json").encode(ANY, whole=True)
     count = int(np.cumprod(encoding.special_tokens_mask).sum())
     return np.array(encoding.ids[:count], dtype=np.int64)
 
@@ -63,17 +63,6 @@ def first(texts: Sequence[Ids], tokens: int) -> list[Ids]:
     """As many texts as hold so many tokens."""
     ends = np.cumsum([len(text) for text in texts])
     return list(texts[: int(np.searchsorted(ends, tokens)) + 1])
-
-
-def _rules(model: Path) -> tokenizers.Tokenizer:
-    path = model / "tokenizer.json"
-    try:
-        rules = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception for every fault in the file
-        raise ModelError(f"{path} is missing or no tokenizer of the tokenizers library") from error
-    rules.no_truncation()
-    rules.no_padding()
-    return rules
 
 
 def _texts(path: Path) -> Iterator[str]:

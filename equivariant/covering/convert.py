@@ -25,7 +25,8 @@ from privinf.equivariant.key import Key, KeyAbout
 from privinf.equivariant.levels import DEFAULT, Level, level_of
 from privinf.errors import ConfigError
 from privinf.models.folder import copy
-from privinf.models.spec import pooling_files
+from privinf.models.sentence import CLIENT_FILES as SENTENCE_FILES
+from privinf.models.sentence import pooling_files
 
 __all__ = ["Converted", "Noise", "convert", "fingerprint"]
 
@@ -33,11 +34,9 @@ CLIENT_FILES = (
     "config.json",
     "generation_config.json",
     "tokenizer.json",
-    "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
     "modules.json",
-    "sentence_bert_config.json",
     "preprocessor_config.json",
 )
 ARRAYS = ("tokens", "hidden", "answer", "labels", "patches", "places")
@@ -205,6 +204,6 @@ def _whole(out: Path) -> Iterator[None]:
 
 def _copy(model: Path, client: Path) -> None:
     """What the client reads of the plain model: its tokenizer and its public facts, no weights."""
-    for name in (*CLIENT_FILES, *pooling_files(model)):
+    for name in (*CLIENT_FILES, *SENTENCE_FILES, *pooling_files(model)):
         if (model / name).is_file():
             copy(model / name, client / name)

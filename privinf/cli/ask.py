@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +15,23 @@ from privinf.cli.serve import Ca, Cert, Key, NoTls, tls_options
 
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts to ask about.")]
 Model = Annotated[Path, typer.Option(help="The client's folder of a shared model.", envvar="PRIVINF_MODEL")]
-File = Annotated[Path | None, typer.Option("--file", help="UTF-8 text, one text a line.")]
-Config = Annotated[Path | None, typer.Option(help="client.toml with addresses and certificates.")]
+File = Annotated[Path | None, typer.Option("--file", help="UTF-8 text, one text a line; - is stdin.")]
+Config = Annotated[
+    Path | None, typer.Option(help="client.toml with addresses and certificates.", envvar="PRIVINF_CONFIG")
+]
 Parties = Annotated[str | None, typer.Option(help="host:port,host:port of party 0 and party 1.")]
 Deadline = Annotated[float | None, typer.Option(help="Seconds for each query.")]
 Truncate = Annotated[bool, typer.Option(help="Cut texts that are too long.")]
+PromptName = Annotated[
+    str | None, typer.Option(help="Which of the model's prompts goes before each text [the model's default].")
+]
+Special = Annotated[
+    bool,
+    typer.Option(
+        "--special-tokens",
+        help="Let text mean control tokens that it spells, such as [SEP]; not for others' text.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +51,8 @@ def embed(
     parties: Parties = None,
     deadline: Deadline = None,
     truncate: Truncate = False,
+    prompt_name: PromptName = None,
+    special_tokens: Special = False,
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
@@ -45,12 +61,13 @@ def embed(
 ) -> None:
     """Embed texts privately."""
     lines = asked_texts(texts, file)
+    options = {"truncate": truncate, "prompt_name": prompt_name, "special_tokens": special_tokens}
     with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
         if out is not None:
-            _embed_to_file(client, lines, out, truncate, as_json)
+            _embed_to_file(client, lines, out, options, as_json)
             return
         with progress("embedding", len(lines)) as tick:
-            answer = client.embed(lines, truncate=truncate, progress=tick)
+            answer = client.embed(lines, progress=tick, **options)
     if as_json:
         emit_json({"embeddings": answer.vectors.tolist(), "stats": asdict(answer.stats)})
         return
@@ -68,6 +85,7 @@ def classify(
     parties: Parties = None,
     deadline: Deadline = None,
     truncate: Truncate = False,
+    special_tokens: Special = False,
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
@@ -80,23 +98,51 @@ def classify(
         client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client,
         progress("classifying", len(lines)) as tick,
     ):
-        answer = client.classify(lines, truncate=truncate, progress=tick)
+        answer = client.classify(lines, truncate=truncate, special_tokens=special_tokens, progress=tick)
     if as_json:
-        emit_json({"labels": answer.labels, "logits": answer.logits.tolist(), "stats": asdict(answer.stats)})
+        emit_json(classes(answer))
         return
-    for text, label in zip(lines, answer.labels, strict=True):
-        typer.echo(f"{label}\t{text}")
+    for said, text in zip(said_of(answer), lines, strict=True):
+        typer.echo(f"{said}\t{text}")
     _print_stats(answer.stats)
+
+
+def classes(answer: Any) -> dict[str, Any]:
+    """A classification for --json."""
+    chosen = {"label": "labels", "labels": "label_sets"}.get(answer.says)
+    return {
+        "says": answer.says,
+        "names": answer.names,
+        "labels": getattr(answer, chosen) if chosen else None,
+        "scores": answer.scores.tolist(),
+        "logits": answer.logits.tolist(),
+        "stats": asdict(answer.stats),
+    }
+
+
+def said_of(answer: Any) -> Iterator[str]:
+    """What a classifier says of each text: labels with their scores, or scores alone."""
+    for place, row in enumerate(answer.scores):
+        scores = dict(zip(answer.names, row, strict=True))
+        if answer.says == "label":
+            label = answer.labels[place]
+            yield f"{label}\t{scores[label]:.4f}"
+        elif answer.says == "labels":
+            yield ", ".join(f"{label} {scores[label]:.4f}" for label in answer.label_sets[place]) or "-"
+        else:
+            yield " ".join(f"{score:.4f}" for score in row)
 
 
 def asked_texts(texts: list[str] | None, file: Path | None) -> list[str]:
     """The texts of a command's arguments, or of its --file; InputError unless it was one of both."""
     from privinf.errors import InputError
-    from privinf.text import read_lines
+    from privinf.text import lines_of, read_lines
 
     if bool(texts) == (file is not None):
         raise InputError("give texts as arguments, or a file with --file, and not both")
-    return read_lines(file) if file is not None else list(texts or [])
+    if file is None:
+        return list(texts or [])
+    return lines_of(sys.stdin.buffer.read(), "stdin") if str(file) == "-" else read_lines(file)
 
 
 def client_of(
@@ -120,11 +166,11 @@ def client_of(
     )
 
 
-def _embed_to_file(client: Any, lines: list[str], out: Path, truncate: bool, as_json: bool) -> None:
+def _embed_to_file(client: Any, lines: list[str], out: Path, options: dict[str, Any], as_json: bool) -> None:
     from privinf.batch import embed_file
 
     with progress("embedding", len(lines)) as tick:
-        report = embed_file(client, lines, out, truncate=truncate, progress=tick)
+        report = embed_file(client, lines, out, progress=tick, **options)
     if as_json:
         emit_json(report)
     else:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from privinf.cli.ask import Model
+from privinf.cli.generate import Special
 from privinf.cli.output import JsonFlag, emit_json, note
 
 
@@ -20,6 +21,7 @@ def draft(
     files: Annotated[list[Path], typer.Argument(help="UTF-8 text like the answers you expect.")],
     model: Model,
     out: Annotated[Path, typer.Option(help="Where to write it, such as draft.npz.")],
+    special_tokens: Special = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Learn from text what usually follows, for `generate --draft FILE`. It stays with the client."""
@@ -31,7 +33,8 @@ def draft(
     texts = []
     for file in files:
         try:
-            texts.append(side.tokenizer.encode(file.read_text("utf-8")))
+            text = file.read_text("utf-8")
+            texts.append(side.tokenizer.encode(side.tokenizer.script(text, special_tokens)))
         except OSError as error:
             raise InputError(f"{file} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:

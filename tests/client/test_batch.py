@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,12 +27,12 @@ class Fake:
     pieces: int = 99
     asked: list[str] = field(default_factory=list)
 
-    def check(self, texts: Sequence[str], *, truncate: bool = False) -> None:
+    def check(self, texts: Sequence[str], **options: Any) -> None:
         for place, text in enumerate(texts):
             if not text:
                 raise InputError(f"text {place} is empty")
 
-    def embed(self, texts: Sequence[str], *, truncate: bool = False) -> SimpleNamespace:
+    def embed(self, texts: Sequence[str], **options: Any) -> SimpleNamespace:
         if not self.pieces:
             raise ConnectError("party1 cannot be reached")
         self.pieces -= 1

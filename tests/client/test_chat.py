@@ -11,83 +11,11 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from conversing import BRACKETS, DATED, MARKED, TEMPLATES, TOKENIZERS, byte_level, made
+from tokenizers import normalizers
 
 from privinf.chat import PROBES, ChatTemplate, Message, _boundary, public_prefix, render, user_part
 from privinf.errors import InputError, ModelError
-
-SENTENCES = (Path(__file__).parents[1] / "data" / "sentences.txt").read_text("utf-8")
-SPECIALS = ["<s>", "</s>", "<|start|>", "<|end|>", "<|role|>"]
-
-MARKED = """\
-{%- if messages[0].role != 'system' %}
-    {{- '<|start|>system\\nYou are a ship.<|end|>\\n' }}
-{%- endif %}
-{%- for message in messages %}
-    {{- '<|start|>' + message.role + '\\n' + message['content'] + '<|end|>\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}{{ '<|start|>assistant\\n' }}{% endif %}
-"""
-BRACKETS = """\
-{%- set talk = messages[1:] if messages[0].role == 'system' else messages %}
-{%- for message in talk %}
-    {%- if (message.role == 'user') != (loop.index0 % 2 == 0) %}
-        {{- raise_exception('Roles must alternate: user, assistant, user.') }}
-    {%- endif %}
-    {%- set words = message.content | trim %}
-    {%- if loop.first and talk | length < messages | length %}
-        {%- set words = '<<SYS>>\\n' + messages[0].content + '\\n<</SYS>>\\n\\n' + words %}
-    {%- endif %}
-    {{- bos_token + '[INST] ' + words + ' [/INST]' if message.role == 'user' else ' ' + words + ' ' + eos_token }}
-{%- endfor %}
-"""
-DATED = """\
-{{- bos_token }}
-{%- if strftime_now is defined %}{% set day = strftime_now('%d %b %Y') %}{% endif %}
-{%- if tools is not none %}{{ raise_exception('no tools') }}{% endif %}
-{%- set told = namespace(system='') %}
-{%- if messages[0].role == 'system' %}{% set told.system = messages[0].content | trim %}{% endif %}
-{{- '<|start|>system<|role|>\\n\\nToday: ' + day + '\\n' + told.system + '<|end|>' }}
-{%- for message in messages %}
-    {%- if message.role == 'system' %}{% continue %}{% endif %}
-    {{- '<|start|>' ~ message.role ~ '<|role|>\\n\\n' }}
-    {%- generation %}{{ message.content | trim }}{% endgeneration %}{{ '<|end|>' }}
-{%- endfor %}
-{%- if add_generation_prompt %}{{ '<|start|>assistant<|role|>\\n\\n' }}{% endif %}
-"""
-LAST = """\
-{{- bos_token }}
-{%- if messages[0].role == 'system' %}{% set system = messages[0].content %}{% set messages = messages[1:] %}{% endif %}
-{%- for message in messages %}
-    {%- if message.role == 'user' %}
-        {{- '[INST] ' }}
-        {%- if loop.last and system is defined %}{{ system + '\\n\\n' }}{% endif %}
-        {{- message.content + '[/INST]' }}
-    {%- else %}
-        {{- ' ' + message.content + eos_token }}
-    {%- endif %}
-{%- endfor %}
-"""
-PLAIN = """\
-{% if messages[0]['role'] == 'system' %}
-{{ raise_exception('This model takes no system message.') }}
-{% endif %}
-{% for message in messages %}
-  {% if message['role'] == 'assistant' %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}
-{{ role | title }}: {{ message['content'] }}
-{% endfor %}
-{% if add_generation_prompt %}
-Model:{% endif %}
-"""
-JSON = "{% for message in messages %}{{ message | tojson }}{{ dict(a='<&>', b=[1]) | tojson(indent=2) }}\n{% endfor %}"
-TEMPLATES = {
-    "marked": MARKED,
-    "brackets": BRACKETS,
-    "dated": DATED,
-    "last": LAST,
-    "plain": PLAIN,
-    "json": JSON,
-}
 
 ONE: list[Message] = [{"role": "user", "content": "  Where is the whale?\n"}]
 LONG: list[Message] = [
@@ -114,50 +42,6 @@ SAID = [
 ]
 
 
-def _byte_level() -> Tokenizer:
-    rules = Tokenizer(models.BPE())
-    rules.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    rules.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=800,
-        show_progress=False,
-        special_tokens=SPECIALS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    rules.train_from_iterator([SENTENCES, "\n\n\n\n a \n\n b" * 50, ":: [[ ]] .. User: Model:" * 50], trainer)
-    return rules
-
-
-def _whole_text() -> Tokenizer:
-    """Merges across words, and puts a space before the text, as Llama 2 does."""
-    rules = Tokenizer(models.BPE(unk_token="<s>"))
-    rules.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    trainer = trainers.BpeTrainer(
-        vocab_size=600, show_progress=False, special_tokens=SPECIALS, max_token_length=6
-    )
-    lines = [f"[INST] {line[:80]}" for line in SENTENCES.splitlines()]
-    rules.train_from_iterator([*lines, "<<SYS>>\n<</SYS>>\n\n", MARKED, DATED], trainer)
-    return rules
-
-
-TOKENIZERS = {"byte level": _byte_level(), "whole text": _whole_text()}
-
-
-def _directory(folder: Path, template: str | None, tokenizer: str = "byte level", **config: object) -> Path:
-    folder.mkdir(exist_ok=True)
-    TOKENIZERS[tokenizer].save(str(folder / "tokenizer.json"))
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": "<s>",
-        "eos_token": "</s>",
-        **config,
-    }
-    if template is not None:
-        settings["chat_template"] = template
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
-    return folder
-
-
 def _ids(tokenizer: str, text: str) -> list[int]:
     ids: list[int] = TOKENIZERS[tokenizer].encode(text, add_special_tokens=False).ids
     return ids
@@ -170,7 +54,7 @@ def test_texts_equal_those_of_transformers(
     tmp_path: Path, name: str, messages: Sequence[Message], prompt: bool
 ) -> None:
     transformers = pytest.importorskip("transformers")
-    directory = _directory(tmp_path, TEMPLATES[name])
+    directory = made(tmp_path, TEMPLATES[name])
     theirs = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
     if name == "plain" and messages[0] is SYSTEM:
         with pytest.raises(InputError, match=r"refuses these messages: This model takes no system message\."):
@@ -182,7 +66,7 @@ def test_texts_equal_those_of_transformers(
 
 
 def test_a_file_of_its_own_comes_before_the_configuration(tmp_path: Path) -> None:
-    directory = _directory(tmp_path, "old")
+    directory = made(tmp_path, "old")
     (directory / "chat_template.jinja").write_text("new: {{ messages[0].content }}\n", "utf-8")
     assert render(directory, [{"role": "user", "content": "é"}]) == "new: é"
     (directory / "tokenizer_config.json").unlink()
@@ -193,7 +77,7 @@ def test_a_file_of_its_own_comes_before_the_configuration(tmp_path: Path) -> Non
 
 
 def test_templates_and_tokens_of_older_checkpoints(tmp_path: Path) -> None:
-    directory = _directory(
+    directory = made(
         tmp_path,
         None,
         chat_template=[
@@ -209,13 +93,13 @@ def test_templates_and_tokens_of_older_checkpoints(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("template", [None, [], [{"name": "rag", "template": "x"}], 7])
 def test_a_model_without_a_template_is_refused(tmp_path: Path, template: object) -> None:
-    directory = _directory(tmp_path, None, **({} if template is None else {"chat_template": template}))
+    directory = made(tmp_path, None, **({} if template is None else {"chat_template": template}))
     with pytest.raises(ModelError, match=r"has no chat template: add chat_template\.jinja"):
         render(directory, ONE)
 
 
 def test_the_day_may_be_given(tmp_path: Path) -> None:
-    template = ChatTemplate(_directory(tmp_path, DATED), now=datetime(2031, 5, 4))
+    template = ChatTemplate(made(tmp_path, DATED), now=datetime(2031, 5, 4))
     assert "Today: 04 May 2031\n" in template.render(ONE)
     assert "Today: 04 May 2031\n" in template.public_prefix(None)
 
@@ -242,14 +126,14 @@ def test_the_day_may_be_given(tmp_path: Path) -> None:
 )
 def test_messages_that_are_none_are_refused(tmp_path: Path, messages: list[Message], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        render(_directory(tmp_path, MARKED), messages)
+        render(made(tmp_path, MARKED), messages)
 
 
 def test_a_template_may_refuse_the_order_of_messages(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"refuses these messages: Roles must alternate: user, assistant, user\."
     ):
-        render(_directory(tmp_path, BRACKETS), [*ONE, *ONE])
+        render(made(tmp_path, BRACKETS), [*ONE, *ONE])
 
 
 @pytest.mark.parametrize(
@@ -264,7 +148,7 @@ def test_a_template_may_refuse_the_order_of_messages(tmp_path: Path) -> None:
 )
 def test_errors_do_not_repeat_a_message(tmp_path: Path, template: str) -> None:
     with pytest.raises((InputError, ModelError)) as caught:
-        render(_directory(tmp_path, template), ONE)
+        render(made(tmp_path, template), ONE)
     assert "whale" not in str(caught.value)
     assert caught.value.__suppress_context__
 
@@ -286,12 +170,12 @@ def test_errors_do_not_repeat_a_message(tmp_path: Path, template: str) -> None:
 )
 def test_a_template_cannot_leave_its_sandbox(tmp_path: Path, template: str) -> None:
     with pytest.raises(ModelError, match="the chat template fails on these messages with"):
-        render(_directory(tmp_path, template), ONE)
+        render(made(tmp_path, template), ONE)
 
 
 def test_a_broken_template_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"the chat template of .* is not valid: .*endfor"):
-        render(_directory(tmp_path, "{% for m in messages %}"), ONE)
+        render(made(tmp_path, "{% for m in messages %}"), ONE)
 
 
 def test_a_template_sees_plain_strings(tmp_path: Path) -> None:
@@ -302,11 +186,11 @@ def test_a_template_sees_plain_strings(tmp_path: Path) -> None:
         def upper(self) -> str:
             raise AssertionError
 
-    directory = _directory(tmp_path, "{{ messages[0].role }}: {{ messages[0].content.upper() }}")
+    directory = made(tmp_path, "{{ messages[0].role }}: {{ messages[0].content.upper() }}")
     assert render(directory, [{"role": Role.USER, "content": Text("x")}]) == "user: X"
 
 
-@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+@pytest.mark.parametrize("tokenizer", ["byte level", "whole text"])
 @pytest.mark.parametrize(
     ("name", "system"),
     [
@@ -321,7 +205,7 @@ def test_a_template_sees_plain_strings(tmp_path: Path) -> None:
 def test_the_prefix_begins_every_conversation_in_text_and_in_tokens(
     tmp_path: Path, name: str, tokenizer: str, system: str | None
 ) -> None:
-    template = ChatTemplate(_directory(tmp_path, TEMPLATES[name], tokenizer), now=datetime(2031, 5, 4))
+    template = ChatTemplate(made(tmp_path, TEMPLATES[name], tokenizer), now=datetime(2031, 5, 4))
     prefix = template.public_prefix(system)
     head = _ids(tokenizer, prefix)
     for said in SAID:
@@ -350,7 +234,7 @@ def test_the_prefix_begins_every_conversation_in_text_and_in_tokens(
     ],
 )
 def test_prefixes(tmp_path: Path, name: str, system: str | None, prefix: str) -> None:
-    assert public_prefix(_directory(tmp_path, TEMPLATES[name]), system) == prefix
+    assert public_prefix(made(tmp_path, TEMPLATES[name]), system) == prefix
 
 
 def test_probes_begin_differently() -> None:
@@ -359,12 +243,12 @@ def test_probes_begin_differently() -> None:
 
 
 def test_a_template_may_have_no_public_part(tmp_path: Path) -> None:
-    assert public_prefix(_directory(tmp_path, "{{ messages[0].content }}"), None) == ""
+    assert public_prefix(made(tmp_path, "{{ messages[0].content }}"), None) == ""
     assert user_part(tmp_path, ONE, "") == ONE[0]["content"]
 
 
 def test_another_prefix_is_refused_without_a_word_of_it(tmp_path: Path) -> None:
-    directory = _directory(tmp_path, MARKED)
+    directory = made(tmp_path, MARKED)
     prefix = public_prefix(directory, "Answer as a sailor does.")
     assert user_part(directory, [SYSTEM, *ONE], prefix).startswith("\n  Where")
     with pytest.raises(InputError, match=r"does not begin with this public prefix.*leave it empty") as caught:
@@ -374,26 +258,26 @@ def test_another_prefix_is_refused_without_a_word_of_it(tmp_path: Path) -> None:
 
 
 def test_a_prefix_needs_the_tokenizer(tmp_path: Path) -> None:
-    directory = _directory(tmp_path, MARKED)
+    directory = made(tmp_path, MARKED)
     (directory / "tokenizer.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"tokenizer\.json is missing or no tokenizer"):
+    with pytest.raises(ModelError, match=r"tokenizer\.json is not a tokenizer"):
         public_prefix(directory, None)
     assert render(directory, ONE)
 
 
 def test_a_prefix_does_not_end_within_a_character(tmp_path: Path) -> None:
-    directory = _directory(tmp_path, "漢字é{{ messages[0].content }}")
+    directory = made(tmp_path, "漢字é{{ messages[0].content }}")
     assert public_prefix(directory, None) in ("漢字é", "漢字", "漢")
 
 
 def test_a_boundary_holds_for_the_prefix_alone() -> None:
-    rules = _byte_level()
+    rules = byte_level()
     assert _ids("byte level", "\n\nwhale") != _ids("byte level", "\n\n") + _ids("byte level", "whale")
     assert _boundary(rules, ["\n\nwhale", "\n\nship"]) == 1
 
 
 def test_a_boundary_never_includes_what_differs() -> None:
-    rules = _byte_level()
+    rules = byte_level()
     rules.normalizer = normalizers.Lowercase()  # makes the tokens alike
     assert _boundary(rules, ["x A", "x a"]) == 1
 

@@ -74,8 +74,9 @@ def _refused(code: int, kind: type[PrivinfError], capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        ([], "at least one text"),
-        ("a text", "list of at least one text"),
+        (None, "a text or a list of texts is needed, not NoneType"),
+        (b"a text", "a text or a list of texts is needed, not bytes"),
+        ("", "text 0 is empty"),
         ([""], "text 0 is empty"),
         (["calm", " \n"], "text 1 is empty"),
         (["calm", TOO_LONG], r"text 1 has 180 tokens and the model takes 128.*truncate=True"),
@@ -85,6 +86,28 @@ def _refused(code: int, kind: type[PrivinfError], capsys: pytest.CaptureFixture[
 def test_texts_that_are_none(private: Deployment, texts: list[str], said: str) -> None:
     with private.client() as client, pytest.raises(InputError, match=said):
         client.embed(texts)
+
+
+def test_one_text_or_none_at_all(private: Deployment) -> None:
+    with private.client() as client:
+        one, listed = client.embed("calm"), client.embed(["calm"])
+        assert np.allclose(one.vectors, listed.vectors, atol=0.01)
+        none = client.embed([])
+        assert (none.vectors.shape, none.stats.queries) == ((0, 32), 0)
+        with pytest.raises(InputError, match="embed, not 'classify'"):
+            client.classify([])
+
+
+@pytest.mark.parametrize("timeout", [-1, 0, float("nan")])
+def test_a_time_that_is_none_is_refused_before_anything_is_sent(private: Deployment, timeout: float) -> None:
+    with private.client() as client, pytest.raises(InputError, match="timeout must be a number of seconds"):
+        client.embed(["calm"], timeout=timeout)
+
+
+def test_what_a_text_spells_is_text(private: Deployment) -> None:
+    with private.client() as client:
+        plain, control = client.embed("calm [SEP] sea"), client.embed("calm [SEP] sea", special_tokens=True)
+        assert np.abs(plain.vectors - control.vectors).max() > 0.01
 
 
 def test_truncation_is_a_way_out(private: Deployment) -> None:

@@ -74,6 +74,7 @@ def _rules() -> tokenizers.Tokenizer:
     rules.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
+    rules.add_special_tokens(SPECIAL)
     return rules
 
 

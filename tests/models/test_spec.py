@@ -11,6 +11,7 @@ import pytest
 from privinf.errors import ConfigError, ModelError
 from privinf.fetch import fetch
 from privinf.models.families import FIXED_KEYS, HARMLESS_KEYS
+from privinf.models.sentence import TextRules
 from privinf.models.spec import EncoderSpec, read_spec
 
 CONFIG: dict[str, Any] = {
@@ -214,6 +215,10 @@ def test_pooling_of_a_directory_without_modules(tmp_path: Path) -> None:
         (["Transformer"], "type and a path"),
         ([TRANSFORMER, POOLING | {"path": "../elsewhere"}], "../elsewhere"),
         ([TRANSFORMER, POOLING | {"path": "/etc"}], "/etc"),
+        ([TRANSFORMER | {"path": "0_Transformer"}, POOLING], "0_Transformer"),
+        ([TRANSFORMER | {"type": "custom_code.Transformer"}, POOLING], "custom_code.Transformer"),
+        ([TRANSFORMER | {"kwargs": ["task"]}, POOLING], "kwargs"),
+        ([TRANSFORMER, POOLING | {"option": 1}], "option"),
     ],
 )
 def test_other_modules_are_refused(tmp_path: Path, modules: Any, named: str) -> None:
@@ -225,10 +230,15 @@ def test_other_modules_are_refused(tmp_path: Path, modules: Any, named: str) -> 
 @pytest.mark.parametrize(
     ("pooling", "named"),
     [
-        ({"pooling_mode_max_tokens": True}, "pooling_mode_max_tokens"),
-        (MEAN | {"pooling_mode_cls_token": True}, "pooling_mode_cls_token"),
-        ({}, "none"),
+        ({"pooling_mode_max_tokens": True}, "pooling max"),
+        (MEAN | {"pooling_mode_cls_token": True}, "pooling cls, mean"),
+        ({"pooling_mode": "lasttoken"}, "pooling lasttoken"),
+        ({"pooling_mode": ["cls", "mean"]}, "pooling cls, mean"),
+        ({"pooling_mode": "weightedmean"} | MEAN, "pooling weightedmean"),
         (MEAN | {"word_embedding_dimension": 9}, "word_embedding_dimension"),
+        ({"pooling_mode": "mean", "embedding_dimension": 9}, "embedding_dimension"),
+        (MEAN | {"pooling_mode_median_tokens": True}, "pooling_mode_median_tokens"),
+        (MEAN | {"include_prompt": 1}, "include_prompt"),
     ],
 )
 def test_other_poolings_are_refused(tmp_path: Path, pooling: Any, named: str) -> None:
@@ -250,4 +260,5 @@ def test_the_fetched_encoder() -> None:
         type_vocab=2,
         pooling="mean",
         normalize=True,
+        texts=TextRules(longest=256),
     )

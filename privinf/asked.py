@@ -1,0 +1,29 @@
+"""Checks what a caller of the SDK hands over: texts, one or several, and seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from privinf.errors import InputError
+
+
+def listed(texts: str | Iterable[str]) -> list[str]:
+    """One text or several as a list, which may be empty."""
+    if isinstance(texts, str):
+        return [texts]
+    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
+        raise InputError(f"a text or a list of texts is needed, not {type(texts).__name__}")
+    return list(texts)
+
+
+def seconds(timeout: float | None) -> float | None:
+    """The same, if a call may be given that long; None leaves it to the configuration."""
+    if timeout is None:
+        return None
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not number or not 0 < timeout < math.inf:
+        raise InputError(
+            f"timeout must be a number of seconds above 0, not {timeout!r}; leave it out for the default"
+        )
+    return timeout
