@@ -126,4 +126,4 @@ def test_the_bias_costs_no_round_and_no_byte(
 def test_a_padding_token_amid_a_text_is_refused(tinies: dict[Task, Tiny]) -> None:
     """transformers gives it no position of its own, so that the positions of what follows would shift."""
     with pytest.raises(InputError, match=r"text 1 holds '\[PAD\]'"):
-        tinies["embed"].tokenizer.encode(["the and", "the [PAD] and"])
+        tinies["embed"].tokenizer.encode(["the and", "the [PAD] and"], special_tokens=True)
