@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from privinf import errors
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from privinf.errors import DeadlineExceeded as DeadlineExceeded
     from privinf.errors import InputError as InputError
     from privinf.errors import IntegrityError as IntegrityError
+    from privinf.errors import ListenError as ListenError
     from privinf.errors import MismatchError as MismatchError
     from privinf.errors import MissingExtra as MissingExtra
     from privinf.errors import ModelError as ModelError
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from privinf.errors import ProtocolError as ProtocolError
     from privinf.errors import Unauthenticated as Unauthenticated
 
+_ERRORS = [name for name, kind in vars(errors).items() if isinstance(kind, type)]
 _HOMES = {
     "AsyncClient": "privinf.client",
     "Classification": "privinf.answers",
@@ -36,20 +40,7 @@ _HOMES = {
     "Completion": "privinf.completions",
     "Embeddings": "privinf.client",
     "Tls": "privinf.config",
-    "ConfigError": "privinf.errors",
-    "ConnectError": "privinf.errors",
-    "DeadlineExceeded": "privinf.errors",
-    "InputError": "privinf.errors",
-    "IntegrityError": "privinf.errors",
-    "MismatchError": "privinf.errors",
-    "MissingExtra": "privinf.errors",
-    "ModelError": "privinf.errors",
-    "Overloaded": "privinf.errors",
-    "PartyError": "privinf.errors",
-    "PeerLost": "privinf.errors",
-    "PrivinfError": "privinf.errors",
-    "ProtocolError": "privinf.errors",
-    "Unauthenticated": "privinf.errors",
+    **dict.fromkeys(_ERRORS, "privinf.errors"),
 }
 __all__ = [*_HOMES, "__version__"]
 
