@@ -68,5 +68,15 @@ class SessionChannel:
         if due is not None:
             due()
 
+    def told(self) -> None:
+        """Note that the other party has said that the preparation is dropped: it is not to be waited for."""
+        self._reader.told = True
+
+    def restart(self) -> None:
+        """Begin the rounds anew with another preparation: both say that this one is dropped, whoever found it first."""
+        self._writer.write(Kind.DAMAGED, 0, b"")
+        self._reader.skip()
+        self.rounds, self._pushed, self._due = 0, 0, None
+
     def _checked(self, kind: Kind, check: Callable[[memoryview], None]) -> None:
         check(self.hear(kind))

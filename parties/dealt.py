@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from privinf.errors import PeerLost, ProtocolError
 from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline, persist
+from privinf.parties.digest import Tally
 from privinf.parties.messages import (
     identity_message,
     order_message,
@@ -39,6 +40,7 @@ class DealtStream:
     ) -> None:
         self._messages, self._orders, self._cancel = messages, orders, cancel
         self._rest, self._whole = memoryview(b""), False  # whole: the rest is all of a message
+        self._tally = Tally(bytes(SEED_BYTES))
         self.nbytes = 0  # read in this pass
         self.preparation_id = b""
         self.places = 0  # how many generations the dealer serves at a time
@@ -62,7 +64,7 @@ class DealtStream:
         order, seed = parse_order(self._next()), self._next()
         if len(seed) != SEED_BYTES:
             raise ProtocolError(f"the dealer's seed has {len(seed)} bytes, not {SEED_BYTES}")
-        self.nbytes = 0
+        self.nbytes, self._tally = 0, Tally(seed)
         return order, seed
 
     def read(self, nbytes: int) -> memoryview:
@@ -75,11 +77,12 @@ class DealtStream:
         return self._assemble(nbytes)
 
     def end(self) -> None:
-        """See that the pass has been read to its end."""
+        """See that the pass has been read to its end, and is what was dealt: not before may it be used."""
         if self._rest:
             raise ProtocolError(f"{len(self._rest)} bytes of the preparation were not used")
         if self._next():
             raise ProtocolError("the dealer sent more than the pass takes")
+        self._tally.compare(self._next())
 
     def cancel(self) -> None:
         """Leave the generation: the dealer frees it, and ends it for the other party too."""
@@ -105,6 +108,7 @@ class DealtStream:
         self._rest, self._whole = memoryview(self._next()), True
         if not self._rest:
             raise ProtocolError("the dealer sent less than the pass takes")
+        self._tally.update(self._rest)
 
     def _next(self) -> bytes:
         try:

@@ -16,7 +16,7 @@ from privinf.parties.deadline import Deadline, persist
 from privinf.parties.messages import identity_message, read_id, read_identity, require_same, shape_message
 from privinf.parties.methods import CREATE, DROP, FETCH
 from privinf.parties.places import Places
-from privinf.parties.spool import Record
+from privinf.parties.record import Record, file_bytes
 from privinf.parties.status import restore
 from privinf.parties.store import Place, PreparationStore
 from privinf.protocols.program import ID_BYTES, PartyProgram, QueryShape
@@ -93,7 +93,7 @@ class DealerLink:
 
     def room(self, shape: QueryShape) -> int:
         """Return what a preparation takes from our store."""
-        return self._program.prep_bytes(shape) + self._program.aside_bytes(shape)
+        return file_bytes(self._program.prep_bytes(shape), self._program.aside_bytes(shape))
 
     def _place(self, shape: QueryShape) -> contextlib.AbstractContextManager[Place]:
         """Take room in our store."""

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 
-from privinf.errors import ProtocolError
+from privinf.errors import DamagedPreparation, ProtocolError
 from privinf.protocols.program import ID_BYTES, Buffer
 
 MAGIC = b"PVI\x02"  # the last byte is the version of this layout
@@ -30,6 +30,7 @@ class Kind(IntEnum):
     BEGIN = 2  # the preparation's id, from party 0
     DATA = 3  # a round
     PASS = 4  # which pass of a generation begins, from both
+    DAMAGED = 5  # the preparation of this session cannot be used: from both, as soon as one finds it
 
 
 class FrameWriter:
@@ -59,6 +60,7 @@ class FrameReader:
         if len(session) != ID_BYTES:
             raise ProtocolError(f"a session id has {ID_BYTES} bytes, not {len(session)}")
         self._messages, self._session, self._sender = messages, session, sender
+        self.told = False  # that the preparation is dropped
 
     def read(self, kind: Kind, round_: int, expect: int | None = None, part: int = 0) -> memoryview:
         """Return the payload of the next frame; `expect` may be left out for a control frame alone."""
@@ -70,6 +72,16 @@ class FrameReader:
             raise ProtocolError(f"round {round_}: {length} bytes where {expect} were expected")
         piece = _piece(message, length, 0, round_)
         return piece if len(piece) == length else self._assemble(piece, kind, (round_, part), length)
+
+    def skip(self) -> None:
+        """Read on, over what was sent for a preparation that is dropped, to where the peer says so too."""
+        message = b""
+        while not self.told:
+            message = self._next(0)
+            self.told = kind_of(message) is Kind.DAMAGED
+        if message:
+            self._check(message, Kind.DAMAGED, (0, 0), 0)
+        self.told = False
 
     def _assemble(self, first: memoryview, kind: Kind, due: tuple[int, int], length: int) -> memoryview:
         whole = memoryview(bytearray(length))
@@ -106,6 +118,9 @@ class FrameReader:
             ("flags", flags, 0),
             ("offset", got_offset, offset),
         ):
+            if got != due and (field, got) == ("kind", Kind.DAMAGED):
+                self.told = True
+                raise DamagedPreparation("the other party found its half of the preparation changed")
             if got != due:
                 raise ProtocolError(f"round {round_}: a frame with the wrong {field}{_numbers(got, due)}")
         return int(length)
@@ -116,6 +131,12 @@ def peek_session(message: bytes) -> bytes:
     if len(message) < HEADER.size or message[:4] != MAGIC:
         raise ProtocolError("the first message of a session is not a frame")
     return bytes(HEADER.unpack_from(message)[6])
+
+
+def kind_of(message: bytes) -> Kind | None:
+    """Return what a message says that it is; None for what is no frame."""
+    known = {int(kind): kind for kind in Kind}
+    return known.get(message[4]) if len(message) >= HEADER.size and message[:4] == MAGIC else None
 
 
 def _piece(message: bytes, length: int, offset: int, round_: int) -> memoryview:

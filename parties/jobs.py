@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from privinf.config import DealerConfig
 from privinf.errors import PartyError, PrivinfError
+from privinf.parties.digest import Tally
 from privinf.parties.frames import CHUNK
 from privinf.parties.pipes import Packer, Pipe, pack
 from privinf.parties.table import Meeting, Table
@@ -37,7 +38,7 @@ class Job:
         return self._meeting.overdue
 
     def take(self, party: int) -> Iterator[bytes]:
-        """Return the messages of one party: its seed, then its preparation. Works once."""
+        """Return the messages of one party: its seed, its preparation, the digest of that. Works once."""
         if self._meeting.come(party):
             threading.Thread(target=self._generate, name="deal", daemon=True).start()
         return self._messages(party)
@@ -64,7 +65,7 @@ class Job:
             self._meeting.wait()
         except PrivinfError as error:
             self.abort(error)
-        yield from self._pipes[party]
+        yield from stated(iter(self._pipes[party]))
 
     def _generate(self) -> None:
         try:
@@ -85,6 +86,17 @@ class Job:
         except Exception as error:
             self._report(error)
             self.abort(program_failed(error))
+
+
+def stated(messages: Iterator[bytes]) -> Iterator[bytes]:
+    """Let a seed and what follows it pass, and state the digest of the latter at the end."""
+    seed = next(messages)
+    yield seed
+    tally = Tally(seed)
+    for message in messages:
+        tally.update(message)
+        yield message
+    yield tally.digest()
 
 
 class Jobs(Table[Job]):

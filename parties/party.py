@@ -66,7 +66,7 @@ class PartyCalls:
         self._keeper: Keeper | None = None
         if other is not None:
             self._keeper = Keeper(config, program.identity, self._store, self._dealer, other, log)
-        self._engine = Engine(program, self._store, self._keeper)
+        self._engine = Engine(program, self._store, self._keeper, log)
         self._sessions = Sessions(config.max_sessions)
         self._greeter = Greeter(config, program.identity, other, self._sessions)
         link = PassLink(peers["dealer"], program.identity, config.connect_seconds)

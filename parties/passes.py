@@ -14,6 +14,7 @@ import grpc
 
 from privinf.config import DealerConfig
 from privinf.errors import PeerLost, PrivinfError
+from privinf.parties.digest import Tally
 from privinf.parties.frames import CHUNK
 from privinf.parties.jobs import Report, program_failed
 from privinf.parties.messages import order_message
@@ -52,10 +53,10 @@ class Dealing:
         """Begin to deal what party 0 orders."""
         threading.Thread(target=self._run, args=(orders,), name="deal", daemon=True).start()
 
-    def take(self, party: int) -> Pipe:
-        """Return the messages of one party, once."""
+    def take(self, party: int) -> Iterator[bytes]:
+        """Return the messages of one party, once: of each pass its order, and what is stated in `_stated`."""
         self._meeting.come(party)
-        return self._pipes[party]
+        return _stated(iter(self._pipes[party]))
 
     def abort(self, error: PrivinfError) -> None:
         """End the streams of both parties."""
@@ -93,6 +94,21 @@ class Dealing:
         for pipe in self._pipes:
             pipe.settle()
         self.passes += 1
+
+
+def _stated(messages: Iterator[bytes]) -> Iterator[bytes]:
+    """Let passes by, each an order, a seed, its preparation and END_OF_PASS, and state the digest after each."""
+    for order in messages:
+        yield order
+        seed = next(messages)
+        yield seed
+        tally = Tally(seed)
+        for message in messages:
+            yield message
+            if message == END_OF_PASS:
+                break
+            tally.update(message)
+        yield tally.digest()
 
 
 class Dealings(Table[Dealing]):

@@ -26,7 +26,7 @@ class Places:
     def learn(self, limit: int) -> None:
         """Take in what the dealer says; a dealer of other settings may have been started in its place."""
         with self._changed:
-            self._limit = limit
+            self._limit = max(limit, 1)
             self._changed.notify_all()
 
     def wake(self) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from privinf.errors import MismatchError, ProtocolError
+from privinf.errors import DamagedPreparation, MismatchError, PeerLost, ProtocolError
 from privinf.parties.channel import SessionChannel
 from privinf.parties.deadline import Deadline
 from privinf.parties.frames import Kind
 from privinf.parties.keeper import Keeper
+from privinf.parties.logs import Log
 from privinf.parties.messages import read_id
 from privinf.parties.sessions import PeerStream
 from privinf.parties.spool import Preparation, sized
 from privinf.parties.store import PreparationStore
 from privinf.protocols.program import PartyProgram, QueryShape
 from privinf.v1 import party_pb2
+
+_PREPARATIONS = 3  # that one query may use up, if each is found changed
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,28 @@ class Answer:
 class Engine:
     """Answers queries with a program; party 0 has a keeper, party 1 none."""
 
-    def __init__(self, program: PartyProgram, store: PreparationStore, keeper: Keeper | None) -> None:
-        self._program, self._store, self._keeper = program, store, keeper
+    def __init__(
+        self, program: PartyProgram, store: PreparationStore, keeper: Keeper | None, log: Log
+    ) -> None:
+        self._program, self._store, self._keeper, self._log = program, store, keeper, log
 
     def answer(self, query: Query, stream: PeerStream, channel: SessionChannel) -> Answer:
-        """Run a session after its greeting; the caller ends it if this raises."""
-        began, stream.phase = time.monotonic(), "offline"
+        """Run a session after its greeting; the caller ends it if this raises.
+
+        A preparation that either party finds changed, before the byte is used, is dropped by both for another one.
+        """
+        began = time.monotonic()
+        for left in reversed(range(_PREPARATIONS)):
+            try:
+                return self._attempt(query, stream, channel, began)
+            except DamagedPreparation as error:
+                self._log.failure("preparation", error)
+                if not left or stream.closed:
+                    raise
+                _restart(channel, error)
+        raise AssertionError
+
+    def _attempt(self, query: Query, stream: PeerStream, channel: SessionChannel, began: float) -> Answer:
         preparation = self._lead(channel, query) if self._keeper else self._follow(channel, query)
         offline = time.monotonic() - began
         try:
@@ -81,9 +100,10 @@ class Engine:
         try:
             if not sized(record, self._program):
                 raise MismatchError("the preparation has other sizes than the program takes")
+            share = query.share.toreadonly()  # it may be asked of another preparation
             result = self._program.evaluate(
                 query.shape,
-                query.share,
+                share,
                 record.preparation_id,
                 preparation,
                 preparation.aside,
@@ -91,7 +111,7 @@ class Engine:
                 channel,
             )
             self._check(result, preparation, query.shape)
-            stream.finish(self._program.party == 0)
+            self._finish(stream, channel)
         except BaseException:
             if self._keeper is not None:
                 self._keeper.discard(record.preparation_id)
@@ -107,8 +127,23 @@ class Engine:
         )
         return Answer(result, stats)
 
+    def _finish(self, stream: PeerStream, channel: SessionChannel) -> None:
+        try:
+            stream.finish(self._program.party == 0)
+        except DamagedPreparation:
+            channel.told()
+            raise
+
     def _check(self, result: bytes, preparation: Preparation, shape: QueryShape) -> None:
         if preparation.remaining:
             raise ProtocolError(f"{preparation.remaining} bytes of the preparation were not used")
         if len(result) != self._program.result_bytes(shape):
             raise ProtocolError("the program's result has another size than it says")
+
+
+def _restart(channel: SessionChannel, error: DamagedPreparation) -> None:
+    """Agree with the other party to begin anew; where it is at its end already, the query is over."""
+    try:
+        channel.restart()
+    except (PeerLost, ProtocolError):
+        raise error from None

@@ -24,6 +24,7 @@ from privinf.parties.logs import Log
 from privinf.parties.methods import DEALER, PARTY, Guard
 from privinf.parties.metrics import meters
 from privinf.parties.party import PartyCalls
+from privinf.parties.record import file_bytes
 from privinf.parties.stderr import own_stderr
 from privinf.protocols.program import DealerProgram, PartyProgram
 
@@ -212,7 +213,7 @@ def _check_shapes(config: PartyConfig, program: PartyProgram) -> None:
     if not config.ahead:
         return
     ready = config.ahead * sum(
-        program.prep_bytes(shape) + program.aside_bytes(shape) for shape in config.shapes
+        file_bytes(program.prep_bytes(shape), program.aside_bytes(shape)) for shape in config.shapes
     )
     if ready > config.max_store_bytes:
         raise ConfigError(f"ahead: what is to be kept ready takes {ready} bytes, max_store_bytes is less")

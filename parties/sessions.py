@@ -14,6 +14,7 @@ import grpc
 
 from privinf.errors import (
     ConnectError,
+    DamagedPreparation,
     DeadlineExceeded,
     Overloaded,
     PeerLost,
@@ -22,7 +23,7 @@ from privinf.errors import (
 )
 from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline
-from privinf.parties.frames import peek_session
+from privinf.parties.frames import Kind, kind_of, peek_session
 from privinf.parties.methods import SESSION
 from privinf.parties.status import attribute, restore
 
@@ -60,6 +61,11 @@ class PeerStream:
         self._lock = threading.Lock()
         self._over = False
         self._listener: Callable[[], None] | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether we have ended our direction."""
+        return self._closed
 
     def send(self, message: bytes) -> None:
         """Queue a message; never blocks."""
@@ -108,8 +114,12 @@ class PeerStream:
 
     def expect_end(self) -> None:
         """Wait until the peer has ended its direction; anything else is out of place."""
-        if self._receive() is not None:
-            raise ProtocolError(f"{self._role} sent a frame after the last round")
+        message = self._receive()
+        if message is None:
+            return
+        if kind_of(message) is Kind.DAMAGED:
+            raise DamagedPreparation(f"{self._role} found its half of the preparation changed")
+        raise ProtocolError(f"{self._role} sent a frame after the last round")
 
     def __iter__(self) -> PeerStream:
         return self

@@ -9,6 +9,7 @@ import grpc
 
 from privinf.errors import (
     ConnectError,
+    DamagedPreparation,
     DeadlineExceeded,
     InputError,
     IntegrityError,
@@ -38,6 +39,7 @@ CODES: Final[dict[type[PrivinfError], grpc.StatusCode]] = {
     MismatchError: grpc.StatusCode.FAILED_PRECONDITION,
     ProtocolError: grpc.StatusCode.ABORTED,
     IntegrityError: grpc.StatusCode.DATA_LOSS,
+    DamagedPreparation: grpc.StatusCode.DATA_LOSS,
 }
 _KINDS: Final = {cls.__name__: cls for cls in CODES}
 _REFUSED = "it closed the connection, and may refuse our certificate: its log then says why"

@@ -7,21 +7,15 @@ import errno
 import fcntl
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
+from privinf.parties.record import SUFFIX, Record, file_bytes, read_record, spool_name
 from privinf.parties.spent import SpentLog
-from privinf.parties.spool import (
-    SUFFIX,
-    Preparation,
-    Prepare,
-    Record,
-    SpoolWriter,
-    read_record,
-    spool_name,
-)
+from privinf.parties.spool import Preparation, Prepare, SpoolWriter
 from privinf.protocols.program import Identity, QueryShape
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -29,7 +23,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Usage:
-    """How much of the store is taken, by whatever is being received, stored or read."""
+    """How much of the disk is taken, by whatever is being received, stored or read, also if it has no name any more."""
 
     count: int
     nbytes: int
@@ -72,6 +66,7 @@ class PreparationStore:
         self._lock = threading.Lock()
         self._places: set[Place] = set()  # being received
         self._taken: dict[bytes, int] = {}  # bytes by id: stored or being read
+        self._returned: deque[bytes] = deque()  # ids of those that the disk has back
         self._records: dict[bytes, Record] = {}  # complete and unspent
         self._lockfile = _own(directory)
         self._spent = SpentLog(directory / "spent.log")
@@ -80,6 +75,7 @@ class PreparationStore:
     def usage(self) -> Usage:
         """Return what is taken."""
         with self._lock:
+            self._reclaim()
             return Usage(len(self._taken) + len(self._places), self._used())
 
     def held(self, shape: QueryShape | None = None) -> list[Record]:
@@ -100,7 +96,7 @@ class PreparationStore:
     @contextlib.contextmanager
     def place(self, nbytes: int, aside: int) -> Iterator[Place]:
         """Take room for a preparation before anybody is asked for it, or raise Overloaded."""
-        place = Place(nbytes + aside)
+        place = Place(file_bytes(nbytes, aside))
         with self._lock:
             if (refusal := self._refusal(place.room)) is not None:
                 raise Overloaded(refusal)
@@ -113,7 +109,7 @@ class PreparationStore:
                 self._places.discard(place)
 
     def receive(self, place: Place, record: Record, messages: Iterator[bytes], prepare: Prepare) -> Record:
-        """Store the dealer's stream: a seed, then exactly the bytes due. Nothing is left of a failed one.
+        """Store the dealer's stream: a seed, exactly the bytes due, their digest. Nothing is left of a failed one.
 
         One that is burnt meanwhile fails at its next message. Nothing interrupts `prepare`, neither a burn nor a
         deadline: what is burnt while it runs keeps its room until it returns, and is dropped then.
@@ -178,6 +174,7 @@ class PreparationStore:
                 self._remove(preparation_id)
 
     def _refusal(self, nbytes: int) -> str | None:
+        self._reclaim()
         if len(self._taken) + len(self._places) >= self._max_count:
             return f"the store already holds {self._max_count} preparations"
         if self._used() + nbytes > self._max_bytes:
@@ -185,6 +182,7 @@ class PreparationStore:
         return None
 
     def _name(self, place: Place, record: Record) -> None:
+        self._reclaim()
         taken = record.preparation_id in self._taken or record.preparation_id in self._named()
         if taken or record.preparation_id in self._spent:
             raise ProtocolError("this preparation is already spent, or here")
@@ -197,8 +195,12 @@ class PreparationStore:
         return sum(self._taken.values()) + sum(place.room for place in self._places)
 
     def _release(self, preparation_id: bytes) -> None:
-        with self._lock:
-            self._taken.pop(preparation_id, None)
+        """Note that a preparation's room is free: without the lock, as a finaliser may say so at any time."""
+        self._returned.append(preparation_id)
+
+    def _reclaim(self) -> None:
+        while self._returned:
+            self._taken.pop(self._returned.popleft(), None)
 
     def _remove(self, preparation_id: bytes) -> None:
         (self._directory / spool_name(preparation_id)).unlink(missing_ok=True)

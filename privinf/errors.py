@@ -15,6 +15,7 @@ PrivinfError
 │   └── MismatchError        version, model, plan or preparation differ between the parties
 ├── ProtocolError            a message out of place: size, shape, order, session, sender
 └── IntegrityError           a check failed; never retried
+    └── DamagedPreparation   a preparation was changed in store or on its way; nothing was computed with it
 """
 
 from __future__ import annotations
@@ -108,3 +109,10 @@ class IntegrityError(PrivinfError):
     """A check of integrity failed; the session is dropped and never retried."""
 
     exit_code = 76
+
+
+class DamagedPreparation(IntegrityError):
+    """A preparation was changed in its store or on its way, and both parties have dropped it.
+
+    Ask again. If it happens often, the disk of the party that says so is failing.
+    """

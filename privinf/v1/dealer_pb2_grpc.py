@@ -89,8 +89,8 @@ class DealerServicer(object):
 
     def Fetch(self, request, context):
         """Called once by each party: the certificate says which of the two streams it is given. The
-        first message is the party's seed of 32 bytes; the preparation follows in messages of at
-        most 1 MiB.
+        first message is the party's seed of 32 bytes; the preparation follows in messages of at most
+        1 MiB, and after it its digest of 32 bytes. See parties/digest.py.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +101,8 @@ class DealerServicer(object):
         Party 0 begins it and is told its id, under which party 1 joins. The first message to each is
         a PassesBegun, encoded. Party 0 then sends an order for each pass, party 1 nothing more. Each
         order is answered to both: the order itself, encoded; the party's seed of 32 bytes for this
-        pass; the preparation in messages of at most 1 MiB; and an empty message, which ends the pass.
+        pass; the preparation in messages of at most 1 MiB; an empty message, which ends the pass; and
+        the digest of the preparation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

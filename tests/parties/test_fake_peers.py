@@ -81,7 +81,7 @@ class Scene:
             timeout=5,
         )
         request = dealer_pb2.FetchRequest(preparation_id=self.preparation, identity=identity)
-        content = b"".join(methods.FETCH.on(self._dealer)(request, timeout=5))[32:]
+        content = b"".join(methods.FETCH.on(self._dealer)(request, timeout=5))[32:-32]
         self.masks = [content[index : index + 16] for index in (0, 16)]
         prefetched.result()
 

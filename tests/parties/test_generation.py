@@ -162,14 +162,19 @@ def test_sessions_are_bounded_with_queries(tmp_path: Path, keys: Path) -> None:
 
 
 def test_the_dealers_sessions_are_bounded(tmp_path: Path, keys: Path) -> None:
-    with Cluster(tmp_path, keys, options={"dealer": {"max_sessions": 1}}) as cluster, cluster.link() as link:
+    with (
+        Cluster(tmp_path, keys, options={"dealer": {"max_sessions": 1}}) as cluster,
+        cluster.link() as link,
+        ThreadPoolExecutor(1) as pool,
+    ):
         with link.generate(SESSION) as generation:
             generation.step(Course(), SHARES)
-            with link.generate(SESSION) as other, pytest.raises(Overloaded, match="already dealing to 1"):
-                other.step(Course(), SHARES)
+            waiting = pool.submit(generate, link, 2)
+            wait_until(lambda: link.status()[0].sessions == 2)
             generation.step(Course(), SHARES)
+            assert not waiting.done()
+        waiting.result(20)
         freed(cluster)
-        generate(link, 2)
 
 
 def test_a_shape_that_cannot_be_served_is_refused(running: Cluster) -> None:

@@ -16,9 +16,17 @@ from harness import Cluster, tls
 from sessions import SESSION, SHARES, freed, generate
 from test_fake_peers import FakeParty1, message
 
-from privinf.errors import ConnectError, MismatchError, PeerLost, PrivinfError, ProtocolError
+from privinf.errors import (
+    ConnectError,
+    DamagedPreparation,
+    MismatchError,
+    PeerLost,
+    PrivinfError,
+    ProtocolError,
+)
 from privinf.parties import methods
 from privinf.parties.credentials import bind, dial
+from privinf.parties.digest import Tally
 from privinf.parties.frames import HEADER, Kind
 from privinf.parties.messages import identity_message, order_message, session_shape_message
 from privinf.parties.status import restore
@@ -95,8 +103,8 @@ class Scene:
         return [*script, END]
 
     def _pass(self) -> list[bytes]:
-        header, seed, content, end = (next(self._dealt) for _ in range(4))
-        assert (len(seed), end) == (32, b""), header
+        header, seed, content, end, digest = (next(self._dealt) for _ in range(5))
+        assert (len(seed), end, len(digest)) == (32, b"", 32), header
         return [content[:16], content[16:32]]
 
     def _ask(self) -> Any:
@@ -211,7 +219,8 @@ def test_party_0_refuses_the_same(tmp_path: Path, keys: Path, reply: Any) -> Non
         session = HEADER.unpack_from(next(messages))[6]
         yield from reply(session)
 
-    with Cluster(tmp_path, keys, SETTINGS) as cluster, FakeParty1(keys, script) as fake:
+    options = {"dealer": {"come_seconds": 0.5}}  # this party 1 never comes to the dealer
+    with Cluster(tmp_path, keys, SETTINGS, options) as cluster, FakeParty1(keys, script) as fake:
         cluster.stop("party0")
         cluster.options["party0"] = {"peer": f"127.0.0.1:{fake.port}"}
         cluster.start("party0")
@@ -275,7 +284,14 @@ def header(order: Order) -> bytes:
     return order_message(order).SerializeToString()
 
 
-RIGHT = [header(Order(0)), bytes(32), CONTENT, b""]
+def digest(content: bytes) -> bytes:
+    """Return how a pass ends whose seed is zeros."""
+    tally = Tally(bytes(32))
+    tally.update(content)
+    return tally.digest()
+
+
+RIGHT = [header(Order(0)), bytes(32), CONTENT, b"", digest(CONTENT)]
 RELAYED: dict[str, tuple[Any, type[PrivinfError], str]] = {
     "another order to both": (
         dealt([header(Order(0, (1,))), *RIGHT[1:]], [header(Order(0, (1,))), *RIGHT[1:]]),
@@ -291,6 +307,12 @@ RELAYED: dict[str, tuple[Any, type[PrivinfError], str]] = {
     "a short seed": (dealt([RIGHT[0], b"short"], RIGHT), ProtocolError, "seed has 5 bytes"),
     "too much": (dealt([*RIGHT[:3], b"x", b""], RIGHT), ProtocolError, "sent more"),
     "too much in a message": (dealt(RIGHT, [*RIGHT[:2], CONTENT + b"x"]), ProtocolError, "not used"),
+    "another content": (
+        dealt(RIGHT, [*RIGHT[:2], b"\1" + CONTENT[1:], *RIGHT[3:]]),
+        DamagedPreparation,
+        "on its way",
+    ),
+    "no digest": (dealt([*RIGHT[:4], b"digest"], RIGHT), ProtocolError, "where the dealer's digest was due"),
     "too little": (dealt(RIGHT, [*RIGHT[:2], CONTENT[1:], b""]), ProtocolError, "sent less"),
     "a message too large": (dealt([*RIGHT[:2], bytes(8 << 20)], RIGHT), ProtocolError, "size limit"),
     "no word": (dealt([], [], (b"\xff", BEGUN)), ProtocolError, "does not say"),

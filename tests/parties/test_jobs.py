@@ -12,6 +12,7 @@ from dummy import DummyDealer, Settings
 
 from privinf.config import DealerConfig
 from privinf.errors import DeadlineExceeded, Overloaded, PartyError, PeerLost, ProtocolError
+from privinf.parties.digest import Tally
 from privinf.parties.frames import CHUNK
 from privinf.parties.jobs import Job, Jobs
 from privinf.parties.pipes import Packer, Pipe, pack
@@ -41,8 +42,12 @@ def test_both_parties_are_dealt_one_generation() -> None:
     first, second = drained(made.create(SHAPE, os.urandom(16)))
     assert first[0] != second[0]
     assert {len(first[0]), len(second[0])} == {32}
-    assert b"".join(first[1:]) == b"".join(second[1:])
-    assert [len(chunk) for chunk in first[1:]] == [CHUNK, CHUNK, CHUNK, 7]
+    for half in (first, second):
+        tally = Tally(half[0])
+        tally.update(b"".join(half[1:-1]))
+        assert half[-1] == tally.digest()
+    assert b"".join(first[1:-1]) == b"".join(second[1:-1])
+    assert [len(chunk) for chunk in first[1:]] == [CHUNK, CHUNK, CHUNK, 7, 32]
     assert not reported
 
 

@@ -17,13 +17,15 @@ from privinf.errors import ConnectError
 from privinf.parties.credentials import dial
 from privinf.parties.deadline import Deadline
 from privinf.parties.fetch import DealerLink
+from privinf.parties.jobs import stated
 from privinf.parties.keeper import Keeper
 from privinf.parties.logs import Log
-from privinf.parties.spool import Record
+from privinf.parties.record import Record, file_bytes
 from privinf.parties.store import Place, PreparationStore
 from privinf.protocols.program import QueryShape
 
-ROOM = 100  # of a preparation, and of the whole store
+NBYTES = 100
+ROOM = file_bytes(NBYTES, 0)  # of a preparation, and of the whole store
 ID = bytes(16)
 
 
@@ -51,7 +53,7 @@ class LostDealer:
 
     @contextmanager
     def order(self, shape: QueryShape, deadline: Deadline) -> Iterator[tuple[Place, bytes]]:
-        with self._store.place(ROOM, 0) as place:
+        with self._store.place(NBYTES, 0) as place:
             self._reach("create")
             yield place, ID
 
@@ -102,9 +104,10 @@ def test_a_preparation_that_fails_on_demand_gives_its_room_back_before_the_keepe
 def test_a_stored_preparation_is_burnt_before_the_keeper_looks(
     store: PreparationStore, tmp_path: Path
 ) -> None:
-    with store.place(ROOM, 0) as place:
-        record = Record(ID, SHAPE, IDENTITY, ROOM)
-        store.receive(place, record, iter([bytes(32), bytes(ROOM)]), lambda *_: None)
+    with store.place(NBYTES, 0) as place:
+        record = Record(ID, SHAPE, IDENTITY, NBYTES)
+        dealt = stated(iter([bytes(32), bytes(NBYTES)]))
+        store.receive(place, record, dealt, lambda *_: None)
     keeper, noted = keeping(store, tmp_path)
     assert not store.fits(ROOM)
     keeper.discard(ID)

@@ -24,6 +24,7 @@ from privinf.errors import (
 )
 from privinf.parties.deadline import Deadline
 from privinf.parties.dealt import DealtStream
+from privinf.parties.digest import Tally
 from privinf.parties.feeder import Feeder
 from privinf.parties.frames import CHUNK
 from privinf.parties.life import Life
@@ -70,11 +71,20 @@ def drained(messages: Iterator[bytes]) -> tuple[SimpleQueue[bytes | PrivinfError
 def passed(taken: SimpleQueue[bytes | PrivinfError]) -> list[bytes]:
     """Return the messages of one pass."""
     messages: list[bytes] = []
-    while len(messages) < 3 or messages[-1]:
+    while len(messages) < 4 or messages[-2]:
         message = taken.get(timeout=10)
         assert isinstance(message, bytes)
         messages.append(message)
+    assert messages.pop() == digested(messages[1], *messages[2:])
     return messages
+
+
+def digested(seed: bytes, *messages: bytes) -> bytes:
+    """Return the digest that ends a pass."""
+    tally = Tally(seed)
+    for message in messages:
+        tally.update(message)
+    return tally.digest()
 
 
 def test_both_parties_are_dealt_each_pass_once() -> None:
@@ -108,7 +118,7 @@ def test_a_wait_for_an_order_begins_when_all_is_taken_and_has_no_end() -> None:
     dealing = made.begin(SHAPE)
     dealing.start(orders())
     first, second = iter(dealing.take(0)), iter(dealing.take(1))
-    for _ in range(4):
+    for _ in range(5):
         next(first)
         next(second)
     assert not asked[1].is_set()  # the last message of the pass may still be on its way
@@ -191,7 +201,8 @@ def test_a_pipe_is_settled_when_its_reader_comes_back() -> None:
 
 def dealt(*messages: bytes) -> DealtStream:
     """Return a stream of one pass, its header and seed first."""
-    return DealtStream(iter([order_message(Order(0)).SerializeToString(), SEED, *messages]), Outgoing())
+    header = order_message(Order(0)).SerializeToString()
+    return DealtStream(iter([header, SEED, *messages, digested(SEED, *messages)]), Outgoing())
 
 
 def test_a_pass_is_read_in_pieces_of_its_own_memory() -> None:
@@ -233,7 +244,8 @@ def _read_four(stream: DealtStream) -> None:
 
 
 def test_a_stream_that_ends_early_is_a_lost_dealer() -> None:
-    stream = dealt(b"abc")
+    header = order_message(Order(0)).SerializeToString()
+    stream = DealtStream(iter([header, SEED, b"abc"]), Outgoing())
     stream.begin()
     with pytest.raises(PeerLost) as failure:
         stream.read(4)
@@ -274,7 +286,7 @@ class Script:
 
     def deal(self, order: Order) -> None:
         """Deal a pass of nothing but its order."""
-        for message in (order_message(order).SerializeToString(), SEED, b""):
+        for message in (order_message(order).SerializeToString(), SEED, b"", digested(SEED)):
             self.messages.put(message)
 
     def finish(self) -> None:

@@ -31,9 +31,9 @@ from privinf.parties import methods
 from privinf.parties.credentials import MESSAGE_LIMIT, Peer, dial
 from privinf.parties.deadline import Deadline
 from privinf.parties.messages import identity_message, shape_message
+from privinf.parties.record import Record
 from privinf.parties.serve import PartyServer
 from privinf.parties.sessions import Outgoing, PeerStream
-from privinf.parties.spool import Record
 from privinf.parties.status import restore
 from privinf.protocols.program import Identity, QueryShape
 from privinf.transport import Link
@@ -431,7 +431,7 @@ def test_a_preparation_is_fetched_once_even_by_a_party(cluster: Cluster, keys: P
     with ThreadPoolExecutor(2) as pool:
         fetched = {role: pool.submit(call, peer, methods.FETCH, request) for role, peer in peers.items()}
     streams = {role: b"".join(future.result()) for role, future in fetched.items()}
-    assert {len(stream) for stream in streams.values()} == {32 + created.bytes0}
+    assert {len(stream) for stream in streams.values()} == {32 + created.bytes0 + 32}
     assert streams["party0"][:32] != streams["party1"][:32]
     for peer in peers.values():
         with pytest.raises(ProtocolError, match="unknown here"):

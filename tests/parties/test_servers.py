@@ -22,11 +22,17 @@ from privinf.errors import (
     Overloaded,
     ProtocolError,
 )
+from privinf.parties.record import file_bytes
 from privinf.parties.serve import PartyServer
 from privinf.protocols.program import QueryShape
 from privinf.transport import Link
 
 AHEAD: dict[str, dict[str, Any]] = {"party0": {"ahead": 2, "shapes": (SHAPE,)}}
+
+
+def room(settings: Settings) -> int:
+    """Return what a preparation takes from the disk."""
+    return file_bytes(settings.prep_bytes(), settings.aside)
 
 
 def test_a_query_is_answered_and_counted(cluster: Cluster) -> None:
@@ -68,7 +74,7 @@ def test_every_query_has_its_own_preparation(cluster: Cluster) -> None:
 def test_preparations_are_made_ahead_and_replaced(tmp_path: Path, keys: Path) -> None:
     with Cluster(tmp_path, keys, options=AHEAD) as cluster, cluster.link() as link:
         wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
-        assert link.status()[0].store_bytes == 2 * (cluster.settings.prep_bytes() + cluster.settings.aside)
+        assert link.status()[0].store_bytes == 2 * room(cluster.settings)
         ask(link)
         wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
         ask(link)
@@ -96,7 +102,7 @@ def test_a_sequence_of_queries_finds_preparations_ready(tmp_path: Path, keys: Pa
 def test_the_keeper_waits_for_room_and_goes_on_when_a_query_gives_some_back(
     tmp_path: Path, keys: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    one = Settings().prep_bytes() + Settings().aside
+    one = room(Settings())
     options: dict[str, dict[str, Any]] = {"party0": AHEAD["party0"] | {"max_store_bytes": 2 * one}}
     with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
         for _ in range(3):
@@ -106,7 +112,7 @@ def test_the_keeper_waits_for_room_and_goes_on_when_a_query_gives_some_back(
 
 
 def test_what_is_to_be_kept_ready_must_fit(tmp_path: Path, keys: Path) -> None:
-    two = 2 * (Settings().prep_bytes() + Settings().aside)
+    two = 2 * room(Settings())
     config = PartyConfig(
         party=0,
         peer="127.0.0.1:1",

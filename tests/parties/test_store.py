@@ -11,19 +11,26 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
-from privinf.parties import mapped, spool
+from privinf.parties import mapped
+from privinf.parties import record as records
+from privinf.parties.digest import Tally
+from privinf.parties.record import Record, file_bytes
 from privinf.parties.spent import SpentLog
-from privinf.parties.spool import Preparation, Prepare, Record
-from privinf.parties.store import PreparationStore
+from privinf.parties.spool import Preparation, Prepare
+from privinf.parties.store import PreparationStore, Usage
 from privinf.protocols.program import Identity, QueryShape, Source
 
 IDENTITY = Identity("1", "model", "plan")
 SHAPE = QueryShape("echo", 1, 8)
 SEED = bytes(range(32))
 BODY = b"0123456789" * 50
+
+
+ROOM = file_bytes(len(BODY), 0)  # of such a preparation
 
 
 def record(number: int, nbytes: int = len(BODY), epoch: bytes = b"", aside: int = 0) -> Record:
@@ -41,10 +48,21 @@ def receive(
 ) -> Record:
     """Take room for a preparation and store it."""
     with store.place(coming.nbytes, coming.aside) as place:
-        return store.receive(place, coming, messages, prepare)
+        return store.receive(place, coming, stated(messages), prepare)
 
 
-def opened(folder: Path, max_bytes: int = 10_000, max_count: int = 8) -> PreparationStore:
+def stated(messages: Iterator[bytes]) -> Iterator[bytes]:
+    """Let a dealer's messages pass, and end them with their digest."""
+    for seed in messages:
+        yield seed
+        tally = Tally(seed.ljust(32))
+        for message in messages:
+            tally.update(message)
+            yield message
+        yield tally.digest()
+
+
+def opened(folder: Path, max_bytes: int = 1 << 20, max_count: int = 8) -> PreparationStore:
     """Return a store."""
     return PreparationStore(folder / "store", IDENTITY, max_bytes, max_count)
 
@@ -73,7 +91,7 @@ def test_a_preparation_is_read_once_in_order(store: PreparationStore, tmp_path: 
         preparation.read(1)
     with pytest.raises(ProtocolError):
         preparation.read(-1)
-    assert store.usage().nbytes == len(BODY)
+    assert store.usage().nbytes == ROOM
     preparation.close()
     assert store.usage().count == 0
 
@@ -130,7 +148,7 @@ def test_what_the_dealer_sends_must_be_exact(
     with pytest.raises(ProtocolError):
         receive(store, record(2), stream(*parts))
     assert [item.preparation_id for item in store.held()] == [bytes([1]) * 16]
-    assert store.usage().nbytes == len(BODY)
+    assert store.usage().nbytes == ROOM
     assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
 
 
@@ -168,21 +186,21 @@ def test_another_program_or_another_boot_trusts_no_file(
         made.close()
 
     filled()
-    other = PreparationStore(tmp_path / "store", replace(IDENTITY, plan_hash="other"), 10_000, 8)
+    other = PreparationStore(tmp_path / "store", replace(IDENTITY, plan_hash="other"), 1 << 20, 8)
     assert other.held() == []
     other.close()
     filled()
-    monkeypatch.setattr(spool, "_boot", lambda: "another")
+    monkeypatch.setattr(records, "_boot", lambda: "another")
     again = opened(tmp_path)
     assert again.held() == []
     again.close()
 
 
 def test_room_is_bounded_in_bytes_and_number(tmp_path: Path) -> None:
-    small = opened(tmp_path / "a", max_bytes=2 * len(BODY))
+    small = opened(tmp_path / "a", max_bytes=2 * ROOM)
     receive(small, record(1), stream(SEED, BODY))
     with pytest.raises(Overloaded, match="do not fit"):
-        receive(small, record(2, nbytes=len(BODY) + 1), stream(SEED, BODY + b"x"))
+        receive(small, record(2, nbytes=4097), stream(SEED, bytes(4097)))
     receive(small, record(3), stream(SEED, BODY))
     small.claim(bytes([1]) * 16, SHAPE).close()
     receive(small, record(4), stream(SEED, BODY))
@@ -195,9 +213,9 @@ def test_room_is_bounded_in_bytes_and_number(tmp_path: Path) -> None:
 
 
 def test_room_is_taken_before_anybody_is_asked(tmp_path: Path) -> None:
-    made = opened(tmp_path, max_bytes=3 * len(BODY))
-    with made.place(2 * len(BODY), len(BODY)) as place:
-        assert made.usage().nbytes == 3 * len(BODY)
+    made = opened(tmp_path, max_bytes=file_bytes(1000, 500))
+    with made.place(1000, 500) as place:
+        assert made.usage().nbytes == file_bytes(1000, 500)
         assert not made.fits(1)
         with pytest.raises(Overloaded, match="do not fit"), made.place(1, 0):
             raise AssertionError("there was room")
@@ -222,7 +240,7 @@ def test_what_is_burnt_while_it_comes_is_dropped(store: PreparationStore, tmp_pa
         receive(store, record(2), messages())
     assert len(asked) == 1  # the rest was not waited for
     assert [item.preparation_id for item in store.held()] == [bytes([1]) * 16]
-    assert store.usage().nbytes == len(BODY)
+    assert store.usage().nbytes == ROOM
     assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
     with pytest.raises(ProtocolError, match="already spent"):
         store.claim(bytes([2]) * 16, SHAPE)
@@ -253,10 +271,10 @@ def test_what_a_program_prepares_is_kept_with_the_preparation(tmp_path: Path) ->
     first = opened(tmp_path)
     kept = receive(first, record(1, aside=40), stream(SEED, BODY), copied)
     assert kept.aside == 40
-    assert first.usage().nbytes == len(BODY) + 40
+    assert first.usage().nbytes == file_bytes(len(BODY), 40)
     first.close()
     again = opened(tmp_path)
-    assert again.usage().nbytes == len(BODY) + 40
+    assert again.usage().nbytes == file_bytes(len(BODY), 40)
     with contextlib.closing(again.claim(bytes([1]) * 16, SHAPE)) as preparation:
         assert preparation.aside == SEED + BODY[-8:]
         assert preparation.read(len(BODY)) == BODY
@@ -290,7 +308,7 @@ def test_nothing_is_left_of_a_preparation_that_the_program_fails_on(
 
 
 def test_room_for_what_is_put_aside_counts(tmp_path: Path) -> None:
-    made = opened(tmp_path, max_bytes=len(BODY) + 39)
+    made = opened(tmp_path, max_bytes=ROOM - 1)
     with pytest.raises(Overloaded, match="do not fit"):
         receive(made, record(1, aside=40), stream(SEED, BODY), copied)
     made.close()
@@ -303,7 +321,7 @@ def test_pages_that_were_read_are_let_go_and_stay_right(
     monkeypatch.setattr(mapped, "_BEHIND", 4 * page)
     monkeypatch.setattr(mapped, "_STEP", 2 * page)
     body = os.urandom(512 * page)
-    made = opened(tmp_path, max_bytes=len(body))
+    made = opened(tmp_path, max_bytes=file_bytes(len(body), 0))
     receive(made, record(1, len(body)), stream(SEED, body))
     with contextlib.closing(made.claim(bytes([1]) * 16, SHAPE)) as preparation:
         views = []
@@ -355,7 +373,7 @@ def test_what_is_burnt_on_a_full_disk_gives_its_room_back(
         with pytest.raises(Overloaded, match="disk"):
             store.burn([bytes([2]) * 16, bytes([3]) * 16])
     assert [item.preparation_id for item in store.held()] == [bytes([1]) * 16]
-    assert store.usage().nbytes == len(BODY)
+    assert store.usage().nbytes == ROOM
     assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
     for number in (2, 3):
         with pytest.raises(ProtocolError, match="already spent"):
@@ -419,3 +437,60 @@ def test_a_line_torn_by_a_full_disk_does_not_spoil_the_next(
     assert bytes([8]) * 16 in again
     assert bytes([9]) * 16 not in again
     again.close()
+
+
+LARGE = 1 << 22
+
+
+def _claimed_large(folder: Path) -> tuple[PreparationStore, Preparation, int]:
+    """Return a store, a large preparation of it that is claimed, and a descriptor of its file."""
+    made = opened(folder, max_bytes=file_bytes(LARGE, 0))
+    receive(made, record(1, LARGE), stream(SEED, *[bytes(1 << 20)] * 4))
+    (path,) = (folder / "store").glob("*.prep")
+    descriptor = os.open(path, os.O_RDONLY)
+    return made, made.claim(bytes([1]) * 16, SHAPE), descriptor
+
+
+def test_a_used_file_gives_its_disk_back_though_arrays_still_look_at_it(tmp_path: Path) -> None:
+    made, preparation, descriptor = _claimed_large(tmp_path)
+    view = np.frombuffer(preparation.read(LARGE), dtype=np.uint64)
+    assert os.fstat(descriptor).st_blocks * 512 >= LARGE
+    preparation.close()
+    assert os.fstat(descriptor).st_blocks * 512 < LARGE // 16
+    assert made.usage() == Usage(0, 0)
+    assert not view.any()  # no mask any more, and no fault
+    os.close(descriptor)
+    made.close()
+
+
+def test_where_the_disk_takes_nothing_back_a_used_file_counts_until_the_last_view_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapped, "REMOVE", 1 << 20)  # no advice that the system knows
+    made, preparation, descriptor = _claimed_large(tmp_path)
+    view = preparation.read(LARGE)
+    preparation.close()
+    assert (made.usage().nbytes, made.fits(1)) == (file_bytes(LARGE, 0), False)
+    del view, preparation
+    assert made.usage() == Usage(0, 0)
+    os.close(descriptor)
+    made.close()
+
+
+def test_a_failed_program_that_holds_on_to_a_preparation_keeps_no_disk(tmp_path: Path) -> None:
+    held: list[memoryview] = []
+    files: list[int] = []
+
+    def failing(prep: Source, seed: bytes, aside: memoryview) -> None:
+        held.append(prep.read(LARGE))
+        (path,) = (tmp_path / "store").glob("*.part")
+        files.append(os.open(path, os.O_RDONLY))
+        raise ValueError("in the program")
+
+    made = opened(tmp_path, max_bytes=file_bytes(LARGE, 40))
+    with pytest.raises(ValueError, match="in the program"):
+        receive(made, record(1, LARGE, aside=40), stream(SEED, *[bytes(1 << 20)] * 4), failing)
+    assert made.usage() == Usage(0, 0)
+    assert os.fstat(files[0]).st_blocks * 512 < LARGE // 16
+    os.close(files[0])
+    made.close()

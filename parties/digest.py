@@ -1,0 +1,121 @@
+"""Digests of preparations: what was dealt is what is stored, and what is stored is what is used.
+
+Each block has a tag of 16 bytes, AES-GCM's of a text that is only authenticated, under a key that follows from the
+half's own seed; the digest of a half is BLAKE2b of its tags. This finds accidents, on disk, on the way and in memory.
+It is no defence against somebody who can write the store: the seed lies there too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers import AEADEncryptionContext, Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import GCM
+
+from privinf.errors import DamagedPreparation, ProtocolError
+from privinf.protocols.program import Buffer
+
+BLOCK: Final = 1 << 20
+TAG: Final = 16
+DIGEST: Final = 32
+STREAM, ASIDE = 0, 1  # what a tag is of: no two blocks of a half share a nonce
+
+
+class Tally:
+    """The tags of a stream of bytes, taken as it passes by."""
+
+    def __init__(self, seed: bytes, part: int = STREAM) -> None:
+        self._cipher, self._part = AES(_key(seed)), part
+        self._tags = bytearray()
+        self._left = 0  # of the block under way
+        self._block: AEADEncryptionContext | None = None
+
+    def update(self, piece: Buffer) -> None:
+        """Take in what comes next."""
+        view = memoryview(piece)
+        while view:
+            block = self._block or self._begin()
+            taken = view[: self._left]
+            block.authenticate_additional_data(taken)
+            self._left -= len(taken)
+            view = view[len(taken) :]
+            if not self._left:
+                self._end(block)
+
+    def tags(self) -> bytes:
+        """Return the tags of all that came; nothing may follow."""
+        if self._block is not None:
+            self._end(self._block)
+        return bytes(self._tags)
+
+    def digest(self) -> bytes:
+        """Return the digest of all that came; nothing may follow."""
+        return digest_of(self.tags())
+
+    def compare(self, stated: bytes) -> None:
+        """Raise DamagedPreparation unless all that came has this digest, as its sender states; nothing may follow."""
+        if len(stated) != DIGEST:
+            raise ProtocolError(f"{len(stated)} bytes where the dealer's digest was due")
+        if stated != self.digest():
+            raise DamagedPreparation("a preparation was changed on its way from the dealer")
+
+    def _begin(self) -> AEADEncryptionContext:
+        nonce = _nonce(self._part, len(self._tags) // TAG)
+        self._left, self._block = BLOCK, Cipher(self._cipher, GCM(nonce)).encryptor()
+        return self._block
+
+    def _end(self, block: AEADEncryptionContext) -> None:
+        block.finalize()
+        self._tags += block.tag
+        self._block = None
+
+
+class Checked:
+    """Bytes that are compared with their tags, block by block, before they are used."""
+
+    def __init__(self, view: memoryview, seed: bytes, tags: bytes, part: int = STREAM) -> None:
+        if len(tags) != TAG * blocks(len(view)):
+            raise DamagedPreparation("a preparation lacks digests")
+        self._view, self._tags, self._part = view, tags, part
+        self._cipher, self._done = AESGCM(_key(seed)), 0
+
+    def up_to(self, end: int) -> None:
+        """Compare what lies before `end` and was not compared yet; raise DamagedPreparation if it was changed."""
+        while self._done < end:
+            number = self._done // BLOCK
+            block = self._view[self._done : self._done + BLOCK]
+            tag = self._cipher.encrypt(_nonce(self._part, number), b"", block)
+            if tag != self._tags[TAG * number : TAG * (number + 1)]:
+                raise DamagedPreparation("a stored preparation was changed")
+            self._done += len(block)
+
+
+def tags_of(view: memoryview, seed: bytes, part: int) -> bytes:
+    """Return the tags of bytes that are there."""
+    cipher = AESGCM(_key(seed))
+    offsets = range(0, len(view), BLOCK)
+    return b"".join(
+        cipher.encrypt(_nonce(part, number), b"", view[offset : offset + BLOCK])
+        for number, offset in enumerate(offsets)
+    )
+
+
+def blocks(nbytes: int) -> int:
+    """Return how many blocks, and so tags, so many bytes have."""
+    return -(-nbytes // BLOCK)
+
+
+def digest_of(content: Buffer) -> bytes:
+    """Return the digest of tags, or of whatever is short."""
+    return hashlib.blake2b(content, digest_size=DIGEST).digest()
+
+
+def _key(seed: bytes) -> bytes:
+    return hashlib.blake2b(key=seed, digest_size=16, person=b"privinf digest").digest()
+
+
+def _nonce(part: int, number: int) -> bytes:
+    return bytes([part]) + number.to_bytes(11, "little")
