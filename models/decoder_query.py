@@ -110,9 +110,8 @@ class _Cut:
 
 def _spread(tree: bytes, party: int, roots: U8, words: U8, size: int) -> U64:
     """This party's share of plus or minus the one-hot of each key: its bits, negated at party 1."""
-    points = np.repeat(np.arange(size, dtype=np.uint64)[:, None], len(roots), axis=1)
-    bits = kernels.dpf_bit(tree, party, roots, words, index_bits(size), points)
-    share = np.ascontiguousarray(bits.T).astype(np.uint64)[None]
+    bits = kernels.dpf_whole(tree, party, roots, words, index_bits(size))[:, :size]
+    share = bits.astype(np.uint64)[None]
     return np.uint64(0) - share if party else share
 
 

@@ -14,6 +14,7 @@ dpf_gen = _active.dpf_gen
 dpf_prefix = _active.dpf_prefix
 dpf_bit = _active.dpf_bit
 dpf_table = _active.dpf_table
+dpf_whole = _active.dpf_whole
 onehot_gen = _active.onehot_gen
 onehot_sum = _active.onehot_sum
 onehot_window = _active.onehot_window
@@ -49,6 +50,7 @@ __all__ = [
     "dpf_gen",
     "dpf_prefix",
     "dpf_table",
+    "dpf_whole",
     "load",
     "onehot_gen",
     "onehot_point",

@@ -134,6 +134,12 @@ class Kernels:
         _require(isinstance(start, int), "start must be an integer")
         return self._backend.dpf_table(tree, party, roots, cw, bits, index, start % (1 << bits), table)
 
+    def dpf_whole(self, tree: bytes, party: int, roots: U8, cw: U8, bits: int) -> U8:
+        """XOR shares (N, 2^bits) of 1{alpha = q} for every q, one byte each."""
+        _point_key(tree, party, roots, cw, bits, LEAF, MAX_DENSE_BITS)
+        packed = self._backend.dpf_whole(tree, party, roots, cw, bits)
+        return np.unpackbits(packed, axis=1, count=1 << bits, bitorder="little")
+
     def onehot_gen(self, tree: bytes, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8) -> U8:
         """Keys of a vector over Z_2^lane, 1 at alpha: cw (max(bits - log2(128 / lane), 0) + 1, N, 16)."""
         _lane(lane)

@@ -148,3 +148,25 @@ BODY void dpf_table(const Keys& keys, int party, const u8* roots, const u8* cw, 
     for (size_t j = 0; party && j < filled; j++) out[e + j] = 0 - out[e + j];
   }
 }
+
+// The bits of the whole domain, 16 bytes a leaf, one row an element.
+BODY void dpf_whole(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, u8* out) {
+  const int depth = max0(bits - LEAF);
+  const size_t leaves = size_t(1) << depth, size = BLOCK * leaves;
+  const Cut root(roots, 1, BLOCK, n, E), word(cw, size_t(depth) + 1, BLOCK, n, E);
+  const Buffer nodes(2 * leaves * sizeof(V) * I), rows(size * E);
+  V *from = reinterpret_cast<V*>(nodes.get()), *to = from + leaves * I;
+  const u64 first[E] = {};
+  for (size_t e = 0; e < n; e += E) {
+    const Rows r = root.at(e), c = word.at(e);
+    const V* leaf = window<true>(keys, party, r, c, depth, first, leaves, from, to);
+    for (size_t at = 0; at < leaves; at++) {
+      State end;
+      V found[I];
+      for (int i = 0; i < I; i++) end.s[i] = clear_control(leaf[at * I + i]), end.t[i] = lowest_bit(leaf[at * I + i]);
+      leaf_bits(keys, end, c.row(size_t(depth)), found);
+      for (int i = 0; i < I; i++) scatter(rows.get() + size * W * i + BLOCK * at, size, found[i]);
+    }
+    memcpy(out + size * e, rows.get(), size * least(E, n - e));
+  }
+}

@@ -22,6 +22,6 @@ BODY void stream(const Schedule& key, u128 first, u8* out, size_t bytes) {
   }
 }
 
-static const Level level = {dpf_gen,       dpf_points,   dpf_table,     onehot_gen,     onehot_sum,
-                            onehot_window, onehot_point, separable_gen, separable_eval, product<u64>,
-                            product<u32>,  stream};
+static const Level level = {dpf_gen,    dpf_points,    dpf_table,    dpf_whole,     onehot_gen,
+                            onehot_sum, onehot_window, onehot_point, separable_gen, separable_eval,
+                            product<u64>, product<u32>, stream};

@@ -178,7 +178,7 @@ EXPORT int privinf_spread(int, const u8* in, size_t n, int bits, u64* out) {
   return 0;
 }
 
-EXPORT int privinf_abi() { return 6; }
+EXPORT int privinf_abi() { return 7; }
 
 // The fastest level of this processor.
 EXPORT int privinf_level() {
@@ -214,6 +214,11 @@ EXPORT int privinf_dpf_table(int level, const u8* tree, int party, const u8* roo
     const TableParts parts(table, count);
     level_of(level)->dpf_table(Expanded(tree).keys, party, roots, cw, n, bits, index, start, parts.table, out);
   });
+}
+
+EXPORT int privinf_dpf_whole(int level, const u8* tree, int party, const u8* roots, const u8* cw, size_t n, int bits,
+                             u8* out) {
+  return guarded([=] { level_of(level)->dpf_whole(Expanded(tree).keys, party, roots, cw, n, bits, out); });
 }
 
 EXPORT int privinf_onehot_gen(int level, const u8* tree, const u8* alpha, size_t n, int bits, int lane,

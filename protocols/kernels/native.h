@@ -117,6 +117,7 @@ struct Level {
                      size_t rows, int prefix, u8* out);
   void (*dpf_table)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index,
                     u64 start, const Table& table, u64* out);
+  void (*dpf_whole)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, u8* out);
   void (*onehot_gen)(const Keys& keys, const u8* alpha, size_t n, int bits, int lane, const u8* roots0,
                      const u8* roots1, u8* cw);
   void (*onehot_sum)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,

@@ -16,11 +16,12 @@ from privinf.protocols.kernels.prg import BLOCK, U8, U64
 from privinf.protocols.kernels.reference import I64, LEAF, U32, Lanes, leaf_index_bits
 from privinf.protocols.kernels.separable import I32
 
-ABI = 6
+ABI = 7
 _SIGNATURES = {  # after the level; p: address, i: int, n: size_t, q: 64-bit number
     "dpf_gen": "ppnipppp",
     "dpf_points": "pippnipnip",
     "dpf_table": "pippnipqpnp",
+    "dpf_whole": "pippnip",
     "onehot_gen": "ppniippp",
     "onehot_sum": "pippniipnp",
     "onehot_window": "pippniipnnp",
@@ -114,6 +115,11 @@ class Native:
         key = (party, _at(roots), _at(cw), len(roots), bits)
         if len(table):
             self._call("dpf_table", tree, *key, _at(index), start, _at(table), len(table), _at(out))
+        return out
+
+    def dpf_whole(self, tree: bytes, party: int, roots: U8, cw: U8, bits: int) -> U8:
+        out = np.empty((len(roots), BLOCK << max(bits - LEAF, 0)), np.uint8)
+        self._call("dpf_whole", tree, party, _at(roots), _at(cw), len(roots), bits, _at(out))
         return out
 
     def onehot_gen(self, tree: bytes, alpha: U64, bits: int, lane: int, roots0: U8, roots1: U8) -> U8:

@@ -82,6 +82,14 @@ def dpf_bit(tree: bytes, party: int, roots: U8, cw: U8, bits: int, points: U64) 
     return out
 
 
+def dpf_whole(tree: bytes, party: int, roots: U8, cw: U8, bits: int) -> U8:
+    """XOR shares of 1{alpha = q} for all q, packed by leaves from the lowest bit of the first byte up."""
+    depth, n = len(cw) - 1, len(roots)
+    s, t = window(tree, party, roots, cw, depth, np.zeros(n, np.uint64), 1 << depth)
+    leaf = _leaf(tree, s, t, np.broadcast_to(as_blocks(cw[depth]), s.shape))
+    return np.ascontiguousarray(leaf.transpose(1, 0, 2)).view(np.uint8).reshape(n, -1)
+
+
 def _table_part(tree: bytes, party: int, roots: U8, cw: U8, bits: int, low: U64, turned: I64) -> U64:
     """Sums of e[low + j] * turned[j] for a few elements."""
     depth, count = len(cw) - 1, len(turned)

@@ -63,6 +63,19 @@ def test_point_and_prefix(kernels: Kernels, rng: np.random.Generator, bits: int)
     np.testing.assert_array_equal(prefix[0] ^ prefix[1], alpha <= points)
 
 
+@pytest.mark.parametrize("bits", [1, 5, 7, 8, 11])
+@pytest.mark.parametrize("n", [1, 37])
+def test_whole_domain(kernels: Kernels, rng: np.random.Generator, bits: int, n: int) -> None:
+    """All bits at once are those at each point."""
+    alpha, roots = _thresholds(rng, bits, n), _roots(rng, n)
+    cw, _ = kernels.dpf_gen(TREE, alpha, bits, *roots)
+    found = [kernels.dpf_whole(TREE, b, roots[b], cw, bits) for b in (0, 1)]
+    every = np.arange(2**bits, dtype=np.uint64)
+    np.testing.assert_array_equal(found[0] ^ found[1], every == alpha[:, None])
+    points = np.ascontiguousarray(np.broadcast_to(every[:, None], (2**bits, n)))
+    np.testing.assert_array_equal(found[1].T, kernels.dpf_bit(TREE, 1, roots[1], cw, bits, points))
+
+
 def _entries(rng: np.random.Generator, count: int, width: int) -> NDArray[np.int64]:
     half = 2 ** (width - 1)
     table = rng.integers(-half, half, count, dtype=np.int64)

@@ -27,6 +27,7 @@ GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (kernels.dpf_gen, {"tree": TREE, "alpha": ALPHA, "bits": 9, "roots0": ROOTS, "roots1": ROOTS}),
     (kernels.dpf_prefix, {"tree": TREE, "party": 0, "roots": ROOTS, "cw": CW, "bits": 9, "points": POINTS}),
     (kernels.dpf_bit, {"tree": TREE, "party": 0, "roots": ROOTS, "cw": CW, "bits": 9, "points": POINTS}),
+    (kernels.dpf_whole, {"tree": TREE, "party": 0, "roots": ROOTS, "cw": CW, "bits": 9}),
     (
         kernels.dpf_table,
         {
@@ -154,6 +155,8 @@ def test_bad_arguments_are_refused(
         (kernels.dpf_gen, {"alpha": ALPHA.astype(">u8")}, "alpha"),
         (kernels.dpf_bit, {"party": 2}, "party"),
         (kernels.dpf_bit, {"bits": 10}, "cw"),
+        (kernels.dpf_whole, {"bits": 10}, "cw"),
+        (kernels.dpf_whole, {"bits": 21}, "bits"),
         (kernels.dpf_bit, {"points": POINTS[:, 1:].copy()}, "points"),
         (kernels.dpf_table, {"start": 0.5}, "start"),
         (kernels.dpf_table, {"table": np.zeros(513, np.int64)}, "table"),

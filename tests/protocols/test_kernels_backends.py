@@ -61,6 +61,8 @@ def _evaluated(kernels: Kernels, bits: int, n: int, party: int) -> list[NDArray[
         kernels.dpf_prefix(TREE, party, roots, dpf, bits, q),
         kernels.dpf_table(TREE, party, roots, dpf, bits, q[0], -(2**70) + 5, table),
     ]
+    if bits <= 12:
+        out.append(kernels.dpf_whole(TREE, party, roots, dpf, bits))
     for lane, cw in ((8, small), (16, wide)):
         out.append(kernels.onehot_point(TREE, party, roots, cw, bits, lane, q))
         out.append(kernels.onehot_window(TREE, party, roots, cw, bits, lane, q[0], 1, min(2**bits, 45)))

@@ -28,6 +28,7 @@ WALKERS = (
     "dpf_prefix",
     "dpf_bit",
     "dpf_table",
+    "dpf_whole",
     "onehot_sum",
     "onehot_window",
     "onehot_point",
