@@ -14,14 +14,15 @@ from benchmarks.workload import Workload
 from privinf.errors import ConfigError, InputError
 from privinf.models import bert
 from privinf.models.fold import F64
-from privinf.models.plan import SCORE_PRODUCT, SCORES, Plan, X, make_plan
+from privinf.models.plan import Plan, X, make_plan
 from privinf.models.query import Field
-from privinf.models.shared import SharedOps, SharedQuery
+from privinf.models.shared import SharedOps
 from privinf.models.spec import EncoderSpec
 from privinf.models.stream import Write, streamed
 from privinf.protocols import ring
 from privinf.protocols.ahead import Ahead, Aside
 from privinf.protocols.dealer import Dealer
+from privinf.protocols.gates.bits import from_bits
 from privinf.protocols.gates.linear import ToShare
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.party import Party
@@ -117,28 +118,25 @@ def in_clear(size: Size, folded: dict[str, F64]) -> tuple[Plan, F64]:
     """The plan from the layers' own ranges, and their float32 answer."""
     import torch
 
-    from privinf.models.clear import Clear, ClearQuery, Ranges
+    from privinf.models.clear import Clear, Ranges
 
     ranges = Ranges({"embed.square": 0.5}, {"embed.square": 2.0, "embed.centred": 8.0, "pool.result": 8.0})
-    ops, shape = Clear(folded, size.spec.layer_norm_eps, ranges), (size.batch, size.tokens)
-    query = ClearQuery(
-        torch.zeros(shape, dtype=torch.long), torch.ones(shape, dtype=torch.bool), torch.ones(())
-    )
+    ops = Clear(folded, size.spec.layer_norm_eps, ranges)
     with torch.inference_mode():
         x = torch.as_tensor(source(size), dtype=torch.float32)
         for i in range(size.layers):
             with ops.scope(f"layer{i}"):
-                x = bert.layer(ops, size.spec, x, query)
+                x = bert.layer(ops, size.spec, x)
     return make_plan(size.spec, ranges, size.tokens), x.numpy()
 
 
-def run(size: Size, plan: Plan, ctx: Interpreter, rows: Share, *masks: Share) -> Share:
+def run(size: Size, plan: Plan, ctx: Interpreter, rows: Share, real: Share) -> Share:
     """Open the input and run the layers."""
-    ops, query = SharedOps(ctx, plan), SharedQuery(rows, masks, None)
-    x = ctx.open(rows)
+    ops, x, bits = SharedOps(ctx, plan), ctx.open(rows), ctx.open(real)
+    ops.hide_padding(from_bits(ctx, bits, ring.MAX_BITS))
     for i in range(size.layers):
         with ctx.scope(f"layer{i}"):
-            x = bert.layer(ops, size.spec, x, query)
+            x = bert.layer(ops, size.spec, x)
     ctx.flush()
     share: Share = ctx.run(ToShare(), x)
     ctx.flush()
@@ -146,10 +144,11 @@ def run(size: Size, plan: Plan, ctx: Interpreter, rows: Share, *masks: Share) ->
 
 
 def inputs(size: Size, plan: Plan) -> tuple[Field, ...]:
-    """Rows, and a mask for each layer."""
-    bits = [layer.attention.score_bits + SCORE_PRODUCT - SCORES for layer in plan.layers]
-    masks = (Field(f"mask{i}", (size.batch, 1, 1, size.tokens), b, SCORE_PRODUCT) for i, b in enumerate(bits))
-    return (Field("rows", size.rows, plan.embed_norm.out_bits, X), *masks)
+    """Rows, and which of them are real."""
+    return (
+        Field("rows", size.rows, plan.embed_norm.out_bits, X),
+        Field("real", (size.batch, size.tokens), 1, 0),
+    )
 
 
 def workload(name: str, size: Size, plan: Plan) -> Workload:
@@ -161,7 +160,7 @@ def workload(name: str, size: Size, plan: Plan) -> Workload:
         given,
         Field("result", size.rows, plan.layers[-1].ffn_norm.out_bits, X),
         partial(run, size, plan),
-        lambda: [source(size), *(np.zeros(f.shape) for f in given[1:])],
+        lambda: [source(size), np.ones(given[1].shape)],
         lambda: in_clear(size, weights(size))[1],
         BOUND,
         LEAVES_OUT,

@@ -77,26 +77,21 @@ def in_fixed(subject: Subject, ids: Sequence[Ids]) -> tuple[F32, list[dict[str, 
     """Answers of the fixed interpreter under fresh masks, and the seconds of each bucket."""
     layout = Layout(subject.spec, subject.plan, subject.mode == "public")
     encoded = weights.encode(subject.folded)
-    store, known = weights.IdealStore(encoded), _embeddings(subject)
+    store = weights.IdealStore(encoded)
+    tables = program.embedded(layout, encoded) if layout.public else None
     answers: dict[int, F32] = {}
     report = []
     for tokens, places in by_bucket(ids).items():
         began = time.monotonic()
         for part in _parts(places, FIXED_TOKENS // tokens):
             shape = QueryShape(subject.task, len(part), tokens)
-            values = query.encode(layout, shape, [ids[i] for i in part], known)
+            asked = query.lay_out(layout, shape, [ids[i] for i in part])
+            given = query.plain(layout, shape, asked)
             seeds = prg.fresh_seed(), prg.fresh_seed()
-            rows = program.fixed(layout, shape, values, seeds, encoded, store)
-            answers |= zip(part, query.finish(layout, rows), strict=True)
+            rows = program.fixed(layout, shape, given, seeds, encoded, store, tables)
+            answers |= zip(part, query.finish(layout, asked, rows), strict=True)
         report.append(_said(tokens, len(places), time.monotonic() - began))
     return np.stack([answers[i] for i in range(len(ids))]), report
-
-
-def _embeddings(subject: Subject) -> dict[str, F64] | None:
-    """What a client of public weights embeds tokens with: float32, as it is stored."""
-    if subject.mode == "private":
-        return None
-    return {name: subject.folded[name].astype(np.float32).astype(np.float64) for name in bundle.EMBEDDINGS}
 
 
 def _parts(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:

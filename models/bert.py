@@ -18,9 +18,9 @@ class Ops(Protocol):
     def normalise(self, x: Any) -> Any: ...
     def linear(self, x: Any, name: str) -> Any: ...
     def skip(self, y: Any, x: Any) -> Any: ...
-    def attend(self, q: Any, k: Any, v: Any, query: Any, heads: int, relative: bool) -> Any: ...
+    def attend(self, q: Any, k: Any, v: Any, heads: int, relative: bool) -> Any: ...
     def activate(self, x: Any, name: str) -> Any: ...
-    def pool(self, x: Any, query: Any) -> Any: ...
+    def pool(self, x: Any, first: bool) -> Any: ...
     def first(self, x: Any) -> Any: ...
     def answer(self, x: Any) -> Any: ...
 
@@ -31,15 +31,15 @@ def encode(ops: Ops, spec: EncoderSpec, query: Any) -> Any:
         x = ops.embed(query)
     for i in range(spec.layers):
         with ops.scope(f"layer{i}"):
-            x = layer(ops, spec, x, query)
+            x = layer(ops, spec, x)
     return x
 
 
-def layer(ops: Ops, spec: EncoderSpec, x: Any, query: Any) -> Any:
+def layer(ops: Ops, spec: EncoderSpec, x: Any) -> Any:
     """One post-LN encoder layer on normalised rows."""
     with ops.scope("attn"):
         q, k, v = (ops.linear(x, name) for name in "qkv")
-        mixed = ops.attend(q, k, v, query, spec.heads, spec.names.buckets > 0)
+        mixed = ops.attend(q, k, v, spec.heads, spec.names.buckets > 0)
         x = ops.normalise(ops.skip(ops.linear(mixed, "out"), x))
     with ops.scope("ffn"):
         hidden = ops.activate(ops.linear(x, "up"), spec.activation)
@@ -47,10 +47,10 @@ def layer(ops: Ops, spec: EncoderSpec, x: Any, query: Any) -> Any:
 
 
 def embed(ops: Ops, spec: EncoderSpec, query: Any) -> Any:
-    """Sentence embeddings (batch, 1, width): the pooled rows, not yet scaled to unit length."""
+    """Sentence embeddings (batch, 1, width), not yet scaled to unit length: in shares of a mean the client divides."""
     x = encode(ops, spec, query)
     with ops.scope("pool"):
-        return ops.answer(ops.pool(x, query))
+        return ops.answer(ops.pool(x, not spec.sums))
 
 
 def classify(ops: Ops, spec: EncoderSpec, query: Any) -> Any:

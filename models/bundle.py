@@ -7,10 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import save_file
-
-from privinf.errors import ModelError
 from privinf.models import folder
 from privinf.models.fold import F64, RELATIVE
 from privinf.models.folder import Mode, blank_weights, read_seed, read_tensors
@@ -25,7 +21,6 @@ from privinf.protocols.program import Identity
 from privinf.protocols.ring import Shape
 
 PUBLIC_FILES = ("config.json", "modules.json")
-EMBEDDINGS = ("embed.token", "embed.position")
 
 
 @dataclass(frozen=True)
@@ -62,9 +57,6 @@ def write(
         if (origin / name).is_file():
             folder.copy(origin / name, target / "client" / name)
     folder.write_weights(target, encode(weights), mode, sharing)
-    if mode == "public":
-        table = {name: weights[name].astype(np.float32) for name in EMBEDDINGS}
-        save_file(table, target / "client" / "embed.safetensors")
 
 
 def read(directory: str | os.PathLike[str]) -> Bundle:
@@ -102,17 +94,6 @@ def party_program(directory: str | os.PathLike[str], party: int) -> EncoderParty
     store = PartyStore(tensors, seed, bundle.sharing)
     store.warm(party)
     return EncoderParty(bundle.identity, party, bundle.layout, shapes, store)
-
-
-def client_embeddings(bundle: Bundle) -> dict[str, F64] | None:
-    """What a client needs to embed tokens itself, where the weights are public."""
-    if not bundle.layout.public:
-        return None
-    shapes = bundle.shapes()
-    stored = folder.load(bundle.directory / "embed.safetensors")
-    if {name: array.shape for name, array in stored.items()} != {name: shapes[name] for name in EMBEDDINGS}:
-        raise ModelError(f"{bundle.directory}/embed.safetensors does not fit the model's configuration")
-    return {name: array.astype(np.float64) for name, array in stored.items()}
 
 
 def folded_shapes(spec: EncoderSpec) -> dict[str, Shape]:

@@ -89,4 +89,4 @@ def clear_answers(
 def _query(texts: list[Ids], tokens: int, spec: EncoderSpec) -> object:
     from privinf.models.clear import clear_query
 
-    return clear_query(texts, tokens, spec.pooling or "mean", spec.names.pad)
+    return clear_query(texts, tokens, spec.names.pad)

@@ -32,11 +32,10 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 @dataclass
 class ClearQuery:
-    """Token ids (batch, tokens), which of them are real, and the pooling weights (batch, 1, tokens)."""
+    """Token ids (batch, tokens), and which of them are real."""
 
     ids: torch.Tensor
     real: torch.Tensor
-    pool: torch.Tensor
     pad_score: float = -1e4
 
 
@@ -62,6 +61,8 @@ class Clear:
         self._weights = {name: torch.as_tensor(w, dtype=torch.float32) for name, w in weights.items()}
         self._eps = eps
         self._ranges = ranges
+        self._hidden = torch.zeros(())  # what is added to the scores of padding
+        self._real = torch.ones(())
         self._scope: list[str] = []
 
     @contextmanager
@@ -82,6 +83,8 @@ class Clear:
         return self._weights[self._name(name)]
 
     def embed(self, query: ClearQuery) -> torch.Tensor:
+        self._real = query.real.float()
+        self._hidden = torch.where(query.real, 0.0, query.pad_score)[:, None, None, :]
         rows = self._weight("token")[query.ids] + self._weight("position")[: query.ids.shape[1]]
         return self.normalise(rows)
 
@@ -101,15 +104,13 @@ class Clear:
         q: torch.Tensor,
         k: torch.Tensor,
         v: torch.Tensor,
-        query: ClearQuery,
         heads: int,
         relative: bool,
     ) -> torch.Tensor:
         q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
         scores = q @ k.transpose(-1, -2)
         scores = self._see("scores", self._placed(scores) if relative else scores)
-        hidden = torch.where(query.real, 0.0, query.pad_score)[:, None, None, :]
-        scores = scores + hidden
+        scores = scores + self._hidden
         weights = torch.exp2(scores - scores.amax(-1, keepdim=True))
         attended = self._see("attended", torch.div(weights @ v, weights.sum(-1, keepdim=True)))
         batch, _, tokens, _ = attended.shape
@@ -123,9 +124,14 @@ class Clear:
     def activate(self, x: torch.Tensor, name: str) -> torch.Tensor:
         return ACTIVATIONS[name](x)
 
-    def pool(self, x: torch.Tensor, query: ClearQuery) -> torch.Tensor:
-        pooled = self._see("pooled", query.pool @ x)
+    def pool(self, x: torch.Tensor, first: bool) -> torch.Tensor:
+        pooled = self._see("pooled", self.first(x) if first else self._mean(x))
         return self._see("result", pooled * self._weight("gain") + self._weight("bias"))
+
+    def _mean(self, x: torch.Tensor) -> torch.Tensor:
+        """Of the real rows."""
+        total = (self._real[..., None] * x).sum(1, keepdim=True)
+        return torch.div(total, self._real.sum(-1)[:, None, None])
 
     def answer(self, x: torch.Tensor) -> torch.Tensor:
         return x
@@ -134,17 +140,11 @@ class Clear:
         return x[:, :1]
 
 
-def clear_query(
-    ids: list[npt.NDArray[np.int32]], tokens: int, pooling: str = "mean", pad: int = 0
-) -> ClearQuery:
-    """Pad token ids to a length bucket with token `pad`; padding takes no part in attention or pooling."""
+def clear_query(ids: list[npt.NDArray[np.int32]], tokens: int, pad: int = 0) -> ClearQuery:
+    """Pad token ids to a length bucket with token `pad`; padding takes no part in attention or in means."""
     table = torch.full((len(ids), tokens), pad, dtype=torch.long)
     real = torch.zeros((len(ids), tokens), dtype=torch.bool)
     for row, tokens_of_text in enumerate(ids):
         table[row, : len(tokens_of_text)] = torch.as_tensor(tokens_of_text, dtype=torch.long)
         real[row, : len(tokens_of_text)] = True
-    pool = real.float()[:, None, :]
-    if pooling == "cls":
-        pool = torch.zeros_like(pool)
-        pool[:, :, 0] = 1.0
-    return ClearQuery(table, real, pool / pool.sum(-1, keepdim=True))
+    return ClearQuery(table, real)

@@ -15,7 +15,7 @@ from privinf.models.spec import EncoderSpec
 from privinf.protocols.gates import activation, exp2, power, softmax
 from privinf.protocols.gates.norm import NormSpec
 
-PLAN_VERSION = 4
+PLAN_VERSION = 5
 HEADROOM = 3  # bits kept free above every calibrated range
 
 # Fraction bits. A product's scale is the sum of its factors'; what exceeds the target is dropped on opening.
@@ -174,6 +174,11 @@ def bits_for(magnitude: float, scale: int) -> int:
     return math.ceil(math.log2(max(magnitude, 2.0**-scale))) + HEADROOM + scale + 2
 
 
+def sum_bits(tokens: int) -> int:
+    """Bits by which the sum of so many rows may be longer than each of them."""
+    return (tokens - 1).bit_length()
+
+
 def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
     """Plan an encoder for texts of up to `max_tokens`; ModelError names the site whose range fits no ring."""
     high = ranges.high
@@ -186,7 +191,7 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
         head, result = 0, bits_for(high["pool.result"], LINEAR)
     else:
         head, result = hidden_bits("head.pooler", high, "tanh"), bits_for(high["head.out"], LINEAR)
-    last = max(result, head) + WEIGHT
+    last = result + sum_bits(max_tokens) if spec.sums else max(result, head + WEIGHT)
 
     def into_attention(i: int) -> int:
         """Ring that a layer's input must have."""
@@ -226,6 +231,8 @@ def _check(plan: Plan) -> None:
             raise ModelError(f"layer{i}.ffn: values too large to follow an activation")
     if plan.head_bits and plan.result_bits + activation.EXTRA > 64:
         raise ModelError("head: values too large to follow an activation")
+    if (last := plan.layers[-1].ffn_norm.out_bits) > 64:
+        raise ModelError(f"pool: values too large for a sum of {plan.max_tokens} rows in {last} bits")
     norms = [norm for layer in plan.layers for norm in (layer.attention_norm, layer.ffn_norm)]
     for norm in (plan.embed_norm, *norms):
         try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from privinf.errors import InputError
 from privinf.models.bert import TASKS
+from privinf.models.embedded import Embedded
+from privinf.models.encoder_inputs import SharedQuery
 from privinf.models.query import Layout, arrange, parse
-from privinf.models.shared import SharedOps, SharedQuery
+from privinf.models.shared import SharedOps
 from privinf.models.stream import streamed
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore
 from privinf.protocols import ring
@@ -36,18 +38,30 @@ Public = Mapping[str, U64] | None
 NO_DECODER = "this model is an encoder: it does not generate"
 
 
+def embedded(layout: Layout, public: Public) -> Embedded | None:
+    """The embeddings of public weights, for a role that computes with them."""
+    if public is None:
+        return None
+    return Embedded(public["embed.token"], public["embed.position"], layout.plan.embed_norm)
+
+
 def run_model(
-    ctx: Interpreter, layout: Layout, shape: QueryShape, query: SharedQuery, public: Public
+    ctx: Interpreter,
+    layout: Layout,
+    shape: QueryShape,
+    query: SharedQuery,
+    public: Public,
+    tables: Embedded | None = None,
 ) -> Share:
     """The model's program: the same for every interpreter."""
-    result: Share = TASKS[shape.task](SharedOps(ctx, layout.plan, public), layout.spec, query)
+    ops = SharedOps(ctx, layout.plan, public, tables)
+    result: Share = TASKS[shape.task](ops, layout.spec, query)
     ctx.flush()
     return result
 
 
 def _empty(layout: Layout, shape: QueryShape) -> SharedQuery:
-    fields = layout.fields(shape)
-    return arrange(fields, [None] * len(fields))
+    return arrange(layout, shape, None, None)
 
 
 def count(layout: Layout, shape: QueryShape, shapes: Mapping[str, Shape], public: Public) -> Counting:
@@ -60,15 +74,19 @@ def count(layout: Layout, shape: QueryShape, shapes: Mapping[str, Shape], public
 def fixed(
     layout: Layout,
     shape: QueryShape,
-    values: Sequence[U64],
+    query: SharedQuery,
     seeds: tuple[bytes, bytes],
     encoded: Mapping[str, U64],
     store: IdealStore | None = None,
+    tables: Embedded | None = None,
 ) -> F64:
-    """The answer of the fixed interpreter: equal to the shares' sum bit for bit under the same seeds."""
+    """The answer of the fixed interpreter: equal to the shares' sum bit for bit under the same seeds.
+
+    `store` and `tables` are what it makes of encoded weights, for who asks more than once.
+    """
     ctx = Ideal(seeds, store or IdealStore(encoded))
-    query = arrange(layout.fields(shape), list(values))
-    result = run_model(ctx, layout, shape, query, encoded if layout.public else None)
+    public = encoded if layout.public else None
+    result = run_model(ctx, layout, shape, query, public, tables or embedded(layout, public))
     field = layout.result(shape)
     return ring.decode(result.value, field.scale, field.bits)[:, 0]
 
@@ -124,6 +142,7 @@ class EncoderParty:
         self.identity = identity
         self.party = party
         self._layout, self._shapes, self._store, self._public = layout, shapes, store, public
+        self._tables = embedded(layout, public)
         self._costs: dict[QueryShape, Cost] = {}
 
     def check(self, shape: QueryShape) -> None:
@@ -149,6 +168,8 @@ class EncoderParty:
         return self._costs[shape]
 
     def prepare(self, shape: QueryShape, prep: Source, seed: bytes, aside: memoryview) -> None:
+        if self._tables is not None:
+            self._tables.prepared(shape.tokens)
         ctx = Ahead(self.party, seed, prep, Aside(aside), self._store)
         run_model(ctx, self._layout, shape, _empty(self._layout, shape), self._public)
 
@@ -163,9 +184,8 @@ class EncoderParty:
         channel: Channel,
     ) -> bytes:
         ctx = Party(self.party, preparation, seed, prep, channel, self._store, Aside(aside))
-        share = run_model(
-            ctx, self._layout, shape, parse(self._layout, shape, self.party, query), self._public
-        )
+        given = parse(self._layout, shape, self.party, query)
+        share = run_model(ctx, self._layout, shape, given, self._public, self._tables)
         return bytes(ring.pack(share.value, self._layout.result(shape).bits))
 
     def begin(self, shape: SessionShape) -> PartySession:

@@ -1,8 +1,12 @@
-"""What a query and its answer look like on the wire: rings, scales, shares and decoding; no torch."""
+"""What a query and its answer look like on the wire: keys, row bits, shares and decoding; no torch.
+
+A client chooses which tokens, and which rows are real. The encoding leaves it nothing else: a token is a key that the
+parties check, a row bit is an element of Z_2, and what the answer is scaled by is not in its hands.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +15,10 @@ import numpy.typing as npt
 from privinf.errors import InputError, ProtocolError
 from privinf.models import plan as p
 from privinf.models.bert import TASKS
+from privinf.models.encoder_inputs import SharedQuery
 from privinf.models.fold import F64
 from privinf.models.plan import Plan
-from privinf.models.shared import SharedQuery
+from privinf.models.row_keys import Cut, KeyForm, cut_shares
 from privinf.models.spec import EncoderSpec
 from privinf.protocols import prg, ring
 from privinf.protocols.program import QueryShape
@@ -26,7 +31,7 @@ LOW_TOKENS, MAX_ROWS = 4, 1024
 
 @dataclass(frozen=True)
 class Field:
-    """One tensor of a query."""
+    """One tensor of a query or an answer."""
 
     name: str
     shape: Shape
@@ -69,23 +74,13 @@ class Layout:
         if task not in TASKS or task != allowed:
             raise InputError(f"this model does {allowed}, not {task!r}")
 
-    def fields(self, shape: QueryShape) -> list[Field]:
-        """The query's tensors, in order."""
-        batch, tokens = shape.batch, shape.tokens
-        norm = self.plan.embed_norm
-        if self.public:
-            rows = Field("rows", (batch, tokens, self.spec.width), norm.out_bits, p.X)
-        else:
-            rows = Field("rows", (batch, tokens, self.spec.vocab), norm.bits, 0)
-        masks = [
-            Field(
-                f"mask{i}", (batch, 1, 1, tokens), a.score_bits + p.SCORE_PRODUCT - p.SCORES, p.SCORE_PRODUCT
-            )
-            for i, a in enumerate(layer.attention for layer in self.plan.layers)
-        ]
-        if shape.task != "embed":
-            return [rows, *masks]
-        return [rows, *masks, Field("pool", (batch, 1, tokens), self.plan.result_bits + p.WEIGHT, p.WEIGHT)]
+    def keys(self, shape: QueryShape) -> KeyForm:
+        """The keys of a query's tokens."""
+        return KeyForm("token", shape.batch * shape.tokens, self.spec.vocab)
+
+    def real(self, shape: QueryShape) -> Field:
+        """Which rows are real: the rest is padding."""
+        return Field("real", (shape.batch, shape.tokens), 1, 0)
 
     def result(self, shape: QueryShape) -> Field:
         """The answer's tensor."""
@@ -94,95 +89,87 @@ class Layout:
         return Field("result", (shape.batch, 1, last), bits, p.RESULT)
 
     def query_bytes(self, shape: QueryShape, party: int) -> int:
-        """Party 0 is sent a seed, party 1 the difference."""
-        return sum(f.nbytes for f in self.fields(shape)) if party else prg.SEED_BYTES
+        """An id and correction words at both; a seed at party 0; roots and the difference of the bits at party 1."""
+        keys = self.keys(shape)
+        rest = keys.roots_bytes + self.real(shape).nbytes if party else prg.SEED_BYTES
+        return prg.QUERY_ID_BYTES + keys.words_bytes + rest
 
 
-def arrange(fields: Sequence[Field], data: Sequence[U64 | None]) -> SharedQuery:
-    """The query as the model's operations take it."""
-    shares = [Share(f.shape, f.bits, f.scale, d) for f, d in zip(fields, data, strict=True)]
-    pool = shares.pop() if fields[-1].name == "pool" else None
-    return SharedQuery(shares[0], tuple(shares[1:]), pool)
+@dataclass(frozen=True, eq=False, repr=False)
+class Rows:
+    """What the client asks: the token of each row (batch, tokens), and which rows are real."""
+
+    tokens: U64
+    real: npt.NDArray[np.bool_]
 
 
-def encode(
-    layout: Layout, shape: QueryShape, ids: Sequence[Ids], embeddings: Mapping[str, F64] | None
-) -> list[U64]:
-    """The query's ring elements: padded rows, one mask a layer, pooling weights."""
+def lay_out(layout: Layout, shape: QueryShape, ids: Sequence[Ids]) -> Rows:
+    """Texts padded to the rows of a query; InputError for a token that the model does not have."""
     layout.check(shape)
-    table = np.full((shape.batch, shape.tokens), layout.spec.names.pad, dtype=np.int64)
+    tokens = np.full((shape.batch, shape.tokens), layout.spec.names.pad, dtype=np.int64)
     real = np.zeros((shape.batch, shape.tokens), dtype=bool)
-    for row, tokens in enumerate(ids):
-        table[row, : len(tokens)], real[row, : len(tokens)] = tokens, True
-    fields = layout.fields(shape)
-    values = [_rows(layout, table, embeddings)]
-    values += [np.where(real, 0.0, layer.attention.pad_score)[:, None, None] for layer in layout.plan.layers]
-    if fields[-1].name == "pool":
-        values.append(_pool(real, layout.spec.pooling))
-    return [ring.encode(v, f.scale, f.bits).reshape(f.shape) for v, f in zip(values, fields, strict=True)]
+    for row, text in enumerate(ids):
+        tokens[row, : len(text)], real[row, : len(text)] = text, True
+    if not 0 <= int(tokens.min()) <= int(tokens.max()) < layout.spec.vocab:
+        raise InputError(f"a token is not in the model's table of {layout.spec.vocab}")
+    return Rows(tokens.astype(np.uint64), real)
 
 
-def _rows(layout: Layout, table: npt.NDArray[np.int64], embeddings: Mapping[str, F64] | None) -> F64:
-    if not layout.public:
-        onehot = np.zeros((*table.shape, layout.spec.vocab))
-        np.put_along_axis(onehot, table[..., None], 1.0, axis=-1)
-        return onehot
-    assert embeddings is not None
-    x = embeddings["embed.token"][table] + embeddings["embed.position"][: table.shape[1]]
-    normal: F64 = x / np.sqrt((x * x).mean(-1, keepdims=True) + layout.spec.layer_norm_eps)
-    return normal
+def split(layout: Layout, shape: QueryShape, rows: Rows) -> tuple[bytes, bytes]:
+    """Both parties' shares of a query, under fresh seeds."""
+    seed, named, real = prg.fresh_seed(), prg.fresh_query_id(), layout.real(shape)
+    words, roots = layout.keys(shape).make(rows.tokens.reshape(-1), named, seed)
+    bits = rows.real.astype(np.uint64) - _drawn(seed, real)
+    return seed + named + words, named + words + roots + ring.pack(bits, real.bits)
 
 
-def _pool(real: npt.NDArray[np.bool_], pooling: str | None) -> F64:
-    weights = real.astype(np.float64)
-    if pooling == "cls":
-        weights[:, 1:] = 0.0
-    return _whole(weights)[:, None]
-
-
-def _whole(weights: F64) -> F64:
-    """Equal weights in units of the pooling scale that add up to one exactly."""
-    units = 1 << p.WEIGHT
-    count = weights.sum(-1, keepdims=True)
-    larger = (np.cumsum(weights, axis=-1) <= units % count) & (weights > 0)
-    exact: F64 = (np.floor(units / count) * weights + larger) / units
-    return exact
-
-
-def split(layout: Layout, shape: QueryShape, values: Sequence[U64]) -> tuple[bytes, bytes]:
-    """Both parties' shares of an encoded query, under a fresh seed."""
-    seed = prg.fresh_seed()
-    rest = [
-        ring.pack(value - prg.elements(seed, f"query/{f.name}", f.shape, f.bits), f.bits)
-        for value, f in zip(values, layout.fields(shape), strict=True)
-    ]
-    return seed, b"".join(rest)
+def _drawn(seed: bytes, f: Field) -> U64:
+    return prg.elements(seed, f"query/{f.name}", f.shape, f.bits)
 
 
 def parse(layout: Layout, shape: QueryShape, party: int, query: memoryview) -> SharedQuery:
     """A party's share of a query; the caller has checked its length."""
-    fields = layout.fields(shape)
-    if party == 0:
-        seed = bytes(query)
-        return arrange(fields, [prg.elements(seed, f"query/{f.name}", f.shape, f.bits) for f in fields])
-    data, at = [], 0
-    for f in fields:
-        data.append(ring.unpack(query[at : at + f.nbytes], f.bits, f.shape))
-        at += f.nbytes
-    return arrange(fields, data)
+    cut, real = Cut(query), layout.real(shape)
+    seed = b"" if party else bytes(cut.take(prg.SEED_BYTES))
+    named = bytes(cut.take(prg.QUERY_ID_BYTES))
+    vectors = cut_shares(named, party, seed, cut, layout.keys(shape))
+    bits = ring.unpack(cut.take(real.nbytes), real.bits, real.shape) if party else _drawn(seed, real)
+    return arrange(layout, shape, vectors, bits)
 
 
-def decode(layout: Layout, shape: QueryShape, first: bytes, second: bytes) -> npt.NDArray[np.float32]:
+def plain(layout: Layout, shape: QueryShape, rows: Rows) -> SharedQuery:
+    """The query itself in place of shares, for the fixed interpreter."""
+    vectors = np.zeros((*rows.tokens.shape, layout.spec.vocab), dtype=np.uint64)
+    np.put_along_axis(vectors, rows.tokens.astype(np.int64)[..., None], np.uint64(1), axis=-1)
+    return arrange(layout, shape, vectors, rows.real.astype(np.uint64))
+
+
+def arrange(layout: Layout, shape: QueryShape, vectors: U64 | None, real: U64 | None) -> SharedQuery:
+    """The query as the model's operations take it; without data for roles that follow shapes alone."""
+    size = (shape.batch, shape.tokens, layout.spec.vocab)
+    data = None if vectors is None else vectors.reshape(size)
+    f = layout.real(shape)
+    return SharedQuery(Share(size, ring.MAX_BITS, 0, data), Share(f.shape, f.bits, f.scale, real))
+
+
+def decode(
+    layout: Layout, shape: QueryShape, rows: Rows, first: bytes, second: bytes
+) -> npt.NDArray[np.float32]:
     """Add up the answer: (batch, width) embeddings or (batch, labels) logits."""
     f = layout.result(shape)
     if any(len(part) != f.nbytes for part in (first, second)):
         raise ProtocolError(f"a share of the answer has another size than {f.nbytes} bytes")
     total = sum(ring.unpack(part, f.bits, f.shape) for part in (first, second))
-    return finish(layout, ring.decode(np.asarray(total, dtype=np.uint64), f.scale, f.bits)[:, 0])
+    values = ring.decode(np.asarray(total, dtype=np.uint64), f.scale, f.bits)[:, 0]
+    return finish(layout, rows, values)
 
 
-def finish(layout: Layout, rows: F64) -> npt.NDArray[np.float32]:
-    """What depends on the answer alone: scaling and then cutting embeddings, where the model asks for it."""
-    if layout.spec.head == "none" and layout.spec.normalize:
-        rows = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows[..., : layout.spec.answer_width].astype(np.float32)
+def finish(layout: Layout, rows: Rows, values: F64) -> npt.NDArray[np.float32]:
+    """What depends on the answer and the client's own rows: the mean of a sum, scaling, then cutting embeddings."""
+    spec = layout.spec
+    if spec.head == "none":
+        if spec.sums:
+            values = values * (2.0 ** p.sum_bits(rows.real.shape[1]) / rows.real.sum(axis=1, keepdims=True))
+        if spec.normalize:
+            values = values / np.linalg.norm(values, axis=-1, keepdims=True)
+    return values[..., : spec.answer_width].astype(np.float32)

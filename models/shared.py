@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import numpy as np
 
 from privinf.models import plan as p
+from privinf.models.embedded import Embedded
+from privinf.models.encoder_inputs import SharedQuery, take_private, take_public
 from privinf.models.fold import RELATIVE
 from privinf.models.heads import merge_heads, merged_shape, split_heads, transpose
 from privinf.models.plan import AttentionPlan, LayerPlan, Plan
 from privinf.models.relative import buckets
 from privinf.models.weights import scale_of
+from privinf.protocols import ring
 from privinf.protocols.gates import softmax
 from privinf.protocols.gates.activation import activate, extra
 from privinf.protocols.gates.linear import MatMul, PublicMatMul, ToShare
@@ -21,40 +23,45 @@ from privinf.protocols.gates.norm import NormSpec, normalise
 from privinf.protocols.gates.product import Lift, Product
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow, subtract
-
-
-@dataclass
-class SharedQuery:
-    """A query's shares: rows (batch, tokens, vocab one-hot or width), pool (batch, 1, tokens).
-
-    `masks` holds a mask (batch, 1, 1, tokens) for each layer, as layers differ in the score that padding needs.
-    """
-
-    rows: Share
-    masks: tuple[Share, ...]
-    pool: Share | None
+from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow, reduce, subtract
 
 
 class SharedOps:
-    """Implements models.bert.Ops over an interpreter; `public` holds encoded weights where everybody knows them."""
+    """Implements models.bert.Ops over an interpreter; `public` holds encoded weights where everybody knows them.
 
-    def __init__(self, ctx: Interpreter, plan: Plan, public: Mapping[str, U64] | None = None) -> None:
+    `embedded` goes with it: the embeddings of these weights, for roles that compute with them.
+    """
+
+    def __init__(
+        self,
+        ctx: Interpreter,
+        plan: Plan,
+        public: Mapping[str, U64] | None = None,
+        embedded: Embedded | None = None,
+    ) -> None:
         self._ctx = ctx
         self._plan = plan
         self._public = public
+        self._embedded = embedded
+        self._real: Share | None = None
 
     def scope(self, name: str) -> AbstractContextManager[None]:
         return self._ctx.scope(name)
 
     def embed(self, query: SharedQuery) -> Wire:
-        """Normalised embeddings: looked up with an opened one-hot, or as the client shares them."""
+        """Normalised embeddings of the tokens that the client's keys select."""
+        norm = self._plan.embed_norm
         if self._public is not None:
-            return self._ctx.open(query.rows)
-        onehot = self._ctx.open(query.rows)
-        rows = self._ctx.run(MatMul(), onehot, self._weight("token"))
-        places = self._ctx.run(ToShare(), _rows(self._weight("position"), query.rows.shape[1]))
-        return self.normalise(add(rows, places))
+            rows, real = take_public(self._ctx, norm, query, self._embedded)
+        else:
+            tables = self._weight("token"), self._weight("position")
+            rows, real = take_private(self._ctx, norm, query, *tables)
+        self.hide_padding(real)
+        return rows
+
+    def hide_padding(self, real: Share) -> None:
+        """From here on, rows whose bit (batch, tokens) is 0 take no part."""
+        self._real = real
 
     def normalise(self, x: Share) -> Wire:
         return normalise(self._ctx, x, self._norm_plan())
@@ -81,12 +88,12 @@ class SharedOps:
             mean = self._ctx.run(MatMul(), x, self._weight("skip.mean"))
         return subtract(add(y, scaled), mean)
 
-    def attend(self, q: Share, k: Share, v: Share, query: SharedQuery, heads: int, relative: bool) -> Wire:
+    def attend(self, q: Share, k: Share, v: Share, heads: int, relative: bool) -> Wire:
         """softmax(q k^T + mask) v with late normalisation."""
         ctx, layout = self._ctx, self._layer_plan().attention
         left, right, values = self._open_heads(q, k, v, heads, layout)
         scores = ctx.run(MatMul(), left, transpose(right))
-        scores = add(scores, query.masks[self._layer()])
+        scores = self._padded(scores, layout)
         if relative:
             scores = self._placed(scores)
         opened = ctx.open(self._centred(scores, layout), p.SCORE_PRODUCT - p.SCORES)
@@ -98,8 +105,16 @@ class SharedOps:
         product = ctx.run(Product(self._layer_plan().attention_norm.bits + drop), mixed, inverse)
         return ctx.open(map_share(product, merged_shape(product.shape), merge_heads), drop)
 
+    def _padded(self, scores: Share, layout: AttentionPlan) -> Share:
+        """Scores less the score of padding for rows that are real: `_centred` adds it to all."""
+        assert self._real is not None
+        shape = (scores.shape[0], 1, 1, scores.shape[-1])
+        less = np.uint64(-_pad_score(layout))
+        lifted = map_share(self._real, shape, lambda v: v.reshape(shape) * less)
+        return add(scores, Share(shape, scores.bits, scores.scale, lifted.data))
+
     def _centred(self, scores: Share, layout: AttentionPlan) -> Share:
-        offset = np.uint64(layout.offset << p.SCORE_PRODUCT)
+        offset = np.uint64(((layout.offset << p.SCORE_PRODUCT) + _pad_score(layout)) % (1 << ring.MAX_BITS))
         return self._ctx.add_public(scores, np.full(scores.shape, offset, dtype=np.uint64))
 
     def _placed(self, scores: Share) -> Share:
@@ -116,8 +131,9 @@ class SharedOps:
 
     def answer(self, x: Share) -> Share:
         """The client's answer: cut to its scale on a fresh wire, so that its shares say nothing else."""
-        bits, drop = self._plan.result_bits, p.LINEAR - p.RESULT
-        share: Share = self._ctx.run(ToShare(), self._ctx.open(narrow(x, bits), drop))
+        finer = int(x.scale) - p.LINEAR
+        opened = self._ctx.open(narrow(x, self._plan.result_bits + finer), p.LINEAR - p.RESULT + finer)
+        share: Share = self._ctx.run(ToShare(), opened)
         return share
 
     def _open_heads(
@@ -139,18 +155,34 @@ class SharedOps:
         known = p.SAME_ACTIVATION.get(name, name)
         return self._ctx.open(activate(self._ctx, opened, known, outer), extra(known))
 
-    def pool(self, x: Wire, query: SharedQuery) -> Share:
-        """The weighted mean of the rows, with the last gain and bias: the client's answer."""
-        assert query.pool is not None
-        pooled = self._ctx.run(MatMul(), self._ctx.open(query.pool), x)
-        row = self._ctx.open(narrow(pooled, self._plan.result_bits + p.WEIGHT), p.WEIGHT)
-        if self._public is not None:
-            share = self._ctx.run(ToShare(), row)
-            gain = self._known("gain")
-            scaled = Share(row.shape, row.bits, p.LINEAR, None if share.data is None else share.data * gain)
-            return self._ctx.add_public(scaled, self._known("bias"))
-        scaled = self._ctx.run(Product(row.bits), row, self._weight("gain"))
-        return add(scaled, self._ctx.run(ToShare(), self._weight("bias")))
+    def pool(self, x: Wire, first: bool) -> Share:
+        """The first row, or the sum of the real ones over a power of two, with the last gain and bias."""
+        if first:
+            return self._scaled(reduce(self.first(x), self._plan.result_bits), None)
+        assert self._real is not None
+        finer = p.sum_bits(x.shape[1])
+        bits = self._plan.result_bits + finer
+        real = self._ctx.open(_as_row(narrow(self._real, bits)))
+        row = self._ctx.open(narrow(self._ctx.run(MatMul(), real, x), bits))
+        scaled = self._scaled(row, derive([real], (x.shape[0], 1, 1), bits, 0, public=_sum, mask=_sum))
+        return Share(scaled.shape, scaled.bits, p.LINEAR + finer, scaled.data)
+
+    def _scaled(self, row: Wire, count: Wire | None) -> Share:
+        """row * gain + bias, or count * bias."""
+        ctx = self._ctx
+        if self._public is None:
+            gain, bias = self._weight("gain"), self._weight("bias")
+            offset = ctx.run(ToShare(), bias) if count is None else ctx.run(Product(row.bits), count, bias)
+            return add(ctx.run(Product(row.bits), row, gain), offset)
+        known_gain, known_bias = self._known("gain"), self._known("bias")
+        share = ctx.run(ToShare(), row)
+        scaled = Share(
+            row.shape, row.bits, p.LINEAR, map_share(share, row.shape, lambda v: v * known_gain).data
+        )
+        if count is None:
+            return ctx.add_public(scaled, known_bias)
+        offset = map_share(ctx.run(ToShare(), count), row.shape, lambda v: v * known_bias)
+        return add(scaled, Share(row.shape, row.bits, p.LINEAR, offset.data))
 
     def first(self, x: Wire) -> Wire:
         return derive([x], (x.shape[0], 1, x.shape[2]), x.bits, x.scale, public=_first, mask=_first)
@@ -178,11 +210,19 @@ class SharedOps:
         return self._public[self._name(name)]
 
 
-def _rows(table: Wire, count: int) -> Wire:
-    def cut(v: U64) -> U64:
-        return v[:count]
+def _pad_score(layout: AttentionPlan) -> int:
+    """The score of padding in units, which is negative."""
+    return round(layout.pad_score * 2**p.SCORE_PRODUCT)
 
-    return derive([table], (count, *table.shape[1:]), table.bits, table.scale, public=cut, mask=cut)
+
+def _as_row(bits: Share) -> Share:
+    shape = (bits.shape[0], 1, bits.shape[1])
+    return map_share(bits, shape, lambda v: v.reshape(shape))
+
+
+def _sum(v: U64) -> U64:
+    total: U64 = v.sum(axis=-1, keepdims=True, dtype=np.uint64)
+    return total
 
 
 def _first(v: U64) -> U64:

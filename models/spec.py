@@ -62,6 +62,11 @@ class EncoderSpec:
         return len(self.labels) or self.dimension or self.width
 
     @property
+    def sums(self) -> bool:
+        """Whether an answer is made of all real rows: of the first one alone otherwise."""
+        return self.head == "none" and self.pooling != "cls"
+
+    @property
     def names(self) -> Family:
         """What the family calls its parts, and how it counts positions."""
         return FAMILIES[self.family]

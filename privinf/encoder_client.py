@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.models import query as wire
-from privinf.models.bundle import Bundle, client_embeddings, read
+from privinf.models.bundle import Bundle, read
 from privinf.models.query import Ids
 from privinf.protocols.program import QueryShape
 from privinf.text import Tokenizer, bucket
@@ -35,7 +35,6 @@ class EncoderSide:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.bundle: Bundle = read(directory)
         self.tokenizer = Tokenizer(directory)
-        self._embeddings = client_embeddings(self.bundle)
 
     def requests(self, task: str, texts: Sequence[str], **options: Any) -> list[Request]:
         """The queries that texts are asked in; options are those of `Tokenizer.encode`."""
@@ -50,13 +49,14 @@ class EncoderSide:
 
     def shares(self, request: Request) -> tuple[bytes, bytes]:
         """Both parties' shares of a query."""
-        layout = self.bundle.layout
-        values = wire.encode(layout, request.shape, request.ids, self._embeddings)
-        return wire.split(layout, request.shape, values)
+        return wire.split(self.bundle.layout, request.shape, self._rows(request))
 
     def decode(self, request: Request, first: bytes, second: bytes) -> F32:
         """The answer of a query."""
-        return wire.decode(self.bundle.layout, request.shape, first, second)
+        return wire.decode(self.bundle.layout, request.shape, self._rows(request), first, second)
+
+    def _rows(self, request: Request) -> wire.Rows:
+        return wire.lay_out(self.bundle.layout, request.shape, request.ids)
 
     def rows(self, texts: int) -> F32:
         """Room for so many answers."""

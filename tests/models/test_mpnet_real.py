@@ -58,6 +58,7 @@ def test_the_fixed_interpreter_stays_near(mpnet: Tiny, clear: F32) -> None:
     layout, encoded = Layout(mpnet.spec, mpnet.plan, public=False), encode(mpnet.folded)
     for ids, wanted in zip(mpnet.tokenizer.encode(TEXTS[:4]), clear, strict=False):
         shape = QueryShape("embed", 1, bucket(len(ids)))
-        values = query.encode(layout, shape, [ids], None)
-        row = query.finish(layout, program.fixed(layout, shape, values, SEEDS, encoded))
+        rows = query.lay_out(layout, shape, [ids])
+        given = query.plain(layout, shape, rows)
+        row = query.finish(layout, rows, program.fixed(layout, shape, given, SEEDS, encoded))
         assert float(row[0] @ wanted) > 0.9995

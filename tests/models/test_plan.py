@@ -120,7 +120,7 @@ def test_an_unknown_field_of_a_layer_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 4}', '{"version": 4, "layers": 3}']
+    "text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 5}', '{"version": 5, "layers": 3}']
 )
 def test_what_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match="damaged"):
@@ -131,7 +131,7 @@ def test_another_version_is_refused_by_number() -> None:
     def newer(inner: Any, key: Any) -> None:
         inner[key] = 99
 
-    with pytest.raises(ModelError, match="plan version 99 is not 4"):
+    with pytest.raises(ModelError, match="plan version 99 is not 5"):
         Plan.from_json(_changed(("version",), newer))
 
 

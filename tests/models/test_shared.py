@@ -218,14 +218,6 @@ def test_rows_and_lengths_are_bounded(
             layout.check(QueryShape(kind[0], batch, tokens))
 
 
-def test_pooling_weights_add_up_to_one(shared: dict[tuple[Task, Mode], Shared]) -> None:
-    model = shared["embed", "private"]
-    for length in (3, 5, 7, 16):
-        values = model.encode(QueryShape("embed", 1, 16), [np.arange(length, dtype=np.int32)])
-        assert int(values[-1].sum()) == 1 << 14
-        assert np.count_nonzero(values[-1]) == length
-
-
 def test_a_pooling_that_lies_elsewhere_is_shared_too(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", "embed")
     (model / "1_Pooling").rename(model / "pool")

@@ -231,18 +231,31 @@ class Shared:
     dealer: program.EncoderDealer
     parties: tuple[program.EncoderParty, ...]
 
-    def encode(self, shape: QueryShape, ids: Sequence[Ids]) -> list[Any]:
-        """Return the query's ring elements."""
-        return query.encode(self.client.layout, shape, ids, bundle.client_embeddings(self.client))
+    def rows(self, shape: QueryShape, ids: Sequence[Ids]) -> query.Rows:
+        """Return what the client asks."""
+        return query.lay_out(self.client.layout, shape, ids)
 
     def fixed(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> F32:
         """Return the fixed interpreter's answer under the same seeds."""
+        return self.fixed_rows(shape, self.rows(shape, ids), seeds)
+
+    def fixed_rows(self, shape: QueryShape, rows: query.Rows, seeds: tuple[bytes, bytes]) -> F32:
+        """Return the same of any rows."""
         layout = self.client.layout
-        rows = program.fixed(layout, shape, self.encode(shape, ids), seeds, encode(self.tiny.folded))
-        return query.finish(layout, rows)
+        given = query.plain(layout, shape, rows)
+        return query.finish(
+            layout, rows, program.fixed(layout, shape, given, seeds, encode(self.tiny.folded))
+        )
 
     def ask(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> Answer:
         """Deal, evaluate at both parties, and add up."""
+        rows = self.rows(shape, ids)
+        return self.answer(shape, rows, query.split(self.client.layout, shape, rows), seeds)
+
+    def answer(
+        self, shape: QueryShape, rows: query.Rows, parts: tuple[bytes, bytes], seeds: tuple[bytes, bytes]
+    ) -> Answer:
+        """The same from both parties' shares as they are."""
         tapes: tuple[list[bytes], list[bytes]] = ([], [])
         for to, data in self.dealer.deal(shape, PREPARATION, seeds):
             for b in (0, 1) if to == 2 else (to,):
@@ -253,7 +266,6 @@ class Shared:
             party.prepare(shape, lockstep.Tape(tape), seed, aside)
         boxes: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())
         ends: list[Any] = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
-        parts = query.split(self.client.layout, shape, self.encode(shape, ids))
         with ThreadPoolExecutor(2) as pool:
             runs = [
                 pool.submit(party.evaluate, shape, memoryview(part), PREPARATION, source, aside, seed, end)
@@ -263,7 +275,7 @@ class Shared:
             ]
             results = [run.result(lockstep.TIMEOUT) for run in runs]
         return Answer(
-            query.decode(self.client.layout, shape, results[0], results[1]),
+            query.decode(self.client.layout, shape, rows, results[0], results[1]),
             (results[0], results[1]),
             (ends[0].transcript, ends[1].transcript),
             (sum(map(len, tapes[0])), sum(map(len, tapes[1]))),

@@ -319,17 +319,16 @@ class Encoder:
         first, second = (weights.PartyStore(masked, seed, "tests") for seed in mask_seeds)
         self.stores = first, second, weights.DealerStore(shapes, mask_seeds, "tests")
 
-    def program(self, ctx: Interpreter, *shares: Share) -> Sequence[Share]:
-        fields = self.layout.fields(self.shape)
-        given = query.arrange(fields, [s.data for s in shares])
+    def program(self, ctx: Interpreter, vectors: Share, real: Share) -> Sequence[Share]:
+        given = query.arrange(self.layout, self.shape, vectors.data, real.data)
         return [program.run_model(ctx, self.layout, self.shape, given, None)]
 
+    def rows(self, text: str) -> query.Rows:
+        return query.lay_out(self.layout, self.shape, self.tiny.tokenizer.encode([text]))
+
     def inputs(self, text: str) -> list[Share]:
-        values = query.encode(self.layout, self.shape, self.tiny.tokenizer.encode([text]), None)
-        return [
-            Share(f.shape, f.bits, f.scale, v)
-            for f, v in zip(self.layout.fields(self.shape), values, strict=True)
-        ]
+        given = query.plain(self.layout, self.shape, self.rows(text))
+        return [given.vectors, given.real]
 
     def run(self, text: str, like: Sequence[Opening] | None = None) -> Session:
         return session(self.program, self.inputs(text), seeds(0), weights=self.stores, like=like)

@@ -1,0 +1,78 @@
+"""Embeddings that everybody knows, normalised: tables by which a party multiplies its shares of one-hots.
+
+A normalised row is (token + position) / deviation. Positions are public, so the deviation is a public function of token
+and place: a column of inverses for each place, as integers that every machine computes alike (roots and quotients are
+exact in IEEE arithmetic, and sums of squares are integers).
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.protocols import kernels, ring
+from privinf.protocols.gates.norm import NormSpec
+from privinf.protocols.ring import U64
+
+U32 = npt.NDArray[np.uint32]
+BLOCK = 16  # places whose inverses are computed together
+NARROW = 32  # a ring in which products take half the memory and time
+
+
+class Embedded:
+    """Tokens (vocabulary, width) and positions as encoded weights, laid out as a plan's normalisation takes them."""
+
+    def __init__(self, tokens: U64, positions: U64, norm: NormSpec) -> None:
+        self._norm = norm
+        self._bits = norm.bits - norm.drop
+        self._tokens, self._positions = (_rounded(table, norm.drop) for table in (tokens, positions))
+        self._table = self._tokens.astype(np.uint32 if self._bits <= NARROW else np.uint64)
+        self._lock = threading.Lock()
+        self._inverses: U32 = np.empty((0, len(tokens)), dtype=np.uint32)
+
+    def rows(self, vectors: U64) -> U64:
+        """Sums over the vocabulary of vectors (batch, places, vocabulary) times token plus position."""
+        flat = vectors.reshape(1, -1, vectors.shape[-1])
+        if self._bits <= NARROW:
+            found = kernels.ring_matmul32(flat.astype(np.uint32), self._table[None]).astype(np.uint64)
+        else:
+            found = kernels.ring_matmul(np.ascontiguousarray(flat), self._table[None])
+        rows: U64 = found.reshape(*vectors.shape[:-1], -1)
+        total = vectors.sum(axis=-1, keepdims=True, dtype=np.uint64)
+        return rows + total * self._positions[: vectors.shape[1]].view(np.uint64)
+
+    def inverses(self, vectors: U64) -> U64:
+        """Sums over the vocabulary of vectors times the inverse deviation of token plus position."""
+        columns = self.prepared(vectors.shape[1])
+        found: U64 = np.einsum("bpv,pv->bp", vectors, columns, dtype=np.uint64, casting="unsafe")
+        return found[..., None]
+
+    def prepared(self, places: int) -> U32:
+        """Inverse deviations of the first places (places, vocabulary), computed once and kept."""
+        with self._lock:
+            if (start := len(self._inverses)) < places:
+                blocks = [self._block(at, min(at + BLOCK, places)) for at in range(start, places, BLOCK)]
+                self._inverses = np.concatenate((self._inverses, *blocks))
+            return self._inverses[:places]
+
+    def _block(self, start: int, end: int) -> U32:
+        tokens, positions = (x.view(np.uint64) for x in (self._tokens, self._positions[start:end]))
+        cross = kernels.ring_matmul(tokens[None], np.ascontiguousarray(positions.T)[None])[0]
+        squares = (x * x for x in (tokens, positions))
+        first, second = (x.sum(axis=-1, dtype=np.uint64) for x in squares)
+        return _inverse(first[:, None] + cross * np.uint64(2) + second, self._norm).T
+
+
+def _rounded(table: U64, drop: int) -> npt.NDArray[np.int64]:
+    whole = ring.signed(table, ring.MAX_BITS)
+    return whole if drop == 0 else (whole + (1 << (drop - 1))) >> np.int64(drop)
+
+
+def _inverse(squares: U64, norm: NormSpec) -> U32:
+    """2^inverse_scale / sqrt(squares / width + eps), below 2^32: rows of next to no deviation end there."""
+    variance = squares.astype(np.float64) / norm.width + norm.eps * 4.0**norm.scale
+    with np.errstate(divide="ignore"):
+        exact = 2.0**norm.inverse_scale / np.sqrt(variance)
+    return np.minimum(np.rint(exact), 2.0**32 - 1).astype(np.uint32)

@@ -1,0 +1,91 @@
+"""Keys by which a client selects rows of a table: made, sent, and spread to shares of plus or minus one-hots; no torch.
+
+Party 0's roots come from the seed of its share, party 1 is sent its own, and both are sent the correction words. That
+a key selects one row is not taken for granted: the parties check it (protocols/gates/selection.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from privinf.protocols import kernels, prg
+from privinf.protocols.kernels.prg import U8
+from privinf.protocols.ring import U64
+
+LEAF, ROOT = 7, 16  # index bits within a leaf of a point function, bytes of a root and of a correction word
+SPREAD_POINTS = 1 << 20  # outputs that are held as indices at a time
+
+
+@dataclass(frozen=True)
+class KeyForm:
+    """The public form of `count` keys, each of which selects a row of a table of `size`."""
+
+    name: str
+    count: int
+    size: int
+
+    @property
+    def index_bits(self) -> int:
+        return max((self.size - 1).bit_length(), 1)
+
+    @property
+    def words_shape(self) -> tuple[int, int, int]:
+        return (max(self.index_bits - LEAF, 0) + 1, self.count, ROOT)
+
+    @property
+    def words_bytes(self) -> int:
+        """Of correction words, to each party."""
+        return int(np.prod(self.words_shape))
+
+    @property
+    def roots_bytes(self) -> int:
+        """Of roots, to party 1 alone."""
+        return self.count * ROOT
+
+    def own_roots(self, seed: bytes) -> U8:
+        """Party 0's."""
+        return prg.roots(seed, f"query/{self.name}", self.count)
+
+    def make(self, index: U64, query: bytes, seed: bytes) -> tuple[bytes, bytes]:
+        """Correction words and party 1's roots of keys that select these rows, in the query of this id."""
+        theirs = prg.roots(prg.fresh_seed(), f"query/{self.name}", self.count)
+        tree = prg.sent_tree(query, self.name)
+        words, _ = kernels.dpf_gen(tree, index, self.index_bits, self.own_roots(seed), theirs)
+        return words.tobytes(), theirs.tobytes()
+
+    def spread(self, query: bytes, party: int, roots: U8, words: U8) -> U64:
+        """This party's share (count, size) modulo 2^64: its bits, negated at party 1."""
+        tree = prg.sent_tree(query, self.name)
+        out = np.empty((self.count, self.size), dtype=np.uint64)
+        step = max(SPREAD_POINTS // max(self.count, 1), 1)
+        for start in range(0, self.size, step):
+            points = np.arange(start, min(start + step, self.size), dtype=np.uint64)
+            grid = np.repeat(points[:, None], self.count, axis=1)
+            out[:, start : start + step] = kernels.dpf_bit(tree, party, roots, words, self.index_bits, grid).T
+        return np.uint64(0) - out if party else out
+
+
+class Cut:
+    """Takes a buffer apart from front to back."""
+
+    def __init__(self, buffer: memoryview) -> None:
+        self._buffer, self._at = buffer, 0
+
+    def take(self, nbytes: int) -> memoryview:
+        """The next bytes."""
+        piece = self._buffer[self._at : self._at + nbytes]
+        self._at += nbytes
+        return piece
+
+    def blocks(self, shape: tuple[int, ...]) -> U8:
+        """The next bytes as an array of their own."""
+        return np.frombuffer(self.take(int(np.prod(shape))), dtype=np.uint8).reshape(shape).copy()
+
+
+def cut_shares(query: bytes, party: int, seed: bytes, cut: Cut, form: KeyForm) -> U64:
+    """A party's share of plus or minus one-hots, from the part of its message that holds these keys."""
+    words = cut.blocks(form.words_shape)
+    roots = cut.blocks((form.count, ROOT)) if party else form.own_roots(seed)
+    return form.spread(query, party, roots, words)
