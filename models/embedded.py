@@ -12,7 +12,7 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from privinf.protocols import kernels, ring
+from privinf.protocols import kernels
 from privinf.protocols.gates.norm import NormSpec
 from privinf.protocols.ring import U64
 
@@ -26,48 +26,56 @@ class Embedded:
 
     def __init__(self, tokens: U64, positions: U64, norm: NormSpec) -> None:
         self._norm = norm
-        self._bits = norm.bits - norm.drop
         self._tokens, self._positions = (_rounded(table, norm.drop) for table in (tokens, positions))
-        self._table = self._tokens.astype(np.uint32 if self._bits <= NARROW else np.uint64)
+        self._narrow = self._tokens.astype(np.uint32) if norm.bits - norm.drop <= NARROW else None
         self._lock = threading.Lock()
         self._inverses: U32 = np.empty((0, len(tokens)), dtype=np.uint32)
 
     def rows(self, vectors: U64) -> U64:
         """Sums over the vocabulary of vectors (batch, places, vocabulary) times token plus position."""
-        flat = vectors.reshape(1, -1, vectors.shape[-1])
-        if self._bits <= NARROW:
-            found = kernels.ring_matmul32(flat.astype(np.uint32), self._table[None]).astype(np.uint64)
-        else:
-            found = kernels.ring_matmul(np.ascontiguousarray(flat), self._table[None])
-        rows: U64 = found.reshape(*vectors.shape[:-1], -1)
+        found = self._selected(vectors.reshape(1, -1, vectors.shape[-1]))
         total = vectors.sum(axis=-1, keepdims=True, dtype=np.uint64)
-        return rows + total * self._positions[: vectors.shape[1]].view(np.uint64)
+        rows: U64 = found.reshape(*vectors.shape[:-1], -1) + total * self._positions[: vectors.shape[1]]
+        return rows
+
+    def _selected(self, vectors: U64) -> U64:
+        if self._narrow is None:
+            return kernels.ring_matmul(vectors, self._tokens[None])
+        return kernels.ring_matmul32(vectors.astype(np.uint32), self._narrow[None]).astype(np.uint64)
 
     def inverses(self, vectors: U64) -> U64:
         """Sums over the vocabulary of vectors times the inverse deviation of token plus position."""
         columns = self.prepared(vectors.shape[1])
-        found: U64 = np.einsum("bpv,pv->bp", vectors, columns, dtype=np.uint64, casting="unsafe")
+        found: U64 = np.einsum("bpv,pv->bp", vectors, columns, dtype=np.uint64)
         return found[..., None]
 
     def prepared(self, places: int) -> U32:
         """Inverse deviations of the first places (places, vocabulary), computed once and kept."""
         with self._lock:
             if (start := len(self._inverses)) < places:
-                blocks = [self._block(at, min(at + BLOCK, places)) for at in range(start, places, BLOCK)]
+                lengths = _squares(self._tokens)
+                blocks = [
+                    self._block(lengths, self._positions[at : min(at + BLOCK, places)])
+                    for at in range(start, places, BLOCK)
+                ]
                 self._inverses = np.concatenate((self._inverses, *blocks))
             return self._inverses[:places]
 
-    def _block(self, start: int, end: int) -> U32:
-        tokens, positions = (x.view(np.uint64) for x in (self._tokens, self._positions[start:end]))
-        cross = kernels.ring_matmul(tokens[None], np.ascontiguousarray(positions.T)[None])[0]
-        squares = (x * x for x in (tokens, positions))
-        first, second = (x.sum(axis=-1, dtype=np.uint64) for x in squares)
-        return _inverse(first[:, None] + cross * np.uint64(2) + second, self._norm).T
+    def _block(self, lengths: U64, positions: U64) -> U32:
+        cross = kernels.ring_matmul(self._tokens[None], np.ascontiguousarray(positions.T)[None])[0].T
+        return _inverse(lengths + cross * np.uint64(2) + _squares(positions)[:, None], self._norm)
 
 
-def _rounded(table: U64, drop: int) -> npt.NDArray[np.int64]:
-    whole = ring.signed(table, ring.MAX_BITS)
-    return whole if drop == 0 else (whole + (1 << (drop - 1))) >> np.int64(drop)
+def _squares(x: U64) -> U64:
+    """Of whole rows."""
+    total: U64 = (x * x).sum(axis=-1, dtype=np.uint64)
+    return total
+
+
+def _rounded(table: U64, drop: int) -> U64:
+    if drop == 0:
+        return table
+    return ((table.view(np.int64) + (1 << (drop - 1))) >> np.int64(drop)).view(np.uint64)
 
 
 def _inverse(squares: U64, norm: NormSpec) -> U32:

@@ -212,7 +212,7 @@ class SharedOps:
 
 def _pad_score(layout: AttentionPlan) -> int:
     """The score of padding in units, which is negative."""
-    return round(layout.pad_score * 2**p.SCORE_PRODUCT)
+    return round(layout.pad_score * (1 << p.SCORE_PRODUCT))
 
 
 def _as_row(bits: Share) -> Share:
