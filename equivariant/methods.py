@@ -11,7 +11,7 @@ ROLE: Final = "equivariant"  # a DNS name of the server's certificate
 SERVICE: Final = "privinf.v1.Equivariant"
 
 ABOUT = Method(SERVICE, "About", pb.CoveredAboutRequest, pb.CoveredAbout, CLIENT)
-EMBED = Method(SERVICE, "Embed", pb.CoveredQuery, pb.CoveredRows, CLIENT)
-CLASSIFY = Method(SERVICE, "Classify", pb.CoveredQuery, pb.CoveredRows, CLIENT)
+EMBED = Method(SERVICE, "Embed", pb.CoveredQuery, pb.CoveredRows, CLIENT, parts=(True, True))
+CLASSIFY = Method(SERVICE, "Classify", pb.CoveredQuery, pb.CoveredRows, CLIENT, parts=(True, True))
 GENERATE = Method(SERVICE, "Generate", pb.CoveredPrompt, pb.CoveredTokens, CLIENT, (False, True))
-SESSION = Method(SERVICE, "Session", pb.CoveredStep, pb.CoveredRows, CLIENT, (True, True))
+SESSION = Method(SERVICE, "Session", pb.CoveredStep, pb.CoveredRows, CLIENT, (True, True), (True, True))

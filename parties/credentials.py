@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -18,8 +19,7 @@ from privinf.parties.listening import ALONE, listen
 
 ROLES: Final = frozenset({"dealer", "party0", "party1", "client"})
 CLAIM: Final = "privinf-role"  # metadata that is believed without TLS alone
-STREAM_LIMIT: Final = 4 << 20
-MESSAGE_LIMIT: Final = 64 << 20  # a share of a query or an answer in one message
+MESSAGE_LIMIT: Final = CHUNK + 4096  # a chunk with what stands before it; whatever is larger goes in several
 
 _KEEPALIVE = [  # a peer whose machine vanished is noticed after 15 s
     ("grpc.keepalive_time_ms", 10_000),
@@ -31,6 +31,9 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.http2.max_ping_strikes", 0),  # those who ask have shown a certificate
     ("grpc.max_connection_age_ms", 3_600_000),  # then new calls shake hands anew; those under way go on
     *ALONE,
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: what is unpacked has no bound
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+    ("grpc.max_send_message_length", MESSAGE_LIMIT),
     *_KEEPALIVE,
 ]
 _DIAL: Final[list[tuple[str, Any]]] = [
@@ -84,22 +87,12 @@ class Peer:
             channel.close()
 
 
-def limits(nbytes: int) -> list[tuple[str, Any]]:
-    """Return the channel options that bound one message in both directions."""
-    return [("grpc.max_receive_message_length", nbytes), ("grpc.max_send_message_length", nbytes)]
-
-
 def dial(
-    address: Address | str,
-    role: str,
-    tls: Tls | None,
-    own_role: str,
-    limit: int = STREAM_LIMIT,
-    told: Told = _on_stderr,
+    address: Address | str, role: str, tls: Tls | None, own_role: str, told: Told = _on_stderr
 ) -> Peer:
     """Return a channel to `address` that only a certificate of `role` can answer; connects on first use."""
     address = Address.of(address)
-    options = _OPTIONS + _DIAL + limits(limit + CHUNK)
+    options = _OPTIONS + _DIAL
     if tls is None:
         return Peer(
             role,
@@ -118,9 +111,9 @@ def dial(
     return Peer(role, address, (), secure, renewal)
 
 
-def server_options(limit: int) -> list[tuple[str, Any]]:
-    """Return the options of a server that takes messages of `limit` bytes and a header."""
-    return _OPTIONS + limits(limit + CHUNK)
+def server_options() -> list[tuple[str, Any]]:
+    """Return the options of a server."""
+    return list(_OPTIONS)
 
 
 def bind(server: grpc.Server, address: Address | str, tls: Tls | None, told: Told = _on_stderr) -> int:
@@ -145,6 +138,15 @@ def caller(context: grpc.ServicerContext, secure: bool) -> str:
         return _only_role(name.decode("ascii", "replace") for name in names)
     claims = dict(context.invocation_metadata()).get(CLAIM, "")
     return _only_role([claims if isinstance(claims, str) else ""])
+
+
+def client_of(context: grpc.ServicerContext, secure: bool) -> str:
+    """Return who a caller is among those of its role: its certificate's fingerprint, or its address."""
+    if not secure:
+        return context.peer().rpartition(":")[0]
+    proven: Mapping[str, Any] = context.auth_context()
+    (certificate,) = proven["x509_pem_cert"]
+    return hashlib.sha256(certificate).hexdigest()
 
 
 def warn_insecure() -> None:

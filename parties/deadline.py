@@ -9,13 +9,10 @@ from typing import TypeVar
 
 import grpc
 
-from privinf.errors import ConnectError, DeadlineExceeded, InputError, PeerLost
+from privinf.errors import ConnectError, DeadlineExceeded, PeerLost
 
 T = TypeVar("T")
 _RETRY_SECONDS = (0.05, 0.5)
-_ROUNDING = (
-    1.05  # gRPC rounds timeouts up by 1 %, and sends an earlier one again that is less than 3 % longer
-)
 _MARGIN = 0.25  # seconds before the caller gives up, so that it still hears which phase took too long
 
 
@@ -32,10 +29,10 @@ class Deadline:
 
     @classmethod
     def of(cls, context: grpc.ServicerContext, longest: float) -> Deadline:
-        """Return a moment just before the caller's own deadline; a call without one is refused."""
+        """Return a moment just before the caller's own deadline, and in any case within `longest`."""
         left = context.time_remaining()
-        if left is None or left > longest * _ROUNDING:
-            raise InputError(f"a call needs a deadline of at most {longest:g} s")
+        if left is None:
+            return cls.after(longest)
         return cls.after(min(longest, left - min(_MARGIN, left / 10)))
 
     @property

@@ -9,6 +9,8 @@ import grpc
 
 from privinf.config import DealerConfig
 from privinf.errors import PeerLost, PrivinfError, ProtocolError
+from privinf.parties.guard import Guard
+from privinf.parties.incoming import Requests
 from privinf.parties.jobs import Job, Jobs
 from privinf.parties.logs import Log
 from privinf.parties.messages import (
@@ -20,7 +22,7 @@ from privinf.parties.messages import (
     read_shape,
     require_same,
 )
-from privinf.parties.methods import ATTEST_DEALER, CREATE, DROP, FETCH, PASSES, Guard, Method
+from privinf.parties.methods import ATTEST_DEALER, CREATE, DROP, FETCH, PASSES, Method
 from privinf.parties.passes import Dealing, Dealings
 from privinf.parties.status import attribute, tell
 from privinf.protocols.program import DealerProgram, Order
@@ -104,7 +106,7 @@ class DealerCalls:
             self._log.info("delivered", preparation=job.preparation_id.hex())
 
     def passes(
-        self, requests: Iterator[dealer_pb2.PassesRequest], context: grpc.ServicerContext, caller: str
+        self, requests: Requests[dealer_pb2.PassesRequest], context: grpc.ServicerContext, caller: str
     ) -> Iterator[bytes]:
         """Stream to the party that the certificate names its halves of a generation's passes."""
         opened = _opening(requests)
@@ -154,15 +156,16 @@ def _given_up(caller: str) -> PrivinfError:
     return attribute(PeerLost(f"{caller} gave this preparation up"), caller)
 
 
-def _opening(requests: Iterator[dealer_pb2.PassesRequest]) -> dealer_pb2.PassesOpen:
+def _opening(requests: Requests[dealer_pb2.PassesRequest]) -> dealer_pb2.PassesOpen:
     first = next(requests, None)
     if first is None or first.WhichOneof("part") != "open":
         raise ProtocolError("passes begin with their opening")
     return first.open
 
 
-def _orders(requests: Iterator[dealer_pb2.PassesRequest]) -> Iterator[Order]:
-    for request in requests:
+def _orders(requests: Requests[dealer_pb2.PassesRequest]) -> Iterator[Order]:
+    seconds = requests.bounds.idle
+    while (request := requests.within(seconds, f"party0 ordered nothing for {seconds:g} s")) is not None:
         if request.WhichOneof("part") != "order":
             raise ProtocolError("an order was due")
         yield read_order(request.order)

@@ -10,6 +10,7 @@ import grpc
 
 from privinf.config import PartyConfig
 from privinf.errors import PrivinfError
+from privinf.parties.admission import Admission
 from privinf.parties.channel import SessionChannel
 from privinf.parties.deadline import Deadline
 from privinf.parties.dealt import DealtStream, PassLink
@@ -18,12 +19,14 @@ from privinf.parties.frames import Kind
 from privinf.parties.generation import Generation
 from privinf.parties.greeting import Greeter, Session
 from privinf.parties.inbox import Inbox
+from privinf.parties.incoming import Requests
 from privinf.parties.journal import Journal
 from privinf.parties.life import Life, Lives
 from privinf.parties.logs import Log
 from privinf.parties.memory import Idle
 from privinf.parties.messages import read_id, read_identity, read_session_shape, require_same
 from privinf.parties.metrics import Meters
+from privinf.parties.seats import unstarted
 from privinf.parties.sessions import Sessions, guarding
 from privinf.parties.status import attribute
 from privinf.protocols.program import PartyProgram, PartySession, SessionShape
@@ -38,15 +41,16 @@ class Generations:
         config: PartyConfig,
         program: PartyProgram,
         sessions: Sessions,
+        admission: Admission,
         greeter: Greeter,
         link: PassLink,
         log: Log,
         meters: Meters,
     ) -> None:
         self._config, self._program, self._sessions, self._greeter = config, program, sessions, greeter
-        self._link, self._log, self._meters = link, log, meters
+        self._admission, self._link, self._log, self._meters = admission, link, log, meters
         self._journal = Journal(config.journal) if config.journal is not None else None
-        self._lives = Lives(config.max_seconds, "generation")
+        self._lives = Lives()
         self._idle = Idle(lambda: bool(self._lives.now()))
 
     def drain(self) -> None:
@@ -61,45 +65,50 @@ class Generations:
             self._journal.close()
 
     def generate(
-        self, requests: Iterator[party_pb2.GenerateRequest], context: grpc.ServicerContext, caller: str
+        self, requests: Requests[party_pb2.GenerateRequest], context: grpc.ServicerContext, caller: str
     ) -> Iterator[party_pb2.GenerateReply]:
         """Answer the passes of a generation: the client calls this on both parties."""
-        self._sessions.admit()
         session: bytes | None = None
         try:
-            with self._living(context) as life:
-                inbox = Inbox(requests, life, self._config.idle_seconds)
+            with self._living(requests.life):
+                inbox = Inbox(requests, self._config.idle_seconds)
                 opened = inbox.opening()
                 session = read_id(opened.session_id, "a session id")
-                yield from self._opened(opened, inbox, life, context)
+                yield from self._opened(opened, inbox, requests, context)
         except PrivinfError as error:
             raise attribute(error, f"party{self._config.party}", session) from error
-        finally:
-            self._sessions.leave()
 
     @contextmanager
-    def _living(self, context: grpc.ServicerContext) -> Iterator[Life]:
-        """Give a generation's life; after the last one memory is given back."""
+    def _living(self, life: Life) -> Iterator[None]:
+        """Have a generation among those under way; after the last one memory is given back."""
         try:
-            with self._lives.of(context) as life:
-                yield life
+            with self._lives.holding(life):
+                yield
         finally:
             self._idle.ended()
 
     def _opened(
-        self, opened: party_pb2.GenerateOpen, inbox: Inbox, life: Life, context: grpc.ServicerContext
+        self,
+        opened: party_pb2.GenerateOpen,
+        inbox: Inbox,
+        requests: Requests[party_pb2.GenerateRequest],
+        context: grpc.ServicerContext,
     ) -> Iterator[party_pb2.GenerateReply]:
         began = time.monotonic()
         require_same(self._program.identity, read_identity(opened.identity), "client")
         shape = read_session_shape(opened.shape)
-        running = self._program.begin(shape)
+        running, life = self._program.begin(shape), requests.life
         self._sessions.begin(opened.session_id)
-        met = self._greeter.greet(opened.session_id, shape, life.deadline, context)
-        with guarding(met.stream, self._config.party):
+        with (
+            self._admission.place(requests.client, life),
+            self._greeter.greeted(opened.session_id, shape, life, context) as met,
+            guarding(met.stream, self._config.party),
+        ):
             met.stream.watch(lambda: life.end(met.stream.verdict()))
             met.stream.phase = "offline"
             with self._fed(running, shape, met, life, context) as (feeder, preparation_id):
                 met.stream.phase = "online"
+                yield party_pb2.GenerateReply(admitted=True)
                 generation = Generation(preparation_id, running, feeder, inbox, met.channel, self._journal)
                 yield from self._counted(generation)
                 met.stream.finish(self._config.party == 0)
@@ -122,7 +131,8 @@ class Generations:
         """Give a feeder and the generation's id, and end all feeding afterwards."""
         leads = self._config.party == 0
         ahead = max(1, min(self._config.passes_ahead, met.theirs.passes_ahead))
-        dealt = self._dealt(met.channel, shape, life.deadline, context)
+        with unstarted():
+            dealt = self._dealt(met.channel, shape, life.deadline, context)
         # Party 0 may be a pass further in what it has taken: then the dealer need not wait for us.
         most = self._config.max_ahead_bytes
         feeder = Feeder(running, dealt, life, leads, ahead if leads else ahead + 1, most, self._log)

@@ -12,11 +12,11 @@ from google.protobuf.message import DecodeError
 
 from privinf.errors import InputError, MismatchError, ProtocolError
 from privinf.parties.channel import SessionChannel
-from privinf.parties.credentials import MESSAGE_LIMIT
 from privinf.parties.feeder import Feeder, Prepared
 from privinf.parties.frames import Kind
 from privinf.parties.inbox import Inbox
 from privinf.parties.journal import Journal
+from privinf.parties.parts import WHOLE_LIMIT
 from privinf.protocols.program import Course, PartySession
 from privinf.v1 import party_pb2
 
@@ -43,8 +43,8 @@ class Generation:
             self.passes += 1
 
     def _pass(self, step: party_pb2.PassOpen) -> party_pb2.GenerateReply:
-        if self.session.result_bytes(step.index) > MESSAGE_LIMIT:
-            raise InputError(f"a share of this answer exceeds {MESSAGE_LIMIT} bytes")
+        if self.session.result_bytes(step.index) > WHOLE_LIMIT:
+            raise InputError(f"a share of this answer exceeds {WHOLE_LIMIT} bytes")
         query, asked = self.inbox.share(self.session.query_bytes(step.index)), time.monotonic()
         prepared = self.feeder.take()
         return self._evaluate(step, query, prepared, time.monotonic() - asked)

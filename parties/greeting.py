@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -11,8 +14,9 @@ from privinf.config import PartyConfig
 from privinf.errors import MismatchError, ProtocolError
 from privinf.parties.channel import SessionChannel
 from privinf.parties.credentials import Peer
-from privinf.parties.deadline import Deadline, persist
+from privinf.parties.deadline import persist
 from privinf.parties.frames import Kind
+from privinf.parties.life import Life
 from privinf.parties.messages import (
     identity_message,
     read_identity,
@@ -25,6 +29,8 @@ from privinf.parties.messages import (
 from privinf.parties.sessions import PeerStream, Sessions, guarding, open_stream
 from privinf.protocols.program import Identity, QueryShape, SessionShape
 from privinf.v1 import party_pb2
+
+_SAYS_WHY: Final = 2.0  # seconds beyond its own patience in which party 1 is heard say what is wrong
 
 
 @dataclass(frozen=True)
@@ -54,33 +60,56 @@ class Greeter:
             identity=identity, generation=generation, passes_ahead=self._config.passes_ahead
         )
 
-    def greet(
+    @contextmanager
+    def greeted(
         self,
         session: bytes,
         asked: QueryShape | SessionShape,
-        deadline: Deadline,
+        life: Life,
+        context: grpc.ServicerContext,
+    ) -> Iterator[Session]:
+        """Meet the other party and compare, before a preparation is touched; party 0 dials until it is there."""
+        if self._other is None:
+            context.add_callback(self._sessions.wake)
+            seconds = self._config.wait_seconds + self._config.greet_seconds
+            with self._sessions.met(session, life, seconds) as stream:
+                yield self._greet(stream, session, asked, life, context)
+        else:
+            yield self._dialled(self._other, session, asked, life, context)
+
+    def _dialled(
+        self,
+        other: Peer,
+        session: bytes,
+        asked: QueryShape | SessionShape,
+        life: Life,
         context: grpc.ServicerContext,
     ) -> Session:
-        """Meet the other party and compare, before a preparation is touched; try again while it is not there."""
+        deadline = life.deadline
         return persist(
-            lambda: self._greet(session, asked, deadline, context), self._config.connect_seconds, deadline
+            lambda: self._greet(open_stream(other, deadline), session, asked, life, context),
+            self._config.connect_seconds,
+            deadline,
         )
 
     def _greet(
         self,
+        stream: PeerStream,
         session: bytes,
         asked: QueryShape | SessionShape,
-        deadline: Deadline,
+        life: Life,
         context: grpc.ServicerContext,
     ) -> Session:
-        party = self._config.party
-        stream = self._stream(session, deadline, context)
-        stream.deadline = deadline
-        with guarding(stream, party):
-            channel = SessionChannel(stream.send, stream, session, party)
+        config = self._config
+        stream.live(life, config.greet_seconds + (_SAYS_WHY if config.party == 0 else 0.0))
+        if not context.add_callback(stream.cut):  # it ends when the client is gone
+            stream.cut()
+        with guarding(stream, config.party):
+            channel = SessionChannel(stream.send, stream, session, config.party)
             channel.say(Kind.HELLO, self.hello(asked).SerializeToString())
             theirs = _parse(channel.hear(Kind.HELLO))
             self._compare(theirs, asked)
+        stream.live(life, max(config.idle_seconds, config.prepare_seconds))
         return Session(stream, channel, theirs)
 
     def _compare(self, theirs: party_pb2.Hello, asked: QueryShape | SessionShape) -> None:
@@ -88,17 +117,6 @@ class Greeter:
         require_same(self._identity, read_identity(theirs.identity), other)
         if _asked(theirs) != asked:
             raise MismatchError(f"{other} was asked another shape")
-
-    def _stream(self, session: bytes, deadline: Deadline, context: grpc.ServicerContext) -> PeerStream:
-        """Open or meet the session's stream, to be cut when the client is gone."""
-        if self._other is not None:
-            stream = open_stream(self._other, deadline)
-        else:
-            context.add_callback(self._sessions.wake)
-            stream = self._sessions.meet(session, deadline, context.is_active)
-        if not context.add_callback(stream.cut):
-            stream.cut()
-        return stream
 
 
 def _asked(hello: party_pb2.Hello) -> QueryShape | SessionShape:

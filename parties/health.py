@@ -1,40 +1,57 @@
-"""The gRPC health protocol, where grpcio-health-checking is installed."""
+"""The gRPC health protocol, where grpcio-health-checking is installed: its Check alone, a call that ends at once."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
 from privinf.addresses import Address
 from privinf.errors import MissingExtra
+from privinf.parties.guard import Guard
 from privinf.parties.listening import ALONE, listen
+from privinf.parties.methods import ANYBODY, Method
+
+SERVICE: Final = "grpc.health.v1.Health"
+_PROBES: Final = 8  # calls at once
 
 
 class Health:
     """Health beside a server's calls, and on a plaintext port for probes that have no certificate."""
 
-    def __init__(self, server: grpc.Server, probed: Address) -> None:
+    def __init__(self, server: grpc.Server, guard: Guard, probed: Address) -> None:
         self._servicer: Any = None
         self._address = probed
         self._probed: grpc.Server | None = None
+        self._guard: Guard | None = None
         try:
-            from grpc_health.v1 import health, health_pb2_grpc
+            from grpc_health.v1 import health
         except ImportError as error:
             if probed.port:
                 raise MissingExtra("health_port needs: pip install 'privinf[node]'") from error
             return
         self._servicer = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        server.add_generic_rpc_handlers((self._handler(guard),))
         if probed.port:
             self._probed = grpc.server(ThreadPoolExecutor(2, thread_name_prefix="health"), options=ALONE)
-            health_pb2_grpc.add_HealthServicer_to_server(self._servicer, self._probed)
+            self._guard = Guard("health", False, guard.log, _PROBES)
+            self._probed.add_generic_rpc_handlers((self._handler(self._guard),))
 
     def listen(self) -> None:
         """Take the port for probes; nothing is answered yet."""
         if self._probed is not None:
             listen(self._probed.add_insecure_port, self._address)
+
+    def _handler(self, guard: Guard) -> grpc.GenericRpcHandler:
+        from grpc_health.v1 import health_pb2
+
+        check = Method(
+            SERVICE, "Check", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse, ANYBODY
+        )
+        return guard.handlers(
+            {check: lambda request, context, caller: self._servicer.Check(request, context)}
+        )
 
     def serving(self, service: str) -> None:
         """Say that calls are answered."""
@@ -55,3 +72,5 @@ class Health:
         """End the port for probes."""
         if self._probed is not None:
             self._probed.stop(None)
+        if self._guard is not None:
+            self._guard.close()

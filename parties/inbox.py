@@ -1,20 +1,13 @@
-"""The requests of a client's generation, read by a thread of their own: a wait for them can end for other reasons."""
+"""The requests of a client's generation: what may come when."""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-
-import grpc
-
-from privinf.errors import Overloaded, PeerLost, PrivinfError, ProtocolError
+from privinf.errors import Overloaded, ProtocolError
 from privinf.parties.frames import CHUNK, CONTROL_LIMIT
-from privinf.parties.life import Life
+from privinf.parties.incoming import Requests
 from privinf.v1 import party_pb2
 
 _LAST_SECONDS = 1.0
-_HELD = 4  # messages of 1 MiB that may lie here unread; gRPC holds the client back beyond them
 _STEP_LIMIT = (
     CONTROL_LIMIT // 2
 )  # what is said of a pass goes on to the other party, beside the slots that are dropped
@@ -23,17 +16,14 @@ _STEP_LIMIT = (
 class Inbox:
     """Passes and their shares, in the one order they may come in."""
 
-    def __init__(
-        self, requests: Iterator[party_pb2.GenerateRequest], life: Life, idle_seconds: float
-    ) -> None:
-        self._requests, self._life, self._idle = requests, life, idle_seconds
-        self._items: deque[party_pb2.GenerateRequest] = deque()
-        self._ended = False
-        threading.Thread(target=self._run, name="inbox", daemon=True).start()
+    def __init__(self, requests: Requests[party_pb2.GenerateRequest], idle_seconds: float) -> None:
+        self._requests, self._idle = requests, idle_seconds
 
     def opening(self) -> party_pb2.GenerateOpen:
-        """Return the first message."""
-        first = self._get()
+        """Return the first message, which is due."""
+        first = next(self._requests, None)
+        if first is not None:
+            _check(first)
         if first is None or first.WhichOneof("part") != "open":
             raise ProtocolError("a generation begins with its opening")
         return first.open
@@ -54,9 +44,10 @@ class Inbox:
         """Read a share of exactly `nbytes`; it is writable, and aligned as an allocation is."""
         whole, filled = memoryview(bytearray(nbytes)), 0
         while filled < nbytes:
-            request = self._get()
+            request = next(self._requests, None)
             if request is None or request.WhichOneof("part") != "chunk":
                 raise ProtocolError(f"a share of this pass has {nbytes} bytes, not {filled}")
+            _check(request)
             chunk = request.chunk
             if not 0 < len(chunk) <= nbytes - filled:
                 raise ProtocolError(f"a share of this pass has {nbytes} bytes, no more")
@@ -65,47 +56,23 @@ class Inbox:
         return whole
 
     def _get(self) -> party_pb2.GenerateRequest | None:
-        with self._life.changed:
-            self._wait(self._due)
-            self._life.changed.notify_all()
-            return self._items.popleft() if self._items else None
+        late = f"the client asked for nothing for {self._idle:g} s"
+        request = self._requests.within(self._idle, late)
+        if request is not None:
+            _check(request)
+        return request
 
     def _refuse_to_drain(self) -> None:
         """Refuse the next pass if this party is stopping, once the client has had time to ask for it.
 
         The other party may not have finished the pass before, and would lose it with us.
         """
-        life = self._life
+        life, due = self._requests.life, self._requests.due
         with life.changed:
-            self._wait(lambda: self._due() or life.draining)
-            if life.draining and (not life.wait(self._due, _LAST_SECONDS) or self._items):
+            late = f"the client asked for nothing for {self._idle:g} s"
+            life.wait_in_time(lambda: due() or life.draining, "online", self._idle, late)
+            if life.draining and (not life.wait(due, _LAST_SECONDS) or self._requests.some()):
                 raise Overloaded("this party is stopping")
-
-    def _due(self) -> bool:
-        return bool(self._items) or self._ended
-
-    def _wait(self, holds: Callable[[], bool]) -> None:
-        late = f"the client asked for nothing for {self._idle:g} s"
-        self._life.wait_in_time(holds, "online", self._idle, late)
-
-    def _run(self) -> None:
-        try:
-            for request in self._requests:
-                _check(request)
-                self._put(request)
-            with self._life.changed:
-                self._ended = True
-                self._life.changed.notify_all()
-        except grpc.RpcError:
-            self._life.end(PeerLost("the client left"))
-        except PrivinfError as error:
-            self._life.end(error)  # where it has ended already, nobody reads on and its first reason stays
-
-    def _put(self, request: party_pb2.GenerateRequest) -> None:
-        with self._life.changed:
-            self._life.wait(lambda: len(self._items) < _HELD)
-            self._items.append(request)
-            self._life.changed.notify_all()
 
 
 def _check(request: party_pb2.GenerateRequest) -> None:

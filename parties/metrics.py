@@ -20,6 +20,12 @@ class Meters:
     def passed(self, stats: party_pb2.Stats) -> None:
         """Count a pass of a generation."""
 
+    def waited(self, seconds: float) -> None:
+        """Count what has waited for its place."""
+
+    def refused(self) -> None:
+        """Count what no place was found for."""
+
     def watch(self, **gauges: Callable[[], float]) -> None:
         """Read these values whenever somebody looks."""
 
@@ -49,6 +55,8 @@ class PrometheusMeters(Meters):
         self._pass_seconds = prometheus.Histogram(
             "privinf_pass_seconds", "time of a pass of a generation", **phased
         )
+        self._waits = prometheus.Histogram("privinf_wait_seconds", "time in the queue for a place", **common)
+        self._refusals = prometheus.Counter("privinf_refused", "calls that no place was found for", **common)
         self._address = address
         self._server: PlainServer | None = None
 
@@ -70,6 +78,14 @@ class PrometheusMeters(Meters):
         self._spent.labels(self._role).inc(stats.preparation_bytes)
         seconds.labels(self._role, "online").observe(stats.online_seconds)
         seconds.labels(self._role, "offline").observe(stats.offline_seconds)
+
+    def waited(self, seconds: float) -> None:
+        """Count what has waited for its place."""
+        self._waits.labels(self._role).observe(seconds)
+
+    def refused(self) -> None:
+        """Count what no place was found for."""
+        self._refusals.labels(self._role).inc()
 
     def watch(self, **gauges: Callable[[], float]) -> None:
         """Read these values whenever somebody looks."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import grpc
 
 from privinf.config import PartyConfig
-from privinf.errors import InputError, PrivinfError, ProtocolError
-from privinf.parties.credentials import MESSAGE_LIMIT, Peer
+from privinf.errors import DeadlineExceeded, InputError, PrivinfError, ProtocolError
+from privinf.parties.admission import Admission, Parked, Queue, Room
+from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline
 from privinf.parties.dealt import PassLink
 from privinf.parties.fetch import DealerLink
 from privinf.parties.generate import Generations
 from privinf.parties.greeting import Greeter
+from privinf.parties.guard import Guard
+from privinf.parties.incoming import Requests
 from privinf.parties.keeper import Keeper
 from privinf.parties.logs import Log
 from privinf.parties.messages import (
@@ -34,16 +38,17 @@ from privinf.parties.methods import (
     RECONCILE,
     SESSION,
     STATUS,
-    Guard,
     Method,
 )
 from privinf.parties.metrics import Meters
+from privinf.parties.parts import WHOLE_LIMIT
 from privinf.parties.query import Answer, Engine, Query
+from privinf.parties.seats import share_of
 from privinf.parties.sessions import Outgoing, Sessions, guarding
 from privinf.parties.spool import sized
 from privinf.parties.status import attribute
 from privinf.parties.store import PreparationStore
-from privinf.protocols.program import PartyProgram
+from privinf.protocols.program import PartyProgram, QueryShape
 from privinf.v1 import common_pb2, party_pb2
 
 
@@ -68,10 +73,18 @@ class PartyCalls:
             self._keeper = Keeper(config, program.identity, self._store, self._dealer, other, log)
         self._engine = Engine(program, self._store, self._keeper, log)
         self._sessions = Sessions(config.max_sessions)
+        self._admission, count = self._admitting(config)
         self._greeter = Greeter(config, program.identity, other, self._sessions)
         link = PassLink(peers["dealer"], program.identity, config.connect_seconds)
-        self._generations = Generations(config, program, self._sessions, self._greeter, link, log, meters)
-        meters.watch(sessions=lambda: self._sessions.count, ready=lambda: len(self._store.held()))
+        self._generations = Generations(
+            config, program, self._sessions, self._admission, self._greeter, link, log, meters
+        )
+        self._count = count
+        meters.watch(
+            sessions=count,
+            waiting=lambda: self._admission.waiting,
+            ready=lambda: len(self._store.held()),
+        )
 
     def handlers(self, guard: Guard) -> grpc.GenericRpcHandler:
         """Return the calls of this party, each behind the check of its caller's role."""
@@ -88,6 +101,7 @@ class PartyCalls:
 
     def drain(self) -> None:
         """Admit no more queries, and no more passes."""
+        self._admission.close()
         self._sessions.close()
         self._generations.drain()
         if self._keeper is not None:
@@ -113,40 +127,51 @@ class PartyCalls:
             ready=[
                 party_pb2.Ready(shape=shape_message(shape), count=count) for shape, count in ready.items()
             ],
-            sessions=self._sessions.count,
+            sessions=self._count(),
             max_sessions=self._config.max_sessions,
+            waiting=self._admission.waiting,
+            max_waiting=self._config.max_waiting,
             store_bytes=usage.nbytes,
             max_store_bytes=self._config.max_store_bytes,
         )
 
     def infer(
-        self, requests: Iterator[party_pb2.InferRequest], context: grpc.ServicerContext, caller: str
-    ) -> party_pb2.InferReply:
+        self, requests: Requests[party_pb2.InferRequest], context: grpc.ServicerContext, caller: str
+    ) -> Iterator[party_pb2.InferReply]:
         """Answer a query: the client calls this on both parties."""
-        self._sessions.admit()
         session: bytes | None = None
         try:
             opened = _opening(requests)
             session = read_id(opened.session_id, "a session id")
-            answer = self._answer(
-                self._read(opened, requests, Deadline.of(context, self._config.max_seconds)), context
-            )
+            shape = self._shape(opened)
+            self._sessions.begin(session)
+            with (
+                self._admission.place(requests.client, requests.life),
+                self._greeter.greeted(session, shape, requests.life, context) as met,
+                guarding(met.stream, self._config.party),
+            ):
+                yield party_pb2.InferReply(admitted=True)
+                share = _share(requests, self._program.query_bytes(shape))
+                query = Query(session, shape, share, requests.life.deadline)
+                answer = self._engine.answer(query, met.stream, met.channel)
         except PrivinfError as error:
             raise attribute(error, self._role, session) from error
-        finally:
-            self._sessions.leave()
         self._account(session, answer)
-        return party_pb2.InferReply(result=answer.result, stats=answer.stats)
+        yield party_pb2.InferReply(result=answer.result, stats=answer.stats)
 
     def session(
-        self, messages: Iterator[bytes], context: grpc.ServicerContext, caller: str
+        self, requests: Requests[bytes], context: grpc.ServicerContext, caller: str
     ) -> Iterator[bytes]:
         """Carry the frames of one session, as long as its query on this party takes."""
         outgoing: Outgoing[bytes] = Outgoing()
-        session, stream = self._sessions.arrive(messages, outgoing, context.cancel)
+        session, stream = self._sessions.arrive(requests.only(), requests.raw, outgoing, context.cancel)
         if not context.add_callback(lambda: self._sessions.depart(session, stream)):
             self._sessions.depart(session, stream)
-        yield from outgoing
+        seconds = self._config.greet_seconds
+        late = DeadlineExceeded(f"no client asked for this session in {seconds:g} s", phase="connect")
+        expire = partial(self._sessions.expire, session, stream, late)
+        with requests.life.watched(seconds, str(late), expire):
+            yield from outgoing
 
     def prefetch(
         self, request: party_pb2.PrefetchRequest, context: grpc.ServicerContext, caller: str
@@ -177,22 +202,26 @@ class PartyCalls:
         self._store.burn(old | gone)
         return party_pb2.ReconcileReply(held=sorted(held & {record.preparation_id for record in mine}))
 
-    def _read(
-        self, opened: party_pb2.InferOpen, requests: Iterator[party_pb2.InferRequest], deadline: Deadline
-    ) -> Query:
+    def _admitting(self, config: PartyConfig) -> tuple[Admission, Callable[[], int]]:
+        """Return who decides on places, and what counts those that are taken."""
+        room = Room(
+            config.max_sessions,
+            share_of(config.max_sessions, config.max_sessions_each),
+            config.max_waiting,
+            share_of(config.max_waiting, config.max_waiting_each),
+        )
+        if config.party == 1:
+            return Parked(room, lambda: self._sessions.count), lambda: self._sessions.count
+        queue = Queue(room, config.wait_seconds, self._meters.waited)
+        return queue, lambda: queue.running
+
+    def _shape(self, opened: party_pb2.InferOpen) -> QueryShape:
         require_same(self._program.identity, read_identity(opened.identity), "client")
         shape = read_shape(opened.shape)
         self._program.check(shape)
-        if self._program.result_bytes(shape) > MESSAGE_LIMIT:
-            raise InputError(f"a share of this answer exceeds {MESSAGE_LIMIT} bytes")
-        share = _share(requests, self._program.query_bytes(shape))
-        self._sessions.begin(opened.session_id)
-        return Query(opened.session_id, shape, share, deadline)
-
-    def _answer(self, query: Query, context: grpc.ServicerContext) -> Answer:
-        met = self._greeter.greet(query.session, query.shape, query.deadline, context)
-        with guarding(met.stream, self._config.party):
-            return self._engine.answer(query, met.stream, met.channel)
+        if self._program.result_bytes(shape) > WHOLE_LIMIT:
+            raise InputError(f"a share of this answer exceeds {WHOLE_LIMIT} bytes")
+        return shape
 
     def _account(self, session: bytes, answer: Answer) -> None:
         stats = answer.stats
@@ -212,14 +241,14 @@ def _cancel(call: grpc.Call) -> None:
     call.cancel()
 
 
-def _opening(requests: Iterator[party_pb2.InferRequest]) -> party_pb2.InferOpen:
+def _opening(requests: Requests[party_pb2.InferRequest]) -> party_pb2.InferOpen:
     first = next(requests, None)
     if first is None or first.WhichOneof("part") != "open":
         raise ProtocolError("a query begins with its opening")
     return first.open
 
 
-def _share(requests: Iterator[party_pb2.InferRequest], nbytes: int) -> memoryview:
+def _share(requests: Requests[party_pb2.InferRequest], nbytes: int) -> memoryview:
     """Read a share of exactly `nbytes`; it is writable, and aligned as an allocation is."""
     whole, filled = memoryview(bytearray(nbytes)), 0
     for request in requests:

@@ -12,6 +12,7 @@ from privinf.parties.frames import Kind
 from privinf.parties.keeper import Keeper
 from privinf.parties.logs import Log
 from privinf.parties.messages import read_id
+from privinf.parties.seats import unstarted
 from privinf.parties.sessions import PeerStream
 from privinf.parties.spool import Preparation, sized
 from privinf.parties.store import PreparationStore
@@ -76,7 +77,8 @@ class Engine:
     def _lead(self, channel: SessionChannel, query: Query) -> Preparation:
         """Choose a preparation. Party 1 hears of it while our disk marks it: an id is no part of it."""
         assert self._keeper is not None
-        preparation_id = self._keeper.obtain(query.shape, query.deadline)
+        with unstarted():
+            preparation_id = self._keeper.obtain(query.shape, query.deadline)
         try:
             channel.say(Kind.BEGIN, preparation_id)
             return self._store.claim(preparation_id, query.shape)

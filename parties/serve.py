@@ -17,14 +17,17 @@ from privinf.addresses import Address
 from privinf.config import DealerConfig, PartyConfig, Tls
 from privinf.errors import ConfigError, InputError, PrivinfError
 from privinf.parties.certificates import Told
-from privinf.parties.credentials import MESSAGE_LIMIT, Peer, bind, dial, server_options
+from privinf.parties.credentials import Peer, bind, dial, server_options
 from privinf.parties.dealer import DealerCalls
+from privinf.parties.guard import Guard
 from privinf.parties.health import Health
+from privinf.parties.life import Bounds
 from privinf.parties.logs import Log
-from privinf.parties.methods import DEALER, PARTY, Guard
+from privinf.parties.methods import DEALER, PARTY
 from privinf.parties.metrics import meters
 from privinf.parties.party import PartyCalls
 from privinf.parties.record import file_bytes
+from privinf.parties.seats import share_of
 from privinf.parties.stderr import own_stderr
 from privinf.protocols.program import DealerProgram, PartyProgram
 
@@ -53,16 +56,14 @@ class Listening(Protocol):
 class Server:
     """A gRPC server with health and an orderly end; the calls are its subclass's."""
 
-    def __init__(self, role: str, service: str, config: Listening, calls: int) -> None:
+    def __init__(self, role: str, service: str, config: Listening, calls: int, bounds: Bounds) -> None:
         self.role, self._service, self._config = role, service, config
         self.log = Log(role)
-        self._guard = Guard(role, config.tls is not None, self.log)
-        threads = calls + _CONTROL_THREADS
+        threads = 2 * (calls + _CONTROL_THREADS)  # of which no caller can take more than half
+        self._guard = Guard(role, config.tls is not None, self.log, threads, bounds)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=role)
-        self._server = grpc.server(
-            self._pool, options=server_options(MESSAGE_LIMIT), maximum_concurrent_rpcs=threads
-        )
-        self._health = Health(self._server, Address(config.health_host, config.health_port))
+        self._server = grpc.server(self._pool, options=server_options(), maximum_concurrent_rpcs=threads)
+        self._health = Health(self._server, self._guard, Address(config.health_host, config.health_port))
         self._meters = meters(role, Address(config.metrics_host, config.metrics_port))
         self.port, self._stopped = 0, False
 
@@ -91,6 +92,7 @@ class Server:
         self._health.close()
         self._meters.close()
         self._pool.shutdown(wait=False)
+        self._guard.close()
         self._release()
         self.log.info("stopped")
         self.log.close()
@@ -122,7 +124,7 @@ class PartyServer(Server):
                 f"the program is party {program.party}'s, the configuration party {config.party}'s"
             )
         _check_shapes(config, program)
-        super().__init__(f"party{config.party}", PARTY, config, 4 * config.max_sessions)
+        super().__init__(f"party{config.party}", PARTY, config, _calls(config), _party_bounds(config))
         self._peers = _dial_peers(config, self.role, self._unfit)
         self.calls = PartyCalls(config, program, self._peers, self.log, self._meters)
         self._server.add_generic_rpc_handlers((self.calls.handlers(self._guard),))
@@ -146,7 +148,9 @@ class DealerServer(Server):
     """The dealer in this process."""
 
     def __init__(self, config: DealerConfig, program: DealerProgram) -> None:
-        super().__init__("dealer", DEALER, config, 2 * (config.max_jobs + config.max_sessions))
+        super().__init__(
+            "dealer", DEALER, config, config.max_jobs + config.max_sessions, _dealer_bounds(config)
+        )
         self.calls = DealerCalls(config, program, self.log)
         self._meters.watch(
             preparations=lambda: self.calls.preparations, generations=lambda: self.calls.dealings
@@ -202,6 +206,22 @@ def _dial_peers(config: PartyConfig, role: str, told: Told) -> dict[str, Peer]:
     if config.peer is not None:
         peers["party1"] = dial(config.peer, "party1", config.tls, role, told=told)
     return peers
+
+
+def _calls(config: PartyConfig) -> int:
+    """Return how many calls one caller may need: as a client what computes and waits, as party 0 what it asks."""
+    waiting = share_of(config.max_waiting, config.max_waiting_each)
+    return max(waiting + share_of(config.max_sessions, config.max_sessions_each), 2 * config.max_sessions)
+
+
+def _party_bounds(config: PartyConfig) -> Bounds:
+    longest, idle = config.max_seconds, config.idle_seconds
+    return Bounds(longest, config.prepare_seconds, config.due_seconds, idle, idle)
+
+
+def _dealer_bounds(config: DealerConfig) -> Bounds:
+    longest = config.max_seconds
+    return Bounds(longest, longest, config.due_seconds, config.idle_seconds, config.stall_seconds)
 
 
 def _check_shapes(config: PartyConfig, program: PartyProgram) -> None:

@@ -24,7 +24,9 @@ from privinf.errors import (
 from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline
 from privinf.parties.frames import Kind, kind_of, peek_session
+from privinf.parties.life import Life
 from privinf.parties.methods import SESSION
+from privinf.parties.seats import RETRY_SECONDS
 from privinf.parties.status import attribute, restore
 
 _REMEMBERED = 1 << 16  # session ids refused a second time; their preparations are refused for ever
@@ -56,8 +58,9 @@ class PeerStream:
         self._messages, self._outgoing, self._role = messages, outgoing, role
         self.cancel = cancel
         self._heard = self._closed = False
-        self.deadline: Deadline | None = None
         self.phase = "connect"  # what a wait for the peer is part of now
+        self._life: Life | None = None
+        self._patience = 0.0
         self._lock = threading.Lock()
         self._over = False
         self._listener: Callable[[], None] | None = None
@@ -70,6 +73,10 @@ class PeerStream:
     def send(self, message: bytes) -> None:
         """Queue a message; never blocks."""
         self._outgoing.put(message)
+
+    def live(self, life: Life, seconds: float) -> None:
+        """Have the session end with a call's life, or where the peer sends nothing for so many seconds."""
+        self._life, self._patience = life, seconds
 
     def close(self, error: PrivinfError | None = None) -> None:
         """End our direction, with an error if the peer is to be told one."""
@@ -131,17 +138,28 @@ class PeerStream:
         return message
 
     def _receive(self) -> bytes | None:
+        life, watch = self._life, None
+        if life is not None:
+            watch = life.watch(
+                self._patience, f"{self._role} said nothing for {self._patience:g} s", self.cancel
+            )
         try:
             message = next(self._messages, None)
             self._heard = True
             return message
         except grpc.RpcError as error:
             raise self._explain(error) from error
+        finally:
+            if life is not None and watch is not None:
+                life.let(watch)
 
     def _explain(self, error: grpc.RpcError) -> PrivinfError:
-        if self.deadline is not None and self.deadline.passed:
+        life = self._life
+        if life is not None and life.deadline.passed:
             what = f"the deadline passed waiting for {self._role} ({self.phase})"
             return DeadlineExceeded(what, phase=self.phase)
+        if life is not None and isinstance(life.error, DeadlineExceeded):
+            return life.error
         if not isinstance(error, grpc.Call):  # on the serving side gRPC says no more than that
             return self._lost("dropped the session")
         known = restore(error, self._role, phase=self.phase)
@@ -176,34 +194,20 @@ def guarding(stream: PeerStream, party: int) -> Iterator[None]:
 
 
 class Sessions:
-    """The sessions of one party: a bounded number at a time, each id once."""
+    """The sessions of one party, each id once; party 1 meets party 0 in a bounded number of them at a time."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._changed = threading.Condition()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._streams: dict[bytes, PeerStream] = {}
-        self._admitted = 0
+        self._met = 0
         self._closed = False
 
     @property
     def count(self) -> int:
-        """Queries admitted and not yet answered."""
-        return self._admitted
-
-    def admit(self) -> None:
-        """Take a place or raise Overloaded; give it back with `leave`."""
-        with self._changed:
-            if self._closed:
-                raise Overloaded("this party is stopping")
-            if self._admitted >= self.limit:
-                raise Overloaded(f"{self.limit} sessions are under way")
-            self._admitted += 1
-
-    def leave(self) -> None:
-        """Give a place back."""
-        with self._changed:
-            self._admitted -= 1
+        """Sessions in which the other party was met, and that are not over."""
+        return self._met
 
     def begin(self, session: bytes) -> None:
         """Refuse an id that was used before."""
@@ -215,39 +219,45 @@ class Sessions:
                 self._seen.popitem(last=False)
 
     def arrive(
-        self, messages: Iterator[bytes], outgoing: Outgoing[bytes], cancel: Callable[[], Any]
+        self,
+        first: bytes,
+        messages: Iterator[bytes],
+        outgoing: Outgoing[bytes],
+        cancel: Callable[[], Any],
     ) -> tuple[bytes, PeerStream]:
         """Take in a stream from party 0; its query may have come already, or come later."""
-        first = next(messages, None)
-        if first is None:
-            raise ProtocolError("a session without a frame")
         session = peek_session(first)
         stream = PeerStream(itertools.chain([first], messages), outgoing, "party0", cancel)
         with self._changed:
             if session in self._streams:
                 raise ProtocolError("a second stream for one session")
             if len(self._streams) >= 2 * self.limit:
-                raise Overloaded("too many sessions wait for their query")
+                raise Overloaded("too many sessions wait for their query", retry_after=RETRY_SECONDS)
             self._streams[session] = stream
             self._changed.notify_all()
         return session, stream
 
     def depart(self, session: bytes, stream: PeerStream) -> None:
         """A stream has ended, used or not."""
-        with self._changed:
-            if self._streams.get(session) is stream:
-                del self._streams[session]
+        self._drop(session, stream)
         stream.close()
         stream.over()
 
-    def meet(self, session: bytes, deadline: Deadline, alive: Callable[[], bool]) -> PeerStream:
-        """Wait for party 0's stream of a session, while its query is `alive`."""
-        with self._changed:
-            while session not in self._streams:
-                if not alive() or self._closed:
-                    raise PeerLost("the query was dropped")
-                self._changed.wait(deadline.left("connect"))
-            return self._streams.pop(session)
+    def expire(self, session: bytes, stream: PeerStream, error: PrivinfError) -> None:
+        """Send a stream away that no query has come for."""
+        if self._drop(session, stream):
+            stream.close(error)
+
+    @contextmanager
+    def met(self, session: bytes, life: Life, seconds: float) -> Iterator[PeerStream]:
+        """Wait for party 0's stream of a session, and for room, for so long; hold both until it is over."""
+        stream = self._meet(session, life, seconds)
+        try:
+            yield stream
+        finally:
+            with self._changed:
+                self._met -= 1
+                self._changed.notify_all()
 
     def wake(self) -> None:
         """Let whoever waits look again."""
@@ -259,3 +269,28 @@ class Sessions:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _drop(self, session: bytes, stream: PeerStream) -> bool:
+        with self._changed:
+            there = self._streams.get(session) is stream
+            if there:
+                del self._streams[session]
+        return there
+
+    def _meet(self, session: bytes, life: Life, seconds: float) -> PeerStream:
+        def ready() -> bool:
+            there = session in self._streams and self._met < self.limit
+            return there or self._closed or life.error is not None
+
+        with self._changed:
+            come = self._changed.wait_for(ready, min(seconds, life.deadline.left("connect")))
+            if life.error is not None:
+                raise life.error
+            if self._closed:
+                raise Overloaded("this party is stopping", retry_after=RETRY_SECONDS)
+            if not come:
+                life.deadline.left("connect")  # says so if it is this that has passed
+                late = f"party0 did not come for this session in {seconds:g} s"
+                raise Overloaded(late, retry_after=RETRY_SECONDS)
+            self._met += 1
+            return self._streams.pop(session)

@@ -26,6 +26,8 @@ from privinf.parties.handshake import reason
 KIND: Final = "privinf-error"
 PARTY: Final = "privinf-party"
 PHASE: Final = "privinf-phase"
+RETRY: Final = "privinf-retry-ms"  # of an Overloaded after which nothing was started
+_LONGEST_RETRY = 600_000
 _LONGEST = 300  # characters of a message that a peer wrote
 
 CODES: Final[dict[type[PrivinfError], grpc.StatusCode]] = {
@@ -74,6 +76,8 @@ def describe(error: PrivinfError) -> tuple[grpc.StatusCode, str, tuple[tuple[str
         trailing.append((PARTY, error.party))
     if isinstance(error, DeadlineExceeded):
         trailing.append((PHASE, error.phase))
+    if isinstance(error, Overloaded) and error.retry_after is not None:
+        trailing.append((RETRY, str(round(1000 * error.retry_after))))
     return CODES[kind], str(error)[:_LONGEST], tuple(trailing)
 
 
@@ -93,9 +97,11 @@ def restore(error: grpc.RpcError, role: str, *, phase: str = "online") -> Privin
     if kind is None:
         kind, details = _bare(code, details)
     text = f"{role}: {details[:_LONGEST]}"
-    restored = (
-        kind(text, phase=trailing.get(PHASE, phase)) if issubclass(kind, DeadlineExceeded) else kind(text)
-    )
+    restored = kind(text)
+    if isinstance(restored, DeadlineExceeded):
+        restored.phase = trailing.get(PHASE, phase)
+    if isinstance(restored, Overloaded):
+        restored.retry_after = _retry(trailing)
     restored.party = trailing.get(PARTY, role)
     return restored
 
@@ -114,6 +120,8 @@ def _bare(code: grpc.StatusCode | None, details: str) -> tuple[type[PrivinfError
         return ConnectError, f"cannot be reached{_obstacle(details)}"
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
         return ProtocolError, "a message over the size limit"
+    if code is grpc.StatusCode.UNIMPLEMENTED and "ompression algorithm" in details:
+        return ProtocolError, "takes no compressed messages"
     if code in _BARE:
         return _BARE[code]
     return PartyError, f"answered {code.name if code else 'nothing'}"
@@ -124,6 +132,18 @@ def _obstacle(details: str) -> str:
     if not details.startswith(("failed to connect", "DNS resolution")):
         return ""
     return next((f": {meaning}" for word, meaning in _OBSTACLES if word in details), "")
+
+
+def _retry(trailing: dict[str, str]) -> float | None:
+    """Return the hint of a server that said a word, or one for a call that gRPC itself has refused."""
+    if KIND not in trailing:
+        return 1.0
+    said = trailing.get(RETRY, "")
+    return (
+        min(int(said), _LONGEST_RETRY) / 1000
+        if said.isascii() and said.isdigit() and len(said) < 10
+        else None
+    )
 
 
 def _code(error: grpc.RpcError) -> grpc.StatusCode | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, cast, overload
@@ -340,7 +341,8 @@ class Client(_Base):
         rows, usage = self._encoder.rows(len(asked)), Usage()
         for request in requests:
             self._encoder.bundle.layout.check(request.shape)
-            first, second, stats = self._link.run(request.shape, self._encoder.shares(request), timeout)
+            shares = partial(self._encoder.shares, request)
+            first, second, stats = self._link.run(request.shape, shares, timeout)
             rows[list(request.places)] = self._encoder.decode(request, first, second)
             usage = usage.plus(stats)
             if progress is not None:
@@ -461,7 +463,8 @@ class AsyncClient(_Base):
         rows, usage = self._encoder.rows(len(asked)), Usage()
         for request in self._encoder.requests(task, asked, **options):
             self._encoder.bundle.layout.check(request.shape)
-            first, second, stats = await self._link.run(request.shape, self._encoder.shares(request), timeout)
+            shares = partial(self._encoder.shares, request)
+            first, second, stats = await self._link.run(request.shape, shares, timeout)
             rows[list(request.places)] = self._encoder.decode(request, first, second)
             usage = usage.plus(stats)
         return rows, usage

@@ -46,7 +46,17 @@ class PartyConfig:
     ahead: int = 0  # preparations kept ready for each of `shapes`; party 0 decides for both
     shapes: tuple[QueryShape, ...] = ()
     max_sessions: int = 8  # queries and generations under way
-    max_seconds: float = 3600.0  # the longest deadline that a query or a generation may ask for
+    max_sessions_each: int = 0  # of one client, known by its certificate; 0 is half of them
+    max_waiting: int = 64  # queries and generations that wait for a place
+    max_waiting_each: int = 0  # of one client; 0 is half of them
+    wait_seconds: float = 300.0  # how long one of them waits; its client is then told when to ask again
+    max_seconds: float = (
+        3600.0  # the longest that a query or a generation lasts, whatever its client asked for
+    )
+    due_seconds: float = (
+        20.0  # how long a call may take over a message that is due: its opening, a part of a share
+    )
+    greet_seconds: float = 5.0  # how long a call that has a place waits for its other half at the other party
     passes_ahead: int = 2  # passes of a generation kept ready, in memory; the smaller number of both parties
     max_ahead_bytes: int = (
         GIB  # of a generation's passes kept ready, about; one of any size; party 0's setting alone
@@ -71,9 +81,14 @@ class PartyConfig:
         _check_tls(self.tls, self.insecure_no_tls)
         _check(self.max_store_bytes > 0 and self.max_store_count > 0, "the store needs room")
         _check(self.ahead >= 0 and self.max_sessions > 0, "ahead and max_sessions count something")
+        _check(self.max_waiting > 0, "max_waiting counts something")
+        _check(
+            min(self.max_sessions_each, self.max_waiting_each) >= 0, "what one client may have is 0 or more"
+        )
         _check(0 < self.passes_ahead <= 32, "passes_ahead is 1 to 32")
         _check(self.max_ahead_bytes > 0, "max_ahead_bytes is positive")
-        _check(min(self.max_seconds, self.prepare_seconds, self.idle_seconds) > 0, "a time limit is positive")
+        limits = self.max_seconds, self.prepare_seconds, self.idle_seconds, self.wait_seconds
+        _check(min(*limits, self.due_seconds, self.greet_seconds) > 0, "a time limit is positive")
 
 
 @dataclass(frozen=True)
@@ -88,6 +103,9 @@ class DealerConfig:
     queue_chunks: int = 32  # of 1 MiB, for each party and preparation, between drawing and delivery
     come_seconds: float = 10.0  # how long both parties may take to come for what was ordered
     stall_seconds: float = 60.0  # how long one party may lag once both have come
+    max_seconds: float = 3600.0  # the longest that a call lasts
+    idle_seconds: float = 900.0  # how long a generation may wait for its next order
+    due_seconds: float = 20.0  # how long a call may take over a message that is due
     health_port: int = 0
     health_host: str = LOOPBACK
     metrics_port: int = 0
@@ -100,7 +118,8 @@ class DealerConfig:
         _check_tls(self.tls, self.insecure_no_tls)
         counts = self.max_jobs, self.max_sessions, self.queue_chunks
         _check(min(counts) > 0, "max_jobs, max_sessions and queue_chunks count something")
-        _check(min(self.come_seconds, self.stall_seconds) > 0, "a time limit is positive")
+        limits = self.come_seconds, self.stall_seconds, self.max_seconds, self.idle_seconds, self.due_seconds
+        _check(min(limits) > 0, "a time limit is positive")
 
 
 @dataclass(frozen=True)
@@ -131,11 +150,14 @@ class EquivariantConfig:
     insecure_no_tls: bool = False
     threads: int = 0  # of torch, within one layer; 0 leaves that to torch
     max_sessions: int = 8  # generations and sessions under way, each with a cache of its own
+    max_sessions_each: int = 0  # of one client, known by its certificate; 0 is half of them
     max_calls: int = 32  # embeddings and classifications under way
+    max_calls_each: int = 0  # of one client; 0 is half of them
     max_rows: int = 16384  # tokens or patches of one request, padding included
     max_tokens: int = 0  # of prompt and answer together; 0 is what the model takes
-    max_seconds: float = 3600.0  # the longest deadline that a call may ask for
+    max_seconds: float = 3600.0  # the longest that a call lasts, whatever its client asked for
     idle_seconds: float = 300.0  # how long a session may wait for its client's next rows
+    due_seconds: float = 20.0  # how long a call may take over a message that is due
     health_port: int = 0
     health_host: str = LOOPBACK
     metrics_port: int = 0
@@ -149,7 +171,8 @@ class EquivariantConfig:
         counts = self.max_sessions, self.max_calls, self.max_rows
         _check(min(counts) > 0, "max_sessions, max_calls and max_rows count something")
         _check(min(self.threads, self.max_tokens) >= 0, "threads and max_tokens are 0 or more")
-        _check(min(self.max_seconds, self.idle_seconds) > 0, "a time limit is positive")
+        _check(min(self.max_sessions_each, self.max_calls_each) >= 0, "what one client may have is 0 or more")
+        _check(min(self.max_seconds, self.idle_seconds, self.due_seconds) > 0, "a time limit is positive")
 
 
 @dataclass(frozen=True)

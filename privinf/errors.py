@@ -88,9 +88,16 @@ class Unauthenticated(PartyError):
 
 
 class Overloaded(PartyError):
-    """No room for another session or preparation now."""
+    """No room for another session or preparation now.
+
+    `retry_after` is set where nothing was started: so many seconds later there may be room.
+    """
 
     exit_code = 75
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class MismatchError(PartyError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -29,6 +30,28 @@ class PartyStats:
     online_bytes: int  # payload sent to the other party
     wire_bytes: int  # the same with control frames and headers; HTTP/2 and TLS are not counted
     preparation_bytes: int
+
+
+class Gate:
+    """Holds back what is sent to a party until that has admitted it, or for ever."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.opened = False  # and stays so
+
+    def open(self) -> None:
+        """Let it pass."""
+        self.opened = True
+        self._event.set()
+
+    def close(self) -> None:
+        """Let nothing pass that has not."""
+        self._event.set()
+
+    def passed(self) -> bool:
+        """Wait for either; return whether it may pass."""
+        self._event.wait()
+        return self.opened
 
 
 def counted(stats: party_pb2.Stats) -> PartyStats:

@@ -74,6 +74,18 @@ class Generation:
         for reader in self._readers:
             reader.start()
 
+    def admitted(self, seconds: float) -> None:
+        """Wait until both parties have begun it; raise what went wrong first. Only its shape is sent till then."""
+        try:
+            until, left = time.monotonic() + seconds, len(self._calls)
+            while left:
+                party, item = self._next(until, f"no place in {seconds:g} s")
+                if isinstance(item, PrivinfError):
+                    raise self._cause(party, item)
+                left -= 1
+        except PrivinfError as error:
+            raise self._failed(error) from error.__cause__
+
     def step(
         self, course: Course, shares: tuple[Buffer, Buffer], timeout: float | None = None
     ) -> tuple[bytes, bytes, PassStats]:
@@ -105,10 +117,13 @@ class Generation:
         try:
             return self._gather(self._pass_seconds if timeout is None else timeout)
         except PrivinfError as error:
-            self.cancel()
-            if isinstance(error, ConnectError):
-                self._unreached()
-            raise attribute(error, None, bytes.fromhex(self.session_id)) from error.__cause__
+            raise self._failed(error) from error.__cause__
+
+    def _failed(self, error: PrivinfError) -> PrivinfError:
+        self.cancel()
+        if isinstance(error, ConnectError):
+            self._unreached()
+        return attribute(error, None, bytes.fromhex(self.session_id))
 
     def cancel(self) -> None:
         """Drop it at both parties, at once."""
@@ -148,7 +163,7 @@ class Generation:
                     raise self._cause(party, error)
             if all(self._replies):
                 break
-            party, item = self._next(until, timeout)
+            party, item = self._next(until, f"pass {self._answered} took longer than {timeout:g} s")
             self._replies[party].append(item)
         first, second = (self._reply(party) for party in range(2))
         return first.result, second.result, self._counted(first, second)
@@ -167,11 +182,11 @@ class Generation:
         parties = counted(first.stats), counted(second.stats)
         return PassStats(self.session_id, first.index, time.monotonic() - began, sent, received, parties)
 
-    def _next(self, until: float, timeout: float) -> tuple[int, _Item]:
+    def _next(self, until: float, late: str) -> tuple[int, _Item]:
         try:
             return self._arrived.get(timeout=max(0.0, until - time.monotonic()))
         except Empty:
-            raise DeadlineExceeded(f"pass {self._answered} took longer than {timeout:g} s") from None
+            raise DeadlineExceeded(late) from None
 
     def _cause(self, party: int, first: PrivinfError) -> PrivinfError:
         """A party that was merely left by the other, or waited for it, does not know why: ask the other."""
@@ -190,8 +205,13 @@ class Generation:
     def _read(self, party: int) -> None:
         """Pass on what comes from a party; its failure also ends the wait of the other for it."""
         error: PrivinfError = attribute(PeerLost(f"{ROLES[party]} ended the generation"), ROLES[party])
+        admitted = False
         try:
             for reply in self._calls[party]:
+                if reply.admitted and not admitted:
+                    admitted = True
+                    self._arrived.put((party, reply))
+                    continue
                 if self._counts[party] >= self._asked:
                     raise attribute(ProtocolError("a pass was answered that was not asked for"), ROLES[party])
                 self._counts[party] += 1

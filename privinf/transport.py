@@ -7,18 +7,19 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
 
 import grpc
 
 from privinf.config import ClientConfig
-from privinf.errors import ConnectError, MismatchError, PrivinfError
-from privinf.outcomes import ROLES, VERDICT_SECONDS, chunks, counted, failure, telling, uninformed
+from privinf.errors import ConnectError, MismatchError, Overloaded, PeerLost, PrivinfError, ProtocolError
+from privinf.outcomes import ROLES, VERDICT_SECONDS, Gate, chunks, counted, failure, telling, uninformed
 from privinf.outcomes import PartyStats as PartyStats
-from privinf.parties.credentials import MESSAGE_LIMIT, Peer, dial, warn_insecure
+from privinf.parties.credentials import Peer, dial, warn_insecure
 from privinf.parties.deadline import Deadline, persist
 from privinf.parties.messages import (
     identity_message,
@@ -32,8 +33,15 @@ from privinf.parties.methods import ATTEST_PARTY, INFER, STATUS
 from privinf.parties.status import attribute, restore
 from privinf.passes import AsyncGeneration, Generation
 from privinf.passes import PassStats as PassStats
+from privinf.patience import Patience, patiently
 from privinf.protocols.program import ID_BYTES, Buffer, Identity, QueryShape, SessionShape
 from privinf.v1 import common_pb2, party_pb2
+
+ASYNC_CALLS: Final = 32  # of one AsyncLink at the parties at once; others wait here
+
+T = TypeVar("T")
+B = TypeVar("B", "Run", Generation)
+Shares = tuple[Buffer, Buffer] | Callable[[], tuple[Buffer, Buffer]]
 
 
 @dataclass(frozen=True)
@@ -57,24 +65,37 @@ class PartyStatus:
     max_sessions: int
     store_bytes: int
     max_store_bytes: int
+    waiting: int = 0  # for a place among the sessions
+    max_waiting: int = 0
 
 
 class Run:
-    """A query under way on both parties."""
+    """A query under way on both parties, each of which is sent its share once it has admitted the query."""
 
     def __init__(
-        self, calls: Sequence[Any], session: bytes, sent: int, unreached: Callable[[], None]
+        self,
+        calls: Sequence[Any],
+        gates: Sequence[Gate],
+        session: bytes,
+        nbytes: int,
+        unreached: Callable[[], None],
     ) -> None:
-        self._calls, self._session, self._sent, self._unreached = calls, session, sent, unreached
-        self._began = time.monotonic()
-        self._done: SimpleQueue[int] = SimpleQueue()
-        for party, call in enumerate(calls):
-            call.add_done_callback(lambda _, party=party: self._done.put(party))
+        self._calls, self._gates, self._session, self._sent = calls, gates, session, nbytes
+        self._unreached, self._began = unreached, time.monotonic()
+        self._come: SimpleQueue[tuple[int, party_pb2.InferReply | PrivinfError]] = SimpleQueue()
+        for party in range(len(calls)):
+            threading.Thread(target=self._read, args=(party,), name="query", daemon=True).start()
+
+    @property
+    def sent(self) -> bool:
+        """Whether a share may have been sent: then it must never be sent again."""
+        return any(gate.opened for gate in self._gates)
 
     def cancel(self) -> None:
         """Drop the query at both parties; its preparation is lost."""
-        for call in self._calls:
+        for call, gate in zip(self._calls, self._gates, strict=True):
             call.cancel()
+            gate.close()
 
     def result(self) -> tuple[bytes, bytes, Stats]:
         """Wait for both shares of the answer; raise what went wrong first, and drop the other half."""
@@ -89,12 +110,11 @@ class Run:
 
     def _gather(self) -> tuple[bytes, bytes, Stats]:
         replies: dict[int, party_pb2.InferReply] = {}
-        for _ in self._calls:
-            party = self._done.get()  # each call ends with its deadline at the latest
-            try:
-                replies[party] = self._calls[party].result()
-            except (grpc.RpcError, grpc.FutureCancelledError) as error:
-                raise self._cause(failure(error, ROLES[party])) from error
+        while len(replies) < len(self._calls):
+            party, come = self._come.get()  # each call ends with its deadline at the latest
+            if isinstance(come, PrivinfError):
+                raise self._cause(come)
+            replies[party] = come
         parties = counted(replies[0].stats), counted(replies[1].stats)
         received = sum(len(reply.result) for reply in replies.values())
         seconds = time.monotonic() - self._began
@@ -106,13 +126,26 @@ class Run:
         if not uninformed(first):
             return first
         try:
-            party = self._done.get(timeout=VERDICT_SECONDS)
-            self._calls[party].result()
-        except (grpc.RpcError, grpc.FutureCancelledError) as error:
-            return telling(first, failure(error, ROLES[party]))
+            _, second = self._come.get(timeout=VERDICT_SECONDS)
         except Empty:
-            pass
-        return first
+            return first
+        return telling(first, second) if isinstance(second, PrivinfError) else first
+
+    def _read(self, party: int) -> None:
+        role, call, gate = ROLES[party], self._calls[party], self._gates[party]
+        come: party_pb2.InferReply | PrivinfError
+        try:
+            if not _next(call, role).admitted:
+                raise attribute(ProtocolError(f"{role} answered before it admitted the query"), role)
+            gate.open()
+            come = _next(call, role)
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            come = failure(error, role)
+            come.__cause__ = error
+        except PrivinfError as error:
+            come = attribute(error, role)
+        self._come.put((party, come))
+        gate.close()
 
 
 class Link:
@@ -126,7 +159,7 @@ class Link:
         self._agreed: Identity | None = None
         self._closed = False
         self._peers = [
-            dial(address, role, config.tls, "client", MESSAGE_LIMIT)
+            dial(address, role, config.tls, "client")
             for address, role in zip(config.parties, ROLES, strict=True)
         ]
 
@@ -148,39 +181,63 @@ class Link:
         return first
 
     def run(
-        self, shape: QueryShape, shares: tuple[Buffer, Buffer], deadline: float | None = None
+        self, shape: QueryShape, shares: Shares, deadline: float | None = None
     ) -> tuple[bytes, bytes, Stats]:
         """Send a share to each party; return the two shares of the answer, and what it took.
 
-        `deadline` is in seconds, for all of it. A query that fails is never resent: share it anew.
+        `deadline` is in seconds, for all of it. A query that no server has room for is asked again until then, with
+        shares that are drawn anew if `shares` is a function. One whose shares could have been used is never resent.
         """
-        return self.start(shape, shares, deadline).result()
+        until = self.until(deadline)
+        patience = Patience(until)
+        while True:
+            run = self._start(shape, drawn(shares), until)
+            try:
+                return run.result()
+            except Overloaded as refusal:
+                seconds = patience.pause(refusal, callable(shares) or not run.sent)
+            time.sleep(seconds)
+
+    def until(self, deadline: float | None) -> Deadline:
+        """Return the end of a query that begins now."""
+        return Deadline.after(self._config.deadline if deadline is None else deadline)
 
     def start(self, shape: QueryShape, shares: tuple[Buffer, Buffer], deadline: float | None = None) -> Run:
-        """Begin a query without waiting for its answer."""
-        until = Deadline.after(self._config.deadline if deadline is None else deadline)
+        """Begin a query without waiting for its answer; it is not asked again."""
+        return self._start(shape, shares, self.until(deadline))
+
+    def _start(self, shape: QueryShape, shares: tuple[Buffer, Buffer], until: Deadline) -> Run:
         identity, session, left = self.connect(), secrets.token_bytes(ID_BYTES), until.left("connect")
         opened = party_pb2.InferOpen(
             session_id=session, identity=identity_message(identity), shape=shape_message(shape)
         )
+        gates = [Gate() for _ in self._peers]
         calls = [
-            INFER.on(peer).future(_requests(opened, share), timeout=left, metadata=peer.metadata)
-            for peer, share in zip(self._peers, shares, strict=True)
+            INFER.on(peer)(_requests(opened, share, gate), timeout=left, metadata=peer.metadata)
+            for peer, share, gate in zip(self._peers, shares, gates, strict=True)
         ]
-        return Run(calls, session, sum(memoryview(share).nbytes for share in shares), self._forget)
+        nbytes = sum(memoryview(share).nbytes for share in shares)
+        return Run(calls, gates, session, nbytes, self._forget)
 
     def generate(self, shape: SessionShape, deadline: float | None = None) -> Generation:
-        """Begin a generation on both parties; nothing but its shape is sent before its first step.
+        """Begin a generation on both parties, and wait for its place; only its shape is sent before its first step.
 
-        `deadline` is in seconds, for all of it. One that fails is never resumed: begin another.
+        `deadline` is in seconds, for all of it. One that no server has room for is asked again for as long as a query
+        is. One that fails is never resumed: begin another.
         """
         until = Deadline.after(self._config.session_deadline if deadline is None else deadline)
+        waits = Deadline(min(until.at, self.until(None).at))
+        return patiently(lambda: self._generate(shape, until, waits), waits)
+
+    def _generate(self, shape: SessionShape, until: Deadline, waits: Deadline) -> Generation:
         identity, session = self.connect(), secrets.token_bytes(ID_BYTES)
         opened = party_pb2.GenerateOpen(
             session_id=session, identity=identity_message(identity), shape=session_shape_message(shape)
         )
         left = until.left("connect")
-        return Generation(self._peers, opened, left, self._config.deadline, self._forget)
+        generation = Generation(self._peers, opened, left, self._config.deadline, self._forget)
+        generation.admitted(waits.left("connect"))
+        return generation
 
     def _forget(self) -> None:
         """Reach both parties anew before the next query."""
@@ -232,7 +289,8 @@ class Link:
             raise restore(error, peer.role, phase="connect") from error
         ready = {read_shape(item.shape): item.count for item in reply.ready}
         room = reply.store_bytes, reply.max_store_bytes
-        return PartyStatus(peer.role, ready, reply.sessions, reply.max_sessions, *room)
+        queue = reply.waiting, reply.max_waiting
+        return PartyStatus(peer.role, ready, reply.sessions, reply.max_sessions, *room, *queue)
 
 
 class AsyncLink:
@@ -240,35 +298,48 @@ class AsyncLink:
 
     def __init__(self, config: ClientConfig, identity: Identity | None = None) -> None:
         self._link = Link(config, identity)
+        # Threads of its own: what waits for a place must not hold those in which others work on.
+        self._pool = ThreadPoolExecutor(ASYNC_CALLS, thread_name_prefix="privinf")
+        self._room = asyncio.Semaphore(ASYNC_CALLS)
 
     async def connect(self) -> Identity:
         """Reach both parties and return the identity they share."""
         return await asyncio.to_thread(self._link.connect)
 
     async def run(
-        self, shape: QueryShape, shares: tuple[Buffer, Buffer], deadline: float | None = None
+        self, shape: QueryShape, shares: Shares, deadline: float | None = None
     ) -> tuple[bytes, bytes, Stats]:
-        """Send a share to each party; return the two shares of the answer, and what it took."""
-        starting = asyncio.ensure_future(asyncio.to_thread(self._link.start, shape, shares, deadline))
+        """Send a share to each party, again while no server has room; return the two shares of the answer."""
+        until = self._link.until(deadline)
+        patience = Patience(until)
+        while True:
+            async with self._room:
+                run = await self._begun(lambda: self._link._start(shape, drawn(shares), until))
+                try:
+                    return await self._wait(run.result)
+                except asyncio.CancelledError:
+                    run.cancel()
+                    raise
+                except Overloaded as refusal:
+                    seconds = patience.pause(refusal, callable(shares) or not run.sent)
+            await asyncio.sleep(seconds)
+
+    async def _wait(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def _begun(self, begin: Callable[[], B]) -> B:
+        """Begin something in a thread; a task that is cancelled meanwhile drops it."""
+        starting = asyncio.ensure_future(self._wait(begin))
         try:
-            run = await asyncio.shield(starting)
+            return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            starting.add_done_callback(_cancel_started)
-            raise
-        try:
-            return await asyncio.to_thread(run.result)
-        except asyncio.CancelledError:
-            run.cancel()
+            starting.add_done_callback(_cancel_begun)
             raise
 
     async def generate(self, shape: SessionShape, deadline: float | None = None) -> AsyncGeneration:
-        """Begin a generation on both parties."""
-        starting = asyncio.ensure_future(asyncio.to_thread(self._link.generate, shape, deadline))
-        try:
-            return AsyncGeneration(await asyncio.shield(starting))
-        except asyncio.CancelledError:
-            starting.add_done_callback(_cancel_started)
-            raise
+        """Begin a generation on both parties, and wait for its place."""
+        async with self._room:
+            return AsyncGeneration(await self._begun(lambda: self._link.generate(shape, deadline)))
 
     async def status(self) -> tuple[PartyStatus, PartyStatus]:
         """Ask both parties what they have ready."""
@@ -277,6 +348,7 @@ class AsyncLink:
     async def close(self) -> None:
         """Release the channels; queries under way are dropped."""
         await asyncio.to_thread(self._link.close)
+        self._pool.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -287,12 +359,25 @@ class AsyncLink:
         await self.close()
 
 
-def _cancel_started(starting: asyncio.Future[Run] | asyncio.Future[Generation]) -> None:
+def drawn(shares: Shares) -> tuple[Buffer, Buffer]:
+    """Return the shares of one attempt."""
+    return shares() if callable(shares) else shares
+
+
+def _cancel_begun(starting: asyncio.Future[B]) -> None:
     if not starting.cancelled() and starting.exception() is None:
         starting.result().cancel()
 
 
-def _requests(opened: party_pb2.InferOpen, share: Buffer) -> Iterator[party_pb2.InferRequest]:
+def _next(call: Any, role: str) -> party_pb2.InferReply:
+    reply: party_pb2.InferReply | None = next(call, None)
+    if reply is None:
+        raise PeerLost(f"{role} ended the query early")
+    return reply
+
+
+def _requests(opened: party_pb2.InferOpen, share: Buffer, gate: Gate) -> Iterator[party_pb2.InferRequest]:
     yield party_pb2.InferRequest(open=opened)
-    for chunk in chunks(share):
-        yield party_pb2.InferRequest(chunk=chunk)
+    if gate.passed():
+        for chunk in chunks(share):
+            yield party_pb2.InferRequest(chunk=chunk)

@@ -13,7 +13,7 @@ from privinf.equivariant.asking.replies import Outgoing, Replies
 from privinf.equivariant.key import KeyAbout
 from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, ROLE, SESSION
 from privinf.errors import ConnectError, MismatchError
-from privinf.parties.credentials import MESSAGE_LIMIT, dial, warn_insecure
+from privinf.parties.credentials import dial, warn_insecure
 from privinf.parties.deadline import Deadline, persist
 from privinf.parties.methods import Method
 from privinf.v1 import equivariant_pb2 as pb
@@ -28,7 +28,7 @@ class Link:
         if config.tls is None:
             warn_insecure()
         self._config, self._key = config, key
-        self._peer = dial(config.server, ROLE, config.tls, "client", MESSAGE_LIMIT)
+        self._peer = dial(config.server, ROLE, config.tls, "client")
         self._about: pb.CoveredAbout | None = None
         self._closed = False
 

@@ -9,8 +9,8 @@ from privinf.config import EquivariantConfig
 from privinf.equivariant import wire
 from privinf.equivariant.about import ServerAbout
 from privinf.equivariant.serving import running
-from privinf.equivariant.serving.places import Turn
 from privinf.equivariant.serving.running import PIECE, Course
+from privinf.equivariant.serving.turns import Turn
 from privinf.equivariant.wire import F32
 from privinf.errors import InputError
 from privinf.v1 import equivariant_pb2 as pb

@@ -8,6 +8,7 @@ from privinf.config import EquivariantConfig
 from privinf.equivariant.methods import ROLE, SERVICE
 from privinf.equivariant.serving.service import Calls
 from privinf.parties import serve as roles
+from privinf.parties.life import Bounds
 
 
 class Server(roles.Server):
@@ -18,7 +19,9 @@ class Server(roles.Server):
             import torch
 
             torch.set_num_threads(config.threads)
-        super().__init__(ROLE, SERVICE, config, config.max_calls + config.max_sessions)
+        idle = config.idle_seconds
+        bounds = Bounds(config.max_seconds, config.max_seconds, config.due_seconds, idle, idle)
+        super().__init__(ROLE, SERVICE, config, config.max_calls + config.max_sessions, bounds)
         self.calls = Calls(Path(folder), config, self.log)
         self._meters.watch(
             queries=lambda: self.calls.queries.taken, sessions=lambda: self.calls.sessions.taken

@@ -16,14 +16,17 @@ from privinf.equivariant import wire
 from privinf.equivariant.about import read_about
 from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, SESSION
 from privinf.equivariant.serving import running
-from privinf.equivariant.serving.places import Places, Turn, Turns
 from privinf.equivariant.serving.running import PIECE, Course
 from privinf.equivariant.serving.sessions import Sessions
+from privinf.equivariant.serving.turns import Turn, Turns
 from privinf.equivariant.wire import F32, Ids
 from privinf.errors import InputError, PeerLost
+from privinf.parties.credentials import client_of
 from privinf.parties.deadline import Deadline
+from privinf.parties.guard import Guard
 from privinf.parties.logs import Log
-from privinf.parties.methods import Guard, Method
+from privinf.parties.methods import Method
+from privinf.parties.seats import Seats, share_of
 from privinf.sampling import Sampler
 from privinf.v1 import equivariant_pb2 as pb
 
@@ -34,8 +37,9 @@ class Calls:
     def __init__(self, folder: Path, config: EquivariantConfig, log: Log) -> None:
         self.about, self._config = read_about(folder), config
         self._turns, self._log = Turns(), log
-        self.queries = Places(config.max_calls, "queries")
-        self.sessions = Places(config.max_sessions, "sessions")
+        calls, sessions = config.max_calls, config.max_sessions
+        self.queries = Seats(calls, share_of(calls, config.max_calls_each), "queries")
+        self.sessions = Seats(sessions, share_of(sessions, config.max_sessions_each), "sessions")
         self._model: Any = None if self.about.what.local else running.load_model(folder, self.about)
         self._local = Sessions(folder, self.about, config, self.sessions, self._turns, log)
 
@@ -99,7 +103,7 @@ class Calls:
         most = min(prompt.max_new_tokens, self._room - len(ids) + 1)
         turn = self._turns.of(deadline, context.is_active)
         try:
-            with self.sessions.place():
+            with self.sessions.place(self._client(context)):
                 yield from self._written(ids, sampler, most, turn)
         except PeerLost:
             return  # it has all that it wants: the server is not told which token ends a text
@@ -132,11 +136,14 @@ class Calls:
         if self._model is None:
             raise InputError("this server's model is of level session: open a session")
 
+    def _client(self, context: grpc.ServicerContext) -> str:
+        return client_of(context, self._config.tls is not None)
+
     @contextmanager
     def _computing(self, context: grpc.ServicerContext) -> Iterator[None]:
         """Hold a place, and compute when it is this call's turn."""
         deadline = Deadline.of(context, self._config.max_seconds)
-        with self.queries.place(), self._turns.of(deadline, context.is_active)():
+        with self.queries.place(self._client(context)), self._turns.of(deadline, context.is_active)():
             yield
 
 

@@ -14,12 +14,13 @@ from privinf.equivariant import variants
 from privinf.equivariant.about import ServerAbout, read_about
 from privinf.equivariant.serving import running
 from privinf.equivariant.serving.answering import Decoding, Encoding
-from privinf.equivariant.serving.places import Places, Turn, Turns
-from privinf.equivariant.serving.steps import Steps
+from privinf.equivariant.serving.turns import Turn, Turns
 from privinf.equivariant.wire import rows_message
 from privinf.errors import InputError, MismatchError, Overloaded, ProtocolError
+from privinf.parties.incoming import Requests
 from privinf.parties.life import Lives
 from privinf.parties.logs import Log
+from privinf.parties.seats import Seats
 from privinf.v1 import equivariant_pb2 as pb
 
 
@@ -31,14 +32,14 @@ class Sessions:
         folder: Path,
         about: ServerAbout,
         config: EquivariantConfig,
-        places: Places,
+        places: Seats,
         turns: Turns,
         log: Log,
     ) -> None:
         self._about, self._config, self._places, self._turns, self._log = about, config, places, turns, log
         known = variants.all_variants(folder) if about.what.local else []
         self._variants = {read_about(path).id: path for path in known}
-        self._lives = Lives(config.max_seconds, "session")
+        self._lives = Lives()
 
     def drain(self) -> None:
         """End those that wait for their clients, and the others after the step under way."""
@@ -46,31 +47,34 @@ class Sessions:
             life.end(Overloaded("this server is stopping"))
 
     def session(
-        self, requests: Iterator[pb.CoveredStep], context: grpc.ServicerContext, caller: str
+        self, requests: Requests[pb.CoveredStep], context: grpc.ServicerContext, caller: str
     ) -> Iterator[pb.CoveredRows]:
         """Answer step after step; all that a session holds goes with it."""
         if not self._about.what.local:
             raise InputError(f"this server's model is of level {self._about.level}, which has no sessions")
         began, count = time.monotonic(), 0
-        with self._places.place(), self._lives.of(context) as life:
-            steps = Steps(requests, life, self._config.idle_seconds)
-            turn = self._turns.of(life.deadline, context.is_active)
-            folder = self._new_variant(steps.take())
-            yield pb.CoveredRows()  # it is new: the client may send rows under its cover
-            with closing(self._loaded(folder, turn)) as answer:
-                while (step := steps.take()) is not None:
-                    yield rows_message(answer(step))
-                    count += 1
+        with self._lives.holding(requests.life):
+            opened = _opening(requests)
+            turn = self._turns.of(requests.life.deadline, context.is_active)
+            with self._places.place(requests.client):
+                folder = self._new_variant(opened)
+                yield pb.CoveredRows()  # it is new: the client may send rows under its cover
+                with closing(self._loaded(folder, turn)) as answer:
+                    while (step := self._next(requests)) is not None:
+                        yield rows_message(answer(step))
+                        count += 1
         self._log.info("session", passes=count, seconds=round(time.monotonic() - began, 6))
 
-    def _new_variant(self, first: pb.CoveredStep | None) -> Path:
-        """Mark the variant that the first message names, and return its folder."""
-        if first is None or first.WhichOneof("part") != "open":
-            raise ProtocolError("a session begins with its opening")
-        folder = self._variants.get(first.open.id)
+    def _next(self, requests: Requests[pb.CoveredStep]) -> pb.CoveredStep | None:
+        seconds = self._config.idle_seconds
+        return requests.within(seconds, f"the client asked for nothing for {seconds:g} s")
+
+    def _new_variant(self, opened: pb.CoveredOpen) -> Path:
+        """Mark the variant that a session opens, and return its folder."""
+        folder = self._variants.get(opened.id)
         if folder is None:
             raise MismatchError("no variant of this server's model was covered with this key")
-        variants.require_new(folder, first.open.id)
+        variants.require_new(folder, opened.id)
         return folder
 
     def _loaded(self, folder: Path, turn: Turn) -> Decoding | Encoding:
@@ -79,3 +83,10 @@ class Sessions:
             model = running.load_model(folder, read_about(folder))
         kind = Decoding if self._about.task == "generate" else Encoding
         return kind(model, self._about, self._config, turn)
+
+
+def _opening(requests: Requests[pb.CoveredStep]) -> pb.CoveredOpen:
+    first = next(requests, None)
+    if first is None or first.WhichOneof("part") != "open":
+        raise ProtocolError("a session begins with its opening")
+    return first.open

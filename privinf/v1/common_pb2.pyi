@@ -59,3 +59,7 @@ class AttestReply(_message.Message):
 class Raw(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Part(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -22,33 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from privinf.v1 import common_pb2 as privinf_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprivinf/v1/equivariant.proto\x12\nprivinf.v1\"\x15\n\x13\x43overedAboutRequest\"\x88\x01\n\x0c\x43overedAbout\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\r\n\x05width\x18\x05 \x01(\r\x12\r\n\x05vocab\x18\x06 \x01(\r\x12\x0f\n\x07\x63ontext\x18\x07 \x01(\r\x12\x10\n\x08max_rows\x18\x08 \x01(\r\"\x19\n\nCoveredIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\",\n\x0b\x43overedRows\x12\r\n\x05shape\x18\x01 \x03(\r\x12\x0e\n\x06values\x18\x02 \x01(\x0c\"{\n\x0c\x43overedQuery\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x05texts\x18\x02 \x03(\x0b\x32\x16.privinf.v1.CoveredIds\x12\x0f\n\x07pooling\x18\x03 \x01(\t\x12\'\n\x06images\x18\x04 \x01(\x0b\x32\x17.privinf.v1.CoveredRows\"\xc9\x01\n\rCoveredPrompt\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\r\x12\x16\n\x0emax_new_tokens\x18\x03 \x01(\r\x12\x13\n\x0btemperature\x18\x04 \x01(\x01\x12\x12\n\x05top_k\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\x12repetition_penalty\x18\x07 \x01(\x01\x12\x11\n\x04seed\x18\x08 \x01(\x04H\x02\x88\x01\x01\x42\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seed\"\x1c\n\rCoveredTokens\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\x19\n\x0b\x43overedOpen\x12\n\n\x02id\x18\x01 \x01(\t\"\x89\x01\n\x0b\x43overedStep\x12\'\n\x04open\x18\x01 \x01(\x0b\x32\x17.privinf.v1.CoveredOpenH\x00\x12\'\n\x04rows\x18\x02 \x01(\x0b\x32\x17.privinf.v1.CoveredRowsH\x00\x12\x0f\n\x07lengths\x18\x03 \x03(\r\x12\x0f\n\x07pooling\x18\x04 \x01(\tB\x06\n\x04part2\xd1\x02\n\x0b\x45quivariant\x12\x42\n\x05\x41\x62out\x12\x1f.privinf.v1.CoveredAboutRequest\x1a\x18.privinf.v1.CoveredAbout\x12:\n\x05\x45mbed\x12\x18.privinf.v1.CoveredQuery\x1a\x17.privinf.v1.CoveredRows\x12=\n\x08\x43lassify\x12\x18.privinf.v1.CoveredQuery\x1a\x17.privinf.v1.CoveredRows\x12\x42\n\x08Generate\x12\x19.privinf.v1.CoveredPrompt\x1a\x19.privinf.v1.CoveredTokens0\x01\x12?\n\x07Session\x12\x17.privinf.v1.CoveredStep\x1a\x17.privinf.v1.CoveredRows(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprivinf/v1/equivariant.proto\x12\nprivinf.v1\x1a\x17privinf/v1/common.proto\"\x15\n\x13\x43overedAboutRequest\"\x88\x01\n\x0c\x43overedAbout\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\r\n\x05width\x18\x05 \x01(\r\x12\r\n\x05vocab\x18\x06 \x01(\r\x12\x0f\n\x07\x63ontext\x18\x07 \x01(\r\x12\x10\n\x08max_rows\x18\x08 \x01(\r\"\x19\n\nCoveredIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\",\n\x0b\x43overedRows\x12\r\n\x05shape\x18\x01 \x03(\r\x12\x0e\n\x06values\x18\x02 \x01(\x0c\"{\n\x0c\x43overedQuery\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x05texts\x18\x02 \x03(\x0b\x32\x16.privinf.v1.CoveredIds\x12\x0f\n\x07pooling\x18\x03 \x01(\t\x12\'\n\x06images\x18\x04 \x01(\x0b\x32\x17.privinf.v1.CoveredRows\"\xc9\x01\n\rCoveredPrompt\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\r\x12\x16\n\x0emax_new_tokens\x18\x03 \x01(\r\x12\x13\n\x0btemperature\x18\x04 \x01(\x01\x12\x12\n\x05top_k\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\x12repetition_penalty\x18\x07 \x01(\x01\x12\x11\n\x04seed\x18\x08 \x01(\x04H\x02\x88\x01\x01\x42\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seed\"\x1c\n\rCoveredTokens\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\x19\n\x0b\x43overedOpen\x12\n\n\x02id\x18\x01 \x01(\t\"\x89\x01\n\x0b\x43overedStep\x12\'\n\x04open\x18\x01 \x01(\x0b\x32\x17.privinf.v1.CoveredOpenH\x00\x12\'\n\x04rows\x18\x02 \x01(\x0b\x32\x17.privinf.v1.CoveredRowsH\x00\x12\x0f\n\x07lengths\x18\x03 \x03(\r\x12\x0f\n\x07pooling\x18\x04 \x01(\tB\x06\n\x04part2\xad\x02\n\x0b\x45quivariant\x12\x42\n\x05\x41\x62out\x12\x1f.privinf.v1.CoveredAboutRequest\x1a\x18.privinf.v1.CoveredAbout\x12/\n\x05\x45mbed\x12\x10.privinf.v1.Part\x1a\x10.privinf.v1.Part(\x01\x30\x01\x12\x32\n\x08\x43lassify\x12\x10.privinf.v1.Part\x1a\x10.privinf.v1.Part(\x01\x30\x01\x12\x42\n\x08Generate\x12\x19.privinf.v1.CoveredPrompt\x1a\x19.privinf.v1.CoveredTokens0\x01\x12\x31\n\x07Session\x12\x10.privinf.v1.Part\x1a\x10.privinf.v1.Part(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'privinf.v1.equivariant_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COVEREDABOUTREQUEST']._serialized_start=44
-  _globals['_COVEREDABOUTREQUEST']._serialized_end=65
-  _globals['_COVEREDABOUT']._serialized_start=68
-  _globals['_COVEREDABOUT']._serialized_end=204
-  _globals['_COVEREDIDS']._serialized_start=206
-  _globals['_COVEREDIDS']._serialized_end=231
-  _globals['_COVEREDROWS']._serialized_start=233
-  _globals['_COVEREDROWS']._serialized_end=277
-  _globals['_COVEREDQUERY']._serialized_start=279
-  _globals['_COVEREDQUERY']._serialized_end=402
-  _globals['_COVEREDPROMPT']._serialized_start=405
-  _globals['_COVEREDPROMPT']._serialized_end=606
-  _globals['_COVEREDTOKENS']._serialized_start=608
-  _globals['_COVEREDTOKENS']._serialized_end=636
-  _globals['_COVEREDOPEN']._serialized_start=638
-  _globals['_COVEREDOPEN']._serialized_end=663
-  _globals['_COVEREDSTEP']._serialized_start=666
-  _globals['_COVEREDSTEP']._serialized_end=803
-  _globals['_EQUIVARIANT']._serialized_start=806
-  _globals['_EQUIVARIANT']._serialized_end=1143
+  _globals['_COVEREDABOUTREQUEST']._serialized_start=69
+  _globals['_COVEREDABOUTREQUEST']._serialized_end=90
+  _globals['_COVEREDABOUT']._serialized_start=93
+  _globals['_COVEREDABOUT']._serialized_end=229
+  _globals['_COVEREDIDS']._serialized_start=231
+  _globals['_COVEREDIDS']._serialized_end=256
+  _globals['_COVEREDROWS']._serialized_start=258
+  _globals['_COVEREDROWS']._serialized_end=302
+  _globals['_COVEREDQUERY']._serialized_start=304
+  _globals['_COVEREDQUERY']._serialized_end=427
+  _globals['_COVEREDPROMPT']._serialized_start=430
+  _globals['_COVEREDPROMPT']._serialized_end=631
+  _globals['_COVEREDTOKENS']._serialized_start=633
+  _globals['_COVEREDTOKENS']._serialized_end=661
+  _globals['_COVEREDOPEN']._serialized_start=663
+  _globals['_COVEREDOPEN']._serialized_end=688
+  _globals['_COVEREDSTEP']._serialized_start=691
+  _globals['_COVEREDSTEP']._serialized_end=828
+  _globals['_EQUIVARIANT']._serialized_start=831
+  _globals['_EQUIVARIANT']._serialized_end=1132
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from privinf.v1 import common_pb2 as privinf_dot_v1_dot_common__pb2
 from privinf.v1 import equivariant_pb2 as privinf_dot_v1_dot_equivariant__pb2
 
 GRPC_GENERATED_VERSION = '1.78.0'
@@ -39,15 +40,15 @@ class EquivariantStub(object):
                 request_serializer=privinf_dot_v1_dot_equivariant__pb2.CoveredAboutRequest.SerializeToString,
                 response_deserializer=privinf_dot_v1_dot_equivariant__pb2.CoveredAbout.FromString,
                 _registered_method=True)
-        self.Embed = channel.unary_unary(
+        self.Embed = channel.stream_stream(
                 '/privinf.v1.Equivariant/Embed',
-                request_serializer=privinf_dot_v1_dot_equivariant__pb2.CoveredQuery.SerializeToString,
-                response_deserializer=privinf_dot_v1_dot_equivariant__pb2.CoveredRows.FromString,
+                request_serializer=privinf_dot_v1_dot_common__pb2.Part.SerializeToString,
+                response_deserializer=privinf_dot_v1_dot_common__pb2.Part.FromString,
                 _registered_method=True)
-        self.Classify = channel.unary_unary(
+        self.Classify = channel.stream_stream(
                 '/privinf.v1.Equivariant/Classify',
-                request_serializer=privinf_dot_v1_dot_equivariant__pb2.CoveredQuery.SerializeToString,
-                response_deserializer=privinf_dot_v1_dot_equivariant__pb2.CoveredRows.FromString,
+                request_serializer=privinf_dot_v1_dot_common__pb2.Part.SerializeToString,
+                response_deserializer=privinf_dot_v1_dot_common__pb2.Part.FromString,
                 _registered_method=True)
         self.Generate = channel.unary_stream(
                 '/privinf.v1.Equivariant/Generate',
@@ -56,8 +57,8 @@ class EquivariantStub(object):
                 _registered_method=True)
         self.Session = channel.stream_stream(
                 '/privinf.v1.Equivariant/Session',
-                request_serializer=privinf_dot_v1_dot_equivariant__pb2.CoveredStep.SerializeToString,
-                response_deserializer=privinf_dot_v1_dot_equivariant__pb2.CoveredRows.FromString,
+                request_serializer=privinf_dot_v1_dot_common__pb2.Part.SerializeToString,
+                response_deserializer=privinf_dot_v1_dot_common__pb2.Part.FromString,
                 _registered_method=True)
 
 
@@ -70,14 +71,15 @@ class EquivariantServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Embed(self, request, context):
-        """One row for each text, in their order: pooled, or logits.
+    def Embed(self, request_iterator, context):
+        """One row for each text, in their order: pooled, or logits. A CoveredQuery is answered with one CoveredRows, both in
+        parts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Classify(self, request, context):
+    def Classify(self, request_iterator, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +96,7 @@ class EquivariantServicer(object):
         """Level session alone: rows that the client embedded, answered with last hidden rows, step after step. The first
         message opens a variant of the model that was never opened before, and is answered with no rows once that is found;
         the client ends its direction to end it.
+        of CoveredStep, of CoveredRows
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,15 +110,15 @@ def add_EquivariantServicer_to_server(servicer, server):
                     request_deserializer=privinf_dot_v1_dot_equivariant__pb2.CoveredAboutRequest.FromString,
                     response_serializer=privinf_dot_v1_dot_equivariant__pb2.CoveredAbout.SerializeToString,
             ),
-            'Embed': grpc.unary_unary_rpc_method_handler(
+            'Embed': grpc.stream_stream_rpc_method_handler(
                     servicer.Embed,
-                    request_deserializer=privinf_dot_v1_dot_equivariant__pb2.CoveredQuery.FromString,
-                    response_serializer=privinf_dot_v1_dot_equivariant__pb2.CoveredRows.SerializeToString,
+                    request_deserializer=privinf_dot_v1_dot_common__pb2.Part.FromString,
+                    response_serializer=privinf_dot_v1_dot_common__pb2.Part.SerializeToString,
             ),
-            'Classify': grpc.unary_unary_rpc_method_handler(
+            'Classify': grpc.stream_stream_rpc_method_handler(
                     servicer.Classify,
-                    request_deserializer=privinf_dot_v1_dot_equivariant__pb2.CoveredQuery.FromString,
-                    response_serializer=privinf_dot_v1_dot_equivariant__pb2.CoveredRows.SerializeToString,
+                    request_deserializer=privinf_dot_v1_dot_common__pb2.Part.FromString,
+                    response_serializer=privinf_dot_v1_dot_common__pb2.Part.SerializeToString,
             ),
             'Generate': grpc.unary_stream_rpc_method_handler(
                     servicer.Generate,
@@ -124,8 +127,8 @@ def add_EquivariantServicer_to_server(servicer, server):
             ),
             'Session': grpc.stream_stream_rpc_method_handler(
                     servicer.Session,
-                    request_deserializer=privinf_dot_v1_dot_equivariant__pb2.CoveredStep.FromString,
-                    response_serializer=privinf_dot_v1_dot_equivariant__pb2.CoveredRows.SerializeToString,
+                    request_deserializer=privinf_dot_v1_dot_common__pb2.Part.FromString,
+                    response_serializer=privinf_dot_v1_dot_common__pb2.Part.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -166,7 +169,7 @@ class Equivariant(object):
             _registered_method=True)
 
     @staticmethod
-    def Embed(request,
+    def Embed(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -176,12 +179,12 @@ class Equivariant(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
+        return grpc.experimental.stream_stream(
+            request_iterator,
             target,
             '/privinf.v1.Equivariant/Embed',
-            privinf_dot_v1_dot_equivariant__pb2.CoveredQuery.SerializeToString,
-            privinf_dot_v1_dot_equivariant__pb2.CoveredRows.FromString,
+            privinf_dot_v1_dot_common__pb2.Part.SerializeToString,
+            privinf_dot_v1_dot_common__pb2.Part.FromString,
             options,
             channel_credentials,
             insecure,
@@ -193,7 +196,7 @@ class Equivariant(object):
             _registered_method=True)
 
     @staticmethod
-    def Classify(request,
+    def Classify(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -203,12 +206,12 @@ class Equivariant(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
+        return grpc.experimental.stream_stream(
+            request_iterator,
             target,
             '/privinf.v1.Equivariant/Classify',
-            privinf_dot_v1_dot_equivariant__pb2.CoveredQuery.SerializeToString,
-            privinf_dot_v1_dot_equivariant__pb2.CoveredRows.FromString,
+            privinf_dot_v1_dot_common__pb2.Part.SerializeToString,
+            privinf_dot_v1_dot_common__pb2.Part.FromString,
             options,
             channel_credentials,
             insecure,
@@ -261,8 +264,8 @@ class Equivariant(object):
             request_iterator,
             target,
             '/privinf.v1.Equivariant/Session',
-            privinf_dot_v1_dot_equivariant__pb2.CoveredStep.SerializeToString,
-            privinf_dot_v1_dot_equivariant__pb2.CoveredRows.FromString,
+            privinf_dot_v1_dot_common__pb2.Part.SerializeToString,
+            privinf_dot_v1_dot_common__pb2.Part.FromString,
             options,
             channel_credentials,
             insecure,

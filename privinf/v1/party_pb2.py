@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from privinf.v1 import common_pb2 as privinf_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16privinf/v1/party.proto\x12\nprivinf.v1\x1a\x17privinf/v1/common.proto\"n\n\tInferOpen\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12&\n\x08identity\x18\x02 \x01(\x0b\x32\x14.privinf.v1.Identity\x12%\n\x05shape\x18\x03 \x01(\x0b\x32\x16.privinf.v1.QueryShape\"N\n\x0cInferRequest\x12%\n\x04open\x18\x01 \x01(\x0b\x32\x15.privinf.v1.InferOpenH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\">\n\nInferReply\x12\x0e\n\x06result\x18\x01 \x01(\x0c\x12 \n\x05stats\x18\x02 \x01(\x0b\x32\x11.privinf.v1.Stats\"s\n\x0cGenerateOpen\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12&\n\x08identity\x18\x02 \x01(\x0b\x32\x14.privinf.v1.Identity\x12\'\n\x05shape\x18\x03 \x01(\x0b\x32\x18.privinf.v1.SessionShape\"6\n\x08PassOpen\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04kept\x18\x02 \x03(\r\x12\r\n\x05\x61\x66ter\x18\x03 \x03(\r\"z\n\x0fGenerateRequest\x12(\n\x04open\x18\x01 \x01(\x0b\x32\x18.privinf.v1.GenerateOpenH\x00\x12$\n\x04step\x18\x02 \x01(\x0b\x32\x14.privinf.v1.PassOpenH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04part\"P\n\rGenerateReply\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06result\x18\x02 \x01(\x0c\x12 \n\x05stats\x18\x03 \x01(\x0b\x32\x11.privinf.v1.Stats\"\xa6\x01\n\x05Stats\x12\x0e\n\x06rounds\x18\x01 \x01(\r\x12\x16\n\x0eonline_seconds\x18\x02 \x01(\x01\x12\x17\n\x0foffline_seconds\x18\x03 \x01(\x01\x12\x17\n\x0fprepare_seconds\x18\x04 \x01(\x01\x12\x14\n\x0conline_bytes\x18\x05 \x01(\x04\x12\x12\n\nwire_bytes\x18\x06 \x01(\x04\x12\x19\n\x11preparation_bytes\x18\x07 \x01(\x04\"\x87\x01\n\x0fPrefetchRequest\x12\x16\n\x0epreparation_id\x18\x01 \x01(\x0c\x12&\n\x08identity\x18\x02 \x01(\x0b\x32\x14.privinf.v1.Identity\x12%\n\x05shape\x18\x03 \x01(\x0b\x32\x16.privinf.v1.QueryShape\x12\r\n\x05\x65poch\x18\x04 \x01(\x0c\"(\n\rPrefetchReply\x12\x17\n\x0fprepare_seconds\x18\x01 \x01(\x01\"=\n\x10ReconcileRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x0c\x12\x0c\n\x04held\x18\x02 \x03(\x0c\x12\x0c\n\x04gone\x18\x03 \x03(\x0c\"\x1e\n\x0eReconcileReply\x12\x0c\n\x04held\x18\x01 \x03(\x0c\"\xa7\x01\n\x05Hello\x12&\n\x08identity\x18\x01 \x01(\x0b\x32\x14.privinf.v1.Identity\x12\'\n\x05shape\x18\x02 \x01(\x0b\x32\x16.privinf.v1.QueryShapeH\x00\x12.\n\ngeneration\x18\x03 \x01(\x0b\x32\x18.privinf.v1.SessionShapeH\x00\x12\x14\n\x0cpasses_ahead\x18\x04 \x01(\rB\x07\n\x05\x61sked\"C\n\x04Pass\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04kept\x18\x02 \x03(\r\x12\x0f\n\x07retired\x18\x03 \x03(\r\x12\r\n\x05\x61\x66ter\x18\x04 \x03(\r\"\x0f\n\rStatusRequest\"=\n\x05Ready\x12%\n\x05shape\x18\x01 \x01(\x0b\x32\x16.privinf.v1.QueryShape\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x85\x01\n\x0bStatusReply\x12 \n\x05ready\x18\x01 \x03(\x0b\x32\x11.privinf.v1.Ready\x12\x10\n\x08sessions\x18\x02 \x01(\r\x12\x14\n\x0cmax_sessions\x18\x03 \x01(\r\x12\x13\n\x0bstore_bytes\x18\x04 \x01(\x04\x12\x17\n\x0fmax_store_bytes\x18\x05 \x01(\x04\x32\xc4\x03\n\x05Party\x12<\n\x06\x41ttest\x12\x19.privinf.v1.AttestRequest\x1a\x17.privinf.v1.AttestReply\x12;\n\x05Infer\x12\x18.privinf.v1.InferRequest\x1a\x16.privinf.v1.InferReply(\x01\x12\x46\n\x08Generate\x12\x1b.privinf.v1.GenerateRequest\x1a\x19.privinf.v1.GenerateReply(\x01\x30\x01\x12/\n\x07Session\x12\x0f.privinf.v1.Raw\x1a\x0f.privinf.v1.Raw(\x01\x30\x01\x12\x42\n\x08Prefetch\x12\x1b.privinf.v1.PrefetchRequest\x1a\x19.privinf.v1.PrefetchReply\x12\x45\n\tReconcile\x12\x1c.privinf.v1.ReconcileRequest\x1a\x1a.privinf.v1.ReconcileReply\x12<\n\x06Status\x12\x19.privinf.v1.StatusRequest\x1a\x17.privinf.v1.StatusReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16privinf/v1/party.proto\x12\nprivinf.v1\x1a\x17privinf/v1/common.proto\"n\n\tInferOpen\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12&\n\x08identity\x18\x02 \x01(\x0b\x32\x14.privinf.v1.Identity\x12%\n\x05shape\x18\x03 \x01(\x0b\x32\x16.privinf.v1.QueryShape\"N\n\x0cInferRequest\x12%\n\x04open\x18\x01 \x01(\x0b\x32\x15.privinf.v1.InferOpenH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"P\n\nInferReply\x12\x10\n\x08\x61\x64mitted\x18\x03 \x01(\x08\x12\x0e\n\x06result\x18\x01 \x01(\x0c\x12 \n\x05stats\x18\x02 \x01(\x0b\x32\x11.privinf.v1.Stats\"s\n\x0cGenerateOpen\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12&\n\x08identity\x18\x02 \x01(\x0b\x32\x14.privinf.v1.Identity\x12\'\n\x05shape\x18\x03 \x01(\x0b\x32\x18.privinf.v1.SessionShape\"6\n\x08PassOpen\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04kept\x18\x02 \x03(\r\x12\r\n\x05\x61\x66ter\x18\x03 \x03(\r\"z\n\x0fGenerateRequest\x12(\n\x04open\x18\x01 \x01(\x0b\x32\x18.privinf.v1.GenerateOpenH\x00\x12$\n\x04step\x18\x02 \x01(\x0b\x32\x14.privinf.v1.PassOpenH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04part\"b\n\rGenerateReply\x12\x10\n\x08\x61\x64mitted\x18\x04 \x01(\x08\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06result\x18\x02 \x01(\x0c\x12 \n\x05stats\x18\x03 \x01(\x0b\x32\x11.privinf.v1.Stats\"\xa6\x01\n\x05Stats\x12\x0e\n\x06rounds\x18\x01 \x01(\r\x12\x16\n\x0eonline_seconds\x18\x02 \x01(\x01\x12\x17\n\x0foffline_seconds\x18\x03 \x01(\x01\x12\x17\n\x0fprepare_seconds\x18\x04 \x01(\x01\x12\x14\n\x0conline_bytes\x18\x05 \x01(\x04\x12\x12\n\nwire_bytes\x18\x06 \x01(\x04\x12\x19\n\x11preparation_bytes\x18\x07 \x01(\x04\"\x87\x01\n\x0fPrefetchRequest\x12\x16\n\x0epreparation_id\x18\x01 \x01(\x0c\x12&\n\x08identity\x18\x02 \x01(\x0b\x32\x14.privinf.v1.Identity\x12%\n\x05shape\x18\x03 \x01(\x0b\x32\x16.privinf.v1.QueryShape\x12\r\n\x05\x65poch\x18\x04 \x01(\x0c\"(\n\rPrefetchReply\x12\x17\n\x0fprepare_seconds\x18\x01 \x01(\x01\"=\n\x10ReconcileRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x0c\x12\x0c\n\x04held\x18\x02 \x03(\x0c\x12\x0c\n\x04gone\x18\x03 \x03(\x0c\"\x1e\n\x0eReconcileReply\x12\x0c\n\x04held\x18\x01 \x03(\x0c\"\xa7\x01\n\x05Hello\x12&\n\x08identity\x18\x01 \x01(\x0b\x32\x14.privinf.v1.Identity\x12\'\n\x05shape\x18\x02 \x01(\x0b\x32\x16.privinf.v1.QueryShapeH\x00\x12.\n\ngeneration\x18\x03 \x01(\x0b\x32\x18.privinf.v1.SessionShapeH\x00\x12\x14\n\x0cpasses_ahead\x18\x04 \x01(\rB\x07\n\x05\x61sked\"C\n\x04Pass\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04kept\x18\x02 \x03(\r\x12\x0f\n\x07retired\x18\x03 \x03(\r\x12\r\n\x05\x61\x66ter\x18\x04 \x03(\r\"\x0f\n\rStatusRequest\"=\n\x05Ready\x12%\n\x05shape\x18\x01 \x01(\x0b\x32\x16.privinf.v1.QueryShape\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\xab\x01\n\x0bStatusReply\x12 \n\x05ready\x18\x01 \x03(\x0b\x32\x11.privinf.v1.Ready\x12\x10\n\x08sessions\x18\x02 \x01(\r\x12\x14\n\x0cmax_sessions\x18\x03 \x01(\r\x12\x13\n\x0bstore_bytes\x18\x04 \x01(\x04\x12\x17\n\x0fmax_store_bytes\x18\x05 \x01(\x04\x12\x0f\n\x07waiting\x18\x06 \x01(\r\x12\x13\n\x0bmax_waiting\x18\x07 \x01(\r2\xb7\x03\n\x05Party\x12<\n\x06\x41ttest\x12\x19.privinf.v1.AttestRequest\x1a\x17.privinf.v1.AttestReply\x12\x37\n\x05Infer\x12\x18.privinf.v1.InferRequest\x1a\x10.privinf.v1.Part(\x01\x30\x01\x12=\n\x08Generate\x12\x1b.privinf.v1.GenerateRequest\x1a\x10.privinf.v1.Part(\x01\x30\x01\x12/\n\x07Session\x12\x0f.privinf.v1.Raw\x1a\x0f.privinf.v1.Raw(\x01\x30\x01\x12\x42\n\x08Prefetch\x12\x1b.privinf.v1.PrefetchRequest\x1a\x19.privinf.v1.PrefetchReply\x12\x45\n\tReconcile\x12\x1c.privinf.v1.ReconcileRequest\x1a\x1a.privinf.v1.ReconcileReply\x12<\n\x06Status\x12\x19.privinf.v1.StatusRequest\x1a\x17.privinf.v1.StatusReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,35 +37,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERREQUEST']._serialized_start=175
   _globals['_INFERREQUEST']._serialized_end=253
   _globals['_INFERREPLY']._serialized_start=255
-  _globals['_INFERREPLY']._serialized_end=317
-  _globals['_GENERATEOPEN']._serialized_start=319
-  _globals['_GENERATEOPEN']._serialized_end=434
-  _globals['_PASSOPEN']._serialized_start=436
-  _globals['_PASSOPEN']._serialized_end=490
-  _globals['_GENERATEREQUEST']._serialized_start=492
-  _globals['_GENERATEREQUEST']._serialized_end=614
-  _globals['_GENERATEREPLY']._serialized_start=616
-  _globals['_GENERATEREPLY']._serialized_end=696
-  _globals['_STATS']._serialized_start=699
-  _globals['_STATS']._serialized_end=865
-  _globals['_PREFETCHREQUEST']._serialized_start=868
-  _globals['_PREFETCHREQUEST']._serialized_end=1003
-  _globals['_PREFETCHREPLY']._serialized_start=1005
-  _globals['_PREFETCHREPLY']._serialized_end=1045
-  _globals['_RECONCILEREQUEST']._serialized_start=1047
-  _globals['_RECONCILEREQUEST']._serialized_end=1108
-  _globals['_RECONCILEREPLY']._serialized_start=1110
-  _globals['_RECONCILEREPLY']._serialized_end=1140
-  _globals['_HELLO']._serialized_start=1143
-  _globals['_HELLO']._serialized_end=1310
-  _globals['_PASS']._serialized_start=1312
-  _globals['_PASS']._serialized_end=1379
-  _globals['_STATUSREQUEST']._serialized_start=1381
-  _globals['_STATUSREQUEST']._serialized_end=1396
-  _globals['_READY']._serialized_start=1398
-  _globals['_READY']._serialized_end=1459
-  _globals['_STATUSREPLY']._serialized_start=1462
-  _globals['_STATUSREPLY']._serialized_end=1595
-  _globals['_PARTY']._serialized_start=1598
-  _globals['_PARTY']._serialized_end=2050
+  _globals['_INFERREPLY']._serialized_end=335
+  _globals['_GENERATEOPEN']._serialized_start=337
+  _globals['_GENERATEOPEN']._serialized_end=452
+  _globals['_PASSOPEN']._serialized_start=454
+  _globals['_PASSOPEN']._serialized_end=508
+  _globals['_GENERATEREQUEST']._serialized_start=510
+  _globals['_GENERATEREQUEST']._serialized_end=632
+  _globals['_GENERATEREPLY']._serialized_start=634
+  _globals['_GENERATEREPLY']._serialized_end=732
+  _globals['_STATS']._serialized_start=735
+  _globals['_STATS']._serialized_end=901
+  _globals['_PREFETCHREQUEST']._serialized_start=904
+  _globals['_PREFETCHREQUEST']._serialized_end=1039
+  _globals['_PREFETCHREPLY']._serialized_start=1041
+  _globals['_PREFETCHREPLY']._serialized_end=1081
+  _globals['_RECONCILEREQUEST']._serialized_start=1083
+  _globals['_RECONCILEREQUEST']._serialized_end=1144
+  _globals['_RECONCILEREPLY']._serialized_start=1146
+  _globals['_RECONCILEREPLY']._serialized_end=1176
+  _globals['_HELLO']._serialized_start=1179
+  _globals['_HELLO']._serialized_end=1346
+  _globals['_PASS']._serialized_start=1348
+  _globals['_PASS']._serialized_end=1415
+  _globals['_STATUSREQUEST']._serialized_start=1417
+  _globals['_STATUSREQUEST']._serialized_end=1432
+  _globals['_READY']._serialized_start=1434
+  _globals['_READY']._serialized_end=1495
+  _globals['_STATUSREPLY']._serialized_start=1498
+  _globals['_STATUSREPLY']._serialized_end=1669
+  _globals['_PARTY']._serialized_start=1672
+  _globals['_PARTY']._serialized_end=2111
 # @@protoc_insertion_point(module_scope)

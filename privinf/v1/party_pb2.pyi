@@ -26,12 +26,14 @@ class InferRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[InferOpen, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class InferReply(_message.Message):
-    __slots__ = ("result", "stats")
+    __slots__ = ("admitted", "result", "stats")
+    ADMITTED_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    admitted: bool
     result: bytes
     stats: Stats
-    def __init__(self, result: _Optional[bytes] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
+    def __init__(self, admitted: bool = ..., result: _Optional[bytes] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
 
 class GenerateOpen(_message.Message):
     __slots__ = ("session_id", "identity", "shape")
@@ -64,14 +66,16 @@ class GenerateRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[GenerateOpen, _Mapping]] = ..., step: _Optional[_Union[PassOpen, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class GenerateReply(_message.Message):
-    __slots__ = ("index", "result", "stats")
+    __slots__ = ("admitted", "index", "result", "stats")
+    ADMITTED_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    admitted: bool
     index: int
     result: bytes
     stats: Stats
-    def __init__(self, index: _Optional[int] = ..., result: _Optional[bytes] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
+    def __init__(self, admitted: bool = ..., index: _Optional[int] = ..., result: _Optional[bytes] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
 
 class Stats(_message.Message):
     __slots__ = ("rounds", "online_seconds", "offline_seconds", "prepare_seconds", "online_bytes", "wire_bytes", "preparation_bytes")
@@ -162,15 +166,19 @@ class Ready(_message.Message):
     def __init__(self, shape: _Optional[_Union[_common_pb2.QueryShape, _Mapping]] = ..., count: _Optional[int] = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("ready", "sessions", "max_sessions", "store_bytes", "max_store_bytes")
+    __slots__ = ("ready", "sessions", "max_sessions", "store_bytes", "max_store_bytes", "waiting", "max_waiting")
     READY_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
     MAX_SESSIONS_FIELD_NUMBER: _ClassVar[int]
     STORE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_STORE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAITING_FIELD_NUMBER: _ClassVar[int]
     ready: _containers.RepeatedCompositeFieldContainer[Ready]
     sessions: int
     max_sessions: int
     store_bytes: int
     max_store_bytes: int
-    def __init__(self, ready: _Optional[_Iterable[_Union[Ready, _Mapping]]] = ..., sessions: _Optional[int] = ..., max_sessions: _Optional[int] = ..., store_bytes: _Optional[int] = ..., max_store_bytes: _Optional[int] = ...) -> None: ...
+    waiting: int
+    max_waiting: int
+    def __init__(self, ready: _Optional[_Iterable[_Union[Ready, _Mapping]]] = ..., sessions: _Optional[int] = ..., max_sessions: _Optional[int] = ..., store_bytes: _Optional[int] = ..., max_store_bytes: _Optional[int] = ..., waiting: _Optional[int] = ..., max_waiting: _Optional[int] = ...) -> None: ...

@@ -40,15 +40,15 @@ class PartyStub(object):
                 request_serializer=privinf_dot_v1_dot_common__pb2.AttestRequest.SerializeToString,
                 response_deserializer=privinf_dot_v1_dot_common__pb2.AttestReply.FromString,
                 _registered_method=True)
-        self.Infer = channel.stream_unary(
+        self.Infer = channel.stream_stream(
                 '/privinf.v1.Party/Infer',
                 request_serializer=privinf_dot_v1_dot_party__pb2.InferRequest.SerializeToString,
-                response_deserializer=privinf_dot_v1_dot_party__pb2.InferReply.FromString,
+                response_deserializer=privinf_dot_v1_dot_common__pb2.Part.FromString,
                 _registered_method=True)
         self.Generate = channel.stream_stream(
                 '/privinf.v1.Party/Generate',
                 request_serializer=privinf_dot_v1_dot_party__pb2.GenerateRequest.SerializeToString,
-                response_deserializer=privinf_dot_v1_dot_party__pb2.GenerateReply.FromString,
+                response_deserializer=privinf_dot_v1_dot_common__pb2.Part.FromString,
                 _registered_method=True)
         self.Session = channel.stream_stream(
                 '/privinf.v1.Party/Session',
@@ -82,16 +82,18 @@ class PartyServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Infer(self, request_iterator, context):
-        """Called by the client on both parties with one session id.
+        """Called by the client on both parties with one session id. The share is sent once its party has admitted the query.
+        of InferReply
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Generate(self, request_iterator, context):
-        """A generation, called by the client on both parties with one session id. Each pass is asked for
-        once the reply to the one before has come, or earlier where that has no result. The client
-        ends its direction to end the generation.
+        """A generation, called by the client on both parties with one session id. The first pass is asked for once both
+        parties have admitted it, each later one once the reply to the one before has come, or earlier where that has no
+        result. The client ends its direction to end the generation.
+        of GenerateReply
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,15 +134,15 @@ def add_PartyServicer_to_server(servicer, server):
                     request_deserializer=privinf_dot_v1_dot_common__pb2.AttestRequest.FromString,
                     response_serializer=privinf_dot_v1_dot_common__pb2.AttestReply.SerializeToString,
             ),
-            'Infer': grpc.stream_unary_rpc_method_handler(
+            'Infer': grpc.stream_stream_rpc_method_handler(
                     servicer.Infer,
                     request_deserializer=privinf_dot_v1_dot_party__pb2.InferRequest.FromString,
-                    response_serializer=privinf_dot_v1_dot_party__pb2.InferReply.SerializeToString,
+                    response_serializer=privinf_dot_v1_dot_common__pb2.Part.SerializeToString,
             ),
             'Generate': grpc.stream_stream_rpc_method_handler(
                     servicer.Generate,
                     request_deserializer=privinf_dot_v1_dot_party__pb2.GenerateRequest.FromString,
-                    response_serializer=privinf_dot_v1_dot_party__pb2.GenerateReply.SerializeToString,
+                    response_serializer=privinf_dot_v1_dot_common__pb2.Part.SerializeToString,
             ),
             'Session': grpc.stream_stream_rpc_method_handler(
                     servicer.Session,
@@ -211,12 +213,12 @@ class Party(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.stream_unary(
+        return grpc.experimental.stream_stream(
             request_iterator,
             target,
             '/privinf.v1.Party/Infer',
             privinf_dot_v1_dot_party__pb2.InferRequest.SerializeToString,
-            privinf_dot_v1_dot_party__pb2.InferReply.FromString,
+            privinf_dot_v1_dot_common__pb2.Part.FromString,
             options,
             channel_credentials,
             insecure,
@@ -243,7 +245,7 @@ class Party(object):
             target,
             '/privinf.v1.Party/Generate',
             privinf_dot_v1_dot_party__pb2.GenerateRequest.SerializeToString,
-            privinf_dot_v1_dot_party__pb2.GenerateReply.FromString,
+            privinf_dot_v1_dot_common__pb2.Part.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,9 +6,10 @@ from concurrent.futures import Future
 
 import grpc
 import pytest
+from harness import wait_until
 
 from privinf.errors import DeadlineExceeded, IntegrityError, PeerLost, PrivinfError
-from privinf.outcomes import telling
+from privinf.outcomes import Gate, telling
 from privinf.parties.status import describe
 from privinf.transport import Run
 
@@ -39,15 +40,29 @@ def test_the_cause_is_told_whoever_is_heard_first(
 ) -> None:
     assert telling(cause, other) is telling(other, cause) is cause
     failures = (cause, other) if knows == 0 else (other, cause)
-    calls: list[Future[object]] = [Future(), Future()]
-    run = Run(calls, bytes(16), 8, lambda: None)
-    for party in order:
-        calls[party].set_exception(Failed(failures[party]))
+    calls = [Call(), Call()]
+    run = Run(calls, [Gate(), Gate()], bytes(16), 8, lambda: None)
+    for count, party in enumerate(order, 1):
+        calls[party].ends.set_exception(Failed(failures[party]))
+        wait_until(lambda: run._come.qsize() == count)  # noqa: B023
     with pytest.raises(type(cause)) as told:
         run.result()
     assert told.value.party == f"party{knows}"
     if isinstance(cause, DeadlineExceeded) and isinstance(told.value, DeadlineExceeded):
         assert told.value.phase == cause.phase
+
+
+class Call:
+    """A call that waits for its first reply."""
+
+    def __init__(self) -> None:
+        self.ends: Future[object] = Future()
+
+    def __next__(self) -> object:
+        return self.ends.result()
+
+    def cancel(self) -> None:
+        pass
 
 
 class Failed(grpc.RpcError, grpc.Call):  # type: ignore[misc]

@@ -31,6 +31,23 @@ def tls(keys: Path, role: str) -> Tls:
     return Tls(keys / "ca.pem", keys / f"{role}.pem", keys / f"{role}.key")
 
 
+def another_client(keys: Path, folder: Path) -> Tls:
+    """Return a second client's certificate, of the same authority."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from privinf import keys as made
+
+    authority = x509.load_pem_x509_certificate((keys / "ca.pem").read_bytes())
+    signer = serialization.load_pem_private_key((keys / "ca.key").read_bytes(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    own = ec.generate_private_key(ec.SECP256R1())
+    paths = {name: folder / name for name in ("other.pem", "other.key")}
+    made._save(paths, "other", own, made._certificate("client", own, [], authority, signer, 1))
+    return Tls(keys / "ca.pem", paths["other.pem"], paths["other.key"])
+
+
 def wait_until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
     """Wait for something that has no event of its own."""
     until = time.monotonic() + seconds

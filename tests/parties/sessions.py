@@ -26,6 +26,12 @@ def generate(link: Link, passes: int) -> str:
         return generation.session_id
 
 
+def once(link: Link) -> None:
+    """Begin a generation and take one step, one of which fails: what goes wrong ahead may be known before the step."""
+    with link.generate(SESSION) as generation:
+        generation.step(Course(), SHARES)
+
+
 def spend(generation: Generation) -> None:
     """Step on until it fails: passes that are ready may still be had."""
     for _ in range(8):

@@ -18,7 +18,7 @@ from harness import SHAPE, Cluster, tls, wait_until
 from privinf.config import PartyConfig
 from privinf.errors import DeadlineExceeded, MismatchError, PeerLost, PrivinfError, ProtocolError
 from privinf.parties import methods
-from privinf.parties.credentials import MESSAGE_LIMIT, Peer, bind, dial
+from privinf.parties.credentials import Peer, bind, dial
 from privinf.parties.frames import HEADER, MAGIC, Kind
 from privinf.parties.messages import identity_message, shape_message
 from privinf.parties.serve import PartyServer
@@ -61,7 +61,7 @@ class Scene:
         self._dealer = dial(self.cluster.address("dealer"), "dealer", own, "party0")
         self._party1 = dial(self.cluster.address("party1"), "party1", own, "party0")
         client = tls(self.cluster.keys, "client")
-        self._client = dial(self.cluster.address("party1"), "party1", client, "client", MESSAGE_LIMIT)
+        self._client = dial(self.cluster.address("party1"), "party1", client, "client")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -96,7 +96,7 @@ class Scene:
         stream = methods.SESSION.on(self._party1)(iter(outgoing.get, None), timeout=5)
         told = _error(lambda: list(stream), "party1")
         outgoing.put(None)
-        return _error(asked.result, "party1"), told
+        return _error(lambda: list(asked), "party1"), told
 
     def ask(self, timeout: float) -> Any:
         """Ask party 1 as a client does."""
@@ -264,4 +264,4 @@ def _ask(peer: Peer) -> PrivinfError | None:
         session_id=os.urandom(16), identity=identity_message(SETTINGS.identity), shape=shape_message(SHAPE)
     )
     parts = [party_pb2.InferRequest(open=opened), party_pb2.InferRequest(chunk=bytes(8))]
-    return _error(lambda: methods.INFER.on(peer)(iter(parts), timeout=5), "party0")
+    return _error(lambda: list(methods.INFER.on(peer)(iter(parts), timeout=5)), "party0")

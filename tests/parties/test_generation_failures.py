@@ -11,7 +11,7 @@ import pytest
 from dummy import Settings
 from halted import Halted
 from harness import Cluster, ask, wait_until
-from sessions import SESSION, SHARES, freed, generate, spend
+from sessions import SESSION, SHARES, freed, generate, once, spend
 
 from privinf.errors import (
     ConnectError,
@@ -126,11 +126,8 @@ def test_a_program_that_fails_in_a_pass_ends_the_generation_alone(
 def test_a_program_that_fails_ahead_ends_the_generation(tmp_path: Path, keys: Path, party: int) -> None:
     settings = Settings(fail_prepare=True, fail_party=party)
     with Cluster(tmp_path, keys, settings) as cluster, cluster.link() as link:
-        with (
-            link.generate(SESSION) as generation,
-            pytest.raises(IntegrityError, match="told to fail ahead") as failure,
-        ):
-            generation.step(Course(), SHARES)
+        with pytest.raises(IntegrityError, match="told to fail ahead") as failure:
+            once(link)
         assert failure.value.party in (f"party{party}", "party0")
         freed(cluster)
 
@@ -143,8 +140,8 @@ def test_an_exception_of_the_program_ahead_is_told_by_its_kind(
 
     monkeypatch.setattr("dummy.DummyGeneration.prepare", broken)
     with Cluster(tmp_path, keys) as cluster, cluster.link() as link:
-        with link.generate(SESSION) as generation, pytest.raises(PartyError, match="ValueError") as failure:
-            generation.step(Course(), SHARES)
+        with pytest.raises(PartyError, match="ValueError") as failure:
+            once(link)
         freed(cluster)
     assert "secret" not in str(failure.value) + capfd.readouterr().err
 
@@ -174,8 +171,8 @@ def test_a_pass_takes_exactly_what_is_dealt(
     tmp_path: Path, keys: Path, settings: Settings, complaint: str
 ) -> None:
     with Cluster(tmp_path, keys, settings) as cluster, cluster.link() as link:
-        with link.generate(SESSION) as generation, pytest.raises(ProtocolError, match=complaint):
-            generation.step(Course(), SHARES)
+        with pytest.raises(ProtocolError, match=complaint):
+            once(link)
         freed(cluster)
 
 
@@ -229,8 +226,8 @@ def test_who_cannot_be_reached_is_named(cluster: Cluster) -> None:
         with cluster.link() as link:
             link.connect()
             cluster.stop(role)
-            with link.generate(SESSION) as generation, pytest.raises(ConnectError) as failure:
-                generation.step(Course(), SHARES)
+            with pytest.raises(ConnectError) as failure:
+                link.generate(SESSION)
             assert failure.value.party == role
             freed(cluster)
 

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from dummy import Settings
 from harness import Cluster, tls
-from sessions import SESSION, SHARES, freed, generate
+from sessions import SESSION, SHARES, freed, generate, once
 from test_fake_peers import FakeParty1, message
 
 from privinf.errors import (
@@ -337,8 +337,8 @@ RELAYED: dict[str, tuple[Any, type[PrivinfError], str]] = {
 def test_a_dealer_that_errs_ends_the_generation(tmp_path: Path, keys: Path, case: str) -> None:
     script, kind, text = RELAYED[case]
     with FakeDealer(keys, script) as fake, Parties(tmp_path, keys, fake) as link:
-        with link.generate(SESSION) as generation, pytest.raises(kind, match=text):
-            generation.step(Course(), SHARES)
+        with pytest.raises(kind, match=text):
+            once(link)
         link.close()
 
 
@@ -357,8 +357,8 @@ def test_a_dealer_that_ends_its_streams_is_lost(tmp_path: Path, keys: Path) -> N
             yield BEGUN
 
     with Ending(keys, iter) as fake, Parties(tmp_path, keys, fake) as link:  # type: ignore[arg-type]
-        with link.generate(SESSION) as generation, pytest.raises(ConnectError) as failure:
-            generation.step(Course(), SHARES)
+        with pytest.raises(ConnectError) as failure:
+            once(link)
         assert failure.value.party == "dealer"
 
 

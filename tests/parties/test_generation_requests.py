@@ -25,7 +25,7 @@ from privinf.errors import (
     ProtocolError,
 )
 from privinf.parties import methods
-from privinf.parties.credentials import MESSAGE_LIMIT, dial
+from privinf.parties.credentials import dial
 from privinf.parties.messages import identity_message, session_shape_message, shape_message
 from privinf.parties.status import restore
 from privinf.v1 import common_pb2, dealer_pb2, party_pb2
@@ -40,7 +40,7 @@ class Asker:
     def __init__(self, cluster: Cluster, session: bytes | None = None) -> None:
         self.session = session or os.urandom(16)
         self.peers = [
-            dial(cluster.address(role), role, tls(cluster.keys, "client"), "client", MESSAGE_LIMIT)
+            dial(cluster.address(role), role, tls(cluster.keys, "client"), "client")
             for role in ("party0", "party1")
         ]
 
@@ -151,7 +151,7 @@ def test_a_query_and_a_generation_are_different_things(cluster: Cluster, party: 
         error = _ended(call, f"party{1 - party}")
         assert isinstance(error, MismatchError)
         with pytest.raises(grpc.RpcError) as failure:
-            query.result()
+            list(query)
         assert isinstance(restore(failure.value, f"party{party}"), MismatchError)
         freed(cluster)
 

@@ -17,7 +17,7 @@ from harness import SHAPE, Cluster, ask, tls, wait_until
 from sessions import SESSION, SHARES, freed, generate
 
 from privinf.config import DealerConfig
-from privinf.errors import ConnectError, DeadlineExceeded, Overloaded, PeerLost
+from privinf.errors import ConnectError, DeadlineExceeded, Overloaded, PeerLost, PrivinfError
 from privinf.parties import methods
 from privinf.parties.credentials import Peer, dial
 from privinf.parties.deadline import Deadline
@@ -164,9 +164,11 @@ def test_a_client_that_leaves_waits_for_no_place(tmp_path: Path, keys: Path) -> 
     with Cluster(tmp_path, keys, options=ONE) as cluster, cluster.link() as link:
         with link.generate(SESSION) as first:
             first.step(Course(), SHARES)
-            second = link.generate(SESSION)
-            wait_until(lambda: link.status()[0].sessions == 2)
-            second.close()
+            with ThreadPoolExecutor(1) as pool, cluster.link(deadline=2) as leaving:
+                second = pool.submit(leaving.generate, SESSION)
+                wait_until(lambda: link.status()[0].sessions == 2)
+                leaving.close()
+                assert isinstance(second.exception(10), PrivinfError)
             wait_until(lambda: [status.sessions for status in link.status()] == [1, 1])
             assert first.step(Course.first(1), SHARES)[:2] == SHARES
         freed(cluster)

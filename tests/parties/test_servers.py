@@ -231,18 +231,22 @@ def test_a_program_that_breaks_its_word_is_refused(tmp_path: Path, keys: Path, s
         ask(link)
 
 
-def test_sessions_are_bounded(tmp_path: Path, keys: Path) -> None:
+def test_sessions_are_bounded_and_so_are_those_that_wait(tmp_path: Path, keys: Path) -> None:
     gate = tmp_path / "gate"
     gate.touch()
     settings = Settings(halt_at=1, gate=str(gate))
-    options = {"party0": {"max_sessions": 1}, "party1": {"max_sessions": 1}}
+    options = {role: {"max_sessions": 1, "max_waiting": 1} for role in ("party0", "party1")}
     with Cluster(tmp_path, keys, settings, options) as cluster, cluster.link() as link:
         run = link.start(SHAPE, SHARES, 20)
         wait_until(gate.with_suffix(".reached").exists)
-        with pytest.raises(Overloaded, match="sessions are under way"):
-            ask(link)
+        waits = link.start(SHAPE, SHARES, 20)
+        wait_until(lambda: [(one.sessions, one.waiting) for one in link.status()] == [(1, 1), (1, 1)])
+        with pytest.raises(Overloaded, match="calls wait already|calls are under way") as failure:
+            link.start(SHAPE, SHARES, 20).result()
+        assert failure.value.retry_after is not None
+        assert not waits.sent
         gate.unlink()
-        assert run.result()[:2] == SHARES
+        assert run.result()[:2] == waits.result()[:2] == SHARES
         ask(link)
 
 

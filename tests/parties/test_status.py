@@ -23,9 +23,9 @@ from privinf.parties.status import CODES, attribute, describe, restore
 LOCAL = {
     "PrivinfError",
     "ConfigError",
+    "ListenError",
     "ModelError",
     "MissingExtra",
-    "ListenError",
 }  # of this process; no peer is told
 ALL = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, PrivinfError)]
 

@@ -1,4 +1,4 @@
-"""What may be under way at once at the server, and whose turn it is to compute."""
+"""Whose turn it is to compute at the server."""
 
 from __future__ import annotations
 
@@ -7,40 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
-from privinf.errors import Overloaded, PeerLost
+from privinf.errors import PeerLost
 from privinf.parties.deadline import Deadline
 
 Turn = Callable[[], AbstractContextManager[None]]
-
-
-class Places:
-    """A bounded number of calls of one kind."""
-
-    def __init__(self, limit: int, what: str) -> None:
-        self._limit, self._what = limit, what
-        self._lock = threading.Lock()
-        self._closed = False
-        self.taken = 0
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one, or raise Overloaded."""
-        with self._lock:
-            if self._closed:
-                raise Overloaded("this server is stopping")
-            if self.taken >= self._limit:
-                raise Overloaded(f"{self._limit} {self._what} are under way")
-            self.taken += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.taken -= 1
-
-    def close(self) -> None:
-        """Give out no more."""
-        with self._lock:
-            self._closed = True
 
 
 class Turns:

@@ -1,0 +1,144 @@
+"""The messages of a call's caller: waited for no longer than the rule allows, and parsed here, never within gRPC."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
+
+import grpc
+
+from privinf.errors import PeerLost, PrivinfError, ProtocolError
+from privinf.parties.life import Bounds, Life
+from privinf.parties.methods import Method
+from privinf.parties.parts import join, parse
+
+M = TypeVar("M")
+_HELD = 4  # messages of 1 MiB that may lie here unread; gRPC holds the caller back beyond them
+
+
+class Source(Protocol):
+    """Messages as they come over the wire."""
+
+    def take(self, seconds: float, late: str) -> bytes | None:
+        """Return the next one, or None after the last; DeadlineExceeded with `late` after so many seconds."""
+        ...
+
+    def due(self) -> bool:
+        """Whether `take` would return at once, as far as is known."""
+        ...
+
+    def some(self) -> bool:
+        """Whether a message lies here unread."""
+        ...
+
+
+class Direct:
+    """Reads in the thread that asks: for peers, whose rounds must not wait for a second thread."""
+
+    def __init__(self, messages: Iterator[bytes], life: Life, role: str) -> None:
+        self._messages, self._life, self._role = messages, life, role
+
+    def take(self, seconds: float, late: str) -> bytes | None:
+        """Return the next one; the call is cut where it does not come, and its caller is told no more."""
+        try:
+            with self._life.watched(seconds, late):
+                return next(self._messages, None)
+        except grpc.RpcError as error:
+            raise self._life.error or PeerLost(f"{self._role} left") from error
+
+    def due(self) -> bool:
+        """Whether `take` would return at once: nobody knows."""
+        return False
+
+    def some(self) -> bool:
+        """Whether a message lies here unread: nobody knows."""
+        return False
+
+
+class Read:
+    """Reads in a thread of its own, so that a wait can end for other reasons and the caller be told why."""
+
+    def __init__(self, messages: Iterator[bytes], life: Life) -> None:
+        self._messages, self._life = messages, life
+        self._items: deque[bytes] = deque()
+        self._ended = False
+        threading.Thread(target=self._run, name="inbox", daemon=True).start()
+
+    def take(self, seconds: float, late: str) -> bytes | None:
+        """Return the next one, or None after the last."""
+        with self._life.changed:
+            self._life.wait_in_time(self.due, "online", seconds, late)
+            self._life.changed.notify_all()
+            return self._items.popleft() if self._items else None
+
+    def due(self) -> bool:
+        """Whether `take` would return at once."""
+        return bool(self._items) or self._ended
+
+    def some(self) -> bool:
+        """Whether a message lies here unread."""
+        return bool(self._items)
+
+    def _run(self) -> None:
+        try:
+            for message in self._messages:
+                self._put(message)
+            with self._life.changed:
+                self._ended = True
+                self._life.changed.notify_all()
+        except grpc.RpcError:
+            self._life.end(PeerLost("the client left"))
+        except PrivinfError:
+            pass  # the call is over: nobody reads on
+
+    def _put(self, message: bytes) -> None:
+        with self._life.changed:
+            self._life.wait(lambda: len(self._items) < _HELD)
+            self._items.append(message)
+            self._life.changed.notify_all()
+
+
+class Requests(Generic[M]):
+    """What one call is asked, message after message; each that is iterated over is due."""
+
+    def __init__(
+        self, source: Source, method: Method, life: Life, bounds: Bounds, client: str, raw: Iterator[bytes]
+    ) -> None:
+        self.life, self.bounds, self.client = life, bounds, client
+        self.raw = raw  # what the source reads, for one who bounds his own waits
+        self.due, self.some = source.due, source.some
+        self._source, self._kind = source, method.request
+        self._seconds, self._late = bounds.due, f"{method.name}: a message that was due did not come"
+        self._messages = join(self._wire()) if method.parts[0] else self._wire()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> M:
+        encoded = next(self._messages)
+        return cast(M, encoded if self._kind is None else parse(self._kind, encoded))
+
+    def within(self, seconds: float, late: str) -> M | None:
+        """Return the next message, or None after the last: its caller may choose when it comes."""
+        self._seconds, before = seconds, (self._seconds, self._late)
+        self._late = late
+        try:
+            return next(self, None)
+        finally:
+            self._seconds, self._late = before
+
+    def only(self) -> M:
+        """Return the one message of a call that has one."""
+        message = next(self, None)
+        if message is None:
+            raise ProtocolError("a call without its message")
+        return message
+
+    def _wire(self) -> Iterator[bytes]:
+        while (message := self._source.take(self._seconds, self._late)) is not None:
+            yield message
+
+
+AnyRequests = Requests[Any]
