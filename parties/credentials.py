@@ -87,9 +87,7 @@ class Peer:
             channel.close()
 
 
-def dial(
-    address: Address | str, role: str, tls: Tls | None, own_role: str, told: Told = _on_stderr
-) -> Peer:
+def dial(address: Address | str, role: str, tls: Tls | None, own_role: str, told: Told = _on_stderr) -> Peer:
     """Return a channel to `address` that only a certificate of `role` can answer; connects on first use."""
     address = Address.of(address)
     options = _OPTIONS + _DIAL

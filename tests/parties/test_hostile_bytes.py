@@ -76,7 +76,7 @@ def raw(served: Cluster) -> Iterator[dict[tuple[str, str], Raw]]:
     peers = {(role, own): dial(served.address(role), role, tls(served.keys, own), own) for role, own in pairs}
     yield {pair: Raw(peer) for pair, peer in peers.items()}
     for peer in peers.values():
-        peer.channel.close()
+        peer.close()
 
 
 @pytest.mark.parametrize(("role", "own", "method"), CALLS, ids=NAMES)

@@ -45,7 +45,7 @@ class Silent:
         for queue in self._open:
             queue.put(None)
         for peer in self._peers:
-            peer.channel.close()
+            peer.close()
 
     def call(
         self, cluster: Cluster, role: str, method: Method, *first: Any, own: str = "client", **how: Any
