@@ -18,7 +18,7 @@ from sessions import SESSION, SHARES, freed, generate, tell
 from test_operations import free_port
 
 from privinf.config import ClientConfig
-from privinf.errors import ConnectError, DeadlineExceeded, InputError, Overloaded
+from privinf.errors import ConnectError, InputError, Overloaded
 from privinf.protocols.program import Course, SessionShape
 from privinf.transport import AsyncLink, Link
 
