@@ -16,11 +16,13 @@ COPY privinf/ privinf/
 COPY protocols/ protocols/
 COPY models/ models/
 COPY parties/ parties/
+COPY equivariant/ equivariant/
 RUN /opt/venv/bin/pip wheel --no-deps --wheel-dir /dist . \
     && /opt/venv/bin/pip install "$(ls /dist/privinf-*.whl)[node]"
 # The extension is optional to setup.py: without this check a failed build would serve from the slow reference.
 WORKDIR /
 RUN /opt/venv/bin/python -c "from privinf.protocols import kernels; assert not kernels.why_reference()" \
+    && /opt/venv/bin/privinf --help >/dev/null \
     && /opt/venv/bin/pip uninstall --yes pip setuptools
 
 FROM ${BASE} AS runtime

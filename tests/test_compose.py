@@ -248,6 +248,30 @@ def probe() -> ModuleType:
     return module
 
 
+@pytest.mark.parametrize(
+    ("environ", "address"),
+    [
+        ({}, "127.0.0.1:9"),
+        ({"PRIVINF_HEALTH_HOST": "10.1.2.3"}, "10.1.2.3:9"),
+        ({"PRIVINF_HEALTH_HOST": "0.0.0.0"}, "127.0.0.1:9"),
+        ({"PRIVINF_HEALTH_HOST": "[::]"}, "[::1]:9"),
+        ({"PRIVINF_HEALTH_HOST": "fd00::1"}, "[fd00::1]:9"),
+    ],
+)
+def test_the_probe_asks_where_the_server_answers(
+    probe: ModuleType, environ: dict[str, str], address: str
+) -> None:
+    assert probe.address(environ | {"PRIVINF_HEALTH_PORT": "9"}) == address
+
+
+def test_the_probe_asks_no_proxy(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    test_the_probe_says_what_the_server_says(probe, "SERVING", True)
+
+
 @pytest.mark.parametrize(("status", "answer"), [("SERVING", True), ("NOT_SERVING", False)])
 def test_the_probe_says_what_the_server_says(probe: ModuleType, status: str, answer: bool) -> None:
     servicer = health.HealthServicer()

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Builds the image from the files it is given, and runs it, where Podman and debootstrap are installed or can be.
+# Says what is missing and ends with 0 where they cannot; a build that fails ends with what it failed with.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+left_out() {
+    echo "the image was not built: $1"
+    exit 0
+}
+
+tools() { command -v podman && command -v debootstrap && command -v runc; }
+
+tools >/dev/null || {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || left_out "Podman and debootstrap are missing"
+    { apt-get update && apt-get install --yes --no-install-recommends podman runc debootstrap; } >/dev/null 2>&1 || true
+    tools >/dev/null || left_out "Podman and debootstrap cannot be installed here"
+}
+
+# No cgroup manager and no raised limits: a container within a container has neither.
+cat >"$work/containers.conf" <<'CONF'
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+CONF
+export CONTAINERS_CONF="$work/containers.conf"
+
+# The base image: Debian's own Python 3.11, and a compiler, as the build then needs no network.
+base=${BASE:-localhost/privinf-check-base:bookworm}
+if [ -z "${BASE:-}" ] && ! podman image exists "$base"; then
+    mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] \)*\([^ ]*\).*/\2/p' \
+        /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -1)
+    debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates,g++,python3-dev \
+        bookworm "$work/root" "$mirror" >"$work/base.log" 2>&1 || left_out "no base image: $(tail -1 "$work/base.log")"
+    tar -C "$work/root" -c . | podman import - "$base" >/dev/null || left_out "Podman cannot import a base image here"
+fi
+podman run --rm --network none "$base" true || left_out "Podman cannot run a container here"
+
+"$python" deploy/image_context.py "$work/context"
+"$python" - >"$work/wanted" <<'WANTED'
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+print(*project["dependencies"], *project["optional-dependencies"]["node"], "setuptools>=77", "wheel", sep="\n")
+WANTED
+"$python" -m pip download --quiet --dest "$work/context/deploy/wheels" --requirement "$work/wanted" \
+    --python-version 3.11 --only-binary :all:
+
+podman build --network none --build-arg "BASE=$base" --build-arg PIP_NO_INDEX=1 --tag privinf-check "$work/context"
+podman run --rm --network none --read-only --tmpfs /tmp --user 10001:10001 privinf-check doctor --json
+podman run --rm --network none --entrypoint python privinf-check -c 'import privinf.equivariant.about, privinf.parties.serve'
+podman image rm --force privinf-check >/dev/null
+echo "the image was built and ran"
