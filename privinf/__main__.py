@@ -1,8 +1,16 @@
 """`python -m privinf` is the command line."""
 
 import sys
-
-from privinf.cli import main
+from importlib.util import find_spec
 
 if __name__ == "__main__":
+    if (
+        find_spec("privinf.protocols") is None
+    ):  # -m takes the current folder's privinf/ for the installed package
+        sys.exit(
+            "privinf: this is a folder of sources, of which only a half is imported: "
+            "use the command `privinf`, `python -P -m privinf`, or another folder"
+        )
+    from privinf.cli import main
+
     sys.exit(main())

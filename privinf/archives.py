@@ -49,7 +49,7 @@ NPM = ("--loglevel=error", "--ignore-scripts", "--pack-destination")
 CLIENTS: Mapping[Registry, Client] = {
     "pypi": Client(
         name="pip",
-        command=(sys.executable, "-m", "pip", "download", *PIP),
+        command=(sys.executable, "-P", "-m", "pip", "download", *PIP),
         suffix=".whl",
         shown="python -m pip download --no-deps",
         errors=("ERROR", "No module named"),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -17,9 +18,10 @@ from types import TracebackType
 from typing import IO, Self
 
 from privinf.addresses import Address
-from privinf.config import Tls
+from privinf.config import PREFIX, Tls
 from privinf.errors import ConnectError
 from privinf.keys import keygen
+from privinf.last_words import last_words
 from privinf.protocols.program import QueryShape
 
 # glibc keeps freed memory in one heap: a server frees and takes the same large arrays again and again, and page
@@ -64,7 +66,7 @@ class LocalParties:
         shapes: Sequence[QueryShape] = (),
         listen: Sequence[str] = ("127.0.0.1:0",) * 3,
     ) -> None:
-        self._model, self._work = Path(model), Path(work)
+        self._model, self._work = Path(model).absolute(), Path(work).absolute()
         self._ahead, self._shapes = ahead, tuple(shapes)
         self._listen = [Address.parse(text) for text in listen]
         self.nodes: dict[str, Node] = {}
@@ -80,8 +82,18 @@ class LocalParties:
         keys = self._work / "keys"
         return Tls(keys / "ca.pem", keys / f"{role}.pem", keys / f"{role}.key")
 
+    def log(self, role: str) -> Path:
+        """The log of a role."""
+        return self._work / f"{role}.log"
+
+    def require_alive(self) -> None:
+        """ConnectError names a server that has ended, and why."""
+        for role, node in self.nodes.items():
+            if (status := node.process.poll()) is not None:
+                raise ConnectError(f"{role} ended with status {status}: {last_words(self.log(role))}")
+
     def start(self) -> Self:
-        """Return when all three serve; ConnectError names the one that does not, and its log."""
+        """Return when all three serve; ConnectError names the one that does not, and what its log ends with."""
         self._work.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (self._work / "keys" / "ca.pem").exists():
             keygen(self._work / "keys")
@@ -93,7 +105,7 @@ class LocalParties:
             self._launch("party1", listen[2], "--dealer", dealer)
             self._launch("party0", listen[1], "--dealer", dealer, *options)
             for node in self.nodes.values():
-                node.port = _ready_port(node, self._work / f"{node.role}.log")
+                node.port = _ready_port(node, self.log(node.role))
         except BaseException:
             self.stop()
             raise
@@ -129,7 +141,16 @@ class LocalParties:
 
     def _launch(self, role: str, listen: Address, *options: str) -> None:
         tls = self.tls(role)
-        command = [sys.executable, "-m", "privinf", role.rstrip("01"), "--model", str(self._model / role)]
+        # -P: the folder that we run in, maybe a checkout, is no place to import from.
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "privinf",
+            role.rstrip("01"),
+            "--model",
+            str(self._model / role),
+        ]
         command += [
             "--listen",
             str(listen),
@@ -142,7 +163,7 @@ class LocalParties:
         ]
         if role != "dealer":
             command += ["--party", role[-1], "--store", str(self._work / f"{role}-store")]
-        log = (self._work / f"{role}.log").open("a", encoding="utf-8")
+        log = self.log(role).open("a", encoding="utf-8")
         self._logs.append(log)
         process = subprocess.Popen(
             [*command, *options],
@@ -150,9 +171,16 @@ class LocalParties:
             stderr=log,
             text=True,
             start_new_session=True,
-            env=SERVER_ENVIRONMENT | os.environ,
+            cwd=self._work,
+            env=environment(),
         )
         self.nodes[role] = Node(role, process, listen)
+
+
+def environment() -> dict[str, str]:
+    """What servers are given: nothing of ours that would import other code or configure them behind our back."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", PREFIX))}
+    return SERVER_ENVIRONMENT | kept
 
 
 def _with_port(address: Address) -> Address:
@@ -172,6 +200,12 @@ def _ready_port(node: Node, log: Path) -> int:
     threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
     try:
         line = lines.get(timeout=START_SECONDS)
+    except Empty as error:
+        why = f"did not serve within {START_SECONDS:g} s"
+        raise ConnectError(f"{node.role} {why}: {last_words(log)}") from error
+    try:
         return int(json.loads(line)["port"])
-    except (Empty, json.JSONDecodeError, KeyError) as error:
-        raise ConnectError(f"{node.role} did not start: see {log}") from error
+    except (json.JSONDecodeError, KeyError) as error:
+        with suppress(subprocess.TimeoutExpired):  # stdout is closed: it has ended, or is about to
+            node.process.wait(STOP_SECONDS)
+        raise ConnectError(f"{node.role} did not start: {last_words(log)}") from error

@@ -155,7 +155,7 @@ def up(
             verb = "generate" if model_kind(model / "client") == "decoder" else "embed"
             note(f"serving; ask with: privinf {verb} --model {model}/client --config {work}/client.toml TEXT")
         while not stop.wait(1.0):
-            _require_alive(local)
+            local.require_alive()
 
 
 def _client_settings(local: Any, model: Path, work: Path) -> dict[str, Any]:
@@ -166,11 +166,3 @@ def _client_settings(local: Any, model: Path, work: Path) -> dict[str, Any]:
     path = work / "client.toml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return {"parties": list(local.addresses), "model": str(model / "client"), "config": str(path)}
-
-
-def _require_alive(local: Any) -> None:
-    from privinf.errors import ConnectError
-
-    for role, node in local.nodes.items():
-        if node.process.poll() is not None:
-            raise ConnectError(f"{role} ended with status {node.process.returncode}: see its log")
