@@ -74,9 +74,11 @@ class Queue:
         room: Room,
         wait_seconds: float,
         waited: Callable[[float], None] = lambda seconds: None,
+        refused: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._room, self._wait_seconds, self._waited, self._clock = room, wait_seconds, waited, clock
+        self._room, self._wait_seconds, self._clock = room, wait_seconds, clock
+        self._waited, self._refused = waited, refused
         self._lock = threading.Lock()
         self._clients: OrderedDict[str, _Client] = OrderedDict()  # the next to be served comes first
         self._running = self._waiting = 0
@@ -96,12 +98,7 @@ class Queue:
     @contextmanager
     def place(self, client: str, life: Life) -> Iterator[None]:
         """Hold a place, after a wait where there is none."""
-        ticket = self._enter(client, life)
-        try:
-            self._await(ticket)
-        except BaseException:
-            self._leave(ticket)
-            raise
+        ticket = self._granted(client, life)
         began = self._clock()
         self._waited(began - ticket.came)
         try:
@@ -122,6 +119,20 @@ class Queue:
             tickets = [ticket for one in self._clients.values() for ticket in one.waiting]
         for ticket in tickets:
             ticket.life.end(Overloaded("this party is stopping", retry_after=RETRY_SECONDS))
+
+    def _granted(self, client: str, life: Life) -> _Ticket:
+        """Return a ticket once it has a place."""
+        try:
+            ticket = self._enter(client, life)
+            try:
+                self._await(ticket)
+            except BaseException:
+                self._leave(ticket)
+                raise
+        except Overloaded:
+            self._refused()
+            raise
+        return ticket
 
     def _enter(self, client: str, life: Life) -> _Ticket:
         ticket = _Ticket(client, life, self._clock())

@@ -14,6 +14,7 @@ from privinf.addresses import Address
 from privinf.config import Tls
 from privinf.errors import ConfigError, Unauthenticated
 from privinf.parties.certificates import Own, Renewal, Told
+from privinf.parties import descriptors
 from privinf.parties.frames import CHUNK
 from privinf.parties.listening import ALONE, listen
 
@@ -111,7 +112,7 @@ def dial(address: Address | str, role: str, tls: Tls | None, own_role: str, told
 
 def server_options() -> list[tuple[str, Any]]:
     """Return the options of a server."""
-    return list(_OPTIONS)
+    return _OPTIONS + descriptors.options()
 
 
 def bind(server: grpc.Server, address: Address | str, tls: Tls | None, told: Told = _on_stderr) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 
 from google.protobuf.message import DecodeError
@@ -75,6 +76,14 @@ def read_id(value: bytes, what: str) -> bytes:
     if len(value) != ID_BYTES:
         raise ProtocolError(f"{what} has {len(value)} bytes, not {ID_BYTES}")
     return value
+
+
+def read_ids(values: Iterable[bytes], what: str) -> set[bytes]:
+    """Return ids from the wire, each of which may be said once."""
+    listed = [read_id(value, what) for value in values]
+    if len(set(listed)) != len(listed):
+        raise ProtocolError(f"{what} names one id twice")
+    return set(listed)
 
 
 def require_same(own: Identity, other: Identity, role: str) -> None:

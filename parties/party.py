@@ -15,6 +15,7 @@ from privinf.parties.admission import Admission, Parked, Queue, Room
 from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline
 from privinf.parties.dealt import PassLink
+from privinf.parties.epochs import Epochs
 from privinf.parties.fetch import DealerLink
 from privinf.parties.generate import Generations
 from privinf.parties.greeting import Greeter
@@ -26,6 +27,7 @@ from privinf.parties.messages import (
     identity_message,
     read_id,
     read_identity,
+    read_ids,
     read_shape,
     require_same,
     shape_message,
@@ -72,7 +74,7 @@ class PartyCalls:
         if other is not None:
             self._keeper = Keeper(config, program.identity, self._store, self._dealer, other, log)
         self._engine = Engine(program, self._store, self._keeper, log)
-        self._sessions = Sessions(config.max_sessions)
+        self._sessions, self._epochs = Sessions(config.max_sessions), Epochs()
         self._admission, count = self._admitting(config)
         self._greeter = Greeter(config, program.identity, other, self._sessions)
         link = PassLink(peers["dealer"], program.identity, config.connect_seconds)
@@ -182,6 +184,7 @@ class PartyCalls:
         self._program.check(shape)
         preparation_id = read_id(request.preparation_id, "a preparation id")
         epoch = read_id(request.epoch, "an epoch")
+        self._epochs.enter(epoch)
         deadline = Deadline.of(context, max(self._config.max_seconds, self._config.prepare_seconds))
         record = self._dealer.join(
             preparation_id, shape, epoch, deadline, lambda call: _cancel_with(context, call)
@@ -192,7 +195,10 @@ class PartyCalls:
         self, request: party_pb2.ReconcileRequest, context: grpc.ServicerContext, caller: str
     ) -> party_pb2.ReconcileReply:
         """Drop what party 0 will never use: what it says is gone, and what an earlier run of it left here."""
-        held, gone = set(request.held), set(request.gone)
+        held, gone = read_ids(request.held, "what is held"), read_ids(request.gone, "what is gone")
+        if held & gone:
+            raise ProtocolError("a preparation is held or gone, not both")
+        self._epochs.enter(read_id(request.epoch, "an epoch"))
         mine = self._store.held()
         old = {
             record.preparation_id
@@ -212,7 +218,7 @@ class PartyCalls:
         )
         if config.party == 1:
             return Parked(room, lambda: self._sessions.count), lambda: self._sessions.count
-        queue = Queue(room, config.wait_seconds, self._meters.waited)
+        queue = Queue(room, config.wait_seconds, self._meters.waited, self._meters.refused)
         return queue, lambda: queue.running
 
     def _shape(self, opened: party_pb2.InferOpen) -> QueryShape:

@@ -1,0 +1,32 @@
+"""The runs of party 0 that party 1 has heard of: one is under way, those before it are over."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from privinf.errors import MismatchError
+
+_REMEMBERED = 1024
+
+
+class Epochs:
+    """An epoch is drawn anew by each run of party 0; what it leaves undone is void with the next."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now: bytes | None = None
+        self._over: OrderedDict[bytes, None] = OrderedDict()
+
+    def enter(self, epoch: bytes) -> None:
+        """Take a run for the one under way; raise MismatchError for one that another has followed."""
+        with self._lock:
+            if epoch == self._now:
+                return
+            if epoch in self._over:
+                raise MismatchError("this run of party0 is over: another has begun since")
+            if self._now is not None:
+                self._over[self._now] = None
+                if len(self._over) > _REMEMBERED:
+                    self._over.popitem(last=False)
+            self._now = epoch
