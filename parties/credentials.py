@@ -13,8 +13,8 @@ import grpc
 from privinf.addresses import Address
 from privinf.config import Tls
 from privinf.errors import ConfigError, Unauthenticated
-from privinf.parties.certificates import Own, Renewal, Told
 from privinf.parties import descriptors
+from privinf.parties.certificates import Own, Renewal, Told
 from privinf.parties.frames import CHUNK
 from privinf.parties.listening import ALONE, listen
 

@@ -9,7 +9,7 @@ import contextlib
 import resource
 from typing import Any, Final
 
-HANDSHAKE_SECONDS: Final = 5.0
+HANDSHAKE_SECONDS = 5.0
 IDLE_SECONDS: Final = 600.0
 _STREAMS: Final = 256  # calls at once on one connection; more wait at their client
 _MOST: Final = 1 << 16  # descriptors; a higher limit is left as it is
@@ -31,10 +31,10 @@ def connections(descriptors: int) -> int:
     return descriptors - min(_OWN, descriptors // 4)
 
 
-def options(handshake_seconds: float = HANDSHAKE_SECONDS) -> list[tuple[str, Any]]:
+def options() -> list[tuple[str, Any]]:
     """Return what bounds and times the connections of a server."""
     return [
-        ("grpc.server_handshake_timeout_ms", round(1000 * handshake_seconds)),
+        ("grpc.server_handshake_timeout_ms", round(1000 * HANDSHAKE_SECONDS)),
         ("grpc.max_connection_idle_ms", round(1000 * IDLE_SECONDS)),
         ("grpc.max_concurrent_streams", _STREAMS),
         ("grpc.max_allowed_incoming_connections", connections(raise_limit())),
