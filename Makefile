@@ -3,29 +3,39 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOCK := .venv-lock
+NEWEST := .venv-newest
+SIDE_BY_SIDE := -n 2 --dist worksteal
+EXTRAS := node models chat convert bench dev
 NATIVE := $(wildcard protocols/kernels/*.cpp protocols/kernels/*.h)
 
-.PHONY: demo test test-fast lint protos bench peers clean install
+.PHONY: demo test test-fast test-newest lint protos lock bench peers clean install
 
 install: $(STAMP)
 
-# torch goes in first and by its exact pin: an open range would fetch gigabytes of CUDA.
-$(STAMP): pyproject.toml setup.py constraints.txt $(NATIVE)
+# torch goes in first and by its exact pin: an open range would fetch gigabytes of CUDA. The rest is locked.
+$(STAMP): pyproject.toml setup.py constraints.txt requirements.lock $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77" wheel
-	$(BIN)/python -m pip install --quiet --requirement constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[node,models,bench,dev]"
+	$(BIN)/python -m pip install --quiet --requirement constraints.txt --constraint requirements.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: $(STAMP)
 	$(BIN)/privinf demo
 
+# Everything: side by side, but for the tests that start server processes, which have the machine to themselves.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not processes"
+	$(BIN)/python -m pytest -m processes
 
-# Without the tests that take minutes or start server processes.
+# At most two minutes: without server processes, and without slow tests and most cases of long ones.
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not processes"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --hypothesis-profile fast -m "not slow and not processes"
+
+# The newest Python that is installed, without what needs torch where no CPU build of it is at hand.
+test-newest:
+	deploy/test_newest.sh $(NEWEST)
 
 # The checkout's folders do not lie as they are imported, so types are checked through a tree of links.
 lint: $(STAMP)
@@ -37,6 +47,13 @@ lint: $(STAMP)
 
 protos: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/privinf/v1/*.proto
+
+# Refreshes requirements.lock: the newest versions that pyproject.toml allows, for every Python it supports.
+lock:
+	test -x $(LOCK)/bin/uv || { $(PYTHON) -m venv $(LOCK) && $(LOCK)/bin/python -m pip install --quiet uv==0.13.9; }
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(LOCK)/bin/uv pip compile --quiet --upgrade --universal \
+	  --python-version 3.11 $(foreach extra,$(EXTRAS),--extra $(extra)) --group install --no-emit-package torch --constraint constraints.txt \
+	  --no-annotate --output-file requirements.lock pyproject.toml
 
 # Measures all, then draws plots and the README's table from the JSON alone; on an otherwise idle machine.
 bench: $(STAMP)
@@ -52,4 +69,4 @@ peers:
 	benchmarks/baselines/install_crypten.sh benchmarks/.peers/crypten
 
 clean:
-	rm -rf $(VENV) build *.egg-info protocols/kernels/*.so
+	rm -rf $(VENV) $(LOCK) $(NEWEST) build *.egg-info protocols/kernels/*.so

@@ -180,7 +180,7 @@ async def _accept(listener: socket.socket, target: tuple[str, int], profile: Pro
             task.add_done_callback(carried.discard)
 
 
-async def _serve(profile: Profile, targets: list[str]) -> None:
+async def _serve(profile: Profile, targets: list[str], port: int) -> None:
     """Relay to every target given and to those that standard input names; print each one's address."""
     loop = asyncio.get_running_loop()
     named: asyncio.Queue[str | None] = asyncio.Queue()
@@ -190,10 +190,10 @@ async def _serve(profile: Profile, targets: list[str]) -> None:
         threading.Thread(target=_lines, args=(loop, named), daemon=True).start()
     accepting = []
     while (wanted := await named.get()) is not None:
-        host, _, port = wanted.rpartition(":")
-        listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        host, _, target = wanted.rpartition(":")
+        listener = socket.create_server(("127.0.0.1", port), backlog=1024)
         listener.setblocking(False)
-        accepting.append(asyncio.create_task(_accept(listener, (host, int(port)), profile)))
+        accepting.append(asyncio.create_task(_accept(listener, (host, int(target)), profile)))
         print(f"127.0.0.1:{listener.getsockname()[1]}", flush=True)
 
 
@@ -244,11 +244,14 @@ def main() -> None:
     """Relay until ended; without --target, to what standard input names until it ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", action="append", default=[], metavar="HOST:PORT")
+    parser.add_argument("--port", type=int, default=0, help="where to listen, if there is one target")
     parser.add_argument("--network", choices=[name for name, profile in PROFILES.items() if profile])
     parser.add_argument("--rtt-ms", type=float)
     parser.add_argument("--mbit", type=float)
     options = parser.parse_args()
     profile = PROFILES[options.network] if options.network else None
+    if options.port and len(options.target) != 1:
+        parser.error("--port goes with one --target")
     if profile is None:
         if not (options.mbit and options.mbit > 0 and options.rtt_ms is not None and options.rtt_ms >= 0):
             parser.error("needs --network, or --rtt-ms and --mbit")
@@ -256,7 +259,7 @@ def main() -> None:
     # epoll rounds waits up to whole milliseconds, which would double the delay of a LAN; select does not.
     loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(_serve(profile, options.target))
+        runner.run(_serve(profile, options.target, options.port))
 
 
 if __name__ == "__main__":

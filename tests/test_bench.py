@@ -172,6 +172,7 @@ def test_documents_are_made_from_json_alone(module: str) -> None:
     assert ours_ <= {"benchmarks.machine", "benchmarks.rows"}
 
 
+@pytest.mark.slow
 def test_plots_are_drawn_from_a_folder_of_results(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     rows.write(tmp_path / "bench.json", "title", "note", everything(), ABOUT)
@@ -187,6 +188,7 @@ def test_plots_are_drawn_from_a_folder_of_results(tmp_path: Path) -> None:
     assert all((tmp_path / "figures" / name).stat().st_size > 5000 for name in drawn)
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("name", gates.NAMES)
 def test_every_gate_of_the_benchmark_is_right(name: str, tmp_path: Path) -> None:
     work = role.build(name, tmp_path)
@@ -310,6 +312,7 @@ def gpt2_blocks(layers: list[Any]) -> Any:
     return model
 
 
+@pytest.mark.slow
 def test_the_peers_decode_step_is_gpt2s() -> None:
     """Row after row with a growing cache, what SPU is checked against is a causal pass of transformers' GPT-2."""
     _, layers = gpt2_step.make_inputs(gpt2_step.Step(2, 1))

@@ -6,7 +6,7 @@ import warnings
 from privinf.v1 import common_pb2 as privinf_dot_v1_dot_common__pb2
 from privinf.v1 import equivariant_pb2 as privinf_dot_v1_dot_equivariant__pb2
 
-GRPC_GENERATED_VERSION = '1.78.0'
+GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class EquivariantStub(object):
+class EquivariantStub:
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -62,7 +62,7 @@ class EquivariantStub(object):
                 _registered_method=True)
 
 
-class EquivariantServicer(object):
+class EquivariantServicer:
     """Missing associated documentation comment in .proto file."""
 
     def About(self, request, context):
@@ -138,7 +138,7 @@ def add_EquivariantServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Equivariant(object):
+class Equivariant:
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod

@@ -6,7 +6,7 @@ import warnings
 from privinf.v1 import common_pb2 as privinf_dot_v1_dot_common__pb2
 from privinf.v1 import party_pb2 as privinf_dot_v1_dot_party__pb2
 
-GRPC_GENERATED_VERSION = '1.78.0'
+GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -26,7 +26,7 @@ if _version_not_supported:
     )
 
 
-class PartyStub(object):
+class PartyStub:
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -72,7 +72,7 @@ class PartyStub(object):
                 _registered_method=True)
 
 
-class PartyServicer(object):
+class PartyServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Attest(self, request, context):
@@ -172,7 +172,7 @@ def add_PartyServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class Party(object):
+class Party:
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod

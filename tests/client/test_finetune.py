@@ -32,6 +32,7 @@ def test_equal_longer_and_shorter_rows_are_dropped(text: str) -> None:
     assert without_leaks([Example(text, 1), fresh], HELD_OUT) == ([fresh], 1)
 
 
+@pytest.mark.slow
 def test_the_real_split_leaks_and_is_cut() -> None:
     pytest.importorskip("pyarrow")
     try:
@@ -60,6 +61,7 @@ def test_missing_libraries_end_with_the_code_of_a_bad_configuration(
     assert 'pip install "privinf[models]"' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_short_run_leaves_a_classifier(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

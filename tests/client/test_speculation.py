@@ -159,6 +159,7 @@ def test_a_draft_is_accepted_by_its_probability_and_else_left_out(draft: int) ->
     assert (0, draft) not in law
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("draft", [PromptLookup(), ModelDraft(Markov(VOCAB, seed=7).row)])
 def test_drawn_frequencies_fit_the_distribution(draft: Draft) -> None:
     model, length, runs = Markov(VOCAB, seed=7, scale=0.7), 3, 6000
@@ -275,6 +276,7 @@ def test_a_model_may_give_logits_after_every_token() -> None:
     assert list(NoDraft().propose([1, 2], 4)) == []
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
 def test_greedy_generation_equals_that_of_transformers(penalty: float) -> None:
     torch = pytest.importorskip("torch")

@@ -82,6 +82,7 @@ def _until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("prompt", [*tiny.TEXTS, "a" * 70])
 def test_what_float32_says(client: Client, clear: tiny.Clear, prompt: str) -> None:
     answer = client.generate(prompt, max_new_tokens=6)
@@ -90,6 +91,7 @@ def test_what_float32_says(client: Client, clear: tiny.Clear, prompt: str) -> No
     assert answer.text == clear.side.tokenizer.decode(answer.tokens)
 
 
+@pytest.mark.slow
 def test_with_public_weights(gpt2: Deployment) -> None:
     clear = tiny.Clear(gpt2.source, gpt2.shared)
     assert clear.lead(CERTAIN_GPT2, COUNT) > 2 * tiny.NEAR
@@ -110,6 +112,7 @@ def test_with_public_weights(gpt2: Deployment) -> None:
             client.chat([{"role": "user", "content": "calm"}])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("embeddings", ["private", "public"])
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_private_weights_behind_a_prefix(tmp_path: Path, family: tiny.Family, embeddings: str) -> None:
@@ -167,6 +170,7 @@ def test_what_a_pass_takes_is_what_was_declared(llama: Deployment, client: Clien
     assert stats.offline_bytes == sum(cost.prep0 + cost.prep1 for cost in declared)
 
 
+@pytest.mark.slow
 def test_a_conversation(client: Client, clear: tiny.Clear) -> None:
     messages = [{"role": "user", "content": "calm?"}, {"role": "assistant", "content": "so it is."}]
     messages.append({"role": "user", "content": "why?"})
@@ -176,6 +180,7 @@ def test_a_conversation(client: Client, clear: tiny.Clear) -> None:
         client.chat([{"role": "system", "content": "be calm."}, *messages])
 
 
+@pytest.mark.slow
 def test_raw_text_and_token_ids(client: Client, clear: tiny.Clear) -> None:
     ids = clear.side.prompt("calm", raw=True)
     assert clear.agrees(ids, client.generate("calm", raw=True, max_new_tokens=3).tokens)
@@ -190,6 +195,7 @@ def test_a_stop_sequence(client: Client, likeliest: list[int]) -> None:
     _until(lambda: _idle(client))
 
 
+@pytest.mark.slow
 def test_the_token_that_ends_a_text(llama: Deployment, likeliest: list[int], tmp_path: Path) -> None:
     other = Path(shutil.copytree(llama.model, tmp_path / "client"))
     (other / "generation_config.json").write_text(json.dumps({"eos_token_id": likeliest[3]}))
@@ -200,6 +206,7 @@ def test_the_token_that_ends_a_text(llama: Deployment, likeliest: list[int], tmp
     assert answer.text == "".join(tiny.TOKENS[token] for token in likeliest[:3])
 
 
+@pytest.mark.slow
 def test_secure_argmax_is_greedy(client: Client, likeliest: list[int]) -> None:
     assert client.generate(CERTAIN, max_new_tokens=5, secure_argmax=True).tokens == tuple(likeliest[:5])
     with pytest.raises(InputError, match="secure_argmax gives the likeliest token alone"):
@@ -217,6 +224,7 @@ class Knows:
         return [0 if place % 3 == 2 else self._answer[place] for place in range(at, at + count)]
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("argmax", [False, True])
 def test_drafts_change_nothing(client: Client, clear: tiny.Clear, likeliest: list[int], argmax: bool) -> None:
     knows = Knows(len(clear.ids(CERTAIN)), likeliest)
@@ -237,6 +245,7 @@ class Branches(Knows):
         return Tree((right[0] ^ 1, right[0], right[1])[:count], (0, 0, 2)[:count])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argmax", [False, True])
 def test_branches_change_nothing(
     client: Client, clear: tiny.Clear, likeliest: list[int], argmax: bool
@@ -261,6 +270,7 @@ def test_a_tree_that_changes_its_form_is_refused(client: Client) -> None:
     _until(lambda: _idle(client))
 
 
+@pytest.mark.slow
 def test_draws_are_the_same_with_drafts(client: Client, clear: tiny.Clear) -> None:
     options: dict[str, Any] = {"temperature": 0.8, "top_k": 6, "repetition_penalty": 1.1}
     seed, drawn = _robust(clear, options, 6)
@@ -327,6 +337,7 @@ def test_the_other_kind_of_model(client: Client, tmp_path: Path) -> None:
     encoder.close()
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("how", ["close", "with", "forget"])
 def test_leaving_a_stream_frees_both_parties(client: Client, likeliest: list[int], how: str) -> None:
     stream = client.generate(CERTAIN, max_new_tokens=100, stream=True)
@@ -343,6 +354,7 @@ def test_leaving_a_stream_frees_both_parties(client: Client, likeliest: list[int
     assert client.generate(CERTAIN, max_new_tokens=2).tokens == tuple(likeliest[:2])
 
 
+@pytest.mark.slow
 def test_asyncio(llama: Deployment, client: Client, likeliest: list[int]) -> None:
     async def ask() -> tuple[list[int | None], Completion]:
         async with llama.async_client() as other:
@@ -373,6 +385,7 @@ async def _first(stream: Any, count: int) -> Any:
             return
 
 
+@pytest.mark.slow
 def test_a_full_session_ends_by_its_length(tmp_path: Path) -> None:
     for deployment in _served(tmp_path, "llama", max_tokens=24):
         clear = tiny.Clear(deployment.source, deployment.shared)

@@ -150,6 +150,7 @@ def test_generate(run: Run, clear: tiny.Clear, capsys: Capture) -> None:
     assert output.out == document["text"] + "\n"
 
 
+@pytest.mark.slow
 def test_every_option_of_the_sdk(run: Run, capsys: Capture) -> None:
     words = ["--max-new-tokens", "2", "--temperature", "0.7", "--top-k", "5", "--top-p", "0.9", "--seed", "3"]
     words += ["--repetition-penalty", "1.2", "--stop", "zzz", "--stop", "yyy", "--draft", "lookup"]
@@ -159,6 +160,7 @@ def test_every_option_of_the_sdk(run: Run, capsys: Capture) -> None:
     assert run("generate", PROMPT, "--max-new-tokens", "1", "--secure-argmax") == 0
 
 
+@pytest.mark.slow
 def test_a_prompt_from_a_file(
     run: Run, clear: tiny.Clear, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +185,7 @@ def test_generate_refuses(run: Run, tmp_path: Path, capsys: Capture) -> None:
     assert "this model generates" in _said(run("embed", "a"), 65, capsys)
 
 
+@pytest.mark.slow
 def test_chat(run: Run, clear: tiny.Clear, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["--max-new-tokens", "3"]
     monkeypatch.setattr("sys.stdin", io.StringIO("calm?\n\nwhy\n"))

@@ -51,6 +51,7 @@ def _read(folder: Path, party: int) -> Opened:
     return {name: [rest for _, rest in group] for name, group in groupby(key, key=lambda pair: pair[0])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_no_name_is_opened_twice(tmp_path: Path, family: tiny.Family) -> None:
     with _journalled(tmp_path, family) as deployment, deployment.client() as client:

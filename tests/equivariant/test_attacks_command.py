@@ -97,6 +97,7 @@ def test_without_the_client_there_is_nothing_to_score(
         run(Setting(plain_model("llama"), alone, [written]), [ATTACKS["body"]], lambda text: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "level"), [("llama", "cover"), ("gpt2", "noise"), ("llama", "session")])
 def test_a_false_key_changes_no_guess(
     plain_model: Plain, written: Path, tmp_path: Path, kind: Kind, level: str

@@ -96,6 +96,7 @@ def test_known_tokens_tell_the_others(staged: Staged) -> None:
     assert found["0.25 d seeds"]["occurrences_told"] < found["2 d seeds"]["occurrences_told"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_what_is_told_in_a_session_is_told_of_it_alone(staged: Staged, kind: Kind) -> None:
     view, truth = staged(kind, "session")
@@ -175,6 +176,7 @@ def test_what_is_impossible_is_said(staged: Staged, kind: Kind, name: str) -> No
     assert not findings.guesses
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("kind", ["gpt2", "llama-untied"])
 @pytest.mark.parametrize("level", ["cover", "session"])
 def test_inner_values_spell_prompts_out(staged: Staged, kind: Kind, level: str) -> None:

@@ -85,6 +85,7 @@ def test_no_noise_leaves_nothing_to_weigh(staged: Staged) -> None:
     assert all(truth.score(guess)["vocabulary"] == 1 for guess in body(view, NOTHING).guesses.values())
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_prompts_are_read_through_small_noise(staged: Staged, kind: Kind) -> None:
     view, truth = staged(kind, 0.02)
@@ -96,6 +97,7 @@ def test_prompts_are_read_through_small_noise(staged: Staged, kind: Kind) -> Non
         assert truth.score_prompts(decoded)["occurrences"] > 0.95
 
 
+@pytest.mark.slow
 def test_large_noise_hides_prompts(staged: Staged) -> None:
     view, truth = staged("llama", 3.0)
     for decoded in activations(view, NOTHING).prompts.values():

@@ -258,6 +258,7 @@ def test_the_published_noise_has_a_row_of_its_own(monkeypatch: pytest.MonkeyPatc
     assert equivariant_exactness.SETTINGS["noise-published"] == ("noise", PUBLISHED)
 
 
+@pytest.mark.slow
 def test_the_pages_of_the_documents_are_those_of_the_results(tmp_path: Path) -> None:
     names = set(write_pages(RESULTS, tmp_path))
     assert names == {path.name for path in PAGES.iterdir()}
@@ -265,6 +266,7 @@ def test_the_pages_of_the_documents_are_those_of_the_results(tmp_path: Path) -> 
         assert (PAGES / name).read_text("utf-8") == (tmp_path / name).read_text("utf-8"), name
 
 
+@pytest.mark.slow
 def test_the_plots_of_the_documents_are_those_of_the_results(tmp_path: Path) -> None:
     drawn = f"Matplotlib v{matplotlib.__version__}"
     if drawn not in (PAGES / OVERVIEW).read_text("utf-8"):

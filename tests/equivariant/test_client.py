@@ -41,6 +41,7 @@ with Client(sys.argv[1], mode="equivariant", server=sys.argv[2], insecure_no_tls
 """
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("level", EXACT)
 @pytest.mark.parametrize("kind", ["gpt2", "llama-groups"])
 def test_continuations_are_those_of_the_plain_model(tmp_path: Path, kind: str, level: str) -> None:
@@ -212,6 +213,7 @@ def test_long_prompts_are_read_piece_by_piece(
     assert list(answer.tokens) == greedy(plain_of(made), prompt, 8)
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("level", ["cover", "session"])
 @pytest.mark.parametrize(("kind", "dtype"), [("llama", "BF16"), ("gpt2", "BF16"), ("llama", "F16")])
 def test_checkpoints_of_half_the_bits(tmp_path: Path, kind: str, dtype: str, level: str) -> None:

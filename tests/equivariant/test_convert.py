@@ -46,6 +46,7 @@ def test_a_decoder_answers_as_the_plain_one(
     assert close(ours[:, :, tokens], plain)
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.parametrize("level", EXACT)
 @pytest.mark.parametrize("kind", DECODERS)
 def test_greedy_tokens_are_the_plain_models(

@@ -243,6 +243,7 @@ def encoders() -> Iterator[int]:
     return iter(range(12))
 
 
+@pytest.mark.slow
 def test_a_message_over_the_limit(callers: dict[str, Caller]) -> None:
     images = pb.CoveredRows(shape=[1, 3, 8, 12], values=bytes(WHOLE_LIMIT + (2 << 20)))
     with pytest.raises(ProtocolError, match="size limit"):

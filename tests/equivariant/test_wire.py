@@ -100,6 +100,7 @@ def keys(made: Converted) -> list[Key]:
     return [Key.load(folder) for folder in folders]
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(("kind", "level"), LEVELS)
 def test_no_part_of_a_key_is_sent(tmp_path: Path, kind: str, level: str) -> None:
     made = converted(tmp_path, kind, level)

@@ -124,6 +124,7 @@ def test_a_failed_check_decides_the_exit_code(
     assert "3 checks on cpu, 2 failed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_is_skipped_with_a_reason() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests/gpu_smoke/run.py")],
@@ -157,6 +158,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 def test_a_bare_machine_runs_it(tmp_path: Path) -> None:
     """A copy of the sources alone: the kernels are the reference, and nothing comes from elsewhere."""
     left_out = shutil.ignore_patterns("*.so", "__pycache__", "results", "models")

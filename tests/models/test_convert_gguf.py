@@ -168,6 +168,7 @@ def test_gguf_computes_the_same(tmp_path: Path, tied: bool) -> None:
     assert (spec.tied, spec.bos, spec.eos, spec.eps, spec.rope_theta) == (tied, 1, (2, 0), 1e-5, 500.0)
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     "kind", ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
 )

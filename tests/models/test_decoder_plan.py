@@ -257,6 +257,7 @@ def declared(layout: DecoderLayout, shape: SessionShape, passes: int, model: Toy
 MODES = {"private": (False, False), "embedded": (False, True), "public": (True, True)}
 
 
+@pytest.mark.fast_cases(2)
 @FAMILIES
 @pytest.mark.parametrize(
     ("mode", "task"),

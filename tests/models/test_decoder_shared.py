@@ -80,6 +80,7 @@ CASES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.fast_cases(2)
 @CASES
 def test_shares_equal_the_fixed_interpreter_over_passes(
     toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str, prefix: bool
@@ -104,6 +105,7 @@ def test_shares_equal_the_fixed_interpreter_over_passes(
 AFTER = (0, 0, 1, 3, 2)  # 0 - 1 - 3 - 4 and 0 - 2 - 5
 
 
+@pytest.mark.fast_cases(1)
 @CASES
 def test_every_row_of_a_tree_follows_its_own_line(
     toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str, prefix: bool
@@ -132,6 +134,7 @@ def unique(trio: Trio) -> None:
     assert len(set(named)) == len(named)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(("kind", "mode"), [("gpt2", "private"), ("llama", "embedded"), ("llama", "public")])
 def test_the_likeliest_token_alone(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str) -> None:
     model = toys[kind, True]
@@ -154,6 +157,7 @@ def _likely(logits: F64, tokens: F64) -> None:
     assert np.all(chosen >= logits.max(axis=-1) - 2 * NEAR)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prefix", [False, True])
 def test_hidden_length_changes_no_answer(
@@ -184,6 +188,7 @@ def test_hidden_length_changes_no_answer(
             np.testing.assert_allclose(mine, theirs, atol=NEAR, rtol=0)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("prompt", [1, 4, 12])
 def test_prompts_of_all_lengths_around_a_chunk(toys: dict[tuple[Kind, bool], Toy], prompt: int) -> None:
     model = toys["llama", True]
@@ -225,6 +230,7 @@ def test_answers_say_nothing_but_their_sum(toys: dict[tuple[Kind, bool], Toy]) -
         assert shares[0][1] != shares[1][1]
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(
     ("kind", "mode", "prefix"),
     [

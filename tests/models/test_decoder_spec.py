@@ -268,6 +268,7 @@ def test_the_kind_of_a_model(tmp_path: Path) -> None:
             model_kind(write(tmp_path, {"model_type": given}))
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [

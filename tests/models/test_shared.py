@@ -75,6 +75,7 @@ def test_clear_equals_transformers(tinies: dict[Task, Tiny], task: Task) -> None
     np.testing.assert_allclose(clear, wanted, atol=1e-5, rtol=0)
 
 
+@pytest.mark.fast_cases(5)
 @KINDS
 @pytest.mark.parametrize(("batch", "tokens"), [(1, 8), (3, 8), (1, 16), (3, 16), (2, 32)])
 def test_shares_equal_the_fixed_interpreter(
@@ -89,6 +90,7 @@ def test_shares_equal_the_fixed_interpreter(
     assert np.abs(answer.rows - clear).max() < 0.02
 
 
+@pytest.mark.fast_cases(2)
 @KINDS
 @pytest.mark.parametrize(("batch", "tokens"), [(1, 8), (2, 16)])
 def test_costs_are_as_declared(
@@ -128,6 +130,7 @@ def test_a_layer_with_one_pass_takes_20_rounds(tinies: dict[Task, Tiny]) -> None
         assert all(layer.attention.coarse == layer.attention.fine for layer in tiny.plan.layers)
 
 
+@pytest.mark.fast_cases(1)
 @KINDS
 def test_padding_changes_no_answer(shared: dict[tuple[Task, Mode], Shared], kind: tuple[Task, Mode]) -> None:
     """Beyond what other seeds change: rounding depends on the masks."""
@@ -197,6 +200,7 @@ def test_private_weights_reach_no_role_in_the_clear(
     assert np.bincount(top, minlength=16).min() > top.size / 16 * 0.6
 
 
+@pytest.mark.fast_cases(1)
 @KINDS
 def test_the_answer_shares_say_nothing_but_their_sum(
     tinies: dict[Task, Tiny], shared: dict[tuple[Task, Mode], Shared], kind: tuple[Task, Mode]

@@ -65,6 +65,7 @@ def test_gate(name: str, data: Any) -> None:
     conforms(CASES[name](data.draw), data.draw(SEEDS))
 
 
+@pytest.mark.fast_cases(12)
 @pytest.mark.parametrize("name", CASES)
 @examples(3)
 @given(data=st.data())

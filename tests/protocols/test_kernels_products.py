@@ -99,6 +99,7 @@ def test_depths_about_a_block(kernels: Kernels, rng: np.random.Generator, name: 
         _assert_exact(kernels, name, a[:, :, :k].copy(), b[:, :k].copy())
 
 
+@pytest.mark.fast_cases(6)
 @pytest.mark.parametrize("name", BITS)
 @pytest.mark.parametrize("shape", [(20, 5, 300), (259, 195, 5), (33, 200, 270)])
 def test_more_than_a_block(

@@ -58,6 +58,7 @@ def test_shapes(
     np.testing.assert_array_equal(product(a, b, bits), ring.low(np.matmul(a, b), bits))
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("bits", "k"),
     [

@@ -213,6 +213,7 @@ def test_probes_open_rings_of_all_kinds() -> None:
     assert len([b for b in bits if b % 8]) > 8
 
 
+@pytest.mark.fast_cases(3)
 @NAMES
 def test_a_generator_that_is_short_of_range_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a mask drawn by `rand() * half`; everything still computes the right result."""
@@ -226,6 +227,7 @@ def test_a_generator_that_is_short_of_range_is_found(name: str, monkeypatch: pyt
     assert max(opened_surprise(runs), difference_surprise(runs)) > SURPRISE
 
 
+@pytest.mark.fast_cases(3)
 @NAMES
 def test_seeds_used_twice_are_found(name: str) -> None:
     runs = list(sessions(name, same_seeds=2))
@@ -242,6 +244,7 @@ def test_seeds_used_twice_reveal_the_inputs() -> None:
         assert np.array_equal(revealed, hidden) == (pair == 2)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("name", ["linear", "norm", "softmax"])
 def test_a_mask_used_twice_in_a_session_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def twice(ctx: Interpreter, x: Share) -> Sequence[Share]:

@@ -110,6 +110,7 @@ def decoder(request: pytest.FixtureRequest) -> Decoder:
     return Decoder(*request.param)
 
 
+@pytest.mark.fast_cases(1)
 def test_messages_are_the_same_for_every_prompt(decoder: Decoder) -> None:
     runs = [decoder.run(which) for which in range(len(PROMPTS))]
     for which, run in enumerate(runs):
@@ -120,6 +121,7 @@ def test_messages_are_the_same_for_every_prompt(decoder: Decoder) -> None:
     assert len({tuple((o.name, o.bits, o.opened.shape) for o in run.openings) for run in runs}) == 1
 
 
+@pytest.mark.fast_cases(1)
 def test_masks_explain_every_prompt(decoder: Decoder) -> None:
     """The openings of one prompt's session are another's, of whatever length, under other masks: all of them."""
     before = decoder.run(0)
@@ -131,6 +133,7 @@ def test_masks_explain_every_prompt(decoder: Decoder) -> None:
         assert decoder.wrong(0, after)
 
 
+@pytest.mark.fast_cases(1)
 def test_openings_are_uniform(decoder: Decoder) -> None:
     """Sums, what party 0 is sent, and differences between sessions of two prompts; one site's openings together."""
     runs = [decoder.run(number % 2, number) for number in range(SESSIONS)]

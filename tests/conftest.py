@@ -1,0 +1,52 @@
+"""What all tests share: which cases the fast run leaves out, and that a test without torch skips itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+
+import pytest
+from hypothesis import settings
+
+# Tests run side by side, and threads that spin for one another's products take the processors from other tests.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+settings.register_profile("fast", max_examples=5)  # `make test-fast`; else each test says how many
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow all cases of a test but as many as its marker `fast_cases` says, evenly spread."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for same in cases.values():
+        if (fast := same[0].get_closest_marker("fast_cases")) is None:
+            continue
+        kept = {round(i * (len(same) - 1) / max(1, fast.args[0] - 1)) for i in range(fast.args[0])}
+        for place, item in enumerate(same):
+            if place not in kept:
+                item.add_marker("slow")
+
+
+class WithoutTorch:
+    """Finds torch where there is none: importing it skips the test, or the module, that does."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name == "torch" else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        pytest.skip("needs torch", allow_module_level=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        raise AssertionError("torch was imported")
+
+
+if find_spec("torch") is None:
+    sys.meta_path.append(WithoutTorch())
