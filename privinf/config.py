@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import tomllib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -28,6 +29,10 @@ class Tls:
     ca: Path
     cert: Path
     key: Path = field(repr=False)
+
+
+# What party 0 decides for both: it leads, and party 1 listens.
+PARTY0_ALONE = ("peer", "ahead", "shapes", "max_ahead_bytes")
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,11 @@ class PartyConfig:
         _parse(self, "dealer", "peer", "listen")
         _check(self.party in (0, 1), "party is 0 or 1")
         _check(self.party == 1 or self.peer is not None, "party 0 needs peer, the address of party 1")
+        if self.party == 1:
+            _refuse_others(self, PARTY0_ALONE, "party 0's: set it there, it decides for both")
+        _check(bool(self.ahead) == bool(self.shapes), "ahead and shapes go together: how many, and of what")
         _check_ports(self)
+        _check_seconds(self)
         _check_tls(self.tls, self.insecure_no_tls)
         _check(self.max_store_bytes > 0 and self.max_store_count > 0, "the store needs room")
         _check(self.ahead >= 0 and self.max_sessions > 0, "ahead and max_sessions count something")
@@ -87,8 +96,6 @@ class PartyConfig:
         )
         _check(0 < self.passes_ahead <= 32, "passes_ahead is 1 to 32")
         _check(self.max_ahead_bytes > 0, "max_ahead_bytes is positive")
-        limits = self.max_seconds, self.prepare_seconds, self.idle_seconds, self.wait_seconds
-        _check(min(*limits, self.due_seconds, self.greet_seconds) > 0, "a time limit is positive")
 
 
 @dataclass(frozen=True)
@@ -118,8 +125,7 @@ class DealerConfig:
         _check_tls(self.tls, self.insecure_no_tls)
         counts = self.max_jobs, self.max_sessions, self.queue_chunks
         _check(min(counts) > 0, "max_jobs, max_sessions and queue_chunks count something")
-        limits = self.come_seconds, self.stall_seconds, self.max_seconds, self.idle_seconds, self.due_seconds
-        _check(min(limits) > 0, "a time limit is positive")
+        _check_seconds(self)
 
 
 @dataclass(frozen=True)
@@ -137,8 +143,7 @@ class ClientConfig:
         _parse(self, "parties")
         _check(len(self.parties) == 2, "parties are two addresses")
         _check_tls(self.tls, self.insecure_no_tls)
-        limits = self.deadline, self.session_deadline, self.connect_seconds
-        _check(min(limits) > 0, "a time limit is positive")
+        _check_seconds(self)
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ class EquivariantConfig:
         _check(min(counts) > 0, "max_sessions, max_calls and max_rows count something")
         _check(min(self.threads, self.max_tokens) >= 0, "threads and max_tokens are 0 or more")
         _check(min(self.max_sessions_each, self.max_calls_each) >= 0, "what one client may have is 0 or more")
-        _check(min(self.max_seconds, self.idle_seconds, self.due_seconds) > 0, "a time limit is positive")
+        _check_seconds(self)
 
 
 @dataclass(frozen=True)
@@ -189,8 +194,7 @@ class EquivariantClientConfig:
     def __post_init__(self) -> None:
         _parse(self, "server")
         _check_tls(self.tls, self.insecure_no_tls)
-        limits = self.deadline, self.session_deadline, self.connect_seconds
-        _check(min(limits) > 0, "a time limit is positive")
+        _check_seconds(self)
 
 
 Config = TypeVar(
@@ -345,6 +349,21 @@ def _check_ports(config: PartyConfig | DealerConfig | EquivariantConfig) -> None
         port = getattr(config, f"{name}_port")
         _check(0 <= port <= 65535, f"{name}_port is 0 to 65535")
         object.__setattr__(config, f"{name}_host", parse_host(getattr(config, f"{name}_host")))
+
+
+def _check_seconds(config: Any) -> None:
+    """Every number of seconds is one, above 0; stopping alone may take none."""
+    for item in fields(config):
+        if item.type == "float":  # annotations are text here
+            value = getattr(config, item.name)
+            holds = math.isfinite(value) and (value > 0 or (value == 0 and item.name == "stop_seconds"))
+            _check(holds, f"{item.name} is a number of seconds above 0, not {value:g}")
+
+
+def _refuse_others(config: Any, names: Sequence[str], why: str) -> None:
+    for item in fields(config):
+        if item.name in names:
+            _check(getattr(config, item.name) == item.default, f"{item.name} is {why}")
 
 
 def _check(holds: bool, claim: str) -> None:

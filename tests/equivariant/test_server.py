@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import urllib.request
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -442,6 +444,14 @@ def test_weights_that_lack_a_tensor(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
     with pytest.raises(ModelError, match="lacks"):
         Server(made.server, EquivariantConfig(insecure_no_tls=True))
+
+
+def test_metrics_are_served_where_they_are_told_to(tmp_path: Path) -> None:
+    made = converted(tmp_path, "llama", "cover")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    with serving(made.server, metrics_port=port), urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
+        assert 'privinf_sessions{role="equivariant"} 0.0' in page.read().decode()
 
 
 def test_a_server_that_stops_says_so(tmp_path: Path) -> None:
