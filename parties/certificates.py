@@ -117,7 +117,7 @@ def _certificate(content: bytes, path: Path) -> x509.Certificate:
 
     try:
         return x509.load_pem_x509_certificates(content)[0]
-    except ValueError as error:
+    except Exception as error:  # the library has many kinds for what it cannot read
         raise ConfigError(f"{path} holds no certificate that can be read") from error
 
 
@@ -126,5 +126,5 @@ def _public_key(content: bytes, path: Path) -> object:
 
     try:
         return serialization.load_pem_private_key(content, None).public_key()
-    except (ValueError, TypeError) as error:  # an encrypted key asks for a password: TypeError
+    except Exception as error:  # the same; an encrypted key asks for a password
         raise ConfigError(f"{path} holds no private key that can be read without a password") from error

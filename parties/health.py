@@ -71,6 +71,6 @@ class Health:
     def close(self) -> None:
         """End the port for probes."""
         if self._probed is not None:
-            self._probed.stop(None)
+            self._probed.stop(None).wait()  # the port is free once we return
         if self._guard is not None:
             self._guard.close()

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from privinf.addresses import parse_host
 from privinf.errors import ConfigError
 
 ROLES = ("dealer", "party0", "party1", "client")
@@ -39,6 +40,7 @@ def keygen(
     """
     if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MOST_DAYS:
         raise ConfigError(f"days must be 1 to {MOST_DAYS}, not {days!r}")
+    hosts = [_host(host) for host in hosts]
     if claimed := sorted(set(hosts) & {*ROLES, *roles}):
         raise ConfigError(f"{', '.join(claimed)}: a role is no host; peers would refuse the certificates")
     folder = Path(directory)
@@ -54,6 +56,12 @@ def keygen(
         key = ec.generate_private_key(ec.SECP256R1())
         _save(paths, role, key, _certificate(role, key, hosts, authority, authority_key, days))
     return paths
+
+
+def _host(text: str) -> str:
+    """A host as an address has it, or all names under one."""
+    star = "*." if text.startswith("*.") else ""
+    return star + parse_host(text.removeprefix(star))
 
 
 def _authority(key: ec.EllipticCurvePrivateKey, days: int) -> x509.Certificate:

@@ -55,3 +55,15 @@ def test_keys_are_private_and_not_overwritten(tmp_path: Path) -> None:
 def test_keys_of_two_runs_have_nothing_in_common(tmp_path: Path) -> None:
     first, second = keygen(tmp_path / "a"), keygen(tmp_path / "b")
     assert first["ca.pem"].read_bytes() != second["ca.pem"].read_bytes()
+
+
+@pytest.mark.parametrize("host", ["", "a b", "https://party0", "party0:50051", "300.1.1.1", "d\u00e9aler"])
+def test_a_host_is_a_host(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ConfigError):
+        keygen(tmp_path / "keys", [host])
+    assert not (tmp_path / "keys").exists()
+    keygen(tmp_path / "keys", ["*.example", "[::1]", "10.0.0.7"])
+    served = certificate(tmp_path / "keys" / "party1.pem")
+    names = served.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["party1", "*.example"]
+    assert [str(one) for one in names.get_values_for_type(x509.IPAddress)] == ["::1", "10.0.0.7"]
