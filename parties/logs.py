@@ -37,7 +37,7 @@ ALLOWED: Final = frozenset(
 WORK: Final = Allowance(600, 10.0)  # what was asked for and done
 TROUBLE: Final = Allowance(60, 1.0)  # what those with a certificate can cause
 STRANGERS: Final = Allowance(20, 0.1)  # what anybody who reaches the port can cause
-_LONGEST: Final = 1000  # characters of one value
+_LONGEST: Final = 500  # characters of one value
 
 
 class Log:

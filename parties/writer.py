@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import threading
+from typing import Final
+
+_PATIENCE: Final = 1000  # milliseconds that a reader who has fallen behind is waited for, once
 
 
 class Writer:
@@ -32,7 +36,10 @@ class Writer:
                     )
                     self._lost = 0
                 self._put(text)
-            except (OSError, ValueError):  # a full disk, a reader that is gone, a closed stderr
+            except (
+                OSError,
+                ValueError,
+            ):  # a full disk, a reader that is gone or stands still, a closed stderr
                 self._lost += 1
 
     def _put(self, text: str) -> None:
@@ -41,9 +48,17 @@ class Writer:
             sys.stderr.write(data.decode("utf-8"))
             sys.stderr.flush()
             return
+        self._require_room(self._descriptor)
         while data:
             data = data[os.write(self._descriptor, data) :]
             self._torn = bool(data)
+
+    def _require_room(self, descriptor: int) -> None:
+        """Refuse to wait for who reads a pipe: a line that is shorter than its page then goes in whole."""
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        if not poll.poll(0 if self._lost else _PATIENCE):
+            raise BlockingIOError
 
 
 WRITER = Writer()  # of the process: it has one stderr
