@@ -142,22 +142,26 @@ def draw_speculation(results: Sequence[Result], path: Path) -> None:
     lines = results[0]["medians"]
     key = "seconds_per_token" if "seconds_per_token" in lines[0] else "tokens_per_pass"
     networks = list(dict.fromkeys(line["network"] for line in lines))
+    most = max(sum(line["network"] == network for line in lines) for network in networks)
+    width = max(5.5, 0.42 * most)  # room for the number above each bar
     figure, panels = plt.subplots(
-        1, len(networks), figsize=(4.5 * len(networks), 3.2), layout="constrained", squeeze=False
+        len(networks), 1, figsize=(width, 3.4 * len(networks)), layout="constrained", squeeze=False
     )
-    for axes, network in zip(panels[0], networks, strict=True):
+    for axes, network in zip(panels[:, 0], networks, strict=True):
         here = [line for line in lines if line["network"] == network]
         groups = list(dict.fromkeys(line["group"] for line in here))
         drafts = list(dict.fromkeys(f"{line['draft']} {line['drafts']}" for line in here))
         for place, group in enumerate(groups):
             values = [line[key] for line in here if line["group"] == group]
-            at = [x + 0.4 * place for x in range(len(drafts))]
-            axes.bar_label(axes.bar(at, values, width=0.38, label=group), fmt="%.2f", fontsize=7)
-        axes.set_xticks([x + 0.2 for x in range(len(drafts))], drafts, rotation=30, fontsize=7)
+            each = 0.84 / len(groups)
+            at = [x + each * (place - (len(groups) - 1) / 2) for x in range(len(drafts))]
+            axes.bar_label(axes.bar(at, values, width=0.95 * each, label=group), fmt="%.2f", fontsize=7)
+        axes.set_xticks(range(len(drafts)), drafts, fontsize=8)
         axes.set_xlabel("drafts in a pass")
-        axes.set_title(network or "counted in the clear")
-        axes.legend(fontsize=8)
-    figure.suptitle(f"{key.replace('_', ' ')}, median of prompts")
+        axes.margins(y=0.1)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        where = network or "counted in the clear"
+        axes.set_title(f"{key.replace('_', ' ')}, median of prompts, {where}", fontsize=10)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 
 from benchmarks.machine import RESULTS, ROOT
+from benchmarks.rows import DEALER_TOO, NETWORKS
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -66,22 +67,46 @@ def of_phase(rows: Sequence[Result], phases: Sequence[str], **key: Any) -> list[
 def draw_layer(result: Result, path: Path) -> bool:
     """Seconds of one BERT-base layer on each network: ours online and in all, beside each peer."""
     rows = [row for row in result["rows"] if row["workload"] == LAYER]
-    networks = list(dict.fromkeys(row["network"] for row in rows))
+    present = {row["network"].removesuffix(DEALER_TOO) for row in rows}
+    networks = [network for network in NETWORKS if network in present]
     if not networks:
         return False
-    figure, panels = plt.subplots(
-        1, len(networks), figsize=(3.6 * len(networks), 3.4), layout="constrained", squeeze=False
-    )
-    for axes, network in zip(panels[0], networks, strict=True):
-        online = of_phase(rows, ("online",), network=network)
-        total = of_phase(rows, ("total",), network=network)
-        phased = {row["system"] for row in online} & {row["system"] for row in total}
-        bars = [(f"{row['system']}, online", row) for row in online if row["system"] in phased]
-        bars += [(row["system"], row) for row in of_phase(rows, ("total", "online"), network=network)]
+    figure, panels = _grid(len(networks), 2, (6.0, 3.4))
+    for axes, network in zip(panels, networks, strict=True):
+        bars = _of_network(rows, network, "")
+        bars += _of_network(rows, network + DEALER_TOO, ", dealer's links too")
         _bars(axes, bars)
-        axes.set_title(network)
+        axes.set_title(network, fontsize=10)
     figure.suptitle("one BERT-base layer, 128 tokens: seconds, median and extremes")
     return _save(figure, path)
+
+
+def _of_network(rows: Sequence[Result], network: str, said: str) -> list[tuple[str, Result]]:
+    """Bars of a network: online, where that is apart, then in all."""
+    online = of_phase(rows, ("online",), network=network)
+    total = of_phase(rows, ("total",), network=network)
+    phased = {row["system"] for row in online} & {row["system"] for row in total}
+    bars = [(f"{row['system']}, online{said}", row) for row in online if row["system"] in phased]
+    return bars + [
+        (row["system"] + said, row) for row in of_phase(rows, ("total", "online"), network=network)
+    ]
+
+
+def _grid(count: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
+    """As many panels of a size, in rows."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(size[0] * columns, size[1] * rows), layout="constrained", squeeze=False
+    )
+    for unused in panels.flat[count:]:
+        unused.set_visible(False)
+    return figure, list(panels.flat[:count])
+
+
+def plain(axis: Any) -> None:
+    """Write a logarithmic axis as numbers, not as powers."""
+    axis.set_major_formatter("{x:g}")
 
 
 def draw_gates(result: Result, path: Path) -> bool:
@@ -91,17 +116,18 @@ def draw_gates(result: Result, path: Path) -> bool:
     gates = list(dict.fromkeys(row["workload"] for row in rows))
     if not gates:
         return False
-    figure, panels = plt.subplots(
-        1, len(gates), figsize=(3.4 * len(gates), 3), layout="constrained", squeeze=False
-    )
-    for axes, gate in zip(panels[0], gates, strict=True):
+    figure, panels = _grid(len(gates), 2, (5.5, 2.4))
+    for axes, gate in zip(panels, gates, strict=True):
         bars = [
             ("privinf, online", row) for row in of_phase(rows, ("online",), workload=gate, system="privinf")
         ]
         bars += [(row["system"], row) for row in of_phase(rows, ("total", "online"), workload=gate)]
         _bars(axes, bars)
-        axes.set_xscale("log")
-        axes.set_title(gate, fontsize=9)
+        least, most = min(row["min_s"] for _, row in bars), max(row["max_s"] for _, row in bars)
+        if most > 10 * least:
+            axes.set_xscale("log")
+            axes.set_xlim(0.5 * least, 4 * most)
+        axes.set_title(f"{gate}, seconds", fontsize=10)
     return _save(figure, path)
 
 
@@ -135,6 +161,8 @@ def draw_batches(result: Result, path: Path) -> bool:
             [r["batch"] for r in found], [r["batch"] / r["median_s"] for r in found], marker="o", label=name
         )
     axes.set_xscale("log", base=2)
+    plain(axes.xaxis)
+    axes.set_ylim(bottom=0)
     axes.set_xlabel("texts asked at once")
     axes.set_ylabel("texts a second, all in")
     axes.legend()
@@ -177,6 +205,10 @@ def _grown(
     if points and quantity != "rounds":
         axes.set_xscale("log", base=2)
         axes.set_yscale("log", base=2)
+        plain(axes.xaxis)
+        plain(axes.yaxis)
+    elif points:
+        axes.set_ylim(0, 1.3 * max(y for _, y in points))
     axes.set_title(f"{label}, {name}" if label != name else label, fontsize=9)
 
 
@@ -189,6 +221,7 @@ def draw_fidelity(result: Result, path: Path) -> bool:
         axes.plot(tokens, [row[key] / row["texts"] for row in rows], marker="o", label=label)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
+    plain(axes.yaxis)
     axes.set_xticks(tokens, [str(t) for t in tokens])
     axes.set_xlabel("length bucket, tokens")
     axes.set_ylabel("seconds a text")
