@@ -49,7 +49,7 @@ class Generations:
     ) -> None:
         self._config, self._program, self._sessions, self._greeter = config, program, sessions, greeter
         self._admission, self._link, self._log, self._meters = admission, link, log, meters
-        self._journal = Journal(config.journal) if config.journal is not None else None
+        self._journal = Journal(config.journal, config.max_journal_bytes) if config.journal else None
         self._lives = Lives()
         self._idle = Idle(lambda: bool(self._lives.now()))
 

@@ -1,70 +1,156 @@
-"""The list of preparations that may never be used again, on stable storage."""
+"""The list of preparations that may never be used again, on stable storage: a short log, and tables behind it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from privinf.errors import ConfigError, ProtocolError
+from privinf.parties.idtable import IdTable, sync_directory
 from privinf.protocols.program import ID_BYTES
 
-_DIGITS = 2 * ID_BYTES
+_DIGITS: Final = 2 * ID_BYTES
+_LINES: Final = 4096  # of the log before its ids go into tables
+_RETRY: Final = 256  # more of them, where the disk has no room for a table
+_SLOTS: Final = 1 << 16  # of the first table; each next one has twice as many
+_CHUNK: Final = 1 << 20  # of a log that is read
+_DAMAGED: Final = "spent.log is damaged: empty the store, spent.log and spent-*.ids last"
 
 
 class SpentLog:
-    """An append-only file of ids, one a line; `mark` returns after the disk has it."""
+    """An append-only file of ids, one a line; `mark` returns after the disk has it.
+
+    A log that has grown long is folded: its ids are added to a table, the disk has that, and only then does an empty
+    log take its name. Whatever a crash leaves of this, each id is in the log or in a table.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
+        self._path, self._lock = path, threading.RLock()
+        self._tables = [IdTable(table) for table in sorted(path.parent.glob("spent-*.ids"))]
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        _sync_directory(path.parent)
-        self._spent, self._torn = self._load()
-        self._whole = True  # whether the last line was written to its end
+        sync_directory(path.parent)
+        self._recent: set[bytes] = set()
+        self._torn: list[str] = []
+        self._named, self._whole = True, True  # whether the log's name, and its last line, are all there
+        self._due = _LINES
+        self._load()
 
     def __contains__(self, preparation_id: bytes) -> bool:
         text = preparation_id.hex()
-        return preparation_id in self._spent or any(text.startswith(part) for part in self._torn)
+        with self._lock:
+            return (
+                preparation_id in self._recent
+                or any(text.startswith(part) for part in self._torn)
+                or any(preparation_id in table for table in self._tables)
+            )
 
     def mark(self, preparation_id: bytes) -> None:
         """Spend an id; raise ProtocolError if it was spent before, by whatever process."""
         with self._lock:
             if preparation_id in self:
                 raise ProtocolError("this preparation is already spent")
-            self._spent.add(preparation_id)
+            self._recent.add(preparation_id)
             self._append(preparation_id.hex().encode() + b"\n")
+            if len(self._recent) >= self._due:
+                self._try_to_fold()
+
+    def close(self) -> None:
+        """Close the files."""
+        os.close(self._descriptor)
+        for table in self._tables:
+            table.close()
 
     def _append(self, line: bytes) -> None:
         """Write all of a line and wait for the disk; after a failure the next one does not share the line."""
+        if not self._named:
+            self._sync_name()
         line = line if self._whole else b"\n" + line
         self._whole = False
-        while line:
-            line = line[os.write(self._descriptor, line) :]
+        _write(self._descriptor, line)
         os.fdatasync(self._descriptor)
         self._whole = True
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
-
-    def _load(self) -> tuple[set[bytes], list[str]]:
-        """Read the file; a line torn by a crash spends every id that begins with it."""
-        content = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
-        if content and not content.endswith(b"\n"):
+    def _load(self) -> None:
+        """Read the log; a line torn by a crash spends every id that begins with it."""
+        size = os.fstat(self._descriptor).st_size
+        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             os.write(self._descriptor, b"\n")  # so that the next id starts a line of its own
-        lines = [line.decode("ascii", "replace") for line in content.split(b"\n") if line]
+        if size // (_DIGITS + 1) <= _LINES:
+            self._recent.update(self._read())
+        else:
+            self._add(self._read())
+            self._replace()
+
+    def _read(self) -> Iterator[bytes]:
+        """Yield the ids of the log, and keep what is torn."""
+        self._torn, at, rest = [], 0, b""
+        while chunk := os.pread(self._descriptor, _CHUNK, at):
+            at += len(chunk)
+            *lines, rest = (rest + chunk.replace(b"\0", b"")).split(b"\n")  # zeros: what a power cut left out
+            for line in [line.decode("ascii", "replace") for line in lines if line]:
+                if len(line) < _DIGITS:
+                    self._torn.append(line)
+                else:
+                    yield _parsed(line)
+            if len(rest) > _DIGITS:
+                raise ConfigError(_DAMAGED)
+
+    def _try_to_fold(self) -> None:
         try:
-            whole = {bytes.fromhex(line) for line in lines if len(line) == _DIGITS}
-        except ValueError as error:
-            raise ConfigError("spent.log is damaged: empty the store, spent.log last") from error
-        if any(len(line) > _DIGITS for line in lines):
-            raise ConfigError("spent.log is damaged: empty the store, spent.log last")
-        return whole, [line for line in lines if len(line) != _DIGITS]
+            self._add(self._recent)
+            self._replace()
+            self._due = _LINES
+        except OSError:  # all of it is in the log still
+            self._due = len(self._recent) + _RETRY
+
+    def _add(self, preparation_ids: Iterable[bytes]) -> None:
+        """Add ids to the tables; the disk has them when this returns."""
+        for preparation_id in preparation_ids:
+            if not self._tables or self._tables[-1].full:
+                self._extend()
+            self._tables[-1].add(preparation_id)
+        for table in self._tables:
+            table.sync()
+
+    def _extend(self) -> None:
+        number, slots = len(self._tables), self._tables[-1].slots * 2 if self._tables else _SLOTS
+        self._tables.append(IdTable.make(self._path.with_name(f"spent-{number:02}.ids"), slots))
+
+    def _replace(self) -> None:
+        """Put an empty log in the place of one whose ids the tables have; torn lines stay."""
+        new = self._path.with_name("spent.log.part")
+        descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        try:
+            _write(descriptor, b"".join(part.encode() + b"\n" for part in self._torn))
+            os.fsync(descriptor)
+            os.replace(new, self._path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(self._descriptor)
+        self._descriptor, self._named, self._whole = descriptor, False, True
+        self._recent.clear()
+        with contextlib.suppress(OSError):  # tried again before anything is written to it
+            self._sync_name()
+
+    def _sync_name(self) -> None:
+        sync_directory(self._path.parent)
+        self._named = True
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def _write(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+def _parsed(line: str) -> bytes:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        if len(line) == _DIGITS:
+            return bytes.fromhex(line)
+    except ValueError as error:
+        raise ConfigError(_DAMAGED) from error
+    raise ConfigError(_DAMAGED)

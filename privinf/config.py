@@ -68,6 +68,7 @@ class PartyConfig:
     )
     idle_seconds: float = 300.0  # how long a generation may wait for its client's next request
     journal: Path | None = None  # names of what passes opened are appended here, for an audit
+    max_journal_bytes: int = GIB  # of all its parts; the oldest of them are deleted
     prepare_seconds: float = 600.0  # the longest that one preparation may take in the background
     connect_seconds: float = 3.0  # how long a query waits for the other party or the dealer to be reachable
     health_port: int = 0  # a plaintext port for probes; 0 is none
@@ -95,7 +96,7 @@ class PartyConfig:
             min(self.max_sessions_each, self.max_waiting_each) >= 0, "what one client may have is 0 or more"
         )
         _check(0 < self.passes_ahead <= 32, "passes_ahead is 1 to 32")
-        _check(self.max_ahead_bytes > 0, "max_ahead_bytes is positive")
+        _check(min(self.max_ahead_bytes, self.max_journal_bytes) > 0, "a limit in bytes is positive")
 
 
 @dataclass(frozen=True)
