@@ -59,19 +59,19 @@ def write(
     folder.write_weights(target, encode(weights), mode, sharing)
 
 
-def read(directory: str | os.PathLike[str]) -> Bundle:
-    """Read a role's directory; ModelError names what is missing or damaged."""
+def read(directory: str | os.PathLike[str], role: str | None = None) -> Bundle:
+    """Read a role's directory; ModelError names what is missing or damaged, or that it is another role's."""
     path = Path(directory)
-    about, text = folder.read_about(path)
+    about, text = folder.read_about(path, role)
     plan, mode, sharing = Plan.from_json(text), about["weights"], str(about["sharing"])
     layout = Layout(read_spec(path), plan, mode == "public")
     model_id = f"{about['model']}:{sharing}:{mode}"
-    return Bundle(path, layout, Identity(folder.VERSION, model_id, plan.hash), sharing)
+    return Bundle(path, layout, Identity(folder.VERSION, model_id, plan.hash, str(about["role"])), sharing)
 
 
 def dealer_program(directory: str | os.PathLike[str]) -> EncoderDealer:
     """The dealer's program of a shared model."""
-    bundle = read(directory)
+    bundle = read(directory, "dealer")
     verify(bundle.layout.spec, bundle.layout.plan)
     shapes = bundle.shapes()
     if bundle.layout.public:
@@ -84,10 +84,10 @@ def dealer_program(directory: str | os.PathLike[str]) -> EncoderDealer:
 
 def party_program(directory: str | os.PathLike[str], party: int) -> EncoderParty:
     """A party's program of a shared model."""
-    bundle = read(directory)
+    bundle = read(directory, f"party{party}")
     verify(bundle.layout.spec, bundle.layout.plan)
     shapes = bundle.shapes()
-    tensors = read_tensors(bundle.directory / "weights.safetensors", shapes)
+    tensors = read_tensors(bundle.directory / folder.WEIGHTS, shapes)
     if bundle.layout.public:
         return EncoderParty(bundle.identity, party, bundle.layout, shapes, None, tensors)
     seed = read_seed(bundle.directory / "mask.seed")

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.numpy import save_file
-
 from privinf.control import Script
 from privinf.errors import ModelError
 from privinf.models import folder
@@ -89,13 +87,13 @@ def write(
     known = {n: encoded.pop(n) for n in TABLES if n in encoded} if (mode, embeddings) == PART else {}
     folder.write_weights(target, encoded, mode, sharing)
     for role in folder.ROLES[2:] if known else ():
-        save_file(known, target / role / EMBEDDINGS)
+        folder.write_tensors(target / role / EMBEDDINGS, known)
 
 
-def read(directory: str | os.PathLike[str]) -> DecoderBundle:
-    """Read a role's directory; ModelError names what is missing or damaged."""
+def read(directory: str | os.PathLike[str], role: str | None = None) -> DecoderBundle:
+    """Read a role's directory; ModelError names what is missing or damaged, or that it is another role's."""
     path = Path(directory)
-    about, text = folder.read_about(path)
+    about, text = folder.read_about(path, role)
     plan, mode, sharing = DecoderPlan.from_json(text), about["weights"], str(about["sharing"])
     embeddings = about.get("embeddings")
     known = {"head", "control", "chat"} <= set(about) and embeddings in ("private", "public")
@@ -103,14 +101,14 @@ def read(directory: str | os.PathLike[str]) -> DecoderBundle:
         raise ModelError(f"{path}/bundle.json is damaged: share the model again")
     layout = DecoderLayout(read_decoder_spec(path), plan, mode == "public", embeddings == "public")
     model_id = f"{about['model']}:{sharing}:{mode}:{embeddings}"
-    identity = Identity(folder.VERSION, model_id, plan.hash)
+    identity = Identity(folder.VERSION, model_id, plan.hash, str(about["role"]))
     head = Script(str(about["head"]), tuple((start, end) for start, end in about["control"]))
     return DecoderBundle(path, layout, identity, sharing, head, bool(about["chat"]))
 
 
 def dealer_program(directory: str | os.PathLike[str]) -> DecoderDealer:
     """The dealer's program of a shared decoder."""
-    bundle = read(directory)
+    bundle = read(directory, "dealer")
     layout = bundle.layout
     verify(bundle.spec, layout.plan)
     public = Public.blank(bundle.shapes(), layout.public, layout.embedded)
@@ -124,11 +122,11 @@ def dealer_program(directory: str | os.PathLike[str]) -> DecoderDealer:
 
 def party_program(directory: str | os.PathLike[str], party: int) -> DecoderParty:
     """A party's program of a shared decoder."""
-    bundle = read(directory)
+    bundle = read(directory, f"party{party}")
     layout, path = bundle.layout, bundle.directory
     verify(bundle.spec, layout.plan)
     masked, shapes = bundle.masked(), bundle.shapes()
-    tensors = read_tensors(path / "weights.safetensors", masked or shapes)
+    tensors = read_tensors(path / folder.WEIGHTS, masked or shapes)
     if layout.public:
         return DecoderParty(bundle.identity, party, layout, None, Public.of(tensors, True, True))
     tables = {name: shape for name, shape in shapes.items() if name not in masked}

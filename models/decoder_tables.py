@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+import numpy as np
+
 from privinf.models import plan as p
 from privinf.models.decoder_plan import ATTENTION, DecoderPlan
 from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.rotary import turns
 from privinf.models.tables import digest_tables, require_equal
+from privinf.models.turning import fixed
 from privinf.protocols.gates import activation, exp2, power, softmax
 from privinf.protocols.gates.separable import Factors
 
@@ -17,6 +21,10 @@ def fingerprint(spec: DecoderSpec, plan: DecoderPlan) -> str:
     """SHA-256 over the tables, in hexadecimal."""
     digest = hashlib.sha256()
     digest_tables(digest, _factors(spec, plan), _powers(plan))
+    if spec.rope_theta:
+        places = np.arange(2 * plan.max_tokens)  # a row's own, and as far again as padding may move it
+        for part in turns(places, spec.head_width, spec.rope_theta):
+            digest.update(fixed(part).tobytes())
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -23,6 +24,7 @@ from privinf.protocols.ring import U64, Shape
 
 FORMAT = 3
 VERSION = f"{__version__}, protocol {PROTOCOL}"  # of what roles say to each other, attested by all
+WEIGHTS, DIGEST = "weights.safetensors", ".sha256"
 ROLES = ("client", "dealer", "party0", "party1")
 Mode = Literal["private", "public"]
 
@@ -40,7 +42,7 @@ def begin(source: Path, target: Path, about: Mapping[str, object], files: Sequen
         **about,
     }
     for role in ROLES:
-        _write_public(source, target / role, described, files, plan)
+        _write_public(source, target / role, {**described, "role": role}, files, plan)
     return sharing
 
 
@@ -65,14 +67,25 @@ def write_weights(target: Path, encoded: Mapping[str, U64], mode: Mode, sharing:
     """Give both parties the weights: as they are where they are public, else under masks of which each knows half."""
     if mode == "public":
         for role in ROLES[2:]:
-            save_file(dict(encoded), target / role / "weights.safetensors")
+            write_tensors(target / role / WEIGHTS, encoded)
         return
     seeds = prg.fresh_seed(), prg.fresh_seed()
     masked = {name: mask_tensor(value, seeds, sharing, name) for name, value in encoded.items()}
     for party, seed in enumerate(seeds):
-        save_file(masked, target / f"party{party}" / "weights.safetensors")
+        write_tensors(target / f"party{party}" / WEIGHTS, masked)
         _write_seed(target / f"party{party}" / "mask.seed", seed)
         _write_seed(target / "dealer" / f"mask{party}.seed", seed)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, U64]) -> None:
+    """A party's tensors with their digest: shares are multiplied by them, and one wrong bit is a wrong answer."""
+    save_file(dict(tensors), path)
+    path.with_suffix(DIGEST).write_text(_digest(path))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_seed(path: Path, seed: bytes) -> None:
@@ -80,8 +93,11 @@ def _write_seed(path: Path, seed: bytes) -> None:
         file.write(seed)
 
 
-def read_about(path: Path) -> tuple[dict[str, Any], str]:
-    """What bundle.json says, and the text of plan.json; ModelError names what is missing or damaged."""
+def read_about(path: Path, role: str | None = None) -> tuple[dict[str, Any], str]:
+    """What bundle.json says, and the text of plan.json; ModelError names what is missing or damaged.
+
+    `role` is whose folder it must be, if that matters.
+    """
     try:
         about = json.loads((path / "bundle.json").read_text())
         plan = (path / "plan.json").read_text()
@@ -89,7 +105,7 @@ def read_about(path: Path) -> tuple[dict[str, Any], str]:
             raise ModelError(
                 f"{path}: bundle format {about['format']} is not {FORMAT}: share the model again"
             )
-        mode, _, _ = about["weights"], about["sharing"], about["model"]
+        mode, found, _, _ = about["weights"], about["role"], about["sharing"], about["model"]
     except FileNotFoundError as error:
         raise ModelError(
             f"{path} is no shared model ({error.filename} is missing): run `privinf share`"
@@ -98,7 +114,14 @@ def read_about(path: Path) -> tuple[dict[str, Any], str]:
         raise ModelError(f"{path}/bundle.json is damaged: share the model again") from error
     if mode not in ("private", "public"):
         raise ModelError(f"{path}: unknown kind of weights {mode!r}")
+    if role not in (None, found):
+        raise ModelError(f"{path} is {found}'s folder, not {role}'s: {_other_folder(path, role)}")
     return about, plan
+
+
+def _other_folder(path: Path, role: str | None) -> str:
+    beside = path.resolve().parent / str(role)
+    return f"give it {beside}" if beside.is_dir() else f"give it the folder {role} of the same shared model"
 
 
 def blank_weights(shapes: Mapping[str, Shape]) -> dict[str, U64]:
@@ -107,8 +130,16 @@ def blank_weights(shapes: Mapping[str, Shape]) -> dict[str, U64]:
 
 
 def read_tensors(path: Path, shapes: Mapping[str, Shape]) -> dict[str, U64]:
-    """A party's weights, whose names and shapes must be these."""
+    """A party's weights as they were written, whose names and shapes must be these."""
     tensors = load(path)
+    try:
+        written = path.with_suffix(DIGEST).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path.with_suffix(DIGEST)} cannot be read: share the model again") from error
+    if _digest(path) != written:
+        raise ModelError(
+            f"{path} is damaged: it is not what was shared. Copy the folder anew, or share again"
+        )
     if {name: array.shape for name, array in tensors.items()} != dict(shapes):
         raise ModelError(f"{path} does not fit the model's configuration: share the model again")
     if any(array.dtype != np.uint64 for array in tensors.values()):

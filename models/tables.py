@@ -10,9 +10,12 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from privinf.errors import ModelError
 from privinf.models import plan as p
 from privinf.models.plan import Plan
+from privinf.models.relative import buckets
 from privinf.models.spec import EncoderSpec
 from privinf.protocols.gates import activation, exp2, power, softmax
 from privinf.protocols.gates.separable import Factors
@@ -23,6 +26,8 @@ def fingerprint(spec: EncoderSpec, plan: Plan) -> str:
     """SHA-256 over the tables, in hexadecimal."""
     digest = hashlib.sha256()
     digest_tables(digest, _factors(spec, plan), _powers(plan))
+    if spec.names.buckets:
+        digest.update(buckets(plan.max_tokens).astype(np.int64).tobytes())
     return digest.hexdigest()
 
 

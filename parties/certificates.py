@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from privinf.config import Tls
 from privinf.errors import ConfigError
+from privinf.parties.own import check_own
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -35,14 +36,17 @@ class Own:
             raise ConfigError(f"{path} expired on {self.ends:%Y-%m-%d}: put a new certificate in its place")
 
 
-def read(tls: Tls) -> Own:
+def read(tls: Tls, role: str | None = None) -> Own:
     """Read and check the files.
 
     Raises:
-        ConfigError: one cannot be read, is no PEM, has expired, or the key belongs to another certificate.
+        ConfigError: one cannot be read, is no PEM, has expired, is another role's, or the key belongs to another
+            certificate.
     """
     ca, cert, key = (_pem(path) for path in (tls.ca, tls.cert, tls.key))
     own = Own(ca, cert, key, _end(tls, ca, cert, key))
+    if role is not None:
+        check_own(tls, role)
     own.require_current(tls.cert)
     return own
 
@@ -50,10 +54,10 @@ def read(tls: Tls) -> Own:
 class Renewal:
     """The files as they are now; what takes their place is used once it fits, and until then what was before."""
 
-    def __init__(self, tls: Tls, told: Told) -> None:
-        self._tls, self._told, self._lock = tls, told, threading.Lock()
+    def __init__(self, tls: Tls, told: Told, role: str | None = None) -> None:
+        self._tls, self._role, self._told, self._lock = tls, role, told, threading.Lock()
         self._stamp = _stamp(tls)
-        self.own = read(tls)
+        self.own = read(tls, role)
 
     def renewed(self) -> Own | None:
         """What has been put in the files' place since the last time, if anything has and it fits."""
@@ -63,7 +67,7 @@ class Renewal:
                 return None
             self._stamp = stamp
             try:
-                own = read(self._tls)
+                own = read(self._tls, self._role)
             except ConfigError as error:  # half of it may be in place: it is read again when it changes again
                 self._told(ConfigError(f"the replaced certificate is not used: {error}"))
                 return None

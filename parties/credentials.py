@@ -115,13 +115,22 @@ def server_options() -> list[tuple[str, Any]]:
     return _OPTIONS + descriptors.options()
 
 
-def bind(server: grpc.Server, address: Address | str, tls: Tls | None, told: Told = _on_stderr) -> int:
-    """Listen on `address`, port 0 for any; return the port. Each connection is shown what the files then hold."""
+def bind(
+    server: grpc.Server,
+    address: Address | str,
+    tls: Tls | None,
+    told: Told = _on_stderr,
+    role: str | None = None,
+) -> int:
+    """Listen on `address`, port 0 for any; return the port. Each connection is shown what the files then hold.
+
+    `role` is whose certificate it must be.
+    """
     address = Address.of(address)
     if tls is None:
         warn_insecure()
         return listen(server.add_insecure_port, address)
-    renewal = Renewal(tls, told)
+    renewal = Renewal(tls, told, role)
     credentials = grpc.dynamic_ssl_server_credentials(
         _shown(renewal.own), lambda: _shown(renewal.renewed()), require_client_authentication=True
     )

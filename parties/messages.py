@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 
 from google.protobuf.message import DecodeError
 
@@ -12,18 +11,22 @@ from privinf.protocols.program import ID_BYTES, Identity, Order, QueryShape, Ses
 from privinf.v1 import common_pb2
 
 MAX_TASK = 64
+ROLES = ("dealer", "party0", "party1", "client")
 
 
 def identity_message(identity: Identity) -> common_pb2.Identity:
     """Return `identity` for the wire."""
     return common_pb2.Identity(
-        version=identity.version, model_id=identity.model_id, plan_hash=identity.plan_hash
+        version=identity.version,
+        model_id=identity.model_id,
+        plan_hash=identity.plan_hash,
+        role=identity.role,
     )
 
 
 def read_identity(message: common_pb2.Identity) -> Identity:
     """Return an identity from the wire."""
-    return Identity(message.version, message.model_id, message.plan_hash)
+    return Identity(message.version, message.model_id, message.plan_hash, message.role)
 
 
 def shape_message(shape: QueryShape) -> common_pb2.QueryShape:
@@ -87,7 +90,13 @@ def read_ids(values: Iterable[bytes], what: str) -> set[bytes]:
 
 
 def require_same(own: Identity, other: Identity, role: str) -> None:
-    """Raise MismatchError naming the first field in which `role` differs from us."""
-    for item in fields(Identity):
-        if getattr(own, item.name) != getattr(other, item.name):
-            raise MismatchError(f"{role} differs in {item.name}")
+    """Raise MismatchError naming the first field in which `role` differs from us, or whose folder it has instead."""
+    for item in ("version", "model_id", "plan_hash"):
+        if getattr(own, item) != getattr(other, item):
+            raise MismatchError(f"{role} differs in {item}")
+    if other.role != role:
+        raise MismatchError(f"{role} was started with {_whose(other.role)} folder of the shared model")
+
+
+def _whose(role: str) -> str:
+    return f"{role}'s" if role in ROLES else "an unknown"

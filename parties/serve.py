@@ -25,6 +25,7 @@ from privinf.parties.life import Bounds
 from privinf.parties.logs import Log
 from privinf.parties.methods import DEALER, PARTY
 from privinf.parties.metrics import meters
+from privinf.parties.own import check_own
 from privinf.parties.party import PartyCalls
 from privinf.parties.record import file_bytes
 from privinf.parties.seats import share_of
@@ -58,6 +59,8 @@ class Server:
 
     def __init__(self, role: str, service: str, config: Listening, calls: int, bounds: Bounds) -> None:
         self.role, self._service, self._config = role, service, config
+        if config.tls is not None:
+            check_own(config.tls, role)
         self.log = Log(role)
         threads = 2 * (calls + _CONTROL_THREADS)  # of which no caller can take more than half
         self._guard = Guard(role, config.tls is not None, self.log, threads, bounds)
@@ -70,7 +73,7 @@ class Server:
     def start(self) -> Self:
         """Listen; return when calls are answered."""
         try:
-            self.port = bind(self._server, self._config.listen, self._config.tls, self._unfit)
+            self.port = bind(self._server, self._config.listen, self._config.tls, self._unfit, self.role)
             self._health.listen()
             self._meters.listen()
         except PrivinfError:

@@ -94,7 +94,7 @@ class _Base:
         self._config = client_config(
             parties, tls=tls, deadline=deadline, insecure_no_tls=insecure_no_tls, config=config
         )
-        read_about(Path(model))  # says what is wrong with a directory that is no shared model
+        read_about(Path(model), "client")  # says what is wrong with a directory that is no shared model
         self._side: EncoderSide | DecoderSide = (
             DecoderSide(model) if model_kind(model) == "decoder" else EncoderSide(model)
         )

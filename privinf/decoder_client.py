@@ -64,7 +64,7 @@ class DecoderSide:
     """The client's directory of a shared decoder."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.bundle = decoder_bundle.read(directory)
+        self.bundle = decoder_bundle.read(directory, "client")
         self.tokenizer = DecoderTokenizer(directory, self.bundle.spec.vocab)
 
     @property

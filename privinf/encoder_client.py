@@ -33,7 +33,7 @@ class EncoderSide:
     """The client's directory of a shared encoder: tokenising, sharing and adding up."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.bundle: Bundle = read(directory)
+        self.bundle: Bundle = read(directory, "client")
         self.tokenizer = Tokenizer(directory)
 
     def requests(self, task: str, texts: Sequence[str], **options: Any) -> list[Request]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -30,6 +30,7 @@ from privinf.parties.messages import (
     shape_message,
 )
 from privinf.parties.methods import ATTEST_PARTY, INFER, STATUS
+from privinf.parties.own import check_own
 from privinf.parties.status import attribute, restore
 from privinf.passes import AsyncGeneration, Generation
 from privinf.passes import PassStats as PassStats
@@ -154,6 +155,8 @@ class Link:
     def __init__(self, config: ClientConfig, identity: Identity | None = None) -> None:
         if config.tls is None:
             warn_insecure()
+        else:
+            check_own(config.tls, "client")
         self._config, self._identity = config, identity
         self._lock = threading.Lock()
         self._agreed: Identity | None = None
@@ -174,11 +177,11 @@ class Link:
             persist(lambda peer=peer: self._attest(peer, deadline), seconds, deadline)  # type: ignore[misc]
             for peer in self._peers
         )
-        require_same(first, second, "party1")
-        if self._identity is not None:
-            require_same(self._identity, first, "party0")
-        self._agreed = first
-        return first
+        own = self._identity or first
+        require_same(own, first, "party0")
+        require_same(own, second, "party1")
+        self._agreed = replace(own, role="client")
+        return self._agreed
 
     def run(
         self, shape: QueryShape, shares: Shares, deadline: float | None = None

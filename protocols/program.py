@@ -23,11 +23,15 @@ PROTOCOL = (
 
 @dataclass(frozen=True)
 class Identity:
-    """What every role attests to every other; they compute together only if all of it is equal."""
+    """What every role attests to every other; they compute together only if all but the role is equal.
+
+    role: whose folder of the shared model this is; each must be the other's that it is taken for.
+    """
 
     version: str
     model_id: str
     plan_hash: str
+    role: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from privinf.errors import ConnectError, MismatchError
 from privinf.parties.credentials import dial, warn_insecure
 from privinf.parties.deadline import Deadline, persist
 from privinf.parties.methods import Method
+from privinf.parties.own import check_own
 from privinf.v1 import equivariant_pb2 as pb
 
 _QUERIES = {"embed": EMBED, "classify": CLASSIFY}
@@ -27,6 +28,8 @@ class Link:
     def __init__(self, config: EquivariantClientConfig, key: KeyAbout) -> None:
         if config.tls is None:
             warn_insecure()
+        else:
+            check_own(config.tls, "client")
         self._config, self._key = config, key
         self._peer = dial(config.server, ROLE, config.tls, "client")
         self._about: pb.CoveredAbout | None = None

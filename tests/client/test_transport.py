@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -68,7 +69,7 @@ def test_an_identity_that_was_asked_for_must_be_served(cluster: Cluster) -> None
     with cluster.link(other) as link, pytest.raises(MismatchError, match="differs in model_id"):
         ask(link)
     with cluster.link(Settings().identity) as link:
-        assert link.connect() == Settings().identity
+        assert link.connect() == replace(Settings().identity, role="client")
 
 
 def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_a_link_that_is_closed_under_a_query_ends_it(tmp_path: Path, keys: Path)
 def test_asyncio(cluster: Cluster) -> None:
     async def several() -> None:
         async with AsyncLink(cluster.client()) as link:
-            assert await link.connect() == Settings().identity
+            assert await link.connect() == replace(Settings().identity, role="client")
             answers = await asyncio.gather(*(link.run(SHAPE, SHARES, 10) for _ in range(4)))
             assert {answer[:2] for answer in answers} == {SHARES}
             assert len({answer[2].session_id for answer in answers}) == 4

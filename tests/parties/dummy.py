@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from privinf.errors import InputError, IntegrityError, ProtocolError
+from privinf.parties.messages import identity_message
 from privinf.protocols.program import (
     BOTH,
     Buffer,
@@ -21,11 +22,17 @@ from privinf.protocols.program import (
     SessionShape,
     Source,
 )
+from privinf.v1 import common_pb2
 
 IDENTITY = Identity("1", "dummy", "plan")
 TASK = "echo"
 PART = 4  # rows of a prompt that one pass takes
 _COMMON = hashlib.shake_128(b"common").digest((3 << 20) - 1)
+
+
+def says(role: str, identity: Identity = IDENTITY) -> common_pb2.Identity:
+    """What a role attests to another."""
+    return identity_message(replace(identity, role=role))
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Settings:
     round_bytes: int = 64
     extra: int = 1000  # preparation bytes beside the masks of the rounds, the same for both
     identity: Identity = IDENTITY
+    whose: str = ""  # another role, whose folder this one was started with
     fail_at: int = -1  # the round, of the query or the whole generation, in which party `fail_party` raises
     fail_party: int = 0
     halt_at: int = -1  # the round in which party `halt_party` waits for `gate` to vanish
@@ -71,7 +79,7 @@ class DummyDealer:
     @property
     def identity(self) -> Identity:
         """Return what is attested."""
-        return self.settings.identity
+        return replace(self.settings.identity, role=self.settings.whose or "dealer")
 
     def sizes(self, shape: QueryShape) -> tuple[int, int]:
         """Return the bytes of party 0 and 1."""
@@ -132,7 +140,7 @@ class DummyParty:
     @property
     def identity(self) -> Identity:
         """Return what is attested."""
-        return self.settings.identity
+        return replace(self.settings.identity, role=self.settings.whose or f"party{self.party}")
 
     def check(self, shape: QueryShape) -> None:
         """Refuse a task that is not ours."""

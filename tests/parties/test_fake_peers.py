@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import grpc
 import pytest
-from dummy import DummyParty, Settings
+from dummy import DummyParty, Settings, says
 from harness import SHAPE, Cluster, tls, wait_until
 
 from privinf.config import PartyConfig
@@ -20,15 +20,13 @@ from privinf.errors import DeadlineExceeded, MismatchError, PeerLost, PrivinfErr
 from privinf.parties import methods
 from privinf.parties.credentials import Peer, bind, dial
 from privinf.parties.frames import HEADER, MAGIC, Kind
-from privinf.parties.messages import identity_message, shape_message
+from privinf.parties.messages import shape_message
 from privinf.parties.serve import PartyServer
 from privinf.parties.status import restore
 from privinf.v1 import dealer_pb2, party_pb2
 
 SETTINGS = Settings(rounds=2, round_bytes=16, extra=8)
-HELLO = party_pb2.Hello(
-    identity=identity_message(SETTINGS.identity), shape=shape_message(SHAPE)
-).SerializeToString()
+HELLO = party_pb2.Hello(identity=says("party0"), shape=shape_message(SHAPE)).SerializeToString()
 END = None  # in a script: the peer ends its direction
 
 
@@ -70,7 +68,7 @@ class Scene:
 
     def prepare(self) -> None:
         """Have a preparation drawn, stored by party 1, and our half of it read here."""
-        identity, shape = identity_message(SETTINGS.identity), shape_message(SHAPE)
+        identity, shape = says("party0"), shape_message(SHAPE)
         create = dealer_pb2.CreateRequest(identity=identity, shape=shape, order=os.urandom(16))
         created = methods.CREATE.on(self._dealer)(create)
         self.preparation = created.preparation_id
@@ -101,7 +99,7 @@ class Scene:
     def ask(self, timeout: float) -> Any:
         """Ask party 1 as a client does."""
         opened = party_pb2.InferOpen(
-            session_id=self.session, identity=identity_message(SETTINGS.identity), shape=shape_message(SHAPE)
+            session_id=self.session, identity=says("client"), shape=shape_message(SHAPE)
         )
         parts = [party_pb2.InferRequest(open=opened), party_pb2.InferRequest(chunk=bytes(8))]
         return methods.INFER.on(self._client).future(iter(parts), timeout=timeout)
@@ -261,7 +259,7 @@ def test_party_0_refuses_the_same(tmp_path: Path, keys: Path, reply: Any) -> Non
 
 def _ask(peer: Peer) -> PrivinfError | None:
     opened = party_pb2.InferOpen(
-        session_id=os.urandom(16), identity=identity_message(SETTINGS.identity), shape=shape_message(SHAPE)
+        session_id=os.urandom(16), identity=says("client"), shape=shape_message(SHAPE)
     )
     parts = [party_pb2.InferRequest(open=opened), party_pb2.InferRequest(chunk=bytes(8))]
     return _error(lambda: list(methods.INFER.on(peer)(iter(parts), timeout=5)), "party0")

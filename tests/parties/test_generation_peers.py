@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import grpc
 import pytest
-from dummy import Settings
+from dummy import Settings, says
 from harness import Cluster, tls
 from sessions import SESSION, SHARES, freed, generate, once
 from test_fake_peers import FakeParty1, message
@@ -28,16 +28,15 @@ from privinf.parties import methods
 from privinf.parties.credentials import bind, dial
 from privinf.parties.digest import Tally
 from privinf.parties.frames import HEADER, Kind
-from privinf.parties.messages import identity_message, order_message, session_shape_message
+from privinf.parties.messages import order_message, session_shape_message
 from privinf.parties.status import restore
 from privinf.protocols.program import Course, Order
 from privinf.transport import Link
 from privinf.v1 import dealer_pb2, party_pb2
 
 SETTINGS = Settings(rounds=2, round_bytes=16, extra=8)
-IDENTITY = identity_message(SETTINGS.identity)
 HELLO = party_pb2.Hello(
-    identity=IDENTITY, generation=session_shape_message(SESSION), passes_ahead=2
+    identity=says("party0"), generation=session_shape_message(SESSION), passes_ahead=2
 ).SerializeToString()
 END = None  # in a script: the peer ends its direction
 
@@ -60,7 +59,7 @@ class Scene:
         self._party1 = dial(cluster.address("party1"), "party1", own, "party0")
         self._client = dial(cluster.address("party1"), "party1", tls(cluster.keys, "client"), "client")
         self._orders: SimpleQueue[Any] = SimpleQueue()
-        opened = dealer_pb2.PassesOpen(identity=IDENTITY, begin=session_shape_message(SESSION))
+        opened = dealer_pb2.PassesOpen(identity=says("party0"), begin=session_shape_message(SESSION))
         self._orders.put(dealer_pb2.PassesRequest(open=opened))
         self._dealt = methods.PASSES.on(self._dealer)(iter(self._orders.get, None), timeout=20)
         begun = dealer_pb2.PassesBegun.FromString(next(self._dealt))
@@ -109,7 +108,7 @@ class Scene:
 
     def _ask(self) -> Any:
         opened = party_pb2.GenerateOpen(
-            session_id=self.session, identity=IDENTITY, shape=session_shape_message(SESSION)
+            session_id=self.session, identity=says("client"), shape=session_shape_message(SESSION)
         )
         requests = [party_pb2.GenerateRequest(open=opened)]
         for index in range(2):
@@ -233,7 +232,7 @@ def test_party_0_refuses_the_same(tmp_path: Path, keys: Path, reply: Any) -> Non
 
 def _asked(client: Any) -> PrivinfError | None:
     opened = party_pb2.GenerateOpen(
-        session_id=os.urandom(16), identity=IDENTITY, shape=session_shape_message(SESSION)
+        session_id=os.urandom(16), identity=says("client"), shape=session_shape_message(SESSION)
     )
     requests = [
         party_pb2.GenerateRequest(open=opened),
@@ -270,7 +269,7 @@ class FakeDealer:
         self._server.stop(None).wait()
 
 
-BEGUN = dealer_pb2.PassesBegun(preparation_id=bytes(16), identity=IDENTITY).SerializeToString()
+BEGUN = dealer_pb2.PassesBegun(preparation_id=bytes(16), identity=says("dealer")).SerializeToString()
 CONTENT = bytes(2 * 16 + 8)
 
 
@@ -320,7 +319,10 @@ RELAYED: dict[str, tuple[Any, type[PrivinfError], str]] = {
         dealt(
             RIGHT,
             RIGHT,
-            (BEGUN, dealer_pb2.PassesBegun(preparation_id=b"x" * 16, identity=IDENTITY).SerializeToString()),
+            (
+                BEGUN,
+                dealer_pb2.PassesBegun(preparation_id=b"x" * 16, identity=says("dealer")).SerializeToString(),
+            ),
         ),
         ProtocolError,
         "another generation",

@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from dummy import Settings
+from dummy import Settings, says
 from harness import SHAPE, Cluster, tls
 from sessions import SESSION, freed, generate
 
@@ -26,7 +26,7 @@ from privinf.errors import (
 )
 from privinf.parties import methods
 from privinf.parties.credentials import dial
-from privinf.parties.messages import identity_message, session_shape_message, shape_message
+from privinf.parties.messages import session_shape_message, shape_message
 from privinf.parties.status import restore
 from privinf.v1 import common_pb2, dealer_pb2, party_pb2
 
@@ -55,7 +55,7 @@ class Asker:
         """Return an opening."""
         fields: dict[str, Any] = {
             "session_id": self.session,
-            "identity": identity_message(IDENTITY),
+            "identity": says("client"),
             "shape": session_shape_message(SESSION),
         }
         return party_pb2.GenerateRequest(open=party_pb2.GenerateOpen(**fields | changes))
@@ -71,7 +71,7 @@ class Asker:
     def infer(self, party: int) -> Any:
         """Ask one party a query in the same session."""
         opened = party_pb2.InferOpen(
-            session_id=self.session, identity=identity_message(IDENTITY), shape=shape_message(SHAPE)
+            session_id=self.session, identity=says("client"), shape=shape_message(SHAPE)
         )
         parts = [party_pb2.InferRequest(open=opened), party_pb2.InferRequest(chunk=bytes(8))]
         return methods.INFER.on(self.peers[party]).future(iter(parts), timeout=5)
@@ -235,7 +235,7 @@ def test_a_generation_for_one_party_alone_costs_the_other_nothing(cluster: Clust
 
 
 def test_each_party_opens_its_own_half_at_the_dealer(cluster: Cluster, keys: Path) -> None:
-    identity, begin = identity_message(IDENTITY), session_shape_message(SESSION)
+    begin = session_shape_message(SESSION)
     halves: list[tuple[str, dict[str, Any]]] = [
         ("party0", {"preparation_id": ID}),
         ("party1", {"begin": begin}),
@@ -243,7 +243,7 @@ def test_each_party_opens_its_own_half_at_the_dealer(cluster: Cluster, keys: Pat
     ]
     for role, which in halves:
         peer = dial(cluster.address("dealer"), "dealer", tls(keys, role), role)
-        opened = dealer_pb2.PassesOpen(identity=identity, **which)
+        opened = dealer_pb2.PassesOpen(identity=says(role), **which)
         for first in (dealer_pb2.PassesRequest(open=opened), dealer_pb2.PassesRequest()):
             error = _ended(methods.PASSES.on(peer)(iter([first]), timeout=5), "dealer")
             assert isinstance(error, ProtocolError)

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from dummy import Settings
+from dummy import says
 from grpc_health.v1 import health_pb2
 from harness import SHAPE, Cluster, ask, tls
 
@@ -20,7 +20,7 @@ from privinf.parties.credentials import _OPTIONS, Peer, dial
 from privinf.parties.frames import CHUNK
 from privinf.parties.health import SERVICE
 from privinf.parties.memory import give_back
-from privinf.parties.messages import identity_message, shape_message
+from privinf.parties.messages import shape_message
 from privinf.parties.methods import Method
 from privinf.parties.parts import WHOLE_LIMIT, cut, join
 from privinf.parties.status import restore
@@ -139,11 +139,11 @@ def test_a_compressed_message_is_refused_unread(served: Cluster, role: str, own:
 
 def test_a_share_of_many_chunks_still_arrives(served: Cluster) -> None:
     """Each message is small, the whole is not."""
-    settings, nbytes = Settings(), 5 * CHUNK + 7
+    nbytes = 5 * CHUNK + 7
     opened = party_pb2.InferRequest(
         open=party_pb2.InferOpen(
             session_id=os.urandom(16),
-            identity=identity_message(settings.identity),
+            identity=says("client"),
             shape=shape_message(SHAPE),
         )
     )

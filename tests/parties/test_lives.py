@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from dummy import Settings
+from dummy import says
 from harness import SHAPE, Cluster, another_client, ask, tls, wait_until
 from sessions import SESSION, freed, generate
 
@@ -21,13 +21,11 @@ from privinf.parties.credentials import Peer, dial
 from privinf.parties.deadline import Deadline
 from privinf.parties.frames import FrameWriter, Kind
 from privinf.parties.life import Keeping, Life
-from privinf.parties.messages import identity_message, session_shape_message, shape_message
+from privinf.parties.messages import session_shape_message, shape_message
 from privinf.parties.methods import Method
 from privinf.parties.seats import Seats
 from privinf.parties.status import restore
 from privinf.v1 import dealer_pb2, party_pb2
-
-IDENTITY = identity_message(Settings().identity)
 
 
 class Silent:
@@ -72,7 +70,7 @@ def ended(call: Any, role: str) -> PrivinfError:
 def infer(session: bytes | None = None) -> party_pb2.InferRequest:
     """The opening of a query."""
     opened = party_pb2.InferOpen(
-        session_id=session or os.urandom(16), identity=IDENTITY, shape=shape_message(SHAPE)
+        session_id=session or os.urandom(16), identity=says("client"), shape=shape_message(SHAPE)
     )
     return party_pb2.InferRequest(open=opened)
 
@@ -80,7 +78,7 @@ def infer(session: bytes | None = None) -> party_pb2.InferRequest:
 def generation() -> party_pb2.GenerateRequest:
     """The opening of a generation."""
     shape = session_shape_message(SESSION)
-    opened = party_pb2.GenerateOpen(session_id=os.urandom(16), identity=IDENTITY, shape=shape)
+    opened = party_pb2.GenerateOpen(session_id=os.urandom(16), identity=says("client"), shape=shape)
     return party_pb2.GenerateRequest(open=opened)
 
 
@@ -183,7 +181,7 @@ def test_a_session_that_says_no_more_ends(tmp_path: Path, keys: Path, silent: Si
     with Cluster(tmp_path, keys, options={"party1": limits}) as cluster:
         cluster.stop("party0")
         session, messages = os.urandom(16), list[bytes]()
-        hello = party_pb2.Hello(identity=IDENTITY, shape=shape_message(SHAPE)).SerializeToString()
+        hello = party_pb2.Hello(identity=says("party0"), shape=shape_message(SHAPE)).SerializeToString()
         FrameWriter(messages.append, session, 0).write(Kind.HELLO, 0, hello)
         silent.call(cluster, "party1", methods.SESSION, *messages, own="party0")
         share = party_pb2.InferRequest(chunk=bytes(8))
@@ -196,7 +194,7 @@ def test_a_session_that_says_no_more_ends(tmp_path: Path, keys: Path, silent: Si
 
 def test_a_generation_without_orders_ends_at_the_dealer(tmp_path: Path, keys: Path, silent: Silent) -> None:
     with Cluster(tmp_path, keys, options={"dealer": {"idle_seconds": 0.3}}) as cluster:
-        begin = dealer_pb2.PassesOpen(identity=IDENTITY, begin=session_shape_message(SESSION))
+        begin = dealer_pb2.PassesOpen(identity=says("party0"), begin=session_shape_message(SESSION))
         first = dealer_pb2.PassesRequest(open=begin)
         error = ended(silent.call(cluster, "dealer", methods.PASSES, first, own="party0"), "dealer")
         assert isinstance(error, PrivinfError)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
-from dummy import DummyDealer, Settings
+from dummy import DummyDealer, Settings, says
 from harness import SHAPE, Cluster, ask, tls, wait_until
 from sessions import SESSION, SHARES, freed, generate
 
@@ -23,14 +23,13 @@ from privinf.parties.credentials import Peer, dial
 from privinf.parties.deadline import Deadline
 from privinf.parties.dealer import DealerCalls
 from privinf.parties.logs import Log
-from privinf.parties.messages import identity_message, session_shape_message, shape_message
+from privinf.parties.messages import session_shape_message, shape_message
 from privinf.parties.places import Places
 from privinf.parties.serve import DealerServer
 from privinf.parties.status import restore
 from privinf.protocols.program import Course
 from privinf.v1 import dealer_pb2
 
-IDENTITY = identity_message(Settings().identity)
 ONE: dict[str, dict[str, Any]] = {"dealer": {"max_jobs": 1, "max_sessions": 1}}
 
 
@@ -51,7 +50,9 @@ def playing(cluster: Cluster, role: str) -> Iterator[Peer]:
 
 def ordered(dealer: Peer) -> bytes:
     """Order a preparation as party 0, and do no more about it."""
-    request = dealer_pb2.CreateRequest(identity=IDENTITY, shape=shape_message(SHAPE), order=os.urandom(16))
+    request = dealer_pb2.CreateRequest(
+        identity=says("party0"), shape=shape_message(SHAPE), order=os.urandom(16)
+    )
     return bytes(methods.CREATE.on(dealer)(request, timeout=5).preparation_id)
 
 
@@ -99,7 +100,7 @@ def test_a_party_that_fetches_alone_is_told_who_did_not_come(tmp_path: Path, key
     options = {"dealer": {"max_jobs": 1, "come_seconds": 0.2}}
     with Cluster(tmp_path, keys, options=options) as cluster:
         with playing(cluster, "party0") as dealer, playing(cluster, role) as own:
-            request = dealer_pb2.FetchRequest(preparation_id=ordered(dealer), identity=IDENTITY)
+            request = dealer_pb2.FetchRequest(preparation_id=ordered(dealer), identity=says(role))
             with pytest.raises(grpc.RpcError) as failure:
                 list(methods.FETCH.on(own)(request, timeout=5))
             other = "party1" if role == "party0" else "party0"
@@ -117,7 +118,7 @@ def test_what_a_party_drops_is_over_for_the_other(tmp_path: Path, keys: Path, ro
         playing(cluster, other) as waiting,
     ):
         preparation_id = ordered(dealer)
-        request = dealer_pb2.FetchRequest(preparation_id=preparation_id, identity=IDENTITY)
+        request = dealer_pb2.FetchRequest(preparation_id=preparation_id, identity=says(other))
         stream = methods.FETCH.on(waiting)(request, timeout=5)
         methods.DROP.on(own)(dealer_pb2.DropRequest(preparation_id=preparation_id), timeout=5)
         with pytest.raises(grpc.RpcError):
@@ -135,9 +136,9 @@ class Over:
 def test_a_fetch_that_is_over_when_it_begins_costs_no_place() -> None:
     calls = DealerCalls(DealerConfig(insecure_no_tls=True), DummyDealer(), Log("dealer"))
     context = cast(grpc.ServicerContext, Over())
-    create = dealer_pb2.CreateRequest(identity=IDENTITY, shape=shape_message(SHAPE), order=bytes(16))
+    create = dealer_pb2.CreateRequest(identity=says("party0"), shape=shape_message(SHAPE), order=bytes(16))
     created = calls.create(create, context, "party0")
-    fetch = dealer_pb2.FetchRequest(preparation_id=created.preparation_id, identity=IDENTITY)
+    fetch = dealer_pb2.FetchRequest(preparation_id=created.preparation_id, identity=says("party1"))
     with pytest.raises(PeerLost, match="party1 stopped fetching"):
         list(calls.fetch(fetch, context, "party1"))
     assert calls.preparations == 0
@@ -177,7 +178,7 @@ def test_a_client_that_leaves_waits_for_no_place(tmp_path: Path, keys: Path) -> 
 def test_a_generation_that_party_1_does_not_join_ends(tmp_path: Path, keys: Path) -> None:
     options = {"dealer": {"come_seconds": 0.2}}
     with Cluster(tmp_path, keys, options=options) as cluster, playing(cluster, "party0") as dealer:
-        opened = dealer_pb2.PassesOpen(identity=IDENTITY, begin=session_shape_message(SESSION))
+        opened = dealer_pb2.PassesOpen(identity=says("party0"), begin=session_shape_message(SESSION))
         requests = [dealer_pb2.PassesRequest(open=opened)]
         with pytest.raises(grpc.RpcError) as failure:
             list(methods.PASSES.on(dealer)(iter(requests), timeout=5))

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from dummy import Settings
+from dummy import Settings, says
 from harness import SHAPE, SHARES, Cluster, ask, tls, wait_until
 
 from privinf.config import ClientConfig
@@ -32,7 +32,7 @@ from privinf.parties import methods
 from privinf.parties.credentials import Peer, dial
 from privinf.parties.deadline import Deadline
 from privinf.parties.life import Life
-from privinf.parties.messages import identity_message, shape_message
+from privinf.parties.messages import shape_message
 from privinf.parties.parts import WHOLE_LIMIT
 from privinf.parties.record import Record
 from privinf.parties.serve import PartyServer
@@ -66,12 +66,10 @@ def refused(cluster: Cluster, role: str, own: str, method: methods.Method, reque
         peer.channel.close()
 
 
-CREATE = dealer_pb2.CreateRequest(
-    identity=identity_message(IDENTITY), shape=shape_message(SHAPE), order=bytes(16)
-)
-FETCH = dealer_pb2.FetchRequest(preparation_id=ID, identity=identity_message(IDENTITY))
+CREATE = dealer_pb2.CreateRequest(identity=says("party0"), shape=shape_message(SHAPE), order=bytes(16))
+FETCH = dealer_pb2.FetchRequest(preparation_id=ID, identity=says("party0"))
 PREFETCH = party_pb2.PrefetchRequest(
-    preparation_id=ID, identity=identity_message(IDENTITY), shape=shape_message(SHAPE), epoch=ID
+    preparation_id=ID, identity=says("party0"), shape=shape_message(SHAPE), epoch=ID
 )
 
 
@@ -166,6 +164,35 @@ def test_a_role_with_another_program_is_named(tmp_path: Path, keys: Path, role: 
         ask(link)
 
 
+@pytest.mark.parametrize(
+    ("role", "whose"), [("dealer", "party0"), ("party1", "party0"), ("party0", "client")]
+)
+def test_a_role_that_says_it_has_anothers_folder_is_named(
+    tmp_path: Path, keys: Path, role: str, whose: str
+) -> None:
+    with (
+        Cluster(tmp_path, keys, each={role: Settings(whose=whose)}) as cluster,
+        cluster.link(IDENTITY) as link,
+        pytest.raises(MismatchError, match=f"{role} was started with {whose}'s folder"),
+    ):
+        ask(link)
+
+
+@pytest.mark.parametrize("role", ["party0", "party1"])
+def test_parties_compare_whose_folder_the_other_has(tmp_path: Path, keys: Path, role: str) -> None:
+    """The client does not look here, so that only the session's first frame can tell."""
+    with Cluster(tmp_path, keys, each={role: Settings(whose="dealer")}) as cluster:
+        errors = []
+        for party, future in enumerate([_infer(cluster, 0, IDENTITY), _infer(cluster, 1, IDENTITY)]):
+            with pytest.raises(grpc.RpcError) as failure:
+                future.result()
+            errors.append(restore(failure.value, f"party{party}"))
+        other = errors[1 if role == "party0" else 0]
+        assert isinstance(other, MismatchError)
+        assert f"{role} was started with dealer's folder" in str(other)
+        assert not (tmp_path / "party0" / "spent.log").read_text()
+
+
 def test_parties_compare_even_if_the_client_does_not(tmp_path: Path, keys: Path) -> None:
     """Each party is asked with its own identity, so that only the session's first frame can tell."""
     other = Settings(identity=replace(IDENTITY, plan_hash="other"))
@@ -190,7 +217,7 @@ def _infer(
     role = f"party{party}"
     peer = dial(cluster.address(role), role, tls(cluster.keys, "client"), "client")
     opened = party_pb2.InferOpen(
-        session_id=session, identity=identity_message(identity), shape=shape_message(shape)
+        session_id=session, identity=says("client", identity), shape=shape_message(shape)
     )
     parts = [party_pb2.InferRequest(open=opened), *map(_chunk, chunks)]
     future = methods.INFER.on(peer).future(iter(parts), timeout=timeout)
@@ -220,7 +247,7 @@ def test_a_session_id_is_used_once(cluster: Cluster) -> None:
 def _open(**changes: Any) -> party_pb2.InferRequest:
     fields: dict[str, Any] = {
         "session_id": ID,
-        "identity": identity_message(IDENTITY),
+        "identity": says("client"),
         "shape": shape_message(SHAPE),
     }
     return party_pb2.InferRequest(open=party_pb2.InferOpen(**fields | changes))
@@ -366,9 +393,7 @@ def test_what_party_0_gave_up_is_burnt_while_party_1_fetches_it(
         request = party_pb2.PrefetchRequest()
         request.CopyFrom(PREFETCH)
         request.preparation_id = created.preparation_id
-        fetch = dealer_pb2.FetchRequest(
-            preparation_id=created.preparation_id, identity=identity_message(IDENTITY)
-        )
+        fetch = dealer_pb2.FetchRequest(preparation_id=created.preparation_id, identity=says("party0"))
         ours = methods.FETCH.on(dealer)(fetch, timeout=10)
         prefetched = methods.PREFETCH.on(party1).future(request, timeout=10)
         wait_until(lambda: bool(_coming(cluster)))
@@ -443,17 +468,20 @@ def test_a_preparation_is_fetched_once_even_by_a_party(cluster: Cluster, keys: P
         for role in ("party0", "party1")
     }
     created = call(peers["party0"], methods.CREATE, CREATE)
-    request = dealer_pb2.FetchRequest(
-        preparation_id=created.preparation_id, identity=identity_message(IDENTITY)
-    )
+    requests = {
+        role: dealer_pb2.FetchRequest(preparation_id=created.preparation_id, identity=says(role))
+        for role in peers
+    }
     with ThreadPoolExecutor(2) as pool:
-        fetched = {role: pool.submit(call, peer, methods.FETCH, request) for role, peer in peers.items()}
+        fetched = {
+            role: pool.submit(call, peer, methods.FETCH, requests[role]) for role, peer in peers.items()
+        }
     streams = {role: b"".join(future.result()) for role, future in fetched.items()}
     assert {len(stream) for stream in streams.values()} == {32 + created.bytes0 + 32}
     assert streams["party0"][:32] != streams["party1"][:32]
-    for peer in peers.values():
+    for role, peer in peers.items():
         with pytest.raises(ProtocolError, match="unknown here"):
-            call(peer, methods.FETCH, request)
+            call(peer, methods.FETCH, requests[role])
         peer.channel.close()
 
 
