@@ -8,14 +8,14 @@ from typing import Any
 
 import grpc
 import pytest
-from dummy import Settings
+from dummy import says
 from harness import SHAPE, Cluster, ask, tls, wait_until
 
 from privinf.errors import MismatchError, PrivinfError, ProtocolError
 from privinf.parties import methods
 from privinf.parties.credentials import Peer, dial
 from privinf.parties.epochs import Epochs
-from privinf.parties.messages import identity_message, shape_message
+from privinf.parties.messages import shape_message
 from privinf.parties.status import restore
 from privinf.v1 import party_pb2
 
@@ -73,7 +73,7 @@ def test_a_run_that_is_over_burns_and_stores_nothing(stored: tuple[Cluster, Peer
     old = party_pb2.ReconcileRequest(epoch=epoch, gone=ready)
     prefetch = party_pb2.PrefetchRequest(
         preparation_id=ID,
-        identity=identity_message(Settings().identity),
+        identity=says("party0"),
         shape=shape_message(SHAPE),
         epoch=epoch,
     )

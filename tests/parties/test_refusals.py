@@ -185,7 +185,7 @@ def test_parties_compare_whose_folder_the_other_has(tmp_path: Path, keys: Path, 
         errors = []
         for party, future in enumerate([_infer(cluster, 0, IDENTITY), _infer(cluster, 1, IDENTITY)]):
             with pytest.raises(grpc.RpcError) as failure:
-                future.result()
+                list(future)
             errors.append(restore(failure.value, f"party{party}"))
         other = errors[1 if role == "party0" else 0]
         assert isinstance(other, MismatchError)
