@@ -11,14 +11,21 @@ import pytest
 from cryptography import x509
 from dummy import DummyDealer, DummyParty
 
-from privinf.config import ClientConfig, DealerConfig, EquivariantClientConfig, PartyConfig, Tls
+from privinf.config import (
+    ClientConfig,
+    DealerConfig,
+    EquivariantClientConfig,
+    EquivariantConfig,
+    PartyConfig,
+    Tls,
+)
 from privinf.equivariant.asking.link import Link as EquivariantLink
-from privinf.equivariant.methods import ROLE, SERVICE
+from privinf.equivariant.serving.server import Server as EquivariantServer
 from privinf.errors import ConfigError
 from privinf.keys import EQUIVARIANT_ROLES, ROLES, keygen
 from privinf.parties.certificates import Renewal
 from privinf.parties.own import check_own, require_dates, require_role
-from privinf.parties.serve import DealerServer, PartyServer, Server
+from privinf.parties.serve import DealerServer, PartyServer
 from privinf.transport import Link
 
 EVERY = sorted({*ROLES, *EQUIVARIANT_ROLES})
@@ -42,7 +49,7 @@ def starting(role: str, tls: Tls, work: Path) -> Any:
     if role == "dealer":
         return DealerServer(DealerConfig(listen="localhost:0", tls=tls), DummyDealer())
     if role == "equivariant":
-        return Server(ROLE, SERVICE, DealerConfig(listen="localhost:0", tls=tls), 1)
+        return EquivariantServer(work, EquivariantConfig(listen="localhost:0", tls=tls))
     party = int(role[-1])
     peer = {} if party else {"peer": "localhost:2"}
     fields = {
