@@ -23,7 +23,7 @@ from privinf.transport import Link, Stats
 
 SHAPE = QueryShape(TASK, 1, 8)
 SHARES = (b"share  0", b"share  1")
-_START_SECONDS = 20
+_START_SECONDS = 60
 
 
 def tls(keys: Path, role: str) -> Tls:
@@ -48,7 +48,7 @@ def another_client(keys: Path, folder: Path) -> Tls:
     return Tls(keys / "ca.pem", paths["other.pem"], paths["other.key"])
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for something that has no event of its own."""
     until = time.monotonic() + seconds
     while not holds():
@@ -56,7 +56,7 @@ def wait_until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def ask(link: Link, deadline: float = 10.0) -> Stats:
+def ask(link: Link, deadline: float = 30.0) -> Stats:
     """Run one query and check its answer."""
     first, second, stats = link.run(SHAPE, SHARES, deadline)
     assert (first, second) == SHARES
@@ -180,7 +180,7 @@ class Node:
         return self._reap()
 
     def _reap(self) -> int:
-        status = self.process.wait(20)
+        status = self.process.wait(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.log.close()

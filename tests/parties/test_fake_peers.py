@@ -76,22 +76,22 @@ class Scene:
             party_pb2.PrefetchRequest(
                 preparation_id=self.preparation, identity=identity, shape=shape, epoch=bytes(16)
             ),
-            timeout=5,
+            timeout=60,
         )
         request = dealer_pb2.FetchRequest(preparation_id=self.preparation, identity=identity)
-        content = b"".join(methods.FETCH.on(self._dealer)(request, timeout=5))[32:-32]
+        content = b"".join(methods.FETCH.on(self._dealer)(request, timeout=60))[32:-32]
         self.masks = [content[index : index + 16] for index in (0, 16)]
         prefetched.result()
 
     def play(
-        self, script: Sequence[bytes | None], timeout: float = 5
+        self, script: Sequence[bytes | None], timeout: float = 60
     ) -> tuple[PrivinfError | None, PrivinfError | None]:
         """Send the script; return what the client and what the peer are told."""
         asked = self.ask(timeout)
         outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         for item in script:
             outgoing.put(item)
-        stream = methods.SESSION.on(self._party1)(iter(outgoing.get, None), timeout=5)
+        stream = methods.SESSION.on(self._party1)(iter(outgoing.get, None), timeout=60)
         told = _error(lambda: list(stream), "party1")
         outgoing.put(None)
         return _error(lambda: list(asked), "party1"), told
@@ -192,11 +192,11 @@ def test_a_session_has_one_stream(scene: Scene) -> None:
     hello = message(scene.session, Kind.HELLO, 0, HELLO)
     first: SimpleQueue[bytes | None] = SimpleQueue()
     first.put(hello)
-    waiting = methods.SESSION.on(scene._party1)(iter(first.get, None), timeout=20)
+    waiting = methods.SESSION.on(scene._party1)(iter(first.get, None), timeout=60)
     server = scene.cluster.servers["party1"]
     assert isinstance(server, PartyServer)
     wait_until(lambda: scene.session in server.calls._sessions._streams)
-    error = _error(lambda: list(methods.SESSION.on(scene._party1)(iter([hello]), timeout=5)), "party1")
+    error = _error(lambda: list(methods.SESSION.on(scene._party1)(iter([hello]), timeout=60)), "party1")
     assert isinstance(error, ProtocolError)
     waiting.cancel()
     first.put(None)
@@ -262,4 +262,4 @@ def _ask(peer: Peer) -> PrivinfError | None:
         session_id=os.urandom(16), identity=says("client"), shape=shape_message(SHAPE)
     )
     parts = [party_pb2.InferRequest(open=opened), party_pb2.InferRequest(chunk=bytes(8))]
-    return _error(lambda: list(methods.INFER.on(peer)(iter(parts), timeout=5)), "party0")
+    return _error(lambda: list(methods.INFER.on(peer)(iter(parts), timeout=60)), "party0")

@@ -61,7 +61,7 @@ class Scene:
         self._orders: SimpleQueue[Any] = SimpleQueue()
         opened = dealer_pb2.PassesOpen(identity=says("party0"), begin=session_shape_message(SESSION))
         self._orders.put(dealer_pb2.PassesRequest(open=opened))
-        self._dealt = methods.PASSES.on(self._dealer)(iter(self._orders.get, None), timeout=20)
+        self._dealt = methods.PASSES.on(self._dealer)(iter(self._orders.get, None), timeout=60)
         begun = dealer_pb2.PassesBegun.FromString(next(self._dealt))
         self.preparation = begun.preparation_id
         for index in range(2):
@@ -80,7 +80,7 @@ class Scene:
         Without it, say nothing after the beginning.
         """
         outgoing: SimpleQueue[bytes | None] = SimpleQueue()
-        stream = methods.SESSION.on(self._party1)(iter(outgoing.get, None), timeout=10)
+        stream = methods.SESSION.on(self._party1)(iter(outgoing.get, None), timeout=60)
         outgoing.put(message(self.session, Kind.HELLO, 0, HELLO))
         outgoing.put(message(self.session, Kind.BEGIN, 0, self.preparation))
         asked = self._ask()
@@ -115,7 +115,7 @@ class Scene:
             step = party_pb2.PassOpen(index=index, kept=range(index))
             requests.append(party_pb2.GenerateRequest(step=step))
             requests.append(party_pb2.GenerateRequest(chunk=SHARES[1]))
-        return methods.GENERATE.on(self._client)(iter(requests), timeout=10)
+        return methods.GENERATE.on(self._client)(iter(requests), timeout=60)
 
 
 def _ended(call: Any, role: str) -> PrivinfError | None:
@@ -239,7 +239,7 @@ def _asked(client: Any) -> PrivinfError | None:
         party_pb2.GenerateRequest(step=party_pb2.PassOpen()),
         party_pb2.GenerateRequest(chunk=SHARES[0]),
     ]
-    return _ended(methods.GENERATE.on(client)(iter(requests), timeout=5), "party0")
+    return _ended(methods.GENERATE.on(client)(iter(requests), timeout=60), "party0")
 
 
 class FakeDealer:

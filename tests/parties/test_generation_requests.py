@@ -63,7 +63,7 @@ class Asker:
     def ask(self, *scripts: list[party_pb2.GenerateRequest]) -> list[PrivinfError | None]:
         """Send a script to each party; return what each call ends with."""
         calls = [
-            methods.GENERATE.on(peer)(iter(script), timeout=5)
+            methods.GENERATE.on(peer)(iter(script), timeout=60)
             for peer, script in zip(self.peers, scripts, strict=True)
         ]
         return [_ended(call, f"party{party}") for party, call in enumerate(calls)]
@@ -74,7 +74,7 @@ class Asker:
             session_id=self.session, identity=says("client"), shape=shape_message(SHAPE)
         )
         parts = [party_pb2.InferRequest(open=opened), party_pb2.InferRequest(chunk=bytes(8))]
-        return methods.INFER.on(self.peers[party]).future(iter(parts), timeout=5)
+        return methods.INFER.on(self.peers[party]).future(iter(parts), timeout=60)
 
 
 def _ended(call: Any, role: str) -> PrivinfError | None:
@@ -147,7 +147,7 @@ def test_parties_that_are_asked_for_different_things_do_not_begin(asker: Asker) 
 def test_a_query_and_a_generation_are_different_things(cluster: Cluster, party: int) -> None:
     with Asker(cluster) as asker:
         query = asker.infer(party)
-        call = methods.GENERATE.on(asker.peers[1 - party])(iter([asker.opened()]), timeout=5)
+        call = methods.GENERATE.on(asker.peers[1 - party])(iter([asker.opened()]), timeout=60)
         error = _ended(call, f"party{1 - party}")
         assert isinstance(error, MismatchError)
         with pytest.raises(grpc.RpcError) as failure:
@@ -213,7 +213,7 @@ def test_a_client_that_ends_at_one_party_alone_ends_for_both(tmp_path: Path, key
         def script(other: int) -> Iterator[party_pb2.GenerateRequest]:
             yield from [asker.opened(), step(0), chunk(16)]
             if other != party:
-                more.wait(10)
+                more.wait(60)
 
         errors = asker.ask(script(0), script(1))  # type: ignore[arg-type]
         assert any(isinstance(error, PrivinfError) for error in errors)
@@ -245,7 +245,7 @@ def test_each_party_opens_its_own_half_at_the_dealer(cluster: Cluster, keys: Pat
         peer = dial(cluster.address("dealer"), "dealer", tls(keys, role), role)
         opened = dealer_pb2.PassesOpen(identity=says(role), **which)
         for first in (dealer_pb2.PassesRequest(open=opened), dealer_pb2.PassesRequest()):
-            error = _ended(methods.PASSES.on(peer)(iter([first]), timeout=5), "dealer")
+            error = _ended(methods.PASSES.on(peer)(iter([first]), timeout=60), "dealer")
             assert isinstance(error, ProtocolError)
         peer.channel.close()
     freed(cluster)

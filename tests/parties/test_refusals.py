@@ -46,7 +46,7 @@ IDENTITY = Settings().identity
 ID = bytes(16)
 
 
-def call(peer: Peer, method: methods.Method, request: Any, timeout: float | None = 5.0) -> Any:
+def call(peer: Peer, method: methods.Method, request: Any, timeout: float | None = 60.0) -> Any:
     """Make a call; raise what it failed with as ours."""
     try:
         reply = method.on(peer)(request, timeout=timeout, metadata=peer.metadata)
@@ -211,7 +211,7 @@ def _infer(
     identity: Identity,
     shape: QueryShape = SHAPE,
     session: bytes = ID,
-    timeout: float = 5,
+    timeout: float = 60,
     chunks: Sequence[int] = (8,),
 ) -> Any:
     role = f"party{party}"
