@@ -199,7 +199,7 @@ class Sessions:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._changed = threading.Condition()
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._seen: OrderedDict[bytes, str] = OrderedDict()  # why it ended before party 0 came, if it did
         self._streams: dict[bytes, PeerStream] = {}
         self._met = 0
         self._closed = False
@@ -214,7 +214,7 @@ class Sessions:
         with self._changed:
             if session in self._seen:
                 raise ProtocolError("this session id was used before")
-            self._seen[session] = None
+            self._seen[session] = ""
             if len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)
 
@@ -229,6 +229,8 @@ class Sessions:
         session = peek_session(first)
         stream = PeerStream(itertools.chain([first], messages), outgoing, "party0", cancel)
         with self._changed:
+            if why := self._seen.get(session):
+                raise PeerLost(why)
             if session in self._streams:
                 raise ProtocolError("a second stream for one session")
             if len(self._streams) >= 2 * self.limit:
@@ -251,7 +253,11 @@ class Sessions:
     @contextmanager
     def met(self, session: bytes, life: Life, seconds: float) -> Iterator[PeerStream]:
         """Wait for party 0's stream of a session, and for room, for so long; hold both until it is over."""
-        stream = self._meet(session, life, seconds)
+        try:
+            stream = self._meet(session, life, seconds)
+        except PrivinfError as error:
+            self._refuse(session, f"this session has ended: {error}")
+            raise
         try:
             yield stream
         finally:
@@ -269,6 +275,15 @@ class Sessions:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _refuse(self, session: bytes, why: str) -> None:
+        """Tell party 0 why its stream is not met, whether it has come or comes yet."""
+        with self._changed:
+            if session in self._seen:
+                self._seen[session] = why
+            stream = self._streams.pop(session, None)
+        if stream is not None:
+            stream.close(PeerLost(why))
 
     def _drop(self, session: bytes, stream: PeerStream) -> bool:
         with self._changed:
