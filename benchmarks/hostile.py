@@ -22,7 +22,7 @@ from benchmarks import machine
 from benchmarks.site import Site
 from privinf.errors import PrivinfError
 from privinf.parties import methods
-from privinf.parties.credentials import MESSAGE_LIMIT, Peer, dial
+from privinf.parties.credentials import Peer, dial
 from privinf.parties.methods import DEALER, Method
 
 MESSAGES, STREAMS, CONNECTIONS = 3000, 8, 1000
@@ -86,7 +86,7 @@ def _peer(site: Site, role: str, method: Method) -> Iterator[Peer]:
     """Dial as a role that may make the call."""
     own = sorted(method.callers - {role}, reverse=True)[0]
     wanted = "client0" if "client" in method.callers else own
-    peer = dial(f"127.0.0.1:{site.ports[role]}", role, site.tls(wanted), own, MESSAGE_LIMIT)
+    peer = dial(f"127.0.0.1:{site.ports[role]}", role, site.tls(wanted), own)
     try:
         yield peer
     finally:
@@ -97,7 +97,7 @@ def silent(site: Site, count: int) -> dict[str, Any]:
     """Open streams at both parties' Infer that say nothing; return how soon another client is answered."""
     over, streams = threading.Event(), list[Any]()
     peers = [
-        dial(f"127.0.0.1:{site.ports[role]}", role, site.tls("client0"), "client", MESSAGE_LIMIT)
+        dial(f"127.0.0.1:{site.ports[role]}", role, site.tls("client0"), "client")
         for role in ("party0", "party1")
     ]
 
