@@ -472,7 +472,7 @@ def test_a_server_that_stops_says_so(tmp_path: Path) -> None:
         ({"insecure_no_tls": True, "max_rows": 0}, "count something"),
         ({"insecure_no_tls": True, "threads": -1}, "0 or more"),
         ({"insecure_no_tls": True, "max_tokens": -1}, "0 or more"),
-        ({"insecure_no_tls": True, "idle_seconds": 0.0}, "positive"),
+        ({"insecure_no_tls": True, "idle_seconds": 0.0}, "above 0"),
         ({"insecure_no_tls": True, "sessions": 3}, "unknown"),
     ],
 )
