@@ -5,7 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+cleared() {
+    podman rm --force privinf-check-dealer
+    podman image rm --force privinf-check
+} >/dev/null 2>&1
+trap 'cleared || true; rm -rf "$work"' EXIT
 
 left_out() {
     echo "the image was not built: $1"
@@ -53,6 +57,29 @@ WANTED
 
 podman build --network none --build-arg "BASE=$base" --build-arg PIP_NO_INDEX=1 --tag privinf-check "$work/context"
 podman run --rm --network none --read-only --tmpfs /tmp --user 10001:10001 privinf-check doctor --json
-podman run --rm --network none --entrypoint python privinf-check -c 'import privinf.equivariant.about, privinf.parties.serve'
-podman image rm --force privinf-check >/dev/null
-echo "the image was built and ran"
+
+# A dealer of a small model, in a container without network: it serves, its probe says so, and it stops in good order.
+"$python" - "$work" <<'TOY'
+import sys
+from pathlib import Path
+sys.path.insert(0, "tests/e2e")
+import toy
+from privinf.keys import keygen
+work = Path(sys.argv[1])
+toy.share(toy.checkpoint(work / "model"), work / "shared")
+keygen(work / "keys")
+TOY
+chmod 711 "$work" && chown -R 10001:10001 "$work/shared" "$work/keys"
+podman run --detach --network none --read-only --tmpfs /tmp --name privinf-check-dealer \
+    --volume "$work/shared/dealer:/model:ro" --volume "$work/keys:/keys/dealer:ro" \
+    --env PRIVINF_MODEL=/model --env PRIVINF_HEALTH_PORT=50059 --env PRIVINF_HEALTH_HOST=0.0.0.0 \
+    --env PRIVINF_CA=/keys/dealer/ca.pem --env PRIVINF_CERT=/keys/dealer/dealer.pem \
+    --env PRIVINF_KEY=/keys/dealer/dealer.key --env http_proxy=http://127.0.0.1:1 privinf-check dealer >/dev/null
+for attempt in $(seq 120); do
+    podman exec privinf-check-dealer python /opt/privinf/probe.py 2>/dev/null && break
+    [ "$attempt" != 120 ] || { podman logs privinf-check-dealer; exit 1; }
+    sleep 0.5
+done
+podman stop --time 30 privinf-check-dealer >/dev/null
+[ "$(podman wait privinf-check-dealer)" = 0 ] || { podman logs privinf-check-dealer; exit 1; }
+echo "the image was built, and its dealer served"

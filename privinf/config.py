@@ -291,7 +291,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _build(hint, value, where)
     convert = _FROM_TEXT.get(hint)
     if hint is float and isinstance(value, int):
-        return float(value)
+        return float(_no_bool(int, value, where))
     if convert is None or not isinstance(value, str):
         raise ConfigError(f"{where}: expected {hint.__name__}, not {type(value).__name__}")
     try:

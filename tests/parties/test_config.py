@@ -104,6 +104,8 @@ def test_an_unknown_key_is_refused_with_the_likely_one(path: Path) -> None:
         ("passes_ahead", "0"),
         ("max_ahead_bytes", "0"),
         ("idle_seconds", "0.0"),
+        ("idle_seconds", "true"),
+        ("max_seconds", "nan"),
         ("journal", "3"),
     ],
 )
