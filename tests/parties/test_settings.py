@@ -56,7 +56,10 @@ def test_every_setting_is_read_by_each_role_that_has_it(
     reads: dict[Any, set[str]] = {}
     for name in ("PartyConfig", "DealerConfig", "ClientConfig"):
         monkeypatch.setattr(harness, name, _recording(getattr(harness, name), reads))
-    options: dict[str, dict[str, Any]] = {"party0": {"ahead": 1, "shapes": (SHAPE,)}}
+    options: dict[str, dict[str, Any]] = {
+        "party0": {"ahead": 1, "shapes": (SHAPE,), "journal": tmp_path / "journal0"},
+        "party1": {"journal": tmp_path / "journal1"},  # the bound of a journal is read where there is one
+    }
     with Cluster(tmp_path, keys, options=options) as cluster:
         with cluster.link() as link:
             ask(link)
