@@ -74,7 +74,11 @@ class Token:
 
 @dataclass(frozen=True)
 class Completion:
-    """A continuation; `finish_reason` is eos, stop or length, the last also of one that was left early."""
+    """A continuation.
+
+    `finish_reason` is eos, stop, length (as many tokens as were asked for, or left early), or full: the session or the
+    model holds no more tokens than these.
+    """
 
     text: str = field(repr=False)
     tokens: tuple[int, ...] = field(repr=False)
@@ -108,7 +112,7 @@ class TokenStream:
         self._ids: list[int] = []
         self._pieces: list[str] = []
         self.stats = GenerationUsage()
-        self._over = False
+        self._over = self._full = False
 
     def __iter__(self) -> Iterator[Token]:
         return self
@@ -138,7 +142,8 @@ class TokenStream:
     @property
     def completion(self) -> Completion:
         """What came until now."""
-        return Completion("".join(self._pieces), tuple(self._ids), self._text.reason or "length", self.stats)
+        reason: Reason = "full" if self._full else self._text.reason or "length"
+        return Completion("".join(self._pieces), tuple(self._ids), reason, self.stats)
 
     def _advance(self) -> None:
         """Take one more step, and make its tokens ready."""
@@ -149,6 +154,8 @@ class TokenStream:
             raise
         if written is not None:
             self._read(written)
+        else:
+            self._full = self._text.reason is None and self._made < self._most
         if written is None or self._text.reason is not None or self._made >= self._most:
             self._complete()
 

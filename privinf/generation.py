@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -25,7 +25,8 @@ DRAFTS = 7  # tokens proposed in one pass
 class Wish:
     """How to continue a prompt.
 
-    draft: proposes up to `drafts` tokens, all checked in one pass; their number is public, and so is how many were
+    draft: proposes up to `drafts` tokens, all checked in one pass, fewer where the session would not hold all
+    `max_new_tokens` if they were wrong; their number is public, and so is how many were
     right and on which branch, unless `hide_accepted`: then no slot of a wrong draft is given back, and none branches.
     secure_argmax: learn the likeliest token and no logits.
     """
@@ -75,10 +76,25 @@ class Written:
     stats: tuple[PassStats, ...]  # of the pass, and at first of those that read the prompt
 
 
+def fitting(layout: DecoderLayout, prompt: Sequence[int], wish: Wish) -> Wish:
+    """The same, with no more drafts than leave room for all tokens asked for, were every draft wrong.
+
+    Where these do not fit even without drafts, the wish is as it was: the session ends when it is full, and says so.
+    """
+    later = wish.max_new_tokens - 1
+    if not later:
+        return replace(wish, drafts=0)
+    slots = (layout.room - prompt_rows(len(prompt))) // later - 1
+    places = layout.spec.max_tokens - len(layout.plan.prefix) - len(prompt) - wish.max_new_tokens
+    most = min(slots, places)
+    return wish if most < 0 else replace(wish, drafts=min(wish.drafts, most))
+
+
 def session_shape(layout: DecoderLayout, prompt: Sequence[int], wish: Wish) -> SessionShape:
     """The public shape of a session; InputError where the prompt is empty or too long."""
     if not prompt:
         raise InputError("the prompt is empty: a continuation needs at least one token to follow")
+    wish = fitting(layout, prompt, wish)
     rows, room = prompt_rows(len(prompt)), layout.room - 1 - wish.drafts
     if rows > room:
         largest = max((size for size in range(1, room + 1) if prompt_rows(size) <= room), default=0)
@@ -107,8 +123,9 @@ class Author:
         passes: Passes,
         timeout: float | None = None,
     ) -> None:
-        self._layout, self._wish, self._passes = layout, wish, passes
+        self._layout, self._passes = layout, passes
         self._shape = session_shape(layout, prompt, wish)
+        self._wish = fitting(layout, prompt, wish)
         self._sampler, self._timeout = Sampler(wish.sampling), timeout
         self._seen = list(prompt)
         self._tokens = len(prompt)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from privinf.errors import InputError
 
-Reason = Literal["stop", "length", "eos"]
+Reason = Literal["stop", "length", "eos", "full"]
 
 _HALF = "\N{REPLACEMENT CHARACTER}"
 _PATIENCE = 16  # tokens without a whole character; the longest character of a tokenizer of bytes has 4

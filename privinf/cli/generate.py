@@ -224,8 +224,10 @@ def document(answer: Any) -> dict[str, Any]:
 
 
 def print_usage(answer: Any) -> None:
-    """One line about what an answer took."""
+    """One line about what an answer took, and one more if it ended for want of room."""
     stats = answer.stats
+    if answer.finish_reason == "full":
+        note("the session is full: the answer ends here; share the model for longer sessions (--max-tokens)")
     drafted = f", {stats.accepted} of {stats.drafted} drafts right" if stats.drafted else ""
     note(
         f"{len(answer.tokens)} tokens ({answer.finish_reason}) in {stats.seconds:.1f} s, the first after"

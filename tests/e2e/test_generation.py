@@ -386,14 +386,14 @@ async def _first(stream: Any, count: int) -> Any:
 
 
 @pytest.mark.slow
-def test_a_full_session_ends_by_its_length(tmp_path: Path) -> None:
+def test_a_full_session_says_that_it_is(tmp_path: Path) -> None:
     for deployment in _served(tmp_path, "llama", max_tokens=24):
         clear = tiny.Clear(deployment.source, deployment.shared)
         with deployment.client() as client:
             answer = client.generate("calm", max_new_tokens=100)
             assert clear.agrees("calm", answer.tokens)
             ended = answer.tokens[-1] == tiny.ENDS["eos_token_id"]
-            assert answer.finish_reason == ("eos" if ended else "length")
+            assert answer.finish_reason == ("eos" if ended else "full")
             assert (
                 ended or len(answer.tokens) == 24 - 1 - 8 + 1
             )  # a first token, its prompt of 8 rows, one more

@@ -1,0 +1,79 @@
+"""Tokens that were asked for come, however wrong the drafts are; an answer that ends for want of room says so."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from privinf.completions import Completion, TokenStream
+from privinf.generation import Author, Wish, fitting
+from privinf.models.decoder_layout import DecoderLayout
+from privinf.outcomes import PartyStats
+from privinf.passes import PassStats
+from privinf.speculation import PromptLookup, Tree, Verdict
+
+NOTHING = PartyStats(0, 0.0, 0.0, 0.0, 0, 0, 0)
+PROMPT = [1, 2, 1, 2]
+
+
+def layout(session: int, model: int = 10_000) -> DecoderLayout:
+    spec = cast(Any, SimpleNamespace(max_tokens=model, rope_theta=1.0))
+    return DecoderLayout(spec, cast(Any, SimpleNamespace(max_tokens=session, prefix=(0,))), False, False)
+
+
+def written(form: DecoderLayout, most: int, *, drafts: int, monkeypatch: pytest.MonkeyPatch) -> Completion:
+    """A generation in which no draft is ever right, and nobody else takes part."""
+    monkeypatch.setattr(Author, "_ask", _pass)
+    monkeypatch.setattr(Author, "_choose", lambda author, shares, drafts: Verdict((0,), (3,)))
+    wish = Wish(most, draft=PromptLookup(), drafts=drafts)
+    author = Author(form, PROMPT, wish, cast(Any, None))
+    with TokenStream(author, str, (), (), most, lambda clean: None) as tokens:
+        assert sum(token.id is not None for token in tokens) == len(tokens.completion.tokens)
+    return tokens.completion
+
+
+def _pass(author: Any, course: object, rows: object) -> tuple[None, PassStats]:
+    author._index += 1
+    return None, PassStats("", author._index, 0.0, 0, 0, (NOTHING, NOTHING))
+
+
+@pytest.mark.parametrize(
+    ("session", "model", "most", "drafts"),
+    [
+        (9 + 19 * 8, 10_000, 20, 7),  # room for all of them
+        (9 + 19 * 8 - 1, 10_000, 20, 6),
+        (9 + 19, 10_000, 20, 0),
+        (10_000, 1 + 4 + 20 + 3, 20, 3),  # what the model has positions for
+        (10_000, 1 + 4 + 20, 20, 0),
+        (100, 10_000, 1, 0),
+        (9 + 8, 10_000, 2, 7),
+    ],
+)
+def test_drafts_leave_room_for_all_that_was_asked(
+    monkeypatch: pytest.MonkeyPatch, session: int, model: int, most: int, drafts: int
+) -> None:
+    form = layout(session, model)
+    assert fitting(form, PROMPT, Wish(most, draft=PromptLookup(), drafts=7)).drafts == drafts
+    answer = written(form, most, drafts=7, monkeypatch=monkeypatch)
+    assert (len(answer.tokens), answer.finish_reason) == (most, "length")
+
+
+@pytest.mark.parametrize(("session", "model"), [(9 + 18, 10_000), (10_000, 1 + 4 + 19)])
+def test_an_answer_that_lacks_room_says_so(monkeypatch: pytest.MonkeyPatch, session: int, model: int) -> None:
+    answer = written(layout(session, model), 20, drafts=0, monkeypatch=monkeypatch)
+    assert (len(answer.tokens), answer.finish_reason) == (19, "full")
+
+
+def test_drafts_stay_where_the_answer_cannot_be_whole_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
+    form = layout(9 + 18)
+    assert fitting(form, PROMPT, Wish(20, draft=PromptLookup(), drafts=1)).drafts == 1
+    assert written(form, 20, drafts=1, monkeypatch=monkeypatch).finish_reason == "full"
+
+
+def test_a_stream_that_is_left_is_not_full() -> None:
+    with TokenStream(iter(()), str, (), (), 5, lambda clean: None) as tokens:
+        pass
+    assert tokens.completion.finish_reason == "length"
+    assert Tree().tokens == ()
