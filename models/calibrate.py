@@ -14,18 +14,22 @@ from privinf.models import bert
 from privinf.models.fold import F64
 from privinf.models.plan import Plan, make_plan
 from privinf.models.query import Ids
+from privinf.models.reach import reach
 from privinf.models.spec import EncoderSpec
 from privinf.models.tables import fingerprint
 from privinf.text import bucket
 
 BATCH = 16
+TEXTS = ("calibration.txt", "varied.txt")
+PASSAGE, PASSAGES = 128, 8  # tokens of a passage made of the table's rows, and how many there are
 Tick = Callable[[int], None]
 
 
 def default_text() -> list[str]:
-    """The calibration text that ships with privinf: public-domain prose and everyday sentences."""
-    text = resources.files("privinf").joinpath("data/calibration.txt").read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if line.strip()]
+    """The calibration text that ships with privinf: prose, other scripts, numbers, code, and what is no language."""
+    data = resources.files("privinf").joinpath("data")
+    texts = (data.joinpath(name).read_text(encoding="utf-8") for name in TEXTS)
+    return [line for text in texts for line in text.split("\n") if line.strip()]
 
 
 def calibrate(
@@ -40,9 +44,13 @@ def calibrate(
     ops = Clear(weights, spec.layer_norm_eps, ranges)
     program = bert.embed if spec.head == "none" else bert.classify
     with torch.inference_mode():
-        for tokens, texts in batches([*ids, *_long(ids, spec.longest)], spec.longest):
+        odd = passages(weights["embed.token"], ids[0], spec.longest)
+        for tokens, texts in batches([*ids, *_long(ids, spec.longest), *odd], spec.longest):
             program(ops, spec, _query(texts, tokens, spec))
             tick(len(texts))
+    known = reach(weights["embed.token"], weights["embed.position"][: spec.longest])
+    ranges.high |= {"embed.centred": known.largest, "embed.square": known.high}
+    ranges.low["embed.square"] = known.low
     plan = make_plan(spec, ranges, spec.longest)
     return replace(plan, tables=fingerprint(spec, plan))
 
@@ -52,6 +60,17 @@ def _long(ids: Sequence[Ids], tokens: int) -> list[Ids]:
     halves = [ids[: (len(ids) + 1) // 2], ids[len(ids) // 2 :]]
     bodies = [np.resize(np.concatenate([text[1:-1] for text in half]), tokens - 2) for half in halves]
     return [np.concatenate([ids[0][:1], body, ids[0][-1:]]).astype(np.int32) for body in bodies]
+
+
+def passages(table: F64, example: Ids, most: int) -> list[Ids]:
+    """What no language says: one token again and again, those with the largest and smallest rows, and some of all."""
+    first, body, last = example[:1], example[1:-1], example[-1:]
+    size = min(most, PASSAGE) - 2
+    by_norm = np.argsort((table * table).sum(-1))
+    some = np.arange(0, len(table), max(len(table) // (size * PASSAGES), 1))[: size * PASSAGES]
+    bodies = [np.resize(body[:1], most - 2), by_norm[:size], by_norm[-size:]]
+    bodies += np.array_split(some, max(-(-len(some) // size), 1))
+    return [np.concatenate([first, row, last]).astype(np.int32) for row in bodies]
 
 
 def batches(ids: Sequence[Ids], most: int) -> list[tuple[int, list[Ids]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +15,13 @@ from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.decoder_tables import fingerprint
 from privinf.models.fold import F64
 from privinf.models.query import Ids
+from privinf.models.reach import reach
+
+if TYPE_CHECKING:
+    from privinf.models.clear import Ranges
 
 SHORTEST = 2  # tokens of a text that is worth a look
+REPEATS = 256
 
 
 def calibrate_decoder(
@@ -41,11 +46,11 @@ def calibrate_decoder(
         raise ModelError(f"a prefix of {len(prefix)} tokens leaves no room in {max_tokens}")
     past, ranges = prefix_cache(spec, weights, prefix), Ranges()
     decoder = ClearDecoder(spec, weights, ranges)
-    for text in [*_short(ids, room), *_long(ids, room)]:
+    for text in [*_short(ids, room), *_long(ids, room), *_repeated(ids, room)]:
         decoder.rewind(past)
         decoder.run(torch.from_numpy(text.astype(np.int64))[None])
         tick(1)
-    _see_all_tokens(spec, weights, ranges)
+    _see_all_tokens(spec, weights, ranges, max_tokens)
     tables = [weights[name] for name in ("embed.token", "embed.position") if name in weights]
     plan = make_decoder_plan(spec, ranges, max_tokens, tuple(prefix), largest(*tables))
     tensors = {
@@ -56,16 +61,14 @@ def calibrate_decoder(
     return replace(plan, tables=fingerprint(spec, plan)), tensors
 
 
-def _see_all_tokens(spec: DecoderSpec, weights: Mapping[str, F64], ranges: Any) -> None:
-    """What any token brings into the first layer is known: rare ones need not be in the text."""
-    if not spec.rope_theta:
-        return
-    table = weights["embed.token"]
-    square = (table * table).mean(axis=-1)
-    site = "layer0.attn"
-    ranges.high[f"{site}.residual"] = max(ranges.high[f"{site}.residual"], float(np.abs(table).max()))
-    ranges.high[f"{site}.square"] = max(ranges.high[f"{site}.square"], float(square.max()))
-    ranges.low[f"{site}.square"] = min(ranges.low[f"{site}.square"], float(square[square > 0].min()))
+def _see_all_tokens(spec: DecoderSpec, weights: Mapping[str, F64], ranges: Ranges, max_tokens: int) -> None:
+    """What any token brings into the first layer is known, and stays in the residual up to the head."""
+    places = weights.get("embed.position")
+    known = reach(weights["embed.token"], None if places is None else places[:max_tokens])
+    ranges.low["layer0.attn.square"] = min(ranges.low["layer0.attn.square"], known.low)
+    for site in (*(f"layer{i}.{part}" for i in range(spec.layers) for part in ("attn", "ffn")), "head"):
+        ranges.high[f"{site}.residual"] = max(ranges.high[f"{site}.residual"], known.largest)
+        ranges.high[f"{site}.square"] = max(ranges.high[f"{site}.square"], known.high)
 
 
 def _short(ids: Sequence[Ids], room: int) -> list[Ids]:
@@ -76,3 +79,8 @@ def _long(ids: Sequence[Ids], room: int) -> list[Ids]:
     """Two passages as long as a session may be, made of the others: ranges grow with length too."""
     halves = [ids[: (len(ids) + 1) // 2], ids[len(ids) // 2 :]]
     return [np.resize(np.concatenate(half), room).astype(np.int32) for half in halves if half]
+
+
+def _repeated(ids: Sequence[Ids], room: int) -> list[Ids]:
+    """One token again and again."""
+    return [np.resize(ids[0][:1], min(room, REPEATS)).astype(np.int32)] if len(ids) and len(ids[0]) else []

@@ -17,6 +17,7 @@ from privinf.protocols.gates.norm import NormSpec
 
 PLAN_VERSION = 5
 HEADROOM = 3  # bits kept free above every calibrated range
+KNOWN = 1  # the same where the range is that of a whole table, and rounding alone can pass it
 
 # Fraction bits. A product's scale is the sum of its factors'; what exceeds the target is dropped on opening.
 X, WEIGHT, QKV_WEIGHT, QK, V, SCORES, EMBED = 12, 14, 14, 11, 10, 10, 16
@@ -169,9 +170,9 @@ class Plan:
             raise ModelError("the plan file is damaged: share the model again") from error
 
 
-def bits_for(magnitude: float, scale: int) -> int:
+def bits_for(magnitude: float, scale: int, headroom: int = HEADROOM) -> int:
     """Ring of a value at `scale` with headroom, its sign, and the bit that lifting needs."""
-    return math.ceil(math.log2(max(magnitude, 2.0**-scale))) + HEADROOM + scale + 2
+    return math.ceil(math.log2(max(magnitude, 2.0**-scale))) + headroom + scale + 2
 
 
 def sum_bits(tokens: int) -> int:
@@ -199,8 +200,8 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
         centred = bits_for(high[f"layer{i}.attn.centred"], LINEAR)
         return max(a.score_bits + SCORE_PRODUCT - SCORES + QKV - QK, a.narrow_bits + QKV - V, centred)
 
-    def norm(site: str, scale: int, out_bits: int) -> NormSpec:
-        return norm_spec(site, ranges, scale, out_bits, spec.width, spec.layer_norm_eps)
+    def norm(site: str, scale: int, out_bits: int, headroom: int = HEADROOM) -> NormSpec:
+        return norm_spec(site, ranges, scale, out_bits, spec.width, spec.layer_norm_eps, headroom=headroom)
 
     layers = []
     for i in range(spec.layers):
@@ -216,7 +217,7 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
             )
         )
     plan = Plan(
-        PLAN_VERSION, max_tokens, norm("embed", EMBED, into_attention(0)), tuple(layers), head, result
+        PLAN_VERSION, max_tokens, norm("embed", EMBED, into_attention(0), KNOWN), tuple(layers), head, result
     )
     _check(plan)
     return plan
@@ -316,27 +317,29 @@ def norm_spec(
     eps: float,
     gain: int = INVERSE_GAIN,
     precision: int = power.PRECISION,
+    headroom: int = HEADROOM,
 ) -> NormSpec:
     """How the rows at a site are normalised, of `width` values at `scale`.
 
     gain: significant bits of the inverse deviation at the largest variance; precision: those of its table's index.
+    headroom: bits that are kept free above the ranges.
     """
     smallest, largest = ranges.low[f"{site}.square"], ranges.high[f"{site}.square"]
     if not smallest > 0:
         raise ModelError(f"{site}: a row of zeros cannot be normalised")
     inverse_scale = 64 + X - out_bits
     deviation = math.ceil(math.log2(largest) / 2)
-    room = 60 - math.ceil(math.log2(width)) - math.ceil(math.log2(largest)) - 2 * HEADROOM
+    room = 60 - math.ceil(math.log2(width)) - math.ceil(math.log2(largest)) - 2 * headroom
     fraction = min(inverse_scale - gain - deviation, scale, MAX_FRACTION, room // 2)
     if math.log2(smallest) / 2 + fraction < 6:
         raise ModelError(f"{site}: rows' deviations span too wide a range to be normalised in 64 bits")
     return NormSpec(
         width=width,
-        bits=bits_for(ranges.high[f"{site}.centred"], scale),
+        bits=bits_for(ranges.high[f"{site}.centred"], scale, headroom),
         drop=scale - fraction,
         scale=fraction,
-        low=math.floor(math.log2(smallest)) - 2 * HEADROOM,
-        high=math.ceil(math.log2(largest)) + 2 * HEADROOM,
+        low=math.floor(math.log2(smallest)) - 2 * headroom,
+        high=math.ceil(math.log2(largest)) + 2 * headroom,
         eps=eps,
         inverse_scale=min(inverse_scale, fraction + gain + deviation),
         out_scale=X,
