@@ -36,6 +36,11 @@ def load_decoder(directory: str | os.PathLike[str]) -> tuple[DecoderSpec, dict[s
     wanted = decoder_tensors(spec)
     ignored = {name for name in names if BUFFERS.fullmatch(name)} | ({HEAD} if spec.tied else set())
     model = f"{spec.layers} layers of {spec.family}"
+    if not spec.tied and HEAD not in names:
+        raise ModelError(
+            f"{path} has no {HEAD!r}, though config.json's tie_word_embeddings is false: "
+            "make it true if the head is the embedding"
+        )
     check_names(names, {tensor.theirs for tensor in wanted.values()}, ignored, model, path)
 
     def read(tensor: Tensor) -> Array:
@@ -47,7 +52,7 @@ def load_decoder(directory: str | os.PathLike[str]) -> tuple[DecoderSpec, dict[s
         weights["head.weight"] = np.ascontiguousarray(weights["embed.token"].T)
         if HEAD in names and not np.array_equal(read(_head(spec)), weights["head.weight"]):
             raise ModelError(
-                f"{path}: {names[HEAD]!r} differs from the embedding that config.json ties it to"
+                f"{path}: {names[HEAD]!r} differs from the embedding that config.json's tie_word_embeddings ties it to"
             )
     return spec, weights
 

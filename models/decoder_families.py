@@ -25,6 +25,17 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
     "use_sliding_window": (False, None),
     "layer_types": (None,),
 }
+# What changes which tokens transformers generates, and is nothing at these values.
+NO_CONSTRAINTS: Mapping[str, tuple[Any, ...]] = {
+    "forced_bos_token_id": (None,),
+    "forced_eos_token_id": (None,),
+    "suppress_tokens": (None, []),
+    "begin_suppress_tokens": (None, []),
+    "bad_words_ids": (None, []),
+    "exponential_decay_length_penalty": (None,),
+    "no_repeat_ngram_size": (0, None),
+    "encoder_no_repeat_ngram_size": (0, None),
+}
 # Keys of encoders that matter to no decoder, and settings of sampling that old files keep beside the model's.
 HARMLESS = """
 attention_dropout attn_pdrop embd_pdrop resid_pdrop id2label num_labels problem_type is_decoder
@@ -32,7 +43,7 @@ summary_type summary_use_proj summary_activation summary_proj_to_labels summary_
 do_sample max_length max_new_tokens min_length temperature top_k top_p
 is_llama_config transformers.js_config
 """
-HARMLESS_TO_DECODERS = (HARMLESS_KEYS - READ_KEYS) | frozenset(HARMLESS.split())
+HARMLESS_TO_DECODERS = (HARMLESS_KEYS - READ_KEYS - set(NO_CONSTRAINTS)) | frozenset(HARMLESS.split())
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,9 @@ class DecoderFamily:
         )
         rope = {"rope_theta", "rope_parameters", "rope_scaling"} if self.rotary else set()
         read = READ_KEYS | {name for name in (*sizes, self.activation, self.eps) if name} | rope
-        return Keys(self.config, read, {**FIXED, **self.fixed}, HARMLESS_TO_DECODERS | self.harmless)
+        return Keys(
+            self.config, read, {**FIXED, **NO_CONSTRAINTS, **self.fixed}, HARMLESS_TO_DECODERS | self.harmless
+        )
 
 
 DECODERS: Mapping[DecoderName, DecoderFamily] = {
@@ -126,5 +139,6 @@ DECODERS: Mapping[DecoderName, DecoderFamily] = {
         kv_heads="num_key_value_heads",
         head_width="head_dim",
         rotary=True,
+        harmless=frozenset({"max_sequence_length"}),  # of the first Llamas; nothing reads it
     ),
 }

@@ -51,7 +51,16 @@ pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id unk_token_id ma
 directionality pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
 pooler_size_per_head pooler_type sentence_transformers sbert_ce_default_activation_function
 """
-HARMLESS_KEYS = frozenset(HARMLESS.split())
+# What transformers 2 to 4 wrote into every file: of training, of generation, and of heads that are not here.
+HISTORY = """
+n_special predict_special_tokens output_past xla_device _num_labels use_return_dict return_dict_in_generate
+output_scores
+eos_token_ids decoder_start_token_id forced_bos_token_id forced_eos_token_id suppress_tokens begin_suppress_tokens
+max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty num_return_sequences
+temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size
+encoder_no_repeat_ngram_size bad_words_ids remove_invalid_values exponential_decay_length_penalty
+"""
+HARMLESS_KEYS = frozenset(HARMLESS.split()) | frozenset(HISTORY.split())
 
 
 @dataclass(frozen=True)

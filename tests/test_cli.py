@@ -28,6 +28,7 @@ COMMANDS = (
     "fetch",
     "share",
     "plan",
+    "check",
     "keygen",
     "dealer",
     "party",

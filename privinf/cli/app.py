@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from privinf.cli import ask, bench, convert, demo, doctor, draft, ee, generate, model, plan, serve
+from privinf.cli import ask, bench, check, convert, demo, doctor, draft, ee, generate, model, plan, serve
 
 app = typer.Typer(
     name="privinf",
@@ -14,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     add_completion=True,
 )
-for module in (model, plan, convert, serve, ask, generate, draft, ee, demo, doctor, bench):
+for module in (model, plan, check, convert, serve, ask, generate, draft, ee, demo, doctor, bench):
     module.register(app)
 
 

@@ -246,7 +246,9 @@ def test_shapes_and_names_that_differ_are_named(tmp_path: Path, kind: str) -> No
 
 def test_an_untied_head_must_be_there(tmp_path: Path) -> None:
     tiny(tmp_path, "llama", tie_word_embeddings=False)
-    assert "lm_head.weight" in refusal(change(tmp_path, lambda t: t.pop("lm_head.weight")))
+    said = refusal(change(tmp_path, lambda t: t.pop("lm_head.weight")))
+    assert "lm_head.weight" in said
+    assert "tie_word_embeddings is false" in said
 
 
 def test_biases_have_no_use_in_a_llama(tmp_path: Path) -> None:

@@ -289,3 +289,25 @@ def test_the_fetched_decoders(name: str, sizes: tuple[Any, ...]) -> None:
     found = (spec.family, spec.layers, spec.width, spec.heads, spec.kv_heads, spec.head_width, spec.ffn)
     assert (*found, spec.vocab, spec.max_tokens, spec.rope_theta, spec.eos) == sizes
     assert (spec.tied, spec.eps) == (True, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fine"),
+    [
+        ("n_special", 0, True),
+        ("predict_special_tokens", True, True),
+        ("num_beams", 1, True),
+        ("bad_words_ids", None, True),
+        ("no_repeat_ngram_size", 0, True),
+        ("bad_words_ids", [[3]], False),
+        ("suppress_tokens", [1], False),
+        ("no_repeat_ngram_size", 2, False),
+    ],
+)
+def test_what_old_versions_wrote(tmp_path: Path, key: str, value: Any, fine: bool) -> None:
+    written = write(tmp_path, GPT2, **{key: value})
+    if fine:
+        assert read_decoder_spec(written).family == "gpt2"
+        return
+    with pytest.raises(ModelError, match=key):
+        read_decoder_spec(written)

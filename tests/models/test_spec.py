@@ -79,6 +79,13 @@ def test_harmless_keys_change_nothing(tmp_path: Path) -> None:
     assert read_spec(write(tmp_path, **dict.fromkeys(HARMLESS_KEYS, 1), **fixed)) == plain
 
 
+@pytest.mark.parametrize(
+    "key", ["n_special", "predict_special_tokens", "output_past", "xla_device", "_num_labels"]
+)
+def test_what_old_versions_wrote_means_nothing(tmp_path: Path, key: str) -> None:
+    assert read_spec(write(tmp_path, **{key: 3})) == read_spec(write(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu"])
 def test_activations_keep_their_own_name(tmp_path: Path, name: str) -> None:
     assert read_spec(write(tmp_path, hidden_act=name)).activation == name

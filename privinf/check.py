@@ -1,0 +1,173 @@
+"""Runs the fixed interpreter of a shared model on text, and says how close every site comes to its range."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.models import bert, bundle, program, query
+from privinf.models.calibrate import Tick
+from privinf.models.decoder_layout import DecoderLayout, Rows
+from privinf.models.decoder_passes import FixedSession
+from privinf.models.decoder_plan import decoder_scale
+from privinf.models.decoder_spec import model_kind
+from privinf.models.fold import F64
+from privinf.models.margins import Margin, decoder_limits, encoder_limits, margins
+from privinf.models.opened import opened, opened_decoder, require_whole
+from privinf.models.query import Ids
+from privinf.models.weights import BITS, IdealStore, Scale, scale_of
+from privinf.protocols import prg, ring
+from privinf.protocols.program import Course, QueryShape, SessionShape
+from privinf.protocols.ring import U64
+from privinf.text import Tokenizer, bucket
+
+if TYPE_CHECKING:
+    from privinf.models.decoder_clear import ClearDecoder
+
+Numbers = npt.NDArray[np.int64]
+
+ROWS = 16  # of a decoder's pass
+NEAR = 0.05
+ALIKE = 0.99  # correlation of answers that a value which wrapped around does not leave
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One text's answer beside that in float32: their largest difference, and how alike they are."""
+
+    difference: float
+    correlation: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """`answers` in the order of the texts; `sites` from the one that comes closest to its range."""
+
+    answers: tuple[Compared, ...]
+    sites: tuple[Margin, ...]
+
+    def within(self, bits: float) -> bool:
+        """Whether every site keeps so many factors of two, and every answer is that of float32."""
+        return all(site.bits >= bits for site in self.sites) and not self.wrong
+
+    @property
+    def wrong(self) -> list[int]:
+        """Places of the texts whose answers are not those of float32."""
+        return [place for place, answer in enumerate(self.answers) if not answer.correlation >= ALIKE]
+
+
+def check(
+    shared: str | os.PathLike[str],
+    lines: Sequence[str],
+    *,
+    truncate: bool = False,
+    tick: Tick = lambda done: None,
+) -> Report:
+    """Ask a shared model, the folders of whose roles are still in one place, about each line.
+
+    Raises:
+        InputError: a text that the model cannot take.
+        ModelError: a folder that is missing or damaged.
+    """
+    folder = require_whole(shared)
+    if model_kind(folder / "client") == "decoder":
+        return _decoder(folder, lines, tick)
+    ids = Tokenizer(folder / "client").encode(lines, truncate=truncate)
+    return _encoder(folder, ids, tick)
+
+
+def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
+    import torch
+
+    from privinf.models.clear import Clear, Ranges, clear_query
+
+    public = bundle.read(folder / "client")
+    layout, spec = public.layout, public.spec
+    encoded = opened(folder, public.shapes(), "public" if layout.public else "private", public.sharing)
+    store, ranges, answers = IdealStore(encoded), Ranges(), []
+    tables = program.embedded(layout, encoded) if layout.public else None
+    clear = Clear(_decoded(encoded, scale_of), spec.layer_norm_eps, ranges)
+    task = "embed" if spec.head == "none" else "classify"
+    for tokens in ids:
+        shape = QueryShape(task, 1, min(bucket(len(tokens)), layout.max_tokens))
+        rows = query.lay_out(layout, shape, [tokens])
+        seeds = prg.fresh_seed(), prg.fresh_seed()
+        given = query.plain(layout, shape, rows)
+        private = program.fixed(layout, shape, given, seeds, encoded, store, tables)
+        with torch.inference_mode():
+            asked = clear_query([tokens], shape.tokens, spec.names.pad)
+            exact = bert.TASKS[task](clear, spec, asked)[0].numpy()
+        if spec.normalize:
+            exact = exact / np.linalg.norm(exact)
+        answers.append(_compared(query.finish(layout, rows, private), exact[:, : spec.answer_width]))
+        tick(1)
+    return Report(tuple(answers), tuple(margins(encoder_limits(spec, layout.plan), ranges)))
+
+
+def _decoder(folder: Path, lines: Sequence[str], tick: Tick) -> Report:
+    import torch
+
+    from privinf.decoder_client import DecoderSide
+    from privinf.models.clear import Ranges
+    from privinf.models.decoder_clear import ClearDecoder
+
+    side = DecoderSide(folder / "client")
+    spec, layout = side.bundle.spec, side.bundle.layout
+    encoded = opened_decoder(folder, side.bundle)
+    weights, ranges = _decoded(encoded, decoder_scale), Ranges()
+    clear, store, answers = ClearDecoder(spec, weights, ranges), IdealStore(encoded, decoder_scale), []
+    names = [f"layer{i}.attn.prefix." for i in range(spec.layers if layout.plan.prefix else 0)]
+    kept = {name: torch.from_numpy(w).float() for name, w in weights.items() if ".prefix." in name}
+    past = [(kept[f"{name}k"], kept[f"{name}v"]) for name in names]
+    for line in lines:
+        ids = np.array(side.prompt(line, raw=False)[: layout.room - ROWS], dtype=np.int64)
+        clear.rewind(past)
+        answers.append(_worst(_compared(*both) for both in _passes(layout, ids, store, encoded, clear)))
+        tick(1)
+    return Report(tuple(answers), tuple(margins(decoder_limits(spec, layout.plan), ranges)))
+
+
+def _passes(
+    layout: DecoderLayout, ids: Numbers, store: IdealStore, encoded: Mapping[str, U64], clear: ClearDecoder
+) -> Iterator[tuple[F64, npt.NDArray[np.float32]]]:
+    """The logits of a text's passes in the fixed interpreter, and in float32."""
+    import torch
+
+    first = (len(ids) - 1) % ROWS + 1
+    shape = SessionShape("generate", first, ROWS)
+    session, start = FixedSession(layout, shape, store, encoded), len(layout.plan.prefix)
+    course = Course()
+    for index, piece in enumerate(np.split(ids, range(first, len(ids), ROWS))):
+        rows = Rows(piece, np.arange(start, start + len(piece)), np.zeros(len(piece), dtype=bool))
+        values = session.run(course, rows, (prg.fresh_seed(), prg.fresh_seed()))
+        assert values is not None
+        field = layout.result(shape, index)
+        private = ring.decode(values, field.scale, field.bits)[0]
+        yield private, clear.run(torch.from_numpy(piece)[None], len(private))[0].numpy()
+        course, start = Course.first(len(piece)), start + len(piece)
+
+
+def _decoded(encoded: Mapping[str, U64], scale: Scale) -> dict[str, F64]:
+    """Weights as numbers again, rounded as the parties hold them."""
+    return {name: ring.decode(value, scale(name), BITS) for name, value in encoded.items()}
+
+
+def _compared(private: npt.NDArray[Any], exact: npt.NDArray[Any]) -> Compared:
+    a, b = (np.asarray(x, dtype=np.float64).ravel() for x in (private, exact))
+    difference = float(abs(a - b).max())
+    if len(a) == 1:  # a score alone is like another where it is near
+        return Compared(difference, 1.0 if difference < NEAR * max(1.0, abs(float(b[0]))) else 0.0)
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return Compared(difference, float(a @ b) / size if size else 1.0)
+
+
+def _worst(parts: Iterable[Compared]) -> Compared:
+    found = list(parts)
+    return Compared(max(part.difference for part in found), min(part.correlation for part in found))

@@ -1,0 +1,81 @@
+"""The command of a model's owner that checks ranges: how close text comes to what a shared model can hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from privinf.cli.ask import asked_texts
+from privinf.cli.output import JsonFlag, emit_json, note, progress
+
+OUTSIDE = 1  # the exit code where a text leaves the ranges
+SHOWN = 12
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(check)
+
+
+def check(
+    model: Annotated[
+        Path, typer.Argument(help="What `privinf share` wrote, the folders of all roles still in one place.")
+    ],
+    text: Annotated[Path, typer.Option(help="UTF-8 text like your queries, one a line; - is stdin.")],
+    margin: Annotated[
+        float,
+        typer.Option(help="Factors of two that every site must keep free; below it the exit code is 1."),
+    ] = 0.5,
+    truncate: Annotated[bool, typer.Option(help="Cut texts that are too long.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run the fixed interpreter on text, and say which site comes how close to its range.
+
+    Exit code 0: all ranges hold and every answer is that of float32; 1: one does not, or is too close.
+    """
+    from privinf.check import check as run
+
+    lines = asked_texts(None, text)
+    with progress("checking", len(lines)) as tick:
+        report = run(model, lines, truncate=truncate, tick=tick)
+    emit_json(_document(report, margin)) if as_json else _print(report, margin)
+    if not report.within(margin):
+        raise typer.Exit(OUTSIDE)
+
+
+def _document(report: Any, margin: float) -> dict[str, Any]:
+    return {
+        "within": report.within(margin),
+        "margin": margin,
+        "texts": len(report.answers),
+        "wrong": report.wrong,
+        "sites": [
+            {
+                "site": site.site,
+                "bits": site.bits,
+                "low": site.low,
+                "high": site.high,
+                "least": site.least,
+                "most": site.most,
+            }
+            for site in report.sites
+        ],
+        "answers": [{"difference": a.difference, "correlation": a.correlation} for a in report.answers],
+    }
+
+
+def _print(report: Any, margin: float) -> None:
+    typer.echo(f"{'site':<24} {'bits free':>9} {'seen':>23} {'held':>23}")
+    for site in report.sites[:SHOWN]:
+        seen, held = f"{site.low:.3g} to {site.high:.4g}", f"{site.least:.3g} to {site.most:.4g}"
+        typer.echo(f"{site.site:<24} {site.bits:>9.2f} {seen:>23} {held:>23}")
+    if len(report.sites) > SHOWN:
+        note(f"{len(report.sites) - SHOWN} more sites, none closer; --json has them all")
+    worst = max(answer.difference for answer in report.answers)
+    note(f"{len(report.answers)} texts; largest difference to float32: {worst:.2g}")
+    if report.wrong:
+        note(f"wrong answers for lines {', '.join(str(place + 1) for place in report.wrong[:SHOWN])}")
+    if not report.within(margin):
+        note("share the model again with such text in --calibration")
