@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -370,3 +372,49 @@ def test_demo_of_generation(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_options_that_do_not_fit(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert said in _said(main(words), 78, capsys)
+
+
+def test_texts_come_from_stdin(
+    served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"calm\nthe sea\n")))
+    config = served.toml(tmp_path / "client.toml")
+    code = main(["embed", "--model", str(served.model), "--config", config, "--file", "-", "--json"])
+    assert code == 0
+    assert len(_document(capsys)["embeddings"]) == 2
+
+
+def test_the_environment_names_the_configuration(
+    served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRIVINF_CONFIG", str(served.toml(tmp_path / "client.toml")))
+    assert main(["embed", "--model", str(served.model), "calm", "--json"]) == 0
+    assert len(_document(capsys)["embeddings"]) == 1
+    with privinf.Client(served.model) as client:
+        assert len(client.embed("calm")) == 1
+    monkeypatch.setenv("PRIVINF_CONFIG", str(tmp_path / "nowhere.toml"))
+    with pytest.raises(ConfigError, match=r"nowhere\.toml cannot be read"):
+        privinf.Client(served.model)
+
+
+def test_fetch_lists_what_there_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRIVINF_HOME", str(tmp_path))
+    assert main(["fetch", "--json"]) == 0
+    known = {package["name"]: package for package in _document(capsys)}
+    assert {"minilm", "smollm2"} <= set(known)
+    assert known["minilm"]["path"] is None
+    assert main(["fetch"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(known)
+    assert all(line.count("\t") == 2 and line.endswith("not fetched") for line in lines)
+
+
+@pytest.mark.parametrize("days", ["0", "-3", "40000"])
+def test_days_are_some_and_not_too_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], days: str
+) -> None:
+    code = main(["keygen", "--out", str(tmp_path / "keys"), "--days", days])
+    assert f"days must be 1 to 36500, not {days}" in _said(code, ConfigError.exit_code, capsys)
+    assert not (tmp_path / "keys").exists()

@@ -172,6 +172,8 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
         (b"", "is empty"),
         (b"one\n\nthree\n", ": line 2 is blank"),
         (b"one\n \t\n", ": line 2 is blank"),
+        (b"\none\n\n \nfive\n", r": lines 1, 3, 4 are blank"),
+        (b"\n" * 30, r"19, 20 and 10 more are blank"),
         (b"one\ntw\xff\n", "line 2, byte 3 is not UTF-8"),
         ("é\n".encode("latin-1"), "line 1, byte 1 is not UTF-8"),
         ("one\n".encode("utf-16"), "line 1, byte 1 is not UTF-8"),

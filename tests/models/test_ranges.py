@@ -97,7 +97,7 @@ def test_calibration_reads_what_is_no_language() -> None:
 def test_the_text_that_ships_is_of_many_kinds() -> None:
     lines = calibrate.default_text()
     joined = "".join(lines)
-    for said in "яλق駅明한ไதह🐋∑0{_":
+    for said in "яλق駅明오ไதह🐋∑0{_":
         assert said in joined, said
     assert len(lines) == len(set(lines))
 
