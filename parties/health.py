@@ -9,12 +9,15 @@ import grpc
 
 from privinf.addresses import Address
 from privinf.errors import MissingExtra
+from privinf.parties.credentials import server_options
 from privinf.parties.guard import Guard
-from privinf.parties.listening import ALONE, listen
+from privinf.parties.life import Bounds
+from privinf.parties.listening import listen
 from privinf.parties.methods import ANYBODY, Method
 
 SERVICE: Final = "grpc.health.v1.Health"
-_PROBES: Final = 8  # calls at once
+_PROBES: Final = 8  # calls at once, half of them of one address
+_BOUNDS: Final = Bounds(5.0, 5.0, 2.0, 2.0, 2.0)
 
 
 class Health:
@@ -34,8 +37,10 @@ class Health:
         self._servicer = health.HealthServicer()
         server.add_generic_rpc_handlers((self._handler(guard),))
         if probed.port:
-            self._probed = grpc.server(ThreadPoolExecutor(2, thread_name_prefix="health"), options=ALONE)
-            self._guard = Guard("health", False, guard.log, _PROBES)
+            self._probed = grpc.server(
+                ThreadPoolExecutor(_PROBES, thread_name_prefix="health"), options=server_options()
+            )
+            self._guard = Guard("health", False, guard.log, _PROBES, _BOUNDS)
             self._probed.add_generic_rpc_handlers((self._handler(self._guard),))
 
     def listen(self) -> None:

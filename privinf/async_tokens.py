@@ -41,7 +41,7 @@ class AsyncTokenStream:
             raise InputError("a stream of tokens is iterated over once: ask again")
         self._begun = True
         try:
-            self._passes = (await self._link.generate(self._shape)).plain
+            self._passes = (await self._link.generate(self._shape, wait=self._timeout)).plain
             if self._closed:
                 return
             self._tokens = self._side.stream(self._ids, self._wish, self._passes, self._end, self._timeout)

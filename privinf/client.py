@@ -267,7 +267,7 @@ class Client(_Base):
             stream: iterate over tokens as they come, instead of waiting for all.
             special_tokens: let a text or a message mean the control tokens that it spells, such as "<|im_end|>", which
                 are mere characters otherwise. Never for text of others. Those of the chat template count always.
-            timeout: seconds for each pass.
+            timeout: seconds for each pass, and for the place before the first.
             wish: max_new_tokens, temperature (0 is greedy), top_k, top_p, repetition_penalty, seed, stop,
                 draft ("lookup", a file of `privinf draft`, or an object with `propose`), drafts (how many a pass),
                 hide_accepted, secure_argmax.
@@ -313,7 +313,7 @@ class Client(_Base):
 
     def _written(self, ids: Sequence[int], timeout: float | None, options: dict[str, Any]) -> TokenStream:
         wish, timeout = make_wish(vocab=self._decoder.bundle.spec.vocab, **options), seconds(timeout)
-        passes = self._link.generate(self._decoder.shape(ids, wish))
+        passes = self._link.generate(self._decoder.shape(ids, wish), wait=timeout)
 
         def end(clean: bool) -> None:
             passes.close() if clean else passes.cancel()

@@ -222,14 +222,16 @@ class Link:
         nbytes = sum(memoryview(share).nbytes for share in shares)
         return Run(calls, gates, session, nbytes, self._forget)
 
-    def generate(self, shape: SessionShape, deadline: float | None = None) -> Generation:
+    def generate(
+        self, shape: SessionShape, deadline: float | None = None, wait: float | None = None
+    ) -> Generation:
         """Begin a generation on both parties, and wait for its place; only its shape is sent before its first step.
 
-        `deadline` is in seconds, for all of it. One that no server has room for is asked again for as long as a query
-        is. One that fails is never resumed: begin another.
+        `deadline` is in seconds, for all of it; `wait` for its place, during which one that no server has room for is
+        asked again: as long as a query may take if it is left out. One that fails is never resumed: begin another.
         """
         until = Deadline.after(self._config.session_deadline if deadline is None else deadline)
-        waits = Deadline(min(until.at, self.until(None).at))
+        waits = Deadline(min(until.at, self.until(wait).at))
         return patiently(lambda: self._generate(shape, until, waits), waits)
 
     def _generate(self, shape: SessionShape, until: Deadline, waits: Deadline) -> Generation:
@@ -339,10 +341,12 @@ class AsyncLink:
             starting.add_done_callback(_cancel_begun)
             raise
 
-    async def generate(self, shape: SessionShape, deadline: float | None = None) -> AsyncGeneration:
+    async def generate(
+        self, shape: SessionShape, deadline: float | None = None, wait: float | None = None
+    ) -> AsyncGeneration:
         """Begin a generation on both parties, and wait for its place."""
         async with self._room:
-            return AsyncGeneration(await self._begun(lambda: self._link.generate(shape, deadline)))
+            return AsyncGeneration(await self._begun(lambda: self._link.generate(shape, deadline, wait)))
 
     async def status(self) -> tuple[PartyStatus, PartyStatus]:
         """Ask both parties what they have ready."""

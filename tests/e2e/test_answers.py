@@ -73,6 +73,16 @@ def test_classes(tmp_path: Path) -> None:
     assert answer.labels == tuple(toy.LABELS[i] for i in logits.argmax(axis=-1))
 
 
+def test_asyncio_asks_more_at_once_than_the_parties_take(private: Deployment) -> None:
+    async def ask() -> list[np.ndarray]:
+        async with private.async_client() as client:
+            answers = await asyncio.gather(*(client.embed(["a b"], timeout=200) for _ in range(32)))
+            return [answer.vectors[0] for answer in answers]
+
+    vectors = np.stack(asyncio.run(ask()))
+    assert np.abs(vectors - vectors[0]).max() < 0.01
+
+
 def test_asyncio_asks_side_by_side(private: Deployment) -> None:
     async def ask() -> list[np.ndarray]:
         async with private.async_client() as client:

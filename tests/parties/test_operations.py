@@ -7,12 +7,13 @@ import json
 import socket
 import urllib.request
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import SHAPE, Cluster, ask, tls
+from harness import SHAPE, Cluster, ask, tls, wait_until
 
 from privinf.addresses import Address
 from privinf.errors import MissingExtra, PartyError
@@ -98,6 +99,38 @@ def test_ports_of_operators_are_free_once_a_server_has_stopped(tmp_path: Path, k
             cluster.start("party1")
 
 
+def test_metrics_count_what_waited(tmp_path: Path, keys: Path) -> None:
+    port = free_port()
+    with Cluster(tmp_path, keys, options={"party0": {"metrics_port": port}}) as cluster:
+        with cluster.link() as link:
+            ask(link)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+            text = response.read().decode()
+    assert 'privinf_wait_seconds_count{role="party0"} 1.0' in text
+    assert 'privinf_waiting{role="party0"} 0.0' in text
+
+
+def test_probes_that_say_nothing_keep_no_probe_out(tmp_path: Path, keys: Path) -> None:
+    """More of them than one address may have at once."""
+    port, queue = free_port(), SimpleQueue[bytes | None]()
+    with (
+        Cluster(tmp_path, keys, options={"party1": {"health_port": port}}),
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        path = "/grpc.health.v1.Health/Check"
+        silent = [channel.stream_stream(path)(iter(queue.get, None)) for _ in range(6)]
+        wait_until(lambda: _serves(channel))  # once those in front of it have been sent away
+        for _ in silent:
+            queue.put(None)
+
+
+def _serves(channel: grpc.Channel) -> bool:
+    try:
+        return bool(_status(channel, "") == health_pb2.HealthCheckResponse.SERVING)
+    except grpc.RpcError:
+        return False
+
+
 def test_metrics_count_queries(tmp_path: Path, keys: Path) -> None:
     port = free_port()
     with Cluster(tmp_path, keys, options={"party1": {"metrics_port": port}}) as cluster:
@@ -108,6 +141,7 @@ def test_metrics_count_queries(tmp_path: Path, keys: Path) -> None:
     assert f'privinf_rounds_total{{role="party1"}} {cluster.settings.rounds}.0' in text
     assert f'privinf_preparation_bytes_total{{role="party1"}} {cluster.settings.prep_bytes()}.0' in text
     assert 'privinf_sessions{role="party1"} 0.0' in text
+    assert 'privinf_waiting{role="party1"} 0.0' in text
     assert 'privinf_query_seconds_count{phase="online",role="party1"} 1.0' in text
 
 
