@@ -100,7 +100,7 @@ def dial(address: Address | str, role: str, tls: Tls | None, own_role: str, told
             lambda: grpc.insecure_channel(address.target, options=options),
         )
     options.append(("grpc.ssl_target_name_override", role))
-    renewal = Renewal(tls, told)
+    renewal = Renewal(tls, told, own_role)
 
     def secure() -> grpc.Channel:
         own = renewal.own

@@ -99,6 +99,16 @@ def test_files_that_do_not_fit_are_told_once_and_what_was_before_goes_on(tmp_pat
     assert renewal.own == after
 
 
+def test_another_roles_files_are_not_taken_for_new_ones(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    peer = dial("127.0.0.1:1", "dealer", tls(own, "party0"), "party0")
+    before = peer.channel
+    for suffix in ("pem", "key"):
+        shutil.copy(own / f"party1.{suffix}", own / f"party0.{suffix}")
+    assert peer.channel is before
+    assert "is the certificate of party1" in capfd.readouterr().err
+    peer.close()
+
+
 def test_a_server_whose_new_files_do_not_fit_says_so_and_goes_on(
     tmp_path: Path, own: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,6 +216,7 @@ def test_a_server_is_told_what_is_wrong_with_a_client(
     strange = Tls(own / "ca.pem", foreign_keys / "client.pem", foreign_keys / "client.key")
     expire(own, "party1")
     monkeypatch.setattr("privinf.parties.certificates.Own.require_current", lambda *_: None)
+    monkeypatch.setattr("privinf.parties.certificates.check_own", lambda *_: None)
     with own_stderr("dealer"), _raw(own, "dealer") as port:
         for keys in (strange, tls(own, "party1")):
             error = _failure(port, keys)
