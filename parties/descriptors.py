@@ -9,7 +9,7 @@ import contextlib
 import resource
 from typing import Any, Final
 
-HANDSHAKE_SECONDS = 5.0
+HANDSHAKE_SECONDS = 10.0
 IDLE_SECONDS: Final = 600.0
 _STREAMS: Final = 256  # calls at once on one connection; more wait at their client
 _MOST: Final = 1 << 16  # descriptors; a higher limit is left as it is

@@ -45,10 +45,12 @@ CODES: Final[dict[type[PrivinfError], grpc.StatusCode]] = {
 }
 _KINDS: Final = {cls.__name__: cls for cls in CODES}
 _REFUSED = "it closed the connection, and may refuse our certificate: its log then says why"
+_CLOSED = "Handshake read failed (Endpoint closing)"
 _OBSTACLES = (  # TLS 1.3 tells the reason of a refused certificate to the log of who refuses it alone
     ("Connection refused", "nobody listens there"),
     ("DNS resolution", "no such host"),
     ("Socket closed", _REFUSED),
+    (_CLOSED, f"{_REFUSED}; or it has too much to do for a handshake in time"),
     ("onnection reset", _REFUSED),
     ("roken pipe", _REFUSED),
 )
@@ -114,7 +116,8 @@ def attribute(error: PrivinfError, party: str | None, session: bytes | None = No
 
 
 def _bare(code: grpc.StatusCode | None, details: str) -> tuple[type[PrivinfError], str]:
-    if code is grpc.StatusCode.UNAVAILABLE and (why := reason(details)) is not None:
+    closed = _CLOSED in details  # amid a handshake: what it holds against us it has not said
+    if code is grpc.StatusCode.UNAVAILABLE and not closed and (why := reason(details)) is not None:
         return Unauthenticated, f"no connection: {why.text}"
     if code is grpc.StatusCode.UNAVAILABLE:
         return ConnectError, f"cannot be reached{_obstacle(details)}"

@@ -107,3 +107,14 @@ def test_what_grpc_says_is_understood(code: grpc.StatusCode, details: str, kind:
 def test_an_unknown_kind_falls_back_to_its_code() -> None:
     status = Status(grpc.StatusCode.UNAVAILABLE, "", (("privinf-error", "FutureError"),))
     assert type(restore(status, "party0")) is ConnectError
+
+
+def test_a_handshake_that_a_busy_server_had_no_time_for_is_tried_again() -> None:
+    """It is no word on our certificate, as the same with a reason is."""
+    details = (
+        "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:7000: "
+        "Handshake read failed (Endpoint closing)"
+    )
+    arrived = restore(Status(grpc.StatusCode.UNAVAILABLE, details), "party0")
+    assert type(arrived) is ConnectError
+    assert "too much to do" in str(arrived)
