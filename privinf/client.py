@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +24,7 @@ from privinf.encoder_client import EncoderSide
 from privinf.errors import InputError
 from privinf.models.decoder_spec import model_kind
 from privinf.models.folder import read_about
-from privinf.protocols.program import Identity
+from privinf.protocols.program import Identity, QueryShape
 from privinf.transport import AsyncLink, Link, PartyStatus, Stats
 
 F32 = npt.NDArray[np.float32]
@@ -98,6 +99,7 @@ class _Base:
         self._side: EncoderSide | DecoderSide = (
             DecoderSide(model) if model_kind(model) == "decoder" else EncoderSide(model)
         )
+        self._seen: set[QueryShape] = set()
         self._dial()
 
     def _dial(self) -> None:
@@ -124,6 +126,18 @@ class _Base:
     def check(self, texts: str | Iterable[str], **options: Any) -> None:
         """Raise InputError for the first text that the model cannot take; options as for `embed`. Nothing is asked."""
         self._encoder.tokenizer.encode(listed(texts), **options)
+
+    def _warn(self, shape: QueryShape, timeout: float | None) -> None:
+        """Say once of each shape that it is dear, or cannot be answered in time; small ones are not looked at."""
+        from privinf import costs, speed
+
+        if shape in self._seen or shape.batch * shape.tokens <= costs.SMALL_ROWS:
+            return
+        self._seen.add(shape)
+        deadline = self._config.deadline if timeout is None else timeout
+        cost = costs.query_cost(self._encoder.bundle, shape)
+        if said := costs.warning(shape, cost, deadline, speed.stored()):
+            warnings.warn(said, costs.CostWarning, stacklevel=4)
 
     def _classes(self, logits: F32, stats: Usage) -> Classification:
         spec = self._encoder.bundle.spec
@@ -341,6 +355,7 @@ class Client(_Base):
         rows, usage = self._encoder.rows(len(asked)), Usage()
         for request in requests:
             self._encoder.bundle.layout.check(request.shape)
+            self._warn(request.shape, timeout)
             shares = partial(self._encoder.shares, request)
             first, second, stats = self._link.run(request.shape, shares, timeout)
             rows[list(request.places)] = self._encoder.decode(request, first, second)
@@ -463,6 +478,7 @@ class AsyncClient(_Base):
         rows, usage = self._encoder.rows(len(asked)), Usage()
         for request in self._encoder.requests(task, asked, **options):
             self._encoder.bundle.layout.check(request.shape)
+            self._warn(request.shape, timeout)
             shares = partial(self._encoder.shares, request)
             first, second, stats = await self._link.run(request.shape, shares, timeout)
             rows[list(request.places)] = self._encoder.decode(request, first, second)

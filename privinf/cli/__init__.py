@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 INTERRUPTED = 130
 FILE_ERROR = 74  # sysexits.h: EX_IOERR
@@ -11,10 +13,22 @@ FILE_ERROR = 74  # sysexits.h: EX_IOERR
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code: 0, 2 for usage, 74 for files, else the error's own."""
-    code = _run(list(arguments) if arguments is not None else None)
+    with _plain_warnings():
+        code = _run(list(arguments) if arguments is not None else None)
     if code == INTERRUPTED:  # typer itself may have turned the interrupt into this code
         print("privinf: interrupted", file=sys.stderr)
     return code
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings as lines for people, without the line of code that they come from."""
+    usual = warnings.formatwarning
+    warnings.formatwarning = lambda message, category, *_, **__: f"privinf: {category.__name__}: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _run(arguments: list[str] | None) -> int:

@@ -106,11 +106,19 @@ def share(
 
 
 def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str]) -> dict[str, Any]:
+    from privinf.costs import gigabytes, large_lengths
     from privinf.models import sharing
 
     with progress("calibrating", len(lines)) as tick:
         client = sharing.share(source, out, weights=mode, calibration=lines, tick=tick)
-    return asdict(client.identity)
+    task = "embed" if client.spec.head == "none" else "classify"
+    large = {str(tokens): cost.prep0 + cost.prep1 for tokens, cost in large_lengths(client, task)}
+    if large:
+        tokens, nbytes = next(iter(large.items()))
+        note(
+            f"a text of {tokens} tokens needs {gigabytes(nbytes)} of preparations, longer ones more: see privinf plan"
+        )
+    return {"large": large, **asdict(client.identity)}
 
 
 def _share_decoder(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from privinf.cli.output import JsonFlag, emit_json, megabytes
+from privinf.cli.output import JsonFlag, emit_json, megabytes, note
 
 NETWORKS = ("loopback", "lan", "wan")
 TOKENS, BATCH = 128, 1  # of an encoder's query
@@ -34,9 +34,13 @@ def plan(
     secure_argmax: Annotated[
         bool | None, typer.Option("--secure-argmax", help="Decoders: the client learns no logits.")
     ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Measure this machine first, some ten seconds; kept for later plans."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Rounds and bytes of a query or a pass, layer by layer, and its time on the wire under named networks."""
+    """Rounds and bytes of a query or a pass, layer by layer, and its seconds: computed, offline and on the wire."""
     from privinf.models.decoder_spec import model_kind
     from privinf.models.folder import read_about
 
@@ -45,6 +49,8 @@ def plan(
     decoders = {"--prompt": prompt, "--drafts": drafts, "--generated": generated}
     decoders["--secure-argmax"] = secure_argmax
     read_about(folder)  # says what is wrong with a directory that is no shared model
+    if measure:
+        _measure()
     if model_kind(folder) == "decoder":
         refuse(encoders, "encoders, and this model is a decoder")
         document = _session(folder, prompt, drafts, generated, bool(secure_argmax))
@@ -52,6 +58,14 @@ def plan(
         refuse(decoders, "decoders, and this model is an encoder")
         document = _query(folder, tokens, batch)
     emit_json(document) if as_json else _print(document)
+
+
+def _measure() -> None:
+    from privinf import speed
+
+    note("measuring what this machine computes")
+    speed.measure()
+    note(f"kept in {speed.path()}")
 
 
 def refuse(options: dict[str, Any], why: str) -> None:
@@ -174,7 +188,22 @@ def _costs(tallies: Iterable[Any]) -> dict[str, Any]:
         "offline_bytes_party0": total.prep0,
         "offline_bytes_party1": total.prep1,
         "wire_seconds": {name: KNOWN[name].seconds(total) for name in NETWORKS},
+        "delivery_seconds": {
+            name: max(total.prep0, total.prep1) / KNOWN[name].bandwidth for name in NETWORKS
+        },
+        "compute": _computed(total),
     }
+
+
+def _computed(total: Any) -> dict[str, Any] | None:
+    """Seconds of a core at roles as fast as this machine, if it was measured."""
+    from privinf import speed
+
+    known = speed.stored()
+    if known is None:
+        return None
+    about = {"measured": known.measured, "kernels": known.kernels, "file": str(speed.path())}
+    return {"seconds": known.seconds(total)} | about
 
 
 def _print(document: dict[str, Any]) -> None:
@@ -197,7 +226,23 @@ def _print(document: dict[str, Any]) -> None:
     )
     for name, seconds in document["wire_seconds"].items():
         first = f", the prompt {reads['wire_seconds'][name]:.2f} s" if reads else ""
-        console.print(f"on the wire, {name}: {seconds:.2f} s online{first}")
+        late = document["delivery_seconds"][name]
+        console.print(
+            f"on the wire, {name}: {seconds:.2f} s online{first}; preparations {late:.2f} s before it"
+        )
+    for line in _compute_lines(document):
+        console.print(line)
+
+
+def _compute_lines(document: dict[str, Any]) -> list[str]:
+    compute = document["compute"]
+    if compute is None:
+        return ["computed: not measured on this machine; --measure takes some ten seconds"]
+    offline = "{deal:.2f} s at the dealer, {prepare:.2f} s at each party".format_map(compute["seconds"])
+    return [
+        f"computed, one core: online {compute['seconds']['answer']:.2f} s at each party; before it {offline}",
+        f"measured here on {compute['measured']} ({compute['kernels']}, {compute['file']}); --measure anew",
+    ]
 
 
 def _title(document: dict[str, Any]) -> str:

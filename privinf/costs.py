@@ -1,0 +1,64 @@
+"""Says before a query is asked that it needs gigabytes of preparations, or longer than its deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from privinf.models.bundle import Bundle
+from privinf.models.folder import blank_weights
+from privinf.models.program import count
+from privinf.protocols.cost import NETWORKS, Cost, Network
+from privinf.protocols.program import QueryShape
+from privinf.speed import Speed
+from privinf.text import BUCKETS
+
+LARGE = 10**9  # bytes of both parties' preparations
+SMALL_ROWS = 64  # no model needs gigabytes for so few: not counted
+
+
+class CostWarning(UserWarning):
+    """A query is dearer than its asker may think."""
+
+
+def query_cost(bundle: Bundle, shape: QueryShape) -> Cost:
+    """Declared rounds and bytes of a query, exact."""
+    shapes = bundle.shapes()
+    public = blank_weights(shapes) if bundle.layout.public else None
+    return count(bundle.layout, shape, shapes, public).tally.total()
+
+
+def expected(cost: Cost, speed: Speed, network: Network) -> float:
+    """Seconds of a query whose preparation is made on demand, at roles as fast as this machine."""
+    computed = sum(speed.seconds(cost).values())
+    return computed + network.seconds(cost) + max(cost.prep0, cost.prep1) / network.bandwidth
+
+
+def warning(shape: QueryShape, cost: Cost, deadline: float, speed: Speed | None) -> str | None:
+    """What the asker of a query should know, if anything."""
+    total = cost.prep0 + cost.prep1
+    said = []
+    if total >= LARGE:
+        said.append(f"needs {gigabytes(total)} of preparations, {gigabytes(cost.prep1)} of them at party 1")
+    if speed is not None and (seconds := expected(cost, speed, NETWORKS["lan"])) > deadline:
+        said.append(f"takes about {seconds:.0f} s unless one is ready, and its deadline is {deadline:.0f} s")
+    if not said:
+        return None
+    return f"{_named(shape)} {', and '.join(said)}; `privinf plan` shows what shorter ones need"
+
+
+def large_lengths(bundle: Bundle, task: str) -> Iterator[tuple[int, Cost]]:
+    """The lengths at which one text needs gigabytes."""
+    longest = bundle.layout.max_tokens
+    for tokens in (*(b for b in BUCKETS if SMALL_ROWS < b < longest), longest):
+        cost = query_cost(bundle, QueryShape(task, 1, tokens))
+        if cost.prep0 + cost.prep1 >= LARGE:
+            yield tokens, cost
+
+
+def gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+def _named(shape: QueryShape) -> str:
+    texts = "a query" if shape.batch == 1 else f"a query of {shape.batch} texts"
+    return f"{texts} of {shape.tokens} tokens"

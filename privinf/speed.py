@@ -1,0 +1,173 @@
+"""What this machine computes in a second, measured on a made-up layer, and from it the seconds of any declared cost."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import numpy as np
+
+from privinf.errors import ConfigError
+from privinf.fetch import home
+from privinf.models.bundle import folded_shapes
+from privinf.models.plan import make_plan
+from privinf.models.program import EncoderDealer, EncoderParty, count
+from privinf.models.query import Layout, lay_out, split
+from privinf.models.spec import EncoderSpec
+from privinf.models.weights import DealerStore, PartyStore
+from privinf.protocols import kernels, lockstep
+from privinf.protocols.cost import Cost
+from privinf.protocols.program import BOTH, ID_BYTES, Identity, QueryShape
+
+FILE = "speed.json"
+PHASES = ("deal", "prepare", "answer")
+SPEC = EncoderSpec(
+    layers=1, width=384, heads=12, ffn=1536, vocab=128, max_tokens=128, type_vocab=2, pooling="mean"
+)
+SHAPES = (QueryShape("embed", 1, 8), QueryShape("embed", 1, 128))  # one for its rounds, one for its bytes
+SITES = {"attn.v": 4, "attn.centred": 5, "attn.scores": 6, "attn.attended": 2, "ffn.up": 6, "ffn.centred": 9}
+IDENTITY = Identity("measured", "a made-up layer", "")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Seconds of one core: for each round, and for each byte of both parties' preparations."""
+
+    round: float
+    byte: float
+
+    def seconds(self, cost: Cost) -> float:
+        return self.round * cost.rounds + self.byte * (cost.prep0 + cost.prep1)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Rates of the dealer, of what a party computes ahead, and of a party's query; the network apart."""
+
+    deal: Rate
+    prepare: Rate
+    answer: Rate
+    kernels: str
+    measured: str  # the day
+
+    def seconds(self, cost: Cost) -> dict[str, float]:
+        """Of a core: dealing, at each party ahead of the query, and at each party for the query."""
+        return {phase: getattr(self, phase).seconds(cost) for phase in PHASES}
+
+
+@dataclass(frozen=True)
+class _Ranges:
+    low: dict[str, float]
+    high: dict[str, float]
+
+
+def path() -> Path:
+    """Where this machine's speed is kept."""
+    return home() / FILE
+
+
+def stored() -> Speed | None:
+    """What was measured on this machine with these kernels, if anything was."""
+    try:
+        raw = json.loads(path().read_text("utf-8"))
+        deal, prepare, answer = (Rate(float(raw[p]["round"]), float(raw[p]["byte"])) for p in PHASES)
+        speed = Speed(deal, prepare, answer, str(raw["kernels"]), str(raw["measured"]))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return speed if speed.kernels == kernels.backend() else None
+
+
+def measure() -> Speed:
+    """Deal, prepare and answer two queries of a made-up layer in this process, and keep what came of it."""
+    costs, spent = zip(*(_run(shape) for shape in SHAPES), strict=True)
+    deal, prepare, answer = (_rate(costs, [seconds[phase] for seconds in spent]) for phase in PHASES)
+    day = datetime.now(UTC).date().isoformat()
+    speed = Speed(deal, prepare, answer, kernels.backend(), day)
+    try:
+        path().parent.mkdir(parents=True, exist_ok=True)
+        path().write_text(json.dumps(asdict(speed), indent=1), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path()} cannot be written: {error.strerror}; set PRIVINF_HOME") from error
+    return speed
+
+
+def _rate(costs: Any, seconds: list[float]) -> Rate:
+    """The line through both; neither rate is less than nothing."""
+    (few, many), (short, long) = costs, seconds
+    small, large = few.prep0 + few.prep1, many.prep0 + many.prep1
+    byte = max((long - short) / (large - small), 0.0)
+    return Rate(max(short - byte * small, 0.0) / few.rounds, byte)
+
+
+def _layout() -> Layout:
+    high = {"embed.centred": 1.5, "pool.result": 4.0} | {f"layer0.{s}": float(v) for s, v in SITES.items()}
+    squares = [f"{site}.square" for site in ("embed", "layer0.attn", "layer0.ffn")]
+    ranges = _Ranges(dict.fromkeys(squares, 0.02), high | dict.fromkeys(squares, 4.0))
+    return Layout(SPEC, make_plan(SPEC, ranges, SPEC.max_tokens), public=False)
+
+
+def _run(shape: QueryShape) -> tuple[Cost, dict[str, float]]:
+    """One query's declared cost, and the seconds of a core that each phase took."""
+    layout, shapes = _layout(), folded_shapes(SPEC)
+    seeds, own = _seeds(), _seeds()
+    opened = {name: np.ones(size, dtype=np.uint64) for name, size in shapes.items()}
+    dealer = EncoderDealer(IDENTITY, layout, shapes, DealerStore(shapes, own, "measured"))
+    parties = [
+        EncoderParty(IDENTITY, b, layout, shapes, PartyStore(opened, own[b], "measured")) for b in (0, 1)
+    ]
+    preparation = secrets.token_bytes(ID_BYTES)
+    tapes: tuple[list[bytes], list[bytes]] = ([], [])
+    asides = [memoryview(bytearray(party.aside_bytes(shape))) for party in parties]
+
+    def deal() -> None:
+        for to, data in dealer.deal(shape, preparation, seeds):
+            for b in (0, 1) if to == BOTH else (to,):
+                tapes[b].append(bytes(data))
+
+    def prepare() -> None:
+        for party, tape, seed, aside in zip(parties, tapes, seeds, asides, strict=True):
+            party.prepare(shape, lockstep.Tape(tape), seed, aside)
+
+    def answer() -> None:
+        boxes: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())
+        ends: list[Any] = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
+        ids = [np.zeros(shape.tokens, dtype=np.int32)]
+        shares = split(layout, shape, lay_out(layout, shape, ids))
+        with ThreadPoolExecutor(2) as pool:
+            runs = [
+                pool.submit(
+                    parties[b].evaluate,
+                    shape,
+                    memoryview(shares[b]),
+                    preparation,
+                    lockstep.Tape(tapes[b]),
+                    asides[b],
+                    seeds[b],
+                    ends[b],
+                )
+                for b in (0, 1)
+            ]
+            for run in runs:
+                run.result()
+
+    spent = {"deal": _core(deal), "prepare": _core(prepare) / 2, "answer": _core(answer) / 2}
+    return count(layout, shape, shapes, None).tally.total(), spent
+
+
+def _core(work: Callable[[], None]) -> float:
+    """Seconds that this process computed for: what others do meanwhile does not count."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def _seeds() -> tuple[bytes, bytes]:
+    return secrets.token_bytes(32), secrets.token_bytes(32)
