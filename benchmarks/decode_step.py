@@ -28,7 +28,7 @@ PATIENCE = 3600.0
 PROTOCOLS = ("aby3", "semi2k")
 COUNTED = (
     "a pass of one row through the SDK's link, by the client's clock from sending the shares to both shares of the "
-    "logits: embedding shared by the client, all layers, final norm, head; the preparation is there, the dealer stopped"
+    "logits: public embeddings looked up, all layers, final norm, head; the preparation is there, the dealer stopped"
 )
 LAYERS_ALONE = (
     f"the same with a vocabulary of {FEW}, so that head and answer cost next to nothing: all layers, the query's "

@@ -39,8 +39,9 @@ def share_decoder(
     """Read, fold, calibrate and split a decoder; return the client's part.
 
     prefix: the public beginning of every session; without one it is the header of the model's chat template with this
-    `system` message, or the token that begins a text. embeddings: whether clients may know the embedding tables.
-    max_tokens: of a session, prefix included. calibration: text like that of the prompts and of what follows.
+    `system` message, or the token that begins a text. embeddings: whether everybody may know the
+    embedding tables, which both parties then hold. max_tokens: of a session, prefix included.
+    calibration: text like that of the prompts and of what follows.
     special_tokens: whether the prefix means the control tokens that it spells.
     Raises ModelError for what cannot be computed faithfully.
     """

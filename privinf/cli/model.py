@@ -58,7 +58,8 @@ def share(
     ] = "private",
     calibration: Annotated[Path | None, typer.Option(help="UTF-8 text, one passage a line.")] = None,
     embeddings: Annotated[
-        str | None, typer.Option(help="Decoders: private, or public: clients know the embedding tables.")
+        str | None,
+        typer.Option(help="Decoders: private, or public: everybody may know the embedding tables."),
     ] = None,
     prefix: Annotated[
         str | None,
