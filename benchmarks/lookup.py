@@ -16,8 +16,9 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.pass_costs import spread
 from benchmarks.table import grid
-from privinf.models.decoder_layout import ROOT, index_bits, levels
+from privinf.models.decoder_layout import index_bits
 from privinf.models.plan import EMBED
+from privinf.models.row_keys import ROOT, KeyForm
 from privinf.models.weights import DealerStore, PartyStore, mask_tensor
 from privinf.protocols import kernels, lockstep, prg, ring
 from privinf.protocols.gates.linear import MatMul
@@ -93,7 +94,7 @@ def point(table: Table, token: int) -> Case:
         return _held(ctx, subtract(row_share, map_share(twice, twice.shape, lambda v: v * np.uint64(2))))
 
     share = Share((1, 1, 1), 1, 0, (sign.view(np.int64) < 0).astype(np.uint64))
-    words = prg.QUERY_ID_BYTES + ROOT * levels(rows)
+    words = prg.QUERY_ID_BYTES + KeyForm(TABLE, 1, rows).words_bytes
     return Case(
         "point-function key", program, [share], (prg.SEED_BYTES + words, words + ROOT + _packed(share))
     )
@@ -112,7 +113,7 @@ def two_levels(table: Table, token: int) -> Case:
         shaped = ctx.open(map_share(block, (1, beside, width), lambda v: v.reshape(1, beside, width)))
         return _lifted(ctx, ctx.run(MatMul(), chosen, shaped))
 
-    words = prg.QUERY_ID_BYTES + ROOT * levels(rows)
+    words = prg.QUERY_ID_BYTES + KeyForm(TABLE, 1, rows).words_bytes
     sent = prg.SEED_BYTES + words, words + ROOT + _packed(inner)
     return Case(f"two levels, {rows} x {beside}", program, [inner], sent)
 

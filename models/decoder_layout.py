@@ -13,6 +13,7 @@ from privinf.models.decoder_plan import LINEAR, DecoderPlan
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.query import Field
 from privinf.models.rotary import Places
+from privinf.models.row_keys import KeyForm
 from privinf.protocols import prg
 from privinf.protocols.program import SessionShape
 
@@ -20,7 +21,6 @@ TASKS = ("generate", "argmax")  # all logits to the client, or the likeliest tok
 PADDED = "-padded"  # after a task: nobody but the client learns how many drafts were right
 CHUNK = 64  # rows of a prompt that go through the model in one pass: preparations are held in memory
 MOST_ROWS = 32  # of a later pass
-LEAF, ROOT = 7, 16  # index bits within a leaf of a point function, bytes of a root
 MOVED, ADVANCED = (
     "moved",
     "advanced",
@@ -94,20 +94,20 @@ class DecoderLayout:
         sizes = {"token": self.spec.vocab}
         return sizes if self.spec.rope_theta else sizes | {"position": self.spec.max_tokens}
 
-    def keys(self, shape: SessionShape, index: int) -> dict[str, tuple[int, int]]:
-        """The keys of a pass's query, in order: how many, and how many places each may select.
+    def keys(self, shape: SessionShape, index: int) -> dict[str, KeyForm]:
+        """The keys of a pass's query, in order.
 
         Rotary positions are selected too where the servers are not to know them: how far the prefix moves towards
         the prompt, and how many drafts were right so far, which all rows of a pass stand behind. What can have one
         value alone has no key.
         """
         rows = self.rows(shape, index)
-        keys = {name: (rows, size) for name, size in self.tables.items()}
+        keys = [KeyForm(name, rows, size) for name, size in self.tables.items()]
         if self.spec.rope_theta and index == 0 and self.plan.prefix:
-            keys[MOVED] = 1, shape.prompt
+            keys.append(KeyForm(MOVED, 1, shape.prompt))
         if self.spec.rope_theta and self.padded(shape):
-            keys[ADVANCED] = 1, 1 + max(index - self.passes(shape), 0) * (shape.rows - 1)
-        return {name: key for name, key in keys.items() if name in self.tables or key[1] > 1}
+            keys.append(KeyForm(ADVANCED, 1, 1 + max(index - self.passes(shape), 0) * (shape.rows - 1)))
+        return {key.name: key for key in keys if key.name in self.tables or key.size > 1}
 
     def fields(self, shape: SessionShape, index: int) -> list[Field]:
         """The bits of a pass's query that are shared modulo two, in order."""
@@ -129,18 +129,12 @@ class DecoderLayout:
     def query_bytes(self, shape: SessionShape, index: int, party: int) -> int:
         """A seed at party 0, differences and roots at party 1, the query's id and correction words at both."""
         keys = self.keys(shape, index).values()
-        words = prg.QUERY_ID_BYTES + sum(rows * ROOT * levels(size) for rows, size in keys)
+        words = prg.QUERY_ID_BYTES + sum(key.words_bytes for key in keys)
         if party == 0:
             return prg.SEED_BYTES + words
-        roots = sum(rows * ROOT for rows, _ in keys)
-        return words + roots + sum(f.nbytes for f in self.fields(shape, index))
+        return words + sum(key.roots_bytes for key in keys) + sum(f.nbytes for f in self.fields(shape, index))
 
 
 def index_bits(size: int) -> int:
     """Bits of an index into a table."""
     return max((size - 1).bit_length(), 1)
-
-
-def levels(size: int) -> int:
-    """Correction words of a point function over a table."""
-    return max(index_bits(size) - LEAF, 0) + 1

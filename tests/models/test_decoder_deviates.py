@@ -15,7 +15,8 @@ from generating import SPECS, Kind, Toy, Trio, Writer, toy
 
 from privinf.errors import InputError
 from privinf.models import decoder_query as wire
-from privinf.models.decoder_layout import ADVANCED, MOVED, ROOT, Rows, levels
+from privinf.models.decoder_layout import ADVANCED, MOVED, Rows
+from privinf.models.row_keys import ROOT
 from privinf.protocols import prg, ring
 from privinf.protocols.program import Course, SessionShape
 from privinf.protocols.ring import U64
@@ -50,9 +51,9 @@ class Asked:
     def words(self, name: str) -> slice:
         """Where the correction words of a table's keys lie in what party 1 is sent."""
         at = prg.QUERY_ID_BYTES
-        for key, (count, size) in self.trio.layout.keys(self.trio.shape, self.index).items():
-            end = at + levels(size) * count * ROOT
-            if key == name:
+        for key in self.trio.layout.keys(self.trio.shape, self.index).values():
+            end = at + key.words_bytes
+            if key.name == name:
                 return slice(at, end)
             at = end
         raise AssertionError(name)
@@ -176,7 +177,10 @@ def both(asked: Asked, name: str, bits: Sequence[int]) -> Change:
 
     These are output bits: where keys differ, the outputs of the leaf are changed at one party and not at the other.
     """
-    end = asked.words(name).stop - (asked.trio.layout.keys(asked.trio.shape, asked.index)[name][0] - 1) * ROOT
+    end = (
+        asked.words(name).stop
+        - (asked.trio.layout.keys(asked.trio.shape, asked.index)[name].count - 1) * ROOT
+    )
 
     def change(first: bytearray, second: bytearray) -> None:
         for bit in bits:
@@ -201,11 +205,12 @@ def test_sums_of_rows_and_empty_keys_are_refused(
     toys: dict[Kind, Toy], kind: Kind, mode: str, which: str, name: str
 ) -> None:
     """Sums of tokens, of positions, and of angles, which would scale queries and keys; and no row at all."""
-    _, size = PASSES[which](toys[kind], mode).trio.layout.keys(*_where(which))[name]
+    key = PASSES[which](toys[kind], mode).trio.layout.keys(*_where(which))[name]
+    size = key.size
     for more in (1, 2, size):
         asked = PASSES[which](toys[kind], mode)
         rows = asked.rows
-        places = wire._places(asked.trio.layout, asked.trio.shape, asked.index, name, rows)
+        places = wire._places(asked.trio.layout, asked.trio.shape, asked.index, key, rows)
         other = [place for place in range(size) if place != int(places[0])]
         bits = {1: [int(places[0])], 2: other[:1], size: other}[more]
         refused(asked, changed(asked.honest(), both(asked, name, bits)))

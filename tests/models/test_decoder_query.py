@@ -66,11 +66,11 @@ def test_shares_add_up_to_one_hots_up_to_their_sign(family: str, vocab: int, emb
     shape, signs = SessionShape("generate", len(ids), 1), set()
     for _ in range(4):
         first, second = both(form, shape, 0, given := rows(ids, 2))
-        for name, (count_, size) in form.keys(shape, 0).items():
+        for name, key in form.keys(shape, 0).items():
             wanted = {"token": np.array(ids), "position": given.places, "moved": np.array([2])}[name]
             found = total(first.lookups[name], second.lookups[name])
-            assert found.shape == (1, count_, size)
-            np.testing.assert_array_equal(np.abs(found), (np.arange(size) == wanted[:, None])[None])
+            assert found.shape == (1, key.count, key.size)
+            np.testing.assert_array_equal(np.abs(found), (np.arange(key.size) == wanted[:, None])[None])
             signs |= set(np.unique(found.sum(axis=-1)))
     assert signs == {-1, 1}
 
