@@ -15,7 +15,6 @@ from privinf.protocols.kernels.prg import U8
 from privinf.protocols.ring import U64
 
 LEAF, ROOT = 7, 16  # index bits within a leaf of a point function, bytes of a root and of a correction word
-SPREAD_POINTS = 1 << 20  # outputs that are held as indices at a time
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,9 @@ class KeyForm:
     def spread(self, query: bytes, party: int, roots: U8, words: U8) -> U64:
         """This party's share (count, size) modulo 2^64: its bits, negated at party 1."""
         tree = prg.sent_tree(query, self.name)
-        out = np.empty((self.count, self.size), dtype=np.uint64)
-        step = max(SPREAD_POINTS // max(self.count, 1), 1)
-        for start in range(0, self.size, step):
-            points = np.arange(start, min(start + step, self.size), dtype=np.uint64)
-            grid = np.repeat(points[:, None], self.count, axis=1)
-            out[:, start : start + step] = kernels.dpf_bit(tree, party, roots, words, self.index_bits, grid).T
-        return np.uint64(0) - out if party else out
+        bits = kernels.dpf_whole(tree, party, roots, words, self.index_bits)[:, : self.size]
+        share = bits.astype(np.uint64)
+        return np.uint64(0) - share if party else share
 
 
 class Cut:

@@ -30,6 +30,7 @@ from privinf.errors import (
     PrivinfError,
     Unauthenticated,
 )
+from privinf.models import query
 
 pytestmark = pytest.mark.processes
 TOO_LONG = "a" * 50 + " b" * toy.MAX_TOKENS
@@ -291,3 +292,18 @@ def test_the_exit_code_reaches_the_shell(private: Deployment, tmp_path: Path) ->
     )
     assert (done.returncode, done.stdout) == (65, "")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_key_that_selects_no_row_is_the_clients_own_fault(
+    private: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both parties refuse the query, and neither says anything but that."""
+    honest = query.split
+
+    def deviating(*given: Any) -> tuple[bytes, bytes]:
+        first, second = honest(*given)
+        return first, second[:-100] + bytes(byte ^ 0x55 for byte in second[-100:-50]) + second[-50:]
+
+    monkeypatch.setattr(query, "split", deviating)
+    with private.client() as client, pytest.raises(InputError, match="does not select one row"):
+        client.embed(["calm"])

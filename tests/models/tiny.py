@@ -212,14 +212,20 @@ def load_tiny(directory: Path) -> Tiny:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one query gave: the answer, and what went over each wire."""
+class Session:
+    """What one query came to: shares of its answer, and what went over each wire."""
 
-    rows: F32
     shares: tuple[bytes, bytes]
     transcripts: tuple[list[bytes], list[bytes]]
     prepared: tuple[int, int]
     unread: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer(Session):
+    """The same, added up."""
+
+    rows: F32
 
 
 @dataclass(frozen=True)
@@ -250,12 +256,12 @@ class Shared:
     def ask(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> Answer:
         """Deal, evaluate at both parties, and add up."""
         rows = self.rows(shape, ids)
-        return self.answer(shape, rows, query.split(self.client.layout, shape, rows), seeds)
+        session = self.exchange(shape, query.split(self.client.layout, shape, rows), seeds)
+        values = query.decode(self.client.layout, shape, rows, *session.shares)
+        return Answer(**vars(session), rows=values)
 
-    def answer(
-        self, shape: QueryShape, rows: query.Rows, parts: tuple[bytes, bytes], seeds: tuple[bytes, bytes]
-    ) -> Answer:
-        """The same from both parties' shares as they are."""
+    def exchange(self, shape: QueryShape, parts: tuple[bytes, bytes], seeds: tuple[bytes, bytes]) -> Session:
+        """Deal, and evaluate both parties' shares of a query as they are."""
         tapes: tuple[list[bytes], list[bytes]] = ([], [])
         for to, data in self.dealer.deal(shape, PREPARATION, seeds):
             for b in (0, 1) if to == 2 else (to,):
@@ -274,8 +280,7 @@ class Shared:
                 )
             ]
             results = [run.result(lockstep.TIMEOUT) for run in runs]
-        return Answer(
-            query.decode(self.client.layout, shape, rows, results[0], results[1]),
+        return Session(
             (results[0], results[1]),
             (ends[0].transcript, ends[1].transcript),
             (sum(map(len, tapes[0])), sum(map(len, tapes[1]))),
