@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
-from tiny import Shared, load_tiny, write_model
+from tiny import Shared, Tiny, load_tiny, write_model
 
 from privinf.errors import InputError
 from privinf.models import query
-from privinf.models.bundle import Mode
 from privinf.models.plan import LINEAR, RESULT, WEIGHT, sum_bits
 from privinf.protocols import prg, ring
 from privinf.protocols.program import QueryShape
@@ -23,17 +21,34 @@ from privinf.protocols.ring import F64, U64
 SEEDS = (b"\x0d" * 32, b"\x0e" * 32)
 SHAPE = QueryShape("embed", 1, 8)
 TOKENS = [5, 9, 5, 21, 30]
-TRIALS = 12
+TRIALS = 9
 HEAD = prg.SEED_BYTES + prg.QUERY_ID_BYTES  # what stands before party 0's correction words
 Parts = tuple[bytes, bytes]
 
 
-@pytest.fixture(scope="module", params=["private", "public"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shared:
-    """Return a tiny encoder of sentences, shared in either way."""
-    folder: Path = tmp_path_factory.mktemp("deviating")
-    mode: Mode = request.param
-    return load_tiny(write_model(folder / "model", "embed")).share(folder / "shared", mode)
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Return a tiny encoder of sentences."""
+    return load_tiny(write_model(tmp_path_factory.mktemp("deviating") / "model", "embed"))
+
+
+@pytest.fixture(scope="module")
+def private(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Return it shared with private weights."""
+    return tiny.share(tmp_path_factory.mktemp("private") / "shared", "private")
+
+
+@pytest.fixture(scope="module")
+def public(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Return it shared with public weights."""
+    return tiny.share(tmp_path_factory.mktemp("public") / "shared", "public")
+
+
+@pytest.fixture(params=["private", "public"])
+def model(request: pytest.FixtureRequest) -> Shared:
+    """Return it shared in either way."""
+    shared: Shared = request.getfixturevalue(request.param)
+    return shared
 
 
 def honest(model: Shared) -> tuple[query.Rows, Parts]:
@@ -127,11 +142,11 @@ ATTACKS = (garbage, zeros, same_message, empty_keys, another_id, two_tokens)
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_keys_that_select_no_single_row_are_refused(
-    model: Shared, attack: Callable[[Shared, Parts], Parts]
+    private: Shared, attack: Callable[[Shared, Parts], Parts]
 ) -> None:
-    parts = attack(model, honest(model)[1])
-    assert meaning(model, parts) is None
-    assert outcome(model, parts) is None
+    parts = attack(private, honest(private)[1])
+    assert meaning(private, parts) is None
+    assert outcome(private, parts) is None
 
 
 def test_any_change_to_a_query_chooses_tokens_and_rows_or_is_refused(model: Shared) -> None:
@@ -203,13 +218,13 @@ GUESSES = (1 << 10, 3 << 14)  # gains up to three
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_repeated_texts_give_no_gain(model: Shared, name: str) -> None:
+def test_repeated_texts_give_no_gain(private: Shared, name: str) -> None:
     """One query of 8 copies of one token gave 32 of 32 gains when the client could weigh a row by 2^26."""
-    shape, layout = QueryShape("embed", COPIES, 8), model.client.layout
+    shape, layout = QueryShape("embed", COPIES, 8), private.client.layout
     tokens = np.full((COPIES, 8), 5, dtype=np.uint64)
     rows = query.Rows(tokens, CHOICES[name](np.random.default_rng(1)))
-    session = model.exchange(shape, query.split(layout, shape, rows), SEEDS)
-    total = ring.signed(_total(model, shape, session.shares), layout.result(shape).bits)[:, 0]
+    session = private.exchange(shape, query.split(layout, shape, rows), SEEDS)
+    total = ring.signed(_total(private, shape, session.shares), layout.result(shape).bits)[:, 0]
     found = estimated(total.astype(np.float64) * 2.0 ** (LINEAR - RESULT + sum_bits(8)))
-    gains = np.abs(ring.signed(ring.encode(model.tiny.folded["pool.gain"], WEIGHT), 64))
+    gains = np.abs(ring.signed(ring.encode(private.tiny.folded["pool.gain"], WEIGHT), 64))
     assert (found == gains).sum() <= 1  # as honest weights did: by chance

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
 from typing import Any, Literal
@@ -228,6 +228,9 @@ class Answer(Session):
     rows: F32
 
 
+Prepared = tuple[tuple[list[bytes], list[bytes]], list[memoryview]]
+
+
 @dataclass(frozen=True)
 class Shared:
     """A shared model in one process."""
@@ -236,6 +239,7 @@ class Shared:
     client: bundle.Bundle
     dealer: program.EncoderDealer
     parties: tuple[program.EncoderParty, ...]
+    dealt: dict[tuple[QueryShape, bytes, bytes], Prepared] = field(default_factory=dict)
 
     def rows(self, shape: QueryShape, ids: Sequence[Ids]) -> query.Rows:
         """Return what the client asks."""
@@ -260,16 +264,23 @@ class Shared:
         values = query.decode(self.client.layout, shape, rows, *session.shares)
         return Answer(**vars(session), rows=values)
 
+    def _prepared(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Prepared:
+        """Both halves of a preparation and what is computed ahead: the same again for the same seeds."""
+        if (shape, *seeds) not in self.dealt:
+            tapes: tuple[list[bytes], list[bytes]] = ([], [])
+            for to, data in self.dealer.deal(shape, PREPARATION, seeds):
+                for b in (0, 1) if to == 2 else (to,):
+                    tapes[b].append(bytes(data))
+            asides = [memoryview(bytearray(party.aside_bytes(shape))) for party in self.parties]
+            for party, tape, aside, seed in zip(self.parties, tapes, asides, seeds, strict=True):
+                party.prepare(shape, lockstep.Tape(tape), seed, aside)
+            self.dealt[shape, *seeds] = tapes, asides
+        return self.dealt[shape, *seeds]
+
     def exchange(self, shape: QueryShape, parts: tuple[bytes, bytes], seeds: tuple[bytes, bytes]) -> Session:
-        """Deal, and evaluate both parties' shares of a query as they are."""
-        tapes: tuple[list[bytes], list[bytes]] = ([], [])
-        for to, data in self.dealer.deal(shape, PREPARATION, seeds):
-            for b in (0, 1) if to == 2 else (to,):
-                tapes[b].append(bytes(data))
+        """Evaluate both parties' shares of a query as they are, on what is dealt from these seeds."""
+        tapes, asides = self._prepared(shape, seeds)
         sources = [lockstep.Tape(tape) for tape in tapes]
-        asides = [memoryview(bytearray(party.aside_bytes(shape))) for party in self.parties]
-        for party, tape, aside, seed in zip(self.parties, tapes, asides, seeds, strict=True):
-            party.prepare(shape, lockstep.Tape(tape), seed, aside)
         boxes: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())
         ends: list[Any] = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
         with ThreadPoolExecutor(2) as pool:
