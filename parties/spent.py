@@ -35,7 +35,8 @@ class SpentLog:
         sync_directory(path.parent)
         self._recent: set[bytes] = set()
         self._torn: list[str] = []
-        self._named, self._whole = True, True  # whether the log's name, and its last line, are all there
+        self._named = True  # whether the disk has the name of this log
+        self._rest = b""  # of lines that a full disk has cut off
         self._due = _LINES
         self._load()
 
@@ -65,14 +66,13 @@ class SpentLog:
             table.close()
 
     def _append(self, line: bytes) -> None:
-        """Write all of a line and wait for the disk; after a failure the next one does not share the line."""
+        """Write all of a line and wait for the disk; what a full disk has cut off is written with the next one."""
         if not self._named:
             self._sync_name()
-        line = line if self._whole else b"\n" + line
-        self._whole = False
-        _write(self._descriptor, line)
+        self._rest += line
+        while self._rest:
+            self._rest = self._rest[os.write(self._descriptor, self._rest) :]
         os.fdatasync(self._descriptor)
-        self._whole = True
 
     def _load(self) -> None:
         """Read the log; a line torn by a crash spends every id that begins with it."""
@@ -125,14 +125,16 @@ class SpentLog:
         new = self._path.with_name("spent.log.part")
         descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
-            _write(descriptor, b"".join(part.encode() + b"\n" for part in self._torn))
+            torn = b"".join(part.encode() + b"\n" for part in self._torn)
+            while torn:
+                torn = torn[os.write(descriptor, torn) :]
             os.fsync(descriptor)
             os.replace(new, self._path)
         except BaseException:
             os.close(descriptor)
             raise
         os.close(self._descriptor)
-        self._descriptor, self._named, self._whole = descriptor, False, True
+        self._descriptor, self._named, self._rest = descriptor, False, b""
         self._recent.clear()
         with contextlib.suppress(OSError):  # tried again before anything is written to it
             self._sync_name()
@@ -140,11 +142,6 @@ class SpentLog:
     def _sync_name(self) -> None:
         sync_directory(self._path.parent)
         self._named = True
-
-
-def _write(descriptor: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]
 
 
 def _parsed(line: str) -> bytes:

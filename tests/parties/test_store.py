@@ -415,7 +415,7 @@ def test_secrets_do_not_print(store: PreparationStore) -> None:
     assert "seed" not in repr(held)
 
 
-def test_a_line_torn_by_a_full_disk_does_not_spoil_the_next(
+def test_a_line_torn_by_a_full_disk_is_written_out_with_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full for a while, in the middle of an id; the log is read again after a restart."""
@@ -432,6 +432,7 @@ def test_a_line_torn_by_a_full_disk_does_not_spoil_the_next(
             log.mark(bytes([7]) * 16)
     log.mark(bytes([8]) * 16)
     log.close()
+    assert (tmp_path / "spent.log").read_text() == "07" * 16 + "\n" + "08" * 16 + "\n"
     again = SpentLog(tmp_path / "spent.log")
     assert bytes([7]) * 16 in again
     assert bytes([8]) * 16 in again
