@@ -63,13 +63,11 @@ def _long(ids: Sequence[Ids], tokens: int) -> list[Ids]:
 
 
 def passages(table: F64, example: Ids, most: int) -> list[Ids]:
-    """What no language says: one token again and again, those with the largest and smallest rows, and some of all."""
+    """What no language says: one token again and again, and tokens from all over the table."""
     first, body, last = example[:1], example[1:-1], example[-1:]
     size = min(most, PASSAGE) - 2
-    by_norm = np.argsort((table * table).sum(-1))
     some = np.arange(0, len(table), max(len(table) // (size * PASSAGES), 1))[: size * PASSAGES]
-    bodies = [np.resize(body[:1], most - 2), by_norm[:size], by_norm[-size:]]
-    bodies += np.array_split(some, max(-(-len(some) // size), 1))
+    bodies = [np.resize(body[:1], most - 2), *np.array_split(some, max(-(-len(some) // size), 1))]
     return [np.concatenate([first, row, last]).astype(np.int32) for row in bodies]
 
 

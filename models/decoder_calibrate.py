@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from privinf.models.clear import Ranges
 
 SHORTEST = 2  # tokens of a text that is worth a look
-REPEATS = 256
 
 
 def calibrate_decoder(
@@ -46,7 +45,7 @@ def calibrate_decoder(
         raise ModelError(f"a prefix of {len(prefix)} tokens leaves no room in {max_tokens}")
     past, ranges = prefix_cache(spec, weights, prefix), Ranges()
     decoder = ClearDecoder(spec, weights, ranges)
-    for text in [*_short(ids, room), *_long(ids, room), *_repeated(ids, room)]:
+    for text in [*_short(ids, room), *_long(ids, room)]:
         decoder.rewind(past)
         decoder.run(torch.from_numpy(text.astype(np.int64))[None])
         tick(1)
@@ -79,8 +78,3 @@ def _long(ids: Sequence[Ids], room: int) -> list[Ids]:
     """Two passages as long as a session may be, made of the others: ranges grow with length too."""
     halves = [ids[: (len(ids) + 1) // 2], ids[len(ids) // 2 :]]
     return [np.resize(np.concatenate(half), room).astype(np.int32) for half in halves if half]
-
-
-def _repeated(ids: Sequence[Ids], room: int) -> list[Ids]:
-    """One token again and again."""
-    return [np.resize(ids[0][:1], min(room, REPEATS)).astype(np.int32)] if len(ids) and len(ids[0]) else []

@@ -20,7 +20,7 @@ from privinf.models.query import Ids
 from privinf.prompts import SYSTEM, DecoderTokenizer
 
 MAX_TOKENS = 1024
-MORE = 5  # texts that calibration reads beside those it is given, at most
+MORE = 4  # texts that calibration reads beside those it is given, at most
 
 
 def share_decoder(

@@ -81,13 +81,11 @@ def test_a_rare_token_of_an_encoder(tmp_path: Path, factor: float) -> None:
 def test_calibration_reads_what_is_no_language() -> None:
     draw = np.random.default_rng(2)
     table = draw.normal(size=(3000, 4))
-    table[17] *= 50
     example = np.array([1, 5, 6, 2], dtype=np.int32)
     made = calibrate.passages(table, example, 300)
     assert all(text[0] == 1 and text[-1] == 2 for text in made)
     assert max(map(len, made)) == 300
     assert set(made[0][1:-1]) == {5}
-    assert 17 in made[2]
     assert len({int(token) for text in made for token in text}) > calibrate.PASSAGE * 6
     small = calibrate.passages(table[:9], example, 8)
     assert all(len(text) <= 8 for text in small)
