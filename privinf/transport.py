@@ -174,7 +174,7 @@ class Link:
         seconds = self._config.connect_seconds
         deadline = Deadline.after(seconds)
         first, second = (
-            persist(lambda peer=peer: self._attest(peer, deadline), seconds, deadline)  # type: ignore[misc]
+            patiently(lambda peer=peer: self._reach(peer, seconds, deadline), deadline)  # type: ignore[misc]
             for peer in self._peers
         )
         own = self._identity or first
@@ -267,6 +267,9 @@ class Link:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _reach(self, peer: Peer, seconds: float, deadline: Deadline) -> Identity:
+        return persist(lambda: self._attest(peer, deadline), seconds, deadline)
 
     def _attest(self, peer: Peer, deadline: Deadline) -> Identity:
         attest = ATTEST_PARTY.on(peer)

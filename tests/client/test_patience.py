@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 from dummy import Settings
-from harness import SHAPE, SHARES, Cluster, ask, wait_until
+from harness import SHAPE, SHARES, Cluster, ask, tls, wait_until
 from sessions import SESSION, freed, generate
 from sessions import SHARES as PASS
 
 from privinf.errors import InputError, Overloaded
+from privinf.parties.credentials import dial
 from privinf.parties.deadline import Deadline
+from privinf.parties.methods import INFER
 from privinf.patience import Patience, patiently
 from privinf.protocols.program import Course
 from privinf.transport import ASYNC_CALLS, AsyncLink
@@ -164,3 +168,33 @@ def test_a_cancelled_task_waits_no_more(tmp_path: Path, keys: Path) -> None:
         asyncio.run(cancelled(cluster))
         with cluster.link() as link:
             ask(link)
+
+
+def test_a_client_that_has_all_its_calls_under_way_connects_once_one_has_ended(
+    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Cluster(tmp_path, keys, options=BUSY) as cluster, cluster.link() as link:
+        calls, queue = cluster.party(0)._guard._calls, SimpleQueue[bytes | None]()
+        peer = dial(cluster.address("party0"), "party0", tls(keys, "client"), "client")
+        call = peer.channel.stream_stream(INFER.path)
+        silent = [call(iter(queue.get, None)) for _ in range(calls.each)]
+        wait_until(lambda: calls.taken == calls.each)
+        refused, take = threading.Event(), calls._take
+
+        def noted(client: str) -> None:
+            try:
+                take(client)
+            except Overloaded:
+                refused.set()
+                raise
+
+        monkeypatch.setattr(calls, "_take", noted)
+        with ThreadPoolExecutor(1) as pool:
+            reached = pool.submit(link.connect)
+            assert refused.wait(30)
+            for one in silent:
+                one.cancel()
+            assert reached.result(30).model_id == Settings().identity.model_id
+        for _ in silent:
+            queue.put(None)
+        peer.close()
