@@ -185,6 +185,31 @@ def test_a_party_started_on_anothers_folder(
     assert said in line["error"]
 
 
+@pytest.mark.parametrize("role", ["dealer", "party1"])
+@pytest.mark.parametrize("setting", ["LISTEN", "HEALTH_PORT", "METRICS_PORT"])
+def test_servers_that_cannot_listen_end_with_one_code(
+    private: Deployment,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    role: str,
+    setting: str,
+) -> None:
+    keys = private.tls.ca.parent
+    words = [role.rstrip("1"), "--model", str(private.shared / role), "--ca", str(keys / "ca.pem")]
+    words += ["--cert", str(keys / f"{role}.pem"), "--key", str(keys / f"{role}.key")]
+    if role == "party1":
+        words += ["--party", "1", "--dealer", _closed_port(), "--store", str(tmp_path / "store")]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv(f"PRIVINF_{setting}", f"127.0.0.1:{port}" if setting == "LISTEN" else str(port))
+        assert main(words) == 71
+    output = capfd.readouterr()
+    ended = [line for line in map(json.loads, output.err.splitlines()) if line["event"] == "ended"]
+    assert [line["error"] for line in ended] == [f"cannot listen on 127.0.0.1:{port}: the address is in use"]
+    assert output.out == ""
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_no_numbers_are_not_shared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], value: float
