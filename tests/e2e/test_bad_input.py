@@ -162,9 +162,7 @@ def test_a_directory_that_is_no_model(
         _refused(run("embed", "calm", model=wrong), ModelError, capsys, str(wrong), said)
 
 
-@pytest.mark.parametrize(
-    ("role", "said"), [("dealer", "weights.safetensors"), ("client", "weights.safetensors")]
-)
+@pytest.mark.parametrize(("role", "said"), [("dealer", "not party1's"), ("client", "not party1's")])
 def test_a_party_started_on_anothers_folder(
     private: Deployment, tmp_path: Path, capfd: pytest.CaptureFixture[str], role: str, said: str
 ) -> None:
