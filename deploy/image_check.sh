@@ -41,7 +41,7 @@ if [ -z "${BASE:-}" ] && ! podman image exists "$base"; then
     mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
         sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] \)*\([^ ]*\).*/\2/p' | sed -n 1p) || true
     [ -n "$mirror" ] || left_out "no Debian mirror is configured here"
-    debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates,g++,python3-dev \
+    timeout 1200 debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates,g++,python3-dev \
         bookworm "$work/root" "$mirror" >"$work/base.log" 2>&1 || left_out "no base image: $(tail -1 "$work/base.log")"
     tar -C "$work/root" -c . | podman import - "$base" >/dev/null || left_out "Podman cannot import a base image here"
 fi
