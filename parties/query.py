@@ -65,6 +65,7 @@ class Engine:
         raise AssertionError
 
     def _attempt(self, query: Query, stream: PeerStream, channel: SessionChannel, began: float) -> Answer:
+        stream.phase = "offline"
         preparation = self._lead(channel, query) if self._keeper else self._follow(channel, query)
         offline = time.monotonic() - began
         try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -42,7 +44,10 @@ class WithoutTorch:
         return ModuleSpec(name, self) if name == "torch" else None
 
     def create_module(self, spec: ModuleSpec) -> None:
-        pytest.skip("needs torch", allow_module_level=True)
+        here = Path(__file__).parent
+        calls = (Path(frame.filename) for frame in inspect.stack(0)[1:])
+        name = next((call.relative_to(here) for call in calls if call.is_relative_to(here)), "it")
+        pytest.skip(f"{name} needs torch", allow_module_level=True)
 
     def exec_module(self, module: ModuleType) -> None:
         raise AssertionError("torch was imported")

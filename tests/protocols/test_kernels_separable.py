@@ -145,6 +145,7 @@ from privinf.protocols.kernels import load
 
 libc, page = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE
 kept = []
+TREE = bytes(range(96))
 
 
 def at_the_end(array):
