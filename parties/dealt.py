@@ -125,7 +125,6 @@ class PassLink:
 
     def __init__(self, dealer: Peer, identity: Identity, connect_seconds: float) -> None:
         self._dealer, self._identity, self._connect_seconds = dealer, identity, connect_seconds
-        self._passes = PASSES.on(dealer)
         self._places = Places()
 
     def begin(self, shape: SessionShape, deadline: Deadline, context: grpc.ServicerContext) -> DealtStream:
@@ -161,7 +160,8 @@ class PassLink:
         """Open a stream that ends with our client's call, and hear the dealer's first word on it."""
         orders: Outgoing[dealer_pb2.PassesRequest] = Outgoing()
         orders.put(opening)
-        call = self._passes(iter(orders), timeout=deadline.left("offline"), metadata=self._dealer.metadata)
+        passes, left = PASSES.on(self._dealer), deadline.left("offline")
+        call = passes(iter(orders), timeout=left, metadata=self._dealer.metadata)
         dealt = DealtStream(call, orders, call.cancel)
         if not context.add_callback(dealt.cancel):
             dealt.cancel()

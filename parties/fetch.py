@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from privinf.errors import MismatchError
+from privinf.errors import ConfigError, MismatchError
 from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline, persist
 from privinf.parties.messages import identity_message, read_id, read_identity, require_same, shape_message
@@ -33,7 +33,6 @@ class DealerLink:
     ) -> None:
         self._dealer, self._program, self._store = dealer, program, store
         self._connect_seconds = connect_seconds
-        self._create, self._fetch, self._drop = CREATE.on(dealer), FETCH.on(dealer), DROP.on(dealer)
         self._places = Places()
 
     @contextlib.contextmanager
@@ -65,9 +64,11 @@ class DealerLink:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(ValueError):  # we are stopping, and the channel is closed
+            with contextlib.suppress(
+                ValueError, ConfigError
+            ):  # the channel is closed, or our certificate has expired
                 request = dealer_pb2.DropRequest(**which)
-                self._drop.future(request, timeout=_DROP_SECONDS, metadata=self._dealer.metadata)
+                DROP.on(self._dealer).future(request, timeout=_DROP_SECONDS, metadata=self._dealer.metadata)
             raise
 
     def _created(self, shape: QueryShape, order: bytes, deadline: Deadline) -> bytes:
@@ -84,7 +85,7 @@ class DealerLink:
 
     def _reply(self, request: dealer_pb2.CreateRequest, deadline: Deadline) -> dealer_pb2.CreateReply:
         try:
-            reply: dealer_pb2.CreateReply = self._create(
+            reply: dealer_pb2.CreateReply = CREATE.on(self._dealer)(
                 request, timeout=deadline.left("offline"), metadata=self._dealer.metadata
             )
         except grpc.RpcError as error:
@@ -118,7 +119,8 @@ class DealerLink:
         )
         sizes = program.prep_bytes(shape), program.aside_bytes(shape)
         record = Record(preparation_id, shape, program.identity, *sizes, epoch=epoch)
-        call = self._fetch(request, timeout=deadline.left("offline"), metadata=self._dealer.metadata)
+        fetch, left = FETCH.on(self._dealer), deadline.left("offline")
+        call = fetch(request, timeout=left, metadata=self._dealer.metadata)
         started(call)
         try:
             return self._store.receive(place, record, _messages(call), partial(program.prepare, shape))

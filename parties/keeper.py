@@ -43,7 +43,6 @@ class Keeper:
     ) -> None:
         self._config, self._identity, self._store = config, identity, store
         self._dealer, self._other, self._log = dealer, other, log
-        self._prefetch, self._reconcile_call = PREFETCH.on(other), RECONCILE.on(other)
         self._rooms = {shape: dealer.room(shape) for shape in config.shapes if config.ahead}
         self._epoch = secrets.token_bytes(ID_BYTES)
         self._changed = threading.Condition()
@@ -122,7 +121,7 @@ class Keeper:
             shape=shape_message(shape),
             epoch=self._epoch,
         )
-        theirs = self._prefetch.future(
+        theirs = PREFETCH.on(self._other).future(
             request, timeout=deadline.left("offline"), metadata=self._other.metadata
         )
         try:
@@ -208,7 +207,9 @@ class Keeper:
         ours = ready | set(self._unconfirmed)
         request = party_pb2.ReconcileRequest(epoch=self._epoch, held=sorted(ours), gone=sorted(gone))
         try:
-            reply = self._reconcile_call(request, timeout=_RECONCILE_SECONDS, metadata=self._other.metadata)
+            reply = RECONCILE.on(self._other)(
+                request, timeout=_RECONCILE_SECONDS, metadata=self._other.metadata
+            )
         except grpc.RpcError as error:
             with self._changed:
                 self._unsettled = True

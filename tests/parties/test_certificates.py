@@ -61,6 +61,17 @@ def test_replaced_files_serve_the_next_connection(tmp_path: Path, own: Path) -> 
             ask(another)
 
 
+def test_servers_call_each_other_with_what_the_files_hold_now(tmp_path: Path, own: Path) -> None:
+    """Of all calls between them: each server that is started anew trusts the latest authority alone."""
+    with Cluster(tmp_path, own) as cluster, cluster.link() as link:
+        for role in ("dealer", "party1", "dealer"):
+            ask(link)
+            keygen(own, force=True)
+            cluster.stop(role)
+            cluster.start(role)
+            ask(link)
+
+
 def test_a_call_under_way_stays_on_its_connection(tmp_path: Path, own: Path) -> None:
     peer = dial("127.0.0.1:1", "dealer", tls(own, "client"), "client")
     first = peer.channel
