@@ -84,8 +84,8 @@ def flood(site: Site, role: str, method: Method, count: int) -> dict[str, Any]:
 @contextlib.contextmanager
 def _peer(site: Site, role: str, method: Method) -> Iterator[Peer]:
     """Dial as a role that may make the call."""
-    own = sorted(method.callers - {role}, reverse=True)[0]
-    wanted = "client0" if "client" in method.callers else own
+    own = "client" if "client" in method.callers else min(method.callers - {role})
+    wanted = "client0" if own == "client" else own
     peer = dial(f"127.0.0.1:{site.ports[role]}", role, site.tls(wanted), own)
     try:
         yield peer
