@@ -5,14 +5,12 @@ Whatever the client sent, the parties hold bits whose difference is some v in {-
 are local sums, and A^2 - D B = -sum over i < j of v_i v_j (r_i - r_j)^2. A row passes if D is odd and that is zero.
 For plus or minus a one-hot it is, and D is its sign: the key itself says it, and a client has none to claim.
 
-Soundness: anything else passes with less than 2^-50 (V up to 2^17, r uniform and unknown when the keys were made).
-An odd D leaves k = 3, 5, ... entries, and can be divided by. Only differences of r matter: let r_1 = 0.
-* Both signs occur, say v_2 = -v_3: given A and the rest, B is linear in r_3 with the factor 2 A', A' uniform: at most
-  E[2^(1 + trailing zeros of A')] / 2^64 < 2^-57.
-* One sign, k = 3: r_2^2 - r_2 r_3 + r_3^2 = 0 mod 2^63 makes both even again and again: 2^-64.
-* One sign, k >= 5: in r_2 it is y^2 = E with y = (k - 1) r_2 - s: at most 2^(t + 2) solutions where 2^(2t) is the power
-  of two in E. E is quadratic in r_3 with an odd first coefficient, so this t has probability 2^(1 - t). Summed over t,
-  with what two in k - 1 and E = 0 add, less than 2^-52.
+Soundness: anything else passes with less than 2^-57 (r uniform and unknown when the keys were made; V of any size).
+An odd D leaves k = 3, 5, ... entries. Only differences of r matter: let one of these r be 0. In the others D B - A^2 is
+a quadratic form with the matrix D diag(v) - v v^T. Its determinant, D^(k - 2) up to its sign, is odd and its diagonal
+even: an invertible change of variables modulo 2^64, which keeps them uniform, makes the form twice a sum of terms x y
+or x^2 + x y + y^2, each in two variables of its own. Whatever value modulo 2^63 the rest asks of one term, it has that
+with at most 65 / 2^64, which is the chance of x y = 0.
 """
 
 from __future__ import annotations
