@@ -33,7 +33,7 @@ class InferReply(_message.Message):
     admitted: bool
     result: bytes
     stats: Stats
-    def __init__(self, admitted: bool = ..., result: _Optional[bytes] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
+    def __init__(self, admitted: _Optional[bool] = ..., result: _Optional[bytes] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
 
 class GenerateOpen(_message.Message):
     __slots__ = ("session_id", "identity", "shape")
@@ -75,7 +75,7 @@ class GenerateReply(_message.Message):
     index: int
     result: bytes
     stats: Stats
-    def __init__(self, admitted: bool = ..., index: _Optional[int] = ..., result: _Optional[bytes] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
+    def __init__(self, admitted: _Optional[bool] = ..., index: _Optional[int] = ..., result: _Optional[bytes] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
 
 class Stats(_message.Message):
     __slots__ = ("rounds", "online_seconds", "offline_seconds", "prepare_seconds", "online_bytes", "wire_bytes", "preparation_bytes")
