@@ -36,7 +36,7 @@ class Patience:
         return seconds
 
 
-def patiently(attempt: Callable[[], T], until: Deadline) -> T:
+def patiently(attempt: Callable[[], T], until: Deadline, sleep: Callable[[float], object] = time.sleep) -> T:
     """Repeat an attempt that is refused for want of room, until the deadline."""
     patience = Patience(until)
     while True:
@@ -44,4 +44,4 @@ def patiently(attempt: Callable[[], T], until: Deadline) -> T:
             return attempt()
         except Overloaded as refusal:
             seconds = patience.pause(refusal)
-        time.sleep(seconds)
+        sleep(seconds)

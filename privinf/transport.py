@@ -149,6 +149,31 @@ class Run:
         gate.close()
 
 
+class Wanted:
+    """Whether a generation that waits for its place is wanted still: another thread may give it up."""
+
+    def __init__(self) -> None:
+        self._lock, self._given_up = threading.Lock(), threading.Event()
+        self._waits: Generation | None = None
+        self.sleep = self._given_up.wait
+
+    def give_up(self) -> None:
+        """Drop what waits at both parties, and whatever would be asked after it."""
+        with self._lock:
+            self._given_up.set()
+            waits = self._waits
+        if waits is not None:
+            waits.cancel()
+
+    def begun(self, generation: Generation) -> Generation:
+        """Note what waits now."""
+        with self._lock:
+            self._waits, over = generation, self._given_up.is_set()
+        if over:
+            generation.cancel()
+        return generation
+
+
 class Link:
     """Channels to both parties, for any number of threads; nothing is dialled before `connect` or `run`."""
 
@@ -230,17 +255,22 @@ class Link:
         `deadline` is in seconds, for all of it; `wait` for its place, during which one that no server has room for is
         asked again: as long as a query may take if it is left out. One that fails is never resumed: begin another.
         """
+        return self._generate(shape, deadline, wait, Wanted())
+
+    def _generate(
+        self, shape: SessionShape, deadline: float | None, wait: float | None, wanted: Wanted
+    ) -> Generation:
         until = Deadline.after(self._config.session_deadline if deadline is None else deadline)
         waits = Deadline(min(until.at, self.until(wait).at))
-        return patiently(lambda: self._generate(shape, until, waits), waits)
+        return patiently(lambda: self._attempt(shape, until, waits, wanted), waits, wanted.sleep)
 
-    def _generate(self, shape: SessionShape, until: Deadline, waits: Deadline) -> Generation:
+    def _attempt(self, shape: SessionShape, until: Deadline, waits: Deadline, wanted: Wanted) -> Generation:
         identity, session = self.connect(), secrets.token_bytes(ID_BYTES)
         opened = party_pb2.GenerateOpen(
             session_id=session, identity=identity_message(identity), shape=session_shape_message(shape)
         )
         left = until.left("connect")
-        generation = Generation(self._peers, opened, left, self._config.deadline, self._forget)
+        generation = wanted.begun(Generation(self._peers, opened, left, self._config.deadline, self._forget))
         generation.admitted(waits.left("connect"))
         return generation
 
@@ -348,8 +378,14 @@ class AsyncLink:
         self, shape: SessionShape, deadline: float | None = None, wait: float | None = None
     ) -> AsyncGeneration:
         """Begin a generation on both parties, and wait for its place."""
+        wanted = Wanted()
         async with self._room:
-            return AsyncGeneration(await self._begun(lambda: self._link.generate(shape, deadline, wait)))
+            try:
+                begun = await self._begun(lambda: self._link._generate(shape, deadline, wait, wanted))
+            except asyncio.CancelledError:
+                wanted.give_up()
+                raise
+            return AsyncGeneration(begun)
 
     async def status(self) -> tuple[PartyStatus, PartyStatus]:
         """Ask both parties what they have ready."""

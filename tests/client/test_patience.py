@@ -8,7 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from dummy import Settings
@@ -20,9 +20,10 @@ from privinf.errors import InputError, Overloaded
 from privinf.parties.credentials import dial
 from privinf.parties.deadline import Deadline
 from privinf.parties.methods import INFER
+from privinf.passes import Generation
 from privinf.patience import Patience, patiently
 from privinf.protocols.program import Course
-from privinf.transport import ASYNC_CALLS, AsyncLink
+from privinf.transport import ASYNC_CALLS, AsyncLink, Wanted
 
 BUSY: dict[str, Any] = {role: {"max_sessions": 1, "max_waiting": 1} for role in ("party0", "party1")}
 
@@ -166,6 +167,36 @@ def test_a_cancelled_task_waits_no_more(tmp_path: Path, keys: Path) -> None:
         asyncio.run(cancelled(cluster))
         with cluster.link() as link:
             ask(link)
+
+
+def test_a_cancelled_task_waits_no_more_for_a_generations_place(tmp_path: Path, keys: Path) -> None:
+    async def cancelled(cluster: Cluster) -> None:
+        waits = cluster.party(0).calls._admission
+        async with AsyncLink(cluster.client()) as link, await link.generate(SESSION):
+            second = asyncio.create_task(link.generate(SESSION))
+            await asyncio.to_thread(wait_until, lambda: waits.waiting == 1)
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            await asyncio.to_thread(wait_until, lambda: waits.waiting == 0)
+
+    with Cluster(tmp_path, keys, options=BUSY) as cluster:
+        asyncio.run(cancelled(cluster))
+        freed(cluster)
+
+
+def test_what_is_given_up_before_it_was_asked_is_dropped_at_once() -> None:
+    """Between two attempts of one that is refused: no pause is waited out, and no attempt after it stays."""
+    wanted, dropped = Wanted(), list[str]()
+    wanted.give_up()
+    assert wanted.sleep(60.0)
+
+    class Begun:
+        def cancel(self) -> None:
+            dropped.append("cancelled")
+
+    wanted.begun(cast(Generation, Begun()))
+    assert dropped == ["cancelled"]
 
 
 def test_a_client_that_has_all_its_calls_under_way_connects_once_one_has_ended(
