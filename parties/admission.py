@@ -140,7 +140,8 @@ class Queue:
             if self._closed:
                 raise Overloaded("this party is stopping", retry_after=RETRY_SECONDS)
             own = self._clients.get(client, _Client())
-            if self._waiting >= self._room.waiting:
+            at_once = self._running < self._room.places and own.running < self._room.places_each
+            if self._waiting >= self._room.waiting and not at_once:  # others may wait for their own places
                 raise Overloaded(f"{self._waiting} calls wait already", retry_after=self._hint(client))
             if len(own.waiting) >= self._room.waiting_each:
                 raise Overloaded(

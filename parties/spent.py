@@ -60,10 +60,12 @@ class SpentLog:
                 self._try_to_fold()
 
     def close(self) -> None:
-        """Close the files."""
-        os.close(self._descriptor)
-        for table in self._tables:
-            table.close()
+        """Close the files; nothing is spent by this process from here on."""
+        with self._lock:
+            os.close(self._descriptor)
+            self._descriptor = -1  # a late mark fails, and is not written to what has this number next
+            for table in self._tables:
+                table.close()
 
     def _append(self, line: bytes) -> None:
         """Write all of a line and wait for the disk; what a full disk has cut off is written with the next one."""

@@ -89,6 +89,17 @@ def test_no_client_takes_all_places() -> None:
         wait_until(lambda: made.order == ["greedy", "greedy", "modest"])
 
 
+def test_a_queue_that_others_fill_for_their_own_places_keeps_nobody_from_a_free_one() -> None:
+    with callers(Queue(Room(4, 1, 2, 1), 60.0)) as made:
+        made.come("a", 2)
+        made.come("b", 2)
+        assert (made.queue.running, made.queue.waiting) == (2, 2)
+        made.come("c")
+        assert (made.queue.running, made.queue.waiting) == (3, 2)
+        with pytest.raises(Overloaded, match="2 calls wait already"):
+            made.queue.place("c", life()).__enter__()
+
+
 def test_a_full_queue_says_when_to_come_again() -> None:
     """By what calls took of late: 4 s each, of which two run at a time."""
     clock, refused = [0.0], list[None]()

@@ -87,6 +87,17 @@ def refuses(folder: Path, returned: list[bytes]) -> None:
     log.close()
 
 
+def test_a_mark_after_the_end_fails_and_writes_to_no_other_file(tmp_path: Path) -> None:
+    log = SpentLog(tmp_path / "spent.log")
+    log.close()
+    others = [(tmp_path / str(number)).open("wb") for number in range(8)]  # one has the log's number now
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        log.mark(IDS[0])
+    for other in others:
+        other.close()
+    assert not any((tmp_path / str(number)).read_bytes() for number in range(8))
+
+
 @pytest.mark.usefixtures("small")
 def test_ids_stay_spent_while_the_log_stays_short(tmp_path: Path) -> None:
     returned: list[bytes] = []
