@@ -30,7 +30,7 @@ class SpentLog:
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, threading.RLock()
-        self._tables = [IdTable(table) for table in sorted(path.parent.glob("spent-*.ids"))]
+        self._tables = [IdTable(table) for table in self._found()]
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         sync_directory(path.parent)
         self._recent: set[bytes] = set()
@@ -66,6 +66,16 @@ class SpentLog:
             self._descriptor = -1  # a late mark fails, and is not written to what has this number next
             for table in self._tables:
                 table.close()
+
+    def _found(self) -> list[Path]:
+        """Return the files of the tables, none of which may be missing: its ids would be forgotten."""
+        found = sorted(self._path.parent.glob("spent-*.ids"))
+        if found != [self._table(number) for number in range(len(found))]:
+            raise ConfigError(_DAMAGED)
+        return found
+
+    def _table(self, number: int) -> Path:
+        return self._path.with_name(f"spent-{number:02}.ids")
 
     def _append(self, line: bytes) -> None:
         """Write all of a line and wait for the disk; what a full disk has cut off is written with the next one."""
@@ -120,7 +130,7 @@ class SpentLog:
 
     def _extend(self) -> None:
         number, slots = len(self._tables), self._tables[-1].slots * 2 if self._tables else _SLOTS
-        self._tables.append(IdTable.make(self._path.with_name(f"spent-{number:02}.ids"), slots))
+        self._tables.append(IdTable.make(self._table(number), slots))
 
     def _replace(self) -> None:
         """Put an empty log in the place of one whose ids the tables have; torn lines stay."""

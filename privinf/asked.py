@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
+from privinf.config import LONGEST
 from privinf.errors import InputError
 
 
@@ -22,8 +22,9 @@ def seconds(timeout: float | None) -> float | None:
     if timeout is None:
         return None
     number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if not number or not 0 < timeout < math.inf:
+    if not number or not 0 < timeout <= LONGEST:
         raise InputError(
-            f"timeout must be a number of seconds above 0, not {timeout!r}; leave it out for the default"
+            f"timeout must be a number of seconds above 0, up to {LONGEST:g}, not {timeout!r}; "
+            "leave it out for the default"
         )
     return timeout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import tomllib
 import types
@@ -20,6 +19,7 @@ PREFIX = "PRIVINF_"
 GIB = 1 << 30
 LOOPBACK = "127.0.0.1"
 ANY_PORT = Address(LOOPBACK, 0)
+LONGEST = 1e9  # seconds: no clock, lock or deadline overflows with them
 
 
 @dataclass(frozen=True)
@@ -357,8 +357,8 @@ def _check_seconds(config: Any) -> None:
     for item in fields(config):
         if item.type == "float":  # annotations are text here
             value = getattr(config, item.name)
-            holds = math.isfinite(value) and (value > 0 or (value == 0 and item.name == "stop_seconds"))
-            _check(holds, f"{item.name} is a number of seconds above 0, not {value:g}")
+            holds = 0 < value <= LONGEST or (value == 0 and item.name == "stop_seconds")
+            _check(holds, f"{item.name} is a number of seconds above 0, up to {LONGEST:g}, not {value:g}")
 
 
 def _refuse_others(config: Any, names: Sequence[str], why: str) -> None:

@@ -243,6 +243,15 @@ def test_what_is_damaged_is_not_taken_for_empty(tmp_path: Path, name: str) -> No
         SpentLog(tmp_path / "spent.log")
 
 
+def test_a_table_that_is_missing_is_not_forgotten(tmp_path: Path) -> None:
+    for number in (0, 1):
+        IdTable.make(tmp_path / f"spent-0{number}.ids", 8).close()
+    SpentLog(tmp_path / "spent.log").close()
+    (tmp_path / "spent-00.ids").unlink()
+    with pytest.raises(ConfigError, match="damaged"):
+        SpentLog(tmp_path / "spent.log")
+
+
 @settings(deadline=None)
 @given(ids=st.lists(st.binary(min_size=16, max_size=16), unique=True, max_size=40))
 def test_a_table_has_what_was_added_and_nothing_else(
