@@ -13,7 +13,7 @@ from privinf.parties.credentials import caller, client_of
 from privinf.parties.incoming import AnyRequests, Direct, Read, Requests, Source
 from privinf.parties.life import BOUNDS, Bounds, Keeping, Life
 from privinf.parties.logs import Log
-from privinf.parties.methods import ANYBODY, CLIENT, Method
+from privinf.parties.methods import ANYBODY, CLIENT, PEERS, Method
 from privinf.parties.parts import cut
 from privinf.parties.seats import Seats
 from privinf.parties.status import describe
@@ -28,6 +28,9 @@ class Guard:
     def __init__(self, role: str, secure: bool, log: Log, calls: int = 64, bounds: Bounds = BOUNDS) -> None:
         self._role, self._secure, self.log, self._bounds = role, secure, log, bounds
         self._calls = Seats(calls, calls // 2, "calls")
+        self._peers = Seats(
+            calls, calls // 2, "calls"
+        )  # of their own: no number of clients keeps servers apart
         self._keeping = Keeping()
 
     def handlers(self, calls: dict[Method, Callable[..., Any]]) -> grpc.GenericRpcHandler:
@@ -58,7 +61,8 @@ class Guard:
         context: grpc.ServicerContext,
     ) -> Iterator[bytes]:
         role, client = self._admit(method, context), client_of(context, self._secure)
-        with self._calls.place(client), self._keeping.of(context, self._total(method)) as life:
+        seats = self._peers if role in PEERS else self._calls
+        with seats.place(client), self._keeping.of(context, self._total(method)) as life:
             requests = self._requests(method, messages, life, client, role)
             for reply in _replies(method, call, requests, context, role):
                 for message in _wire(method, reply):

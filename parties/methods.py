@@ -16,7 +16,8 @@ DEALER: Final = "privinf.v1.Dealer"
 RAW: Final = None  # a message that is its own bytes
 ANYBODY: Final = frozenset[str]()  # whoever connects: for probes, which have no role
 _BOTH = frozenset({"party0", "party1"})
-ALL = _BOTH | {"client", "dealer"}
+PEERS: Final = _BOTH | {"dealer"}
+ALL = PEERS | {"client"}
 
 
 @dataclass(frozen=True)

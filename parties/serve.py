@@ -62,8 +62,9 @@ class Server:
         if config.tls is not None:
             check_own(config.tls, role)
         self.log = Log(role)
-        threads = 2 * (calls + _CONTROL_THREADS)  # of which no caller can take more than half
-        self._guard = Guard(role, config.tls is not None, self.log, threads, bounds)
+        most = 2 * (calls + _CONTROL_THREADS)  # of which no caller can take more than half
+        self._guard = Guard(role, config.tls is not None, self.log, most, bounds)
+        threads = 2 * most  # as many for clients as for the other servers
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=role)
         self._server = grpc.server(self._pool, options=server_options(), maximum_concurrent_rpcs=threads)
         self._health = Health(self._server, self._guard, Address(config.health_host, config.health_port))

@@ -15,6 +15,7 @@ from dummy import says
 from harness import SHAPE, Cluster, another_client, ask, tls, wait_until
 from sessions import SESSION, freed, generate
 
+from privinf.config import Tls
 from privinf.errors import DeadlineExceeded, Overloaded, PeerLost, PrivinfError
 from privinf.parties import methods
 from privinf.parties.credentials import Peer, dial
@@ -25,7 +26,7 @@ from privinf.parties.messages import session_shape_message, shape_message
 from privinf.parties.methods import Method
 from privinf.parties.seats import Seats
 from privinf.parties.status import restore
-from privinf.v1 import dealer_pb2, party_pb2
+from privinf.v1 import common_pb2, dealer_pb2, party_pb2
 
 
 class Silent:
@@ -46,10 +47,17 @@ class Silent:
             peer.close()
 
     def call(
-        self, cluster: Cluster, role: str, method: Method, *first: Any, own: str = "client", **how: Any
+        self,
+        cluster: Cluster,
+        role: str,
+        method: Method,
+        *first: Any,
+        own: str = "client",
+        shown: Tls | None = None,
+        **how: Any,
     ) -> Any:
         """Begin one with some messages; None ends it, and nothing else does."""
-        peer = dial(cluster.address(role), role, tls(cluster.keys, own), own)
+        peer = dial(cluster.address(role), role, shown or tls(cluster.keys, own), own)
         queue: SimpleQueue[bytes | None] = SimpleQueue()
         for message in first:
             queue.put(message if isinstance(message, bytes | None) else message.SerializeToString())
@@ -216,6 +224,25 @@ def test_one_client_cannot_take_all_calls(tmp_path: Path, keys: Path, silent: Si
         wait_until(lambda: not cluster.party(0)._guard._calls.taken)
         with cluster.link() as link:
             ask(link)
+
+
+@pytest.mark.parametrize("role", ["party1", "dealer"])
+def test_clients_that_take_all_calls_keep_servers_from_none(
+    tmp_path: Path, keys: Path, silent: Silent, role: str
+) -> None:
+    few: dict[str, Any] = {role: {"max_sessions": 2, "max_waiting": 2} for role in ("party0", "party1")}
+    method = methods.INFER if role == "party1" else methods.ATTEST_DEALER
+    attest = methods.ATTEST_PARTY if role == "party1" else methods.ATTEST_DEALER
+    with Cluster(tmp_path, keys, options=few | {"dealer": {"max_jobs": 2, "max_sessions": 2}}) as cluster:
+        calls, server = cluster.servers[role]._guard._calls, cluster.address(role)
+        for shown in (tls(keys, "client"), another_client(keys, tmp_path)):
+            for _ in range(calls.each):
+                silent.call(cluster, role, method, shown=shown)
+        wait_until(lambda: calls.taken == calls.limit)
+        peer = dial(server, role, tls(keys, "party0"), "party0")
+        reply = attest.on(peer)(common_pb2.AttestRequest(), timeout=10, metadata=peer.metadata)
+        assert reply.role == role
+        peer.close()
 
 
 def test_places_are_counted_for_each_and_for_all() -> None:
