@@ -133,8 +133,8 @@ class PeerStream:
 
     def __next__(self) -> bytes:
         message = self._receive()
-        if message is None:
-            raise self._lost("ended the session early")
+        if message is None:  # also, now and then, what gRPC gives of a call that we have cut
+            raise self._late() or self._lost("ended the session early")
         return message
 
     def _receive(self) -> bytes | None:
@@ -153,13 +153,17 @@ class PeerStream:
             if life is not None and watch is not None:
                 life.let(watch)
 
-    def _explain(self, error: grpc.RpcError) -> PrivinfError:
+    def _late(self) -> DeadlineExceeded | None:
+        """Return which time has run out, if any has."""
         life = self._life
         if life is not None and life.deadline.passed:
             what = f"the deadline passed waiting for {self._role} ({self.phase})"
             return DeadlineExceeded(what, phase=self.phase)
-        if life is not None and isinstance(life.error, DeadlineExceeded):
-            return life.error
+        return life.error if life is not None and isinstance(life.error, DeadlineExceeded) else None
+
+    def _explain(self, error: grpc.RpcError) -> PrivinfError:
+        if (late := self._late()) is not None:
+            return late
         if not isinstance(error, grpc.Call):  # on the serving side gRPC says no more than that
             return self._lost("dropped the session")
         known = restore(error, self._role, phase=self.phase)

@@ -25,6 +25,7 @@ from privinf.parties.life import Keeping, Life
 from privinf.parties.messages import session_shape_message, shape_message
 from privinf.parties.methods import Method
 from privinf.parties.seats import Seats
+from privinf.parties.sessions import Outgoing, PeerStream
 from privinf.parties.status import restore
 from privinf.v1 import common_pb2, dealer_pb2, party_pb2
 
@@ -198,6 +199,17 @@ def test_a_session_that_says_no_more_ends(tmp_path: Path, keys: Path, silent: Si
         assert isinstance(error, DeadlineExceeded)
         assert "party0 said nothing for 0.3 s" in str(error)
         freed(cluster)
+
+
+def test_a_session_that_was_cut_says_so_though_grpc_calls_it_ended() -> None:
+    life = Life(Deadline.after(60.0))
+    stream = PeerStream(iter([]), Outgoing(), "party0", lambda: None)
+    stream.live(life, 1.0)
+    with pytest.raises(PeerLost, match="ended the session early"):
+        next(stream)
+    life.end(DeadlineExceeded("party0 said nothing for 1 s"))
+    with pytest.raises(DeadlineExceeded, match="said nothing"):
+        next(stream)
 
 
 def test_a_generation_without_orders_ends_at_the_dealer(tmp_path: Path, keys: Path, silent: Silent) -> None:
