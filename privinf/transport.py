@@ -269,9 +269,12 @@ class Link:
         opened = party_pb2.GenerateOpen(
             session_id=session, identity=identity_message(identity), shape=session_shape_message(shape)
         )
-        left = until.left("connect")
+        left, patience = (
+            until.left("connect"),
+            waits.left("connect"),
+        )  # before it begins: either may have passed
         generation = wanted.begun(Generation(self._peers, opened, left, self._config.deadline, self._forget))
-        generation.admitted(waits.left("connect"))
+        generation.admitted(patience)
         return generation
 
     def _forget(self) -> None:

@@ -158,5 +158,5 @@ def test_arguments_win_over_the_environment_and_that_over_the_file(
 
 
 def test_a_model_of_a_role_that_asks_nothing(served: Deployment) -> None:
-    with pytest.raises(ModelError, match=r"tokenizer\.json is missing"):
+    with pytest.raises(ModelError, match=r"is dealer's folder, not client's"):
         Client(served.shared / "dealer", parties=served.addresses, tls=served.tls)

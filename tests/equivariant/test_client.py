@@ -156,7 +156,7 @@ def test_an_answer_ends_where_the_model_is_full(tmp_path: Path) -> None:
     with asking(made) as (client, _):
         answer = client.generate([5] * (tiny_models.POSITIONS - 2), max_new_tokens=50)
     assert len(answer.tokens) == 3
-    assert answer.finish_reason == "length"
+    assert answer.finish_reason == "full"
 
 
 def test_one_face_for_both_modes(tmp_path: Path) -> None:

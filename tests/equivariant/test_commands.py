@@ -61,9 +61,8 @@ def test_classify(reached: Reached, tmp_path: Path, capsys: pytest.CaptureFixtur
     file.write_text("calm\nthe sea\n")
     document = json.loads(run(capsys, "classify", "--file", file, *options, "--json"))
     lines = run(capsys, "classify", "--file", file, *options).splitlines()
-    assert lines == [
-        f"{label}\t{text}" for label, text in zip(document["labels"], ("calm", "the sea"), strict=True)
-    ]
+    rows = zip(document["labels"], document["scores"], ("calm", "the sea"), strict=True)
+    assert lines == [f"{label}\t{max(scores):.4f}\t{text}" for label, scores, text in rows]
     with pytest.raises(InputError, match="not both"):
         run(capsys, "classify", "calm", "--images", file, *options)
 
@@ -73,7 +72,7 @@ def test_classify_images(reached: Reached, tmp_path: Path, capsys: pytest.Captur
     (_, options), file = reached, tmp_path / "images.npy"
     np.save(file, np.ones((2, 3, 8, 12), dtype=np.float32))
     lines = run(capsys, "classify", "--images", file, *options).splitlines()
-    assert [line.split("\t")[1] for line in lines] == ["image 0", "image 1"]
+    assert [line.split("\t")[2] for line in lines] == ["image 0", "image 1"]
     file.write_bytes(b"no array")
     with pytest.raises(InputError, match="cannot be read"):
         run(capsys, "classify", "--images", file, *options)

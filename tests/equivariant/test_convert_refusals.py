@@ -115,7 +115,7 @@ def test_a_tokenizer_of_another_model_is_refused(plain_model: Plain, tmp_path: P
     with pytest.raises(ModelError, match="do not belong together"):
         convert(model, tmp_path / "out")
     (model / "tokenizer.json").write_text("{")
-    with pytest.raises(ModelError, match="no tokenizer"):
+    with pytest.raises(ModelError, match="is not a tokenizer"):
         convert(model, tmp_path / "out")
 
 

@@ -403,9 +403,12 @@ def test_only_a_client_may_ask(tmp_path: Path) -> None:
         address = f"127.0.0.1:{server.port}"
         with Client(made.client, mode="equivariant", server=address, tls=own) as client:
             assert len(client.generate([1, 6], max_new_tokens=2).tokens) > 0
-        for wrong in (_tls(paths, "equivariant"), _tls(foreign, "client")):
-            with pytest.raises(Unauthenticated):
-                Client(made.client, mode="equivariant", server=address, tls=wrong).generate([1, 6])
+        with pytest.raises(ConfigError, match="is the certificate of equivariant, and client needs its own"):
+            Client(made.client, mode="equivariant", server=address, tls=_tls(paths, "equivariant"))
+        with pytest.raises(Unauthenticated):
+            Client(made.client, mode="equivariant", server=address, tls=_tls(foreign, "client")).generate(
+                [1, 6]
+            )
 
 
 def _tls(paths: dict[str, Path], role: str) -> dict[str, Path]:
@@ -487,7 +490,7 @@ def test_the_servers_own_bound_on_tokens(tmp_path: Path) -> None:
         with serving(made.server, max_tokens=8) as server, client_of(made, server) as client:
             answer = client.generate([1, 6, 9, 4], max_new_tokens=20)
             assert len(answer.tokens) == 5  # the last is not read
-            assert answer.finish_reason == "length"
+            assert answer.finish_reason == "full"
             with pytest.raises(InputError):
                 client.generate([1] * 9)
 

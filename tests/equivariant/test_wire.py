@@ -140,7 +140,7 @@ def test_the_ids_of_texts_are_covered(tmp_path: Path, level: str) -> None:
     made = converted(tmp_path, "bert", level)
     sent, tokens = recorded(made).data, keys(made)[0].tokens
     assert tokens is not None
-    for ids in TextSide(made.client, keys(made)[0].about).read(TEXTS, False):
+    for ids in TextSide(made.client, keys(made)[0].about).read(TEXTS):
         assert pb.CoveredIds(ids=tokens[ids].tolist()).SerializeToString() in sent
         assert pb.CoveredIds(ids=ids.tolist()).SerializeToString()[2:] not in sent
 
@@ -152,7 +152,7 @@ def test_rows_that_the_client_embeds_are_sent_covered(tmp_path: Path, kind: str)
     about = keys(made)[0].about
     own = OwnPart(made.client, about, 1e-12)
     hiddens = {folder: Key.load(folder).arrays()["hidden"] for folder in all_variants(made.client)}
-    asked = [PROMPT] if about.task == "generate" else TextSide(made.client, about).read(TEXTS, False)
+    asked = [PROMPT] if about.task == "generate" else TextSide(made.client, about).read(TEXTS)
     for ids in asked:
         plain = own.token_rows(ids)
         covered = {folder for folder, hidden in hiddens.items() if sent.holds(plain @ hidden)}
