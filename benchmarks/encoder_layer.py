@@ -177,10 +177,11 @@ class Layer:
     work: Workload
     party: int = 0
     store: Any = None
+    role: str = "dealer"
 
     @property
     def identity(self) -> Identity:
-        return Identity("benchmark", self.work.name, self.work.plan)
+        return Identity("benchmark", self.work.name, self.work.plan, self.role)
 
     def check(self, shape: QueryShape) -> None:
         if shape != self.work.shape:

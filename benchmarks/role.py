@@ -49,7 +49,7 @@ def party_program(work: Workload, party: int) -> Layer:
     masked = {name: mask_tensor(value, seeds, SHARING, name) for name, value in encoded.items()}
     store = PartyStore(masked, seeds[party], SHARING)
     store.warm(party)
-    return Layer(work, party, store)
+    return Layer(work, party, store, f"party{party}")
 
 
 def _shape(text: str) -> QueryShape:
