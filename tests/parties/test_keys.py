@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,27 @@ def test_a_host_is_a_host(tmp_path: Path, host: str) -> None:
     names = served.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["party1", "*.example"]
     assert [str(one) for one in names.get_values_for_type(x509.IPAddress)] == ["::1", "10.0.0.7"]
+
+
+@pytest.mark.parametrize("role", ["party0", "dealer"])
+def test_certificates_satisfy_a_strict_verifier(tmp_path: Path, role: str) -> None:
+    """As Python's ssl is by default from 3.13 on: RFC 5280 to the letter."""
+    paths = keygen(tmp_path / "keys")
+    client, server = (ssl.SSLContext(side) for side in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER))
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    client.load_verify_locations(paths["ca.pem"])
+    server.load_cert_chain(paths[f"{role}.pem"], paths[f"{role}.key"])
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(down, up, server_hostname=role)
+    theirs = server.wrap_bio(up, down, server_side=True)
+    assert _shake_hands(ours, theirs)
+
+
+def _shake_hands(*sides: ssl.SSLObject) -> bool:
+    done = set[ssl.SSLObject]()
+    for _ in range(8):
+        for side in sides:
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+                done.add(side)
+    return len(done) == len(sides)
