@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from privinf.errors import ConfigError, InputError
+from privinf.parties.idtable import sync_directory
 
 FOLDER = "variants"
 MARK = "used"  # an empty file beside a variant's key or weights
@@ -46,9 +47,11 @@ def mark(path: Path) -> bool:
         raise ConfigError(f"{path} cannot be marked as used: {error.strerror}") from None
     try:
         os.fsync(descriptor)
+        sync_directory(path)
+    except OSError as error:  # a mark that is there counts: this variant is lost, not used twice
+        raise ConfigError(f"{path} cannot be marked as used: {error.strerror}") from None
     finally:
         os.close(descriptor)
-    _sync_folder(path)
     return True
 
 
@@ -56,11 +59,3 @@ def require_new(path: Path, key: str) -> None:
     """Mark a variant that a client opens; refuse one that was opened before."""
     if not mark(path):
         raise InputError(f"variant {key[:8]} was opened before: every session takes a new one")
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +15,11 @@ from answers import F64
 from safetensors.numpy import load_file
 from tiny_models import KINDS, LABELS, POSITIONS, Kind, load
 
+from privinf.equivariant import variants
 from privinf.equivariant.covering.convert import Converted, convert, fingerprint
 from privinf.equivariant.key import Key
 from privinf.equivariant.levels import LEVELS
+from privinf.errors import ConfigError
 
 Plain = Callable[[Kind], Path]
 Made = Callable[[Kind, str], Converted]
@@ -152,3 +156,16 @@ def test_the_key_says_what_it_is_of(plain_model: Plain, converted: Made) -> None
     assert (about.vocab, about.width, about.context) == (39, 32, POSITIONS)
     assert about.model == fingerprint(plain_model("llama-groups"))
     assert about.model != fingerprint(plain_model("llama"))
+
+
+def test_a_mark_that_does_not_reach_the_disk_is_told_and_loses_its_variant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match="cannot be marked as used"):
+        variants.mark(tmp_path)
+    monkeypatch.undo()
+    assert not variants.mark(tmp_path)
