@@ -31,7 +31,7 @@ class Guard:
         self._peers = Seats(
             calls, calls // 2, "calls"
         )  # of their own: no number of clients keeps servers apart
-        self._keeping = Keeping()
+        self._keeping = Keeping(failed=lambda error: log.failure("lives", error))
 
     def handlers(self, calls: dict[Method, Callable[..., Any]]) -> grpc.GenericRpcHandler:
         """Return what a gRPC server is given, for the methods of one service."""

@@ -217,7 +217,9 @@ class Keeper:
         self._settle(ours - set(reply.held), gone)
 
     def _settle(self, missing: set[bytes], gone: set[bytes]) -> None:
+        """Burn what party 1 lacks, unless a query has it: what that does not finish with, it discards itself."""
         with self._changed:
+            missing &= set(self._unconfirmed).union(*self._ready.values())
             self._gone -= gone
             for shape, queue in self._ready.items():
                 self._ready[shape] = deque(item for item in queue if item not in missing)

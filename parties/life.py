@@ -159,9 +159,13 @@ class Lives:
 class Keeping:
     """Gives every call of a server its life, and cuts those that have lasted too long, in a thread of its own."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        failed: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
         self.lives: Final = Lives()
-        self._clock = clock
+        self._clock, self._failed = clock, failed
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -183,7 +187,12 @@ class Keeping:
         """Look at all calls once."""
         now = self._clock()
         for life in self.lives.now():
-            life.sweep(now)
+            try:
+                life.sweep(now)
+            except (
+                Exception
+            ) as error:  # of one call: the others are still to be cut, by a thread that goes on
+                self._failed(error)
 
     def close(self) -> None:
         """End the thread."""

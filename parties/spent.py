@@ -25,7 +25,8 @@ class SpentLog:
     """An append-only file of ids, one a line; `mark` returns after the disk has it.
 
     A log that has grown long is folded: its ids are added to a table, the disk has that, and only then does an empty
-    log take its name. Whatever a crash leaves of this, each id is in the log or in a table.
+    log take its name. Whatever a crash leaves of this, each id is in the log or in a table. A line with fewer digits
+    than an id is torn: its mark never returned, so nothing was read under it, and it spends nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,20 +35,14 @@ class SpentLog:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         sync_directory(path.parent)
         self._recent: set[bytes] = set()
-        self._torn: list[str] = []
         self._named = True  # whether the disk has the name of this log
         self._rest = b""  # of lines that a full disk has cut off
         self._due = _LINES
         self._load()
 
     def __contains__(self, preparation_id: bytes) -> bool:
-        text = preparation_id.hex()
         with self._lock:
-            return (
-                preparation_id in self._recent
-                or any(text.startswith(part) for part in self._torn)
-                or any(preparation_id in table for table in self._tables)
-            )
+            return preparation_id in self._recent or any(preparation_id in table for table in self._tables)
 
     def mark(self, preparation_id: bytes) -> None:
         """Spend an id; raise ProtocolError if it was spent before, by whatever process."""
@@ -87,27 +82,33 @@ class SpentLog:
         os.fdatasync(self._descriptor)
 
     def _load(self) -> None:
-        """Read the log; a line torn by a crash spends every id that begins with it."""
+        """Read the log, whose last line a crash may have torn."""
+        self._mend_end()
         size = os.fstat(self._descriptor).st_size
-        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-            os.write(self._descriptor, b"\n")  # so that the next id starts a line of its own
         if size // (_DIGITS + 1) <= _LINES:
             self._recent.update(self._read())
         else:
             self._add(self._read())
             self._replace()
 
+    def _mend_end(self) -> None:
+        """End a last line that holds a whole id; cut one that is torn, so that the next id has a line of its own."""
+        size = os.fstat(self._descriptor).st_size
+        last = os.pread(self._descriptor, _CHUNK, max(size - _CHUNK, 0)).rpartition(b"\n")[2]
+        if len(last.replace(b"\0", b"")) >= _DIGITS:
+            os.write(self._descriptor, b"\n")
+        elif last:
+            os.ftruncate(self._descriptor, size - len(last))
+
     def _read(self) -> Iterator[bytes]:
-        """Yield the ids of the log, and keep what is torn."""
-        self._torn, at, rest = [], 0, b""
+        """Yield the ids of the log; torn lines that earlier versions have ended are passed over."""
+        at, rest = 0, b""
         while chunk := os.pread(self._descriptor, _CHUNK, at):
             at += len(chunk)
             *lines, rest = (rest + chunk.replace(b"\0", b"")).split(b"\n")  # zeros: what a power cut left out
-            for line in [line.decode("ascii", "replace") for line in lines if line]:
-                if len(line) < _DIGITS:
-                    self._torn.append(line)
-                else:
-                    yield _parsed(line)
+            for line in lines:
+                if len(line) >= _DIGITS:
+                    yield _parsed(line.decode("ascii", "replace"))
             if len(rest) > _DIGITS:
                 raise ConfigError(_DAMAGED)
 
@@ -133,13 +134,10 @@ class SpentLog:
         self._tables.append(IdTable.make(self._table(number), slots))
 
     def _replace(self) -> None:
-        """Put an empty log in the place of one whose ids the tables have; torn lines stay."""
+        """Put an empty log in the place of one whose ids the tables have."""
         new = self._path.with_name("spent.log.part")
         descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
-            torn = b"".join(part.encode() + b"\n" for part in self._torn)
-            while torn:
-                torn = torn[os.write(descriptor, torn) :]
             os.fsync(descriptor)
             os.replace(new, self._path)
         except BaseException:

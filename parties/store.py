@@ -69,8 +69,13 @@ class PreparationStore:
         self._returned: deque[bytes] = deque()  # ids of those that the disk has back
         self._records: dict[bytes, Record] = {}  # complete and unspent
         self._lockfile = _own(directory)
-        self._spent = SpentLog(directory / "spent.log")
-        self._load(usable)
+        try:
+            with _usable(directory):
+                self._spent = SpentLog(directory / "spent.log")
+                self._load(usable)
+        except BaseException:
+            os.close(self._lockfile)
+            raise
 
     def usage(self) -> Usage:
         """Return what is taken."""
@@ -220,18 +225,26 @@ class PreparationStore:
 
 def _own(directory: Path) -> int:
     """Make the directory private and lock it: two processes would spend the same preparation twice."""
-    try:
+    with _usable(directory):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
         descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise ConfigError(f"the store {directory} cannot be used: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
         raise ConfigError(f"the store {directory} is in use by another process") from error
     return descriptor
+
+
+@contextlib.contextmanager
+def _usable(directory: Path) -> Iterator[None]:
+    """Say what to do about a folder that the disk does not let a party start with."""
+    try:
+        yield
+    except OSError as error:
+        todo = ": free space on its disk, or set another store" if error.errno in _FULL else ""
+        raise ConfigError(f"the store {directory} cannot be used: {error.strerror}{todo}") from error
 
 
 @contextlib.contextmanager

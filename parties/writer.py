@@ -48,13 +48,13 @@ class Writer:
             sys.stderr.write(data.decode("utf-8"))
             sys.stderr.flush()
             return
-        self._require_room(self._descriptor)
         while data:
-            data = data[os.write(self._descriptor, data) :]
+            self._require_room(self._descriptor)
+            data = data[os.write(self._descriptor, data[: select.PIPE_BUF]) :]
             self._torn = bool(data)
 
     def _require_room(self, descriptor: int) -> None:
-        """Refuse to wait for who reads a pipe: a line that is shorter than its page then goes in whole."""
+        """Refuse to wait for who reads a pipe: as much as goes in at once, PIPE_BUF, is never waited with."""
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
         if not poll.poll(0 if self._lost else _PATIENCE):

@@ -101,13 +101,55 @@ def test_a_preparation_that_fails_on_demand_gives_its_room_back_before_the_keepe
     assert noted.seen[-1:] == [True]
 
 
+def stored(store: PreparationStore) -> None:
+    """Have the store hold one preparation."""
+    with store.place(NBYTES, 0) as place:
+        record = Record(ID, SHAPE, IDENTITY, NBYTES)
+        store.receive(place, record, stated(iter([bytes(32), bytes(NBYTES)])), lambda *_: None)
+
+
+def test_what_a_query_has_is_not_burnt_when_party_1_has_claimed_it_already(
+    store: PreparationStore, tmp_path: Path
+) -> None:
+    """Party 1 was asked while it lay ready here, and answers after a query was given it and party 1 has opened it."""
+    stored(store)
+    keeper, _ = keeping(store, tmp_path)
+    keeper._settle(set(), set())  # party 1 holds it too
+    assert keeper.obtain(SHAPE, Deadline.after(5)) == ID
+    keeper._settle({ID}, set())
+    store.claim(ID, SHAPE).close()
+
+
+def test_what_party_1_lacks_is_burnt(store: PreparationStore, tmp_path: Path) -> None:
+    stored(store)
+    keeper, _ = keeping(store, tmp_path)
+    keeper._settle({ID}, set())
+    assert not store.held()
+
+
+def test_the_keeper_goes_on_after_whatever_goes_wrong(
+    store: PreparationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, _ = keeping(store, tmp_path)
+    tried = threading.Event()
+    errors: list[Exception] = [MemoryError(), RuntimeError(), AssertionError()]
+
+    def step() -> None:
+        if errors:
+            raise errors.pop()
+        tried.set()
+        keeper._stopped.wait()
+
+    monkeypatch.setattr(keeper, "_step", step)
+    keeper.start()
+    assert tried.wait(30)
+    keeper.stop()
+
+
 def test_a_stored_preparation_is_burnt_before_the_keeper_looks(
     store: PreparationStore, tmp_path: Path
 ) -> None:
-    with store.place(NBYTES, 0) as place:
-        record = Record(ID, SHAPE, IDENTITY, NBYTES)
-        dealt = stated(iter([bytes(32), bytes(NBYTES)]))
-        store.receive(place, record, dealt, lambda *_: None)
+    stored(store)
     keeper, noted = keeping(store, tmp_path)
     assert not store.fits(ROOM)
     keeper.discard(ID)

@@ -303,6 +303,25 @@ def test_a_call_is_cut_after_its_own_time_or_the_servers(asked: float | None, la
     keeping.close()
 
 
+def test_one_call_that_cannot_be_cut_keeps_no_other_from_being_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the thread itself, which goes on: what cannot be cut is told at every look."""
+    monkeypatch.setattr("privinf.parties.life._SWEEP", 0.001)
+    told: SimpleQueue[Exception] = SimpleQueue()
+    keeping = Keeping(failed=told.put)
+    late, other = Context(-10.0), Context(-10.0)
+
+    def fail() -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(late, "cancel", fail)
+    with keeping.of(late, 60.0):  # type: ignore[arg-type]
+        for _ in range(2):
+            assert isinstance(told.get(timeout=30), RuntimeError)
+        with keeping.of(other, 60.0):  # type: ignore[arg-type]
+            assert other.cancelled.wait(30)
+    keeping.close()
+
+
 def test_what_blocks_within_grpc_is_cut_when_its_own_time_is_over() -> None:
     clock, cut = [0.0], list[str]()
     life = Life(Deadline(1e9), lambda: cut.append("call"), lambda: clock[0])

@@ -125,6 +125,27 @@ def test_a_reader_that_stands_still_stops_nobody(monkeypatch: pytest.MonkeyPatch
     os.close(end)
 
 
+def test_a_long_line_waits_for_no_reader_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe that has room for a page is not written more than that: the rest would wait for its reader."""
+    monkeypatch.setattr("privinf.parties.writer._PATIENCE", 1)
+    writer, (reader, end) = Writer(), os.pipe()
+    writer.redirect(end)
+    os.set_blocking(reader, False)
+    line = "x" * 20_000
+    thread = threading.Thread(target=lambda: [writer.line(line) for _ in range(10)], daemon=True)
+    thread.start()
+    thread.join(30)
+    stalled = thread.is_alive()
+    held = os.read(reader, 1 << 20).decode().splitlines()
+    assert not stalled
+    assert held[:3] == [line] * 3
+    writer.line("last")
+    counted, last = os.read(reader, 1 << 20).decode().split("\n")[1:3]  # the torn line ends here
+    assert (json.loads(counted)["left_out"], last) == (7, "last")
+    os.close(reader)
+    os.close(end)
+
+
 @contextmanager
 def _owned() -> Iterator[None]:
     with own_stderr("party0"):

@@ -388,19 +388,53 @@ def test_a_directory_serves_one_process(store: PreparationStore, tmp_path: Path)
         opened(tmp_path / "file")
 
 
-def test_a_torn_line_spends_what_it_may_have_meant(tmp_path: Path) -> None:
+@pytest.mark.parametrize("torn", ["b", "bb" * 3, "b" * 31, "\0", "bbb\0\0", "\0\0bbb"])
+def test_a_torn_line_is_cut_and_spends_nothing(tmp_path: Path, torn: str) -> None:
     path = tmp_path / "spent.log"
-    path.write_text("aa" * 16 + "\n" + "bb" * 3)
+    path.write_text("aa" * 16 + "\n" + torn)
     log = SpentLog(path)
-    assert b"\xaa" * 16 in log
-    assert b"\xbb" * 16 in log
-    assert b"\xbc" * 16 not in log
+    assert path.read_text() == "aa" * 16 + "\n"
+    log.mark(b"\xbb" * 16)
     log.mark(b"\xcc" * 16)
     log.close()
+    assert path.read_text().split() == ["aa" * 16, "bb" * 16, "cc" * 16]
     again = SpentLog(path)
     for byte in (0xAA, 0xBB, 0xCC):
         with pytest.raises(ProtocolError, match="already spent"):
             again.mark(bytes([byte]) * 16)
+    again.close()
+
+
+def test_a_whole_id_whose_line_has_no_end_stays_spent(tmp_path: Path) -> None:
+    path = tmp_path / "spent.log"
+    path.write_text("aa" * 16)
+    for _ in range(2):
+        log = SpentLog(path)
+        assert b"\xaa" * 16 in log
+        log.close()
+    assert path.read_text() == "aa" * 16 + "\n"
+
+
+@pytest.mark.parametrize("name", ["posix_fallocate", "pwrite", "replace"])
+def test_a_disk_that_is_full_at_the_start_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The log has grown long and is folded into a table, for which there is no room."""
+    monkeypatch.setattr("privinf.parties.spent._LINES", 1)
+    opened(tmp_path).close()
+    lines = "".join(f"{number:032x}\n" for number in range(3))
+    (tmp_path / "store" / "spent.log").write_text(lines)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, full)
+        with pytest.raises(ConfigError, match="No space left on device: free space") as refused:
+            opened(tmp_path)
+    assert refused.value.exit_code == 78
+    again = opened(tmp_path)  # nothing is lost, and nobody holds the folder
+    assert all(number.to_bytes(16, "big") in again._spent for number in range(3))
     again.close()
 
 
