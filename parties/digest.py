@@ -1,8 +1,8 @@
 """Digests of preparations: what was dealt is what is stored, and what is stored is what is used.
 
-Each block has a tag of 16 bytes, AES-GCM's of a text that is only authenticated, under a key that follows from the
-half's own seed; the digest of a half is BLAKE2b of its tags. This finds accidents, on disk, on the way and in memory.
-It is no defence against somebody who can write the store: the seed lies there too.
+Each block has a tag of 16 bytes, XXH3 of 128 bits, seeded from the half's own seed, the part and the block's number, so
+that a block in another's place is found as well; the digest of a half is BLAKE2b of its tags. This finds accidents, on
+disk, on the way and in memory. It is no defence against somebody who can write the store: the seed lies there too.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from cryptography.hazmat.primitives.ciphers import AEADEncryptionContext, Cipher
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import GCM
+from xxhash import xxh3_128, xxh3_128_digest
 
 from privinf.errors import DamagedPreparation, ProtocolError
 from privinf.protocols.program import Buffer
@@ -21,17 +18,17 @@ from privinf.protocols.program import Buffer
 BLOCK: Final = 1 << 20
 TAG: Final = 16
 DIGEST: Final = 32
-STREAM, ASIDE = 0, 1  # what a tag is of: no two blocks of a half share a nonce
+STREAM, ASIDE = 0, 1  # what a tag is of: no two blocks of a half share a seed
 
 
 class Tally:
     """The tags of a stream of bytes, taken as it passes by."""
 
     def __init__(self, seed: bytes, part: int = STREAM) -> None:
-        self._cipher, self._part = AES(_key(seed)), part
+        self._first = _first(seed, part)
         self._tags = bytearray()
         self._left = 0  # of the block under way
-        self._block: AEADEncryptionContext | None = None
+        self._block: xxh3_128 | None = None
 
     def update(self, piece: Buffer) -> None:
         """Take in what comes next."""
@@ -39,7 +36,7 @@ class Tally:
         while view:
             block = self._block or self._begin()
             taken = view[: self._left]
-            block.authenticate_additional_data(taken)
+            block.update(taken)
             self._left -= len(taken)
             view = view[len(taken) :]
             if not self._left:
@@ -62,14 +59,12 @@ class Tally:
         if stated != self.digest():
             raise DamagedPreparation("a preparation was changed on its way from the dealer")
 
-    def _begin(self) -> AEADEncryptionContext:
-        nonce = _nonce(self._part, len(self._tags) // TAG)
-        self._left, self._block = BLOCK, Cipher(self._cipher, GCM(nonce)).encryptor()
+    def _begin(self) -> xxh3_128:
+        self._left, self._block = BLOCK, xxh3_128(seed=self._first ^ len(self._tags) // TAG)
         return self._block
 
-    def _end(self, block: AEADEncryptionContext) -> None:
-        block.finalize()
-        self._tags += block.tag
+    def _end(self, block: xxh3_128) -> None:
+        self._tags += block.digest()
         self._block = None
 
 
@@ -79,15 +74,15 @@ class Checked:
     def __init__(self, view: memoryview, seed: bytes, tags: bytes, part: int = STREAM) -> None:
         if len(tags) != TAG * blocks(len(view)):
             raise DamagedPreparation("a preparation lacks digests")
-        self._view, self._tags, self._part = view, tags, part
-        self._cipher, self._done = AESGCM(_key(seed)), 0
+        self._view, self._tags = view, tags
+        self._first, self._done = _first(seed, part), 0
 
     def up_to(self, end: int) -> None:
         """Compare what lies before `end` and was not compared yet; raise DamagedPreparation if it was changed."""
         while self._done < end:
             number = self._done // BLOCK
             block = self._view[self._done : self._done + BLOCK]
-            tag = self._cipher.encrypt(_nonce(self._part, number), b"", block)
+            tag = xxh3_128_digest(block, seed=self._first ^ number)
             if tag != self._tags[TAG * number : TAG * (number + 1)]:
                 raise DamagedPreparation("a stored preparation was changed")
             self._done += len(block)
@@ -95,10 +90,10 @@ class Checked:
 
 def tags_of(view: memoryview, seed: bytes, part: int) -> bytes:
     """Return the tags of bytes that are there."""
-    cipher = AESGCM(_key(seed))
+    first = _first(seed, part)
     offsets = range(0, len(view), BLOCK)
     return b"".join(
-        cipher.encrypt(_nonce(part, number), b"", view[offset : offset + BLOCK])
+        xxh3_128_digest(view[offset : offset + BLOCK], seed=first ^ number)
         for number, offset in enumerate(offsets)
     )
 
@@ -113,9 +108,7 @@ def digest_of(content: Buffer) -> bytes:
     return hashlib.blake2b(content, digest_size=DIGEST).digest()
 
 
-def _key(seed: bytes) -> bytes:
-    return hashlib.blake2b(key=seed, digest_size=16, person=b"privinf digest").digest()
-
-
-def _nonce(part: int, number: int) -> bytes:
-    return bytes([part]) + number.to_bytes(11, "little")
+def _first(seed: bytes, part: int) -> int:
+    """Return the seed of a part's first block; that of each further one is this with its number added bit by bit."""
+    drawn = hashlib.blake2b(bytes([part]), key=seed, digest_size=8, person=b"privinf digest").digest()
+    return int.from_bytes(drawn, "little")

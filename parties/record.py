@@ -14,7 +14,7 @@ from privinf.parties.mapped import BLOCK
 from privinf.protocols.program import SEED_BYTES, Identity, QueryShape
 
 SUFFIX: Final = ".prep"
-_MAGIC: Final = "privinf preparation 3"
+_MAGIC: Final = "privinf preparation 4"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
