@@ -24,10 +24,13 @@ $(STAMP): pyproject.toml setup.py constraints.txt requirements.lock $(NATIVE)
 demo: $(STAMP)
 	$(BIN)/privinf demo
 
-# Everything: side by side, but for the tests that start server processes, which have the machine to themselves.
+# Bytecode is kept whatever the environment says: else every worker and every server would compile all sources again.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
+
+# Everything; the tests that start server processes by themselves, those of a file together, as they share servers.
 test: $(STAMP)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not processes"
-	$(BIN)/python -m pytest -m processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m processes
 
 # At most two minutes: without server processes, and without slow tests and most cases of long ones.
 test-fast: $(STAMP)

@@ -195,7 +195,7 @@ def test_a_name_with_one_address_taken_is_refused_whole(taken: int) -> None:
 def test_a_name_listens_on_one_port() -> None:
     server = grpc.server(None)
     port = listen(server.add_insecure_port, Address("localhost", 0))
-    with socket.create_connection((HOST, port), timeout=5):
+    with socket.create_connection((HOST, port), timeout=30):
         pass
     server.stop(None).wait()
 
@@ -214,9 +214,9 @@ def test_health_and_metrics_are_served_where_they_are_told_to(tmp_path: Path) ->
         with server:
             with grpc.insecure_channel(f"{other}:{ports['health_port']}") as channel:
                 stub = health_pb2_grpc.HealthStub(channel)
-                reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+                reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=30)
             assert reply.status == health_pb2.HealthCheckResponse.SERVING
             with urllib.request.urlopen(f"http://{other}:{ports['metrics_port']}/metrics") as response:
                 assert f'role="{server.role}"' in response.read().decode()
             with pytest.raises(OSError, match="refused"):
-                socket.create_connection((HOST, ports["health_port"]), timeout=5)
+                socket.create_connection((HOST, ports["health_port"]), timeout=30)

@@ -41,7 +41,7 @@ def _idle(link: Link) -> bool:
 
 def _recovers(link: Link) -> None:
     """See that a generation can be had again once the channels have found the restarted server."""
-    wait_until(lambda: _idle(link), 20)
+    wait_until(lambda: _idle(link))
 
     def generated() -> bool:
         try:
@@ -50,7 +50,7 @@ def _recovers(link: Link) -> None:
             return False
         return True
 
-    wait_until(generated, 20)
+    wait_until(generated)
 
 
 def test_processes_generate_and_stop_in_good_order(tmp_path: Path, keys: Path) -> None:

@@ -228,7 +228,7 @@ def test_lines_of_grpc_keep_their_level(capfd: pytest.CaptureFixture[str]) -> No
 
 def _knock(port: int, keys: Path, kind: str) -> None:
     """What anybody can do who reaches the port."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as raw:
         if kind == "plain":
             raw.sendall(b"GET / HTTP/1.0\r\n\r\n")
             raw.recv(1)

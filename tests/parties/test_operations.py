@@ -77,7 +77,7 @@ def _without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
 
 def _status(channel: grpc.Channel, service: str) -> Any:
     request = health_pb2.HealthCheckRequest(service=service)
-    return health_pb2_grpc.HealthStub(channel).Check(request, timeout=5).status
+    return health_pb2_grpc.HealthStub(channel).Check(request, timeout=30).status
 
 
 def test_health_is_told_over_tls_and_to_probes_without_a_certificate(tmp_path: Path, keys: Path) -> None:

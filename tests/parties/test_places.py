@@ -53,7 +53,7 @@ def ordered(dealer: Peer) -> bytes:
     request = dealer_pb2.CreateRequest(
         identity=says("party0"), shape=shape_message(SHAPE), order=os.urandom(16)
     )
-    return bytes(methods.CREATE.on(dealer)(request, timeout=5).preparation_id)
+    return bytes(methods.CREATE.on(dealer)(request, timeout=30).preparation_id)
 
 
 def test_a_party_that_cannot_fetch_costs_no_place(tmp_path: Path, keys: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_party_that_fetches_alone_is_told_who_did_not_come(tmp_path: Path, key
         with playing(cluster, "party0") as dealer, playing(cluster, role) as own:
             request = dealer_pb2.FetchRequest(preparation_id=ordered(dealer), identity=says(role))
             with pytest.raises(grpc.RpcError) as failure:
-                list(methods.FETCH.on(own)(request, timeout=5))
+                list(methods.FETCH.on(own)(request, timeout=30))
             other = "party1" if role == "party0" else "party0"
             assert restore(failure.value, "dealer").party == other
         wait_until(lambda: jobs(cluster) == 0)
@@ -119,8 +119,8 @@ def test_what_a_party_drops_is_over_for_the_other(tmp_path: Path, keys: Path, ro
     ):
         preparation_id = ordered(dealer)
         request = dealer_pb2.FetchRequest(preparation_id=preparation_id, identity=says(other))
-        stream = methods.FETCH.on(waiting)(request, timeout=5)
-        methods.DROP.on(own)(dealer_pb2.DropRequest(preparation_id=preparation_id), timeout=5)
+        stream = methods.FETCH.on(waiting)(request, timeout=30)
+        methods.DROP.on(own)(dealer_pb2.DropRequest(preparation_id=preparation_id), timeout=30)
         with pytest.raises(grpc.RpcError):
             list(stream)
         assert jobs(cluster) == 0
@@ -181,7 +181,7 @@ def test_a_generation_that_party_1_does_not_join_ends(tmp_path: Path, keys: Path
         opened = dealer_pb2.PassesOpen(identity=says("party0"), begin=session_shape_message(SESSION))
         requests = [dealer_pb2.PassesRequest(open=opened)]
         with pytest.raises(grpc.RpcError) as failure:
-            list(methods.PASSES.on(dealer)(iter(requests), timeout=5))
+            list(methods.PASSES.on(dealer)(iter(requests), timeout=30))
         assert restore(failure.value, "dealer").party == "party1"
         freed(cluster)
 
