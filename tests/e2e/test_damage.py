@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import toy
 from deployment import in_this_process
 
@@ -14,7 +15,7 @@ from privinf.protocols.program import QueryShape
 
 SHAPE = QueryShape("embed", 1, 16)
 TEXT = ["call me a ship"]
-FLIPS = 24
+FLIPS = 8  # in each of three deployments
 
 
 def _flip(draw: random.Random, path: Path) -> None:
@@ -35,14 +36,18 @@ def _stored(folder: Path) -> Path:
     return found[0]
 
 
-def test_no_answer_is_wrong_whichever_byte_is_changed(encoder: Path, shared: Path, tmp_path: Path) -> None:
+@pytest.mark.fast_cases(1)
+@pytest.mark.parametrize("deployment", range(3))
+def test_no_answer_is_wrong_whichever_byte_is_changed(
+    encoder: Path, shared: Path, tmp_path: Path, deployment: int
+) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     draw, options = random.Random(seed), {"ahead": 1, "shapes": (SHAPE,)}
     right = toy.clear(encoder, TEXT)
     with (
-        in_this_process(encoder, shared, tmp_path, party0=options) as deployment,
-        deployment.client() as client,
+        in_this_process(encoder, shared, tmp_path, party0=options) as serving,
+        serving.client() as client,
     ):
         for _ in range(FLIPS):
             _flip(draw, _stored(tmp_path / f"party{draw.randrange(2)}"))

@@ -60,6 +60,7 @@ def test_what_is_no_message_is_refused_by_name(peer: Peer, method: Method) -> No
         assert type(sent(peer, method, message)) is kind
 
 
+@pytest.mark.slow
 def test_what_is_no_message_leaves_no_memory_behind(peer: Peer, capfd: pytest.CaptureFixture[str]) -> None:
     """Parsed within gRPC each would leave some 16 KB: 20 MB in all."""
 

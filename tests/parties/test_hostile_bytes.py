@@ -88,6 +88,7 @@ def test_what_is_no_message_is_refused_by_name(
         assert type(error) is ProtocolError, error
 
 
+@pytest.mark.slow
 def test_what_is_no_message_leaves_no_memory_behind(
     raw: dict[tuple[str, str], Raw], capfd: pytest.CaptureFixture[str]
 ) -> None:
