@@ -11,14 +11,14 @@ RUN command -v g++ || { apt-get update \
 RUN python3 -m venv /opt/venv
 WORKDIR /src
 COPY deploy/wheels/ /wheels/
-COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE ./
+COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE requirements.lock ./
 COPY privinf/ privinf/
 COPY protocols/ protocols/
 COPY models/ models/
 COPY parties/ parties/
 COPY equivariant/ equivariant/
 RUN /opt/venv/bin/pip wheel --no-deps --wheel-dir /dist . \
-    && /opt/venv/bin/pip install "$(ls /dist/privinf-*.whl)[node]"
+    && /opt/venv/bin/pip install --constraint requirements.lock "$(ls /dist/privinf-*.whl)[node]"
 # The extension is optional to setup.py: without this check a failed build would serve from the slow reference.
 WORKDIR /
 RUN /opt/venv/bin/python -c "from privinf.protocols import kernels; assert not kernels.why_reference()" \

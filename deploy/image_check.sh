@@ -54,7 +54,7 @@ project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 print(*project["dependencies"], *project["optional-dependencies"]["node"], "setuptools>=77", "wheel", sep="\n")
 WANTED
 "$python" -m pip download --quiet --dest "$work/context/deploy/wheels" --requirement "$work/wanted" \
-    --python-version 3.11 --only-binary :all:
+    --constraint requirements.lock --python-version 3.11 --only-binary :all:
 
 podman build --network none --build-arg "BASE=$base" --build-arg PIP_NO_INDEX=1 --tag privinf-check "$work/context"
 podman run --rm --network none --read-only --tmpfs /tmp --user 10001:10001 privinf-check doctor --json

@@ -82,9 +82,13 @@ class Inputs:
         """Plus or minus the cosines and sines of the places that a key selects."""
         size = onehot.shape[-1]
         first = np.zeros(1, dtype=np.int64) if name == MOVED else self._step.places - (size - 1)
-        table = angles(first, size, self._spec)
         shape = (2, 1, len(first), self._spec.head_width // 2)
-        found = map_share(onehot, shape, lambda v: kernels.ring_matmul(v, table[None]).reshape(shape))
+
+        def turned(v: U64) -> U64:
+            table = angles(first, size, self._spec, self._plan.max_tokens)
+            return kernels.ring_matmul(v, table[None]).reshape(shape)
+
+        found = map_share(onehot, shape, turned)
         return Share(shape, self._plan.widest_scores + d.ROTARY, d.ROTARY, found.data)
 
     def _angles(self, name: str, found: Wire, sign: Wire) -> Wire:

@@ -32,7 +32,7 @@ class Rows:
     """What the client knows of a pass's rows: tokens, true positions, which are padding.
 
     moved: how far the prompt's padding moves all positions. rejected: which rows of the pass before are out, where
-    the servers are not to know.
+    the servers are not to know; never the first.
     """
 
     ids: npt.NDArray[np.int64]
@@ -111,11 +111,11 @@ class DecoderLayout:
 
     def fields(self, shape: SessionShape, index: int) -> list[Field]:
         """The bits of a pass's query that are shared modulo two, in order."""
-        count = (1, 1, 1, self.rows(shape, index))
         if index < self.passes(shape):
-            return [Field("pads", count, 1, 0)]
-        if self.padded(shape) and index > self.passes(shape):
-            return [Field("rejected", count, 1, 0)]
+            return [Field("pads", (1, 1, 1, self.rows(shape, index)), 1, 0)]
+        drafts = shape.rows - 1  # the first row is no draft, and never out
+        if drafts and self.padded(shape) and index > self.passes(shape):
+            return [Field("rejected", (1, 1, 1, drafts), 1, 0)]
         return []
 
     def result(self, shape: SessionShape, index: int) -> Field:

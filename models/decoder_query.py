@@ -33,9 +33,13 @@ def encode(layout: DecoderLayout, shape: SessionShape, index: int, rows: Rows) -
 
 
 def _bits(field: Field, rows: Rows) -> U64:
-    """Which rows are padding, or which of the pass before are out."""
-    given = rows.padding if field.name == "pads" else rows.rejected
-    assert given is not None
+    """Which rows are padding, or which drafts of the pass before are out."""
+    if field.name == "pads":
+        given = rows.padding
+    else:
+        assert rows.rejected is not None
+        assert not rows.rejected[0]
+        given = rows.rejected[1:]
     return given.astype(np.uint64).reshape(field.shape)
 
 

@@ -17,7 +17,7 @@ class DecoderQuery:
     """A pass's shares: what is looked up in which table, and bits for which rows are padding.
 
     lookups: modulo 2^64, plus or minus the one-hot of each row (1, rows, table): that they are is checked.
-    rejected: which rows of the pass before are out, where the servers are not to know.
+    rejected: which drafts of the pass before are out, where the servers are not to know.
     """
 
     lookups: Mapping[str, Share]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,18 +20,25 @@ def fixed(x: F64) -> U64:
     return ring.encode(x, ROTARY)
 
 
-def angles(first: Places, count: int, spec: DecoderSpec) -> U64:
+def angles(first: Places, count: int, spec: DecoderSpec, most: int) -> U64:
     """Rows of a table: cosines and sines of `count` places from each of `first` on, one column an entry of
-    (2, places, head width / 2).
+    (2, places, head width / 2); places are 0 to 2 * most - 1, as many as are attested.
     """
-    cos, sin = (fixed(part) for part in _turns(first, count, spec))
-    return np.ascontiguousarray(np.stack((cos, sin), axis=1)).reshape(count, -1)
-
-
-def _turns(first: Places, count: int, spec: DecoderSpec) -> list[F64]:
     places = np.arange(count)[:, None] + first
-    shape = (*places.shape, spec.head_width // 2)
-    return [part.reshape(shape) for part in turns(places.reshape(-1), spec.head_width, spec.rope_theta)]
+    assert places.min() >= 0
+    return np.stack(
+        [part[places] for part in circle(spec.head_width, spec.rope_theta, most)], axis=1
+    ).reshape(count, -1)
+
+
+@lru_cache(maxsize=8)  # made once, not in each pass
+def circle(head_width: int, theta: float, most: int) -> tuple[U64, U64]:
+    """Cosines and sines (places, head width / 2) of a row's own place, and as far again as padding may move it."""
+    cos, sin = turns(np.arange(2 * most), head_width, theta)
+    made = fixed(cos), fixed(sin)
+    for part in made:
+        part.setflags(write=False)  # all sessions of a process turn by it
+    return made
 
 
 def rotate(v: U64, cos: U64, sin: U64) -> U64:

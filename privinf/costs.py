@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from privinf.models import decoder_passes
 from privinf.models.bundle import Bundle
+from privinf.models.decoder_bundle import DecoderBundle
+from privinf.models.decoder_layout import CHUNK, TASKS
 from privinf.models.folder import blank_weights
 from privinf.models.program import count
 from privinf.protocols.cost import NETWORKS, Cost, Network
-from privinf.protocols.program import QueryShape
+from privinf.protocols.program import QueryShape, SessionShape
 from privinf.speed import Speed
 from privinf.text import BUCKETS
 
@@ -53,6 +56,23 @@ def large_lengths(bundle: Bundle, task: str) -> Iterator[tuple[int, Cost]]:
         cost = query_cost(bundle, QueryShape(task, 1, tokens))
         if cost.prep0 + cost.prep1 >= LARGE:
             yield tokens, cost
+
+
+def large_prompts(bundle: DecoderBundle) -> Iterator[tuple[int, Cost]]:
+    """The shortest of some lengths of prompts, in rows, that needs gigabytes; longer ones are not counted."""
+    longest, rows = bundle.layout.room - 1, min(CHUNK, bundle.layout.room - 1)
+    while (cost := prompt_cost(bundle, rows)).prep0 + cost.prep1 < LARGE:
+        if rows == longest:
+            return
+        rows = min(2 * rows, longest)
+    yield rows, cost
+
+
+def prompt_cost(bundle: DecoderBundle, rows: int) -> Cost:
+    """Declared rounds and bytes of the passes that read a prompt, exact."""
+    shape = SessionShape(TASKS[0], rows, 1)
+    counted = decoder_passes.count(bundle.layout, shape, bundle.layout.passes(shape), bundle.shapes())
+    return sum((ctx.tally.total() for ctx in counted), Cost())
 
 
 def gigabytes(count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -35,6 +36,17 @@ def test_every_package_is_copied_and_nothing_else(context: ModuleType) -> None:
     assert copied - {"deploy/wheels"} == folders
     for folder in folders:
         assert f"COPY {folder}/ {folder}/" in dockerfile.splitlines()
+
+
+def test_what_the_image_installs_is_pinned(context: ModuleType) -> None:
+    installs = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if "pip install" in line]
+    assert installs
+    assert all("--constraint requirements.lock" in line for line in installs)
+    assert Path("requirements.lock") in set(context.files(ROOT))
+    locked = {line.partition("==")[0] for line in (ROOT / "requirements.lock").read_text().splitlines()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for wanted in (*project["dependencies"], *project["optional-dependencies"]["node"]):
+        assert re.split("[^a-z-]", wanted)[0] in locked, wanted
 
 
 def test_every_module_and_data_file_reaches_the_build(context: ModuleType) -> None:

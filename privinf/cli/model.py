@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from privinf.cli.output import JsonFlag, emit_json, note, progress
 from privinf.cli.plan import refuse
+
+if TYPE_CHECKING:
+    from privinf.protocols.cost import Cost
 
 Mode = Literal["private", "public"]
 
@@ -107,24 +111,31 @@ def share(
 
 
 def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str]) -> dict[str, Any]:
-    from privinf.costs import gigabytes, large_lengths
+    from privinf.costs import large_lengths
     from privinf.models import sharing
 
     with progress("calibrating", len(lines)) as tick:
         client = sharing.share(source, out, weights=mode, calibration=lines, tick=tick)
     task = "embed" if client.spec.head == "none" else "classify"
-    large = {str(tokens): cost.prep0 + cost.prep1 for tokens, cost in large_lengths(client, task)}
+    return {"large": _large("text", large_lengths(client, task)), **asdict(client.identity)}
+
+
+def _large(what: str, lengths: Iterable[tuple[int, Cost]]) -> dict[str, int]:
+    """Bytes of preparations by length, where they are gigabytes; the first of them is said."""
+    from privinf.costs import gigabytes
+
+    large = {str(tokens): cost.prep0 + cost.prep1 for tokens, cost in lengths}
     if large:
         tokens, nbytes = next(iter(large.items()))
-        note(
-            f"a text of {tokens} tokens needs {gigabytes(nbytes)} of preparations, longer ones more: see privinf plan"
-        )
-    return {"large": large, **asdict(client.identity)}
+        said = f"a {what} of {tokens} tokens needs {gigabytes(nbytes)} of preparations, longer ones more"
+        note(f"{said}: see privinf plan")
+    return large
 
 
 def _share_decoder(
     source: Path, out: Path, mode: Mode, lines: list[str], options: dict[str, Any]
 ) -> dict[str, Any]:
+    from privinf.costs import large_prompts
     from privinf.models.decoder_sharing import MORE, share_decoder
 
     given = {name[2:].replace("-", "_"): value for name, value in options.items() if value is not None}
@@ -139,6 +150,7 @@ def _share_decoder(
         "prefix_tokens": len(layout.plan.prefix),
         "chat": client.chat,
         "max_tokens": layout.plan.max_tokens,
+        "large": _large("prompt", large_prompts(client)),
     }
     return facts | asdict(client.identity)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_decoder
 from deployment import Deployment
 
 from privinf import costs, speed
@@ -122,10 +123,30 @@ def test_sharing_names_the_length_that_needs_gigabytes(
     assert "a text of 128 tokens needs 0.0 GB of preparations" in output.err
 
 
-def test_small_models_are_shared_without_a_word(
-    encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_sharing_a_decoder_names_the_prompt_that_needs_gigabytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["share", str(encoder), "--out", str(tmp_path / "shared"), "--json"]) == 0
+    source, out = tiny_decoder.checkpoint(tmp_path / "model", "llama"), tmp_path / "shared"
+    monkeypatch.setattr(costs, "LARGE", 30_000_000)
+    assert main(["share", str(source), "--out", str(out), "--json"]) == 0
+    output = capsys.readouterr()
+    reads = [
+        document(capsys, "plan", str(out), "--prompt", str(rows), "--generated", "1")["prompt"][
+            "offline_bytes"
+        ]
+        for rows in (64, 128)
+    ]
+    assert reads[0] < 30_000_000 < reads[1]
+    assert json.loads(output.out)["large"] == {"128": reads[1]}
+    assert "a prompt of 128 tokens needs 0.1 GB of preparations, longer ones more" in output.err
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_small_models_are_shared_without_a_word(
+    encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    source = encoder if kind == "encoder" else tiny_decoder.checkpoint(tmp_path / "model", "llama")
+    assert main(["share", str(source), "--out", str(tmp_path / "shared"), "--json"]) == 0
     output = capsys.readouterr()
     assert json.loads(output.out)["large"] == {}
     assert "needs" not in output.err

@@ -104,7 +104,8 @@ class Asked:
             one, two = getattr(first, name), getattr(second, name)
             if one is not None:
                 bits = ring.low(one.value + two.value, 1).reshape(-1).astype(bool)
-                rows = replace(rows, **{"padding" if name == "pads" else name: bits})
+                given = {"padding": bits} if name == "pads" else {"rejected": np.append(False, bits)}
+                rows = replace(rows, **given)
         return rows
 
 

@@ -95,11 +95,21 @@ def test_where_rows_are_and_which_are_out_is_shared_where_acceptance_is_hidden()
     assert first.pads is None
     assert first.rejected is not None
     assert first.rejected.bits == 1
-    assert np.abs(total(first.rejected, second.rejected)).tolist() == [[[[0, 1, 1]]]]
+    assert np.abs(total(first.rejected, second.rejected)).tolist() == [[[[1, 1]]]]
     advanced = np.abs(total(first.lookups["advanced"], second.lookups["advanced"]))
     assert advanced.tolist() == [[[0, 1, 0, 0, 0]]]  # each pass gives one token at least
     assert "advanced" not in both(form, shape, 1, given)[0].lookups  # all know where the first begins
     assert both(form, shape, 1, given)[0].rejected is None  # nothing was drafted before the first
+
+
+def test_no_bit_rules_out_the_row_that_a_pass_goes_on_from() -> None:
+    """Only drafts can be out: a pass without any has no bits, and one with some has as many."""
+    form, sizes = layout(LLAMA), {1: [], 2: [(1, 1, 1, 1)], 4: [(1, 1, 1, 3)]}
+    for many, shapes in sizes.items():
+        assert [f.shape for f in form.fields(SessionShape("generate-padded", 4, many), 3)] == shapes
+    given = replace(rows([4]), rejected=np.array([False]))
+    given = replace(given, places=given.places + 6)
+    assert both(form, SessionShape("generate-padded", 4, 1), 3, given)[0].rejected is None
 
 
 @pytest.mark.parametrize("advanced", [-1, 5])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from dummy import Settings
 from harness import SHAPE, SHARES, Processes, ask, wait_until
 
-from privinf.errors import ConnectError, PrivinfError
+from privinf.errors import ConnectError, Overloaded, PrivinfError
 from privinf.transport import Link
 
 pytestmark = pytest.mark.processes
@@ -47,6 +49,23 @@ def test_processes_answer_stop_in_good_order_and_refuse_what_was_spent(tmp_path:
     events = [json.loads(line) for line in (tmp_path / "party0.log").read_text().splitlines()]
     assert {event["role"] for event in events} == {"party0"}
     assert [event["event"] for event in events].count("answered") == 3
+
+
+@pytest.mark.parametrize("full", ["party0", "party1"])
+def test_a_disk_that_is_full_for_a_while_is_told_and_forgotten(tmp_path: Path, keys: Path, full: str) -> None:
+    """Two clients ask on while a party can write no file at all, its log included, and are told; then it answers."""
+    with Processes(tmp_path, keys) as running, running.link() as link, running.link() as other:
+        ask(link)
+        node = running.nodes[full].process.pid
+        soft, hard = resource.prlimit(node, resource.RLIMIT_FSIZE)
+        resource.prlimit(node, resource.RLIMIT_FSIZE, (0, hard))
+        with ThreadPoolExecutor(2) as pool:
+            for asked in [pool.submit(ask, each) for _ in range(12) for each in (link, other)]:
+                with pytest.raises(Overloaded, match="disk"):
+                    asked.result(60)
+        resource.prlimit(node, resource.RLIMIT_FSIZE, (soft, hard))
+        for each in (link, other):
+            ask(each)  # at once: nothing that failed holds a place
 
 
 @pytest.mark.parametrize("victim", ["party0", "party1"])
