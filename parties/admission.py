@@ -1,6 +1,7 @@
 """Who may compute, and who waits for it: party 0 decides for both, with a bounded queue that is fair between clients.
 
-Nothing of a query but its public shape has been sent when it waits, so that one that is refused may be asked anew.
+Nothing of a query but its public shape has been sent when it waits, so that one that is refused may be asked anew. So
+a full queue makes room for a client that has less in it: whoever has the most waiting loses the last of it.
 Party 1 lets the same query wait until party 0 comes for it.
 """
 
@@ -16,7 +17,7 @@ from typing import Protocol
 
 from privinf.errors import Overloaded
 from privinf.parties.life import Life
-from privinf.parties.seats import RETRY_SECONDS, Seats
+from privinf.parties.seats import RETRY_SECONDS, Seats, fuller, sent_away
 
 _RECENT = 0.2  # what the last call weighs in the mean of what calls take
 _RETRY = (0.1, 60.0)  # bounds of a hint, in seconds
@@ -56,6 +57,7 @@ class _Ticket:
     life: Life
     came: float
     granted: bool = False
+    gone: bool = False  # given up for another client's
 
 
 @dataclass
@@ -136,22 +138,38 @@ class Queue:
 
     def _enter(self, client: str, life: Life) -> _Ticket:
         ticket = _Ticket(client, life, self._clock())
+        life.spare()
+        lost: _Ticket | None = None
         with self._lock:
             if self._closed:
                 raise Overloaded("this party is stopping", retry_after=RETRY_SECONDS)
             own = self._clients.get(client, _Client())
             at_once = self._running < self._room.places and own.running < self._room.places_each
-            if self._waiting >= self._room.waiting and not at_once:  # others may wait for their own places
-                raise Overloaded(f"{self._waiting} calls wait already", retry_after=self._hint(client))
             if len(own.waiting) >= self._room.waiting_each:
                 raise Overloaded(
                     f"{len(own.waiting)} calls of this client wait already", retry_after=self._hint(client)
                 )
+            if self._waiting >= self._room.waiting and not at_once:  # others may wait for their own places
+                lost = self._yielded(own)
+                if lost is None:
+                    raise Overloaded(f"{self._waiting} calls wait already", retry_after=self._hint(client))
             self._clients[client] = own
             own.waiting.append(ticket)
             self._waiting += 1
             granted = self._grant()
         _wake(granted)
+        if lost is not None:
+            lost.life.end(sent_away())
+        return ticket
+
+    def _yielded(self, own: _Client) -> _Ticket | None:
+        """Take the last ticket of a client that has more waiting than another that comes."""
+        waiting = {name: one.waiting for name, one in self._clients.items()}
+        most = next(iter(fuller(waiting, len(own.waiting))), None)
+        if most is None:
+            return None
+        ticket = waiting[most].pop()
+        ticket.gone, self._waiting = True, self._waiting - 1
         return ticket
 
     def _await(self, ticket: _Ticket) -> None:
@@ -160,9 +178,12 @@ class Queue:
             ticket.life.deadline.left("connect")  # says so if it is this that has passed
             late = f"no place in {self._wait_seconds:g} s"
             raise Overloaded(late, retry_after=self.retry_after(ticket.client))
+        ticket.life.keep()
 
     def _leave(self, ticket: _Ticket) -> None:
         with self._lock:
+            if ticket.gone:
+                return
             own = self._clients[ticket.client]
             if ticket.granted:
                 own.running -= 1
@@ -221,7 +242,8 @@ class Parked:
     @contextmanager
     def place(self, client: str, life: Life) -> Iterator[None]:
         """Hold room for a call from its opening to its end."""
-        with self._seats.place(client):
+        life.spare()
+        with self._seats.place(client, life):
             yield
 
     def close(self) -> None:

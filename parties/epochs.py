@@ -11,7 +11,11 @@ _REMEMBERED = 1024
 
 
 class Epochs:
-    """An epoch is drawn anew by each run of party 0; what it leaves undone is void with the next."""
+    """An epoch is drawn anew by each run of party 0; what it leaves undone is void with the next.
+
+    They are forgotten by a restart of party 1. A late message of a run that is over could then have it burn or fetch
+    preparations once more: those are lost, as party 0 uses none that both do not hold, and no answer is wrong.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -10,9 +10,10 @@ from typing import Any
 
 import grpc
 
-from privinf.errors import ConfigError, MismatchError
+from privinf.errors import ConfigError, MismatchError, PeerLost
 from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline, persist
+from privinf.parties.life import Life
 from privinf.parties.messages import identity_message, read_id, read_identity, require_same, shape_message
 from privinf.parties.methods import CREATE, DROP, FETCH
 from privinf.parties.places import Places
@@ -36,15 +37,15 @@ class DealerLink:
         self._places = Places()
 
     @contextlib.contextmanager
-    def order(self, shape: QueryShape, deadline: Deadline) -> Iterator[tuple[Place, bytes]]:
+    def order(self, shape: QueryShape, life: Life) -> Iterator[tuple[Place, bytes]]:
         """Have a preparation drawn, as party 0: give room for our half, and its id.
 
         A place at the dealer is waited for, and room taken here, before it hears of the order. Whoever fails within
         gives the order up, also if the dealer's word of it was lost.
         """
         order = secrets.token_bytes(ID_BYTES)
-        with self._places.hold(deadline), self._place(shape) as place, self._or_drop(order=order):
-            yield place, self._created(shape, order, deadline)
+        with self._places.hold(life), self._place(shape) as place, self._or_drop(order=order):
+            yield place, self._created(shape, order, life)
 
     def join(
         self,
@@ -71,23 +72,27 @@ class DealerLink:
                 DROP.on(self._dealer).future(request, timeout=_DROP_SECONDS, metadata=self._dealer.metadata)
             raise
 
-    def _created(self, shape: QueryShape, order: bytes, deadline: Deadline) -> bytes:
+    def _created(self, shape: QueryShape, order: bytes, life: Life) -> bytes:
         """Return the id of a preparation; asked again under one order, the dealer draws no second one."""
         request = dealer_pb2.CreateRequest(
             identity=identity_message(self._program.identity), shape=shape_message(shape), order=order
         )
-        reply = persist(lambda: self._reply(request, deadline), self._connect_seconds, deadline)
+        reply = persist(lambda: self._reply(request, life), self._connect_seconds, life.deadline)
         self._places.learn(reply.places)
         require_same(self._program.identity, read_identity(reply.identity), "dealer")
         if (reply.bytes0, reply.bytes1)[self._program.party] != self._program.prep_bytes(shape):
             raise MismatchError("dealer differs in the size of a preparation")
         return read_id(reply.preparation_id, "a preparation id")
 
-    def _reply(self, request: dealer_pb2.CreateRequest, deadline: Deadline) -> dealer_pb2.CreateReply:
+    def _reply(self, request: dealer_pb2.CreateRequest, life: Life) -> dealer_pb2.CreateReply:
+        call = CREATE.on(self._dealer).future(
+            request, timeout=life.deadline.left("offline"), metadata=self._dealer.metadata
+        )
+        life.on_end(call.cancel)
         try:
-            reply: dealer_pb2.CreateReply = CREATE.on(self._dealer)(
-                request, timeout=deadline.left("offline"), metadata=self._dealer.metadata
-            )
+            reply: dealer_pb2.CreateReply = call.result()
+        except grpc.FutureCancelledError as error:
+            raise life.error or PeerLost("the order was dropped") from error
         except grpc.RpcError as error:
             raise restore(error, "dealer", phase="offline") from error
         return reply

@@ -70,7 +70,7 @@ class Greeter:
     ) -> Iterator[Session]:
         """Meet the other party and compare, before a preparation is touched; party 0 dials until it is there."""
         if self._other is None:
-            context.add_callback(self._sessions.wake)
+            life.on_end(self._sessions.wake)
             seconds = self._config.wait_seconds + self._config.greet_seconds
             with self._sessions.met(session, life, seconds) as stream:
                 yield self._greet(stream, session, asked, life, context)

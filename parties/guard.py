@@ -62,12 +62,15 @@ class Guard:
     ) -> Iterator[bytes]:
         role, client = self._admit(method, context), client_of(context, self._secure)
         seats = self._peers if role in PEERS else self._calls
-        with seats.place(client), self._keeping.of(context, self._total(method)) as life:
-            requests = self._requests(method, messages, life, client, role)
-            for reply in _replies(method, call, requests, context, role):
-                for message in _wire(method, reply):
-                    with life.watched(self._bounds.taken, f"{method.name}: a reply was not taken"):
-                        yield message
+        with self._keeping.of(context, self._total(method)) as life:
+            if role not in PEERS:
+                life.spare()  # until it says what it is
+            with seats.place(client, life):
+                requests = self._requests(method, messages, life, client, role)
+                for reply in _replies(method, call, requests, context, role):
+                    for message in _wire(method, reply):
+                        with life.watched(self._bounds.taken, f"{method.name}: a reply was not taken"):
+                            yield message
 
     def _requests(
         self, method: Method, messages: Iterator[bytes], life: Life, client: str, role: str

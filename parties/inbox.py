@@ -5,6 +5,7 @@ from __future__ import annotations
 from privinf.errors import Overloaded, ProtocolError
 from privinf.parties.frames import CHUNK, CONTROL_LIMIT
 from privinf.parties.incoming import Requests
+from privinf.parties.parts import require_whole
 from privinf.v1 import party_pb2
 
 _LAST_SECONDS = 1.0
@@ -49,8 +50,9 @@ class Inbox:
                 raise ProtocolError(f"a share of this pass has {nbytes} bytes, not {filled}")
             _check(request)
             chunk = request.chunk
-            if not 0 < len(chunk) <= nbytes - filled:
+            if len(chunk) > nbytes - filled:
                 raise ProtocolError(f"a share of this pass has {nbytes} bytes, no more")
+            require_whole(chunk, nbytes - filled)
             whole[filled : filled + len(chunk)] = chunk
             filled += len(chunk)
         return whole

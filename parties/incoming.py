@@ -118,6 +118,7 @@ class Requests(Generic[M]):
 
     def __next__(self) -> M:
         encoded = next(self._messages)
+        self.life.keep()
         return cast(M, encoded if self._kind is None else parse(self._kind, encoded))
 
     def within(self, seconds: float, late: str) -> M | None:

@@ -6,7 +6,6 @@ import secrets
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import grpc
@@ -16,6 +15,7 @@ from privinf.errors import PeerLost, ProtocolError
 from privinf.parties.credentials import Peer
 from privinf.parties.deadline import Deadline
 from privinf.parties.fetch import DealerLink
+from privinf.parties.life import Life
 from privinf.parties.logs import Log
 from privinf.parties.messages import identity_message, shape_message
 from privinf.parties.methods import PREFETCH, RECONCILE
@@ -67,17 +67,23 @@ class Keeper:
         self._stopped.set()
         self._thread.join(timeout=1.0)
 
-    def obtain(self, shape: QueryShape, deadline: Deadline) -> bytes:
-        """Return the id of a preparation that both parties hold and no other query is given."""
+    def obtain(self, shape: QueryShape, life: Life, fresh: bool = False) -> bytes:
+        """Return the id of a preparation that both parties hold and no other query is given.
+
+        A call that ends meanwhile gets none: what was being fetched for it alone is dropped by both. Where all that was
+        stored may be spoilt, a `fresh` one is not.
+        """
+        life.on_end(self.wake)
         with self._changed:
-            while True:
+            while not fresh:
+                life.require()
                 if self._ready.get(shape):
                     self._changed.notify_all()
                     return self._ready[shape].popleft()
                 if self._coming[shape] <= self._waiting[shape]:
                     break
-                self._wait(shape, deadline)
-        return self._prepare(shape, deadline)
+                self._wait(shape, life.deadline)
+        return self._prepare(shape, life)
 
     def wake(self) -> None:
         """Look again whether something is lacking: room was given back."""
@@ -101,20 +107,22 @@ class Keeper:
         finally:
             self._waiting[shape] -= 1
 
-    def _prepare(self, shape: QueryShape, deadline: Deadline) -> bytes:
+    def _prepare(self, shape: QueryShape, life: Life) -> bytes:
         """Have both parties fetch a new preparation at the same time."""
         try:
-            with self._dealer.order(shape, deadline) as (place, preparation_id):
+            with self._dealer.order(shape, life) as (place, preparation_id):
                 try:
-                    self._fetch_both(place, preparation_id, shape, deadline)
+                    self._fetch_both(place, preparation_id, shape, life)
+                    life.require()
                 except BaseException:
                     self.discard(preparation_id)
+                    life.require()
                     raise
         finally:
             self.wake()  # if nothing came of it, its place is free only now
         return preparation_id
 
-    def _fetch_both(self, place: Place, preparation_id: bytes, shape: QueryShape, deadline: Deadline) -> None:
+    def _fetch_both(self, place: Place, preparation_id: bytes, shape: QueryShape, life: Life) -> None:
         request = party_pb2.PrefetchRequest(
             preparation_id=preparation_id,
             identity=identity_message(self._identity),
@@ -122,11 +130,12 @@ class Keeper:
             epoch=self._epoch,
         )
         theirs = PREFETCH.on(self._other).future(
-            request, timeout=deadline.left("offline"), metadata=self._other.metadata
+            request, timeout=life.deadline.left("offline"), metadata=self._other.metadata
         )
+        life.on_end(theirs.cancel)
         try:
             # If party 1 fails first, the dealer ends our stream too.
-            self._fetch_own(place, preparation_id, shape, deadline, theirs)
+            self._fetch_own(place, preparation_id, shape, life, theirs)
             _result(theirs)
         except BaseException:
             theirs.cancel()
@@ -137,12 +146,15 @@ class Keeper:
         place: Place,
         preparation_id: bytes,
         shape: QueryShape,
-        deadline: Deadline,
+        life: Life,
         theirs: grpc.Future[Any],
     ) -> None:
-        tie = partial(_tie, theirs)
+        def started(ours: grpc.Call) -> None:
+            _tie(theirs, ours)
+            life.on_end(ours.cancel)
+
         try:
-            self._dealer.fetch(place, preparation_id, shape, self._epoch, deadline, tie)
+            self._dealer.fetch(place, preparation_id, shape, self._epoch, life.deadline, started)
         except (PeerLost, ProtocolError):  # dropped by party 1, perhaps before we came
             _result(theirs, _VERDICT_SECONDS)
             raise
@@ -187,7 +199,7 @@ class Keeper:
             self._coming[shape] += 1
         made: list[bytes] = []
         try:
-            made.append(self._prepare(shape, Deadline.after(self._config.prepare_seconds)))
+            made.append(self._prepare(shape, Life(Deadline.after(self._config.prepare_seconds))))
             self._log.info("prepared", shape=shape, preparation=made[0].hex())
         finally:
             with self._changed:

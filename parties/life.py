@@ -61,6 +61,8 @@ class Life:
         self._cut, self._clock = cut, clock
         self._watches: set[Watch] = set()
         self._error: PrivinfError | None = None
+        self._spare = False  # nothing of it has begun: it may be sent away
+        self._listeners: list[Callable[[], object]] = []
         self.draining = False  # no pass is to begin that was not asked for yet
 
     @property
@@ -70,9 +72,51 @@ class Life:
 
     def end(self, error: PrivinfError) -> None:
         """End it, unless it has ended for another reason."""
+        self._end(error, lambda: True)
+
+    def on_end(self, listener: Callable[[], object]) -> None:
+        """Have it called once the call has ended, for what waits elsewhere; it must not block."""
         with self.changed:
+            if self._error is None:
+                self._listeners.append(listener)
+                return
+        listener()
+
+    def spare(self) -> None:
+        """Let the call be sent away for a caller who has less, as nothing of it has begun."""
+        with self.changed:
+            self._spare = True
+
+    def keep(self) -> None:
+        """Let it be sent away no more, as something begins; or raise what has ended it."""
+        with self.changed:
+            self._spare = False
+            self.require()
+
+    def send_away(self, error: PrivinfError) -> bool:
+        """End it if nothing of it has begun; return whether that is so."""
+        if not self._end(error, lambda: self._spare and self._error is None):
+            return False
+        for watch in self._watches.copy():  # one that waits within gRPC would not hear of it
+            self.let(watch)
+            watch.cut()
+        return True
+
+    def require(self) -> None:
+        """Raise what has ended the call, if anything has."""
+        if self._error is not None:
+            raise self._error
+
+    def _end(self, error: PrivinfError, may: Callable[[], bool]) -> bool:
+        with self.changed:
+            if not may():
+                return False
             self._error = self._error or error
             self.changed.notify_all()
+            listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener()
+        return True
 
     def drain(self) -> None:
         """Have it end after the pass under way."""

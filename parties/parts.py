@@ -46,6 +46,12 @@ def join(parts: Iterable[bytes], limit: int = WHOLE_LIMIT) -> Iterator[bytes]:
         raise ProtocolError("the stream ended within a message")
 
 
+def require_whole(chunk: bytes, left: int) -> None:
+    """Refuse a chunk that is cut shorter than it must be: small ones would hold a place as long as they come."""
+    if not chunk or len(chunk) != min(CHUNK, left):
+        raise ProtocolError(f"a chunk of {len(chunk)} bytes where {min(CHUNK, left)} were due")
+
+
 def parse(kind: type[M], encoded: bytes) -> M:
     """Return a message from the wire.
 

@@ -43,7 +43,7 @@ from privinf.parties.methods import (
     Method,
 )
 from privinf.parties.metrics import Meters
-from privinf.parties.parts import WHOLE_LIMIT
+from privinf.parties.parts import WHOLE_LIMIT, require_whole
 from privinf.parties.query import Answer, Engine, Query
 from privinf.parties.seats import share_of
 from privinf.parties.sessions import Outgoing, Sessions, guarding
@@ -152,9 +152,10 @@ class PartyCalls:
                 self._greeter.greeted(session, shape, requests.life, context) as met,
                 guarding(met.stream, self._config.party),
             ):
+                met.stream.watch(lambda: requests.life.end(met.stream.verdict()))
                 yield party_pb2.InferReply(admitted=True)
                 share = _share(requests, self._program.query_bytes(shape))
-                query = Query(session, shape, share, requests.life.deadline)
+                query = Query(session, shape, share, requests.life)
                 answer = self._engine.answer(query, met.stream, met.channel)
         except PrivinfError as error:
             raise attribute(error, self._role, session) from error
@@ -261,6 +262,7 @@ def _share(requests: Requests[party_pb2.InferRequest], nbytes: int) -> memoryvie
         chunk = request.chunk
         if request.WhichOneof("part") != "chunk" or filled + len(chunk) > nbytes:
             raise ProtocolError(f"a share of this query has {nbytes} bytes, no more")
+        require_whole(chunk, nbytes - filled)
         whole[filled : filled + len(chunk)] = chunk
         filled += len(chunk)
     if filled != nbytes:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from privinf.errors import PeerLost
 from privinf.parties.deadline import Deadline
+from privinf.parties.life import Life
 
 
 class Places:
@@ -53,9 +54,10 @@ class Places:
         return give_back
 
     @contextmanager
-    def hold(self, deadline: Deadline) -> Iterator[None]:
-        """Hold a place while something is ordered and fetched."""
-        give_back = self.take(deadline)
+    def hold(self, life: Life) -> Iterator[None]:
+        """Hold a place while something is ordered and fetched for a call."""
+        life.on_end(self.wake)
+        give_back = self.take(life.deadline, lambda: life.error is None)
         try:
             yield
         finally:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from privinf.errors import DamagedPreparation, MismatchError, PeerLost, ProtocolError
 from privinf.parties.channel import SessionChannel
-from privinf.parties.deadline import Deadline
 from privinf.parties.frames import Kind
 from privinf.parties.keeper import Keeper
+from privinf.parties.life import Life
 from privinf.parties.logs import Log
 from privinf.parties.messages import read_id
 from privinf.parties.seats import unstarted
@@ -29,7 +29,7 @@ class Query:
     session: bytes
     shape: QueryShape
     share: memoryview = field(repr=False)
-    deadline: Deadline
+    life: Life
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Engine:
         began = time.monotonic()
         for left in reversed(range(_PREPARATIONS)):
             try:
-                return self._attempt(query, stream, channel, began)
+                return self._attempt(query, stream, channel, began, fresh=not left)
             except DamagedPreparation as error:
                 self._log.failure("preparation", error)
                 if not left or stream.closed:
@@ -64,9 +64,11 @@ class Engine:
                 _restart(channel, error)
         raise AssertionError
 
-    def _attempt(self, query: Query, stream: PeerStream, channel: SessionChannel, began: float) -> Answer:
+    def _attempt(
+        self, query: Query, stream: PeerStream, channel: SessionChannel, began: float, fresh: bool
+    ) -> Answer:
         stream.phase = "offline"
-        preparation = self._lead(channel, query) if self._keeper else self._follow(channel, query)
+        preparation = self._lead(channel, query, fresh) if self._keeper else self._follow(channel, query)
         offline = time.monotonic() - began
         try:
             return self._evaluate(channel, query, preparation, stream, offline)
@@ -75,11 +77,11 @@ class Engine:
             if self._keeper is not None:
                 self._keeper.wake()
 
-    def _lead(self, channel: SessionChannel, query: Query) -> Preparation:
+    def _lead(self, channel: SessionChannel, query: Query, fresh: bool) -> Preparation:
         """Choose a preparation. Party 1 hears of it while our disk marks it: an id is no part of it."""
         assert self._keeper is not None
         with unstarted():
-            preparation_id = self._keeper.obtain(query.shape, query.deadline)
+            preparation_id = self._keeper.obtain(query.shape, query.life, fresh)
         try:
             channel.say(Kind.BEGIN, preparation_id)
             return self._store.claim(preparation_id, query.shape)
@@ -89,7 +91,10 @@ class Engine:
 
     def _follow(self, channel: SessionChannel, query: Query) -> Preparation:
         preparation_id = read_id(bytes(channel.hear(Kind.BEGIN)), "a preparation id")
-        return self._store.claim(preparation_id, query.shape)
+        try:
+            return self._store.claim(preparation_id, query.shape)
+        except MismatchError as error:  # lost here, which party 0 hears no sooner than it asks
+            raise DamagedPreparation(str(error)) from error
 
     def _evaluate(
         self,

@@ -263,6 +263,8 @@ class Sessions:
             self._refuse(session, f"this session has ended: {error}")
             raise
         try:
+            with guarding(stream, 1):
+                life.keep()
             yield stream
         finally:
             with self._changed:

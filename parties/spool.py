@@ -86,6 +86,8 @@ class SpoolWriter:
             message = next(messages, None)
             if message is None:
                 raise ProtocolError(f"the dealer sent {self._nbytes - left} of {self._nbytes} bytes")
+            if not message:
+                raise ProtocolError("the dealer sent an empty message")
             left -= len(message)
             if left < 0:
                 raise ProtocolError(f"the dealer sent more than the {self._nbytes} bytes of this preparation")

@@ -191,12 +191,14 @@ class Link:
             for address, role in zip(config.parties, ROLES, strict=True)
         ]
 
-    def connect(self) -> Identity:
-        """Reach both parties and return the identity they share; it must be ours if we were given one."""
+    def connect(self, until: Deadline | None = None) -> Identity:
+        """Reach both parties, by `until` at the latest; return the identity they share: ours if we have one."""
         self._require_open()
         if self._agreed is not None:
             return self._agreed
         seconds = self._config.connect_seconds
+        if until is not None:
+            seconds = min(seconds, until.left("connect"))
         deadline = Deadline.after(seconds)
         first, second = (
             patiently(lambda peer=peer: self._reach(peer, seconds, deadline), deadline)  # type: ignore[misc]
@@ -235,7 +237,7 @@ class Link:
         return self._start(shape, shares, self.until(deadline))
 
     def _start(self, shape: QueryShape, shares: tuple[Buffer, Buffer], until: Deadline) -> Run:
-        identity, session, left = self.connect(), secrets.token_bytes(ID_BYTES), until.left("connect")
+        identity, session, left = self.connect(until), secrets.token_bytes(ID_BYTES), until.left("connect")
         opened = party_pb2.InferOpen(
             session_id=session, identity=identity_message(identity), shape=shape_message(shape)
         )
@@ -265,7 +267,7 @@ class Link:
         return patiently(lambda: self._attempt(shape, until, waits, wanted), waits, wanted.sleep)
 
     def _attempt(self, shape: SessionShape, until: Deadline, waits: Deadline, wanted: Wanted) -> Generation:
-        identity, session = self.connect(), secrets.token_bytes(ID_BYTES)
+        identity, session = self.connect(waits), secrets.token_bytes(ID_BYTES)
         opened = party_pb2.GenerateOpen(
             session_id=session, identity=identity_message(identity), shape=session_shape_message(shape)
         )

@@ -12,9 +12,18 @@ from threading import Thread
 import pytest
 from dummy import Settings
 from harness import SHAPE, SHARES, Cluster, ask, tls, wait_until
+from sessions import SESSION
 
 from privinf.config import ClientConfig
-from privinf.errors import ConfigError, ConnectError, MismatchError, PeerLost, PrivinfError
+from privinf.errors import (
+    ConfigError,
+    ConnectError,
+    DeadlineExceeded,
+    MismatchError,
+    PeerLost,
+    PrivinfError,
+)
+from privinf.parties.deadline import Deadline
 from privinf.protocols.program import Identity
 from privinf.transport import AsyncLink, Link
 
@@ -48,10 +57,31 @@ def test_a_client_needs_grpc_alone(cluster: Cluster) -> None:
 
 def test_an_unreachable_party_is_named(cluster: Cluster) -> None:
     parties = (cluster.address("party0"), "127.0.0.1:9")
-    with Link(cluster.client(parties=parties, connect_seconds=0.2)) as link:
+    with Link(cluster.client(parties=parties, connect_seconds=1.0)) as link:
         with pytest.raises(ConnectError) as failure:
             ask(link)
         assert failure.value.party == "party1"
+
+
+def test_a_query_reaches_the_parties_within_its_own_deadline(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline of a query, or the wait of a generation, is less than what connecting may take."""
+    asked = list[float]()
+
+    def reach(self: Link, peer: object, seconds: float, deadline: Deadline) -> Identity:
+        asked.extend((seconds, deadline.left("connect")))
+        raise ConnectError("nobody there")
+
+    monkeypatch.setattr(Link, "_reach", reach)
+    with cluster.link(connect_seconds=600.0) as link:
+        with pytest.raises(ConnectError):
+            ask(link, deadline=5.0)
+        with pytest.raises(ConnectError):
+            link.generate(SESSION, wait=5.0)
+        assert max(asked) <= 5.0
+        with pytest.raises(DeadlineExceeded, match="connect"):
+            ask(link, deadline=1e-9)
 
 
 def test_a_link_is_closed_once_and_used_no_more(cluster: Cluster) -> None:

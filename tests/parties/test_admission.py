@@ -13,6 +13,7 @@ from privinf.errors import DeadlineExceeded, Overloaded, PeerLost, PrivinfError
 from privinf.parties.admission import Parked, Queue, Room
 from privinf.parties.deadline import Deadline
 from privinf.parties.life import Life
+from privinf.parties.seats import Seats
 
 
 def life(seconds: float = 60.0) -> Life:
@@ -24,7 +25,7 @@ class Callers:
     """Threads that wait for a place, hold it until told, and note in which order they had it."""
 
     def __init__(self, queue: Queue) -> None:
-        self.queue, self.order = queue, list[str]()
+        self.queue, self.order, self.refused = queue, list[str](), list[str]()
         self._leave = threading.Semaphore(0)
         self._threads: list[threading.Thread] = []
 
@@ -32,9 +33,14 @@ class Callers:
         """Have so many calls of a client wait, one behind the other."""
         for _ in range(times):
             before = self.queue.running + self.queue.waiting
-            self._threads.append(threading.Thread(target=self._call, args=(client,), daemon=True))
-            self._threads[-1].start()
+            self._start(client)
             wait_until(lambda before=before: self.queue.running + self.queue.waiting == before + 1)  # type: ignore[misc]
+
+    def crowd_out(self, client: str) -> None:
+        """Have a client's call wait in the place of another's, which hears so."""
+        before = len(self.refused)
+        self._start(client)
+        wait_until(lambda: len(self.refused) == before + 1)
 
     def leave(self) -> None:
         """Have one that computes end, and wait until the next computes."""
@@ -49,10 +55,17 @@ class Callers:
         for thread in self._threads:
             thread.join(10)
 
+    def _start(self, client: str) -> None:
+        self._threads.append(threading.Thread(target=self._call, args=(client,), daemon=True))
+        self._threads[-1].start()
+
     def _call(self, client: str) -> None:
-        with self.queue.place(client, life()):
-            self.order.append(client)
-            self._leave.acquire()
+        try:
+            with self.queue.place(client, life()):
+                self.order.append(client)
+                self._leave.acquire()
+        except Overloaded as error:
+            self.refused.append(client if error.retry_after else "without a hint")
 
 
 @contextmanager
@@ -112,10 +125,53 @@ def test_a_full_queue_says_when_to_come_again() -> None:
             queue.place("a", life()).__enter__()
         assert failure.value.retry_after == pytest.approx(6.0)
         made.come("b")
+        made.crowd_out("d")
         with pytest.raises(Overloaded, match="3 calls wait already") as failure:
             queue.place("c", life()).__enter__()
         assert failure.value.retry_after == pytest.approx(8.0)
-    assert len(refused) == 2
+    assert len(refused) == 3
+
+
+def test_two_clients_that_fill_the_queue_make_room_for_others_until_all_have_as_much() -> None:
+    with callers(Queue(Room(2, 1, 8, 4), 60.0)) as made:
+        made.come("a", 5)
+        made.come("b", 5)
+        assert (made.queue.running, made.queue.waiting) == (2, 8)
+        for client in ("c", "c", "d", "e", "f"):
+            made.crowd_out(client)
+        assert sorted(made.refused) == ["a", "a", "a", "b", "b"] or sorted(made.refused) == [
+            "a",
+            "a",
+            "b",
+            "b",
+            "b",
+        ]
+        made.crowd_out("g")  # from whoever has two
+        for client in "acg":
+            with pytest.raises(Overloaded, match="8 calls wait already"):
+                made.queue.place(client, life()).__enter__()
+        assert made.queue.waiting == 8
+        for _ in range(8):
+            made.leave()
+    assert set(made.order) == set("abcdefg")
+
+
+def test_who_has_a_place_never_loses_it_to_another() -> None:
+    seats, lives = Seats(3, 3, "calls"), [life() for _ in range(3)]
+    with ExitStack() as held:
+        for one in lives:
+            one.spare()
+            held.enter_context(seats.place("a", one))
+        lives[1].keep()
+        lives[2].keep()
+        held.enter_context(seats.place("b", life()))
+        assert [one.error is not None for one in lives] == [True, False, False]
+        with pytest.raises(Overloaded, match="3 calls are under way"):
+            seats.place("c", life()).__enter__()
+        with pytest.raises(Overloaded, match="others have less"):
+            lives[0].keep()
+        assert seats.taken == 3
+    assert seats.taken == 0
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from privinf.parties.deadline import Deadline
 from privinf.parties.fetch import DealerLink
 from privinf.parties.jobs import stated
 from privinf.parties.keeper import Keeper
+from privinf.parties.life import Life
 from privinf.parties.logs import Log
 from privinf.parties.record import Record, file_bytes
 from privinf.parties.store import Place, PreparationStore
@@ -52,7 +53,7 @@ class LostDealer:
         return ROOM
 
     @contextmanager
-    def order(self, shape: QueryShape, deadline: Deadline) -> Iterator[tuple[Place, bytes]]:
+    def order(self, shape: QueryShape, life: Life) -> Iterator[tuple[Place, bytes]]:
         with self._store.place(NBYTES, 0) as place:
             self._reach("create")
             yield place, ID
@@ -97,7 +98,7 @@ def test_a_preparation_that_fails_on_demand_gives_its_room_back_before_the_keepe
 ) -> None:
     keeper, noted = keeping(store, tmp_path, lost_at)
     with pytest.raises(ConnectError, match=lost_at):
-        keeper.obtain(SHAPE, Deadline.after(5))
+        keeper.obtain(SHAPE, Life(Deadline.after(5)))
     assert noted.seen[-1:] == [True]
 
 

@@ -16,7 +16,7 @@ from harness import SHAPE, Cluster, another_client, ask, tls, wait_until
 from sessions import SESSION, freed, generate
 
 from privinf.config import Tls
-from privinf.errors import DeadlineExceeded, Overloaded, PeerLost, PrivinfError
+from privinf.errors import DeadlineExceeded, Overloaded, PeerLost, PrivinfError, ProtocolError
 from privinf.parties import methods
 from privinf.parties.credentials import Peer, dial
 from privinf.parties.deadline import Deadline
@@ -170,15 +170,24 @@ def test_a_query_for_party_1_alone_takes_no_place(tmp_path: Path, keys: Path, si
         wait_until(lambda: [status.waiting for status in link.status()] == [0, 0])
 
 
-def test_a_share_that_stops_amid_ends_the_query(tmp_path: Path, keys: Path, silent: Silent) -> None:
+@pytest.mark.parametrize(
+    ("chunks", "kind", "why"),
+    [
+        ([], DeadlineExceeded, "a message that was due did not come"),
+        ([8], DeadlineExceeded, "a message that was due did not come"),
+        ([4], ProtocolError, "a chunk of 4 bytes where 8 were due"),
+        ([0], ProtocolError, "a chunk of 0 bytes where 8 were due"),
+        ([8, 0], ProtocolError, "a chunk of 0 bytes where 0 were due"),
+    ],
+)
+def test_a_share_that_stops_amid_or_comes_in_crumbs_ends_the_query(
+    tmp_path: Path, keys: Path, silent: Silent, chunks: list[int], kind: type[PrivinfError], why: str
+) -> None:
     with bounded(tmp_path, keys, due_seconds=1.0) as cluster, cluster.link() as link:
-        session = os.urandom(16)
-        half = party_pb2.InferRequest(chunk=bytes(4))
-        calls = [
-            silent.call(cluster, role, methods.INFER, infer(session), half) for role in ("party0", "party1")
-        ]
+        first = [infer(os.urandom(16)), *(party_pb2.InferRequest(chunk=bytes(size)) for size in chunks)]
+        calls = [silent.call(cluster, role, methods.INFER, *first) for role in ("party0", "party1")]
         errors = [ended(call, f"party{party}") for party, call in enumerate(calls)]
-        assert any(isinstance(error, DeadlineExceeded) and "due" in str(error) for error in errors)
+        assert any(isinstance(error, kind) and why in str(error) for error in errors)
         wait_until(lambda: [status.sessions for status in link.status()] == [0, 0])
         ask(link)
         freed(cluster)
@@ -235,6 +244,25 @@ def test_one_client_cannot_take_all_calls(tmp_path: Path, keys: Path, silent: Si
             call.cancel()
         wait_until(lambda: not cluster.party(0)._guard._calls.taken)
         with cluster.link() as link:
+            ask(link)
+
+
+@pytest.mark.parametrize("first", [(), (infer,)])
+@pytest.mark.parametrize("role", ["party0", "party1"])
+def test_two_clients_that_say_nothing_keep_no_third_out(
+    tmp_path: Path, keys: Path, silent: Silent, role: str, first: tuple[Any, ...]
+) -> None:
+    limits: dict[str, Any] = {"max_sessions": 2, "max_waiting": 4, "greet_seconds": 0.5}
+    with Cluster(tmp_path, keys, options={"party0": limits, "party1": limits}) as cluster:
+        server = cluster.party(int(role[-1]))
+        most = 3 if first else server._guard._calls.each
+        for shown in (tls(keys, "client"), another_client(keys, tmp_path)):
+            for _ in range(most):
+                opening = [make() for make in first]
+                silent.call(cluster, role, methods.INFER, *opening, shown=shown)
+        wait_until(lambda: server._guard._calls.taken == 2 * most)
+        (tmp_path / "third").mkdir()
+        with cluster.link(tls=another_client(keys, tmp_path / "third")) as link:
             ask(link)
 
 

@@ -22,6 +22,7 @@ from privinf.parties import methods
 from privinf.parties.credentials import Peer, dial
 from privinf.parties.deadline import Deadline
 from privinf.parties.dealer import DealerCalls
+from privinf.parties.life import Life
 from privinf.parties.logs import Log
 from privinf.parties.messages import session_shape_message, shape_message
 from privinf.parties.places import Places
@@ -197,6 +198,6 @@ def test_places_are_as_many_as_the_dealer_says() -> None:
         first()  # said again, it is nothing
     assert places.taken == 1
     places.learn(2)
-    with places.hold(Deadline.after(5)):
+    with places.hold(Life(Deadline.after(5))):
         assert places.taken == 2
     assert places.taken == 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
-from dummy import DummyParty, Settings
+from dummy import DummyDealer, DummyParty, Settings
 from harness import SHAPE, SHARES, Cluster, ask, tls, wait_until
 
 from privinf.config import PartyConfig
@@ -196,17 +197,41 @@ def test_a_restart_drops_what_has_other_sizes(tmp_path: Path, keys: Path, change
         wait_until(lambda: not list(tmp_path.glob("party0/*.prep")))  # when it hears that party 1 has none
 
 
-def test_a_party_that_lost_its_store_costs_a_query_and_no_more(tmp_path: Path, keys: Path) -> None:
-    options = {"party0": {"ahead": 1, "shapes": (SHAPE,)}}
+def test_a_party_that_lost_its_store_costs_preparations_and_no_query(tmp_path: Path, keys: Path) -> None:
+    options = {"party0": {"ahead": 5, "shapes": (SHAPE,)}}
     with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
-        wait_until(lambda: all(status.ready.get(SHAPE) == 1 for status in link.status()))
+        wait_until(lambda: all(status.ready.get(SHAPE) == 5 for status in link.status()))
         cluster.stop("party1")
         for path in (tmp_path / "party1").glob("*.prep"):
             path.unlink()
         cluster.start("party1")
-        with pytest.raises(MismatchError, match="not held here"):
-            ask(link)
-        wait_until(lambda: all(status.ready.get(SHAPE) == 1 for status in link.status()))
+        ask(link)
+        wait_until(lambda: all(status.ready.get(SHAPE) == 5 for status in link.status()))
+        ask(link)
+
+
+def test_a_client_that_leaves_gives_its_place_back_though_its_preparation_still_comes(
+    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go, deal = Event(), Event(), DummyDealer.deal
+
+    def waiting(*given: Any) -> Iterator[Any]:
+        begun.set()
+        assert go.wait(60)
+        yield from deal(*given)
+
+    monkeypatch.setattr(DummyDealer, "deal", waiting)
+    with Cluster(tmp_path, keys) as cluster, cluster.link() as link:
+        try:
+            run = link.start(SHAPE, SHARES, 60)
+            assert begun.wait(30)
+            run.cancel()
+            wait_until(lambda: [status.sessions for status in link.status()] == [0, 0], 20)
+            wait_until(
+                lambda: not any(cluster.party(party).calls._store.usage().count for party in (0, 1)), 20
+            )
+        finally:
+            go.set()
         ask(link)
 
 
