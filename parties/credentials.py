@@ -110,9 +110,9 @@ def dial(address: Address | str, role: str, tls: Tls | None, own_role: str, told
     return Peer(role, address, (), secure, renewal)
 
 
-def server_options() -> list[tuple[str, Any]]:
-    """Return the options of a server."""
-    return _OPTIONS + descriptors.options()
+def server_options(most: int | None = None) -> list[tuple[str, Any]]:
+    """Return the options of a server, of so many connections at most."""
+    return _OPTIONS + descriptors.options(most)
 
 
 def bind(

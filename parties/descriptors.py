@@ -13,7 +13,10 @@ HANDSHAKE_SECONDS = 10.0
 IDLE_SECONDS: Final = 600.0
 _STREAMS: Final = 256  # calls at once on one connection; more wait at their client
 _MOST: Final = 1 << 16  # descriptors; a higher limit is left as it is
-_OWN: Final = 256  # for files, peers and pipes; a quarter where there are fewer than four times as many
+PROBES: Final = 32  # connections to the port for probes
+_OWN: Final = (
+    256  # for files, peers, pipes and probes; a quarter where there are fewer than four times as many
+)
 
 
 def raise_limit() -> int:
@@ -31,11 +34,12 @@ def connections(descriptors: int) -> int:
     return descriptors - min(_OWN, descriptors // 4)
 
 
-def options() -> list[tuple[str, Any]]:
-    """Return what bounds and times the connections of a server."""
+def options(most: int | None = None) -> list[tuple[str, Any]]:
+    """Return what bounds and times the connections of a server, by default as many as leave it enough."""
+    allowed = connections(raise_limit())
     return [
         ("grpc.server_handshake_timeout_ms", round(1000 * HANDSHAKE_SECONDS)),
         ("grpc.max_connection_idle_ms", round(1000 * IDLE_SECONDS)),
         ("grpc.max_concurrent_streams", _STREAMS),
-        ("grpc.max_allowed_incoming_connections", connections(raise_limit())),
+        ("grpc.max_allowed_incoming_connections", allowed if most is None else min(most, allowed)),
     ]

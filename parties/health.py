@@ -10,6 +10,7 @@ import grpc
 from privinf.addresses import Address
 from privinf.errors import MissingExtra
 from privinf.parties.credentials import server_options
+from privinf.parties.descriptors import PROBES
 from privinf.parties.guard import Guard
 from privinf.parties.life import Bounds
 from privinf.parties.listening import listen
@@ -38,7 +39,7 @@ class Health:
         server.add_generic_rpc_handlers((self._handler(guard),))
         if probed.port:
             self._probed = grpc.server(
-                ThreadPoolExecutor(_PROBES, thread_name_prefix="health"), options=server_options()
+                ThreadPoolExecutor(_PROBES, thread_name_prefix="health"), options=server_options(PROBES)
             )
             self._guard = Guard("health", False, guard.log, _PROBES, _BOUNDS)
             self._probed.add_generic_rpc_handlers((self._handler(self._guard),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -14,10 +15,19 @@ Turn = Callable[[], AbstractContextManager[None]]
 
 
 class Turns:
-    """One computation at a time: each uses all threads, and holds the largest arrays."""
+    """One computation at a time, as each uses all threads and holds the largest arrays; who came first is first.
+
+    A mere lock goes to whoever runs when it is free: one who takes turn after turn would keep it from those that wait.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._queue: deque[object] = deque()  # whose turn it is, and who waits behind
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return max(0, len(self._queue) - 1)
 
     def of(self, deadline: Deadline, alive: Callable[[], bool]) -> Turn:
         """What one call takes each of its turns with."""
@@ -26,12 +36,18 @@ class Turns:
     @contextmanager
     def _turn(self, deadline: Deadline, alive: Callable[[], bool]) -> Iterator[None]:
         """Wait for it within the deadline; a client that left meanwhile gets none."""
-        while not self._lock.acquire(timeout=deadline.left("online")):
-            pass  # the deadline passed: asked once more, it says so
+        mine = object()
+        with self._changed:
+            self._queue.append(mine)
         try:
+            with self._changed:
+                while not self._changed.wait_for(lambda: self._queue[0] is mine, deadline.left("online")):
+                    pass  # the deadline passed: asked once more, it says so
             if not alive():
                 raise PeerLost("the client left")
             deadline.left("online")
             yield
         finally:
-            self._lock.release()
+            with self._changed:
+                self._queue.remove(mine)
+                self._changed.notify_all()

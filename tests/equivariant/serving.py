@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from privinf import Client
 from privinf.config import EquivariantConfig
 from privinf.equivariant.covering.convert import Converted, convert
 from privinf.equivariant.serving.server import Server
+from privinf.equivariant.serving.turns import Turns
+from privinf.parties.deadline import Deadline
 from privinf.text import Tokenizer
 
 torch.set_num_threads(1)
@@ -54,6 +56,11 @@ def client_of(made: Converted, server: Server | int, **options: Any) -> Any:
     return Client(
         made.client, mode="equivariant", server=f"127.0.0.1:{port}", insecure_no_tls=True, **options
     )
+
+
+def another_turn(turns: Turns) -> AbstractContextManager[None]:
+    """The turn of another, for ever."""
+    return turns.of(Deadline.after(600), lambda: True)()
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tiny_models
 import tokenizers
-from serving import Wire, asking, client_of, converted, eventually, serving
+from serving import Wire, another_turn, asking, client_of, converted, eventually, serving
 
 from privinf.equivariant import variants
 from privinf.equivariant.covering.convert import Converted
@@ -234,7 +234,7 @@ def test_nobody_there(decoder: Converted, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_answer_too_late(decoder: Converted) -> None:
     with serving(decoder.server) as server, client_of(decoder, server) as client:
-        with server.calls._turns._lock, pytest.raises(DeadlineExceeded):  # the turn of another, for ever
+        with another_turn(server.calls._turns), pytest.raises(DeadlineExceeded):
             client.generate([1, 6], timeout=0.3)
         assert len(client.generate([1, 6], max_new_tokens=2).tokens) == 2
 
@@ -243,7 +243,7 @@ def test_an_answer_too_late(decoder: Converted) -> None:
 def test_an_embedding_too_late(tmp_path: Path, level: str) -> None:
     """The deadline is that of each query, also where a session holds them all."""
     with asking(converted(tmp_path, "bert", level)) as (client, server):
-        with server.calls._turns._lock, pytest.raises(DeadlineExceeded):  # the turn of another, for ever
+        with another_turn(server.calls._turns), pytest.raises(DeadlineExceeded):
             client.embed(["calm"], timeout=0.3)
         assert eventually(lambda: not server.calls.sessions.taken + server.calls.queries.taken)
         assert len(client.embed(["calm"]).vectors) == 1

@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 import pytest
 import tiny_models
-from serving import client_of, converted, eventually, serving
+from serving import another_turn, client_of, converted, eventually, serving
 
 from privinf import Client, Tls
 from privinf.config import EquivariantConfig, load
@@ -301,7 +301,7 @@ def test_a_deadline_is_bounded_and_kept(callers: dict[str, Caller]) -> None:
     caller = callers["generate"]
     for timeout in (None, 1e6):
         assert len(caller.call(GENERATE, prompt(caller), timeout)) == 4
-    with caller.server.calls._turns._lock, pytest.raises(DeadlineExceeded):  # the turn of another, for ever
+    with another_turn(caller.server.calls._turns), pytest.raises(DeadlineExceeded):
         caller.call(GENERATE, prompt(caller), 0.3)
     assert eventually(lambda: not caller.server.calls.sessions.taken)
     assert len(caller.call(GENERATE, prompt(caller))) == 4

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Cluster, Processes, ask
+from harness import Cluster, Processes, ask, free_port
 
 from privinf.parties import descriptors
 
@@ -57,6 +57,26 @@ def test_a_connection_that_says_nothing_is_closed(
                 while bare.recv(1 << 16):  # without TLS a server begins with its settings
                     pass
             assert role in cluster.servers
+
+
+def test_probes_take_no_more_connections_than_are_kept_for_them(tmp_path: Path, keys: Path) -> None:
+    port = free_port()
+    with Cluster(tmp_path, keys, options={"party0": {"health_port": port}}) as cluster, ExitStack() as stack:
+        bare = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            for _ in range(descriptors.PROBES + 8)
+        ]
+        assert sum(map(_served, bare)) == descriptors.PROBES
+        with cluster.link() as link:
+            ask(link)
+
+
+def _served(connection: socket.socket) -> bool:
+    """Whether a server without TLS begins to speak, and does not hang up."""
+    try:
+        return bool(connection.recv(1))
+    except ConnectionResetError:
+        return False
 
 
 def test_a_server_keeps_descriptors_for_itself() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import json
-import socket
 import urllib.request
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import SHAPE, Cluster, ask, tls, wait_until
+from harness import SHAPE, Cluster, ask, free_port, tls, wait_until
 
 from privinf.addresses import Address
 from privinf.errors import MissingExtra, PartyError
@@ -22,13 +21,6 @@ from privinf.parties.logs import Log, clean
 from privinf.parties.metrics import meters
 
 SECRET = "a secret value"
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_log_holds_public_facts_alone() -> None:
