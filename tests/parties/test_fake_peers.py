@@ -16,7 +16,7 @@ from dummy import DummyParty, Settings, says
 from harness import SHAPE, Cluster, tls, wait_until
 
 from privinf.config import PartyConfig
-from privinf.errors import DeadlineExceeded, MismatchError, PeerLost, PrivinfError, ProtocolError
+from privinf.errors import DamagedPreparation, DeadlineExceeded, PeerLost, PrivinfError, ProtocolError
 from privinf.parties import methods
 from privinf.parties.credentials import Peer, bind, dial
 from privinf.parties.frames import HEADER, MAGIC, Kind
@@ -171,7 +171,7 @@ def test_a_peer_that_errs_is_dropped_and_the_next_is_served(scene: Scene, case: 
         script = [script[0], END]
     nameless = case in ("no frame", "wrong version")  # no session is named: the query waits in vain
     asked, told = scene.play(script, 0.3 if nameless else 5)
-    expected = MismatchError if case == "a foreign preparation" else (ProtocolError, PeerLost)
+    expected = DamagedPreparation if case == "a foreign preparation" else (ProtocolError, PeerLost)
     assert isinstance(told, expected), case
     assert isinstance(asked, DeadlineExceeded if nameless else expected), case
     with Scene(scene.cluster) as other:

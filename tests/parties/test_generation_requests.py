@@ -114,8 +114,14 @@ def asker(cluster: Cluster) -> Iterator[Asker]:
 
 
 def test_a_raw_generation_in_good_order(asker: Asker) -> None:
-    right = [asker.opened(), step(0), chunk(16), step(1, 2), chunk(7), chunk(9)]
+    right = [asker.opened(), step(0), chunk(16), step(1, 2), chunk(16)]
     assert asker.ask(right, right) == [None, None]
+
+
+@pytest.mark.parametrize("sizes", [(7, 9), (0,), (16, 0)])
+def test_a_share_that_comes_in_crumbs(asker: Asker, sizes: tuple[int, ...]) -> None:
+    crumbs = [asker.opened(), step(0), *map(chunk, sizes)]
+    expect(asker.ask(crumbs, crumbs), ProtocolError)
 
 
 def test_what_is_kept_is_the_same_for_both(asker: Asker) -> None:

@@ -116,7 +116,7 @@ def test_what_a_query_has_is_not_burnt_when_party_1_has_claimed_it_already(
     stored(store)
     keeper, _ = keeping(store, tmp_path)
     keeper._settle(set(), set())  # party 1 holds it too
-    assert keeper.obtain(SHAPE, Deadline.after(5)) == ID
+    assert keeper.obtain(SHAPE, Life(Deadline.after(5))) == ID
     keeper._settle({ID}, set())
     store.claim(ID, SHAPE).close()
 
