@@ -45,6 +45,7 @@ def calibrate_decoder(
         raise ModelError(f"a prefix of {len(prefix)} tokens leaves no room in {max_tokens}")
     past, ranges = prefix_cache(spec, weights, prefix), Ranges()
     decoder = ClearDecoder(spec, weights, ranges)
+    # Not passages of what no language says, as encoders read: with them SmolLM2's residual fits no ring of 64 bits.
     for text in [*_short(ids, room), *_long(ids, room)]:
         decoder.rewind(past)
         decoder.run(torch.from_numpy(text.astype(np.int64))[None])
