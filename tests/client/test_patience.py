@@ -210,9 +210,9 @@ def test_a_client_that_has_all_its_calls_under_way_connects_once_one_has_ended(
         wait_until(lambda: calls.taken == calls.each)
         refused, take = threading.Event(), calls._take
 
-        def noted(client: str) -> None:
+        def noted(*asked: Any) -> None:
             try:
-                take(client)
+                take(*asked)
             except Overloaded:
                 refused.set()
                 raise
