@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from privinf.errors import PrivinfError, Unauthenticated
 from privinf.parties.credentials import caller, client_of
+from privinf.parties.entrance import OPEN, Entrance
 from privinf.parties.incoming import AnyRequests, Direct, Read, Requests, Source
 from privinf.parties.life import BOUNDS, Bounds, Keeping, Life
 from privinf.parties.logs import Log
@@ -33,20 +34,25 @@ class Guard:
         )  # of their own: no number of clients keeps servers apart
         self._keeping = Keeping(failed=lambda error: log.failure("lives", error))
 
-    def handlers(self, calls: dict[Method, Callable[..., Any]]) -> grpc.GenericRpcHandler:
+    def handlers(
+        self, calls: dict[Method, Callable[..., Any]], entrances: Mapping[Method, Entrance] | None = None
+    ) -> grpc.GenericRpcHandler:
         """Return what a gRPC server is given, for the methods of one service."""
         (service,) = {method.service for method in calls}
-        table = {method.name: self._handler(method, call) for method, call in calls.items()}
+        ways = {method: (entrances or {}).get(method, OPEN) for method in calls}
+        table = {method.name: self._handler(method, call, ways[method]) for method, call in calls.items()}
         return grpc.method_handlers_generic_handler(service, table)
 
     def close(self) -> None:
         """Watch over no calls any more."""
         self._keeping.close()
 
-    def _handler(self, method: Method, call: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    def _handler(
+        self, method: Method, call: Callable[..., Any], entrance: Entrance
+    ) -> grpc.RpcMethodHandler[Any, Any]:
         def behaviour(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             try:
-                yield from self._answered(method, call, messages, context)
+                yield from self._answered(method, call, entrance, messages, context)
             except Exception as error:
                 self._abort(context, method, error)
 
@@ -57,6 +63,7 @@ class Guard:
         self,
         method: Method,
         call: Callable[..., Any],
+        entrance: Entrance,
         messages: Iterator[bytes],
         context: grpc.ServicerContext,
     ) -> Iterator[bytes]:
@@ -65,19 +72,15 @@ class Guard:
         with self._keeping.of(context, self._total(method)) as life:
             if role not in PEERS:
                 life.spare()  # until it says what it is
-            with seats.place(client, life):
-                requests = self._requests(method, messages, life, client, role)
+            source = _source(method, entrance, messages, life, role)
+            requests: AnyRequests = Requests(
+                source, method, life, self._bounds, client, messages, entrance.limit
+            )
+            with seats.place(client, life), entrance.place(requests):
                 for reply in _replies(method, call, requests, context, role):
                     for message in _wire(method, reply):
                         with life.watched(self._bounds.taken, f"{method.name}: a reply was not taken"):
                             yield message
-
-    def _requests(
-        self, method: Method, messages: Iterator[bytes], life: Life, client: str, role: str
-    ) -> AnyRequests:
-        told = method.callers == CLIENT and (method.streams[0] or method.parts[0])
-        source: Source = Read(messages, life) if told else Direct(messages, life, role)
-        return Requests(source, method, life, self._bounds, client, messages)
 
     def _total(self, method: Method) -> float:
         bounds = self._bounds
@@ -100,6 +103,13 @@ class Guard:
         code, details, trailing = describe(known)
         context.set_trailing_metadata(trailing)
         context.abort(code, details)
+
+
+def _source(method: Method, entrance: Entrance, messages: Iterator[bytes], life: Life, role: str) -> Source:
+    if entrance.waits:
+        return Read(messages, life, ahead=0)
+    told = method.callers == CLIENT and (method.streams[0] or method.parts[0])
+    return Read(messages, life) if told else Direct(messages, life, role)
 
 
 def _replies(

@@ -35,13 +35,13 @@ def join(parts: Iterable[bytes], limit: int = WHOLE_LIMIT) -> Iterator[bytes]:
         mark, size = part[:1], len(part) - 1
         if mark not in (_MORE, _LAST) or size > CHUNK or (mark == _MORE and size != CHUNK):
             raise ProtocolError("no part of a message where one was due")
-        if len(held) + size > limit:
-            raise ProtocolError(f"a message over the size limit of {limit} bytes")
-        if mark == _MORE:
-            held += memoryview(part)[1:]
+        require_size(len(held) + size, limit)
+        if mark == _LAST and not held:
+            yield part[1:]
             continue
-        yield bytes(held + memoryview(part)[1:]) if held else part[1:]
-        held = bytearray()
+        held += memoryview(part)[1:]
+        if mark == _LAST:
+            yield _taken(held)
     if held:
         raise ProtocolError("the stream ended within a message")
 
@@ -50,6 +50,19 @@ def require_whole(chunk: bytes, left: int) -> None:
     """Refuse a chunk that is cut shorter than it must be: small ones would hold a place as long as they come."""
     if not chunk or len(chunk) != min(CHUNK, left):
         raise ProtocolError(f"a chunk of {len(chunk)} bytes where {min(CHUNK, left)} were due")
+
+
+def require_size(size: int, limit: int) -> None:
+    """Refuse a message that is larger than it may be."""
+    if size > limit:
+        raise ProtocolError(f"a message over the size limit of {limit} bytes")
+
+
+def _taken(held: bytearray) -> bytes:
+    """What is held, which is then held no more."""
+    whole = bytes(held)
+    held.clear()
+    return whole
 
 
 def parse(kind: type[M], encoded: bytes) -> M:

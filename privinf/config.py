@@ -159,6 +159,9 @@ class EquivariantConfig:
     max_sessions_each: int = 0  # of one client, known by its certificate; 0 is half of them
     max_calls: int = 32  # embeddings and classifications under way
     max_calls_each: int = 0  # of one client; 0 is half of them
+    max_waiting: int = 64  # calls and sessions that wait for a place
+    max_waiting_each: int = 0  # of one client; 0 is half of them
+    wait_seconds: float = 300.0  # how long one of them waits; its client is then told when to ask again
     max_rows: int = 16384  # tokens or patches of one request, padding included
     max_tokens: int = 0  # of prompt and answer together; 0 is what the model takes
     max_seconds: float = 3600.0  # the longest that a call lasts, whatever its client asked for
@@ -174,10 +177,11 @@ class EquivariantConfig:
         _parse(self, "listen")
         _check_ports(self)
         _check_tls(self.tls, self.insecure_no_tls)
-        counts = self.max_sessions, self.max_calls, self.max_rows
-        _check(min(counts) > 0, "max_sessions, max_calls and max_rows count something")
+        counts = self.max_sessions, self.max_calls, self.max_waiting, self.max_rows
+        _check(min(counts) > 0, "max_sessions, max_calls, max_waiting and max_rows count something")
         _check(min(self.threads, self.max_tokens) >= 0, "threads and max_tokens are 0 or more")
-        _check(min(self.max_sessions_each, self.max_calls_each) >= 0, "what one client may have is 0 or more")
+        each = self.max_sessions_each, self.max_calls_each, self.max_waiting_each
+        _check(min(each) >= 0, "what one client may have is 0 or more")
         _check_seconds(self)
 
 

@@ -17,6 +17,8 @@ from privinf.equivariant.asking.texts import Batch
 from privinf.equivariant.key import F64, Key, KeyAbout
 from privinf.equivariant.wire import F32
 from privinf.errors import InputError, IntegrityError, ProtocolError
+from privinf.parties.deadline import Deadline
+from privinf.patience import patiently
 from privinf.v1 import equivariant_pb2 as pb
 
 LARGEST = 1e18  # uncovering and a head stay far within float32
@@ -108,14 +110,20 @@ def open_session(
 ) -> Opened:
     """Mark a variant as used on disk, tell the server of it, and wait until it has found that it is new.
 
-    Until then no row is sent: of a client's folder that was copied or restored, it may have seen some under this cover.
+    One that the server has no room for is opened again: it has not looked at it. Until it has, no row is sent:
+    of a client's folder that was copied or restored, it may have seen some under this cover.
     """
-    link.connect()  # a server that cannot be reached, or is another's, costs no variant
+    until = link.until(timeout)  # a server that cannot be reached, or is another's, costs no variant
     variant = Key.load(variants.take(folder))
     require_variant(variant, key)
-    outgoing, replies = link.session(pb.CoveredOpen(id=variant.about.id), timeout)
+    waits = until if patience is None else Deadline(min(until.at, Deadline.after(patience).at))
+    return patiently(lambda: _opened(link, variant, until, waits), waits)
+
+
+def _opened(link: Link, variant: Key, until: Deadline, waits: Deadline) -> Opened:
+    outgoing, replies = link.session(pb.CoveredOpen(id=variant.about.id), until)
     try:
-        if replies.take(patience) is None:
+        if replies.take(waits.left("connect")) is None:
             raise ProtocolError("server: the session ended before it began")
     except BaseException:
         close_session(Opened(variant, outgoing, replies), clean=False)

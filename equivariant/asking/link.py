@@ -6,6 +6,7 @@ Every later request names the key. A server that was put in another's place sinc
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from privinf.config import EquivariantClientConfig
@@ -17,6 +18,7 @@ from privinf.parties.credentials import dial, warn_insecure
 from privinf.parties.deadline import Deadline, persist
 from privinf.parties.methods import Method
 from privinf.parties.own import check_own
+from privinf.patience import Patience
 from privinf.v1 import equivariant_pb2 as pb
 
 _QUERIES = {"embed": EMBED, "classify": CLASSIFY}
@@ -59,26 +61,28 @@ class Link:
 
     def generate(self, prompt: pb.CoveredPrompt, timeout: float | None = None) -> Replies:
         """Begin a continuation; `timeout` is in seconds, for all of it."""
-        return Replies(self._begin(GENERATE, prompt, self._until(timeout)), self._forget)
+        until = self.until(timeout)
+        return Replies(partial(self._begin, GENERATE, prompt, until), self._forget, Patience(until))
 
-    def session(self, opened: pb.CoveredOpen, timeout: float | None = None) -> tuple[Outgoing, Replies]:
-        """Open a variant; `timeout` is in seconds, for all of the session."""
-        until, outgoing = self._until(timeout), Outgoing()
+    def session(self, opened: pb.CoveredOpen, until: Deadline) -> tuple[Outgoing, Replies]:
+        """Open a variant; all of the session is over by `until`."""
+        outgoing = Outgoing()
         outgoing.put(pb.CoveredStep(open=opened))
-        return outgoing, Replies(self._begin(SESSION, iter(outgoing), until), self._forget)
+        return outgoing, Replies(partial(self._begin, SESSION, iter(outgoing), until), self._forget)
 
     def close(self) -> None:
         """Release the channel; what is under way is dropped."""
         self._closed = True
         self._peer.close()
 
-    def _until(self, timeout: float | None) -> Deadline:
+    def until(self, timeout: float | None) -> Deadline:
+        """For all of a session or generation that begins now, on a server that was found to be ours."""
         self.connect()
         return Deadline.after(self._config.session_deadline if timeout is None else timeout)
 
     def _ask(self, method: Method, request: Any, until: Deadline) -> Any:
-        call = self._begin(method, request, until, lambda stub: stub.future)
-        return Replies(call, self._forget).whole()
+        begin = partial(self._begin, method, request, until, lambda stub: stub.future)
+        return Replies(begin, self._forget, Patience(until)).whole()
 
     def _begin(
         self, method: Method, request: Any, until: Deadline, face: Callable[[Any], Any] = lambda stub: stub

@@ -9,8 +9,9 @@ from typing import Any
 
 import grpc
 
-from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, PeerLost, PrivinfError
+from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, Overloaded, PeerLost, PrivinfError
 from privinf.parties.status import attribute, restore
+from privinf.patience import Patience
 from privinf.v1 import equivariant_pb2 as pb
 
 NAME = "server"  # in messages
@@ -34,19 +35,23 @@ class Outgoing:
 class Replies:
     """The replies of one call; to be read by one thread at a time, dropped by any.
 
+    `begin` makes the call; given `patience`, one that the server has no room for, and so has not begun, is made again.
     `changed` is called where the server cannot be reached, or turns out to be another: what is known of it is old.
     """
 
-    def __init__(self, call: Any, changed: Callable[[], None]) -> None:
-        self._call, self._changed = call, changed
+    def __init__(
+        self, begin: Callable[[], Any], changed: Callable[[], None], patience: Patience | None = None
+    ) -> None:
+        self._begin, self._changed, self._patience = begin, changed, patience
+        self._call, self._dropped = begin(), threading.Event()
         self._heard = self._late = False
 
     def whole(self) -> Any:
         """The one reply of a call that has one; who stops waiting drops the call."""
         try:
-            return self._told(self._call.result)
+            return self._told(lambda: self._call.result())
         finally:
-            self._call.cancel()  # makes no difference to one that is over
+            self.cancel()  # makes no difference to one that is over
 
     def take(self, seconds: float | None = None) -> Any:
         """The next reply, or None after the last; `seconds` bounds this wait, beside the deadline of the whole call."""
@@ -63,6 +68,7 @@ class Replies:
 
     def cancel(self) -> None:
         """Drop the call; the server is free of it at once."""
+        self._dropped.set()
         self._call.cancel()
 
     def leave(self) -> None:
@@ -71,13 +77,24 @@ class Replies:
 
     def _expire(self) -> None:
         self._late = True
-        self._call.cancel()
+        self.cancel()
 
     def _told(self, read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except (grpc.RpcError, grpc.FutureCancelledError) as error:
-            raise self._cause(error) from error
+        while True:
+            try:
+                return read()
+            except (grpc.RpcError, grpc.FutureCancelledError) as error:
+                cause = self._cause(error)
+                if not isinstance(cause, Overloaded) or self._heard or self._patience is None:
+                    raise cause from error
+                self._again(self._patience.pause(cause))
+
+    def _again(self, seconds: float) -> None:
+        """Make the call once more after a pause, unless it is dropped meanwhile."""
+        if not self._dropped.wait(seconds):
+            self._call = self._begin()
+        if self._dropped.is_set():
+            self._call.cancel()
 
     def _cause(self, error: BaseException) -> PrivinfError:
         if self._late:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from privinf.config import EquivariantConfig
 from privinf.equivariant.methods import ROLE, SERVICE
+from privinf.equivariant.serving.limits import calls_of_one
 from privinf.equivariant.serving.service import Calls
 from privinf.parties import serve as roles
 from privinf.parties.life import Bounds
@@ -21,10 +22,13 @@ class Server(roles.Server):
             torch.set_num_threads(config.threads)
         idle = config.idle_seconds
         bounds = Bounds(config.max_seconds, config.max_seconds, config.due_seconds, idle, idle)
-        super().__init__(ROLE, SERVICE, config, config.max_calls + config.max_sessions, bounds)
-        self.calls = Calls(Path(folder), config, self.log)
+        super().__init__(ROLE, SERVICE, config, calls_of_one(config), bounds)
+        self.calls = Calls(Path(folder), config, self.log, self._meters)
+        queries, sessions = self.calls.entrances.queries, self.calls.entrances.sessions
         self._meters.watch(
-            queries=lambda: self.calls.queries.taken, sessions=lambda: self.calls.sessions.taken
+            queries=lambda: queries.running,
+            sessions=lambda: sessions.running,
+            waiting=lambda: queries.waiting + sessions.waiting,
         )
         self._server.add_generic_rpc_handlers((self.calls.handlers(self._guard),))
 

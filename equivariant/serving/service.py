@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,18 @@ from privinf.config import EquivariantConfig
 from privinf.equivariant import wire
 from privinf.equivariant.about import read_about
 from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, SESSION
-from privinf.equivariant.serving import running
+from privinf.equivariant.serving import limits, running
+from privinf.equivariant.serving.limits import Entrances
 from privinf.equivariant.serving.running import PIECE, Course
 from privinf.equivariant.serving.sessions import Sessions
 from privinf.equivariant.serving.turns import Turn, Turns
 from privinf.equivariant.wire import F32, Ids
 from privinf.errors import InputError, PeerLost
-from privinf.parties.credentials import client_of
 from privinf.parties.deadline import Deadline
 from privinf.parties.guard import Guard
 from privinf.parties.logs import Log
 from privinf.parties.methods import Method
-from privinf.parties.seats import Seats, share_of
+from privinf.parties.metrics import Meters
 from privinf.sampling import Sampler
 from privinf.v1 import equivariant_pb2 as pb
 
@@ -34,14 +35,14 @@ from privinf.v1 import equivariant_pb2 as pb
 class Calls:
     """The calls of one server."""
 
-    def __init__(self, folder: Path, config: EquivariantConfig, log: Log) -> None:
+    def __init__(self, folder: Path, config: EquivariantConfig, log: Log, meters: Meters) -> None:
         self.about, self._config = read_about(folder), config
         self._turns, self._log = Turns(), log
-        calls, sessions = config.max_calls, config.max_sessions
-        self.queries = Seats(calls, share_of(calls, config.max_calls_each), "queries")
-        self.sessions = Seats(sessions, share_of(sessions, config.max_sessions_each), "sessions")
         self._model: Any = None if self.about.what.local else running.load_model(folder, self.about)
-        self._local = Sessions(folder, self.about, config, self.sessions, self._turns, log)
+        takes_images = self._model is not None and not self.about.vocab
+        image = math.prod(running.image_shape(self._model)) if takes_images else 0
+        self.entrances = Entrances(self.about, config, meters, image)
+        self._local = Sessions(folder, self.about, config, self._turns, log)
 
     def handlers(self, guard: Guard) -> grpc.GenericRpcHandler:
         """What a gRPC server is given."""
@@ -52,17 +53,16 @@ class Calls:
             GENERATE: self._generate,
             SESSION: self._local.session,
         }
-        return guard.handlers(calls)
+        return guard.handlers(calls, self.entrances.ways())
 
     def drain(self) -> None:
         """Admit nothing more, and end the sessions that wait for their clients."""
-        self.queries.close()
-        self.sessions.close()
+        self.entrances.close()
         self._local.drain()
 
     @property
     def _room(self) -> int:
-        return min(self.about.context, self._config.max_tokens or self.about.context)
+        return limits.room(self.about, self._config)
 
     def _about(
         self, _: pb.CoveredAboutRequest, context: grpc.ServicerContext, caller: str
@@ -103,8 +103,7 @@ class Calls:
         most = min(prompt.max_new_tokens, self._room - len(ids) + 1)
         turn = self._turns.of(deadline, context.is_active)
         try:
-            with self.sessions.place(self._client(context)):
-                yield from self._written(ids, sampler, most, turn)
+            yield from self._written(ids, sampler, most, turn)
         except PeerLost:
             return  # it has all that it wants: the server is not told which token ends a text
 
@@ -136,15 +135,9 @@ class Calls:
         if self._model is None:
             raise InputError("this server's model is of level session: open a session")
 
-    def _client(self, context: grpc.ServicerContext) -> str:
-        return client_of(context, self._config.tls is not None)
-
-    @contextmanager
-    def _computing(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Hold a place, and compute when it is this call's turn."""
-        deadline = Deadline.of(context, self._config.max_seconds)
-        with self.queries.place(self._client(context)), self._turns.of(deadline, context.is_active)():
-            yield
+    def _computing(self, context: grpc.ServicerContext) -> AbstractContextManager[None]:
+        """Compute when it is this call's turn."""
+        return self._turns.of(Deadline.of(context, self._config.max_seconds), context.is_active)()
 
 
 def _read(course: Course, ids: Ids, turn: Turn) -> F32:

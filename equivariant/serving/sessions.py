@@ -20,7 +20,6 @@ from privinf.errors import InputError, MismatchError, Overloaded, ProtocolError
 from privinf.parties.incoming import Requests
 from privinf.parties.life import Lives
 from privinf.parties.logs import Log
-from privinf.parties.seats import Seats
 from privinf.v1 import equivariant_pb2 as pb
 
 
@@ -32,11 +31,10 @@ class Sessions:
         folder: Path,
         about: ServerAbout,
         config: EquivariantConfig,
-        places: Seats,
         turns: Turns,
         log: Log,
     ) -> None:
-        self._about, self._config, self._places, self._turns, self._log = about, config, places, turns, log
+        self._about, self._config, self._turns, self._log = about, config, turns, log
         known = variants.all_variants(folder) if about.what.local else []
         self._variants = {read_about(path).id: path for path in known}
         self._lives = Lives()
@@ -56,13 +54,12 @@ class Sessions:
         with self._lives.holding(requests.life):
             opened = _opening(requests)
             turn = self._turns.of(requests.life.deadline, context.is_active)
-            with self._places.place(requests.client):
-                folder = self._new_variant(opened)
-                yield pb.CoveredRows()  # it is new: the client may send rows under its cover
-                with closing(self._loaded(folder, turn)) as answer:
-                    while (step := self._next(requests)) is not None:
-                        yield rows_message(answer(step))
-                        count += 1
+            folder = self._new_variant(opened)
+            yield pb.CoveredRows()  # it is new: the client may send rows under its cover
+            with closing(self._loaded(folder, turn)) as answer:
+                while (step := self._next(requests)) is not None:
+                    yield rows_message(answer(step))
+                    count += 1
         self._log.info("session", passes=count, seconds=round(time.monotonic() - began, 6))
 
     def _next(self, requests: Requests[pb.CoveredStep]) -> pb.CoveredStep | None:

@@ -133,7 +133,7 @@ def test_an_end_token_or_a_stop_frees_the_server(tmp_path: Path, level: str) -> 
         ended = client.generate(PROMPT, max_new_tokens=60)
         shown = client.generate(PROMPT, max_new_tokens=4).text
         stopped = client.generate(PROMPT, max_new_tokens=60, stop=shown[1:3])
-        assert eventually(lambda: not server.calls.sessions.taken)
+        assert eventually(lambda: not server.calls.entrances.sessions.running)
     assert ended.finish_reason == "eos"
     assert list(ended.tokens) == want[: want.index(end) + 1]
     assert stopped.finish_reason == "stop"

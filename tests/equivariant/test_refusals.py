@@ -218,7 +218,7 @@ def test_a_server_gone_amid_an_answer(tmp_path: Path, level: str) -> None:
         with pytest.raises(PeerLost, match="went away"):
             seen += tokens
         assert tokens.completion.tokens == tuple(token.id for token in seen)
-        assert eventually(lambda: not server.calls.sessions.taken)
+        assert eventually(lambda: not server.calls.entrances.sessions.running)
         client.close()
 
 
@@ -245,7 +245,9 @@ def test_an_embedding_too_late(tmp_path: Path, level: str) -> None:
     with asking(converted(tmp_path, "bert", level)) as (client, server):
         with another_turn(server.calls._turns), pytest.raises(DeadlineExceeded):
             client.embed(["calm"], timeout=0.3)
-        assert eventually(lambda: not server.calls.sessions.taken + server.calls.queries.taken)
+        assert eventually(
+            lambda: not server.calls.entrances.sessions.running + server.calls.entrances.queries.running
+        )
         assert len(client.embed(["calm"]).vectors) == 1
 
 

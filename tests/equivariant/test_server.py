@@ -303,13 +303,13 @@ def test_a_deadline_is_bounded_and_kept(callers: dict[str, Caller]) -> None:
         assert len(caller.call(GENERATE, prompt(caller), timeout)) == 4
     with another_turn(caller.server.calls._turns), pytest.raises(DeadlineExceeded):
         caller.call(GENERATE, prompt(caller), 0.3)
-    assert eventually(lambda: not caller.server.calls.sessions.taken)
+    assert eventually(lambda: not caller.server.calls.entrances.sessions.running)
     assert len(caller.call(GENERATE, prompt(caller))) == 4
 
 
 def test_so_many_at_once_and_no_more(tmp_path: Path) -> None:
     made = converted(tmp_path, "llama", "session")
-    with serving(made.server, max_sessions=2, max_sessions_each=2) as server:
+    with serving(made.server, max_sessions=2, max_sessions_each=2, wait_seconds=0.2) as server:
         caller, steps = Caller(made, server), [Outgoing(), Outgoing()]
         for place, outgoing in enumerate(steps):
             outgoing.put(caller.variant(place))
@@ -317,15 +317,15 @@ def test_so_many_at_once_and_no_more(tmp_path: Path) -> None:
         open_ = [caller.begin(SESSION, iter(outgoing)) for outgoing in steps]
         assert all(next(call) == pb.CoveredRows() for call in open_)
         assert all(next(call).shape == [1, WIDTH] for call in open_)
-        with pytest.raises(Overloaded, match="2 sessions"):
+        with pytest.raises(Overloaded, match=r"no place in 0\.2 s"):
             caller.session(caller.variant(2))
         steps[0].end()
         assert next(open_[0], None) is None
-        assert eventually(lambda: server.calls.sessions.taken == 1)
+        assert eventually(lambda: server.calls.entrances.sessions.running == 1)
         assert caller.session(caller.variant(2), pb.CoveredStep(rows=rows_of(1, WIDTH)))
         open_[1].cancel()
         steps[1].end()
-        assert eventually(lambda: not server.calls.sessions.taken)
+        assert eventually(lambda: not server.calls.entrances.sessions.running)
 
 
 @pytest.mark.parametrize("left", ["cancel", "end", "idle", "stop"])
@@ -357,7 +357,7 @@ def test_a_session_leaves_no_cache_behind(tmp_path: Path, monkeypatch: pytest.Mo
                 next(call)
             kind = {"idle": DeadlineExceeded, "stop": Overloaded}[left]
             assert type(restore(caught.value, "server")) is kind
-        assert eventually(lambda: not server.calls.sessions.taken)
+        assert eventually(lambda: not server.calls.entrances.sessions.running)
         outgoing.end()
     model, cache = held
     assert eventually(lambda: cache() is None)
@@ -371,7 +371,7 @@ def test_a_generation_that_is_left_ends_at_once(tmp_path: Path) -> None:
         call = caller.begin(GENERATE, prompt(caller, max_new_tokens=19000))
         next(call)
         call.cancel()
-        assert eventually(lambda: not server.calls.sessions.taken)  # long before 19,000 tokens
+        assert eventually(lambda: not server.calls.entrances.sessions.running)  # long before 19,000 tokens
 
 
 def test_calls_under_way_do_not_mix(tmp_path: Path) -> None:
