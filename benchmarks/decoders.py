@@ -12,15 +12,16 @@ import numpy.typing as npt
 import torch
 
 from privinf.fetch import fetch
+from privinf.models.clear import ClearDecoder, prefix_cache
 from privinf.models.decoder_bundle import read
 from privinf.models.decoder_checkpoint import load_decoder
-from privinf.models.decoder_clear import ClearDecoder, Past, prefix_cache
 from privinf.models.decoder_fold import fold_decoder
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import FixedSession
 from privinf.models.decoder_plan import decoder_scale
 from privinf.models.decoder_sharing import share_decoder
 from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.engines.clear import Past
 from privinf.models.fold import F64
 from privinf.models.weights import IdealStore, encode
 from privinf.prompts import DecoderTokenizer

@@ -12,11 +12,15 @@ import numpy as np
 
 from benchmarks.workload import Workload
 from privinf.errors import ConfigError, InputError
-from privinf.models import bert
+from privinf.models import parts
+from privinf.models.encoder_inputs import padding
+from privinf.models.engines.masked import MaskedOps, Sight
+from privinf.models.engines.observers import Ranges
+from privinf.models.engines.weights import MaskedWeights
 from privinf.models.fold import F64
+from privinf.models.orders import post
 from privinf.models.plan import Plan, X, make_plan
 from privinf.models.query import Field
-from privinf.models.shared import SharedOps
 from privinf.models.spec import EncoderSpec
 from privinf.models.stream import Write, streamed
 from privinf.protocols import ring
@@ -118,25 +122,21 @@ def in_clear(size: Size, folded: dict[str, F64]) -> tuple[Plan, F64]:
     """The plan from the layers' own ranges, and their float32 answer."""
     import torch
 
-    from privinf.models.clear import Clear, Ranges
+    from privinf.models.engines.clear import ClearOps
 
-    ranges = Ranges({"embed.square": 0.5}, {"embed.square": 2.0, "embed.centred": 8.0, "pool.result": 8.0})
-    ops = Clear(folded, size.spec.layer_norm_eps, ranges)
+    ranges = Ranges({"embed.square": 0.5}, {"embed.square": 2.0, "embed.residual": 8.0, "pool.result": 8.0})
+    tensors = {name: torch.as_tensor(w, dtype=torch.float32) for name, w in folded.items()}
+    ops = ClearOps(tensors, observer=ranges)
     with torch.inference_mode():
-        x = torch.as_tensor(source(size), dtype=torch.float32)
-        for i in range(size.layers):
-            with ops.scope(f"layer{i}"):
-                x = bert.layer(ops, size.spec, x)
+        x = post.run(ops, parts.encoder(size.spec), torch.as_tensor(source(size), dtype=torch.float32))
     return make_plan(size.spec, ranges, size.tokens), x.numpy()
 
 
 def run(size: Size, plan: Plan, ctx: Interpreter, rows: Share, real: Share) -> Share:
     """Open the input and run the layers."""
-    ops, x, bits = SharedOps(ctx, plan), ctx.open(rows), ctx.open(real)
-    ops.hide_padding(from_bits(ctx, bits, ring.MAX_BITS))
-    for i in range(size.layers):
-        with ctx.scope(f"layer{i}"):
-            x = bert.layer(ops, size.spec, x)
+    x, bits, model = ctx.open(rows), ctx.open(real), parts.encoder(size.spec, plan)
+    sight = Sight(padding(ctx, from_bits(ctx, bits, ring.MAX_BITS)))
+    x = post.run(MaskedOps(ctx, MaskedWeights(), model.scales, sight), model, x)
     ctx.flush()
     share: Share = ctx.run(ToShare(), x)
     ctx.flush()

@@ -151,8 +151,8 @@ def _written(source: Path) -> list[str]:
     """What a decoder writes itself at temperature one."""
     from benchmarks.decoders import sampled
     from privinf.models.decoder_checkpoint import load_decoder
-    from privinf.models.decoder_clear import Past
     from privinf.models.decoder_fold import fold_decoder
+    from privinf.models.engines.clear import Past
     from privinf.prompts import DecoderTokenizer
 
     spec, weights = load_decoder(source)

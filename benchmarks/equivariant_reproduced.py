@@ -79,8 +79,8 @@ def _stories(source: Path) -> list[Ids]:
     """What the model writes itself, after its first token."""
     from benchmarks.decoders import sampled
     from privinf.models.decoder_checkpoint import load_decoder
-    from privinf.models.decoder_clear import Past
     from privinf.models.decoder_fold import fold_decoder
+    from privinf.models.engines.clear import Past
 
     spec, weights = load_decoder(source)
     assert spec.bos is not None

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from privinf.models.engines.masked import MaskedOps, Memory
+from privinf.models.engines.shapes import concatenate
+from privinf.models.ops import Heads, View
+from privinf.models.parts import Attention
 from privinf.protocols.ring import U64
 from privinf.protocols.wires import Share, Wire, derive
 
@@ -51,8 +55,8 @@ class Cache:
         """Add a pass's keys and values, whose masks must be shared already; return those of all slots."""
         before = self._layers[layer]
         whole = (
-            concatenate([*([before[0]] if before else []), *keys]),
-            concatenate([*([before[1]] if before else []), *values]),
+            concatenate([*([before[0]] if before else []), *keys], SLOTS),
+            concatenate([*([before[1]] if before else []), *values], SLOTS),
         )
         self._layers[layer] = whole
         return whole
@@ -111,18 +115,21 @@ class Cache:
         return self._settled((cut(layer[0]), cut(layer[1])))
 
 
-def concatenate(wires: Sequence[Wire]) -> Wire:
-    """One wire of several along the slots; local."""
-    if len(wires) == 1:
-        return wires[0]
-    first = wires[0]
-    slots = sum(wire.shape[SLOTS] for wire in wires)
+class Held(Memory):
+    """Attention over all slots of a cache, the prefix's among them from the first pass on."""
 
-    def join(*parts: U64) -> U64:
-        return np.concatenate(parts, axis=SLOTS)
+    def __init__(self, cache: Cache, first: bool) -> None:
+        self._cache, self._first = cache, first
 
-    shape = (*first.shape[:SLOTS], slots, *first.shape[SLOTS + 1 :])
-    return derive(wires, shape, first.bits, first.scale, public=join, mask=join)
+    def read(self, ops: MaskedOps, part: Attention, heads: Heads[Wire]) -> View[Wire]:
+        prefix = ops.prefix(part) if self._first and part.prefix else None
+        ops.ctx.touch(heads.keys)
+        ops.ctx.mask_share(heads.keys)
+        if prefix is None:
+            return View(*self._cache.extend(part.index, [heads.keys], [heads.values]))
+        ops.ctx.mask_share(prefix[0])
+        keys, values = zip(prefix, (heads.keys, heads.values), strict=True)
+        return View(*self._cache.extend(part.index, keys, values))
 
 
 def _standing(wire: Wire, keeps: Keeps) -> Wire:

@@ -10,7 +10,7 @@ from importlib import resources
 import numpy as np
 import numpy.typing as npt
 
-from privinf.models import bert
+from privinf.models.engines.observers import Ranges
 from privinf.models.fold import F64
 from privinf.models.plan import Plan, make_plan
 from privinf.models.query import Ids
@@ -36,20 +36,16 @@ def calibrate(
     spec: EncoderSpec, weights: Mapping[str, F64], ids: Sequence[Ids], tick: Tick = lambda done: None
 ) -> Plan:
     """Plan the rings of a model from its folded weights and tokenised text; `tick` counts texts done."""
-    import torch
-
-    from privinf.models.clear import Clear, Ranges
+    from privinf.models.clear import ClearEncoder, clear_query
 
     ranges = Ranges()
-    ops = Clear(weights, spec.layer_norm_eps, ranges)
-    program = bert.embed if spec.head == "none" else bert.classify
-    with torch.inference_mode():
-        odd = passages(weights["embed.token"], ids[0], spec.longest)
-        for tokens, texts in batches([*ids, *_long(ids, spec.longest), *odd], spec.longest):
-            program(ops, spec, _query(texts, tokens, spec))
-            tick(len(texts))
+    encoder = ClearEncoder(spec, weights, ranges)
+    odd = passages(weights["embed.token"], ids[0], spec.longest)
+    for tokens, texts in batches([*ids, *_long(ids, spec.longest), *odd], spec.longest):
+        encoder.run(clear_query(texts, tokens, spec.names.pad))
+        tick(len(texts))
     known = reach(weights["embed.token"], weights["embed.position"][: spec.longest])
-    ranges.high |= {"embed.centred": known.largest, "embed.square": known.high}
+    ranges.high |= {"embed.residual": known.largest, "embed.square": known.high}
     ranges.low["embed.square"] = known.low
     plan = make_plan(spec, ranges, spec.longest)
     return replace(plan, tables=fingerprint(spec, plan))
@@ -87,23 +83,12 @@ def clear_answers(
     spec: EncoderSpec, weights: Mapping[str, F64], ids: Sequence[Ids]
 ) -> npt.NDArray[np.float32]:
     """Float32 answers (texts, width or labels), in the order given: what private ones are compared with."""
-    import torch
+    from privinf.models.clear import ClearEncoder, clear_query
 
-    from privinf.models.clear import Clear
-
-    ops = Clear(weights, spec.layer_norm_eps)
-    program = bert.embed if spec.head == "none" else bert.classify
-    answers = []
-    with torch.inference_mode():
-        for tokens in ids:
-            row = program(ops, spec, _query([tokens], max(len(tokens), 2), spec))[:, 0]
-            if spec.head == "none" and spec.normalize:
-                row = row / row.norm(dim=-1, keepdim=True)
-            answers.append(row[0, : spec.answer_width].numpy())
+    encoder, answers = ClearEncoder(spec, weights), []
+    for tokens in ids:
+        row = encoder.run(clear_query([tokens], max(len(tokens), 2), spec.names.pad))[:, 0].numpy()
+        if spec.head == "none" and spec.normalize:
+            row = row / np.linalg.norm(row, axis=-1, keepdims=True)
+        answers.append(row[0, : spec.answer_width])
     return np.stack(answers).astype(np.float32)
-
-
-def _query(texts: list[Ids], tokens: int, spec: EncoderSpec) -> object:
-    from privinf.models.clear import clear_query
-
-    return clear_query(texts, tokens, spec.names.pad)

@@ -1,33 +1,30 @@
-"""The clear interpreter: float32 PyTorch; the oracle of every other one, and the source of ranges."""
+"""Models in the clear: folded weights in float32, for what private answers are compared with and for ranges."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import MissingExtra
-from privinf.models.fold import RELATIVE
-from privinf.models.relative import buckets
+from privinf.models import parts
+from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.engines.observers import Observer
+from privinf.models.fold import F64
+from privinf.models.orders import pre
+from privinf.models.parts import Model
+from privinf.models.spec import EncoderSpec
+from privinf.models.tasks import TASKS, predict
 
 try:
     import torch
-    from torch.nn import functional
+
+    from privinf.models.engines.clear import ClearOps, Past
 except ImportError as error:
     raise MissingExtra('the clear interpreter needs torch: pip install "privinf[models]"') from error
-
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "gelu": functional.gelu,
-    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
-    "relu": functional.relu,
-    "silu": functional.silu,
-    "tanh": torch.tanh,
-}
 
 
 @dataclass
@@ -36,111 +33,82 @@ class ClearQuery:
 
     ids: torch.Tensor
     real: torch.Tensor
-    pad_score: float = -1e4
 
 
-@dataclass
-class Ranges:
-    """Smallest and largest magnitude seen at each site, over all calibration text."""
-
-    low: dict[str, float] = field(default_factory=dict)
-    high: dict[str, float] = field(default_factory=dict)
-
-    def see(self, site: str, x: torch.Tensor) -> None:
-        magnitude = x.detach().abs()
-        self.low[site] = min(self.low.get(site, np.inf), float(magnitude.min()))
-        self.high[site] = max(self.high.get(site, 0.0), float(magnitude.max()))
-
-
-class Clear:
-    """Folded weights in float32; records ranges where a recorder is given."""
+class ClearEncoder:
+    """An encoder; records ranges where a recorder is given."""
 
     def __init__(
-        self, weights: Mapping[str, npt.NDArray[Any]], eps: float, ranges: Ranges | None = None
-    ) -> None:
-        self._weights = {name: torch.as_tensor(w, dtype=torch.float32) for name, w in weights.items()}
-        self._eps = eps
-        self._ranges = ranges
-        self._hidden = torch.zeros(())  # what is added to the scores of padding
-        self._real = torch.ones(())
-        self._scope: list[str] = []
-
-    @contextmanager
-    def scope(self, name: str) -> Iterator[None]:
-        self._scope.append(name)
-        yield
-        self._scope.pop()
-
-    def _name(self, name: str) -> str:
-        return ".".join((*self._scope, name))
-
-    def _see(self, site: str, x: torch.Tensor) -> torch.Tensor:
-        if self._ranges is not None:
-            self._ranges.see(self._name(site), x)
-        return x
-
-    def _weight(self, name: str) -> torch.Tensor:
-        return self._weights[self._name(name)]
-
-    def embed(self, query: ClearQuery) -> torch.Tensor:
-        self._real = query.real.float()
-        self._hidden = torch.where(query.real, 0.0, query.pad_score)[:, None, None, :]
-        rows = self._weight("token")[query.ids] + self._weight("position")[: query.ids.shape[1]]
-        return self.normalise(rows)
-
-    def normalise(self, x: torch.Tensor) -> torch.Tensor:
-        self._see("centred", x)
-        square = self._see("square", x.square().mean(-1, keepdim=True))
-        return x * torch.rsqrt(square + self._eps)
-
-    def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        return self._see(name, x @ self._weight(f"{name}.weight") + self._weight(f"{name}.bias"))
-
-    def skip(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return y + x * self._weight("skip.gain") - x @ self._weight("skip.mean")
-
-    def attend(
         self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        heads: int,
-        relative: bool,
-    ) -> torch.Tensor:
-        q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
-        scores = q @ k.transpose(-1, -2)
-        scores = self._see("scores", self._placed(scores) if relative else scores)
-        scores = scores + self._hidden
-        weights = torch.exp2(scores - scores.amax(-1, keepdim=True))
-        attended = self._see("attended", torch.div(weights @ v, weights.sum(-1, keepdim=True)))
-        batch, _, tokens, _ = attended.shape
-        return attended.transpose(1, 2).reshape(batch, tokens, -1)
+        spec: EncoderSpec,
+        weights: Mapping[str, npt.NDArray[Any]],
+        observer: Observer | None = None,
+    ) -> None:
+        self._model, self._observer = parts.encoder(spec), observer
+        self._task = TASKS["embed" if spec.head == "none" else "classify"]
+        self._weights = _tensors(weights)
 
-    def _placed(self, scores: torch.Tensor) -> torch.Tensor:
-        """Scores with what relative positions add."""
-        places = torch.from_numpy(buckets(scores.shape[-1]))
-        return scores + self._weights[RELATIVE][places].permute(2, 0, 1)
-
-    def activate(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        return ACTIVATIONS[name](x)
-
-    def pool(self, x: torch.Tensor, first: bool) -> torch.Tensor:
-        pooled = self._see("pooled", self.first(x) if first else self._mean(x))
-        return self._see("result", pooled * self._weight("gain") + self._weight("bias"))
-
-    def _mean(self, x: torch.Tensor) -> torch.Tensor:
-        """Of the real rows."""
-        total = (self._real[..., None] * x).sum(1, keepdim=True)
-        return torch.div(total, self._real.sum(-1)[:, None, None])
-
-    def answer(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-    def first(self, x: torch.Tensor) -> torch.Tensor:
-        return x[:, :1]
+    def run(self, query: ClearQuery) -> torch.Tensor:
+        """Embeddings (batch, 1, width) or logits (batch, 1, labels)."""
+        ops = ClearOps(self._weights, real=query.real, observer=self._observer)
+        norm = self._model.embed_norm
+        assert norm is not None
+        with torch.inference_mode(), ops.at("embed"):
+            places = ops.table("embed.position")[: query.ids.shape[1]]
+            rows = ops.normalise(ops.table("embed.token")[query.ids] + places, norm)
+        with torch.inference_mode():
+            answer: torch.Tensor = self._task(ops, self._model, rows)
+        return answer
 
 
-def clear_query(ids: list[npt.NDArray[np.int32]], tokens: int, pad: int = 0) -> ClearQuery:
+class ClearDecoder:
+    """A decoder, and a cache that `run` extends; records ranges where a recorder is given."""
+
+    def __init__(
+        self, spec: DecoderSpec, weights: Mapping[str, F64], observer: Observer | None = None
+    ) -> None:
+        self.spec, self.past = spec, Past()
+        self._model, self._observer = parts.decoder(spec), observer
+        self._weights = _tensors(weights)
+
+    @property
+    def slots(self) -> int:
+        """How many keys are in the cache."""
+        return self.past[0][0].shape[2] if self.past else 0
+
+    def run(self, ids: torch.Tensor, rows: int | None = None) -> torch.Tensor:
+        """Logits (batch, rows, vocab) of the last `rows` of ids (batch, tokens); all without a number."""
+        count = ids.shape[1] if rows is None else rows
+        with torch.inference_mode():
+            return predict(*self.begin(ids), count)
+
+    def read(self, ids: torch.Tensor) -> torch.Tensor:
+        """Extend the cache alone; the residual behind the last layer (batch, tokens, width)."""
+        with torch.inference_mode():
+            return pre.run(*self.begin(ids))
+
+    def rewind(self, past: Past, batch: int = 1) -> None:
+        """Begin again from a cache of one row."""
+        self.past = [(k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in past]
+
+    def begin(self, ids: torch.Tensor) -> tuple[ClearOps, Model, torch.Tensor]:
+        """A pass over ids (batch, tokens): its engine, the model's parts, and the rows that go into the first layer."""
+        ops = ClearOps(self._weights, past=self.past, observer=self._observer)
+        x = ops.table("embed.token")[ids]
+        if not self.spec.rope_theta:
+            x = x + ops.table("embed.position")[self.slots : self.slots + ids.shape[1]]
+        return ops, self._model, x
+
+
+def prefix_cache(spec: DecoderSpec, weights: Mapping[str, F64], prefix: Sequence[int]) -> Past:
+    """Keys and values of a prefix; none for an empty one."""
+    decoder = ClearDecoder(spec, weights)
+    if prefix:
+        decoder.read(torch.tensor([list(prefix)]))
+    return decoder.past
+
+
+def clear_query(ids: Sequence[npt.NDArray[np.int32]], tokens: int, pad: int = 0) -> ClearQuery:
     """Pad token ids to a length bucket with token `pad`; padding takes no part in attention or in means."""
     table = torch.full((len(ids), tokens), pad, dtype=torch.long)
     real = torch.zeros((len(ids), tokens), dtype=torch.bool)
@@ -148,3 +116,7 @@ def clear_query(ids: list[npt.NDArray[np.int32]], tokens: int, pad: int = 0) -> 
         table[row, : len(tokens_of_text)] = torch.as_tensor(tokens_of_text, dtype=torch.long)
         real[row, : len(tokens_of_text)] = True
     return ClearQuery(table, real)
+
+
+def _tensors(weights: Mapping[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:
+    return {name: torch.as_tensor(w, dtype=torch.float32) for name, w in weights.items()}

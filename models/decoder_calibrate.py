@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +12,10 @@ from privinf.models.calibrate import Tick
 from privinf.models.decoder_plan import DecoderPlan, largest, make_decoder_plan
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.decoder_tables import fingerprint
+from privinf.models.engines.observers import Ranges
 from privinf.models.fold import F64
 from privinf.models.query import Ids
 from privinf.models.reach import reach
-
-if TYPE_CHECKING:
-    from privinf.models.clear import Ranges
 
 SHORTEST = 2  # tokens of a text that is worth a look
 
@@ -37,8 +34,7 @@ def calibrate_decoder(
     """
     import torch
 
-    from privinf.models.clear import Ranges
-    from privinf.models.decoder_clear import ClearDecoder, prefix_cache
+    from privinf.models.clear import ClearDecoder, prefix_cache
 
     room = max_tokens - len(prefix)
     if room < SHORTEST:

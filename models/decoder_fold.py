@@ -15,7 +15,7 @@ from privinf.models.fold import F32, F64, LOG2_E
 
 
 def fold_decoder(spec: DecoderSpec, weights: Mapping[str, F32]) -> dict[str, F64]:
-    """The weights that models/decoder.py names, in float64; mathematically the same function."""
+    """The weights that models/parts.py names, in float64; mathematically the same function."""
     w = {name: array.astype(np.float64) for name, array in weights.items()}
     centre = _centre if spec.family == "gpt2" else _same
     out: dict[str, F64] = {"embed.token": centre(w["embed.token"])}

@@ -17,7 +17,8 @@ from privinf.models.decoder_plan import DecoderPlan
 from privinf.models.decoder_public import Public, picked
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.decoder_step import DecoderQuery, Step
-from privinf.models.turning import angles
+from privinf.models.engines.positions import angles
+from privinf.models.parts import rotary_of
 from privinf.protocols import kernels
 from privinf.protocols.gates.bits import from_bits
 from privinf.protocols.gates.linear import MatMul
@@ -80,12 +81,13 @@ class Inputs:
 
     def _turned(self, name: str, onehot: Share) -> Share:
         """Plus or minus the cosines and sines of the places that a key selects."""
-        size = onehot.shape[-1]
+        size, rotary = onehot.shape[-1], rotary_of(self._spec)
+        assert rotary is not None
         first = np.zeros(1, dtype=np.int64) if name == MOVED else self._step.places - (size - 1)
         shape = (2, 1, len(first), self._spec.head_width // 2)
 
         def turned(v: U64) -> U64:
-            table = angles(first, size, self._spec, self._plan.max_tokens)
+            table = angles(first, size, rotary, self._plan.max_tokens)
             return kernels.ring_matmul(v, table[None]).reshape(shape)
 
         found = map_share(onehot, shape, turned)

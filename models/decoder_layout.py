@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,9 @@ from privinf.errors import InputError
 from privinf.models import plan as p
 from privinf.models.decoder_plan import LINEAR, DecoderPlan
 from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.engines.positions import Places
+from privinf.models.parts import Model, decoder
 from privinf.models.query import Field
-from privinf.models.rotary import Places
 from privinf.models.row_keys import KeyForm
 from privinf.protocols import prg
 from privinf.protocols.program import SessionShape
@@ -53,6 +55,11 @@ class DecoderLayout:
     plan: DecoderPlan
     public: bool
     embedded: bool
+
+    @cached_property
+    def model(self) -> Model:
+        """The parts that programs run."""
+        return decoder(self.spec, self.plan)
 
     @property
     def room(self) -> int:

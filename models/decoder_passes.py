@@ -4,42 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from privinf.models import decoder_query as wire
-from privinf.models.cache import IN_FIXED, NOTHING, Cache, Keeps
-from privinf.models.decoder import extend, predict
-from privinf.models.decoder_answers import ANSWERS
-from privinf.models.decoder_layout import PADDED, DecoderLayout, Rows
+from privinf.models.cache import IN_FIXED, NOTHING, Cache, Held, Keeps
+from privinf.models.decoder_inputs import Inputs
+from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_ledger import Ledger, keep
 from privinf.models.decoder_plan import decoder_scale
 from privinf.models.decoder_public import Public
-from privinf.models.decoder_shared import SharedDecoder
 from privinf.models.decoder_step import DecoderQuery, Step
+from privinf.models.engines.masked import Angles, MaskedOps, Sight
+from privinf.models.engines.weights import weights_of
+from privinf.models.orders import pre
+from privinf.models.tasks import predict
 from privinf.models.weights import IdealStore, ShapeStore
 from privinf.protocols.counting import Counting
 from privinf.protocols.ideal import Ideal
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.program import Course, Order, SessionShape
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share
+from privinf.protocols.wires import Share, map_share
 
 
 def run_pass(
     ctx: Interpreter, ledger: Ledger, step: Step, cache: Cache, query: DecoderQuery, public: Public
 ) -> Share | None:
     """The model's program for one pass: the same for every interpreter."""
-    layout, shape = ledger.layout, ledger.shape
-    ops = SharedDecoder(
-        ctx, layout.spec, layout.plan, step, cache, ANSWERS[shape.task.removesuffix(PADDED)], public
+    layout, shape, model = ledger.layout, ledger.shape, ledger.layout.model
+    with ctx.scope("embed"):
+        taken = Inputs(ctx, layout.spec, layout.plan, step, public).take(query)
+    prefix = len(layout.plan.prefix) if step.first else 0
+    pads = _behind(taken.pads, prefix)
+    if taken.rejected is not None:
+        cache.reject(taken.rejected)
+    ops = MaskedOps(
+        ctx,
+        weights_of(public.weights, decoder_scale),
+        model.scales,
+        Sight(cache.with_pads(step.rows, pads), step.hidden),
+        angles=Angles(step.places, taken.advanced, taken.moved),
+        memory=Held(cache, step.first),
+        likeliest=shape.task.startswith("argmax"),
     )
-    outputs = layout.outputs(shape, ledger.index)
-    result = None
+    outputs, result = layout.outputs(shape, ledger.index), None
     if outputs:
-        result = predict(ops, layout.spec, query, outputs)
+        result = predict(ops, model, taken.rows, outputs)
     else:
-        extend(ops, layout.spec, query)
+        pre.run(ops, model, taken.rows)
     ctx.flush()
-    ops.settle()
+    cache.settle(prefix + step.rows, pads)
     return result
+
+
+def _behind(pads: Share | None, prefix: int) -> Share | None:
+    """What is padding, of all slots there are from the first pass on: the prefix is none."""
+    if pads is None or not prefix:
+        return pads
+    zeros = np.zeros((*pads.shape[:-1], prefix), dtype=np.uint64)
+    shape = (*pads.shape[:-1], prefix + pads.shape[-1])
+    return map_share(pads, shape, lambda v: np.concatenate((zeros, v), axis=-1))
 
 
 class Shadow:

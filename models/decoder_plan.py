@@ -181,20 +181,7 @@ def _plan_layer(
 def _norm(
     spec: DecoderSpec, ranges: RangeTable, site: str, out_bits: int, precision: int = PRECISION
 ) -> NormSpec:
-    seen = _Renamed(
-        {f"{site}.square": ranges.low[f"{site}.square"]},
-        {
-            f"{site}.square": ranges.high[f"{site}.square"],
-            f"{site}.centred": ranges.high[f"{site}.residual"],
-        },
-    )
-    return p.norm_spec(site, seen, RESIDUAL, out_bits, spec.width, spec.eps, GAIN, precision)
-
-
-@dataclass(frozen=True)
-class _Renamed:
-    low: dict[str, float]
-    high: dict[str, float]
+    return p.norm_spec(site, ranges, RESIDUAL, out_bits, spec.width, spec.eps, GAIN, precision)
 
 
 def _check(plan: DecoderPlan) -> None:

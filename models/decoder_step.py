@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from privinf.models.rotary import Places
+from privinf.models.engines.positions import Places
 from privinf.protocols.wires import Share
 
 

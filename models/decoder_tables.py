@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-import numpy as np
-
 from privinf.models import plan as p
 from privinf.models.decoder_plan import ATTENTION, DecoderPlan
 from privinf.models.decoder_spec import DecoderSpec
-from privinf.models.rotary import turns
+from privinf.models.engines.positions import circle
+from privinf.models.parts import rotary_of
 from privinf.models.tables import digest_tables, require_equal
-from privinf.models.turning import fixed
 from privinf.protocols.gates import activation, exp2, power, softmax
 from privinf.protocols.gates.separable import Factors
 
@@ -21,10 +19,10 @@ def fingerprint(spec: DecoderSpec, plan: DecoderPlan) -> str:
     """SHA-256 over the tables, in hexadecimal."""
     digest = hashlib.sha256()
     digest_tables(digest, _factors(spec, plan), _powers(plan))
-    if spec.rope_theta:
-        places = np.arange(2 * plan.max_tokens)  # a row's own, and as far again as padding may move it
-        for part in turns(places, spec.head_width, spec.rope_theta):
-            digest.update(fixed(part).tobytes())
+    rotary = rotary_of(spec)
+    if rotary is not None:
+        for part in circle(rotary, plan.max_tokens):
+            digest.update(part.tobytes())
     return digest.hexdigest()
 
 

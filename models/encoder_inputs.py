@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from privinf.models.embedded import Embedded
 from privinf.protocols import ring
 from privinf.protocols.gates.bits import from_bits
@@ -19,7 +21,7 @@ from privinf.protocols.gates.product import Product
 from privinf.protocols.gates.selection import open_sums, require_one_row
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, Wire, add, derive, narrow
+from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,6 +66,14 @@ def take_public(
     real = from_bits(ctx, bits, ring.MAX_BITS)
     product = ctx.run(Product(norm.product_bits), row, inverse)
     return ctx.open(product, norm.inverse_scale - norm.out_scale), real
+
+
+def padding(ctx: Interpreter, real: Share) -> Share:
+    """1 for each row that is not real, as attention hides it (batch, 1, 1, tokens)."""
+    shape = (real.shape[0], 1, 1, real.shape[1])
+    return ctx.add_public(
+        map_share(real, shape, lambda v: -v.reshape(shape)), np.ones(shape, dtype=np.uint64)
+    )
 
 
 def _first_rows(table: Wire, count: int) -> Wire:

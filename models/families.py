@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from privinf.models import relative
+from privinf.models.engines import relative
 
 Name = Literal["bert", "mpnet"]
 Head = Literal["none", "bert-classifier"]

@@ -22,7 +22,7 @@ RELATIVE = "bias.relative"  # what a relative position adds to the scores of eve
 
 
 def fold(spec: EncoderSpec, weights: Mapping[str, F32]) -> dict[str, F64]:
-    """The weights that models/bert.py names, in float64; mathematically the same function."""
+    """The weights that models/parts.py names, in float64; mathematically the same function."""
     w = {name: array.astype(np.float64) for name, array in weights.items()}
     positions = w["embed.position"][spec.names.first_position :]
     if spec.names.typed:

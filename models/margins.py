@@ -45,11 +45,11 @@ def margins(limits: Limits, seen: RangeTable) -> list[Margin]:
 
 def encoder_limits(spec: EncoderSpec, plan: Plan) -> Limits:
     """The limits of an encoder's sites."""
-    limits: Limits = _norm("embed", plan.embed_norm, "centred")
+    limits: Limits = _norm("embed", plan.embed_norm)
     for i, layer in enumerate(plan.layers):
         limits |= _attention(f"layer{i}.attn", layer.attention, plan.max_tokens)
-        limits |= _norm(f"layer{i}.attn", layer.attention_norm, "centred")
-        limits |= _norm(f"layer{i}.ffn", layer.ffn_norm, "centred")
+        limits |= _norm(f"layer{i}.attn", layer.attention_norm)
+        limits |= _norm(f"layer{i}.ffn", layer.ffn_norm)
         limits[f"layer{i}.ffn.up"] = _activation(spec.activation, layer.hidden_bits)
     if spec.head == "none":
         return limits | {"pool.result": _ring(plan.result_bits, p.LINEAR)}
@@ -61,11 +61,11 @@ def encoder_limits(spec: EncoderSpec, plan: Plan) -> Limits:
 
 def decoder_limits(spec: DecoderSpec, plan: DecoderPlan) -> Limits:
     """The limits of a decoder's sites."""
-    limits: Limits = _norm("head", plan.final_norm, "residual")
+    limits: Limits = _norm("head", plan.final_norm)
     for i, layer in enumerate(plan.layers):
         attn, ffn = f"layer{i}.attn", f"layer{i}.ffn"
         limits |= _attention(attn, layer.attention, plan.max_tokens)
-        limits |= _norm(attn, layer.attention_norm, "residual") | _norm(ffn, layer.ffn_norm, "residual")
+        limits |= _norm(attn, layer.attention_norm) | _norm(ffn, layer.ffn_norm)
         limits[f"{ffn}.hidden"] = _ring(plan.residual_bits, d.OUT)
         limits[f"{ffn}.{'gate' if spec.gated else 'up'}"] = _activation(spec.activation, layer.gate_bits)
         if spec.gated:
@@ -80,9 +80,9 @@ def _ring(bits: int, scale: int) -> tuple[float, float]:
     return 0.0, 2.0 ** (bits - scale - 2)
 
 
-def _norm(site: str, norm: NormSpec, name: str) -> Limits:
+def _norm(site: str, norm: NormSpec) -> Limits:
     return {
-        f"{site}.{name}": _ring(norm.bits, norm.drop + norm.scale),
+        f"{site}.residual": _ring(norm.bits, norm.drop + norm.scale),
         f"{site}.square": (2.0**norm.low, 2.0**norm.high),
     }
 

@@ -184,7 +184,7 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
     """Plan an encoder for texts of up to `max_tokens`; ModelError names the site whose range fits no ring."""
     high = ranges.high
     attention = [
-        attention_plan(f"layer{i}.attn", high, max_tokens, bits_for(high[f"layer{i}.attn.centred"], LINEAR))
+        attention_plan(f"layer{i}.attn", high, max_tokens, bits_for(high[f"layer{i}.attn.residual"], LINEAR))
         for i in range(spec.layers)
     ]
     hidden = [hidden_bits(f"layer{i}.ffn.up", high, spec.activation) for i in range(spec.layers)]
@@ -197,8 +197,8 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
     def into_attention(i: int) -> int:
         """Ring that a layer's input must have."""
         a = attention[i]
-        centred = bits_for(high[f"layer{i}.attn.centred"], LINEAR)
-        return max(a.score_bits + SCORE_PRODUCT - SCORES + QKV - QK, a.narrow_bits + QKV - V, centred)
+        residual = bits_for(high[f"layer{i}.attn.residual"], LINEAR)
+        return max(a.score_bits + SCORE_PRODUCT - SCORES + QKV - QK, a.narrow_bits + QKV - V, residual)
 
     def norm(site: str, scale: int, out_bits: int, headroom: int = HEADROOM) -> NormSpec:
         return norm_spec(site, ranges, scale, out_bits, spec.width, spec.layer_norm_eps, headroom=headroom)
@@ -206,7 +206,7 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
     layers = []
     for i in range(spec.layers):
         site = f"layer{i}"
-        middle = max(hidden[i] + WEIGHT, bits_for(high[f"{site}.ffn.centred"], LINEAR))
+        middle = max(hidden[i] + WEIGHT, bits_for(high[f"{site}.ffn.residual"], LINEAR))
         after = into_attention(i + 1) if i + 1 < spec.layers else last
         layers.append(
             LayerPlan(
@@ -335,7 +335,7 @@ def norm_spec(
         raise ModelError(f"{site}: rows' deviations span too wide a range to be normalised in 64 bits")
     return NormSpec(
         width=width,
-        bits=bits_for(ranges.high[f"{site}.centred"], scale, headroom),
+        bits=bits_for(ranges.high[f"{site}.residual"], scale, headroom),
         drop=scale - fraction,
         scale=fraction,
         low=math.floor(math.log2(smallest)) - 2 * headroom,

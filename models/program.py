@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from privinf.errors import InputError
-from privinf.models.bert import TASKS
 from privinf.models.embedded import Embedded
-from privinf.models.encoder_inputs import SharedQuery
+from privinf.models.encoder_inputs import SharedQuery, padding, take_private, take_public
+from privinf.models.engines.masked import MaskedOps, Sight
+from privinf.models.engines.weights import weights_of
 from privinf.models.query import Layout, arrange, parse
-from privinf.models.shared import SharedOps
 from privinf.models.stream import streamed
-from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore
+from privinf.models.tasks import TASKS
+from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore, scale_of
 from privinf.protocols import ring
 from privinf.protocols.ahead import Ahead, Aside
 from privinf.protocols.cost import Cost
@@ -54,8 +55,17 @@ def run_model(
     tables: Embedded | None = None,
 ) -> Share:
     """The model's program: the same for every interpreter."""
-    ops = SharedOps(ctx, layout.plan, public, tables)
-    result: Share = TASKS[shape.task](ops, layout.spec, query)
+    norm = layout.plan.embed_norm
+    with ctx.scope("embed"):
+        if public is None:
+            rows, real = take_private(
+                ctx, norm, query, ctx.weight("embed.token"), ctx.weight("embed.position")
+            )
+        else:
+            rows, real = take_public(ctx, norm, query, tables)
+    model, weights = layout.model, weights_of(public, scale_of)
+    ops = MaskedOps(ctx, weights, model.scales, Sight(padding(ctx, real)), real=real)
+    result: Share = TASKS[shape.task](ops, model, rows)
     ctx.flush()
     return result
 

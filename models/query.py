@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError, ProtocolError
 from privinf.models import plan as p
-from privinf.models.bert import TASKS
 from privinf.models.encoder_inputs import SharedQuery
 from privinf.models.fold import F64
+from privinf.models.parts import Model, encoder
 from privinf.models.plan import Plan
 from privinf.models.row_keys import Cut, KeyForm, cut_shares
 from privinf.models.spec import EncoderSpec
+from privinf.models.tasks import TASKS
 from privinf.protocols import prg, ring
 from privinf.protocols.program import QueryShape
 from privinf.protocols.ring import U64, Shape
@@ -50,6 +52,11 @@ class Layout:
     spec: EncoderSpec
     plan: Plan
     public: bool
+
+    @cached_property
+    def model(self) -> Model:
+        """The parts that programs run."""
+        return encoder(self.spec, self.plan)
 
     @property
     def max_tokens(self) -> int:

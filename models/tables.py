@@ -14,8 +14,8 @@ import numpy as np
 
 from privinf.errors import ModelError
 from privinf.models import plan as p
+from privinf.models.engines.relative import buckets
 from privinf.models.plan import Plan
-from privinf.models.relative import buckets
 from privinf.models.spec import EncoderSpec
 from privinf.protocols.gates import activation, exp2, power, softmax
 from privinf.protocols.gates.separable import Factors

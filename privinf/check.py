@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from privinf.models import bert, bundle, program, query
+from privinf.models import bundle, program, query
 from privinf.models.calibrate import Tick
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import FixedSession
 from privinf.models.decoder_plan import decoder_scale
 from privinf.models.decoder_spec import model_kind
+from privinf.models.engines.observers import Ranges
 from privinf.models.fold import F64
 from privinf.models.margins import Margin, decoder_limits, encoder_limits, margins
 from privinf.models.opened import opened, opened_decoder, require_whole
@@ -28,7 +29,7 @@ from privinf.protocols.ring import U64
 from privinf.text import Tokenizer, bucket
 
 if TYPE_CHECKING:
-    from privinf.models.decoder_clear import ClearDecoder
+    from privinf.models.clear import ClearDecoder
 
 Numbers = npt.NDArray[np.int64]
 
@@ -83,16 +84,14 @@ def check(
 
 
 def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
-    import torch
-
-    from privinf.models.clear import Clear, Ranges, clear_query
+    from privinf.models.clear import ClearEncoder, clear_query
 
     public = bundle.read(folder / "client")
     layout, spec = public.layout, public.spec
     encoded = opened(folder, public.shapes(), "public" if layout.public else "private", public.sharing)
     store, ranges, answers = IdealStore(encoded), Ranges(), []
     tables = program.embedded(layout, encoded) if layout.public else None
-    clear = Clear(_decoded(encoded, scale_of), spec.layer_norm_eps, ranges)
+    clear = ClearEncoder(spec, _decoded(encoded, scale_of), ranges)
     task = "embed" if spec.head == "none" else "classify"
     for tokens in ids:
         shape = QueryShape(task, 1, min(bucket(len(tokens)), layout.max_tokens))
@@ -100,9 +99,7 @@ def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
         seeds = prg.fresh_seed(), prg.fresh_seed()
         given = query.plain(layout, shape, rows)
         private = program.fixed(layout, shape, given, seeds, encoded, store, tables)
-        with torch.inference_mode():
-            asked = clear_query([tokens], shape.tokens, spec.names.pad)
-            exact = bert.TASKS[task](clear, spec, asked)[0].numpy()
+        exact = clear.run(clear_query([tokens], shape.tokens, spec.names.pad))[0].numpy()
         if spec.normalize:
             exact = exact / np.linalg.norm(exact)
         answers.append(_compared(query.finish(layout, rows, private), exact[:, : spec.answer_width]))
@@ -114,8 +111,7 @@ def _decoder(folder: Path, lines: Sequence[str], tick: Tick) -> Report:
     import torch
 
     from privinf.decoder_client import DecoderSide
-    from privinf.models.clear import Ranges
-    from privinf.models.decoder_clear import ClearDecoder
+    from privinf.models.clear import ClearDecoder
 
     side = DecoderSide(folder / "client")
     spec, layout = side.bundle.spec, side.bundle.layout

@@ -33,7 +33,14 @@ SPEC = EncoderSpec(
     layers=1, width=384, heads=12, ffn=1536, vocab=128, max_tokens=128, type_vocab=2, pooling="mean"
 )
 SHAPES = (QueryShape("embed", 1, 8), QueryShape("embed", 1, 128))  # one for its rounds, one for its bytes
-SITES = {"attn.v": 4, "attn.centred": 5, "attn.scores": 6, "attn.attended": 2, "ffn.up": 6, "ffn.centred": 9}
+SITES = {
+    "attn.v": 4,
+    "attn.residual": 5,
+    "attn.scores": 6,
+    "attn.attended": 2,
+    "ffn.up": 6,
+    "ffn.residual": 9,
+}
 IDENTITY = Identity("measured", "a made-up layer", "")
 
 
@@ -108,7 +115,7 @@ def _rate(costs: Any, seconds: list[float]) -> Rate:
 
 
 def _layout() -> Layout:
-    high = {"embed.centred": 1.5, "pool.result": 4.0} | {f"layer0.{s}": float(v) for s, v in SITES.items()}
+    high = {"embed.residual": 1.5, "pool.result": 4.0} | {f"layer0.{s}": float(v) for s, v in SITES.items()}
     squares = [f"{site}.square" for site in ("embed", "layer0.attn", "layer0.ffn")]
     ranges = _Ranges(dict.fromkeys(squares, 0.02), high | dict.fromkeys(squares, 4.0))
     return Layout(SPEC, make_plan(SPEC, ranges, SPEC.max_tokens), public=False)

@@ -17,7 +17,7 @@ BOTH = 2
 SEED_BYTES = 32
 ID_BYTES = 16  # of a session, a preparation, an epoch
 PROTOCOL = (
-    3  # goes up with whatever roles send each other, or derive from seeds and ids, and a plan does not name
+    4  # goes up with whatever roles send each other, or derive from seeds and ids, and a plan does not name
 )
 
 

@@ -12,12 +12,14 @@ import torch
 
 from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.weights import F32
-from privinf.models.decoder import extend
+from privinf.models.clear import ClearDecoder
 from privinf.models.decoder_checkpoint import load_decoder
-from privinf.models.decoder_clear import ClearDecoder, Past
 from privinf.models.decoder_fold import fold_decoder
 from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.engines.clear import Past
 from privinf.models.fold import F64
+from privinf.models.orders import pre
+from privinf.models.transformer import attend
 
 Site = Literal["inner", "between", "residual"]
 PIECE = 1024  # candidates at once
@@ -67,23 +69,22 @@ class Layer:
         """Values (texts, tokens, values) of texts that follow the same past."""
         given = torch.tensor(ids)
         self._decoder.rewind(past[: self.spec.layers], len(given))
-        found = extend(self._decoder, self.spec, given) if self._site == "residual" else self._inside(given)
+        found = self._decoder.read(given) if self._site == "residual" else self._inside(given)
         values: F32 = found.numpy()
         return values
 
     def _inside(self, given: torch.Tensor) -> torch.Tensor:
         """Before or inside the last feed-forward part: the rest of it is not computed, as candidates are many."""
-        ops, last = self._decoder, self.spec.layers - 1
-        x = extend(ops, replace(self.spec, layers=last), given)
-        with ops.scope(f"layer{last}"):
-            with ops.scope("attn"):
-                rows = ops.normalise(x)
-                q, k, v = (ops.linear(rows, name) for name in "qkv")
-                x = ops.add(x, ops.linear(ops.attend(q, k, v), "out"))
-            if self._site == "between":
-                return x
-            with ops.scope("ffn"):
-                return ops.linear(ops.normalise(x), _first(self.spec))
+        ops, model, x = self._decoder.begin(given)
+        *before, last = model.layers
+        for layer in before:
+            x = pre.block(ops, layer, x)
+        with ops.at(last.attention.label):
+            x = ops.add(x, attend(ops, last.attention, ops.normalise(x, last.attention_norm)))
+        if self._site == "between":
+            return x
+        with ops.at(last.ffn.label):
+            return ops.linear(ops.normalise(x, last.ffn_norm), last.ffn.gate or last.ffn.up)
 
     def candidates(self, past: Past, tokens: Ids) -> Iterator[F32]:
         """Values (tokens, values) of one more token each, in pieces."""

@@ -22,7 +22,7 @@ from privinf.equivariant.attacks.matching import Array, Ids
 from privinf.equivariant.attacks.signatures import RANK
 from privinf.equivariant.attacks.view import View
 from privinf.equivariant.attacks.weights import F32
-from privinf.models.decoder_clear import Past
+from privinf.models.engines.clear import Past
 
 CLEAR = 0.1  # of the covered columns is not explained by the plain ones, at most
 FIRST = (

@@ -107,8 +107,8 @@ def _clear(source: Path, shared: Any, prompts: Sequence[str]) -> list[dict[str, 
     import torch
 
     from privinf.decoder_client import DecoderSide
+    from privinf.models.clear import ClearDecoder, prefix_cache
     from privinf.models.decoder_checkpoint import load_decoder
-    from privinf.models.decoder_clear import ClearDecoder, prefix_cache
     from privinf.models.decoder_fold import fold_decoder
 
     note("asking float32 in the clear")

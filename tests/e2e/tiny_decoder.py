@@ -14,8 +14,8 @@ import torch
 from safetensors.numpy import save_file
 
 from privinf.decoder_client import DecoderSide
+from privinf.models.clear import ClearDecoder, prefix_cache
 from privinf.models.decoder_checkpoint import decoder_tensors, load_decoder
-from privinf.models.decoder_clear import ClearDecoder, prefix_cache
 from privinf.models.decoder_fold import fold_decoder
 from privinf.models.decoder_sharing import share_decoder
 from privinf.models.decoder_spec import read_decoder_spec

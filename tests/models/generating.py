@@ -84,7 +84,7 @@ class Toy:
         """Logits (tokens, vocab) of the clear interpreter, whose prefix goes before the ids."""
         import torch
 
-        from privinf.models.decoder_clear import ClearDecoder
+        from privinf.models.clear import ClearDecoder
 
         given = torch.tensor([[*self.plan.prefix, *ids]])
         logits: npt.NDArray[np.float32] = (

@@ -14,10 +14,11 @@ pytest.importorskip("transformers")
 import torch
 from test_decoder_checkpoint import tiny
 
-from privinf.models.clear import Ranges
+from privinf.models.clear import ClearDecoder, prefix_cache
 from privinf.models.decoder_checkpoint import load_decoder
-from privinf.models.decoder_clear import ClearDecoder, Past, prefix_cache
 from privinf.models.decoder_fold import fold_decoder
+from privinf.models.engines.clear import Past
+from privinf.models.engines.observers import Ranges
 
 PREFIX = (7, 0, 13)
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]

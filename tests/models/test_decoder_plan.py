@@ -16,11 +16,11 @@ from privinf.models import decoder_layout as form
 from privinf.models.decoder_calibrate import calibrate_decoder
 from privinf.models.decoder_layout import DecoderLayout
 from privinf.models.decoder_passes import Shadow, count
-from privinf.models.decoder_plan import DecoderPlan, decoder_scale, make_decoder_plan
+from privinf.models.decoder_plan import SCORE_PRODUCT, DecoderPlan, decoder_scale, make_decoder_plan
 from privinf.models.decoder_public import PRIVATE
-from privinf.models.decoder_shared import SCORE
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.decoder_tables import fingerprint, verify
+from privinf.models.plan import SCORES
 from privinf.models.weights import ShapeStore
 from privinf.protocols.counting import Counting
 from privinf.protocols.program import Order, SessionShape
@@ -206,7 +206,7 @@ def test_what_gates_lift_fits_their_domain(family: str) -> None:
             assert high[f"layer{i}.ffn.up"] * 8 * 2**14 <= 1 << (layer.up_bits - 2)
         gate = "gate" if spec.gated else "up"
         assert high[f"layer{i}.ffn.{gate}"] * 8 + 4 <= 1 << (layer.gate_bits - 1 - 12)
-        assert layer.attention.score_bits + SCORE <= 50
+        assert layer.attention.score_bits + SCORE_PRODUCT - SCORES <= 50
 
 
 @FAMILIES

@@ -16,8 +16,9 @@ from tiny import F32, MAX_TOKENS, Shared, Task, Tiny, load_tiny, sentences, writ
 from privinf.errors import InputError
 from privinf.models import calibrate, program
 from privinf.models.bundle import Mode
+from privinf.models.engines.relative import buckets
+from privinf.models.engines.weights import MaskedWeights, PublicWeights
 from privinf.models.fold import RELATIVE
-from privinf.models.relative import buckets
 from privinf.protocols.counting import Counting
 from privinf.protocols.program import QueryShape
 
@@ -120,7 +121,8 @@ def test_the_bias_costs_no_round_and_no_byte(
         return program.count(layout, shape, shapes, blank if layout.public else None)
 
     biased = declared()
-    monkeypatch.setattr("privinf.models.shared.SharedOps._placed", lambda self, scores: scores)
+    for weights in (MaskedWeights, PublicWeights):
+        monkeypatch.setattr(weights, "looked", lambda self, ctx, scores, *table: scores)
     assert (declared().rounds, declared().tally.total()) == (biased.rounds, biased.tally.total())
 
 

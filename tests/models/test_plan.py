@@ -18,11 +18,11 @@ from privinf.protocols.gates import softmax
 SPEC = EncoderSpec(layers=2, width=32, heads=4, ffn=64, vocab=97, max_tokens=64, type_vocab=2, pooling="mean")
 SITES = {
     "attn.v": 4,
-    "attn.centred": 5,
+    "attn.residual": 5,
     "attn.scores": 6,
     "attn.attended": 2,
     "ffn.up": 6,
-    "ffn.centred": 9,
+    "ffn.residual": 9,
 }
 
 
@@ -39,7 +39,7 @@ class Seen:
 
 def ranges(**changes: float) -> Seen:
     """Return plausible ranges of all sites, with some of them changed."""
-    seen = Seen(high={"embed.centred": 1.5, "pool.result": 4.0, "head.pooler": 3.0, "head.out": 5.0})
+    seen = Seen(high={"embed.residual": 1.5, "pool.result": 4.0, "head.pooler": 3.0, "head.out": 5.0})
     for i in range(SPEC.layers):
         seen.high |= {f"layer{i}.{site}": float(value) for site, value in SITES.items()}
     for site in ("embed", "layer0.attn", "layer0.ffn", "layer1.attn", "layer1.ffn"):
@@ -183,13 +183,13 @@ def test_tiny_values_leave_room_for_their_weights_sum(value: float) -> None:
 
 
 def test_wide_rows_take_finer_buckets_rather_than_none() -> None:
-    attention = make_plan(SPEC, ranges(layer0__attn__centred=600.0), 512).layers[0].attention
+    attention = make_plan(SPEC, ranges(layer0__attn__residual=600.0), 512).layers[0].attention
     assert attention.fine < plan().layers[0].attention.fine
 
 
 @pytest.mark.parametrize(
     ("site", "value"),
-    [("layer0__ffn__up", 3e4), ("layer1__ffn__centred", 2.0**22), ("layer0__attn__scores", 2e4)],
+    [("layer0__ffn__up", 3e4), ("layer1__ffn__residual", 2.0**22), ("layer0__attn__scores", 2e4)],
 )
 def test_what_no_gate_takes_is_refused_before_a_query(site: str, value: float) -> None:
     with pytest.raises(ModelError):

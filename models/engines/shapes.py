@@ -1,6 +1,8 @@
-"""Shapes of attention heads: rows cut into heads, merged again, and heads that share one key."""
+"""Shapes of attention heads: rows cut into heads and merged again, wires reshaped and joined."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,6 +22,8 @@ def transpose(x: Wire) -> Wire:
 
 def reshape(x: Wire, shape: Shape) -> Wire:
     """The wire in another shape; local."""
+    if shape == x.shape:
+        return x
 
     def lay(v: U64) -> U64:
         return v.reshape(shape)
@@ -46,3 +50,16 @@ def merged_shape(shape: Shape) -> Shape:
 def merge_heads(v: U64) -> U64:
     """The inverse of `split_heads`, on ring elements."""
     return v.transpose(0, 2, 1, 3).reshape(merged_shape(v.shape))
+
+
+def concatenate(wires: Sequence[Wire], axis: int) -> Wire:
+    """One wire of several along an axis; local."""
+    if len(wires) == 1:
+        return wires[0]
+    first, shape = wires[0], list(wires[0].shape)
+    shape[axis] = sum(wire.shape[axis] for wire in wires)
+
+    def join(*parts: U64) -> U64:
+        return np.concatenate(parts, axis=axis)
+
+    return derive(wires, tuple(shape), first.bits, first.scale, public=join, mask=join)

@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from generating import LLAMA
 
-from privinf.models import turning
-from privinf.models.rotary import turns
-from privinf.models.turning import angles, circle, fixed
+from privinf.models.engines import positions
+from privinf.models.engines.positions import angles, circle, fixed, turns
+from privinf.models.parts import Rotary
+
+ROTARY = Rotary(theta=100.0, width=6)
 
 
 def test_rows_hold_the_cosines_and_sines_of_their_places() -> None:
     first, most = np.array([0, 3, 9]), 8
-    table = angles(first, 7, LLAMA, most)
+    table = angles(first, 7, ROTARY, most)
     for step in range(7):
-        cos, sin = (fixed(part) for part in turns(first + step, LLAMA.head_width, LLAMA.rope_theta))
-        assert (table[step].reshape(2, 3, LLAMA.head_width // 2) == np.stack([cos, sin])).all()
+        cos, sin = (fixed(part) for part in turns(first + step, ROTARY))
+        assert (table[step].reshape(2, 3, ROTARY.width // 2) == np.stack([cos, sin])).all()
 
 
 def test_the_table_is_made_once_and_cannot_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    monkeypatch.setattr(turning, "turns", lambda places, *of: made.append(len(places)) or turns(places, *of))
+    monkeypatch.setattr(
+        positions, "turns", lambda places, *of: made.append(len(places)) or turns(places, *of)
+    )
     circle.cache_clear()
     for start in range(5):
-        angles(np.array([start]), 4, LLAMA, 8)
+        angles(np.array([start]), 4, ROTARY, 8)
     assert made == [16]
     with pytest.raises(ValueError, match="read-only"):
-        circle(LLAMA.head_width, LLAMA.rope_theta, 8)[0][0] = 1
+        circle(ROTARY, 8)[0][0] = 1
 
 
 def test_a_place_that_is_not_in_the_table_is_no_other_place() -> None:
     for first in (-1, 13):
         with pytest.raises((AssertionError, IndexError)):
-            angles(np.array([first]), 4, LLAMA, 8)
+            angles(np.array([first]), 4, ROTARY, 8)

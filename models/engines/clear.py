@@ -1,0 +1,157 @@
+"""The clear engine: float32 PyTorch over tensors or leaf parameters; the oracle of the others, the source of ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+
+from privinf.errors import MissingExtra
+from privinf.models.engines.observers import Observer
+from privinf.models.engines.positions import turns
+from privinf.models.engines.relative import buckets
+from privinf.models.ops import Heads, View
+from privinf.models.parts import Attention, FeedForward, Head, Linear, Norm, Skip
+
+try:
+    import torch
+    from torch.nn import functional
+except ImportError as error:
+    raise MissingExtra('the clear interpreter needs torch: pip install "privinf[models]"') from error
+
+Past = list[
+    tuple[torch.Tensor, torch.Tensor]
+]  # of each layer: keys and values (batch, kv heads, slots, width)
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+}
+
+
+class ClearOps:
+    """Implements models.ops.Ops[torch.Tensor, torch.Tensor], for one pass.
+
+    real: which rows are real (batch, rows); padding is hidden from all. past: what earlier passes left, which this one
+    extends; with it, a row sees none that come after.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, torch.Tensor],
+        *,
+        real: torch.Tensor | None = None,
+        past: Past | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._weights, self._real, self._past, self._observer = weights, real, past, observer
+        self._start = past[0][0].shape[2] if past else 0
+        self._site = ""
+
+    @contextmanager
+    def at(self, label: str) -> Iterator[None]:
+        before, self._site = self._site, label.replace("/", ".")
+        yield
+        self._site = before
+
+    def _see(self, what: str, x: torch.Tensor) -> torch.Tensor:
+        if self._observer is not None:
+            self._observer.see(f"{self._site}.{what}", x)
+        return x
+
+    def table(self, name: str) -> torch.Tensor:
+        """A tensor of the model."""
+        return self._weights[name]
+
+    def normalise(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
+        self._see("residual", x)
+        square = self._see("square", x.square().mean(-1, keepdim=True))
+        return x * torch.rsqrt(square + norm.eps)
+
+    def linear(self, x: torch.Tensor, part: Linear) -> torch.Tensor:
+        y = x @ self._weights[f"{part.name}.weight"]
+        y = y + self._weights[f"{part.name}.bias"] if part.biased else y
+        return self._see(part.name.rsplit(".", 1)[-1], y)
+
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x + y
+
+    def skip(self, y: torch.Tensor, x: torch.Tensor, part: Skip) -> torch.Tensor:
+        return y + x * self._weights[part.gain] - x @ self._weights[part.mean]
+
+    def heads(
+        self, part: Attention, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    ) -> Heads[torch.Tensor]:
+        queries, keys, values = (x.view(*x.shape[:2], -1, part.head_width).transpose(1, 2) for x in (q, k, v))
+        if part.rotary is not None:
+            queries, keys = self._turned(part, queries), self._turned(part, keys)
+        return Heads(queries, keys, values)
+
+    def _turned(self, part: Attention, x: torch.Tensor) -> torch.Tensor:
+        assert part.rotary is not None
+        places = np.arange(self._start, self._start + x.shape[2])
+        cos, sin = (torch.from_numpy(t).float() for t in turns(places, part.rotary))
+        first, second = x.chunk(2, -1)
+        return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+
+    def remember(self, part: Attention, heads: Heads[torch.Tensor]) -> View[torch.Tensor]:
+        if self._past is None:
+            return View(heads.keys, heads.values)
+        both = heads.keys, heads.values
+        if part.index < len(self._past):
+            before = self._past[part.index]
+            both = torch.cat((before[0], both[0]), 2), torch.cat((before[1], both[1]), 2)
+            self._past[part.index] = both
+        else:
+            self._past.append(both)
+        return View(*both)
+
+    def scores(self, part: Attention, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """Not hidden yet: those that are count towards ranges too, as they are in the ring."""
+        scores = queries @ keys.repeat_interleave(part.heads // part.kv_heads, 1).transpose(-1, -2)
+        if part.relative is not None:
+            places = torch.from_numpy(buckets(scores.shape[-1]))
+            scores = scores + self._weights[part.relative][places].permute(2, 0, 1)
+        return self._see("scores", scores)
+
+    def softmax(self, part: Attention, scores: torch.Tensor) -> torch.Tensor:
+        hidden = torch.zeros(scores.shape[-2:], dtype=torch.bool)
+        if self._past is not None:
+            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(self._start + 1)
+        if self._real is not None:
+            hidden = hidden | ~self._real[:, None, None, :]
+        return torch.softmax(scores.masked_fill(hidden, -torch.inf) * float(np.log(2.0)), -1)
+
+    def mix(self, part: Attention, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        mixed = self._see("attended", weights @ values.repeat_interleave(part.heads // part.kv_heads, 1))
+        return mixed.transpose(1, 2).flatten(2)
+
+    def activate(self, x: torch.Tensor, part: FeedForward) -> torch.Tensor:
+        return self._see("hidden", ACTIVATIONS[part.activation](x))
+
+    def gate(self, x: torch.Tensor, y: torch.Tensor, part: FeedForward) -> torch.Tensor:
+        return self._see("hidden", ACTIVATIONS[part.activation](x) * y)
+
+    def last(self, x: torch.Tensor, rows: int) -> torch.Tensor:
+        return x[:, x.shape[1] - rows :]
+
+    def first(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1]
+
+    def pool(self, x: torch.Tensor, head: Head) -> torch.Tensor:
+        pooled = self._see("pooled", self.first(x) if head.first else self._mean(x))
+        gain, bias = (self._weights[f"{head.label}.{name}"] for name in ("gain", "bias"))
+        return self._see("result", pooled * gain + bias)
+
+    def _mean(self, x: torch.Tensor) -> torch.Tensor:
+        """Of the real rows."""
+        assert self._real is not None
+        real = self._real.float()
+        return torch.div((real[..., None] * x).sum(1, keepdim=True), real.sum(-1)[:, None, None])
+
+    def answer(self, x: torch.Tensor, head: Head) -> torch.Tensor:
+        return x

@@ -1,0 +1,289 @@
+"""The two-party engine: a model's operations laid out over gates as its parts say, for every role alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from privinf.models import plan as p
+from privinf.models.decoder_plan import ROTARY
+from privinf.models.engines.positions import (
+    Places,
+    beside,
+    fixed,
+    half,
+    pick,
+    rotate,
+    turns,
+)
+from privinf.models.engines.relative import buckets
+from privinf.models.engines.shapes import merge_heads, merged_shape, reshape, split_heads, transpose
+from privinf.models.engines.weights import Weights
+from privinf.models.ops import Heads, View
+from privinf.models.parts import Attention, FeedForward, Head, Linear, Norm, Scales, Skip, planned
+from privinf.protocols import ring
+from privinf.protocols.gates import softmax
+from privinf.protocols.gates.activation import activate, extra
+from privinf.protocols.gates.argmax import argmax
+from privinf.protocols.gates.linear import MatMul, ToShare
+from privinf.protocols.gates.norm import normalise
+from privinf.protocols.gates.product import Lift, Product
+from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.ring import U64
+from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow, reduce, subtract
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a row may not see, but for itself: `pads` secretly, `hidden` publicly.
+
+    pads: 1 for a slot of padding (batch, 1, 1, slots). hidden: (rows, slots).
+    """
+
+    pads: Share | None
+    hidden: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Angles:
+    """Rotary positions: those that everybody knows, or the cosines and sines of the client's choice.
+
+    advanced: of the rows (2, 1, rows, width / 2); moved: by which the public prefix moves (2, 1, 1, width / 2).
+    """
+
+    places: Places
+    advanced: Wire | None = None
+    moved: Wire | None = None
+
+
+class Memory:
+    """Where keys and values of earlier passes are: nowhere, as a text is read in one pass."""
+
+    def read(self, ops: MaskedOps, part: Attention, heads: Heads[Wire]) -> View[Wire]:
+        """All keys and values that a pass attends to."""
+        return View(heads.keys, heads.values)
+
+
+NOWHERE = Memory()
+
+
+class MaskedOps:
+    """Implements models.ops.Ops[Share, Wire] over an interpreter, for one pass.
+
+    real: which rows are real (batch, rows), where an answer is a mean. likeliest: whether the answer is a token.
+    """
+
+    def __init__(
+        self,
+        ctx: Interpreter,
+        weights: Weights,
+        scales: Scales,
+        sight: Sight,
+        *,
+        angles: Angles | None = None,
+        memory: Memory = NOWHERE,
+        real: Share | None = None,
+        likeliest: bool = False,
+    ) -> None:
+        self.ctx, self.weights, self.scales = ctx, weights, scales
+        self._sight, self._angles, self._memory = sight, angles, memory
+        self._real, self._likeliest = real, likeliest
+
+    def at(self, label: str) -> AbstractContextManager[None]:
+        return self.ctx.scope(label)
+
+    def normalise(self, x: Share, norm: Norm) -> Wire:
+        return normalise(self.ctx, x, planned(norm.rings))
+
+    def linear(self, x: Wire, part: Linear) -> Share:
+        share = self.weights.product(self.ctx, x, f"{part.name}.weight")
+        return self.weights.plus(self.ctx, share, f"{part.name}.bias") if part.biased else share
+
+    def add(self, x: Share, y: Share) -> Share:
+        return add(x, y)
+
+    def skip(self, y: Share, x: Wire, part: Skip) -> Share:
+        scaled = self.weights.scaled(self.ctx, x, part.gain, min(x.bits, y.bits))
+        return subtract(add(y, scaled), self.weights.product(self.ctx, x, part.mean))
+
+    def heads(self, part: Attention, q: Share, k: Share, v: Share) -> Heads[Wire]:
+        """Queries and keys in the ring of scores, values in that of their mixture."""
+        ctx, rings, scales = self.ctx, planned(part.rings), self.scales
+        drop, cut = scales.linear - scales.qk, scales.linear - scales.values
+        queries = ctx.open(narrow(split_heads(q, part.heads), rings.query_bits + drop), drop)
+        keys = ctx.open(narrow(split_heads(k, part.kv_heads), rings.key_bits + drop), drop)
+        values = ctx.open(narrow(split_heads(v, part.kv_heads), rings.plan.narrow_bits + cut), cut)
+        if part.rotary is not None:
+            queries, keys = self._turned(part, queries), self._turned(part, keys)
+        return Heads(queries, keys, ctx.open(ctx.run(Lift(rings.plan.value_bits), values)))
+
+    def _turned(self, part: Attention, x: Wire) -> Wire:
+        """Queries or keys turned by their rows' positions, in the ring of scores."""
+        assert self._angles is not None
+        assert part.rotary is not None
+        if self._angles.advanced is not None:
+            return self._product_turned(part, x, self._angles.advanced)
+        share: Share = self.ctx.run(Lift(self._score_ring(part) + ROTARY), x)
+        cos, sin = (fixed(angle) for angle in turns(self._angles.places, part.rotary))
+        turned = map_share(share, share.shape, lambda v: rotate(v, cos, sin))
+        return self.ctx.open(Share(turned.shape, turned.bits, turned.scale + ROTARY, turned.data), ROTARY)
+
+    def _product_turned(self, part: Attention, x: Wire, by: Wire) -> Wire:
+        """The same by angles whose cosines and sines are masked too."""
+        whole = Product(self._score_ring(part) + ROTARY)
+        turn = [pick(by, i) for i in (0, 1)]
+        (a, b), (c, e) = ([self.ctx.run(whole, end, t) for t in turn] for end in (half(x, 0), half(x, 1)))
+        return self.ctx.open(beside(subtract(a, e), add(c, b)), ROTARY)
+
+    def _score_ring(self, part: Attention) -> int:
+        return planned(part.rings).plan.score_bits + self.scales.product - self.scales.scores
+
+    def remember(self, part: Attention, heads: Heads[Wire]) -> View[Wire]:
+        return self._memory.read(self, part, heads)
+
+    def prefix(self, part: Attention) -> tuple[Wire, Wire]:
+        """The public prefix's keys, moved to where the prompt begins, and its values."""
+        keys = self.weights.wire(self.ctx, f"{part.prefix}.k")
+        values = reduce(self.weights.wire(self.ctx, f"{part.prefix}.v"), planned(part.rings).plan.value_bits)
+        if self._angles is None or self._angles.moved is None:
+            return reduce(keys, self._score_ring(part)), values
+        return self._product_turned(part, keys, self._angles.moved), values
+
+    def scores(self, part: Attention, queries: Wire, keys: Wire) -> Share:
+        batch, heads, rows, width = queries.shape
+        grouped = reshape(queries, (batch, part.kv_heads, heads // part.kv_heads * rows, width))
+        product: Share = self.ctx.run(MatMul(), grouped, transpose(keys))
+        shape = (batch, heads, rows, keys.shape[2])
+        scores = self._hidden(part, map_share(product, shape, lambda v: v.reshape(shape)))
+        if part.relative is None:
+            return scores
+        places = buckets(shape[-1])
+
+        def look_up(table: U64) -> U64:
+            return table[places].transpose(2, 0, 1)[None]
+
+        return self.weights.looked(self.ctx, scores, part.relative, (1, *shape[1:]), look_up)
+
+    def _hidden(self, part: Attention, scores: Share) -> Share:
+        """Scores lowered where a row may not see: secretly or publicly, never both.
+
+        A row always sees itself: one of padding, with no prefix before it, would else see all that it must not.
+        """
+        lower = np.uint64(int(ring.encode(planned(part.rings).plan.pad_score, self.scales.product)))
+        rows, slots = scores.shape[-2:]
+        if self._sight.hidden is None:
+            return self._padded(scores, lower, (1, slots))
+        hidden = np.broadcast_to(self._sight.hidden, (rows, slots))
+        own = np.eye(rows, slots, slots - rows, dtype=bool)
+        scores = self._padded(scores, np.where(hidden | own, np.uint64(0), lower), (rows, slots))
+        return self.ctx.add_public(
+            scores, np.broadcast_to(np.where(hidden, lower, np.uint64(0)), scores.shape)
+        )
+
+    def _padded(self, scores: Share, lower: U64 | np.uint64, size: tuple[int, int]) -> Share:
+        pads = self._sight.pads
+        if pads is None:
+            return scores
+        shape = (pads.shape[0], 1, *size)
+        padded = map_share(pads, shape, lambda v: v * lower)
+        return add(scores, Share(shape, scores.bits, scores.scale, padded.data))
+
+    def softmax(self, part: Attention, scores: Share) -> Wire:
+        rings, scales = planned(part.rings).plan, self.scales
+        offset = np.uint64(rings.offset << scales.product)
+        centred = self.ctx.add_public(scores, np.full(scores.shape, offset, dtype=np.uint64))
+        opened = self.ctx.open(centred, scales.product - scales.scores)
+        weights = softmax.weights(self.ctx, opened, rings.coarse, rings.fine, rings.value_bits)
+        self.ctx.touch(weights)  # before it is reshaped: its mask share is dealt once
+        self.ctx.mask_share(weights)
+        return weights
+
+    def mix(self, part: Attention, weights: Wire, values: Wire) -> Wire:
+        ctx, rings = self.ctx, planned(part.rings)
+        layout, (batch, heads, rows, slots) = rings.plan, weights.shape
+        grouped = reshape(weights, (batch, part.kv_heads, heads // part.kv_heads * rows, slots))
+        product: Share = ctx.run(MatMul(), grouped, values)
+        shape = (batch, heads, rows, part.head_width)
+        mixed = ctx.open(map_share(product, shape, lambda v: v.reshape(shape)), layout.product - layout.mixed)
+        inverse = softmax.inverse_sum(ctx, weights, layout.fine, layout.scales.precision)
+        drop = layout.drop(slots)
+        scaled: Share = ctx.run(Product(rings.outer + drop), mixed, inverse)
+        return ctx.open(map_share(scaled, merged_shape(shape), merge_heads), drop)
+
+    def activate(self, x: Share, part: FeedForward) -> Wire:
+        rings, scales = planned(part.rings), self.scales
+        opened = self.ctx.open(narrow(x, rings.inner + scales.weight), scales.weight)
+        return self._active(opened, part.activation, scales.outer, rings.outer)
+
+    def gate(self, x: Share, y: Share, part: FeedForward) -> Wire:
+        ctx, rings, scales = self.ctx, planned(part.rings), self.scales
+        cut = scales.linear - scales.up
+        inner = ctx.open(narrow(x, rings.inner + scales.weight), scales.weight)
+        factor = ctx.open(narrow(y, rings.up + cut), cut)
+        # One bit more than the input has, as it is lifted: a value stays below a quarter of its ring.
+        bits = rings.inner + 1 + scales.gate - scales.rows
+        active = self._active(inner, part.activation, scales.gate, bits)
+        drop = scales.gate + scales.up - scales.outer
+        return ctx.open(ctx.run(Product(rings.outer + drop), active, factor), drop)
+
+    def _active(self, x: Wire, name: str, scale: int, bits: int) -> Wire:
+        """f(x) at a scale, in a ring of so many bits."""
+        known = p.SAME_ACTIVATION.get(name, name)
+        drop = self.scales.rows + extra(known) - scale
+        share = activate(self.ctx, x, known, bits + max(drop, 0) - extra(known))
+        if drop >= 0:
+            return self.ctx.open(share, drop)
+        raised = map_share(share, share.shape, lambda v: v << np.uint64(-drop))
+        return self.ctx.open(Share(share.shape, bits, scale, raised.data))
+
+    def last(self, x: Share, rows: int) -> Share:
+        return map_share(x, (x.shape[0], rows, x.shape[2]), lambda v: v[:, v.shape[1] - rows :])
+
+    def first(self, x: Wire) -> Wire:
+        return _derived(x, (x.shape[0], 1, x.shape[2]), lambda v: v[:, :1])
+
+    def pool(self, x: Wire, head: Head) -> Share:
+        """The sum of the real rows over a power of two, where the mean is asked: the client divides."""
+        if head.first:
+            row = reduce(self.first(x), head.bits)
+            scaled = self.weights.scaled(self.ctx, row, f"{head.label}.gain", row.bits)
+            return self.weights.plus(self.ctx, scaled, f"{head.label}.bias")
+        assert self._real is not None
+        finer = p.sum_bits(x.shape[1])
+        bits, shape = head.bits + finer, (x.shape[0], 1, x.shape[1])
+        real = self.ctx.open(map_share(narrow(self._real, bits), shape, lambda v: v.reshape(shape)))
+        row = self.ctx.open(narrow(self.ctx.run(MatMul(), real, x), bits))
+        count = _derived(real, (x.shape[0], 1, 1), _total)
+        offset = self.weights.scaled(self.ctx, count, f"{head.label}.bias", bits)
+        total = self.weights.scaled(self.ctx, row, f"{head.label}.gain", bits)
+        whole = add(total, Share(offset.shape, offset.bits, total.scale, offset.data))
+        return Share(whole.shape, bits, self.scales.linear + finer, whole.data)
+
+    def answer(self, x: Share, head: Head) -> Share:
+        """Cut to the client's scale on a fresh wire, so that its shares say nothing else; or the likeliest token."""
+        finer = int(x.scale) - self.scales.linear
+        drop = self.scales.linear - self.scales.result + finer
+        wire = self.ctx.open(narrow(x, head.bits + finer), drop)
+        if self._likeliest:
+            wire = self._likeliest_of(wire)
+        share: Share = self.ctx.run(ToShare(), wire)
+        return share
+
+    def _likeliest_of(self, scores: Wire) -> Wire:
+        """The place of each row's largest, the first of equals."""
+        self.ctx.touch(scores)
+        self.ctx.mask_share(scores)
+        return self.ctx.open(argmax(self.ctx, scores))
+
+
+def _derived(x: Wire, shape: tuple[int, ...], local: Callable[[U64], U64]) -> Wire:
+    return derive([x], shape, x.bits, x.scale, public=local, mask=local)
+
+
+def _total(v: U64) -> U64:
+    total: U64 = v.sum(axis=-1, keepdims=True, dtype=np.uint64)
+    return total

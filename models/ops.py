@@ -1,0 +1,81 @@
+"""What an engine must offer: a model's operations, generic over what sums and rows are to it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from privinf.models.parts import Attention, FeedForward, Head, Linear, Norm, Skip
+
+Sum = TypeVar("Sum")  # what linear layers give and residuals add up: a share, a tensor
+Rows = TypeVar("Rows")  # what linear layers take: an opened wire, a tensor
+
+
+@dataclass(frozen=True)
+class Heads(Generic[Rows]):
+    """Queries, keys and values of one attention, (batch, heads, rows, head width)."""
+
+    queries: Rows
+    keys: Rows
+    values: Rows
+
+
+@dataclass(frozen=True)
+class View(Generic[Rows]):
+    """The keys and values that a pass attends to, (batch, kv heads, slots, head width)."""
+
+    keys: Rows
+    values: Rows
+
+
+class Ops(Protocol[Sum, Rows]):
+    """An engine, made for one pass of one model: it holds the query, and what earlier passes left."""
+
+    def at(self, label: str) -> AbstractContextManager[None]:
+        """Name what follows, for masks and costs; nobody parses a label."""
+
+    def normalise(self, x: Sum, norm: Norm) -> Rows:
+        """Each row over its deviation."""
+
+    def linear(self, x: Rows, part: Linear) -> Sum:
+        """x W + b."""
+
+    def add(self, x: Sum, y: Sum) -> Sum:
+        """x + y."""
+
+    def skip(self, y: Sum, x: Rows, part: Skip) -> Sum:
+        """y + x gain - x mean: the centred residual of rows whose gain is folded away."""
+
+    def heads(self, part: Attention, q: Sum, k: Sum, v: Sum) -> Heads[Rows]:
+        """Cut into heads, and turned by their positions."""
+
+    def remember(self, part: Attention, heads: Heads[Rows]) -> View[Rows]:
+        """Keep keys and values for later passes; all that this one attends to."""
+
+    def scores(self, part: Attention, queries: Rows, keys: Rows) -> Sum:
+        """Scores (batch, heads, rows, slots) in base two, of which those that a row may not see are hidden."""
+
+    def softmax(self, part: Attention, scores: Sum) -> Rows:
+        """Weights of each row's slots, up to one factor a row."""
+
+    def mix(self, part: Attention, weights: Rows, values: Rows) -> Rows:
+        """Values mixed by weights and divided by their row's sum, heads side by side (batch, rows, width)."""
+
+    def activate(self, x: Sum, part: FeedForward) -> Rows:
+        """f(x)."""
+
+    def gate(self, x: Sum, y: Sum, part: FeedForward) -> Rows:
+        """f(x) y."""
+
+    def last(self, x: Sum, rows: int) -> Sum:
+        """The last rows."""
+
+    def first(self, x: Rows) -> Rows:
+        """The first row."""
+
+    def pool(self, x: Rows, head: Head) -> Sum:
+        """The first row, or what stands for the mean of those that are real, with the last gain and bias."""
+
+    def answer(self, x: Sum, head: Head) -> Sum:
+        """What the client is given of it."""
