@@ -16,7 +16,6 @@ COPY privinf/ privinf/
 COPY protocols/ protocols/
 COPY models/ models/
 COPY parties/ parties/
-COPY equivariant/ equivariant/
 RUN /opt/venv/bin/pip wheel --no-deps --wheel-dir /dist . \
     && /opt/venv/bin/pip install --constraint requirements.lock "$(ls /dist/privinf-*.whl)[node]"
 # The extension is optional to setup.py: without this check a failed build would serve from the slow reference.

@@ -109,7 +109,7 @@ def measure(case: Case, names: Sequence[str] | None, results: Path) -> None:
 
 def code() -> str:
     """Tells states of all that is measured apart, where a commit does not."""
-    files = sorted((machine.ROOT / "equivariant").rglob("*.py"))
+    files = sorted((machine.ROOT / "privinf" / "equivariant").rglob("*.py"))
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 

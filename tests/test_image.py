@@ -71,7 +71,7 @@ def test_no_key_test_or_compiled_file_reaches_the_build(context: ModuleType, tmp
         "deploy/ask.py",
     ):
         assert Path(name) in ignored, name
-    assert Path("equivariant/attacks/view.py") not in ignored
+    assert Path("privinf/equivariant/attacks/view.py") not in ignored
 
 
 @pytest.mark.parametrize(
