@@ -20,7 +20,7 @@ from benchmarks.peers import BASELINES, ENVIRONMENTS
 from benchmarks.rows import MeasureError
 from privinf.models import decoder_bundle
 from privinf.models.decoder_passes import count
-from privinf.prompts import prompt_rows
+from privinf.models.text.prompts import prompt_rows
 from privinf.protocols.program import SessionShape
 
 FEW = 64  # a vocabulary whose head costs next to nothing

@@ -23,8 +23,8 @@ from privinf.models.decoder_sharing import share_decoder
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.engines.clear import Past
 from privinf.models.fold import F64
+from privinf.models.text.prompts import DecoderTokenizer
 from privinf.models.weights import IdealStore, encode
-from privinf.prompts import DecoderTokenizer
 from privinf.protocols import prg, ring
 from privinf.protocols.program import Course, SessionShape
 

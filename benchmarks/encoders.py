@@ -22,8 +22,8 @@ from privinf.fetch import fetch
 from privinf.models import bundle, calibrate, program
 from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
+from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 from privinf.protocols.program import QueryShape
-from privinf.text import Tokenizer, bucket, read_lines
 
 LEAVES_OUT = "sharing the model; tokenising and splitting the texts; the client's link, which is not shaped"
 

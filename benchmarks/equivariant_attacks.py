@@ -153,7 +153,7 @@ def _written(source: Path) -> list[str]:
     from privinf.models.decoder_checkpoint import load_decoder
     from privinf.models.decoder_fold import fold_decoder
     from privinf.models.engines.clear import Past
-    from privinf.prompts import DecoderTokenizer
+    from privinf.models.text.prompts import DecoderTokenizer
 
     spec, weights = load_decoder(source)
     assert spec.bos is not None

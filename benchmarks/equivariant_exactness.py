@@ -38,7 +38,7 @@ from privinf.equivariant.covering.noise import Noise
 from privinf.equivariant.levels import LEVELS
 from privinf.fetch import fetch
 from privinf.models.decoder_spec import model_kind, read_decoder_spec
-from privinf.text import Tokenizer, read_lines
+from privinf.models.text.tokenizer import Tokenizer, read_lines
 
 CLOSE = 1e-3  # greedy tokens may differ where the two top logits are nearer than this
 PROMPT, NEW = 32, 64

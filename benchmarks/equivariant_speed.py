@@ -33,7 +33,7 @@ from privinf.equivariant.serving import running
 from privinf.equivariant.serving.server import Server
 from privinf.models.calibrate import default_text
 from privinf.models.folder import copy
-from privinf.prompts import DecoderTokenizer
+from privinf.models.text.prompts import DecoderTokenizer
 
 OUT = machine.RESULTS / "equivariant-speed.json"
 MODELS = ("minilm", "tinystories", "smollm2")

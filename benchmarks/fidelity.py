@@ -25,9 +25,9 @@ from privinf.models.fold import F64, fold
 from privinf.models.plan import Plan
 from privinf.models.query import Ids, Layout
 from privinf.models.spec import EncoderSpec
+from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 from privinf.protocols import prg
 from privinf.protocols.program import QueryShape
-from privinf.text import Tokenizer, bucket, read_lines
 
 F32 = npt.NDArray[np.float32]
 Mode = Literal["private", "public"]

@@ -17,7 +17,7 @@ from privinf.models.query import Ids
 from privinf.models.reach import reach
 from privinf.models.spec import EncoderSpec
 from privinf.models.tables import fingerprint
-from privinf.text import bucket
+from privinf.models.text.tokenizer import bucket
 
 BATCH = 16
 TEXTS = ("calibration.txt", "varied.txt")
@@ -27,7 +27,7 @@ Tick = Callable[[int], None]
 
 def default_text() -> list[str]:
     """The calibration text that ships with privinf: prose, other scripts, numbers, code, and what is no language."""
-    data = resources.files("privinf").joinpath("data")
+    data = resources.files("privinf.models.text").joinpath("data")
     texts = (data.joinpath(name).read_text(encoding="utf-8") for name in TEXTS)
     return [line for text in texts for line in text.split("\n") if line.strip()]
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from privinf.control import Script
 from privinf.errors import ModelError
 from privinf.models import folder
 from privinf.models.decoder_layout import DecoderLayout
@@ -18,6 +17,7 @@ from privinf.models.decoder_spec import DecoderSpec, read_decoder_spec
 from privinf.models.decoder_tables import verify
 from privinf.models.fold import F64
 from privinf.models.folder import Mode, read_seed, read_tensors
+from privinf.models.text.control import Script
 from privinf.models.weights import DealerStore, PartyStore, encode
 from privinf.protocols.program import Identity
 from privinf.protocols.ring import Shape

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from privinf.control import Script
 from privinf.errors import ConfigError
 from privinf.models import decoder_bundle
 from privinf.models.calibrate import Tick, default_text
@@ -17,7 +16,8 @@ from privinf.models.decoder_checkpoint import load_decoder
 from privinf.models.decoder_fold import fold_decoder
 from privinf.models.folder import Mode
 from privinf.models.query import Ids
-from privinf.prompts import SYSTEM, DecoderTokenizer
+from privinf.models.text.control import Script
+from privinf.models.text.prompts import SYSTEM, DecoderTokenizer
 
 MAX_TOKENS = 1024
 MORE = 4  # texts that calibration reads beside those it is given, at most
@@ -84,7 +84,7 @@ def _has_template(source: str | os.PathLike[str]) -> bool:
 
 
 def _header(source: str | os.PathLike[str], tokenizer: DecoderTokenizer, system: str | None) -> Script:
-    from privinf.chat import ChatTemplate
+    from privinf.models.text.chat import ChatTemplate
 
     return ChatTemplate(source, rules=tokenizer.rules).header(system)
 
@@ -93,7 +93,7 @@ def _conversations(
     source: str | os.PathLike[str], tokenizer: DecoderTokenizer, system: str | None, lines: Sequence[str]
 ) -> list[Script]:
     """Each line as a user's, the next as the answer: what special tokens do to ranges is measured too."""
-    from privinf.chat import ChatTemplate
+    from privinf.models.text.chat import ChatTemplate
 
     template = ChatTemplate(source, rules=tokenizer.rules)
     begin = [] if system is None else [{"role": "system", "content": system}]

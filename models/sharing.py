@@ -9,7 +9,7 @@ from privinf.models import bundle, calibrate
 from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
 from privinf.models.folder import Mode
-from privinf.text import Tokenizer
+from privinf.models.text.tokenizer import Tokenizer
 
 
 def share(

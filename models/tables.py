@@ -17,9 +17,9 @@ from privinf.models import plan as p
 from privinf.models.engines.relative import buckets
 from privinf.models.plan import Plan
 from privinf.models.spec import EncoderSpec
+from privinf.models.text.tokenizer import BUCKETS
 from privinf.protocols.gates import activation, exp2, power, softmax
 from privinf.protocols.gates.separable import Factors
-from privinf.text import BUCKETS
 
 
 def fingerprint(spec: EncoderSpec, plan: Plan) -> str:

@@ -22,11 +22,11 @@ from privinf.models.fold import F64
 from privinf.models.margins import Margin, decoder_limits, encoder_limits, margins
 from privinf.models.opened import opened, opened_decoder, require_whole
 from privinf.models.query import Ids
+from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.models.weights import BITS, IdealStore, Scale, scale_of
 from privinf.protocols import prg, ring
 from privinf.protocols.program import Course, QueryShape, SessionShape
 from privinf.protocols.ring import U64
-from privinf.text import Tokenizer, bucket
 
 if TYPE_CHECKING:
     from privinf.models.clear import ClearDecoder

@@ -10,10 +10,10 @@ from privinf.models.decoder_bundle import DecoderBundle
 from privinf.models.decoder_layout import CHUNK, TASKS
 from privinf.models.folder import blank_weights
 from privinf.models.program import count
+from privinf.models.text.tokenizer import BUCKETS
 from privinf.protocols.cost import NETWORKS, Cost, Network
 from privinf.protocols.program import QueryShape, SessionShape
 from privinf.speed import Speed
-from privinf.text import BUCKETS
 
 LARGE = 10**9  # bytes of both parties' preparations
 SMALL_ROWS = 64  # no model needs gigabytes for so few: not counted

@@ -9,18 +9,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from privinf.completions import TokenStream
-from privinf.control import Script
 from privinf.errors import ConfigError, InputError
 from privinf.generation import DRAFTS, Author, Passes, Wish, session_shape
 from privinf.models import decoder_bundle
+from privinf.models.text.control import Script
+from privinf.models.text.prompts import SYSTEM, DecoderTokenizer, require_prefix
 from privinf.ngrams import NgramDraft
-from privinf.prompts import SYSTEM, DecoderTokenizer, require_prefix
 from privinf.protocols.program import SessionShape
 from privinf.sampling import Sampling
 from privinf.speculation import Draft, NoDraft, PromptLookup
 
 if TYPE_CHECKING:
-    from privinf.chat import ChatTemplate
+    from privinf.models.text.chat import ChatTemplate
 
 Message = Mapping[str, str]
 Prompt = str | Sequence[int]
@@ -74,7 +74,7 @@ class DecoderSide:
 
     @cached_property
     def _template(self) -> ChatTemplate:
-        from privinf.chat import ChatTemplate
+        from privinf.models.text.chat import ChatTemplate
 
         return ChatTemplate(self.bundle.directory, rules=self.tokenizer.rules)
 

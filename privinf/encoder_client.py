@@ -13,8 +13,8 @@ import numpy.typing as npt
 from privinf.models import query as wire
 from privinf.models.bundle import Bundle, read
 from privinf.models.query import Ids
+from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.protocols.program import QueryShape
-from privinf.text import Tokenizer, bucket
 
 F32 = npt.NDArray[np.float32]
 MAX_TOKENS = 256  # rows of one query; longer lists are asked in several

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from privinf.errors import MissingExtra, PrivinfError
 from privinf.fetch import fetch
-from privinf.text import Tokenizer
+from privinf.models.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import torch

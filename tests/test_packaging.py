@@ -34,6 +34,17 @@ def test_every_folder_with_modules_is_a_package() -> None:
             assert (module.parent / "__init__.py").is_file(), module
 
 
+def test_models_may_import_nothing_of_privinf_but_errors() -> None:
+    """The contract names what is forbidden, so a new module beside the errors has to be named too."""
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    forbidden = next(c["forbidden_modules"] for c in contracts if c["source_modules"] == ["privinf.models"])
+    entries = {
+        p.stem for p in (ROOT / "privinf").iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()
+    }
+    others = entries - {"__init__", "__main__", "errors"} | {"parties"}
+    assert set(forbidden) == {f"privinf.{name}" for name in others}
+
+
 def test_protos_are_no_package() -> None:
     """With an __init__.py, proto/ would shadow another library's `proto`."""
     assert not list((ROOT / "proto").rglob("__init__.py"))
@@ -59,14 +70,16 @@ def test_one_top_level_name(built: Path) -> None:
 def test_files_that_are_no_modules_are_shipped(built: Path) -> None:
     shipped = {p.relative_to(built / "privinf").as_posix() for p in built.rglob("*") if p.is_file()}
     data = {f"data/{p.name}" for p in (ROOT / "privinf" / "data").iterdir()}
+    texts = {p.relative_to(ROOT).as_posix() for p in (ROOT / "models" / "text" / "data").iterdir()}
     sources = {
         f"protocols/kernels/{p.name}"
         for p in (ROOT / "protocols" / "kernels").iterdir()
         if p.suffix in (".cpp", ".h")
     }
     assert data
+    assert {"models/text/data/calibration.txt", "models/text/data/varied.txt"} <= texts
     assert sources
-    assert {"py.typed", *data, *sources} <= shipped
+    assert {"py.typed", *data, *texts, *sources} <= shipped
     assert not [name for name in shipped if name.endswith((".so", ".pyc"))]
 
 

@@ -136,7 +136,7 @@ def said_of(answer: Any) -> Iterator[str]:
 def asked_texts(texts: list[str] | None, file: Path | None) -> list[str]:
     """The texts of a command's arguments, or of its --file; InputError unless it was one of both."""
     from privinf.errors import InputError
-    from privinf.text import lines_of, read_lines
+    from privinf.models.text.tokenizer import lines_of, read_lines
 
     if bool(texts) == (file is not None):
         raise InputError("give texts as arguments, or a file with --file, and not both")

@@ -104,7 +104,7 @@ def _clear(source: Path, lines: list[str]) -> Any:
     from privinf.models.calibrate import clear_answers
     from privinf.models.checkpoint import load_encoder
     from privinf.models.fold import fold
-    from privinf.text import Tokenizer
+    from privinf.models.text.tokenizer import Tokenizer
 
     spec, tensors = load_encoder(source)
     return clear_answers(spec, fold(spec, tensors), Tokenizer(source).encode(lines))

@@ -84,7 +84,7 @@ def share(
     """Split a model into one directory each for client, dealer and both parties."""
     from privinf.models.calibrate import default_text
     from privinf.models.decoder_spec import model_kind
-    from privinf.text import read_lines
+    from privinf.models.text.tokenizer import read_lines
 
     mode = weights_mode(weights)
     lines = read_lines(calibration) if calibration else default_text()

@@ -101,7 +101,7 @@ def _session(
     """Costs of one pass of a generation, and beside them those of reading the prompt."""
     from privinf.errors import InputError
     from privinf.models import decoder_bundle
-    from privinf.prompts import prompt_rows
+    from privinf.models.text.prompts import prompt_rows
     from privinf.protocols.program import SessionShape
 
     shared = decoder_bundle.read(folder)

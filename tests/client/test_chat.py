@@ -14,8 +14,16 @@ import pytest
 from conversing import BRACKETS, DATED, MARKED, TEMPLATES, TOKENIZERS, byte_level, made
 from tokenizers import normalizers
 
-from privinf.chat import PROBES, ChatTemplate, Message, _boundary, public_prefix, render, user_part
 from privinf.errors import InputError, ModelError
+from privinf.models.text.chat import (
+    PROBES,
+    ChatTemplate,
+    Message,
+    _boundary,
+    public_prefix,
+    render,
+    user_part,
+)
 
 ONE: list[Message] = [{"role": "user", "content": "  Where is the whale?\n"}]
 LONG: list[Message] = [
@@ -283,7 +291,7 @@ def test_a_boundary_never_includes_what_differs() -> None:
 
 
 def _imported(*missing: str) -> str:
-    code = f"import sys\nfor name in {missing!r}: sys.modules[name] = None\nimport privinf.chat"
+    code = f"import sys\nfor name in {missing!r}: sys.modules[name] = None\nimport privinf.models.text.chat"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
 
 

@@ -12,12 +12,12 @@ import tokenizers
 import transformers
 from conversing import CHATML, CLOSED, SENTENCES, SPECIALS, TEMPLATES, TOKENIZERS, made
 
-from privinf.chat import ChatTemplate, Message
-from privinf.control import ControlledTokenizer, Script
 from privinf.errors import InputError
 from privinf.models import decoder_bundle
-from privinf.prompts import DecoderTokenizer
-from privinf.spelling import may_spell
+from privinf.models.text.chat import ChatTemplate, Message
+from privinf.models.text.control import ControlledTokenizer, Script
+from privinf.models.text.prompts import DecoderTokenizer
+from privinf.models.text.spelling import may_spell
 
 BENIGN = [
     "Where is the whale?",

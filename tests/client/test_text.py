@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import tokenizers
 import privinf
 from privinf.errors import ConfigError, InputError, ModelError
 from privinf.fetch import fetch
-from privinf.text import Tokenizer, bucket, read_lines
+from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "whale", "sea", "##s", "!", "a"]
 CONFIG = {
@@ -26,6 +27,7 @@ CONFIG = {
 }
 TEXTS = Path(__file__).parents[1] / "data" / "sentences.txt"
 SHIPPED = Path(privinf.__file__).parent / "data"
+CALIBRATION = Path(str(sys.modules[Tokenizer.__module__].__file__)).parent / "data" / "calibration.txt"
 AWKWARD = [
     "Ünïcödé naïveté, Ελληνικά, 漢字 and \U0001f40b\u200d!",
     "tab\tand\r\nline breaks\x07",
@@ -219,7 +221,7 @@ def test_truncation_equals_that_of_transformers(minilm: Path) -> None:
 
 def test_shipped_texts_cover_the_lengths_they_claim(minilm: Path) -> None:
     tokenizer = Tokenizer(minilm)
-    calibration, sentences = read_lines(SHIPPED / "calibration.txt"), read_lines(TEXTS)
+    calibration, sentences = read_lines(CALIBRATION), read_lines(TEXTS)
     for texts, count in ((calibration, 201), (sentences, 200)):
         lengths = {len(ids) for ids in tokenizer.encode(texts)}
         assert len(texts) == len(set(texts)) == count

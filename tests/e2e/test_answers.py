@@ -17,8 +17,8 @@ from privinf.local import LocalParties
 from privinf.models import bundle, calibrate, program
 from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
+from privinf.models.text.tokenizer import Tokenizer
 from privinf.protocols.program import QueryShape
-from privinf.text import Tokenizer
 
 pytestmark = pytest.mark.processes
 CLOSE = 0.9999  # cosine to float32

@@ -13,7 +13,7 @@ from privinf.models import bundle, calibrate
 from privinf.models.checkpoint import load_encoder, tensors
 from privinf.models.fold import fold
 from privinf.models.spec import read_spec
-from privinf.text import Tokenizer
+from privinf.models.text.tokenizer import Tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz.,;!?"

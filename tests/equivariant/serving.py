@@ -19,8 +19,8 @@ from privinf.config import EquivariantConfig
 from privinf.equivariant.covering.convert import Converted, convert
 from privinf.equivariant.serving.server import Server
 from privinf.equivariant.serving.turns import Turns
+from privinf.models.text.tokenizer import Tokenizer
 from privinf.parties.deadline import Deadline
-from privinf.text import Tokenizer
 
 torch.set_num_threads(1)
 

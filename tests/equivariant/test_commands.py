@@ -90,7 +90,7 @@ def test_generate(reached: Reached, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def _ids(made: Converted, text: str) -> list[int]:
-    from privinf.prompts import DecoderTokenizer
+    from privinf.models.text.prompts import DecoderTokenizer
 
     return DecoderTokenizer(made.client, 10**6).encode(text)
 

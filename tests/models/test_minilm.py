@@ -20,8 +20,8 @@ from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
 from privinf.models.program import count
 from privinf.models.query import Layout
+from privinf.models.text.tokenizer import Tokenizer
 from privinf.protocols.program import QueryShape
-from privinf.text import Tokenizer
 
 pytestmark = pytest.mark.slow
 TEXTS = ["Call me Ishmael.", "A whale-ship was my Yale College and my Harvard."]

@@ -17,9 +17,9 @@ from privinf.models import calibrate, program, query
 from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
 from privinf.models.query import Layout
+from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.models.weights import encode
 from privinf.protocols.program import QueryShape
-from privinf.text import Tokenizer, bucket
 
 pytestmark = pytest.mark.slow
 TEXTS = (Path(__file__).parent.parent / "data" / "sentences.txt").read_text("utf-8").splitlines()[:20]

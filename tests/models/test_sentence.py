@@ -18,7 +18,7 @@ from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
 from privinf.models.sentence import TextRules
 from privinf.models.spec import EncoderSpec, read_spec
-from privinf.text import Tokenizer
+from privinf.models.text.tokenizer import Tokenizer
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "whale", "sea", "##s", "!", "a", "query", ":", "The"]
 CONFIG: dict[str, Any] = {

@@ -22,10 +22,10 @@ from privinf.models.fold import F64, fold
 from privinf.models.plan import Plan
 from privinf.models.query import Ids
 from privinf.models.spec import EncoderSpec
+from privinf.models.text.tokenizer import Tokenizer
 from privinf.models.weights import encode
 from privinf.protocols import lockstep
 from privinf.protocols.program import QueryShape
-from privinf.text import Tokenizer
 
 F32 = npt.NDArray[np.float32]
 Task = Literal["embed", "classify"]

@@ -14,7 +14,7 @@ from privinf.errors import ConfigError, InputError, IntegrityError, ModelError
 from privinf.generation import Wish
 from privinf.models.decoder_spec import read_decoder_spec
 from privinf.models.settings import read_object
-from privinf.prompts import DecoderTokenizer
+from privinf.models.text.prompts import DecoderTokenizer
 from privinf.stops import TextStream
 
 PRIVATE_ALONE = ("draft", "drafts", "secure_argmax", "hide_accepted")
@@ -64,7 +64,7 @@ class PromptSide:
             raise ConfigError(
                 f"{self._folder} has no chat template, so it takes no conversations: use generate"
             )
-        from privinf.chat import ChatTemplate
+        from privinf.models.text.chat import ChatTemplate
 
         template = ChatTemplate(self._folder, rules=self.tokenizer.rules)
         return self._fitting(self.tokenizer.encode(template.script(messages, special_tokens=special_tokens)))

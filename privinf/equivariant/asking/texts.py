@@ -17,7 +17,7 @@ from privinf.equivariant.levels import level_of
 from privinf.equivariant.wire import F32
 from privinf.errors import IntegrityError, ModelError, ProtocolError
 from privinf.models.spec import read_spec
-from privinf.text import Tokenizer
+from privinf.models.text.tokenizer import Tokenizer
 from privinf.v1 import equivariant_pb2 as pb
 
 MOST_ROWS = 4096  # tokens of one request, padding included, where the server takes so many

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from privinf.control import ControlledTokenizer
 from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.weights import Facts
 from privinf.errors import InputError
+from privinf.models.text.control import ControlledTokenizer
 
 COLUMN = "text"
 BATCH = 256

@@ -13,11 +13,11 @@ from typing import Any
 
 import tokenizers
 
-from privinf.control import ControlledTokenizer, Script
 from privinf.errors import InputError, MissingExtra, ModelError
 from privinf.models.settings import read_object
-from privinf.prompts import require_prefix
-from privinf.spelling import may_spell, own_parts
+from privinf.models.text.control import ControlledTokenizer, Script
+from privinf.models.text.prompts import require_prefix
+from privinf.models.text.spelling import may_spell, own_parts
 
 try:
     import jinja2

@@ -8,8 +8,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import TypeVar
 
-from privinf.control import ControlledTokenizer, Script
 from privinf.errors import InputError, ModelError
+from privinf.models.text.control import ControlledTokenizer, Script
 
 Text = TypeVar("Text", bound=str | Script)
 

@@ -6,8 +6,8 @@ import re
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from privinf.control import Range
 from privinf.errors import InputError, ModelError
+from privinf.models.text.control import Range
 
 
 def may_spell(contents: Sequence[str], control: Collection[str]) -> bool:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from privinf.control import ControlledTokenizer
 from privinf.errors import InputError, ModelError
 from privinf.models.spec import read_spec
+from privinf.models.text.control import ControlledTokenizer
 
 NAMED = 20  # lines that an error names, at most
 BUCKETS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
