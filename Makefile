@@ -58,7 +58,7 @@ lock:
 	  --python-version 3.11 $(foreach extra,$(EXTRAS),--extra $(extra)) --group install --no-emit-package torch --constraint constraints.txt \
 	  --no-annotate --output-file requirements.lock pyproject.toml
 
-# Measures all, then draws plots and the README's table from the JSON alone; on an otherwise idle machine.
+# Measures everything, then draws plots and writes the tables of docs/speed.md from the JSON alone; needs an idle machine.
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks --benchmark-json $(VENV)/speed.json
 	$(BIN)/privinf bench --json benchmarks/results/bench.json

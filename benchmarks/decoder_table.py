@@ -1,16 +1,17 @@
-"""Writes the README's figures of generation from the results' JSON alone."""
+"""Writes the figures of generation in docs/speed.md, from the results' JSON alone."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks.table import rewritten
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-BEGIN, END = "<!-- generation:begin -->", "<!-- generation:end -->"
+SPEED = ROOT / "docs" / "speed.md"
 NAMES = {"tinystories": "TinyStories-15M", "smollm2": "SmolLM2-135M-Instruct", "mgm": "MGM (GPT-2, 8 x 256)"}
 Result = dict[str, Any]
 
@@ -52,7 +53,7 @@ def fidelity() -> str:
         "model",
         "run",
         "positions",
-        "same likeliest token",
+        "same most likely token",
         "mean logit error",
         "perplexity",
         "32 greedy tokens same",
@@ -75,7 +76,9 @@ def speed() -> str:
                 [
                     NAMES[found["model"]],
                     found["network"],
-                    "dealer stopped, preparations there" if pace == "online" else "dealer at work, all in",
+                    "dealer stopped, preparations ready"
+                    if pace == "online"
+                    else "dealer running, everything included",
                     f"{figures['tokens_per_second']:.2f}"
                     if pace == "sustained"
                     else f"{1 / one['seconds']['median']:.2f}",
@@ -112,8 +115,8 @@ def step() -> str:
     return (
         f"One token of GPT-2 small's shape, {found['cached_keys']} keys in the cache, made-up private weights, tokens "
         f"embedded by the client: {whole['rounds']} rounds, {whole['online_bytes'] / 1e6:.2f} MB sent by a party, "
-        f"{first} and {second} MB prepared for party 0 and 1. A layer of it, online, each system in turn:\n\n"
-        + table(["network", "system", "ms a layer", "over ours"], rows)
+        f"{first} and {second} MB prepared for party 0 and 1. One layer of it, online, each system in turn:\n\n"
+        + table(["network", "system", "ms a layer", "times ours"], rows)
     )
 
 
@@ -155,17 +158,15 @@ def drafts() -> str:
     return f"Drafts, SmolLM2-135M-Instruct, greedy, same output:\n\n{table(head, rows)}" if rows else ""
 
 
+def section() -> str:
+    """Everything between the markers."""
+    return "\n\n".join(part for part in (fidelity(), speed(), step(), drafts()) if part)
+
+
 def main() -> None:
-    """Put the tables between their marks."""
+    """Put the tables between their markers."""
     argparse.ArgumentParser(prog="python -m benchmarks.decoder_table", description=__doc__).parse_args()
-    parts = [part for part in (fidelity(), speed(), step(), drafts()) if part]
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    body = f"{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}"
-    changed, count = re.subn(f"{BEGIN}.*{END}", lambda _: body, text, flags=re.S)
-    if count != 1:
-        raise SystemExit(f"README.md needs one pair of marks {BEGIN} {END}")
-    readme.write_text(changed, encoding="utf-8")
+    SPEED.write_text(rewritten(SPEED.read_text(encoding="utf-8"), "generation", section()), encoding="utf-8")
 
 
 if __name__ == "__main__":

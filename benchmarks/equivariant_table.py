@@ -1,14 +1,15 @@
-"""Writes the README's figures of the equivariant mode from the results' JSON alone."""
+"""Writes the figures of docs/equivariant.md, from the results' JSON alone."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.decoder_table import NAMES, ROOT, read, table
+from benchmarks.table import rewritten
 
-BEGIN, END = "<!-- equivariant:begin -->", "<!-- equivariant:end -->"
+PAGE = ROOT / "docs" / "equivariant.md"
 MODELS = NAMES | {"minilm": "all-MiniLM-L6-v2"}
 LEVELS = {
     "tokens": "`tokens`",
@@ -29,7 +30,7 @@ def exactness() -> str:
             assert found is not None
             if level in found["levels"]:
                 rows.append([title, LEVELS[level], *_answers(found["levels"][level])])
-    return "Answers beside plain transformers, float32:\n\n" + table(
+    return "Answers compared with plain transformers in float32:\n\n" + table(
         ["model", "level", "same answers", "largest error", "perplexity", "conversion, s"], rows
     )
 
@@ -60,7 +61,7 @@ def speed() -> str:
         for row in (found or {"rows": []})["rows"]
     ]
     return (
-        "Covered model by plain one, behind the same server in turn, one thread:\n\n"
+        "Covered model relative to the plain one, in turn on the same server, one thread:\n\n"
         + table(["model", "level", "seconds, 95 % interval", "CPU seconds, 95 % interval", "operators"], rows)
         + (f"\n\n{_first(found['rows'])}" if found else "")
     )
@@ -74,8 +75,8 @@ def _first(rows: Sequence[Mapping[str, Any]]) -> str:
         if row["level"] == "session" and row["plain"]["first_s"]
     ]
     return (
-        "Seconds of decoders are from the first token to the last; those of MiniLM are of whole calls. Until the first"
-        f" token, `session` also loads a variant: {', '.join(waits)}."
+        "Decoders are timed from the first token to the last, MiniLM over whole calls. Before the first token,"
+        f" `session` also loads a variant: {', '.join(waits)}."
     )
 
 
@@ -90,20 +91,15 @@ def _operators(row: dict[str, Any]) -> str:
     return f"{same}, {row['flops'] / row['plain_flops']:.2f} of the FLOPs"
 
 
-def parts() -> Iterator[str]:
-    """What stands between the two marks."""
-    yield exactness()
-    yield speed()
+def section() -> str:
+    """Everything between the markers."""
+    return f"{exactness()}\n\n{speed()}"
 
 
 def main() -> None:
-    """Write README.md anew."""
+    """Put the tables between their markers."""
     argparse.ArgumentParser(prog="python -m benchmarks.equivariant_table", description=__doc__).parse_args()
-    path = ROOT / "README.md"
-    text = path.read_text("utf-8")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    path.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts()) + f"\n{END}{after}", "utf-8")
+    PAGE.write_text(rewritten(PAGE.read_text("utf-8"), "equivariant", section()), "utf-8")
 
 
 if __name__ == "__main__":

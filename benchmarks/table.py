@@ -1,4 +1,4 @@
-"""Writes the README's figures between two markers, from the result's JSON and from nothing else."""
+"""Writes the figures of docs/speed.md and of the README between markers, from the result's JSON and nothing else."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any
 from benchmarks.machine import RESULTS, ROOT
 from benchmarks.rows import NETWORKS, SYSTEMS, MeasureError, Row, find, read
 
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-README = ROOT / "README.md"
+README, SPEED = ROOT / "README.md", ROOT / "docs" / "speed.md"
 ENCRYPTED = [system for system in SYSTEMS if system != "privinf-plaintext"]
 MODELS = {
     "minilm": "MiniLM",
@@ -20,6 +19,7 @@ MODELS = {
     "bert-base-128": "BERT-base size, made-up weights",
 }
 GATES = ("ring-gemm", "comparison", "gelu", "softmax", "layernorm", "openings")
+SMALL = "minilm-32"
 LAYER, SUSTAINED = "bert-base-layer-128", "bert-base-layer-128-sustained"
 NAMES = {
     "privinf": "privinf",
@@ -79,7 +79,7 @@ def of_layer(rows: Sequence[Row]) -> list[str]:
             lines.append(
                 (_network(network), NAMES[system], seconds(first), seconds(total), sent, str(rounds or ""))
             )
-    head = ("network", "system", "online, s", "all, s", "MB sent by a party", "rounds")
+    head = ("network", "system", "online, s", "total, s", "MB sent by a party", "rounds")
     return grid(head, lines)
 
 
@@ -95,7 +95,7 @@ def of_gates(rows: Sequence[Row]) -> list[str]:
     head = (
         "gate",
         "privinf, online",
-        *("privinf, all" if s == "privinf" else NAMES[s] for s in ENCRYPTED),
+        *("privinf, total" if s == "privinf" else NAMES[s] for s in ENCRYPTED),
     )
     return grid(head, lines)
 
@@ -133,7 +133,7 @@ def of_models(rows: Sequence[Row]) -> list[str]:
         "tokens",
         "texts",
         "online, s",
-        "all, s",
+        "total, s",
         "texts a second",
         "rounds",
         "MB online",
@@ -161,13 +161,15 @@ def ratios(rows: Sequence[Row]) -> str:
     if not (online and total):
         return ""
     words = (
-        f"With preparations kept ahead, 20 layers took {many.median_s:.2f} s each, all in. " if many else ""
+        f"With preparations kept ahead, 20 layers took {many.median_s:.2f} s each, everything included. "
+        if many
+        else ""
     )
     if fastest is None:
         return words
     times = (
         f"The fastest peer on loopback, {NAMES[fastest.system]}, takes {fastest.median_s / online.median_s:.1f} times "
-        f"as long as ours online and {fastest.median_s / total.median_s:.1f} times as long as ours in all"
+        f"as long as ours online and {fastest.median_s / total.median_s:.1f} times as long as ours in total"
     )
     more = f", {fastest.median_s / many.median_s:.1f} times with preparations kept ahead" if many else ""
     return f"{words}{times}{more}."
@@ -180,13 +182,13 @@ def section(result: dict[str, Any]) -> str:
     commit = str(result["commit"]["id"])[:12]
     intro = (
         f"Measured {result['date']} at commit {commit}, {where}, load {machine['load_before']} before; medians, "
-        f"in brackets the extremes. {result['workload_note'].capitalize()}."
+        f"with extremes in brackets. {result['workload_note'].capitalize()}."
     )
     parts = {
         "One BERT-base encoder layer, 128 tokens:": of_layer(rows),
         "Gates at its shapes, seconds on loopback:": of_gates(rows),
         "Whole models, loopback, TLS; queries through the SDK where a tokenizer is at hand:": of_models(rows),
-        "What the seconds leave out:": leaves_out(rows),
+        "What the seconds do not include:": leaves_out(rows),
     }
     blocks = [intro, ratios(rows)]
     for title, lines in parts.items():
@@ -194,13 +196,38 @@ def section(result: dict[str, Any]) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def rewritten(text: str, result: dict[str, Any]) -> str:
-    """The document with its figures replaced; MeasureError where it has no place for them."""
-    if not 0 <= text.find(BEGIN) < text.find(END):
-        raise MeasureError(f"the document lacks the markers {BEGIN} and {END}")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{section(result)}\n{END}{after}"
+def small(result: dict[str, Any]) -> str:
+    """The README's one sentence: seconds of a small model."""
+    key = {"workload": SMALL, "batch": 1, "network": "loopback"}
+    online, total, clear = (
+        find(result["rows"], system=system, phase=phase, **key)
+        for system, phase in (("privinf", "online"), ("privinf", "total"), ("torch-float32", "total"))
+    )
+    if not (online and total and clear):
+        raise MeasureError(f"the result has no seconds of {SMALL}: measure it, or take another result")
+    where = f"all servers on one machine with {result['machine']['cores']} cores"
+    when = f"measured {result['date']} at commit {result['commit']['id'][:12]}"
+    return (
+        f"On loopback with TLS, a text of {total.tokens} tokens takes {online.median_s:.2f} s online and "
+        f"{total.median_s:.2f} s in total\nwith private weights (float32 in the clear: {clear.median_s:.3f} s), "
+        f"{where}, {when}."
+    )
+
+
+def rewritten(text: str, name: str, body: str) -> str:
+    """The document with what stands between its markers replaced; MeasureError where it has none."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if not 0 <= text.find(begin) < text.find(end):
+        raise MeasureError(f"the document lacks the markers {begin} and {end}")
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{body}\n{end}{after}"
+
+
+def documents(result: dict[str, Any]) -> dict[Path, str]:
+    """What each document should say."""
+    said = {README: ("small", small(result)), SPEED: ("bench", section(result))}
+    return {path: rewritten(path.read_text(encoding="utf-8"), *what) for path, what in said.items()}
 
 
 def _network(name: str) -> str:
@@ -213,16 +240,16 @@ def _network_order(name: str) -> tuple[int, str]:
 
 
 def main() -> int:
-    """Rewrite the README; with --check only say whether it would change."""
+    """Rewrite the documents; with --check only say whether they would change."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
     parser.add_argument("--json", type=Path, default=RESULTS / "bench.json")
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
-    text = README.read_text(encoding="utf-8")
-    new = rewritten(text, read(given.json))
+    new = documents(read(given.json))
     if given.check:
-        return 0 if new == text else 1
-    README.write_text(new, encoding="utf-8")
+        return 0 if all(text == path.read_text(encoding="utf-8") for path, text in new.items()) else 1
+    for path, text in new.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -134,22 +134,18 @@ def test_the_table_names_every_system_and_figure() -> None:
 
 
 def test_only_what_lies_between_the_markers_is_rewritten() -> None:
-    text = f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n"
-    new = table.rewritten(text, result_of(ROW))
-    assert new.startswith(f"before\n{table.BEGIN}\n")
-    assert new.endswith(f"\n{table.END}\nafter\n")
-    assert "old" not in new
-    assert table.rewritten(new, result_of(ROW)) == new
+    text = "before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n"
+    assert table.rewritten(text, "bench", "new") == text.replace("old", "new")
 
 
 def test_a_document_without_markers_is_refused() -> None:
     with pytest.raises(MeasureError, match="markers"):
-        table.rewritten("no place for figures", result_of(ROW))
+        table.rewritten("no place for figures", "bench", "new")
 
 
-def test_the_readme_says_what_the_committed_result_gives() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert table.rewritten(readme, rows.read(ROOT / "benchmarks" / "results" / "bench.json")) == readme
+def test_a_result_without_the_small_model_is_refused() -> None:
+    with pytest.raises(MeasureError, match="minilm-32"):
+        table.small(result_of(ROW))
 
 
 def test_committed_rows_have_the_form_of_rows() -> None:
