@@ -24,7 +24,7 @@ from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import Rows
 from privinf.protocols.program import Course, SessionShape
-from privinf.transport import Link
+from privinf.sdk.transport import Link
 
 CLOSE = 0.05  # logits nearer than this may change places
 SHARED_ROWS = 8  # of a pass in shares: each row of SmolLM2 is some 30 MB of preparation at a party
@@ -130,7 +130,7 @@ def in_shares(subject: Subject, shared: Path, ids_of: Sequence[list[int]]) -> di
 
 
 def _client(local: LocalParties) -> Any:
-    from privinf.client import client_config
+    from privinf.sdk.client import client_config
 
     return client_config(local.addresses, tls=local.tls(), deadline=600.0)
 

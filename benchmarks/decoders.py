@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.models.clear import ClearDecoder, prefix_cache
 from privinf.models.decoder_bundle import read
 from privinf.models.decoder_checkpoint import load_decoder

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.generating import Decoder, Generated, served
 from benchmarks.pass_costs import PACES, Pace, spread, summary
-from privinf.decoder_client import DecoderSide
+from privinf.sdk.decoder_client import DecoderSide
 
 PROMPTS = {
     "tinystories": "Once upon a time, there was a little girl named Lily. She had a red ball",

@@ -17,13 +17,13 @@ from benchmarks.deployment import Deployment, of_model
 from benchmarks.fidelity import LEAST_COSINE, SENTENCES
 from benchmarks.ours import DEADLINE, system
 from benchmarks.rows import MeasureError, Row, row_of
-from privinf.client import Client, Usage
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.models import bundle, calibrate, program
 from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
 from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 from privinf.protocols.program import QueryShape
+from privinf.sdk.client import Client, Usage
 
 LEAVES_OUT = "sharing the model; tokenising and splitting the texts; the client's link, which is not shaped"
 

@@ -21,7 +21,7 @@ from privinf.equivariant.attacks.run import Setting, run
 from privinf.equivariant.covering.convert import Noise, convert
 from privinf.equivariant.levels import LEVELS
 from privinf.errors import ConfigError
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 
 MODELS = ("mgm", "tinystories", "minilm", "smollm2")  # the quickest first
 WRITTEN, LENGTH = 600, 100  # texts of a model that knows no words, and their tokens

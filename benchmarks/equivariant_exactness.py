@@ -36,7 +36,7 @@ from benchmarks.equivariant_models import (
 from benchmarks.paired import paired
 from privinf.equivariant.covering.noise import Noise
 from privinf.equivariant.levels import LEVELS
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.models.decoder_spec import model_kind, read_decoder_spec
 from privinf.models.text.tokenizer import Tokenizer, read_lines
 

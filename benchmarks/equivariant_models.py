@@ -15,7 +15,7 @@ import transformers
 
 from privinf.equivariant.asking.own_part import OwnPart
 from privinf.equivariant.key import Key
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]

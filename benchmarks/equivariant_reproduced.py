@@ -21,7 +21,7 @@ from privinf.equivariant.attacks.frequency import by_rank
 from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.view import Guess
 from privinf.equivariant.attacks.weights import facts
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 
 PERMUTED = "tinystories"
 LAYERS = (1, 3, 6)

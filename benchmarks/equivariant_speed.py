@@ -21,8 +21,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import machine
-from privinf import fetch
-from privinf.client import Client
 from privinf.config import EquivariantConfig
 from privinf.equivariant import variants
 from privinf.equivariant.about import read_about
@@ -31,9 +29,11 @@ from privinf.equivariant.covering.plain import digest
 from privinf.equivariant.key import Key
 from privinf.equivariant.serving import running
 from privinf.equivariant.serving.server import Server
+from privinf.formats import fetch
 from privinf.models.calibrate import default_text
 from privinf.models.folder import copy
 from privinf.models.text.prompts import DecoderTokenizer
+from privinf.sdk.client import Client
 
 OUT = machine.RESULTS / "equivariant-speed.json"
 MODELS = ("minilm", "tinystories", "smollm2")

@@ -20,8 +20,8 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.site import ROLES, TEXTS, Site
-from privinf.client import Client
 from privinf.errors import PrivinfError
+from privinf.sdk.client import Client
 
 CLIENTS = 3
 DEADLINE = 10.0  # seconds that a query under faults may take

@@ -16,8 +16,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks import machine
-from privinf.client import Client, Usage
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.local import LocalParties
 from privinf.models import bundle, calibrate, program, query, weights
 from privinf.models.checkpoint import load_encoder
@@ -28,6 +27,7 @@ from privinf.models.spec import EncoderSpec
 from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 from privinf.protocols import prg
 from privinf.protocols.program import QueryShape
+from privinf.sdk.client import Client, Usage
 
 F32 = npt.NDArray[np.float32]
 Mode = Literal["private", "public"]

@@ -18,14 +18,14 @@ from benchmarks.deployment import Deployment, of_model
 from benchmarks.pass_costs import Pace, Pass, passes_of
 from benchmarks.rows import MeasureError
 from privinf.config import ClientConfig
-from privinf.generation import Author, Wish, Written, session_shape
+from privinf.drafts.speculation import Draft, NoDraft
 from privinf.models import decoder_bundle
 from privinf.models.decoder_bundle import DecoderBundle
-from privinf.passes import Generation, PassStats
 from privinf.protocols.program import Course
 from privinf.sampling import Sampling
-from privinf.speculation import Draft, NoDraft
-from privinf.transport import Link
+from privinf.sdk.generation import Author, Wish, Written, session_shape
+from privinf.sdk.passes import Generation, PassStats
+from privinf.sdk.transport import Link
 
 PASSES_AHEAD = 2  # the parties' default
 DEADLINE, LONGEST = 300.0, 3600.0

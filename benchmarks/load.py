@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.site import TEXTS, Site
-from privinf.client import Client
 from privinf.errors import PrivinfError
+from privinf.sdk.client import Client
 
 CLIENTS, SECONDS = 32, 120.0
 DEADLINE = 120.0

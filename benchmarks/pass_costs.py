@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from benchmarks.rows import MeasureError
 from privinf.models.decoder_layout import DecoderLayout
-from privinf.passes import PassStats
 from privinf.protocols.program import SessionShape
+from privinf.sdk.passes import PassStats
 
 Pace = Literal["online", "sustained"]
 PACES: tuple[Pace, ...] = ("online", "sustained")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.machine import ROOT
 from benchmarks.rows import MeasureError, Row, parse
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 
 BASELINES = ROOT / "benchmarks" / "baselines"
 ENVIRONMENTS = ROOT / "benchmarks" / ".peers"

@@ -24,10 +24,10 @@ import numpy as np
 from benchmarks import clients
 from benchmarks.machine import ROOT
 from benchmarks.rows import MeasureError
-from privinf.client import Client
 from privinf.config import Tls
 from privinf.keys import keygen
 from privinf.local import SERVER_ENVIRONMENT
+from privinf.sdk.client import Client
 from tests.e2e import toy
 
 ROLES = ("dealer", "party1", "party0")  # in the order they start

@@ -17,9 +17,9 @@ from benchmarks.decoders import Subject
 from benchmarks.generating import Decoder, served
 from benchmarks.pass_costs import PACES, Pace
 from benchmarks.speculation_prompts import all_reviews, groups, reviews
-from privinf.decoder_client import DecoderSide
-from privinf.ngrams import NgramDraft
-from privinf.speculation import Draft, NoDraft, PromptLookup, Tree, drafted_by, walk
+from privinf.drafts.ngrams import NgramDraft
+from privinf.drafts.speculation import Draft, NoDraft, PromptLookup, Tree, drafted_by, walk
+from privinf.sdk.decoder_client import DecoderSide
 
 MODEL = "smollm2"
 NONE = "none"

@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 
 PASSAGES = 8  # of each source, at even distances
 LENGTHS = range(700, 901)  # characters: what fits beside an answer, and is worth a task

@@ -13,9 +13,9 @@ import torch
 
 from benchmarks import machine
 from benchmarks.fidelity import F32, Subject, in_fixed, in_shares, spread
+from benchmarks.finetune import Example, validation_rows
 from privinf.errors import ConfigError
-from privinf.fetch import fetch
-from privinf.finetune import Example, validation_rows
+from privinf.formats.fetch import fetch
 
 MOST_POINTS = 0.3  # percentage points of accuracy that may be lost or won
 
@@ -50,7 +50,7 @@ def measure(model: Path, fixed: int, shares: int) -> dict[str, Any]:
     clear = subject.clear(subject.tokenizer.encode([row.text for row in rows]))
     result: dict[str, Any] = {
         "what": "SST-2 validation, private logits against float32",
-        "model": "all-MiniLM-L6-v2 fine-tuned by privinf.finetune",
+        "model": "all-MiniLM-L6-v2 fine-tuned by benchmarks.finetune",
         "weights": "private",
         "bars": {"difference_points": MOST_POINTS, "flips_in_shares": 0},
     }
@@ -71,7 +71,9 @@ def measure(model: Path, fixed: int, shares: int) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 1 if a bar is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sst2", description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="what `python -m privinf.finetune` wrote")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="what `python -m benchmarks.finetune` wrote"
+    )
     parser.add_argument("--fixed", type=int, default=872, help="sentences in the fixed interpreter")
     parser.add_argument("--shares", type=int, default=40, help="sentences in shares over real processes")
     parser.add_argument("--json", type=Path, default=machine.RESULTS / "sst2.json", help="where to write")

@@ -10,11 +10,6 @@ from privinf import errors
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from privinf.answers import Classification as Classification
-    from privinf.client import AsyncClient as AsyncClient
-    from privinf.client import Client as Client
-    from privinf.client import Embeddings as Embeddings
-    from privinf.completions import Completion as Completion
     from privinf.config import Tls as Tls
     from privinf.errors import ConfigError as ConfigError
     from privinf.errors import ConnectError as ConnectError
@@ -31,14 +26,19 @@ if TYPE_CHECKING:
     from privinf.errors import PrivinfError as PrivinfError
     from privinf.errors import ProtocolError as ProtocolError
     from privinf.errors import Unauthenticated as Unauthenticated
+    from privinf.sdk.answers import Classification as Classification
+    from privinf.sdk.client import AsyncClient as AsyncClient
+    from privinf.sdk.client import Client as Client
+    from privinf.sdk.client import Embeddings as Embeddings
+    from privinf.sdk.completions import Completion as Completion
 
 _ERRORS = [name for name, kind in vars(errors).items() if isinstance(kind, type)]
 _HOMES = {
-    "AsyncClient": "privinf.client",
-    "Classification": "privinf.answers",
-    "Client": "privinf.client",
-    "Completion": "privinf.completions",
-    "Embeddings": "privinf.client",
+    "AsyncClient": "privinf.sdk.client",
+    "Classification": "privinf.sdk.answers",
+    "Client": "privinf.sdk.client",
+    "Completion": "privinf.sdk.completions",
+    "Embeddings": "privinf.sdk.client",
     "Tls": "privinf.config",
     **dict.fromkeys(_ERRORS, "privinf.errors"),
 }

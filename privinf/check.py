@@ -110,8 +110,8 @@ def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
 def _decoder(folder: Path, lines: Sequence[str], tick: Tick) -> Report:
     import torch
 
-    from privinf.decoder_client import DecoderSide
     from privinf.models.clear import ClearDecoder
+    from privinf.sdk.decoder_client import DecoderSide
 
     side = DecoderSide(folder / "client")
     spec, layout = side.bundle.spec, side.bundle.layout

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from privinf.errors import ConfigError
-from privinf.fetch import home
+from privinf.formats.fetch import home
 from privinf.models.bundle import folded_shapes
 from privinf.models.plan import make_plan
 from privinf.models.program import EncoderDealer, EncoderParty, count

@@ -23,7 +23,7 @@ from deployment import Deployment, in_this_process
 import privinf
 from privinf.cli import main
 from privinf.errors import ConfigError
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.keys import ROLES
 
 COMMANDS = (
@@ -325,7 +325,7 @@ def test_an_interrupt_is_no_traceback(
     def interrupted(name: str, out: Path | None) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("privinf.fetch.fetch", interrupted)
+    monkeypatch.setattr("privinf.formats.fetch.fetch", interrupted)
     assert "interrupted" in _said(main(["fetch", "minilm"]), 130, capsys)
 
 

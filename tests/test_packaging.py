@@ -45,6 +45,11 @@ def test_models_may_import_nothing_of_privinf_but_errors() -> None:
     assert set(forbidden) == {f"privinf.{name}" for name in others}
 
 
+def test_what_users_see_first_is_a_short_list() -> None:
+    """At most 15 modules lie beside the rooms of privinf/."""
+    assert len(list((ROOT / "privinf").glob("*.py"))) <= 15
+
+
 def test_protos_are_no_package() -> None:
     """With an __init__.py, proto/ would shadow another library's `proto`."""
     assert not list((ROOT / "proto").rglob("__init__.py"))

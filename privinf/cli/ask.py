@@ -154,7 +154,7 @@ def client_of(
     insecure_no_tls: bool,
 ) -> Any:
     """The SDK's client, from a command's options."""
-    from privinf.client import Client
+    from privinf.sdk.client import Client
 
     return Client(
         model,
@@ -167,7 +167,7 @@ def client_of(
 
 
 def _embed_to_file(client: Any, lines: list[str], out: Path, options: dict[str, Any], as_json: bool) -> None:
-    from privinf.batch import embed_file
+    from privinf.sdk.batch import embed_file
 
     with progress("embedding", len(lines)) as tick:
         report = embed_file(client, lines, out, progress=tick, **options)

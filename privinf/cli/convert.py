@@ -26,7 +26,7 @@ def convert(
     as_json: JsonFlag = False,
 ) -> None:
     """Turn a decoder in another format into a plain Hugging Face directory with float32 weights."""
-    from privinf.convert import convert as run
+    from privinf.formats.convert import convert as run
     from privinf.models.decoder_spec import read_decoder_spec
 
     path = run(source, out, tokenizer=tokenizer)

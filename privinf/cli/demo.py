@@ -49,7 +49,7 @@ def demo(
 
 def _embed(sentences: int, mode: Literal["private", "public"], as_json: bool) -> None:
     """Embed real sentences with all-MiniLM-L6-v2."""
-    from privinf.fetch import fetch
+    from privinf.formats.fetch import fetch
 
     text = resources.files("privinf").joinpath("data/demo.txt").read_text(encoding="utf-8")
     lines = text.splitlines()[:sentences]
@@ -65,9 +65,9 @@ def _embed(sentences: int, mode: Literal["private", "public"], as_json: bool) ->
 
 
 def _run(lines: list[str], source: Path, work: Path, mode: Literal["private", "public"]) -> dict[str, Any]:
-    from privinf.client import Client
     from privinf.local import LocalParties
     from privinf.models import sharing
+    from privinf.sdk.client import Client
 
     note(f"sharing the model ({mode} weights)")
     clear = _clear(source, lines)

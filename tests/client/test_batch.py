@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from privinf.batch import PIECE, embed_file
 from privinf.errors import ConfigError, ConnectError, InputError
 from privinf.protocols.program import Identity
+from privinf.sdk.batch import PIECE, embed_file
 
 TEXTS = [f"text {i}" for i in range(2 * PIECE + 7)]
 IDENTITY = Identity("1", "model", "plan")

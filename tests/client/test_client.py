@@ -19,9 +19,9 @@ import toy
 from deployment import Deployment, in_this_process
 
 from privinf import AsyncClient, Client, Tls
-from privinf.encoder_client import MAX_TOKENS
 from privinf.errors import ConfigError, ConnectError, InputError, ModelError
 from privinf.models.text.tokenizer import Tokenizer, bucket
+from privinf.sdk.encoder_client import MAX_TOKENS
 
 TEXTS = ["whales", "a storm is near, and so is the reef", "calm", "the sea is deep, and so is the night"]
 WITHOUT_TORCH = """

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from privinf.drafts.ngrams import NgramDraft
 from privinf.errors import InputError
-from privinf.ngrams import NgramDraft
 
 VOCAB = 50
 TEXT = [[1, 2, 3, 4, 5], [9, 2, 3, 4, 6], [1, 2, 3, 4, 5], [7, 8], [7, 8], [7, 9, 1]]

@@ -9,9 +9,9 @@ import pytest
 from harness import wait_until
 
 from privinf.errors import DeadlineExceeded, IntegrityError, PeerLost, PrivinfError
-from privinf.outcomes import Gate, telling
 from privinf.parties.status import describe
-from privinf.transport import Run
+from privinf.sdk.outcomes import Gate, telling
+from privinf.sdk.transport import Run
 
 CONNECT, OFFLINE, ONLINE = (
     DeadlineExceeded("too late", phase=phase) for phase in ("connect", "offline", "online")

@@ -20,10 +20,10 @@ from privinf.errors import InputError, Overloaded
 from privinf.parties.credentials import dial
 from privinf.parties.deadline import Deadline
 from privinf.parties.methods import INFER
-from privinf.passes import Generation
-from privinf.patience import Patience, patiently
 from privinf.protocols.program import Course
-from privinf.transport import ASYNC_CALLS, AsyncLink, Wanted
+from privinf.sdk.passes import Generation
+from privinf.sdk.patience import Patience, patiently
+from privinf.sdk.transport import ASYNC_CALLS, AsyncLink, Wanted
 
 BUSY: dict[str, Any] = {role: {"max_sessions": 1, "max_waiting": 1} for role in ("party0", "party1")}
 

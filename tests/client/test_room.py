@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from privinf.completions import Completion, TokenStream
-from privinf.generation import Author, Wish, fitting
+from privinf.drafts.speculation import PromptLookup, Tree, Verdict
 from privinf.models.decoder_layout import DecoderLayout
-from privinf.outcomes import PartyStats
-from privinf.passes import PassStats
-from privinf.speculation import PromptLookup, Tree, Verdict
+from privinf.sdk.completions import Completion, TokenStream
+from privinf.sdk.generation import Author, Wish, fitting
+from privinf.sdk.outcomes import PartyStats
+from privinf.sdk.passes import PassStats
 
 NOTHING = PartyStats(0, 0.0, 0.0, 0.0, 0, 0, 0)
 PROMPT = [1, 2, 1, 2]

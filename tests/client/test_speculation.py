@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 
+from privinf.drafts.speculation import Draft, ModelDraft, NoDraft, PromptLookup, Tree, Verdict, verify
 from privinf.errors import InputError
 from privinf.sampling import F32, F64, Sampler, Sampling
-from privinf.speculation import Draft, ModelDraft, NoDraft, PromptLookup, Tree, Verdict, verify
 
 VOCAB = 3
 PROMPT = (0, 2, 1)

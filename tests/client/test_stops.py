@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from privinf.errors import InputError
-from privinf.stops import TextStream
+from privinf.sdk.stops import TextStream
 
 SENTENCES = (Path(__file__).parents[1] / "data" / "sentences.txt").read_text("utf-8")
 TEXT = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import tokenizers
 
 import privinf
 from privinf.errors import ConfigError, InputError, ModelError
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "whale", "sea", "##s", "!", "a"]
@@ -27,7 +27,7 @@ CONFIG = {
 }
 TEXTS = Path(__file__).parents[1] / "data" / "sentences.txt"
 SHIPPED = Path(privinf.__file__).parent / "data"
-CALIBRATION = Path(str(sys.modules[Tokenizer.__module__].__file__)).parent / "data" / "calibration.txt"
+CALIBRATION = Path(str(resources.files("privinf.models.text") / "data" / "calibration.txt"))
 AWKWARD = [
     "Ünïcödé naïveté, Ελληνικά, 漢字 and \U0001f40b\u200d!",
     "tab\tand\r\nline breaks\x07",

@@ -25,7 +25,7 @@ from privinf.errors import (
 )
 from privinf.parties.deadline import Deadline
 from privinf.protocols.program import Identity
-from privinf.transport import AsyncLink, Link
+from privinf.sdk.transport import AsyncLink, Link
 
 QUERY = """
 import sys
@@ -33,7 +33,7 @@ for name in ("torch", "transformers", "numpy", "structlog", "prometheus_client",
     sys.modules[name] = None  # importing it fails
 from privinf.config import ClientConfig, load
 from privinf.protocols.program import QueryShape
-from privinf.transport import Link
+from privinf.sdk.transport import Link
 with Link(load(ClientConfig)) as link:
     first, second, stats = link.run(QueryShape("echo", 1, 8), (b"share  0", b"share  1"))
     print(first.decode(), second.decode(), stats.parties[0].rounds)

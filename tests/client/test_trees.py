@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privinf.copies import copied
+from privinf.drafts.copies import copied
+from privinf.drafts.guesses import Guesses
+from privinf.drafts.ngrams import NgramDraft
+from privinf.drafts.speculation import Branching, NoDraft, PromptLookup, Tree, drafted_by, verify, walk
+from privinf.drafts.trees import form, grown
 from privinf.errors import InputError
-from privinf.guesses import Guesses
-from privinf.ngrams import NgramDraft
 from privinf.sampling import F32, Sampler, Sampling
-from privinf.speculation import Branching, NoDraft, PromptLookup, Tree, drafted_by, verify, walk
-from privinf.trees import form, grown
 
 VOCAB = 5
 TABLE = np.random.default_rng(4).normal(scale=1.5, size=(VOCAB,) * 4).astype(np.float32)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from privinf.client import AsyncClient, Client
 from privinf.config import DealerConfig, PartyConfig, Tls
 from privinf.keys import keygen
 from privinf.local import LocalParties, Node
 from privinf.models.programs import dealer_program, party_program
 from privinf.parties.serve import DealerServer, PartyServer
+from privinf.sdk.client import AsyncClient, Client
 
 DEADLINE = 60.0
 

@@ -10,15 +10,15 @@ import pytest
 import toy
 from deployment import DEADLINE, Deployment, of_processes
 
-from privinf.client import Client
 from privinf.errors import ConfigError, InputError
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.local import LocalParties
 from privinf.models import bundle, calibrate, program
 from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
 from privinf.models.text.tokenizer import Tokenizer
 from privinf.protocols.program import QueryShape
+from privinf.sdk.client import Client
 
 pytestmark = pytest.mark.processes
 CLOSE = 0.9999  # cosine to float32

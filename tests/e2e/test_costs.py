@@ -12,12 +12,13 @@ import pytest
 import tiny_decoder
 from deployment import Deployment
 
-from privinf import costs, speed
+from privinf import speed
 from privinf.cli import main
 from privinf.models import bundle
 from privinf.protocols import kernels
 from privinf.protocols.cost import NETWORKS, Cost
 from privinf.protocols.program import QueryShape
+from privinf.sdk import costs
 
 SHAPE = QueryShape("embed", 1, 96)
 LONG = " ".join(["calm"] * 22)  # 90 tokens

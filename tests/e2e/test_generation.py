@@ -19,8 +19,7 @@ import tiny_decoder as tiny
 import toy
 from deployment import DEADLINE, Deployment, in_this_process
 
-from privinf.client import Client
-from privinf.completions import Completion
+from privinf.drafts.speculation import Tree
 from privinf.errors import ConfigError, InputError
 from privinf.models import decoder_bundle
 from privinf.models import decoder_query as wire
@@ -28,7 +27,8 @@ from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import count
 from privinf.protocols.program import SessionShape
 from privinf.sampling import Sampler, Sampling
-from privinf.speculation import Tree
+from privinf.sdk.client import Client
+from privinf.sdk.completions import Completion
 
 CERTAIN = tiny.TEXTS[2]  # the Llama's likeliest tokens are well ahead of the others
 CERTAIN_GPT2 = tiny.TEXTS[3]

@@ -12,10 +12,10 @@ pytest.importorskip("torch")
 import tiny_decoder as tiny
 from deployment import DEADLINE, of_processes, start_again
 
-from privinf.client import Client
-from privinf.completions import Completion
 from privinf.errors import ConnectError
 from privinf.local import LocalParties
+from privinf.sdk.client import Client
+from privinf.sdk.completions import Completion
 
 pytestmark = pytest.mark.processes
 PROMPT = tiny.TEXTS[3]

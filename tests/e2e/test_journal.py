@@ -15,8 +15,8 @@ pytest.importorskip("torch")
 import tiny_decoder as tiny
 from deployment import DEADLINE, Deployment, in_this_process
 
-from privinf.client import Client
 from privinf.errors import DeadlineExceeded
+from privinf.sdk.client import Client
 
 Opened = dict[str, list[str]]  # what each generation opened, in order, by its preparation id
 

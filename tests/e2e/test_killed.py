@@ -12,9 +12,9 @@ import pytest
 import toy
 from deployment import DEADLINE, Deployment, of_processes, start_again
 
-from privinf.client import Client, Embeddings
 from privinf.errors import ConnectError
 from privinf.local import LocalParties
+from privinf.sdk.client import Client, Embeddings
 
 pytestmark = pytest.mark.processes
 LONG = ["the night is long and the sea is deep, " * 3] * 2  # about a second, two thirds of it preparation

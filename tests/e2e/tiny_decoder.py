@@ -13,13 +13,13 @@ import tokenizers
 import torch
 from safetensors.numpy import save_file
 
-from privinf.decoder_client import DecoderSide
 from privinf.models.clear import ClearDecoder, prefix_cache
 from privinf.models.decoder_checkpoint import decoder_tensors, load_decoder
 from privinf.models.decoder_fold import fold_decoder
 from privinf.models.decoder_sharing import share_decoder
 from privinf.models.decoder_spec import read_decoder_spec
 from privinf.models.folder import Mode
+from privinf.sdk.decoder_client import DecoderSide
 
 F32 = npt.NDArray[np.float32]
 Family = Literal["gpt2", "llama"]

@@ -14,8 +14,8 @@ import torch
 import transformers
 from safetensors.numpy import load_file
 
-from privinf.convert import convert
 from privinf.errors import ModelError
+from privinf.formats.convert import convert
 
 Values = npt.NDArray[np.float32]
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from privinf.drafts.speculation import Tree
 from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_calibrate import calibrate_decoder
@@ -28,7 +29,6 @@ from privinf.protocols import ring
 from privinf.protocols.lockstep import Loop, Tape
 from privinf.protocols.program import BOTH, Course, Order, SessionShape
 from privinf.protocols.ring import U64, Shape
-from privinf.speculation import Tree
 
 SHARING = "sharing"
 PREPARATION = b"a preparation id"

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from privinf.errors import ConfigError, ModelError
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.models.checkpoint import load_encoder
 
 torch = pytest.importorskip("torch")

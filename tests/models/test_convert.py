@@ -31,11 +31,11 @@ from converting import (
     run,
 )
 
-from privinf.archives import download, members
 from privinf.cli import main
-from privinf.convert import convert
 from privinf.errors import ConfigError
-from privinf.fetch import fetch, packages
+from privinf.formats.archives import download, members
+from privinf.formats.convert import convert
+from privinf.formats.fetch import fetch, packages
 from privinf.models.decoder_checkpoint import load_decoder
 from privinf.models.decoder_reference import DecoderReference
 

@@ -34,8 +34,8 @@ from converting import (
     run,
 )
 
-from privinf.convert import convert
 from privinf.errors import MissingExtra, ModelError
+from privinf.formats.convert import convert
 from privinf.models.decoder_checkpoint import load_decoder
 
 PARTS = {

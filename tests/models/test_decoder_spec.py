@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from privinf.errors import ConfigError, ModelError
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.models.decoder_families import DECODERS
 from privinf.models.decoder_spec import DecoderSpec, model_kind, read_decoder_spec
 

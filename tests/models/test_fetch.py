@@ -19,11 +19,11 @@ from zipfile import ZipFile
 
 import pytest
 
-from privinf import archives
-from privinf import fetch as fetching
-from privinf.archives import Archive
 from privinf.errors import ConfigError, IntegrityError, MissingExtra
-from privinf.fetch import EXTRAS, UNPACK, Package, fetch, packages
+from privinf.formats import archives
+from privinf.formats import fetch as fetching
+from privinf.formats.archives import Archive
+from privinf.formats.fetch import EXTRAS, UNPACK, Package, fetch, packages
 
 FILES = {
     "toy/model/config.json": b"{}",

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 from tiny import Shared, Tiny
 
 from privinf.errors import ConfigError
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.models import calibrate
 from privinf.models.bundle import Mode, folded_shapes
 from privinf.models.checkpoint import load_encoder

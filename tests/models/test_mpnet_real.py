@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 from tiny import F32, Tiny
 
 from privinf.errors import ConfigError
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.models import calibrate, program, query
 from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold

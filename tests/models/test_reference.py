@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from privinf.errors import ConfigError, MissingExtra
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.models.reference import Reference
 
 PAIR = ["A man is eating food.", "Someone eats a meal.", "The stock market fell by 3%."]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from privinf.errors import ConfigError, ModelError
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.models.families import FIXED_KEYS, HARMLESS_KEYS
 from privinf.models.sentence import TextRules
 from privinf.models.spec import EncoderSpec, read_spec

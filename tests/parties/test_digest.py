@@ -22,7 +22,7 @@ from privinf.parties import fetch
 from privinf.parties.dealt import DealtStream
 from privinf.parties.digest import ASIDE, BLOCK, STREAM, Checked, Tally, digest_of, tags_of
 from privinf.parties.store import PreparationStore
-from privinf.transport import Link
+from privinf.sdk.transport import Link
 
 LARGE = Settings(rounds=3, round_bytes=BLOCK + 5, extra=BLOCK)
 AHEAD: dict[str, dict[str, Any]] = {"party0": {"ahead": 2, "shapes": (SHAPE,)}}

@@ -20,7 +20,7 @@ from test_operations import free_port
 from privinf.config import ClientConfig
 from privinf.errors import ConnectError, InputError, Overloaded
 from privinf.protocols.program import Course, SessionShape
-from privinf.transport import AsyncLink, Link
+from privinf.sdk.transport import AsyncLink, Link
 
 FULL = r"wait already|are under way"
 

@@ -23,7 +23,7 @@ from privinf.errors import (
     ProtocolError,
 )
 from privinf.protocols.program import Course
-from privinf.transport import AsyncLink
+from privinf.sdk.transport import AsyncLink
 
 IDENTITY = Settings().identity
 

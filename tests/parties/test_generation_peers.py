@@ -31,7 +31,7 @@ from privinf.parties.frames import HEADER, Kind
 from privinf.parties.messages import order_message, session_shape_message
 from privinf.parties.status import restore
 from privinf.protocols.program import Course, Order
-from privinf.transport import Link
+from privinf.sdk.transport import Link
 from privinf.v1 import dealer_pb2, party_pb2
 
 SETTINGS = Settings(rounds=2, round_bytes=16, extra=8)

@@ -26,7 +26,7 @@ from privinf.keys import EQUIVARIANT_ROLES, ROLES, keygen
 from privinf.parties.certificates import Renewal
 from privinf.parties.own import check_own, require_dates, require_role
 from privinf.parties.serve import DealerServer, PartyServer
-from privinf.transport import Link
+from privinf.sdk.transport import Link
 
 EVERY = sorted({*ROLES, *EQUIVARIANT_ROLES})
 

@@ -13,7 +13,7 @@ from dummy import Settings
 from harness import SHAPE, SHARES, Processes, ask, wait_until
 
 from privinf.errors import ConnectError, Overloaded, PrivinfError
-from privinf.transport import Link
+from privinf.sdk.transport import Link
 
 pytestmark = pytest.mark.processes
 DEADLINE = 120.0

@@ -40,7 +40,7 @@ from privinf.parties.serve import PartyServer
 from privinf.parties.sessions import Outgoing, PeerStream
 from privinf.parties.status import restore
 from privinf.protocols.program import Identity, QueryShape
-from privinf.transport import Link
+from privinf.sdk.transport import Link
 from privinf.v1 import common_pb2, dealer_pb2, party_pb2
 
 IDENTITY = Settings().identity

@@ -26,7 +26,7 @@ from privinf.errors import (
 from privinf.parties.record import file_bytes
 from privinf.parties.serve import PartyServer
 from privinf.protocols.program import QueryShape
-from privinf.transport import Link
+from privinf.sdk.transport import Link
 
 AHEAD: dict[str, dict[str, Any]] = {"party0": {"ahead": 2, "shapes": (SHAPE,)}}
 FULL = r"wait already|are under way"

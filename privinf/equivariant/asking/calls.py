@@ -18,7 +18,7 @@ from privinf.equivariant.key import F64, Key, KeyAbout
 from privinf.equivariant.wire import F32
 from privinf.errors import InputError, IntegrityError, ProtocolError
 from privinf.parties.deadline import Deadline
-from privinf.patience import patiently
+from privinf.sdk.patience import patiently
 from privinf.v1 import equivariant_pb2 as pb
 
 LARGEST = 1e18  # uncovering and a head stay far within float32

@@ -18,7 +18,7 @@ from privinf.parties.credentials import dial, warn_insecure
 from privinf.parties.deadline import Deadline, persist
 from privinf.parties.methods import Method
 from privinf.parties.own import check_own
-from privinf.patience import Patience
+from privinf.sdk.patience import Patience
 from privinf.v1 import equivariant_pb2 as pb
 
 _QUERIES = {"embed": EMBED, "classify": CLASSIFY}

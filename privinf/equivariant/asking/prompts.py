@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from privinf.decoder_client import Message, Prompt, make_wish
 from privinf.equivariant.asking.own_part import OwnPart
 from privinf.equivariant.key import KeyAbout
 from privinf.equivariant.levels import level_of
 from privinf.errors import ConfigError, InputError, IntegrityError, ModelError
-from privinf.generation import Wish
 from privinf.models.decoder_spec import read_decoder_spec
 from privinf.models.settings import read_object
 from privinf.models.text.prompts import DecoderTokenizer
-from privinf.stops import TextStream
+from privinf.sdk.decoder_client import Message, Prompt, make_wish
+from privinf.sdk.generation import Wish
+from privinf.sdk.stops import TextStream
 
 PRIVATE_ALONE = ("draft", "drafts", "secure_argmax", "hide_accepted")
 

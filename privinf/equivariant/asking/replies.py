@@ -11,7 +11,7 @@ import grpc
 
 from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, Overloaded, PeerLost, PrivinfError
 from privinf.parties.status import attribute, restore
-from privinf.patience import Patience
+from privinf.sdk.patience import Patience
 from privinf.v1 import equivariant_pb2 as pb
 
 NAME = "server"  # in messages

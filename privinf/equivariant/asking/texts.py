@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from privinf.asked import listed
 from privinf.equivariant import wire
 from privinf.equivariant.asking.own_part import OwnPart
 from privinf.equivariant.key import Key, KeyAbout
@@ -18,6 +17,7 @@ from privinf.equivariant.wire import F32
 from privinf.errors import IntegrityError, ModelError, ProtocolError
 from privinf.models.spec import read_spec
 from privinf.models.text.tokenizer import Tokenizer
+from privinf.sdk.asked import listed
 from privinf.v1 import equivariant_pb2 as pb
 
 MOST_ROWS = 4096  # tokens of one request, padding included, where the server takes so many

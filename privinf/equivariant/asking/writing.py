@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from privinf.completions import GenerationUsage
 from privinf.equivariant import wire
 from privinf.equivariant.asking.calls import Opened, read_reply, uncovered
 from privinf.equivariant.asking.own_part import OwnPart
@@ -17,10 +16,11 @@ from privinf.equivariant.asking.texts import most_rows
 from privinf.equivariant.key import Key
 from privinf.equivariant.wire import F32
 from privinf.errors import ProtocolError
-from privinf.generation import Wish, Written
-from privinf.outcomes import PartyStats
-from privinf.passes import PassStats
 from privinf.sampling import Sampler
+from privinf.sdk.completions import GenerationUsage
+from privinf.sdk.generation import Wish, Written
+from privinf.sdk.outcomes import PartyStats
+from privinf.sdk.passes import PassStats
 from privinf.v1 import equivariant_pb2 as pb
 
 _NONE = PartyStats(0, 0.0, 0.0, 0.0, 0, 0, 0)  # there are no parties

@@ -15,11 +15,20 @@ from typing import Any, Self
 import grpc
 
 from privinf.errors import ConnectError, DeadlineExceeded, PeerLost, PrivinfError, ProtocolError
-from privinf.outcomes import ROLES, VERDICT_SECONDS, PartyStats, chunks, counted, failure, telling, uninformed
 from privinf.parties.credentials import Peer
 from privinf.parties.methods import GENERATE
 from privinf.parties.status import attribute
 from privinf.protocols.program import Buffer, Course
+from privinf.sdk.outcomes import (
+    ROLES,
+    VERDICT_SECONDS,
+    PartyStats,
+    chunks,
+    counted,
+    failure,
+    telling,
+    uninformed,
+)
 from privinf.v1 import party_pb2
 
 _CLOSE_SECONDS = 2.0  # how long both parties may take to end in good order

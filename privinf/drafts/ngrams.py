@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from privinf.copies import copied
+from privinf.drafts.copies import copied
+from privinf.drafts.guesses import Guesses
+from privinf.drafts.speculation import Tree
+from privinf.drafts.trees import grown
 from privinf.errors import InputError
-from privinf.guesses import Guesses
-from privinf.speculation import Tree
-from privinf.trees import grown
 
 ORDERS = (1, 2, 3)  # tokens that a guess is made from; a longer run counts before a shorter one
 TWICE = 2  # a run seen once says nothing yet, but for the shortest

@@ -10,9 +10,9 @@ import numpy as np
 from gguf import GGUFReader
 from gguf.quants import dequantize
 
-from privinf.convert_vocabulary import Vocabulary
-from privinf.converted import LLAMA, LLAMA_LAYER, Array, Converted, Llama
 from privinf.errors import ModelError
+from privinf.formats.directory import LLAMA, LLAMA_LAYER, Array, Converted, Llama
+from privinf.formats.vocabularies import Vocabulary
 
 TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
 # Keys under "llama." that shape the model: those read here, then those with one value we implement.

@@ -8,8 +8,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from privinf.convert_tokenizer import byte_level, sentencepiece, start_with
 from privinf.errors import ModelError
+from privinf.formats.tokenizers import byte_level, sentencepiece, start_with
 
 NORMAL, UNKNOWN, CONTROL, ADDED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # types of tokens
 

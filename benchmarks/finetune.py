@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from privinf.errors import MissingExtra, PrivinfError
-from privinf.fetch import fetch
+from privinf.formats.fetch import fetch
 from privinf.models.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Recipe:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs from the command line: prints one JSON object, progress on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m privinf.finetune", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.finetune", description=__doc__)
     parser.add_argument("--out", required=True, type=Path, help="directory to write the model to")
     parser.add_argument("--epochs", type=int, default=1, help="passes over the training rows")
     parser.add_argument("--seed", type=int, default=0, help="seed of order, dropout and the new layer")
@@ -140,7 +140,7 @@ def train(model: Any, tokenizer: Tokenizer, rows: Sequence[Example], recipe: Rec
     """AdamW with a linear warm-up and decay."""
     import torch
 
-    order = random.Random(recipe.seed)  # noqa: S311  the order of training rows is no secret
+    order = random.Random(recipe.seed)
     steps = recipe.epochs * -(-len(rows) // BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _slope(step, steps))

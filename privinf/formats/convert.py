@@ -7,9 +7,9 @@ import tempfile
 from importlib import util
 from pathlib import Path
 
-from privinf.convert_llama2c import read_llama2c
-from privinf.converted import Converted
 from privinf.errors import ConfigError, MissingExtra, ModelError
+from privinf.formats.directory import Converted
+from privinf.formats.llama2c import read_llama2c
 
 Where = str | os.PathLike[str]
 
@@ -53,6 +53,6 @@ def read(source: Path, tokenizer: Path | None = None) -> Converted:
         raise ConfigError(f"{source} is GGUF and holds its tokenizer: leave --tokenizer out")
     if util.find_spec("gguf") is None:
         raise MissingExtra('GGUF files need the gguf package: pip install "privinf[convert]"')
-    from privinf.convert_gguf import read_gguf
+    from privinf.formats.gguf import read_gguf
 
     return read_gguf(source)

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from privinf.convert_tokenizer import SPACE, sentencepiece, start_with
-from privinf.converted import LLAMA, LLAMA_LAYER, Array, Converted, Llama
 from privinf.errors import ModelError
+from privinf.formats.directory import LLAMA, LLAMA_LAYER, Array, Converted, Llama
+from privinf.formats.tokenizers import SPACE, sentencepiece, start_with
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from privinf.convert_tokenizer import start_with, words
-from privinf.converted import Array, Converted
 from privinf.errors import ModelError
+from privinf.formats.directory import Array, Converted
+from privinf.formats.tokenizers import start_with, words
 from privinf.models.settings import read_object
 
 MODEL, GENERA = "general_model", "phylogeny.csv"

@@ -14,9 +14,9 @@ from importlib import resources, util
 from pathlib import Path
 from typing import Any
 
-from privinf import archives
-from privinf.archives import Archive, inside, members
 from privinf.errors import ConfigError, IntegrityError, MissingExtra
+from privinf.formats import archives
+from privinf.formats.archives import Archive, inside, members
 
 MARKER = ".fetched.json"
 # What to install for a module that some packages need to be unpacked.
@@ -175,7 +175,7 @@ def _arrow(package: Package, files: list[Path], into: Path) -> None:
 
 
 def _convert(package: Package, files: list[Path], into: Path) -> None:
-    from privinf.convert import read
+    from privinf.formats.convert import read
 
     with members(files[0]) as archive:
         source = archive.extract(package.source, into.parent / "source")
@@ -183,7 +183,7 @@ def _convert(package: Package, files: list[Path], into: Path) -> None:
 
 
 def _mgm(package: Package, files: list[Path], into: Path) -> None:
-    from privinf.convert_mgm import read_mgm
+    from privinf.formats.mgm import read_mgm
 
     source = into.parent / "source"
     with members(files[0]) as archive:

@@ -8,16 +8,16 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from privinf.completions import TokenStream
+from privinf.drafts.ngrams import NgramDraft
+from privinf.drafts.speculation import Draft, NoDraft, PromptLookup
 from privinf.errors import ConfigError, InputError
-from privinf.generation import DRAFTS, Author, Passes, Wish, session_shape
 from privinf.models import decoder_bundle
 from privinf.models.text.control import Script
 from privinf.models.text.prompts import SYSTEM, DecoderTokenizer, require_prefix
-from privinf.ngrams import NgramDraft
 from privinf.protocols.program import SessionShape
 from privinf.sampling import Sampling
-from privinf.speculation import Draft, NoDraft, PromptLookup
+from privinf.sdk.completions import TokenStream
+from privinf.sdk.generation import DRAFTS, Author, Passes, Wish, session_shape
 
 if TYPE_CHECKING:
     from privinf.models.text.chat import ChatTemplate

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib import util
 from pathlib import Path
 
 import pytest
 
-from privinf import finetune as tuning
 from privinf.errors import ConfigError
-from privinf.fetch import fetch
-from privinf.finetune import LABELS, Example, without_leaks
+from privinf.formats.fetch import fetch
 from privinf.models.checkpoint import load_encoder
 from privinf.models.reference import Reference
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+from benchmarks import finetune as tuning
+from benchmarks.finetune import LABELS, Example, without_leaks
 
 HELD_OUT = [Example("it 's a charming journey . ", 1), Example("bleak and desperate", 0)]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from privinf.guesses import Guesses
+from privinf.drafts.guesses import Guesses
 
 # How often the continuation of a run of 1, 2, 3 or 4 tokens is right: rough, as only the order of guesses counts.
 TRUST = (0.35, 0.6, 0.8, 0.9)

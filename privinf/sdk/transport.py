@@ -17,8 +17,6 @@ import grpc
 
 from privinf.config import ClientConfig
 from privinf.errors import ConnectError, MismatchError, Overloaded, PeerLost, PrivinfError, ProtocolError
-from privinf.outcomes import ROLES, VERDICT_SECONDS, Gate, chunks, counted, failure, telling, uninformed
-from privinf.outcomes import PartyStats as PartyStats
 from privinf.parties.credentials import Peer, dial, warn_insecure
 from privinf.parties.deadline import Deadline, persist
 from privinf.parties.messages import (
@@ -32,10 +30,12 @@ from privinf.parties.messages import (
 from privinf.parties.methods import ATTEST_PARTY, INFER, STATUS
 from privinf.parties.own import check_own
 from privinf.parties.status import attribute, restore
-from privinf.passes import AsyncGeneration, Generation
-from privinf.passes import PassStats as PassStats
-from privinf.patience import Patience, patiently
 from privinf.protocols.program import ID_BYTES, Buffer, Identity, QueryShape, SessionShape
+from privinf.sdk.outcomes import ROLES, VERDICT_SECONDS, Gate, chunks, counted, failure, telling, uninformed
+from privinf.sdk.outcomes import PartyStats as PartyStats
+from privinf.sdk.passes import AsyncGeneration, Generation
+from privinf.sdk.passes import PassStats as PassStats
+from privinf.sdk.patience import Patience, patiently
 from privinf.v1 import common_pb2, party_pb2
 
 ASYNC_CALLS: Final = 32  # of one AsyncLink at the parties at once; others wait here

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from privinf.generation import Written
-from privinf.stops import Reason, TextStream
+from privinf.sdk.generation import Written
+from privinf.sdk.stops import Reason, TextStream
 
 
 @dataclass(frozen=True)

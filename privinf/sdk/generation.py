@@ -8,15 +8,15 @@ from typing import Protocol
 
 import numpy as np
 
+from privinf.drafts.speculation import Draft, NoDraft, Tree, Verdict, drafted_by, verify, walk
 from privinf.errors import InputError
 from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.text.prompts import prompt_rows
-from privinf.passes import PassStats
 from privinf.protocols.program import Course, SessionShape
 from privinf.sampling import Sampler, Sampling
-from privinf.speculation import Draft, NoDraft, Tree, Verdict, drafted_by, verify, walk
+from privinf.sdk.passes import PassStats
 
 DRAFTS = 7  # tokens proposed in one pass
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from privinf.speculation import Tree
+from privinf.drafts.speculation import Tree
 
 Node = tuple[int, ...]  # ranks on the way to it: (0, 1) is the second guess behind the first
 Rank = Callable[[Sequence[int], int], Sequence[int]]  # what may follow, likeliest first, and how many of it

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
-from privinf.completions import Completion, GenerationUsage, Token, TokenStream
-from privinf.decoder_client import DecoderSide
 from privinf.errors import InputError
-from privinf.generation import Wish
-from privinf.passes import Generation
-from privinf.transport import AsyncLink
+from privinf.sdk.completions import Completion, GenerationUsage, Token, TokenStream
+from privinf.sdk.decoder_client import DecoderSide
+from privinf.sdk.generation import Wish
+from privinf.sdk.passes import Generation
+from privinf.sdk.transport import AsyncLink
 
 
 class AsyncTokenStream:

@@ -14,18 +14,18 @@ from typing import Any, Literal, Self, cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from privinf.answers import Classification
-from privinf.asked import listed, seconds
-from privinf.async_tokens import AsyncTokenStream, collect
-from privinf.completions import Completion, TokenStream
 from privinf.config import ClientConfig, Tls, load
-from privinf.decoder_client import DecoderSide, Message, Prompt, make_wish
-from privinf.encoder_client import EncoderSide
 from privinf.errors import InputError
 from privinf.models.decoder_spec import model_kind
 from privinf.models.folder import read_about
 from privinf.protocols.program import Identity, QueryShape
-from privinf.transport import AsyncLink, Link, PartyStatus, Stats
+from privinf.sdk.answers import Classification
+from privinf.sdk.asked import listed, seconds
+from privinf.sdk.async_tokens import AsyncTokenStream, collect
+from privinf.sdk.completions import Completion, TokenStream
+from privinf.sdk.decoder_client import DecoderSide, Message, Prompt, make_wish
+from privinf.sdk.encoder_client import EncoderSide
+from privinf.sdk.transport import AsyncLink, Link, PartyStatus, Stats
 
 F32 = npt.NDArray[np.float32]
 GivenTls = Tls | dict[str, Path]  # paths named ca, cert and key add to what file and environment say
@@ -129,7 +129,8 @@ class _Base:
 
     def _warn(self, shape: QueryShape, timeout: float | None) -> None:
         """Say once of each shape that it is dear, or cannot be answered in time; small ones are not looked at."""
-        from privinf import costs, speed
+        from privinf import speed
+        from privinf.sdk import costs
 
         if shape in self._seen or shape.batch * shape.tokens <= costs.SMALL_ROWS:
             return

@@ -1,0 +1,1 @@
+"""The SDK: clients of two parties, how they generate, and what comes back."""
