@@ -21,9 +21,9 @@ import grpc
 from benchmarks import machine
 from benchmarks.site import Site
 from privinf.errors import PrivinfError
-from privinf.parties import methods
-from privinf.parties.credentials import Peer, dial
-from privinf.parties.methods import DEALER, Method
+from privinf.parties.rpc import methods
+from privinf.parties.rpc.credentials import Peer, dial
+from privinf.parties.rpc.methods import DEALER, Method
 
 MESSAGES, STREAMS, CONNECTIONS = 3000, 8, 1000
 DESCRIPTORS = 1024  # that a server may have open: what a service is usually given

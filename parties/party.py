@@ -11,19 +11,14 @@ import grpc
 
 from privinf.config import PartyConfig
 from privinf.errors import DeadlineExceeded, InputError, PrivinfError, ProtocolError
-from privinf.parties.admission import Admission, Parked, Queue, Room
-from privinf.parties.credentials import Peer
-from privinf.parties.deadline import Deadline
-from privinf.parties.dealt import PassLink
-from privinf.parties.epochs import Epochs
-from privinf.parties.fetch import DealerLink
-from privinf.parties.generate import Generations
-from privinf.parties.greeting import Greeter
-from privinf.parties.guard import Guard
-from privinf.parties.incoming import Requests
-from privinf.parties.keeper import Keeper
 from privinf.parties.logs import Log
-from privinf.parties.messages import (
+from privinf.parties.metrics import Meters
+from privinf.parties.rpc.admission import Admission, Parked, Queue, Room
+from privinf.parties.rpc.credentials import Peer
+from privinf.parties.rpc.deadline import Deadline
+from privinf.parties.rpc.guard import Guard
+from privinf.parties.rpc.incoming import Requests
+from privinf.parties.rpc.messages import (
     identity_message,
     read_id,
     read_identity,
@@ -32,7 +27,7 @@ from privinf.parties.messages import (
     require_same,
     shape_message,
 )
-from privinf.parties.methods import (
+from privinf.parties.rpc.methods import (
     ATTEST_PARTY,
     GENERATE,
     INFER,
@@ -42,14 +37,20 @@ from privinf.parties.methods import (
     STATUS,
     Method,
 )
-from privinf.parties.metrics import Meters
-from privinf.parties.parts import WHOLE_LIMIT, require_whole
-from privinf.parties.query import Answer, Engine, Query
-from privinf.parties.seats import share_of
-from privinf.parties.sessions import Outgoing, Sessions, guarding
-from privinf.parties.spool import sized
-from privinf.parties.status import attribute
-from privinf.parties.store import PreparationStore
+from privinf.parties.rpc.outgoing import Outgoing
+from privinf.parties.rpc.parts import WHOLE_LIMIT, require_whole
+from privinf.parties.rpc.seats import share_of
+from privinf.parties.rpc.status import attribute
+from privinf.parties.session.epochs import Epochs
+from privinf.parties.session.generate import Generations
+from privinf.parties.session.greeting import Greeter
+from privinf.parties.session.query import Answer, Engine, Query
+from privinf.parties.session.sessions import Sessions, guarding
+from privinf.parties.stock.dealt import PassLink
+from privinf.parties.stock.fetch import DealerLink
+from privinf.parties.stock.keeper import Keeper
+from privinf.parties.stock.spool import sized
+from privinf.parties.stock.store import PreparationStore
 from privinf.protocols.program import PartyProgram, QueryShape
 from privinf.v1 import common_pb2, party_pb2
 

@@ -9,7 +9,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from privinf.addresses import Address
-from privinf.parties.listening import refused, resolve
+from privinf.parties.rpc.listening import refused, resolve
 
 
 class PlainServer(ThreadingMixIn, WSGIServer):

@@ -16,20 +16,20 @@ import grpc
 from privinf.addresses import Address
 from privinf.config import DealerConfig, PartyConfig, Tls
 from privinf.errors import ConfigError, InputError, PrivinfError
-from privinf.parties.certificates import Told
-from privinf.parties.credentials import Peer, bind, dial, server_options
-from privinf.parties.dealer import DealerCalls
-from privinf.parties.guard import Guard
-from privinf.parties.health import Health
-from privinf.parties.life import Bounds
+from privinf.parties.dealing.dealer import DealerCalls
 from privinf.parties.logs import Log
-from privinf.parties.methods import DEALER, PARTY
 from privinf.parties.metrics import meters
-from privinf.parties.own import check_own
 from privinf.parties.party import PartyCalls
-from privinf.parties.record import file_bytes
-from privinf.parties.seats import share_of
+from privinf.parties.rpc.certificates import Told
+from privinf.parties.rpc.credentials import Peer, bind, dial, server_options
+from privinf.parties.rpc.guard import Guard
+from privinf.parties.rpc.health import Health
+from privinf.parties.rpc.life import Bounds
+from privinf.parties.rpc.methods import DEALER, PARTY
+from privinf.parties.rpc.own import check_own
+from privinf.parties.rpc.seats import share_of
 from privinf.parties.stderr import own_stderr
+from privinf.parties.stock.record import file_bytes
 from privinf.protocols.program import DealerProgram, PartyProgram
 
 _CONTROL_THREADS = 8  # for attest, status and health beside the long calls

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from privinf.parties.handshake import reason
 from privinf.parties.logs import Log, places
+from privinf.parties.rpc.handshake import reason
 from privinf.parties.writer import WRITER
 
 # gRPC's C++ core: severity, date, time, thread, file:line] text

@@ -24,7 +24,7 @@ sys.path.append(str(ROOT))  # for the benchmarks, which are not installed
 from benchmarks.relay import PROFILES, Profile, Relays, Way  # noqa: E402
 from privinf.config import Tls  # noqa: E402
 from privinf.keys import keygen  # noqa: E402
-from privinf.parties.credentials import bind, dial  # noqa: E402
+from privinf.parties.rpc.credentials import bind, dial  # noqa: E402
 
 PATIENCE = 20.0
 TRIES = 5  # a busy machine may spoil some

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from privinf.parties.methods import CLIENT, Method
+from privinf.parties.rpc.methods import CLIENT, Method
 from privinf.v1 import equivariant_pb2 as pb
 
 ROLE: Final = "equivariant"  # a DNS name of the server's certificate

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from privinf.errors import ConfigError, InputError
-from privinf.parties.idtable import sync_directory
+from privinf.parties.stock.idtable import sync_directory
 
 FOLDER = "variants"
 MARK = "used"  # an empty file beside a variant's key or weights

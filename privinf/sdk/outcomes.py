@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import grpc
 
 from privinf.errors import DeadlineExceeded, PeerLost, PrivinfError
-from privinf.parties.frames import CHUNK
-from privinf.parties.status import attribute, restore
+from privinf.parties.rpc.frames import CHUNK
+from privinf.parties.rpc.status import attribute, restore
 from privinf.protocols.program import Buffer
 from privinf.v1 import party_pb2
 

@@ -15,9 +15,9 @@ from typing import Any, Self
 import grpc
 
 from privinf.errors import ConnectError, DeadlineExceeded, PeerLost, PrivinfError, ProtocolError
-from privinf.parties.credentials import Peer
-from privinf.parties.methods import GENERATE
-from privinf.parties.status import attribute
+from privinf.parties.rpc.credentials import Peer
+from privinf.parties.rpc.methods import GENERATE
+from privinf.parties.rpc.status import attribute
 from privinf.protocols.program import Buffer, Course
 from privinf.sdk.outcomes import (
     ROLES,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from privinf.errors import Overloaded
-from privinf.parties.deadline import Deadline
+from privinf.parties.rpc.deadline import Deadline
 
 T = TypeVar("T")
 _GROWTH: Final = 1.5  # of the pause, where it is refused again

@@ -17,9 +17,9 @@ import grpc
 
 from privinf.config import ClientConfig
 from privinf.errors import ConnectError, MismatchError, Overloaded, PeerLost, PrivinfError, ProtocolError
-from privinf.parties.credentials import Peer, dial, warn_insecure
-from privinf.parties.deadline import Deadline, persist
-from privinf.parties.messages import (
+from privinf.parties.rpc.credentials import Peer, dial, warn_insecure
+from privinf.parties.rpc.deadline import Deadline, persist
+from privinf.parties.rpc.messages import (
     identity_message,
     read_identity,
     read_shape,
@@ -27,9 +27,9 @@ from privinf.parties.messages import (
     session_shape_message,
     shape_message,
 )
-from privinf.parties.methods import ATTEST_PARTY, INFER, STATUS
-from privinf.parties.own import check_own
-from privinf.parties.status import attribute, restore
+from privinf.parties.rpc.methods import ATTEST_PARTY, INFER, STATUS
+from privinf.parties.rpc.own import check_own
+from privinf.parties.rpc.status import attribute, restore
 from privinf.protocols.program import ID_BYTES, Buffer, Identity, QueryShape, SessionShape
 from privinf.sdk.outcomes import ROLES, VERDICT_SECONDS, Gate, chunks, counted, failure, telling, uninformed
 from privinf.sdk.outcomes import PartyStats as PartyStats

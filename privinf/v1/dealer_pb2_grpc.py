@@ -90,7 +90,7 @@ class DealerServicer:
     def Fetch(self, request, context):
         """Called once by each party: the certificate says which of the two streams it is given. The
         first message is the party's seed of 32 bytes; the preparation follows in messages of at most
-        1 MiB, and after it its digest of 32 bytes. See parties/digest.py.
+        1 MiB, and after it its digest of 32 bytes. See parties/stock/digest.py.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -100,7 +100,7 @@ class PartyServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Session(self, request_iterator, context):
-        """The frames of one session, both ways; party 0 calls party 1. See parties/frames.py.
+        """The frames of one session, both ways; party 0 calls party 1. See parties/rpc/frames.py.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

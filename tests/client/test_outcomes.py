@@ -9,7 +9,7 @@ import pytest
 from harness import wait_until
 
 from privinf.errors import DeadlineExceeded, IntegrityError, PeerLost, PrivinfError
-from privinf.parties.status import describe
+from privinf.parties.rpc.status import describe
 from privinf.sdk.outcomes import Gate, telling
 from privinf.sdk.transport import Run
 

@@ -17,9 +17,9 @@ from sessions import SESSION, freed, generate
 from sessions import SHARES as PASS
 
 from privinf.errors import InputError, Overloaded
-from privinf.parties.credentials import dial
-from privinf.parties.deadline import Deadline
-from privinf.parties.methods import INFER
+from privinf.parties.rpc.credentials import dial
+from privinf.parties.rpc.deadline import Deadline
+from privinf.parties.rpc.methods import INFER
 from privinf.protocols.program import Course
 from privinf.sdk.passes import Generation
 from privinf.sdk.patience import Patience, patiently

@@ -23,7 +23,7 @@ from privinf.errors import (
     PeerLost,
     PrivinfError,
 )
-from privinf.parties.deadline import Deadline
+from privinf.parties.rpc.deadline import Deadline
 from privinf.protocols.program import Identity
 from privinf.sdk.transport import AsyncLink, Link
 

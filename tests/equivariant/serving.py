@@ -20,7 +20,7 @@ from privinf.equivariant.covering.convert import Converted, convert
 from privinf.equivariant.serving.server import Server
 from privinf.equivariant.serving.turns import Turns
 from privinf.models.text.tokenizer import Tokenizer
-from privinf.parties.deadline import Deadline
+from privinf.parties.rpc.deadline import Deadline
 
 torch.set_num_threads(1)
 

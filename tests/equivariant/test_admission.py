@@ -19,12 +19,12 @@ from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, SESSIO
 from privinf.equivariant.serving.limits import MOST, limits
 from privinf.equivariant.serving.server import Server
 from privinf.errors import Overloaded, PrivinfError, ProtocolError
-from privinf.parties.credentials import dial
-from privinf.parties.deadline import Deadline
-from privinf.parties.frames import CHUNK
-from privinf.parties.methods import Method
-from privinf.parties.parts import cut
-from privinf.parties.status import restore
+from privinf.parties.rpc.credentials import dial
+from privinf.parties.rpc.deadline import Deadline
+from privinf.parties.rpc.frames import CHUNK
+from privinf.parties.rpc.methods import Method
+from privinf.parties.rpc.parts import cut
+from privinf.parties.rpc.status import restore
 
 WIDTH = tiny_models.WIDTH
 BUSY: dict[str, Any] = {"max_waiting": 2, "max_waiting_each": 2, "wait_seconds": 60.0}

@@ -15,10 +15,10 @@ from serving import asking, client_of, converted, serving
 from privinf.equivariant import methods
 from privinf.equivariant.serving.server import Server
 from privinf.errors import DeadlineExceeded, InputError, PeerLost, PrivinfError, ProtocolError
-from privinf.parties.credentials import Peer, dial
 from privinf.parties.memory import give_back
-from privinf.parties.methods import Method
-from privinf.parties.status import restore
+from privinf.parties.rpc.credentials import Peer, dial
+from privinf.parties.rpc.methods import Method
+from privinf.parties.rpc.status import restore
 
 ALL = [methods.ABOUT, methods.EMBED, methods.CLASSIFY, methods.GENERATE, methods.SESSION]
 NO_MESSAGE = b"\xff" * 24

@@ -35,8 +35,8 @@ from privinf.errors import (
     PeerLost,
     ProtocolError,
 )
-from privinf.parties.guard import Guard
 from privinf.parties.logs import Log
+from privinf.parties.rpc.guard import Guard
 from privinf.v1 import equivariant_pb2 as pb
 
 

@@ -38,10 +38,10 @@ from privinf.errors import (
     Unauthenticated,
 )
 from privinf.keys import EQUIVARIANT_ROLES, keygen
-from privinf.parties.credentials import CLAIM, dial
-from privinf.parties.methods import Method
-from privinf.parties.parts import WHOLE_LIMIT
-from privinf.parties.status import restore
+from privinf.parties.rpc.credentials import CLAIM, dial
+from privinf.parties.rpc.methods import Method
+from privinf.parties.rpc.parts import WHOLE_LIMIT
+from privinf.parties.rpc.status import restore
 from privinf.sampling import Sampling
 from privinf.v1 import equivariant_pb2 as pb
 

@@ -9,7 +9,7 @@ from serving import another_turn, eventually
 
 from privinf.equivariant.serving.turns import Turns
 from privinf.errors import DeadlineExceeded, PeerLost
-from privinf.parties.deadline import Deadline
+from privinf.parties.rpc.deadline import Deadline
 
 
 def test_who_takes_turn_after_turn_waits_behind_those_that_came_before() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # dummy.py and harness.py, also for node.py's sake
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))  # dummy.py, harness.py and others
 
 from harness import Cluster
 

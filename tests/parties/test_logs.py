@@ -20,9 +20,9 @@ from harness import Processes, ask, wait_until
 
 from privinf.errors import PartyError
 from privinf.parties import logs
-from privinf.parties.handshake import reason
 from privinf.parties.logs import Log
 from privinf.parties.quota import Allowance, Quota
+from privinf.parties.rpc.handshake import reason
 from privinf.parties.stderr import note, own_stderr
 from privinf.parties.writer import Writer
 

@@ -16,9 +16,9 @@ from harness import SHAPE, Cluster, ask, free_port, tls, wait_until
 
 from privinf.addresses import Address
 from privinf.errors import MissingExtra, PartyError
-from privinf.parties.credentials import dial
 from privinf.parties.logs import Log, clean
 from privinf.parties.metrics import meters
+from privinf.parties.rpc.credentials import dial
 
 SECRET = "a secret value"
 

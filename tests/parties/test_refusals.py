@@ -29,16 +29,17 @@ from privinf.errors import (
     Unauthenticated,
 )
 from privinf.keys import keygen
-from privinf.parties import methods
-from privinf.parties.credentials import Peer, dial
-from privinf.parties.deadline import Deadline
-from privinf.parties.life import Life
-from privinf.parties.messages import shape_message
-from privinf.parties.parts import WHOLE_LIMIT
-from privinf.parties.record import Record
+from privinf.parties.rpc import methods
+from privinf.parties.rpc.credentials import Peer, dial
+from privinf.parties.rpc.deadline import Deadline
+from privinf.parties.rpc.life import Life
+from privinf.parties.rpc.messages import shape_message
+from privinf.parties.rpc.outgoing import Outgoing
+from privinf.parties.rpc.parts import WHOLE_LIMIT
+from privinf.parties.rpc.status import restore
 from privinf.parties.serve import PartyServer
-from privinf.parties.sessions import Outgoing, PeerStream
-from privinf.parties.status import restore
+from privinf.parties.session.sessions import PeerStream
+from privinf.parties.stock.record import Record
 from privinf.protocols.program import Identity, QueryShape
 from privinf.sdk.transport import Link
 from privinf.v1 import common_pb2, dealer_pb2, party_pb2
@@ -125,7 +126,7 @@ def test_a_certificate_of_two_roles_is_of_none(
     cluster: Cluster, tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "privinf.parties.certificates.check_own", lambda *_: None
+        "privinf.parties.rpc.certificates.check_own", lambda *_: None
     )  # as another's client would
     both = tmp_path / "both"
     shutil.copytree(keys, both)

@@ -23,8 +23,8 @@ from privinf.errors import (
     Overloaded,
     ProtocolError,
 )
-from privinf.parties.record import file_bytes
 from privinf.parties.serve import PartyServer
+from privinf.parties.stock.record import file_bytes
 from privinf.protocols.program import QueryShape
 from privinf.sdk.transport import Link
 

@@ -17,7 +17,7 @@ from privinf.equivariant.asking.texts import Batch
 from privinf.equivariant.key import F64, Key, KeyAbout
 from privinf.equivariant.wire import F32
 from privinf.errors import InputError, IntegrityError, ProtocolError
-from privinf.parties.deadline import Deadline
+from privinf.parties.rpc.deadline import Deadline
 from privinf.sdk.patience import patiently
 from privinf.v1 import equivariant_pb2 as pb
 

@@ -14,10 +14,10 @@ from privinf.equivariant.asking.replies import Outgoing, Replies
 from privinf.equivariant.key import KeyAbout
 from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, ROLE, SESSION
 from privinf.errors import ConnectError, MismatchError
-from privinf.parties.credentials import dial, warn_insecure
-from privinf.parties.deadline import Deadline, persist
-from privinf.parties.methods import Method
-from privinf.parties.own import check_own
+from privinf.parties.rpc.credentials import dial, warn_insecure
+from privinf.parties.rpc.deadline import Deadline, persist
+from privinf.parties.rpc.methods import Method
+from privinf.parties.rpc.own import check_own
 from privinf.sdk.patience import Patience
 from privinf.v1 import equivariant_pb2 as pb
 

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, Overloaded, PeerLost, PrivinfError
-from privinf.parties.status import attribute, restore
+from privinf.parties.rpc.status import attribute, restore
 from privinf.sdk.patience import Patience
 from privinf.v1 import equivariant_pb2 as pb
 

@@ -7,11 +7,11 @@ from typing import Final
 from privinf.config import EquivariantConfig
 from privinf.equivariant.about import ServerAbout
 from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, SESSION
-from privinf.parties.admission import Queue, Room
-from privinf.parties.entrance import Entrance
-from privinf.parties.methods import Method
 from privinf.parties.metrics import Meters
-from privinf.parties.seats import share_of
+from privinf.parties.rpc.admission import Queue, Room
+from privinf.parties.rpc.entrance import Entrance
+from privinf.parties.rpc.methods import Method
+from privinf.parties.rpc.seats import share_of
 
 MOST: Final = 32 << 20  # of one message; a client of ours asks in parts of half of it
 HELD: Final = 256 << 20  # of the messages of all calls under way

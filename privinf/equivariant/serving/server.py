@@ -9,7 +9,7 @@ from privinf.equivariant.methods import ROLE, SERVICE
 from privinf.equivariant.serving.limits import calls_of_one
 from privinf.equivariant.serving.service import Calls
 from privinf.parties import serve as roles
-from privinf.parties.life import Bounds
+from privinf.parties.rpc.life import Bounds
 
 
 class Server(roles.Server):

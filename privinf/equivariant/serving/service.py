@@ -23,11 +23,11 @@ from privinf.equivariant.serving.sessions import Sessions
 from privinf.equivariant.serving.turns import Turn, Turns
 from privinf.equivariant.wire import F32, Ids
 from privinf.errors import InputError, PeerLost
-from privinf.parties.deadline import Deadline
-from privinf.parties.guard import Guard
 from privinf.parties.logs import Log
-from privinf.parties.methods import Method
 from privinf.parties.metrics import Meters
+from privinf.parties.rpc.deadline import Deadline
+from privinf.parties.rpc.guard import Guard
+from privinf.parties.rpc.methods import Method
 from privinf.sampling import Sampler
 from privinf.v1 import equivariant_pb2 as pb
 

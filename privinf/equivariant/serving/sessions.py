@@ -17,9 +17,9 @@ from privinf.equivariant.serving.answering import Decoding, Encoding
 from privinf.equivariant.serving.turns import Turn, Turns
 from privinf.equivariant.wire import rows_message
 from privinf.errors import InputError, MismatchError, Overloaded, ProtocolError
-from privinf.parties.incoming import Requests
-from privinf.parties.life import Lives
 from privinf.parties.logs import Log
+from privinf.parties.rpc.incoming import Requests
+from privinf.parties.rpc.life import Lives
 from privinf.v1 import equivariant_pb2 as pb
 
 

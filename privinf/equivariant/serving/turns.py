@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 from privinf.errors import PeerLost
-from privinf.parties.deadline import Deadline
+from privinf.parties.rpc.deadline import Deadline
 
 Turn = Callable[[], AbstractContextManager[None]]
 

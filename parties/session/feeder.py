@@ -1,0 +1,119 @@
+"""Has the passes of one generation prepared ahead of the client's asking, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from privinf.errors import InputError, MismatchError, PartyError, PrivinfError, ProtocolError
+from privinf.parties.logs import Log
+from privinf.parties.rpc.life import Life
+from privinf.parties.stock.dealt import DealtStream
+from privinf.protocols.program import Order, PartySession
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What one pass needs besides its query; it dies with the pass."""
+
+    order: Order
+    content: object = field(repr=False)
+    nbytes: int
+    seconds: float  # from its order, or the first word of it, until it was ready
+
+
+class Feeder:
+    """Keeps at most `ahead` passes ready or on their way; party 0 orders them, party 1 is told by the dealer.
+
+    One more, as large as the last, is ordered only while those that are ready stay within `most_bytes`; one always is.
+    """
+
+    def __init__(
+        self,
+        session: PartySession,
+        dealt: DealtStream,
+        life: Life,
+        leads: bool,
+        ahead: int,
+        most_bytes: int,
+        log: Log,
+    ) -> None:
+        self._session, self._dealt, self._life, self._log = session, dealt, life, log
+        self._leads, self._ahead, self._most_bytes, self._due = leads, ahead, most_bytes, 0
+        self._ready: deque[Prepared] = deque()
+        self._full: InputError | None = None
+        self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
+
+    def start(self) -> None:
+        """Begin to have passes prepared."""
+        self._thread.start()
+
+    def take(self) -> Prepared:
+        """Wait for the next pass and hand it out; nobody else has it any more."""
+        life = self._life
+        with life.changed:
+            life.wait_in_time(lambda: bool(self._ready) or self._full is not None, "offline")
+            if not self._ready:
+                assert self._full is not None
+                raise self._full
+            life.changed.notify_all()
+            return self._ready.popleft()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._life.wait(self._has_room)
+                self._feed()
+        except _Full as error:
+            with self._life.changed:
+                self._full = error.why
+                self._life.changed.notify_all()
+        except PrivinfError as error:
+            self._life.end(error)
+        except Exception as error:
+            self._log.failure("feeder", error)
+            self._life.end(PartyError(f"the program failed ahead with {type(error).__name__}"))
+
+    def _has_room(self) -> bool:
+        ready = self._ready
+        if not ready:
+            return True
+        within = sum(pass_.nbytes for pass_ in ready) + ready[-1].nbytes <= self._most_bytes
+        return len(ready) < self._ahead and (within or not self._leads)
+
+    def _feed(self) -> None:
+        began, ordered = time.monotonic(), self._order() if self._leads else None
+        order, seed = self._dealt.begin()
+        if ordered is None:
+            began = time.monotonic()  # an order may be long in coming
+        if order.index != self._due:
+            raise ProtocolError(f"the dealer deals pass {order.index} where {self._due} is due")
+        if ordered not in (None, order):
+            raise MismatchError("the dealer relays another order than it was given")
+        content = self._session.prepare(order, self._dealt.preparation_id, self._dealt, seed)
+        self._dealt.end()
+        self._offer(Prepared(order, content, self._dealt.nbytes, time.monotonic() - began))
+
+    def _order(self) -> Order:
+        try:
+            order = self._session.order()
+        except InputError as error:
+            raise _Full(error) from error
+        self._dealt.order(order)
+        return order
+
+    def _offer(self, prepared: Prepared) -> None:
+        with self._life.changed:
+            self._due += 1
+            self._ready.append(prepared)
+            self._life.changed.notify_all()
+
+
+class _Full(Exception):
+    """No pass can follow those that are ordered."""
+
+    def __init__(self, why: InputError) -> None:
+        super().__init__()
+        self.why = why

@@ -1,0 +1,159 @@
+"""A party's part in generations: it meets the other party for each, has it fed, and frees all of it at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from privinf.config import PartyConfig
+from privinf.errors import PrivinfError
+from privinf.parties.logs import Log
+from privinf.parties.memory import Idle
+from privinf.parties.metrics import Meters
+from privinf.parties.rpc.admission import Admission
+from privinf.parties.rpc.deadline import Deadline
+from privinf.parties.rpc.frames import Kind
+from privinf.parties.rpc.incoming import Requests
+from privinf.parties.rpc.life import Life, Lives
+from privinf.parties.rpc.messages import read_id, read_identity, read_session_shape, require_same
+from privinf.parties.rpc.seats import unstarted
+from privinf.parties.rpc.status import attribute
+from privinf.parties.session.channel import SessionChannel
+from privinf.parties.session.feeder import Feeder
+from privinf.parties.session.generation import Generation
+from privinf.parties.session.greeting import Greeter, Session
+from privinf.parties.session.inbox import Inbox
+from privinf.parties.session.journal import Journal
+from privinf.parties.session.sessions import Sessions, guarding
+from privinf.parties.stock.dealt import DealtStream, PassLink
+from privinf.protocols.program import PartyProgram, PartySession, SessionShape
+from privinf.v1 import party_pb2
+
+
+class Generations:
+    """The generations of one party."""
+
+    def __init__(
+        self,
+        config: PartyConfig,
+        program: PartyProgram,
+        sessions: Sessions,
+        admission: Admission,
+        greeter: Greeter,
+        link: PassLink,
+        log: Log,
+        meters: Meters,
+    ) -> None:
+        self._config, self._program, self._sessions, self._greeter = config, program, sessions, greeter
+        self._admission, self._link, self._log, self._meters = admission, link, log, meters
+        self._journal = Journal(config.journal, config.max_journal_bytes) if config.journal else None
+        self._lives = Lives()
+        self._idle = Idle(lambda: bool(self._lives.now()))
+
+    def drain(self) -> None:
+        """Have each end after the pass under way."""
+        for life in self._lives.now():
+            life.drain()
+
+    def close(self) -> None:
+        """End the journal."""
+        self._idle.close()
+        if self._journal is not None:
+            self._journal.close()
+
+    def generate(
+        self, requests: Requests[party_pb2.GenerateRequest], context: grpc.ServicerContext, caller: str
+    ) -> Iterator[party_pb2.GenerateReply]:
+        """Answer the passes of a generation: the client calls this on both parties."""
+        session: bytes | None = None
+        try:
+            with self._living(requests.life):
+                inbox = Inbox(requests, self._config.idle_seconds)
+                opened = inbox.opening()
+                session = read_id(opened.session_id, "a session id")
+                yield from self._opened(opened, inbox, requests, context)
+        except PrivinfError as error:
+            raise attribute(error, f"party{self._config.party}", session) from error
+
+    @contextmanager
+    def _living(self, life: Life) -> Iterator[None]:
+        """Have a generation among those under way; after the last one memory is given back."""
+        try:
+            with self._lives.holding(life):
+                yield
+        finally:
+            self._idle.ended()
+
+    def _opened(
+        self,
+        opened: party_pb2.GenerateOpen,
+        inbox: Inbox,
+        requests: Requests[party_pb2.GenerateRequest],
+        context: grpc.ServicerContext,
+    ) -> Iterator[party_pb2.GenerateReply]:
+        began = time.monotonic()
+        require_same(self._program.identity, read_identity(opened.identity), "client")
+        shape = read_session_shape(opened.shape)
+        running, life = self._program.begin(shape), requests.life
+        self._sessions.begin(opened.session_id)
+        with (
+            self._admission.place(requests.client, life),
+            self._greeter.greeted(opened.session_id, shape, life, context) as met,
+            guarding(met.stream, self._config.party),
+        ):
+            met.stream.watch(lambda: life.end(met.stream.verdict()))
+            met.stream.phase = "offline"
+            with self._fed(running, shape, met, life, context) as (feeder, preparation_id):
+                met.stream.phase = "online"
+                yield party_pb2.GenerateReply(admitted=True)
+                generation = Generation(preparation_id, running, feeder, inbox, met.channel, self._journal)
+                yield from self._counted(generation)
+                met.stream.finish(self._config.party == 0)
+        self._log.info(
+            "generated",
+            session=opened.session_id.hex(),
+            passes=generation.passes,
+            seconds=round(time.monotonic() - began, 6),
+        )
+
+    @contextmanager
+    def _fed(
+        self,
+        running: PartySession,
+        shape: SessionShape,
+        met: Session,
+        life: Life,
+        context: grpc.ServicerContext,
+    ) -> Iterator[tuple[Feeder, bytes]]:
+        """Give a feeder and the generation's id, and end all feeding afterwards."""
+        leads = self._config.party == 0
+        ahead = max(1, min(self._config.passes_ahead, met.theirs.passes_ahead))
+        with unstarted():
+            dealt = self._dealt(met.channel, shape, life.deadline, context)
+        # Party 0 may be a pass further in what it has taken: then the dealer need not wait for us.
+        most = self._config.max_ahead_bytes
+        feeder = Feeder(running, dealt, life, leads, ahead if leads else ahead + 1, most, self._log)
+        try:
+            feeder.start()
+            yield feeder, dealt.preparation_id
+        finally:
+            dealt.cancel()
+
+    def _dealt(
+        self, channel: SessionChannel, shape: SessionShape, deadline: Deadline, context: grpc.ServicerContext
+    ) -> DealtStream:
+        """Have a generation begun at the dealer, or join the one that party 0 has begun."""
+        if self._config.party == 1:
+            preparation_id = read_id(bytes(channel.hear(Kind.BEGIN)), "a preparation id")
+            return self._link.join(preparation_id, deadline, context)
+        dealt = self._link.begin(shape, deadline, context)
+        channel.say(Kind.BEGIN, dealt.preparation_id)
+        return dealt
+
+    def _counted(self, generation: Generation) -> Iterator[party_pb2.GenerateReply]:
+        for reply in generation.run():
+            self._meters.passed(reply.stats)
+            yield reply

@@ -1,0 +1,100 @@
+"""One generation on one party, once the two have met: pass after pass, as the client asks."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from google.protobuf.message import DecodeError
+
+from privinf.errors import InputError, MismatchError, ProtocolError
+from privinf.parties.rpc.frames import Kind
+from privinf.parties.rpc.parts import WHOLE_LIMIT
+from privinf.parties.session.channel import SessionChannel
+from privinf.parties.session.feeder import Feeder, Prepared
+from privinf.parties.session.inbox import Inbox
+from privinf.parties.session.journal import Journal
+from privinf.protocols.program import Course, PartySession
+from privinf.v1 import party_pb2
+
+
+@dataclass
+class Generation:
+    """What a pass is made of: the program's session, its feeder, the client's requests, the other party."""
+
+    preparation_id: bytes
+    session: PartySession
+    feeder: Feeder
+    inbox: Inbox
+    channel: SessionChannel
+    journal: Journal | None
+    passes: int = 0
+
+    def run(self) -> Iterator[party_pb2.GenerateReply]:
+        """Answer passes until the client wants no more."""
+        for index in itertools.count():
+            step = self.inbox.step(index)
+            if step is None:
+                return
+            yield self._pass(step)
+            self.passes += 1
+
+    def _pass(self, step: party_pb2.PassOpen) -> party_pb2.GenerateReply:
+        if self.session.result_bytes(step.index) > WHOLE_LIMIT:
+            raise InputError(f"a share of this answer exceeds {WHOLE_LIMIT} bytes")
+        query, asked = self.inbox.share(self.session.query_bytes(step.index)), time.monotonic()
+        prepared = self.feeder.take()
+        return self._evaluate(step, query, prepared, time.monotonic() - asked)
+
+    def _evaluate(
+        self, step: party_pb2.PassOpen, query: memoryview, prepared: Prepared, waited: float
+    ) -> party_pb2.GenerateReply:
+        channel, began = self.channel, time.monotonic()
+        before = channel.rounds, channel.online_bytes, channel.wire_bytes
+        self._announce(step, prepared)
+        result = self._journalled(step, query, prepared)
+        channel.settle()
+        if len(result) != self.session.result_bytes(step.index):
+            raise ProtocolError("the program's result has another size than it says")
+        stats = party_pb2.Stats(
+            rounds=channel.rounds - before[0],
+            online_seconds=time.monotonic() - began,
+            offline_seconds=waited,
+            prepare_seconds=prepared.seconds,
+            online_bytes=channel.online_bytes - before[1],
+            wire_bytes=channel.wire_bytes - before[2],
+            preparation_bytes=prepared.nbytes,
+        )
+        return party_pb2.GenerateReply(index=step.index, result=result, stats=stats)
+
+    def _announce(self, step: party_pb2.PassOpen, prepared: Prepared) -> None:
+        """Say what we were told of the pass; what the other was told is read with its first part."""
+        ours = party_pb2.Pass(
+            index=step.index, kept=step.kept, after=step.after, retired=prepared.order.retired
+        )
+        self.channel.say(Kind.PASS, ours.SerializeToString())
+        self.channel.expect(Kind.PASS, partial(_compare, ours))
+
+    def _journalled(self, step: party_pb2.PassOpen, query: memoryview, prepared: Prepared) -> bytes:
+        course = Course(tuple(step.kept), tuple(step.after))
+        if self.journal is None:
+            return self.session.evaluate(course, query, prepared.content, self.channel)
+        self.session.journal = partial(self.journal.opened, self.preparation_id, step.index)
+        try:
+            return self.session.evaluate(course, query, prepared.content, self.channel)
+        finally:
+            self.journal.flush()
+
+
+def _compare(ours: party_pb2.Pass, payload: memoryview) -> None:
+    """Refuse a pass that client or dealer described to the other party in another way."""
+    try:
+        theirs = party_pb2.Pass.FromString(bytes(payload))
+    except DecodeError as error:
+        raise ProtocolError(f"pass {ours.index}: it does not begin with its description") from error
+    for field in ("index", "kept", "after", "retired"):
+        if getattr(ours, field) != getattr(theirs, field):
+            raise MismatchError(f"pass {ours.index}: the other party was told differently of {field}")

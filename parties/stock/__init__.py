@@ -1,0 +1,1 @@
+"""Preparations that a party orders, holds, spends and never uses twice."""

@@ -1,0 +1,264 @@
+"""Keeps preparations ready on party 0, which decides for both parties which one a query uses."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+
+from privinf.config import PartyConfig
+from privinf.errors import PeerLost, ProtocolError
+from privinf.parties.logs import Log
+from privinf.parties.rpc.credentials import Peer
+from privinf.parties.rpc.deadline import Deadline
+from privinf.parties.rpc.life import Life
+from privinf.parties.rpc.messages import identity_message, shape_message
+from privinf.parties.rpc.methods import PREFETCH, RECONCILE
+from privinf.parties.rpc.status import attribute, restore
+from privinf.parties.stock.fetch import DealerLink
+from privinf.parties.stock.store import Place, PreparationStore
+from privinf.protocols.program import ID_BYTES, Identity, QueryShape
+from privinf.v1 import party_pb2
+
+_RECONCILE_SECONDS = 10.0
+_VERDICT_SECONDS = 2.0  # how long to wait for what party 1 has to say of a preparation that failed here
+_BACKOFF = (0.1, 2.0)
+
+
+class Keeper:
+    """Hands each ready preparation to one query, and has new ones made: ahead in a thread, or on demand."""
+
+    def __init__(
+        self,
+        config: PartyConfig,
+        identity: Identity,
+        store: PreparationStore,
+        dealer: DealerLink,
+        other: Peer,
+        log: Log,
+    ) -> None:
+        self._config, self._identity, self._store = config, identity, store
+        self._dealer, self._other, self._log = dealer, other, log
+        self._rooms = {shape: dealer.room(shape) for shape in config.shapes if config.ahead}
+        self._epoch = secrets.token_bytes(ID_BYTES)
+        self._changed = threading.Condition()
+        self._ready: dict[QueryShape, deque[bytes]] = {}
+        self._coming: Counter[QueryShape] = Counter()  # being made ahead
+        self._waiting: Counter[QueryShape] = Counter()  # queries that wait for one of those
+        self._unconfirmed = {record.preparation_id: record.shape for record in store.held()}
+        self._gone: set[bytes] = set()
+        self._unsettled, self._stopping = True, False  # the first thing is to agree with party 1
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to make preparations ahead."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; a fetch under way is lost."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._stopped.set()
+        self._thread.join(timeout=1.0)
+
+    def obtain(self, shape: QueryShape, life: Life, fresh: bool = False) -> bytes:
+        """Return the id of a preparation that both parties hold and no other query is given.
+
+        A call that ends meanwhile gets none: what was being fetched for it alone is dropped by both. Where all that was
+        stored may be spoilt, a `fresh` one is not.
+        """
+        life.on_end(self.wake)
+        with self._changed:
+            while not fresh:
+                life.require()
+                if self._ready.get(shape):
+                    self._changed.notify_all()
+                    return self._ready[shape].popleft()
+                if self._coming[shape] <= self._waiting[shape]:
+                    break
+                self._wait(shape, life.deadline)
+        return self._prepare(shape, life)
+
+    def wake(self) -> None:
+        """Look again whether something is lacking: room was given back."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def discard(self, preparation_id: bytes) -> None:
+        """Give up a preparation that a query did not finish with, here and on party 1."""
+        with self._changed:
+            self._gone.add(preparation_id)
+            self._unsettled = True
+        try:
+            self._store.burn([preparation_id])
+        finally:
+            self.wake()  # not before: the room is free only now
+
+    def _wait(self, shape: QueryShape, deadline: Deadline) -> None:
+        self._waiting[shape] += 1
+        try:
+            self._changed.wait(deadline.left("offline"))
+        finally:
+            self._waiting[shape] -= 1
+
+    def _prepare(self, shape: QueryShape, life: Life) -> bytes:
+        """Have both parties fetch a new preparation at the same time."""
+        try:
+            with self._dealer.order(shape, life) as (place, preparation_id):
+                try:
+                    self._fetch_both(place, preparation_id, shape, life)
+                    life.require()
+                except BaseException:
+                    self.discard(preparation_id)
+                    life.require()
+                    raise
+        finally:
+            self.wake()  # if nothing came of it, its place is free only now
+        return preparation_id
+
+    def _fetch_both(self, place: Place, preparation_id: bytes, shape: QueryShape, life: Life) -> None:
+        request = party_pb2.PrefetchRequest(
+            preparation_id=preparation_id,
+            identity=identity_message(self._identity),
+            shape=shape_message(shape),
+            epoch=self._epoch,
+        )
+        theirs = PREFETCH.on(self._other).future(
+            request, timeout=life.deadline.left("offline"), metadata=self._other.metadata
+        )
+        life.on_end(theirs.cancel)
+        try:
+            # If party 1 fails first, the dealer ends our stream too.
+            self._fetch_own(place, preparation_id, shape, life, theirs)
+            _result(theirs)
+        except BaseException:
+            theirs.cancel()
+            raise
+
+    def _fetch_own(
+        self,
+        place: Place,
+        preparation_id: bytes,
+        shape: QueryShape,
+        life: Life,
+        theirs: grpc.Future[Any],
+    ) -> None:
+        def started(ours: grpc.Call) -> None:
+            _tie(theirs, ours)
+            life.on_end(ours.cancel)
+
+        try:
+            self._dealer.fetch(place, preparation_id, shape, self._epoch, life.deadline, started)
+        except (PeerLost, ProtocolError):  # dropped by party 1, perhaps before we came
+            _result(theirs, _VERDICT_SECONDS)
+            raise
+
+    def _run(self) -> None:
+        pause = _BACKOFF[0]
+        while not self._stopping:
+            try:
+                self._step()
+                pause = _BACKOFF[0]
+            except Exception as error:  # of the program too: the next preparation may do better
+                self._log.failure("keeper", error)
+                self._stopped.wait(pause)
+                pause = min(2 * pause, _BACKOFF[1])
+
+    def _step(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._unsettled or self._lacking() is not None)
+            unsettled, shape = self._unsettled, self._lacking()
+            if self._stopping:
+                return
+        if unsettled:
+            self._reconcile()
+        elif shape is not None:
+            self._make_ahead(shape)
+
+    def _lacking(self) -> QueryShape | None:
+        """Return the shape of which the fewest are ready, if that is too few and one more has room."""
+        ahead = self._config.ahead
+        short = [
+            shape
+            for shape, room in self._rooms.items()
+            if self._count(shape) < ahead and self._store.fits(room)
+        ]
+        return min(short, key=self._count, default=None)
+
+    def _count(self, shape: QueryShape) -> int:
+        return len(self._ready.get(shape, ()))
+
+    def _make_ahead(self, shape: QueryShape) -> None:
+        with self._changed:
+            self._coming[shape] += 1
+        made: list[bytes] = []
+        try:
+            made.append(self._prepare(shape, Life(Deadline.after(self._config.prepare_seconds))))
+            self._log.info("prepared", shape=shape, preparation=made[0].hex())
+        finally:
+            with self._changed:
+                self._coming[shape] -= 1
+                self._offer(shape, made)
+
+    def _offer(self, shape: QueryShape, preparation_ids: Iterable[bytes]) -> None:
+        self._ready.setdefault(shape, deque()).extend(preparation_ids)
+        self._changed.notify_all()
+
+    def _reconcile(self) -> None:
+        """Agree with party 1 on what both hold: the rest is burnt on both sides."""
+        with self._changed:
+            self._unsettled = False
+            gone = set(self._gone)
+            ready = {preparation_id for queue in self._ready.values() for preparation_id in queue}
+        ours = ready | set(self._unconfirmed)
+        request = party_pb2.ReconcileRequest(epoch=self._epoch, held=sorted(ours), gone=sorted(gone))
+        try:
+            reply = RECONCILE.on(self._other)(
+                request, timeout=_RECONCILE_SECONDS, metadata=self._other.metadata
+            )
+        except grpc.RpcError as error:
+            with self._changed:
+                self._unsettled = True
+            raise restore(error, "party1", phase="offline") from error
+        self._settle(ours - set(reply.held), gone)
+
+    def _settle(self, missing: set[bytes], gone: set[bytes]) -> None:
+        """Burn what party 1 lacks, unless a query has it: what that does not finish with, it discards itself."""
+        with self._changed:
+            missing &= set(self._unconfirmed).union(*self._ready.values())
+            self._gone -= gone
+            for shape, queue in self._ready.items():
+                self._ready[shape] = deque(item for item in queue if item not in missing)
+            for preparation_id, shape in self._unconfirmed.items():
+                if preparation_id not in missing:
+                    self._offer(shape, [preparation_id])
+            self._unconfirmed = {}
+        self._store.burn(missing)
+
+
+def _tie(theirs: grpc.Future[Any], ours: grpc.Call) -> None:
+    """End our fetch if party 1's fails before it reached the dealer at all."""
+
+    def ended(future: grpc.Future[Any]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            ours.cancel()
+
+    theirs.add_done_callback(ended)
+
+
+def _result(theirs: grpc.Future[Any], timeout: float | None = None) -> None:
+    """Wait for party 1; raise what it failed with."""
+    try:
+        theirs.result(timeout)
+    except grpc.FutureTimeoutError:
+        return
+    except grpc.FutureCancelledError as error:
+        raise attribute(PeerLost("party1 dropped a preparation"), "party1") from error
+    except grpc.RpcError as error:
+        raise restore(error, "party1", phase="offline") from error

@@ -1,0 +1,149 @@
+"""One preparation on its way into its file, and out of it again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from privinf.errors import DamagedPreparation, InputError, ProtocolError
+from privinf.parties.stock.digest import ASIDE, Checked, Tally, tags_of
+from privinf.parties.stock.mapped import BLOCK, Mapping
+from privinf.parties.stock.record import SUFFIX, Record, aside_span, describe, file_bytes, spool_name
+from privinf.protocols.program import SEED_BYTES, PartyProgram, Source
+
+_PART: Final = ".part"
+
+Prepare = Callable[[Source, bytes, memoryview], None]  # a program's stage: preparation, seed, what to fill
+
+
+class SpoolWriter:
+    """Takes room for a preparation under a provisional name, and gives it its own when it is complete."""
+
+    def __init__(self, directory: Path, nbytes: int, aside: int) -> None:
+        self._directory, self._nbytes = directory, nbytes
+        self._aside = aside_span(nbytes, aside)
+        self._room = file_bytes(nbytes, aside)
+        self._part = directory / (secrets.token_hex(16) + SUFFIX + _PART)
+        self._descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def __enter__(self) -> Self:
+        # Asks for all the room at once, so that a full disk is known before the dealer begins.
+        try:
+            os.posix_fallocate(self._descriptor, 0, self._room)
+            os.lseek(self._descriptor, BLOCK, os.SEEK_SET)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
+        self._part.unlink(missing_ok=True)
+
+    def fill(self, record: Record, messages: Iterator[bytes], prepare: Prepare) -> Record:
+        """Write what the dealer sends, then let the program prepare, to its end; return what is known now."""
+        began = time.monotonic()
+        seed = next(messages, b"")
+        if len(seed) != SEED_BYTES:
+            raise ProtocolError(f"the dealer's seed has {len(seed)} bytes, not {SEED_BYTES}")
+        tags = self._write(messages, Tally(seed))
+        if self._aside[0] < self._aside[1]:
+            tags += self._prepare(prepare, seed)
+        return replace(record, seed=seed, tags=tags, prepare_seconds=time.monotonic() - began)
+
+    def publish(self, record: Record) -> None:
+        """Describe and name the file: from here on it is a preparation."""
+        os.pwrite(self._descriptor, record.tags, self._aside[1])
+        os.ftruncate(self._descriptor, self._aside[1] + len(record.tags))
+        os.pwrite(self._descriptor, describe(record), 0)
+        self._part.rename(self._directory / spool_name(record.preparation_id))
+
+    def _prepare(self, prepare: Prepare, seed: bytes) -> bytes:
+        """Have the program fill what lies aside; return the tags of that."""
+        mapping = Mapping(self._descriptor, self._nbytes, self._aside, writable=True)
+        try:
+            prepare(mapping.source, seed, mapping.aside)
+            tags = tags_of(mapping.aside, seed, ASIDE)
+        except BaseException:
+            mapping.erase(lambda: None)
+            raise
+        mapping.close()
+        return tags
+
+    def _write(self, messages: Iterator[bytes], tally: Tally) -> bytes:
+        """Write exactly the bytes due, and compare them with the digest that ends them; return their tags."""
+        left = self._nbytes
+        while left:
+            message = next(messages, None)
+            if message is None:
+                raise ProtocolError(f"the dealer sent {self._nbytes - left} of {self._nbytes} bytes")
+            if not message:
+                raise ProtocolError("the dealer sent an empty message")
+            left -= len(message)
+            if left < 0:
+                raise ProtocolError(f"the dealer sent more than the {self._nbytes} bytes of this preparation")
+            tally.update(message)
+            view = memoryview(message)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        tally.compare(next(messages, b""))
+        if next(messages, None) is not None:
+            raise ProtocolError(f"the dealer sent more than the {self._nbytes} bytes of this preparation")
+        return tally.tags()
+
+
+class Preparation:
+    """A claimed preparation, read once from front to back; it has no name on disk any more.
+
+    What it hands out was compared with its tags: DamagedPreparation is raised in place of a byte that was changed.
+    """
+
+    def __init__(self, directory: Path, record: Record, release: Callable[[bytes], None]) -> None:
+        self.record, self._release = record, release
+        path, span = directory / spool_name(record.preparation_id), aside_span(record.nbytes, record.aside)
+        try:
+            with path.open(
+                "r+b"
+            ) as file:  # what is not writable could not be erased; the mapping is read alone
+                self._mapping = Mapping(file.fileno(), record.nbytes, span)
+        except (FileNotFoundError, ValueError) as error:  # gone, or cut short
+            raise DamagedPreparation("a stored preparation cannot be read") from error
+        path.unlink()  # the mapping lives on; a crash leaves nothing behind
+        stream, self._aside_tags = record.tags_of_both()
+        self._mapping.check(Checked(self._mapping.stream, record.seed, stream))
+        self.read = self._mapping.source.read
+
+    @property
+    def remaining(self) -> int:
+        """Bytes not yet read."""
+        return self._mapping.source.remaining
+
+    @property
+    def aside(self) -> memoryview:
+        """What the program wrote beside it, to be read alone; compared as a whole, it is a small part."""
+        whole = self._mapping.aside
+        Checked(whole, self.record.seed, self._aside_tags, ASIDE).up_to(len(whole))
+        return whole
+
+    def close(self) -> None:
+        """Give the room back, also if the program that failed is not yet forgotten."""
+        self._mapping.erase(partial(self._release, self.record.preparation_id))
+
+
+def sized(record: Record, program: PartyProgram) -> bool:
+    """Return whether the program takes just these sizes: they may change though its identity does not."""
+    try:
+        program.check(record.shape)
+    except InputError:
+        return False
+    shape = record.shape
+    return (record.nbytes, record.aside) == (program.prep_bytes(shape), program.aside_bytes(shape))
