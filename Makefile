@@ -49,7 +49,7 @@ lint: $(STAMP)
 	cd $(VENV)/typed && ../bin/lint-imports --config ../../pyproject.toml
 
 protos: $(STAMP)
-	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/privinf/v1/*.proto
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. proto/privinf/v1/*.proto
 
 # Refreshes requirements.lock: the newest versions that pyproject.toml allows, for every Python it supports.
 lock:

@@ -16,12 +16,12 @@ from privinf.protocols.gates import softmax
 from privinf.protocols.gates.activation import ACTIVATIONS, activate, input_bits
 from privinf.protocols.gates.compare import AtLeast
 from privinf.protocols.gates.linear import MatMul, ToShare
-from privinf.protocols.gates.norm import NormSpec, layer_norm
+from privinf.protocols.gates.norm import NormSpec, normalise
 from privinf.protocols.gates.product import Product
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.program import QueryShape
-from privinf.protocols.ring import F64, Shape
-from privinf.protocols.wires import Share
+from privinf.protocols.ring import F64, U64, Shape
+from privinf.protocols.wires import Share, map_share
 
 TOKENS, WIDTH, FFN, HEADS = 128, 768, 3072, 12
 RANGE = 8.0  # rings hold values up to this with the headroom of a calibrated model
@@ -140,6 +140,11 @@ def softmax_rows() -> Workload:
     return gate(name, run, source, clear, 0.01, leaves)
 
 
+def _centred(v: U64) -> U64:
+    """width * x - sum(x) along the last axis: exact centring at the price of log2(width) bits."""
+    return v * np.uint64(v.shape[-1]) - v.sum(axis=-1, keepdims=True, dtype=np.uint64)
+
+
 def layer_norm_rows() -> Workload:
     """LayerNorm with its centring, for rows whose deviation lies between 1/2 and 4."""
     grown = 2 * math.log2(WIDTH)  # of a mean square, as rows are multiplied by their width
@@ -148,7 +153,7 @@ def layer_norm_rows() -> Workload:
     spec = NormSpec(WIDTH, bits, 0, plan.X, low, high, 1e-12 * WIDTH**2, 34, plan.X, WIDE)
 
     def run(ctx: Interpreter, x: Share) -> Share:
-        normal = layer_norm(ctx, x, spec)
+        normal = normalise(ctx, map_share(x, x.shape, _centred), spec)
         ctx.flush()
         return _held(ctx, ctx.run(ToShare(), normal))
 

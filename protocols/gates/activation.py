@@ -14,13 +14,13 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from privinf.protocols import kernels, ring
+from privinf.protocols import kernels
 from privinf.protocols.gates.compare import AtLeast
 from privinf.protocols.gates.product import Product
 from privinf.protocols.gates.separable import Factors, Separable
 from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.ring import F64, U64
-from privinf.protocols.wires import Share, Wire, add, derive
+from privinf.protocols.ring import F64
+from privinf.protocols.wires import Share, Wire
 
 Real = Callable[[F64], F64]
 EXTRA = 12  # fraction bits of the result beyond the input's
@@ -164,14 +164,3 @@ def relu(ctx: Interpreter, x: Wire, bits: int) -> Share:
     (above,) = ctx.run(AtLeast(), x)
     product: Share = ctx.run(Product(bits), ctx.open(above), x)
     return product
-
-
-def maximum(ctx: Interpreter, x: Wire, y: Wire, bits: int) -> Share:
-    """[max(x, y)] = [y + relu(x - y)] modulo 2^bits in one round; exact for |x - y| < 2^(n-2) and |y| < 2^(n-2)."""
-    width = min(x.bits, y.bits)
-
-    def difference(a: U64, b: U64) -> U64:
-        return ring.low(a - b, width)
-
-    distance = derive([x, y], x.shape, width, x.scale, public=difference, mask=difference)
-    return add(relu(ctx, distance, bits), ctx.run(Product(bits), y))

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from privinf.protocols.gates import power
 from privinf.protocols.gates.product import Product, SumSquares
 from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.wires import Share, Wire, map_share, narrow
+from privinf.protocols.wires import Share, Wire, narrow
 
 SQUARE_BITS = 62  # comparisons take wires of up to 62 bits
 
@@ -72,17 +70,3 @@ def normalise(ctx: Interpreter, x: Share, spec: NormSpec) -> Wire:
     scaled: Share = ctx.run(Product(64), opened, factor)
     result = Share(scaled.shape, spec.product_bits, spec.inverse_scale, scaled.data)
     return ctx.open(result, spec.inverse_scale - spec.out_scale)
-
-
-def centre(x: Share) -> Share:
-    """width * x - sum(x) along the last axis: exact centring at the price of log2(width) bits."""
-    width = np.uint64(x.shape[-1])
-    return map_share(x, x.shape, lambda v: v * width - v.sum(axis=-1, keepdims=True, dtype=np.uint64))
-
-
-def layer_norm(ctx: Interpreter, x: Share, spec: NormSpec) -> Wire:
-    """LayerNorm without gain and bias; `spec` describes width * (x - mean), so its eps is width^2 times LayerNorm's."""
-    return normalise(ctx, centre(x), spec)
-
-
-rms_norm = normalise  # RMSNorm does not centre

@@ -387,11 +387,8 @@ CASES: dict[str, Callable[[Draw], Trial]] = {
     "rsqrt in segments": composites.power(Power(-0.5, 5, 34, 28, factor=1 / 384, offset=3.5), 44),
     "rsqrt to the last bit": composites.power(Power(-0.5, 40, 60, 48), 62),
     "normalise": composites.normal,
-    "layer norm": composites.layered,
-    "centre": composites.centred,
     **{name: composites.activation(name) for name in ACTIVATIONS},
     "relu": composites.relu,
-    "maximum": composites.larger,
     "argmax": composites.place,
     "argmax of a dropped wire": composites.place_of_dropped,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -22,14 +21,13 @@ from trials import (
 )
 
 from privinf.protocols.gates import exp2, softmax
-from privinf.protocols.gates.activation import ACTIVATIONS, activate, maximum
+from privinf.protocols.gates.activation import ACTIVATIONS, activate
 from privinf.protocols.gates.argmax import argmax
 from privinf.protocols.gates.histogram import MaxSpec, distance_below_max
-from privinf.protocols.gates.norm import NormSpec, centre, layer_norm, normalise
+from privinf.protocols.gates.norm import NormSpec, normalise
 from privinf.protocols.gates.power import Power, evaluate
 from privinf.protocols.gates.product import Product
 from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.ring import F64, Shape
 from privinf.protocols.wires import Share, map_share
 
 
@@ -124,45 +122,6 @@ def normal(draw: Draw) -> Trial:
     return Trial(program, (share(units, 64, 14 + cut),), (Within(real, bound),))
 
 
-def layered(draw: Draw) -> Trial:
-    """LayerNorm of rows that are not centred."""
-    size = draw(st.integers(2, 9))
-    grown = math.ceil(2 * math.log2(size))  # of a mean square, as rows are multiplied by their width
-    spec = NormSpec(size, 44, 0, 14, -6, 10 + grown, 1e-5 * size**2, 34, 12, 40)
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    rows = (*shape(draw, rank=2), size)
-    spread = 2.0 ** rng.uniform(-1, 4, (*rows[:-1], 1))
-    units = np.rint((rng.standard_normal((*rows[:-1], 1)) * 8 + _unit(rng, rows) * spread) * 2.0**14).astype(
-        np.int64
-    )
-
-    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
-        return [held(ctx, layer_norm(ctx, a, spec))]
-
-    x = units * 2.0**-14
-    x = x - x.mean(-1, keepdims=True)
-    real = x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5)
-    bound = np.abs(real) * (spec.relative_error + 1e-9) + 2.0**-12
-    return Trial(program, (share(units, 64, 14),), (Within(real, bound),))
-
-
-def _unit(rng: np.random.Generator, rows: Shape) -> F64:
-    """Random rows of mean zero and variance one."""
-    x = rng.standard_normal(rows)
-    x = x - x.mean(-1, keepdims=True)
-    unit: F64 = x / np.sqrt((x * x).mean(-1, keepdims=True))
-    return unit
-
-
-def centred(draw: Draw) -> Trial:
-    x = signed(draw, (*shape(draw, rank=2), 5), 40)
-
-    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
-        return [centre(a)]
-
-    return Trial(program, (share(x, 64),), (Exactly(x * 5 - x.sum(-1, keepdims=True)),))
-
-
 def activation(name: str) -> Callable[[Draw], Trial]:
     about = ACTIVATIONS[name]
 
@@ -191,18 +150,6 @@ def relu(draw: Draw) -> Trial:
         return [activate(ctx, ctx.open(a), "relu", outer)]
 
     return Trial(program, (share(x, bits, 12),), (Exactly(np.maximum(x, 0)),))
-
-
-def larger(draw: Draw) -> Trial:
-    bits, outer = width(draw, 4, 62), width(draw, 2, 64)
-    rows = shape(draw)
-    x = signed(draw, rows, bits, 3)
-    y = np.where(integers(draw, rows, 0, 3) == 0, x, signed(draw, rows, bits, 3))
-
-    def program(ctx: Interpreter, a: Share, b: Share) -> Sequence[Share]:
-        return [maximum(ctx, ctx.open(a), ctx.open(b), outer)]
-
-    return Trial(program, (share(x, bits), share(y, bits)), (Exactly(np.maximum(x, y)),))
 
 
 def place(draw: Draw) -> Trial:

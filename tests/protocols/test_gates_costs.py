@@ -138,10 +138,6 @@ COMPOSITES: dict[str, tuple[Callable[[Counting], Any], Cost]] = {
         lambda ctx: activation.relu(ctx, wire(20), K),
         Cost(1, BIT, SIZE * point(19), SIZE * (point(19) + 5 * ELEMENT) + BIT),
     ),
-    "maximum": (
-        lambda ctx: activation.maximum(ctx, wire(20), wire(20), K),
-        Cost(1, BIT, SIZE * point(19), SIZE * (point(19) + 7 * ELEMENT) + BIT),
-    ),
     "truncate": (
         lambda ctx: truncate.truncate(ctx, Share((2, ROW), 40, 9), 9),
         Cost(1, BIT, 0, SIZE * 9 // 8),
