@@ -18,11 +18,11 @@ from privinf.models.decoder_checkpoint import load_decoder
 from privinf.models.decoder_fold import fold_decoder
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import FixedSession
-from privinf.models.decoder_plan import decoder_scale
 from privinf.models.decoder_sharing import share_decoder
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.engines.clear import Past
 from privinf.models.fold import F64
+from privinf.models.plan.scales import PRE
 from privinf.models.text.prompts import DecoderTokenizer
 from privinf.models.weights import IdealStore, encode
 from privinf.protocols import prg, ring
@@ -88,8 +88,8 @@ class Fixed:
         rest = {name: w for name, w in subject.folded.items() if name not in known}
         spec, plan = subject.layout.spec, subject.layout.plan
         self._layout = DecoderLayout(spec, plan, False, True)  # the lookup is exact: no need to run it
-        self._known = encode(known, decoder_scale)
-        self._store = IdealStore(encode(rest, decoder_scale), decoder_scale)
+        self._known = encode(known, PRE.of)
+        self._store = IdealStore(encode(rest, PRE.of), PRE.of)
         self._prefix = subject.prefix
 
     def begin(self, prompt: int, rows: int) -> Session:

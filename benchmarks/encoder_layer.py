@@ -19,7 +19,8 @@ from privinf.models.engines.observers import Ranges
 from privinf.models.engines.weights import MaskedWeights
 from privinf.models.fold import F64
 from privinf.models.orders import post
-from privinf.models.plan import Plan, X, make_plan
+from privinf.models.plan.rings import Plan
+from privinf.models.plan.scales import POST
 from privinf.models.query import Field
 from privinf.models.spec import EncoderSpec
 from privinf.models.stream import Write, streamed
@@ -129,7 +130,7 @@ def in_clear(size: Size, folded: dict[str, F64]) -> tuple[Plan, F64]:
     ops = ClearOps(tensors, observer=ranges)
     with torch.inference_mode():
         x = post.run(ops, parts.encoder(size.spec), torch.as_tensor(source(size), dtype=torch.float32))
-    return make_plan(size.spec, ranges, size.tokens), x.numpy()
+    return post.make_plan(size.spec, ranges, size.tokens), x.numpy()
 
 
 def run(size: Size, plan: Plan, ctx: Interpreter, rows: Share, real: Share) -> Share:
@@ -146,7 +147,7 @@ def run(size: Size, plan: Plan, ctx: Interpreter, rows: Share, real: Share) -> S
 def inputs(size: Size, plan: Plan) -> tuple[Field, ...]:
     """Rows, and which of them are real."""
     return (
-        Field("rows", size.rows, plan.embed_norm.out_bits, X),
+        Field("rows", size.rows, parts.planned(plan.embed_norm).out_bits, POST.rows),
         Field("real", (size.batch, size.tokens), 1, 0),
     )
 
@@ -158,7 +159,7 @@ def workload(name: str, size: Size, plan: Plan) -> Workload:
         name,
         QueryShape("layers", size.batch, size.tokens),
         given,
-        Field("result", size.rows, plan.layers[-1].ffn_norm.out_bits, X),
+        Field("result", size.rows, plan.layers[-1].ffn_norm.out_bits, POST.rows),
         partial(run, size, plan),
         lambda: [source(size), np.ones(given[1].shape)],
         lambda: in_clear(size, weights(size))[1],

@@ -21,7 +21,7 @@ from privinf.local import LocalParties
 from privinf.models import bundle, calibrate, program, query, weights
 from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import F64, fold
-from privinf.models.plan import Plan
+from privinf.models.plan.rings import Plan
 from privinf.models.query import Ids, Layout
 from privinf.models.spec import EncoderSpec
 from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.workload import Workload
-from privinf.models import plan
+from privinf.models.plan.ranges import bits_for
+from privinf.models.plan.scales import POST
 from privinf.models.query import Field
 from privinf.models.weights import ShapeStore
 from privinf.protocols.counting import Counting
@@ -73,15 +74,15 @@ def _held(ctx: Interpreter, share: Share) -> Share:
 def ring_gemm() -> Workload:
     """x W for a masked static W, its result cut back to the scale of x."""
     weight: F64 = np.random.default_rng(12).normal(0.0, 1.2 / math.sqrt(WIDTH), (WIDTH, FFN))
-    bits = plan.bits_for(RANGE, plan.LINEAR)
+    bits = bits_for(RANGE, POST.linear)
 
     def run(ctx: Interpreter, x: Share) -> Share:
         product: Share = ctx.run(MatMul(), ctx.open(x), ctx.weight("gemm.weight"))
-        cut = ctx.open(Share(product.shape, bits, product.scale, product.data), plan.WEIGHT)
+        cut = ctx.open(Share(product.shape, bits, product.scale, product.data), POST.weight)
         ctx.flush()
         return _held(ctx, ctx.run(ToShare(), cut))
 
-    source = Field("x", (TOKENS, WIDTH), bits, plan.X), _normal((TOKENS, WIDTH), 1.0, plan.X)
+    source = Field("x", (TOKENS, WIDTH), bits, POST.rows), _normal((TOKENS, WIDTH), 1.0, POST.rows)
 
     def clear(x: F64) -> F64:
         product: F64 = x @ weight
@@ -104,7 +105,7 @@ def comparison() -> Workload:
         return _held(ctx, bit)
 
     shape = (TOKENS, FFN)
-    source = Field("x", shape, plan.bits_for(RANGE, plan.X), plan.X), _normal(shape, 1.5, plan.X)
+    source = Field("x", shape, bits_for(RANGE, POST.rows), POST.rows), _normal(shape, 1.5, POST.rows)
     name = f"comparison-{TOKENS}x{FFN}"
     return gate(name, run, source, clear, 0.5)
 
@@ -116,7 +117,10 @@ def gelu() -> Workload:
         return _held(ctx, activate(ctx, ctx.open(x), "gelu", WIDE))
 
     shape, about = (TOKENS, FFN), ACTIVATIONS["gelu"]
-    source = Field("x", shape, input_bits("gelu", 2 * RANGE, plan.X), plan.X), _normal(shape, 1.5, plan.X)
+    source = (
+        Field("x", shape, input_bits("gelu", 2 * RANGE, POST.rows), POST.rows),
+        _normal(shape, 1.5, POST.rows),
+    )
     return gate(f"gelu-{TOKENS}x{FFN}", run, source, about.clear, about.bound)
 
 
@@ -134,7 +138,7 @@ def softmax_rows() -> Workload:
         normal: F64 = raised / raised.sum(-1, keepdims=True)
         return normal
 
-    source = Field("scores", shape, units + plan.SCORES, plan.SCORES), _normal(shape, 3.0, plan.SCORES)
+    source = Field("scores", shape, units + POST.scores, POST.scores), _normal(shape, 3.0, POST.scores)
     leaves = f"{SHARING}; the factor log2(e), which is folded into the weights of the queries"
     name = f"softmax-{HEADS}x{TOKENS}x{TOKENS}"
     return gate(name, run, source, clear, 0.01, leaves)
@@ -149,8 +153,8 @@ def layer_norm_rows() -> Workload:
     """LayerNorm with its centring, for rows whose deviation lies between 1/2 and 4."""
     grown = 2 * math.log2(WIDTH)  # of a mean square, as rows are multiplied by their width
     low, high = math.floor(-2 + grown) - 1, math.ceil(4 + grown) + 1
-    bits = plan.bits_for(RANGE * WIDTH, plan.X)
-    spec = NormSpec(WIDTH, bits, 0, plan.X, low, high, 1e-12 * WIDTH**2, 34, plan.X, WIDE)
+    bits = bits_for(RANGE * WIDTH, POST.rows)
+    spec = NormSpec(WIDTH, bits, 0, POST.rows, low, high, 1e-12 * WIDTH**2, 34, POST.rows, WIDE)
 
     def run(ctx: Interpreter, x: Share) -> Share:
         normal = normalise(ctx, map_share(x, x.shape, _centred), spec)
@@ -163,7 +167,7 @@ def layer_norm_rows() -> Workload:
         return normal
 
     shape = (TOKENS, WIDTH)
-    source = Field("x", shape, 64, plan.X), _normal(shape, 1.5, plan.X) + 1.0
+    source = Field("x", shape, 64, POST.rows), _normal(shape, 1.5, POST.rows) + 1.0
     leaves = f"{SHARING}; gain and bias, which are folded into the next linear layer"
     return gate(f"layernorm-{TOKENS}x{WIDTH}", run, source, clear, 0.02, leaves)
 
@@ -180,7 +184,7 @@ def openings() -> Workload:
     def same(x: F64) -> F64:
         return x
 
-    source = Field("x", shape, plan.bits_for(RANGE, plan.X), plan.X), _normal(shape, 1.5, plan.X)
+    source = Field("x", shape, bits_for(RANGE, POST.rows), POST.rows), _normal(shape, 1.5, POST.rows)
     return gate(f"openings-{count}", run, source, same, 0.0)
 
 

@@ -17,7 +17,7 @@ from benchmarks import machine
 from benchmarks.pass_costs import spread
 from benchmarks.table import grid
 from privinf.models.decoder_layout import index_bits
-from privinf.models.plan import EMBED
+from privinf.models.plan.scales import POST
 from privinf.models.row_keys import ROOT, KeyForm
 from privinf.models.weights import DealerStore, PartyStore, mask_tensor
 from privinf.protocols import kernels, lockstep, prg, ring
@@ -51,10 +51,10 @@ class Table:
         laid = padded.reshape(rows, beside * table.shape[1])
         seeds = prg.fresh_seed(), prg.fresh_seed()
         opened = {TABLE: mask_tensor(laid, seeds, SHARING, TABLE)}
-        parties = [PartyStore(opened, seed, SHARING, lambda _: EMBED) for seed in seeds]
+        parties = [PartyStore(opened, seed, SHARING, lambda _: POST.embed) for seed in seeds]
         for party, store in enumerate(parties):
             store.warm(party)
-        dealer = DealerStore({TABLE: laid.shape}, seeds, SHARING, lambda _: EMBED)
+        dealer = DealerStore({TABLE: laid.shape}, seeds, SHARING, lambda _: POST.embed)
         dealer.warm()
         return cls(laid, beside, (parties[0], parties[1], dealer))
 
@@ -192,7 +192,7 @@ def measure(case: Case, table: Table, token: int, repeat: int) -> dict[str, Any]
 def compare(vocab: int, repeat: int) -> list[dict[str, Any]]:
     """All constructions at one vocabulary; the second level once of a square root, once as small as bytes allow."""
     draw = np.random.default_rng(7)
-    plain = ring.encode(draw.normal(0.0, 0.1, (vocab, WIDTH)), EMBED)
+    plain = ring.encode(draw.normal(0.0, 0.1, (vocab, WIDTH)), POST.embed)
     token, rows = vocab - 17, list[dict[str, Any]]()
     square, least = math.isqrt(vocab), max(round(vocab / math.sqrt(vocab * WIDTH)), 1)
     makers: Mapping[int, tuple[Callable[[Table, int], Case], ...]] = {

@@ -11,7 +11,8 @@ from benchmarks import encoder_layer, gates
 from benchmarks.encoder_layer import Layer, Size
 from benchmarks.workload import Workload
 from privinf.config import GIB, DealerConfig, PartyConfig, Tls
-from privinf.models.plan import Plan
+from privinf.models.plan.rings import Plan
+from privinf.models.plan.scales import POST
 from privinf.models.weights import DealerStore, PartyStore, encode, mask_tensor
 from privinf.parties.serve import serve_dealer, serve_party
 from privinf.protocols.program import QueryShape
@@ -25,7 +26,7 @@ def build(name: str, folder: Path) -> Workload:
         return gates.NAMES[name]()
     size, path = Size.of(name), folder / "plan.json"
     if path.exists():
-        return encoder_layer.workload(name, size, Plan.from_json(path.read_text("utf-8")))
+        return encoder_layer.workload(name, size, Plan.from_json(path.read_text("utf-8"), POST))
     plan, _ = encoder_layer.in_clear(size, encoder_layer.weights(size))
     path.write_text(plan.to_json(), encoding="utf-8")
     return encoder_layer.workload(name, size, plan)

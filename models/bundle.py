@@ -10,12 +10,13 @@ from pathlib import Path
 from privinf.models import folder
 from privinf.models.fold import F64, RELATIVE
 from privinf.models.folder import Mode, blank_weights, read_seed, read_tensors
-from privinf.models.plan import Plan
+from privinf.models.plan.rings import Plan
+from privinf.models.plan.scales import POST
+from privinf.models.plan.tables import verify
 from privinf.models.program import EncoderDealer, EncoderParty
 from privinf.models.query import Layout
 from privinf.models.sentence import CLIENT_FILES, pooling_files
 from privinf.models.spec import EncoderSpec, read_spec
-from privinf.models.tables import verify
 from privinf.models.weights import DealerStore, PartyStore, encode
 from privinf.protocols.program import Identity
 from privinf.protocols.ring import Shape
@@ -63,7 +64,7 @@ def read(directory: str | os.PathLike[str], role: str | None = None) -> Bundle:
     """Read a role's directory; ModelError names what is missing or damaged, or that it is another role's."""
     path = Path(directory)
     about, text = folder.read_about(path, role)
-    plan, mode, sharing = Plan.from_json(text), about["weights"], str(about["sharing"])
+    plan, mode, sharing = Plan.from_json(text, POST), about["weights"], str(about["sharing"])
     layout = Layout(read_spec(path), plan, mode == "public")
     model_id = f"{about['model']}:{sharing}:{mode}"
     return Bundle(path, layout, Identity(folder.VERSION, model_id, plan.hash, str(about["role"])), sharing)
@@ -72,7 +73,7 @@ def read(directory: str | os.PathLike[str], role: str | None = None) -> Bundle:
 def dealer_program(directory: str | os.PathLike[str]) -> EncoderDealer:
     """The dealer's program of a shared model."""
     bundle = read(directory, "dealer")
-    verify(bundle.layout.spec, bundle.layout.plan)
+    verify(bundle.layout.model, bundle.layout.plan)
     shapes = bundle.shapes()
     if bundle.layout.public:
         return EncoderDealer(bundle.identity, bundle.layout, shapes, None, blank_weights(shapes))
@@ -85,7 +86,7 @@ def dealer_program(directory: str | os.PathLike[str]) -> EncoderDealer:
 def party_program(directory: str | os.PathLike[str], party: int) -> EncoderParty:
     """A party's program of a shared model."""
     bundle = read(directory, f"party{party}")
-    verify(bundle.layout.spec, bundle.layout.plan)
+    verify(bundle.layout.model, bundle.layout.plan)
     shapes = bundle.shapes()
     tensors = read_tensors(bundle.directory / folder.WEIGHTS, shapes)
     if bundle.layout.public:

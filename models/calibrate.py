@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from privinf.models.engines.observers import Ranges
 from privinf.models.fold import F64
-from privinf.models.plan import Plan, make_plan
+from privinf.models.orders.post import make_plan
+from privinf.models.parts import encoder
+from privinf.models.plan.rings import Plan
+from privinf.models.plan.tables import fingerprint
 from privinf.models.query import Ids
 from privinf.models.reach import reach
 from privinf.models.spec import EncoderSpec
-from privinf.models.tables import fingerprint
 from privinf.models.text.tokenizer import bucket
 
 BATCH = 16
@@ -39,16 +41,16 @@ def calibrate(
     from privinf.models.clear import ClearEncoder, clear_query
 
     ranges = Ranges()
-    encoder = ClearEncoder(spec, weights, ranges)
+    clear = ClearEncoder(spec, weights, ranges)
     odd = passages(weights["embed.token"], ids[0], spec.longest)
     for tokens, texts in batches([*ids, *_long(ids, spec.longest), *odd], spec.longest):
-        encoder.run(clear_query(texts, tokens, spec.names.pad))
+        clear.run(clear_query(texts, tokens, spec.names.pad))
         tick(len(texts))
     known = reach(weights["embed.token"], weights["embed.position"][: spec.longest])
     ranges.high |= {"embed.residual": known.largest, "embed.square": known.high}
     ranges.low["embed.square"] = known.low
     plan = make_plan(spec, ranges, spec.longest)
-    return replace(plan, tables=fingerprint(spec, plan))
+    return replace(plan, tables=fingerprint(encoder(spec, plan), plan.max_tokens))
 
 
 def _long(ids: Sequence[Ids], tokens: int) -> list[Ids]:
@@ -85,9 +87,9 @@ def clear_answers(
     """Float32 answers (texts, width or labels), in the order given: what private ones are compared with."""
     from privinf.models.clear import ClearEncoder, clear_query
 
-    encoder, answers = ClearEncoder(spec, weights), []
+    clear, answers = ClearEncoder(spec, weights), []
     for tokens in ids:
-        row = encoder.run(clear_query([tokens], max(len(tokens), 2), spec.names.pad))[:, 0].numpy()
+        row = clear.run(clear_query([tokens], max(len(tokens), 2), spec.names.pad))[:, 0].numpy()
         if spec.head == "none" and spec.normalize:
             row = row / np.linalg.norm(row, axis=-1, keepdims=True)
         answers.append(row[0, : spec.answer_width])

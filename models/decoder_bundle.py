@@ -10,13 +10,14 @@ from pathlib import Path
 from privinf.errors import ModelError
 from privinf.models import folder
 from privinf.models.decoder_layout import DecoderLayout
-from privinf.models.decoder_plan import DecoderPlan, decoder_scale
 from privinf.models.decoder_program import DecoderDealer, DecoderParty
 from privinf.models.decoder_public import TABLES, Public
 from privinf.models.decoder_spec import DecoderSpec, read_decoder_spec
-from privinf.models.decoder_tables import verify
 from privinf.models.fold import F64
 from privinf.models.folder import Mode, read_seed, read_tensors
+from privinf.models.plan.rings import Plan
+from privinf.models.plan.scales import PRE
+from privinf.models.plan.tables import verify
 from privinf.models.text.control import Script
 from privinf.models.weights import DealerStore, PartyStore, encode
 from privinf.protocols.program import Identity
@@ -64,7 +65,7 @@ def write(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     weights: Mapping[str, F64],
-    plan: DecoderPlan,
+    plan: Plan,
     mode: Mode,
     embeddings: Mode,
     head: Script = NO_HEAD,
@@ -83,7 +84,7 @@ def write(
     for name in CLIENT_FILES:
         if (origin / name).is_file():
             folder.copy(origin / name, target / "client" / name)
-    encoded = encode(weights, decoder_scale)
+    encoded = encode(weights, PRE.of)
     known = {n: encoded.pop(n) for n in TABLES if n in encoded} if (mode, embeddings) == PART else {}
     folder.write_weights(target, encoded, mode, sharing)
     for role in folder.ROLES[2:] if known else ():
@@ -94,7 +95,7 @@ def read(directory: str | os.PathLike[str], role: str | None = None) -> DecoderB
     """Read a role's directory; ModelError names what is missing or damaged, or that it is another role's."""
     path = Path(directory)
     about, text = folder.read_about(path, role)
-    plan, mode, sharing = DecoderPlan.from_json(text), about["weights"], str(about["sharing"])
+    plan, mode, sharing = Plan.from_json(text, PRE), about["weights"], str(about["sharing"])
     embeddings = about.get("embeddings")
     known = {"head", "control", "chat"} <= set(about) and embeddings in ("private", "public")
     if not known or (mode, embeddings) == ("public", "private"):
@@ -110,12 +111,12 @@ def dealer_program(directory: str | os.PathLike[str]) -> DecoderDealer:
     """The dealer's program of a shared decoder."""
     bundle = read(directory, "dealer")
     layout = bundle.layout
-    verify(bundle.spec, layout.plan)
+    verify(layout.model, layout.plan)
     public = Public.blank(bundle.shapes(), layout.public, layout.embedded)
     if layout.public:
         return DecoderDealer(bundle.identity, layout, None, public)
     seeds = read_seed(bundle.directory / "mask0.seed"), read_seed(bundle.directory / "mask1.seed")
-    store = DealerStore(bundle.masked(), seeds, bundle.sharing, decoder_scale)
+    store = DealerStore(bundle.masked(), seeds, bundle.sharing, PRE.of)
     store.warm()
     return DecoderDealer(bundle.identity, layout, store, public)
 
@@ -124,14 +125,14 @@ def party_program(directory: str | os.PathLike[str], party: int) -> DecoderParty
     """A party's program of a shared decoder."""
     bundle = read(directory, f"party{party}")
     layout, path = bundle.layout, bundle.directory
-    verify(bundle.spec, layout.plan)
+    verify(layout.model, layout.plan)
     masked, shapes = bundle.masked(), bundle.shapes()
     tensors = read_tensors(path / folder.WEIGHTS, masked or shapes)
     if layout.public:
         return DecoderParty(bundle.identity, party, layout, None, Public.of(tensors, True, True))
     tables = {name: shape for name, shape in shapes.items() if name not in masked}
     known = read_tensors(path / EMBEDDINGS, tables) if tables else {}
-    store = PartyStore(tensors, read_seed(path / "mask.seed"), bundle.sharing, decoder_scale)
+    store = PartyStore(tensors, read_seed(path / "mask.seed"), bundle.sharing, PRE.of)
     store.warm(party)
     return DecoderParty(bundle.identity, party, layout, store, Public.of(known, False, layout.embedded))
 

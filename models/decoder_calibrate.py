@@ -9,11 +9,13 @@ import numpy as np
 
 from privinf.errors import ModelError
 from privinf.models.calibrate import Tick
-from privinf.models.decoder_plan import DecoderPlan, largest, make_decoder_plan
 from privinf.models.decoder_spec import DecoderSpec
-from privinf.models.decoder_tables import fingerprint
 from privinf.models.engines.observers import Ranges
 from privinf.models.fold import F64
+from privinf.models.orders.pre import make_plan
+from privinf.models.parts import decoder as parts_of
+from privinf.models.plan.rings import Plan
+from privinf.models.plan.tables import fingerprint
 from privinf.models.query import Ids
 from privinf.models.reach import reach
 
@@ -27,7 +29,7 @@ def calibrate_decoder(
     prefix: Sequence[int],
     max_tokens: int,
     tick: Tick = lambda done: None,
-) -> tuple[DecoderPlan, dict[str, F64]]:
+) -> tuple[Plan, dict[str, F64]]:
     """Plan the rings of a model for sessions of up to `max_tokens`; return the prefix's tensors beside the plan.
 
     Every text is read behind the prefix, as a session is; `tick` counts texts done.
@@ -48,13 +50,14 @@ def calibrate_decoder(
         tick(1)
     _see_all_tokens(spec, weights, ranges, max_tokens)
     tables = [weights[name] for name in ("embed.token", "embed.position") if name in weights]
-    plan = make_decoder_plan(spec, ranges, max_tokens, tuple(prefix), largest(*tables))
+    largest = max(float(np.abs(table).max()) for table in tables)
+    plan = make_plan(spec, ranges, max_tokens, tuple(prefix), largest)
     tensors = {
         f"layer{i}.attn.prefix.{part}": np.ascontiguousarray(tensor.numpy().astype(np.float64))
         for i, layer in enumerate(past)
         for part, tensor in zip("kv", layer, strict=True)
     }
-    return replace(plan, tables=fingerprint(spec, plan)), tensors
+    return replace(plan, tables=fingerprint(parts_of(spec, plan), max_tokens)), tensors
 
 
 def _see_all_tokens(spec: DecoderSpec, weights: Mapping[str, F64], ranges: Ranges, max_tokens: int) -> None:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from privinf.models import decoder_plan as d
 from privinf.models.decoder_layout import ADVANCED, MOVED
-from privinf.models.decoder_plan import DecoderPlan
 from privinf.models.decoder_public import Public, picked
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.decoder_step import DecoderQuery, Step
 from privinf.models.engines.positions import angles
 from privinf.models.parts import rotary_of
+from privinf.models.plan.rings import Plan
+from privinf.models.plan.scales import PRE, ROTARY
 from privinf.protocols import kernels
 from privinf.protocols.gates.bits import from_bits
 from privinf.protocols.gates.linear import MatMul
@@ -47,9 +47,7 @@ class Taken:
 class Inputs:
     """Takes one pass's query in."""
 
-    def __init__(
-        self, ctx: Interpreter, spec: DecoderSpec, plan: DecoderPlan, step: Step, public: Public
-    ) -> None:
+    def __init__(self, ctx: Interpreter, spec: DecoderSpec, plan: Plan, step: Step, public: Public) -> None:
         self._ctx, self._spec, self._plan, self._step, self._public = ctx, spec, plan, step, public
 
     def take(self, query: DecoderQuery) -> Taken:
@@ -77,7 +75,7 @@ class Inputs:
         table = self._public.tables.get(f"embed.{name}")
         if table is None:
             return narrow(onehot, self._plan.embed_bits)
-        return picked(onehot, table, self._plan.embed_bits, d.EMBED)
+        return picked(onehot, table, self._plan.embed_bits, PRE.embed)
 
     def _turned(self, name: str, onehot: Share) -> Share:
         """Plus or minus the cosines and sines of the places that a key selects."""
@@ -91,7 +89,7 @@ class Inputs:
             return kernels.ring_matmul(v, table[None]).reshape(shape)
 
         found = map_share(onehot, shape, turned)
-        return Share(shape, self._plan.widest_scores + d.ROTARY, d.ROTARY, found.data)
+        return Share(shape, self._plan.widest_scores + ROTARY, ROTARY, found.data)
 
     def _angles(self, name: str, found: Wire, sign: Wire) -> Wire:
         turn: Share = self._ctx.run(Product(found.bits), found, sign)
@@ -105,7 +103,9 @@ class Inputs:
         total: Share = parts[0]
         for part in parts[1:]:
             total = add(total, part)
-        return Share(total.shape, total.bits, d.RESIDUAL, None if total.data is None else raised(total.data))
+        return Share(
+            total.shape, total.bits, PRE.residual, None if total.data is None else raised(total.data)
+        )
 
     def _looked_up(self, name: str, chosen: Wire) -> Wire:
         table = f"embed.{name}"
@@ -116,4 +116,4 @@ class Inputs:
 
 
 def raised(v: U64) -> U64:
-    return v * np.uint64(1 << (d.RESIDUAL - d.EMBED))
+    return v * np.uint64(1 << (PRE.residual - PRE.embed))

@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError
-from privinf.models import plan as p
-from privinf.models.decoder_plan import LINEAR, DecoderPlan
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.engines.positions import Places
 from privinf.models.parts import Model, decoder
+from privinf.models.plan.rings import Plan
 from privinf.models.query import Field
 from privinf.models.row_keys import KeyForm
 from privinf.protocols import prg
@@ -52,7 +51,7 @@ class DecoderLayout:
     """
 
     spec: DecoderSpec
-    plan: DecoderPlan
+    plan: Plan
     public: bool
     embedded: bool
 
@@ -130,8 +129,8 @@ class DecoderLayout:
         outputs = self.outputs(shape, index)
         if shape.task.startswith("argmax"):
             return Field("token", (1, outputs, 1), index_bits(self.spec.vocab), 0)
-        bits = self.plan.result_bits - (LINEAR - p.RESULT)
-        return Field("logits", (1, outputs, self.spec.vocab), bits, p.RESULT)
+        bits = self.plan.answer_bits
+        return Field("logits", (1, outputs, self.spec.vocab), bits, self.plan.scales.result)
 
     def query_bytes(self, shape: SessionShape, index: int, party: int) -> int:
         """A seed at party 0, differences and roots at party 1, the query's id and correction words at both."""

@@ -11,12 +11,12 @@ from privinf.models.cache import IN_FIXED, NOTHING, Cache, Held, Keeps
 from privinf.models.decoder_inputs import Inputs
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_ledger import Ledger, keep
-from privinf.models.decoder_plan import decoder_scale
 from privinf.models.decoder_public import Public
 from privinf.models.decoder_step import DecoderQuery, Step
 from privinf.models.engines.masked import Angles, MaskedOps, Sight
 from privinf.models.engines.weights import weights_of
 from privinf.models.orders import pre
+from privinf.models.plan.scales import PRE
 from privinf.models.tasks import predict
 from privinf.models.weights import IdealStore, ShapeStore
 from privinf.protocols.counting import Counting
@@ -40,7 +40,7 @@ def run_pass(
         cache.reject(taken.rejected)
     ops = MaskedOps(
         ctx,
-        weights_of(public.weights, decoder_scale),
+        weights_of(public.weights, PRE.of),
         model.scales,
         Sight(cache.with_pads(step.rows, pads), step.hidden),
         angles=Angles(step.places, taken.advanced, taken.moved),
@@ -91,7 +91,7 @@ def count(
     shadow, counted = Shadow(layout, shape), []
     public = Public.blank(shapes, layout.public, layout.embedded)
     for index in range(passes):
-        ctx = Counting(ShapeStore(shapes, decoder_scale))
+        ctx = Counting(ShapeStore(shapes, PRE.of))
         shadow.run(ctx, Order(index), public)
         counted.append(ctx)
     return counted

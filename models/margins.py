@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from privinf.models import decoder_plan as d
-from privinf.models import plan as p
-from privinf.models.decoder_plan import DecoderPlan
-from privinf.models.decoder_spec import DecoderSpec
-from privinf.models.plan import AttentionPlan, Plan, RangeTable
-from privinf.models.spec import EncoderSpec
+from privinf.models.parts import Attention, FeedForward, Model, planned
+from privinf.models.plan.ranges import RangeTable, known_activation
+from privinf.models.plan.scales import Scales
 from privinf.protocols.gates import exp2, softmax
 from privinf.protocols.gates.activation import ACTIVATIONS
 from privinf.protocols.gates.norm import NormSpec
@@ -43,36 +39,16 @@ def margins(limits: Limits, seen: RangeTable) -> list[Margin]:
     return sorted(sites, key=lambda margin: margin.bits)
 
 
-def encoder_limits(spec: EncoderSpec, plan: Plan) -> Limits:
-    """The limits of an encoder's sites."""
-    limits: Limits = _norm("embed", plan.embed_norm)
-    for i, layer in enumerate(plan.layers):
-        limits |= _attention(f"layer{i}.attn", layer.attention, plan.max_tokens)
-        limits |= _norm(f"layer{i}.attn", layer.attention_norm)
-        limits |= _norm(f"layer{i}.ffn", layer.ffn_norm)
-        limits[f"layer{i}.ffn.up"] = _activation(spec.activation, layer.hidden_bits)
-    if spec.head == "none":
-        return limits | {"pool.result": _ring(plan.result_bits, p.LINEAR)}
-    return limits | {
-        "head.pooler": _activation("tanh", plan.head_bits),
-        "head.out": _ring(plan.result_bits, p.LINEAR),
-    }
-
-
-def decoder_limits(spec: DecoderSpec, plan: DecoderPlan) -> Limits:
-    """The limits of a decoder's sites."""
-    limits: Limits = _norm("head", plan.final_norm)
-    for i, layer in enumerate(plan.layers):
-        attn, ffn = f"layer{i}.attn", f"layer{i}.ffn"
-        limits |= _attention(attn, layer.attention, plan.max_tokens)
-        limits |= _norm(attn, layer.attention_norm) | _norm(ffn, layer.ffn_norm)
-        limits[f"{ffn}.hidden"] = _ring(plan.residual_bits, d.OUT)
-        limits[f"{ffn}.{'gate' if spec.gated else 'up'}"] = _activation(spec.activation, layer.gate_bits)
-        if spec.gated:
-            limits[f"{ffn}.up"] = _ring(layer.up_bits, d.UP)
-        if spec.rope_theta:
-            limits |= {f"{attn}.q": _ring(layer.query_bits, d.QK), f"{attn}.k": _ring(layer.key_bits, d.QK)}
-    return limits | {"head.out": _ring(plan.result_bits, d.LINEAR)}
+def limits(model: Model, max_tokens: int) -> Limits:
+    """The limits of a planned model's sites, for texts or sessions of up to so many tokens."""
+    found: Limits = {}
+    for norm in model.norms:
+        found |= _norm(norm.site, planned(norm.rings))
+    for layer in model.layers:
+        found |= _attention(layer.attention, model.scales, max_tokens)
+    for part in model.feed_forwards:
+        found |= _feed_forward(part, model.scales)
+    return found | {model.head.site: _ring(model.head.bits, model.scales.linear)}
 
 
 def _ring(bits: int, scale: int) -> tuple[float, float]:
@@ -87,20 +63,35 @@ def _norm(site: str, norm: NormSpec) -> Limits:
     }
 
 
-def _attention(site: str, plan: AttentionPlan, tokens: int) -> Limits:
-    weight = softmax.weight_scale(plan.fine)
+def _attention(part: Attention, scales: Scales, tokens: int) -> Limits:
+    rings, site = planned(part.rings), part.site
+    weight = softmax.weight_scale(rings.fine)
     vanish = exp2.BLOCK * exp2.blocks(weight)
-    mixed = _ring(plan.value_bits, weight + plan.scales.values)[1]
-    return {
-        f"{site}.scores": (0.0, plan.offset - vanish / 2),
-        f"{site}.v": _ring(plan.narrow_bits, plan.scales.values),
+    mixed = _ring(rings.value_bits, weight + scales.values)[1]
+    found = {
+        f"{site}.scores": (0.0, rings.offset - vanish / 2),
+        f"{site}.v": _ring(rings.narrow_bits, scales.values),
         f"{site}.attended": (0.0, mixed / tokens),
+    }
+    if part.rotary is None:
+        return found
+    return found | {
+        f"{site}.q": _ring(rings.query_bits, scales.qk),
+        f"{site}.k": _ring(rings.key_bits, scales.qk),
     }
 
 
-def _activation(name: str, bits: int) -> tuple[float, float]:
+def _feed_forward(part: FeedForward, scales: Scales) -> Limits:
+    rings = planned(part.rings)
+    found = {
+        f"{part.label.replace('/', '.')}.hidden": _ring(rings.outer, scales.outer),
+        (part.gate or part.up).name: _activation(part.activation, rings.inner, scales.rows),
+    }
+    return found | {part.up.name: _ring(rings.up, scales.up)} if part.gate else found
+
+
+def _activation(name: str, bits: int, scale: int) -> tuple[float, float]:
     """Inputs beyond a table are right; beyond the ring they wrap around."""
-    known: Mapping[str, str] = p.SAME_ACTIVATION
     if name == "relu":
-        return _ring(bits, p.X)
-    return 0.0, 2.0 ** (bits - p.X - 1) - 2.0 ** ACTIVATIONS[known.get(name, name)].block
+        return _ring(bits, scale)
+    return 0.0, 2.0 ** (bits - scale - 1) - 2.0 ** ACTIVATIONS[known_activation(name)].block

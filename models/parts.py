@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from privinf.models import decoder_plan as d
-from privinf.models import plan as p
-from privinf.models.decoder_plan import DecoderPlan
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.fold import RELATIVE
-from privinf.models.plan import AttentionPlan, Plan
+from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
+from privinf.models.plan.scales import POST, PRE, Scales
 from privinf.models.spec import EncoderSpec
 from privinf.protocols.gates.norm import NormSpec
 
@@ -28,37 +26,6 @@ def planned(rings: T | None) -> T:
 
 
 @dataclass(frozen=True)
-class Scales:
-    """Fraction bits by what a value is.
-
-    rows: normalised; linear: what linear layers make of them; outer: what goes into the layers that write to the
-    residual. gate, up: an activated gate, and what it is multiplied with.
-    """
-
-    rows: int
-    weight: int
-    linear: int
-    qk: int
-    values: int
-    scores: int
-    outer: int
-    gate: int
-    up: int
-    result: int
-
-    @property
-    def product(self) -> int:
-        """Of queries times keys."""
-        return 2 * self.qk
-
-
-ENCODER = Scales(p.X, p.WEIGHT, p.LINEAR, p.QK, p.V, p.SCORES, p.X, 0, 0, p.RESULT)
-DECODER = Scales(
-    p.X, d.WEIGHT, d.LINEAR, d.QK, d.VALUES, p.SCORES, d.OUT, gate=d.ACTIVE, up=d.UP, result=p.RESULT
-)
-
-
-@dataclass(frozen=True)
 class Linear:
     """x W + b; `name` is that of its folded tensors without .weight and .bias."""
 
@@ -70,6 +37,7 @@ class Linear:
 class Norm:
     """A normalisation without gain: those are folded into what follows."""
 
+    site: str
     eps: float
     rings: NormSpec | None
 
@@ -88,16 +56,6 @@ class Rotary:
 
     theta: float
     width: int
-
-
-@dataclass(frozen=True)
-class AttentionRings:
-    """What the plan says of an attention; outer: the ring of the linear layer that follows."""
-
-    plan: AttentionPlan
-    query_bits: int
-    key_bits: int
-    outer: int
 
 
 @dataclass(frozen=True)
@@ -121,17 +79,10 @@ class Attention:
     prefix: str | None
     rings: AttentionRings | None
 
-
-@dataclass(frozen=True)
-class FeedForwardRings:
-    """inner: of what goes into the activation at the scale of rows; up: of what it is multiplied with.
-
-    outer: of the linear layer that follows.
-    """
-
-    inner: int
-    up: int
-    outer: int
+    @property
+    def site(self) -> str:
+        """As observers name it."""
+        return self.label.replace("/", ".")
 
 
 @dataclass(frozen=True)
@@ -174,6 +125,11 @@ class Head:
     first: bool = False
     bits: int = 0
 
+    @property
+    def site(self) -> str:
+        """Where the answer is seen before it is cut."""
+        return f"{self.label}.result" if self.pooler is None and self.logits is None else f"{self.label}.out"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -184,52 +140,48 @@ class Model:
     layers: tuple[Layer, ...]
     head: Head
 
+    @property
+    def norms(self) -> list[Norm]:
+        """Every normalisation."""
+        inner = [norm for layer in self.layers for norm in (layer.attention_norm, layer.ffn_norm)]
+        return [norm for norm in (self.embed_norm, *inner, self.head.norm) if norm is not None]
+
+    @property
+    def feed_forwards(self) -> list[FeedForward]:
+        """Every activation with what is around it."""
+        parts = (*(layer.ffn for layer in self.layers), self.head.pooler)
+        return [part for part in parts if part is not None]
+
 
 def encoder(spec: EncoderSpec, plan: Plan | None = None) -> Model:
     """The parts of an encoder."""
-    eps, norm = spec.layer_norm_eps, None if plan is None else plan.embed_norm
-    layers = tuple(_encoder_layer(spec, plan, i) for i in range(spec.layers))
-    return Model(ENCODER, Norm(eps, norm), layers, _encoder_head(spec, plan))
-
-
-def _encoder_layer(spec: EncoderSpec, plan: Plan | None, i: int) -> Layer:
-    rings = None if plan is None else plan.layers[i]
-    attn, ffn, eps = f"layer{i}.attn", f"layer{i}.ffn", spec.layer_norm_eps
-    q, k, v, out = (Linear(f"{attn}.{part}", True) for part in ("q", "k", "v", "out"))
-    up, down = Linear(f"{ffn}.up", True), Linear(f"{ffn}.down", True)
-    heads, width, score = spec.heads, spec.width // spec.heads, 0
-    relative = RELATIVE if spec.names.buckets else None
-    inside: AttentionRings | None = None
-    between: FeedForwardRings | None = None
-    if rings is not None:
-        score = rings.attention.score_bits + ENCODER.product - ENCODER.scores
-        inside = AttentionRings(rings.attention, score, score, rings.attention_norm.bits)
-        between = FeedForwardRings(rings.hidden_bits, 0, rings.ffn_norm.bits)
-    return Layer(
-        Norm(eps, None if rings is None else rings.attention_norm),
-        Attention(_label(attn), i, q, k, v, out, heads, heads, width, None, relative, None, inside),
-        Skip(f"{attn}.skip.gain", f"{attn}.skip.mean"),
-        Norm(eps, None if rings is None else rings.ffn_norm),
-        FeedForward(_label(ffn), None, up, down, spec.activation, between),
-        Skip(f"{ffn}.skip.gain", f"{ffn}.skip.mean"),
+    eps = spec.layer_norm_eps
+    width, relative = spec.width // spec.heads, RELATIVE if spec.names.buckets else None
+    form = _Form(
+        spec.activation, eps, spec.heads, spec.heads, width, True, False, True, None, relative, False
     )
+    norm = Norm("embed", eps, None if plan is None else plan.embed_norm)
+    return Model(POST, norm, _layers(form, spec.layers, plan), _encoder_head(spec, plan))
 
 
 def _encoder_head(spec: EncoderSpec, plan: Plan | None) -> Head:
     bits = 0 if plan is None else plan.result_bits
     if spec.head == "none":
         return Head("pool", first=not spec.sums, bits=bits)
-    rings = None if plan is None else FeedForwardRings(plan.head_bits, 0, plan.result_bits)
     pooler, out = Linear("head.pooler", True), Linear("head.out", True)
+    rings = None if plan is None else plan.pooler
     return Head("head", pooler=FeedForward("head", None, pooler, out, "tanh", rings), first=True, bits=bits)
 
 
-def decoder(spec: DecoderSpec, plan: DecoderPlan | None = None) -> Model:
+def decoder(spec: DecoderSpec, plan: Plan | None = None) -> Model:
     """The parts of a decoder."""
-    layers = tuple(_decoder_layer(spec, plan, i) for i in range(spec.layers))
-    norm = Norm(spec.eps, None if plan is None else plan.final_norm)
+    heads, biased = (spec.heads, spec.kv_heads, spec.head_width), spec.biased
+    prefix = plan is not None and bool(plan.prefix)
+    form = _Form(spec.activation, spec.eps, *heads, biased, spec.gated, False, rotary_of(spec), None, prefix)
+    norm = Norm("head", spec.eps, None if plan is None else plan.final_norm)
     bits = 0 if plan is None else plan.result_bits
-    return Model(DECODER, None, layers, Head("head", norm, logits=Linear("head.out", spec.biased), bits=bits))
+    head = Head("head", norm, logits=Linear("head.out", biased), bits=bits)
+    return Model(PRE, None, _layers(form, spec.layers, plan), head)
 
 
 def rotary_of(spec: DecoderSpec) -> Rotary | None:
@@ -237,30 +189,63 @@ def rotary_of(spec: DecoderSpec) -> Rotary | None:
     return Rotary(spec.rope_theta, spec.head_width) if spec.rope_theta else None
 
 
-def _decoder_layer(spec: DecoderSpec, plan: DecoderPlan | None, i: int) -> Layer:
-    attn, ffn, biased = f"layer{i}.attn", f"layer{i}.ffn", spec.biased
-    q, k, v, out = (Linear(f"{attn}.{part}", biased) for part in ("q", "k", "v", "out"))
-    gate, up, down = (Linear(f"{ffn}.{part}", biased) for part in ("gate", "up", "down"))
-    rotary = rotary_of(spec)
-    prefix = f"{attn}.prefix" if plan is not None and plan.prefix else None
-    heads = spec.heads, spec.kv_heads, spec.head_width
-    rings = None if plan is None else plan.layers[i]
-    inside: AttentionRings | None = None
-    between: FeedForwardRings | None = None
-    if plan is not None and rings is not None:
-        outer = plan.residual_bits
-        score = rings.attention.score_bits + DECODER.product - DECODER.scores
-        first, second = (rings.query_bits, rings.key_bits) if rotary else (score, score)
-        inside = AttentionRings(rings.attention, first, second, outer)
-        between = FeedForwardRings(rings.gate_bits, rings.up_bits, outer)
+@dataclass(frozen=True)
+class _Form:
+    """What the layers of a model have in common."""
+
+    activation: str
+    eps: float
+    heads: int
+    kv_heads: int
+    head_width: int
+    biased: bool
+    gated: bool
+    skips: bool
+    rotary: Rotary | None
+    relative: str | None
+    prefix: bool
+
+
+def _layers(form: _Form, count: int, plan: Plan | None) -> tuple[Layer, ...]:
+    return tuple(_layer(form, i, None if plan is None else plan.layers[i]) for i in range(count))
+
+
+def _layer(form: _Form, i: int, rings: LayerRings | None) -> Layer:
+    attn, ffn = f"layer{i}.attn", f"layer{i}.ffn"
+    before, between = (rings.attention_norm, rings.ffn_norm) if rings else (None, None)
     return Layer(
-        Norm(spec.eps, None if rings is None else rings.attention_norm),
-        Attention(_label(attn), i, q, k, v, out, *heads, rotary, None, prefix, inside),
-        None,
-        Norm(spec.eps, None if rings is None else rings.ffn_norm),
-        FeedForward(_label(ffn), gate if spec.gated else None, up, down, spec.activation, between),
-        None,
+        Norm(attn, form.eps, before),
+        _attention(form, i, attn, rings),
+        Skip(f"{attn}.skip.gain", f"{attn}.skip.mean") if form.skips else None,
+        Norm(ffn, form.eps, between),
+        _feed_forward(form, ffn, rings),
+        Skip(f"{ffn}.skip.gain", f"{ffn}.skip.mean") if form.skips else None,
     )
+
+
+def _attention(form: _Form, i: int, site: str, rings: LayerRings | None) -> Attention:
+    q, k, v, out = (Linear(f"{site}.{part}", form.biased) for part in ("q", "k", "v", "out"))
+    return Attention(
+        _label(site),
+        i,
+        q,
+        k,
+        v,
+        out,
+        form.heads,
+        form.kv_heads,
+        form.head_width,
+        form.rotary,
+        form.relative,
+        f"{site}.prefix" if form.prefix else None,
+        None if rings is None else rings.attention,
+    )
+
+
+def _feed_forward(form: _Form, site: str, rings: LayerRings | None) -> FeedForward:
+    gate, up, down = (Linear(f"{site}.{part}", form.biased) for part in ("gate", "up", "down"))
+    inside = None if rings is None else rings.ffn
+    return FeedForward(_label(site), gate if form.gated else None, up, down, form.activation, inside)
 
 
 def _label(name: str) -> str:

@@ -10,10 +10,12 @@ from privinf.models.embedded import Embedded
 from privinf.models.encoder_inputs import SharedQuery, padding, take_private, take_public
 from privinf.models.engines.masked import MaskedOps, Sight
 from privinf.models.engines.weights import weights_of
+from privinf.models.parts import planned
+from privinf.models.plan.scales import POST
 from privinf.models.query import Layout, arrange, parse
 from privinf.models.stream import streamed
 from privinf.models.tasks import TASKS
-from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore, scale_of
+from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore
 from privinf.protocols import ring
 from privinf.protocols.ahead import Ahead, Aside
 from privinf.protocols.cost import Cost
@@ -43,7 +45,7 @@ def embedded(layout: Layout, public: Public) -> Embedded | None:
     """The embeddings of public weights, for a role that computes with them."""
     if public is None:
         return None
-    return Embedded(public["embed.token"], public["embed.position"], layout.plan.embed_norm)
+    return Embedded(public["embed.token"], public["embed.position"], planned(layout.plan.embed_norm))
 
 
 def run_model(
@@ -55,7 +57,7 @@ def run_model(
     tables: Embedded | None = None,
 ) -> Share:
     """The model's program: the same for every interpreter."""
-    norm = layout.plan.embed_norm
+    norm = planned(layout.plan.embed_norm)
     with ctx.scope("embed"):
         if public is None:
             rows, real = take_private(
@@ -63,7 +65,7 @@ def run_model(
             )
         else:
             rows, real = take_public(ctx, norm, query, tables)
-    model, weights = layout.model, weights_of(public, scale_of)
+    model, weights = layout.model, weights_of(public, POST.of)
     ops = MaskedOps(ctx, weights, model.scales, Sight(padding(ctx, real)), real=real)
     result: Share = TASKS[shape.task](ops, model, rows)
     ctx.flush()

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError, ProtocolError
-from privinf.models import plan as p
 from privinf.models.encoder_inputs import SharedQuery
 from privinf.models.fold import F64
 from privinf.models.parts import Model, encoder
-from privinf.models.plan import Plan
+from privinf.models.plan.ranges import sum_bits
+from privinf.models.plan.rings import Plan
 from privinf.models.row_keys import Cut, KeyForm, cut_shares
 from privinf.models.spec import EncoderSpec
 from privinf.models.tasks import TASKS
@@ -92,8 +92,8 @@ class Layout:
     def result(self, shape: QueryShape) -> Field:
         """The answer's tensor."""
         last = self.spec.width if shape.task == "embed" else len(self.spec.labels)
-        bits = self.plan.result_bits - (p.LINEAR - p.RESULT)
-        return Field("result", (shape.batch, 1, last), bits, p.RESULT)
+        bits = self.plan.answer_bits
+        return Field("result", (shape.batch, 1, last), bits, self.plan.scales.result)
 
     def query_bytes(self, shape: QueryShape, party: int) -> int:
         """An id and correction words at both; a seed at party 0; roots and the difference of the bits at party 1."""
@@ -176,7 +176,7 @@ def finish(layout: Layout, rows: Rows, values: F64) -> npt.NDArray[np.float32]:
     spec = layout.spec
     if spec.head == "none":
         if spec.sums:
-            values = values * (2.0 ** p.sum_bits(rows.real.shape[1]) / rows.real.sum(axis=1, keepdims=True))
+            values = values * (2.0 ** sum_bits(rows.real.shape[1]) / rows.real.sum(axis=1, keepdims=True))
         if spec.normalize:
             values = values / np.linalg.norm(values, axis=-1, keepdims=True)
     return values[..., : spec.answer_width].astype(np.float32)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from privinf.models import plan
-from privinf.models.fold import F64, RELATIVE
+from privinf.models.fold import F64
+from privinf.models.plan.scales import POST
 from privinf.protocols import prg, ring
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Wire
@@ -16,18 +16,7 @@ BITS = 64
 Scale = Callable[[str], int]  # fraction bits of a folded tensor, by its name
 
 
-def scale_of(name: str) -> int:
-    """Fraction bits of an encoder's folded tensor, by its name."""
-    if name.startswith("embed."):
-        return plan.EMBED
-    if name == RELATIVE:
-        return plan.SCORE_PRODUCT
-    projection = name.split(".")[-2] in ("q", "k", "v")
-    weight = plan.QKV_WEIGHT if projection else plan.WEIGHT
-    return weight + (plan.X if name.endswith(".bias") else 0)
-
-
-def encode(weights: Mapping[str, F64], scale: Scale = scale_of) -> dict[str, U64]:
+def encode(weights: Mapping[str, F64], scale: Scale = POST.of) -> dict[str, U64]:
     """Ring elements of all folded tensors."""
     return {name: ring.encode(w, scale(name)) for name, w in weights.items()}
 
@@ -50,7 +39,7 @@ def _static(scale: int, shape: Shape) -> Wire:
 class PartyStore:
     """A party's weights: opened tensors and its share of their masks."""
 
-    def __init__(self, opened: Mapping[str, U64], seed: bytes, sharing: str, scale: Scale = scale_of) -> None:
+    def __init__(self, opened: Mapping[str, U64], seed: bytes, sharing: str, scale: Scale = POST.of) -> None:
         self._opened, self._seed, self._sharing, self._scale = opened, seed, sharing, scale
         self._wires: dict[str, Wire] = {}
 
@@ -79,7 +68,7 @@ class DealerStore:
     """The dealer's side: masks alone, rederived from both seeds."""
 
     def __init__(
-        self, shapes: Mapping[str, Shape], seeds: tuple[bytes, bytes], sharing: str, scale: Scale = scale_of
+        self, shapes: Mapping[str, Shape], seeds: tuple[bytes, bytes], sharing: str, scale: Scale = POST.of
     ) -> None:
         self._shapes, self._seeds, self._sharing, self._scale = shapes, seeds, sharing, scale
         self._wires: dict[str, Wire] = {}
@@ -101,7 +90,7 @@ class DealerStore:
 class IdealStore:
     """Encoded weights in the clear, for the ideal interpreter."""
 
-    def __init__(self, encoded: Mapping[str, U64], scale: Scale = scale_of) -> None:
+    def __init__(self, encoded: Mapping[str, U64], scale: Scale = POST.of) -> None:
         self._encoded, self._scale = encoded, scale
         self._wires: dict[str, Wire] = {}
 
@@ -117,7 +106,7 @@ class IdealStore:
 class ShapeStore:
     """Shapes alone, for the cost interpreter."""
 
-    def __init__(self, shapes: Mapping[str, Shape], scale: Scale = scale_of) -> None:
+    def __init__(self, shapes: Mapping[str, Shape], scale: Scale = POST.of) -> None:
         self._shapes, self._scale = shapes, scale
 
     def cost_wire(self, name: str) -> Wire:

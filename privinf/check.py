@@ -15,15 +15,15 @@ from privinf.models import bundle, program, query
 from privinf.models.calibrate import Tick
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import FixedSession
-from privinf.models.decoder_plan import decoder_scale
 from privinf.models.decoder_spec import model_kind
 from privinf.models.engines.observers import Ranges
 from privinf.models.fold import F64
-from privinf.models.margins import Margin, decoder_limits, encoder_limits, margins
+from privinf.models.margins import Margin, limits, margins
 from privinf.models.opened import opened, opened_decoder, require_whole
+from privinf.models.plan.scales import POST, PRE
 from privinf.models.query import Ids
 from privinf.models.text.tokenizer import Tokenizer, bucket
-from privinf.models.weights import BITS, IdealStore, Scale, scale_of
+from privinf.models.weights import BITS, IdealStore, Scale
 from privinf.protocols import prg, ring
 from privinf.protocols.program import Course, QueryShape, SessionShape
 from privinf.protocols.ring import U64
@@ -91,7 +91,7 @@ def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
     encoded = opened(folder, public.shapes(), "public" if layout.public else "private", public.sharing)
     store, ranges, answers = IdealStore(encoded), Ranges(), []
     tables = program.embedded(layout, encoded) if layout.public else None
-    clear = ClearEncoder(spec, _decoded(encoded, scale_of), ranges)
+    clear = ClearEncoder(spec, _decoded(encoded, POST.of), ranges)
     task = "embed" if spec.head == "none" else "classify"
     for tokens in ids:
         shape = QueryShape(task, 1, min(bucket(len(tokens)), layout.max_tokens))
@@ -104,7 +104,7 @@ def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
             exact = exact / np.linalg.norm(exact)
         answers.append(_compared(query.finish(layout, rows, private), exact[:, : spec.answer_width]))
         tick(1)
-    return Report(tuple(answers), tuple(margins(encoder_limits(spec, layout.plan), ranges)))
+    return Report(tuple(answers), tuple(margins(limits(layout.model, layout.plan.max_tokens), ranges)))
 
 
 def _decoder(folder: Path, lines: Sequence[str], tick: Tick) -> Report:
@@ -116,8 +116,8 @@ def _decoder(folder: Path, lines: Sequence[str], tick: Tick) -> Report:
     side = DecoderSide(folder / "client")
     spec, layout = side.bundle.spec, side.bundle.layout
     encoded = opened_decoder(folder, side.bundle)
-    weights, ranges = _decoded(encoded, decoder_scale), Ranges()
-    clear, store, answers = ClearDecoder(spec, weights, ranges), IdealStore(encoded, decoder_scale), []
+    weights, ranges = _decoded(encoded, PRE.of), Ranges()
+    clear, store, answers = ClearDecoder(spec, weights, ranges), IdealStore(encoded, PRE.of), []
     names = [f"layer{i}.attn.prefix." for i in range(spec.layers if layout.plan.prefix else 0)]
     kept = {name: torch.from_numpy(w).float() for name, w in weights.items() if ".prefix." in name}
     past = [(kept[f"{name}k"], kept[f"{name}v"]) for name in names]
@@ -126,7 +126,7 @@ def _decoder(folder: Path, lines: Sequence[str], tick: Tick) -> Report:
         clear.rewind(past)
         answers.append(_worst(_compared(*both) for both in _passes(layout, ids, store, encoded, clear)))
         tick(1)
-    return Report(tuple(answers), tuple(margins(decoder_limits(spec, layout.plan), ranges)))
+    return Report(tuple(answers), tuple(margins(limits(layout.model, layout.plan.max_tokens), ranges)))
 
 
 def _passes(

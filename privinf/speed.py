@@ -18,7 +18,7 @@ import numpy as np
 from privinf.errors import ConfigError
 from privinf.formats.fetch import home
 from privinf.models.bundle import folded_shapes
-from privinf.models.plan import make_plan
+from privinf.models.orders.post import make_plan
 from privinf.models.program import EncoderDealer, EncoderParty, count
 from privinf.models.query import Layout, lay_out, split
 from privinf.models.spec import EncoderSpec

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from privinf.models import plan as p
-from privinf.models.decoder_plan import ROTARY
 from privinf.models.engines.positions import (
     Places,
     beside,
@@ -24,7 +22,9 @@ from privinf.models.engines.relative import buckets
 from privinf.models.engines.shapes import merge_heads, merged_shape, reshape, split_heads, transpose
 from privinf.models.engines.weights import Weights
 from privinf.models.ops import Heads, View
-from privinf.models.parts import Attention, FeedForward, Head, Linear, Norm, Scales, Skip, planned
+from privinf.models.parts import Attention, FeedForward, Head, Linear, Norm, Skip, planned
+from privinf.models.plan.ranges import known_activation, sum_bits
+from privinf.models.plan.scales import ROTARY, Scales
 from privinf.protocols import ring
 from privinf.protocols.gates import softmax
 from privinf.protocols.gates.activation import activate, extra
@@ -116,10 +116,10 @@ class MaskedOps:
         drop, cut = scales.linear - scales.qk, scales.linear - scales.values
         queries = ctx.open(narrow(split_heads(q, part.heads), rings.query_bits + drop), drop)
         keys = ctx.open(narrow(split_heads(k, part.kv_heads), rings.key_bits + drop), drop)
-        values = ctx.open(narrow(split_heads(v, part.kv_heads), rings.plan.narrow_bits + cut), cut)
+        values = ctx.open(narrow(split_heads(v, part.kv_heads), rings.narrow_bits + cut), cut)
         if part.rotary is not None:
             queries, keys = self._turned(part, queries), self._turned(part, keys)
-        return Heads(queries, keys, ctx.open(ctx.run(Lift(rings.plan.value_bits), values)))
+        return Heads(queries, keys, ctx.open(ctx.run(Lift(rings.value_bits), values)))
 
     def _turned(self, part: Attention, x: Wire) -> Wire:
         """Queries or keys turned by their rows' positions, in the ring of scores."""
@@ -140,7 +140,7 @@ class MaskedOps:
         return self.ctx.open(beside(subtract(a, e), add(c, b)), ROTARY)
 
     def _score_ring(self, part: Attention) -> int:
-        return planned(part.rings).plan.score_bits + self.scales.product - self.scales.scores
+        return planned(part.rings).widest(self.scales)
 
     def remember(self, part: Attention, heads: Heads[Wire]) -> View[Wire]:
         return self._memory.read(self, part, heads)
@@ -148,7 +148,7 @@ class MaskedOps:
     def prefix(self, part: Attention) -> tuple[Wire, Wire]:
         """The public prefix's keys, moved to where the prompt begins, and its values."""
         keys = self.weights.wire(self.ctx, f"{part.prefix}.k")
-        values = reduce(self.weights.wire(self.ctx, f"{part.prefix}.v"), planned(part.rings).plan.value_bits)
+        values = reduce(self.weights.wire(self.ctx, f"{part.prefix}.v"), planned(part.rings).value_bits)
         if self._angles is None or self._angles.moved is None:
             return reduce(keys, self._score_ring(part)), values
         return self._product_turned(part, keys, self._angles.moved), values
@@ -173,7 +173,7 @@ class MaskedOps:
 
         A row always sees itself: one of padding, with no prefix before it, would else see all that it must not.
         """
-        lower = np.uint64(int(ring.encode(planned(part.rings).plan.pad_score, self.scales.product)))
+        lower = np.uint64(int(ring.encode(planned(part.rings).pad_score, self.scales.product)))
         rows, slots = scores.shape[-2:]
         if self._sight.hidden is None:
             return self._padded(scores, lower, (1, slots))
@@ -193,7 +193,7 @@ class MaskedOps:
         return add(scores, Share(shape, scores.bits, scores.scale, padded.data))
 
     def softmax(self, part: Attention, scores: Share) -> Wire:
-        rings, scales = planned(part.rings).plan, self.scales
+        rings, scales = planned(part.rings), self.scales
         offset = np.uint64(rings.offset << scales.product)
         centred = self.ctx.add_public(scores, np.full(scores.shape, offset, dtype=np.uint64))
         opened = self.ctx.open(centred, scales.product - scales.scores)
@@ -203,14 +203,16 @@ class MaskedOps:
         return weights
 
     def mix(self, part: Attention, weights: Wire, values: Wire) -> Wire:
-        ctx, rings = self.ctx, planned(part.rings)
-        layout, (batch, heads, rows, slots) = rings.plan, weights.shape
+        ctx, rings, scales = self.ctx, planned(part.rings), self.scales
+        batch, heads, rows, slots = weights.shape
         grouped = reshape(weights, (batch, part.kv_heads, heads // part.kv_heads * rows, slots))
         product: Share = ctx.run(MatMul(), grouped, values)
         shape = (batch, heads, rows, part.head_width)
-        mixed = ctx.open(map_share(product, shape, lambda v: v.reshape(shape)), layout.product - layout.mixed)
-        inverse = softmax.inverse_sum(ctx, weights, layout.fine, layout.scales.precision)
-        drop = layout.drop(slots)
+        mixed = ctx.open(
+            map_share(product, shape, lambda v: v.reshape(shape)), rings.product(scales) - rings.mixed(scales)
+        )
+        inverse = softmax.inverse_sum(ctx, weights, rings.fine, scales.precision)
+        drop = rings.drop(scales, slots)
         scaled: Share = ctx.run(Product(rings.outer + drop), mixed, inverse)
         return ctx.open(map_share(scaled, merged_shape(shape), merge_heads), drop)
 
@@ -232,7 +234,7 @@ class MaskedOps:
 
     def _active(self, x: Wire, name: str, scale: int, bits: int) -> Wire:
         """f(x) at a scale, in a ring of so many bits."""
-        known = p.SAME_ACTIVATION.get(name, name)
+        known = known_activation(name)
         drop = self.scales.rows + extra(known) - scale
         share = activate(self.ctx, x, known, bits + max(drop, 0) - extra(known))
         if drop >= 0:
@@ -253,7 +255,7 @@ class MaskedOps:
             scaled = self.weights.scaled(self.ctx, row, f"{head.label}.gain", row.bits)
             return self.weights.plus(self.ctx, scaled, f"{head.label}.bias")
         assert self._real is not None
-        finer = p.sum_bits(x.shape[1])
+        finer = sum_bits(x.shape[1])
         bits, shape = head.bits + finer, (x.shape[0], 1, x.shape[1])
         real = self.ctx.open(map_share(narrow(self._real, bits), shape, lambda v: v.reshape(shape)))
         row = self.ctx.open(narrow(self.ctx.run(MatMul(), real, x), bits))

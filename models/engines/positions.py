@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from privinf.models.decoder_plan import ROTARY
 from privinf.models.fold import F64
 from privinf.models.parts import Rotary
+from privinf.models.plan.scales import ROTARY
 from privinf.protocols import ring
 from privinf.protocols.ring import U64
 from privinf.protocols.wires import Share, Wire, derive

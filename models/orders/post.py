@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from privinf.errors import ModelError
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.parts import Layer, Model
+from privinf.models.plan.ranges import (
+    KNOWN,
+    RangeTable,
+    attention_rings,
+    bits_for,
+    hidden_bits,
+    norm_spec,
+    require_norm,
+    sum_bits,
+)
+from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
+from privinf.models.plan.scales import POST as SCALES
+from privinf.models.spec import EncoderSpec
 from privinf.models.transformer import attend, feed
+from privinf.protocols import ring
+from privinf.protocols.gates import activation
+from privinf.protocols.gates.norm import NormSpec
 
 
 def run(ops: Ops[Sum, Rows], model: Model, x: Rows) -> Rows:
@@ -24,3 +41,63 @@ def block(ops: Ops[Sum, Rows], layer: Layer, x: Rows) -> Rows:
     with ops.at(layer.ffn.label):
         y = ops.skip(feed(ops, layer.ffn, x), x, layer.ffn_skip)
         return ops.normalise(y, layer.ffn_norm)
+
+
+def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
+    """Plan an encoder for texts of up to `max_tokens`; ModelError names the site whose range fits no ring."""
+    high = ranges.high
+    residuals = [bits_for(high[f"layer{i}.attn.residual"], SCALES.linear) for i in range(spec.layers)]
+    attention = [
+        attention_rings(f"layer{i}.attn", high, max_tokens, residual, SCALES)
+        for i, residual in enumerate(residuals)
+    ]
+    result = bits_for(high["pool.result" if spec.head == "none" else "head.out"], SCALES.linear)
+    pooler = None if spec.head == "none" else _inside("head.pooler", ranges, "tanh", result)
+    if pooler is None:
+        last = result + (sum_bits(max_tokens) if spec.sums else 0)
+    else:
+        last = max(result, pooler.inner + SCALES.weight)
+    into = [max(_inputs(rings), residual) for rings, residual in zip(attention, residuals, strict=True)]
+
+    def norm(site: str, scale: int, out_bits: int, headroom: int | None = None) -> NormSpec:
+        room = {} if headroom is None else {"headroom": headroom}
+        eps = spec.layer_norm_eps
+        return norm_spec(site, ranges, scale, out_bits, SCALES.rows, spec.width, eps, **room)
+
+    layers = []
+    for i, after in enumerate([*into[1:], last]):
+        site = f"layer{i}"
+        outer = bits_for(high[f"{site}.ffn.residual"], SCALES.linear)
+        ffn = _inside(f"{site}.ffn.up", ranges, spec.activation, outer)
+        before = norm(f"{site}.attn", SCALES.linear, max(ffn.inner + SCALES.weight, outer))
+        layers.append(LayerRings(before, attention[i], norm(f"{site}.ffn", SCALES.linear, after), ffn))
+    embed = norm("embed", SCALES.embed, into[0], KNOWN)
+    plan = Plan(SCALES, max_tokens, tuple(layers), result, embed_norm=embed, pooler=pooler)
+    _require_room(plan, last)
+    return plan
+
+
+def _inputs(rings: AttentionRings) -> int:
+    """Ring that the rows before an attention must have."""
+    scores = rings.query_bits + SCALES.linear - SCALES.qk
+    return max(scores, rings.narrow_bits + SCALES.linear - SCALES.values)
+
+
+def _inside(site: str, ranges: RangeTable, name: str, outer: int) -> FeedForwardRings:
+    return FeedForwardRings(hidden_bits(site, ranges.high, name, SCALES), 0, outer)
+
+
+def _require_room(plan: Plan, last: int) -> None:
+    """Refuse what would fail at the first query: a ring beyond 64 bits, a power beyond its table."""
+    for i, layer in enumerate(plan.layers):
+        if layer.attention.outer + layer.attention.drop(SCALES, plan.max_tokens) > ring.MAX_BITS:
+            raise ModelError(f"layer{i}.attn: values too large for texts of {plan.max_tokens} tokens")
+        if layer.ffn.outer + activation.EXTRA > ring.MAX_BITS:
+            raise ModelError(f"layer{i}.ffn: values too large to follow an activation")
+    if plan.pooler is not None and plan.pooler.outer + activation.EXTRA > ring.MAX_BITS:
+        raise ModelError("head: values too large to follow an activation")
+    if last > ring.MAX_BITS:
+        raise ModelError(f"pool: values too large for a sum of {plan.max_tokens} rows in {last} bits")
+    for norm in (plan.embed_norm, *(n for x in plan.layers for n in (x.attention_norm, x.ffn_norm))):
+        if norm is not None:
+            require_norm(norm)

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+from privinf.errors import ModelError
+from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.parts import Layer, Model
+from privinf.models.plan.ranges import (
+    RangeTable,
+    attention_rings,
+    bits_for,
+    hidden_bits,
+    norm_spec,
+    require_norm,
+)
+from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
+from privinf.models.plan.scales import PRE as SCALES
 from privinf.models.transformer import attend, feed
+from privinf.protocols import ring
+from privinf.protocols.gates import activation
+from privinf.protocols.gates.norm import NormSpec
+
+# Significant bits of a norm's inverse deviation, and index bits of its table: an error of the last norm scales all
+# logits of a row alike, so that one is finer.
+GAIN, PRECISION, FINAL_PRECISION = 12, 9, 12
+EMBED_BITS = 32  # of the largest ring that a row of embeddings is looked up in
 
 
 def run(ops: Ops[Sum, Rows], model: Model, x: Sum) -> Sum:
@@ -20,3 +43,85 @@ def block(ops: Ops[Sum, Rows], layer: Layer, x: Sum) -> Sum:
         x = ops.add(x, attend(ops, layer.attention, ops.normalise(x, layer.attention_norm)))
     with ops.at(layer.ffn.label):
         return ops.add(x, feed(ops, layer.ffn, ops.normalise(x, layer.ffn_norm)))
+
+
+def make_plan(
+    spec: DecoderSpec, ranges: RangeTable, max_tokens: int, prefix: tuple[int, ...], embedding: float
+) -> Plan:
+    """Plan a decoder; `embedding` is the largest magnitude in the embedding tables, which is exact."""
+    outer, result = _residual_bits(spec, ranges), bits_for(ranges.high["head.out"], SCALES.linear)
+    plan = Plan(
+        SCALES,
+        max_tokens,
+        tuple(_layer(spec, ranges, i, max_tokens, outer) for i in range(spec.layers)),
+        result,
+        embed_bits=math.ceil(math.log2(embedding + 1e-9)) + SCALES.embed + 2,
+        residual_bits=outer,
+        final_norm=_norm(spec, ranges, "head", result, FINAL_PRECISION),
+        prefix=prefix,
+    )
+    _require_room(plan)
+    return plan
+
+
+def _residual_bits(spec: DecoderSpec, ranges: RangeTable) -> int:
+    """The ring of the residual and of all that is added to it."""
+    sites = [f"layer{i}.{part}" for i in range(spec.layers) for part in ("attn", "ffn")]
+    bits = {f"{site}.residual": SCALES.residual for site in (*sites, "head")}
+    bits |= {f"layer{i}.ffn.hidden": SCALES.outer for i in range(spec.layers)}
+    needed = {site: bits_for(ranges.high[site], scale) for site, scale in bits.items()}
+    widest = max(needed, key=lambda site: needed[site])
+    beyond = SCALES.gate + SCALES.up if spec.gated else SCALES.rows + activation.EXTRA
+    if needed[widest] + beyond - SCALES.outer > ring.MAX_BITS:
+        raise ModelError(f"{widest}: values too large for a residual of 64 bits")
+    return needed[widest]
+
+
+def _layer(spec: DecoderSpec, ranges: RangeTable, i: int, max_tokens: int, outer: int) -> LayerRings:
+    attn, ffn = f"layer{i}.attn", f"layer{i}.ffn"
+    attention = _attention(spec, ranges, attn, max_tokens, outer)
+    inner = hidden_bits(f"{ffn}.{'gate' if spec.gated else 'up'}", ranges.high, spec.activation, SCALES)
+    up = bits_for(ranges.high[f"{ffn}.up"], SCALES.up) if spec.gated else 0
+    scores = max(attention.query_bits, attention.key_bits) + SCALES.linear - SCALES.qk
+    inputs = max(scores, attention.narrow_bits + SCALES.linear - SCALES.values)
+    between = max(inner + SCALES.weight, up + SCALES.linear - SCALES.up)
+    return LayerRings(
+        _norm(spec, ranges, attn, inputs),
+        attention,
+        _norm(spec, ranges, ffn, between),
+        FeedForwardRings(inner, up, outer),
+    )
+
+
+def _attention(
+    spec: DecoderSpec, ranges: RangeTable, site: str, max_tokens: int, outer: int
+) -> AttentionRings:
+    """Queries and keys that positions turn afterwards are opened in rings of their own."""
+    rings = attention_rings(site, ranges.high, max_tokens, outer, SCALES)
+    if not spec.rope_theta:
+        return rings
+    query, key = (bits_for(ranges.high[f"{site}.{part}"], SCALES.qk) for part in "qk")
+    return replace(rings, query_bits=query, key_bits=key)
+
+
+def _norm(
+    spec: DecoderSpec, ranges: RangeTable, site: str, out_bits: int, precision: int = PRECISION
+) -> NormSpec:
+    residual, rows = SCALES.residual, SCALES.rows
+    return norm_spec(
+        site, ranges, residual, out_bits, rows, spec.width, spec.eps, gain=GAIN, precision=precision
+    )
+
+
+def _require_room(plan: Plan) -> None:
+    """Refuse what would fail at the first query: a ring beyond 64 bits, a power beyond its table."""
+    if plan.embed_bits > EMBED_BITS:
+        raise ModelError("embeddings too large to be looked up")
+    for i, layer in enumerate(plan.layers):
+        if plan.residual_bits + layer.attention.drop(SCALES, plan.max_tokens) > ring.MAX_BITS:
+            raise ModelError(f"layer{i}.attn: values too large for sessions of {plan.max_tokens} tokens")
+        if layer.attention.widest(SCALES) + SCALES.rotary > ring.MAX_BITS:
+            raise ModelError(f"layer{i}.attn: scores too large for rotary positions")
+    for norm in (plan.final_norm, *(n for x in plan.layers for n in (x.attention_norm, x.ffn_norm))):
+        if norm is not None:
+            require_norm(norm)

@@ -39,7 +39,10 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
 ]
 _DIAL: Final[list[tuple[str, Any]]] = [
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
+    (
+        "grpc.min_reconnect_backoff_ms",
+        5_000,
+    ),  # so long an attempt may take: a busy server needs time to shake hands
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),

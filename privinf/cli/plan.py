@@ -36,13 +36,11 @@ def plan(
     ] = None,
     measure: Annotated[
         bool,
-        typer.Option(
-            "--measure", help="Measure this machine first (about ten seconds); kept for later plans."
-        ),
+        typer.Option("--measure", help="Measure this machine first, some ten seconds; kept for later plans."),
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show rounds and bytes of a query or a pass, layer by layer, and seconds to compute, prepare and send it."""
+    """Rounds and bytes of a query or a pass, layer by layer, and its seconds: computed, offline and on the wire."""
     from privinf.models.decoder_spec import model_kind
     from privinf.models.folder import read_about
 
@@ -127,8 +125,8 @@ def _session(
 def _tallies(shared: Any, shape: Any, later: int) -> tuple[list[Any], Any]:
     """Of the passes that read the prompt, and of one that finds `later` further slots in the cache."""
     from privinf.models.decoder_passes import Shadow
-    from privinf.models.decoder_plan import decoder_scale
     from privinf.models.decoder_public import Public
+    from privinf.models.plan.scales import PRE
     from privinf.models.weights import ShapeStore
     from privinf.protocols.counting import Counting
     from privinf.protocols.program import Order
@@ -138,7 +136,7 @@ def _tallies(shared: Any, shape: Any, later: int) -> tuple[list[Any], Any]:
     shadow = Shadow(layout, shape)
 
     def run() -> Any:
-        ctx = Counting(ShapeStore(shapes, decoder_scale))
+        ctx = Counting(ShapeStore(shapes, PRE.of))
         shadow.run(ctx, Order(shadow.ledger.index), public)
         return ctx.tally
 

@@ -19,7 +19,8 @@ from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
 from privinf.models.margins import margins
 from privinf.models.opened import require_whole
-from privinf.models.plan import Plan
+from privinf.models.plan.rings import Plan
+from privinf.models.plan.scales import POST
 
 LINES = ["call me a ship", "the sea is deep"]
 
@@ -35,7 +36,7 @@ def narrowed(source: Path, out: Path, bits: int) -> Path:
     """The model with values of the first layer in a ring that is too small for them."""
     spec, tensors = load_encoder(source)
     toy.share(source, out / "whole")
-    plan = Plan.from_json((out / "whole" / "client" / "plan.json").read_text())
+    plan = Plan.from_json((out / "whole" / "client" / "plan.json").read_text(), POST)
     first = plan.layers[0]
     attention = replace(first.attention, narrow_bits=first.attention.narrow_bits - bits)
     small = replace(plan, layers=(replace(first, attention=attention), *plan.layers[1:]))

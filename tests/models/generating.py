@@ -19,11 +19,12 @@ from privinf.models.decoder_calibrate import calibrate_decoder
 from privinf.models.decoder_fold import fold_decoder
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import FixedSession
-from privinf.models.decoder_plan import DecoderPlan, decoder_scale
 from privinf.models.decoder_public import Public
 from privinf.models.decoder_session import DecoderDealerSession, DecoderPartySession
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.fold import F32, F64
+from privinf.models.plan.rings import Plan
+from privinf.models.plan.scales import PRE
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, encode, mask_tensor
 from privinf.protocols import ring
 from privinf.protocols.lockstep import Loop, Tape
@@ -70,7 +71,7 @@ class Toy:
     """A decoder that is ready to be shared, its prefix's tensors among the weights."""
 
     spec: DecoderSpec
-    plan: DecoderPlan
+    plan: Plan
     weights: Mapping[str, F64]
 
     def layout(self, public: bool = False, embedded: bool = False) -> DecoderLayout:
@@ -146,16 +147,16 @@ class Trio:
 
     def __post_init__(self) -> None:
         layout, shape = self.layout, self.shape
-        encoded = encode(self.weights, decoder_scale)
+        encoded = encode(self.weights, PRE.of)
         public = Public.of(encoded, layout.public, layout.embedded)
-        self.fixed = FixedSession(layout, shape, IdealStore(encoded, decoder_scale), encoded)
+        self.fixed = FixedSession(layout, shape, IdealStore(encoded, PRE.of), encoded)
         own = seeds(-1)
         opened = {name: mask_tensor(v, own, SHARING, name) for name, v in encoded.items()}
         shapes = {name: v.shape for name, v in encoded.items()}
         blank = Public.blank(shapes, layout.public, layout.embedded)
-        masks = None if layout.public else DealerStore(shapes, own, SHARING, decoder_scale)
+        masks = None if layout.public else DealerStore(shapes, own, SHARING, PRE.of)
         self.dealer = DecoderDealerSession(layout, shape, masks, blank)
-        stores = [None if layout.public else PartyStore(opened, seed, SHARING, decoder_scale) for seed in own]
+        stores = [None if layout.public else PartyStore(opened, seed, SHARING, PRE.of) for seed in own]
         self.parties = [DecoderPartySession(layout, shape, b, stores[b], public) for b in (0, 1)]
         for party, names in zip(self.parties, self.names, strict=True):
             party.journal = self._journal(names)

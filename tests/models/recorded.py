@@ -17,10 +17,9 @@ from privinf.models.bundle import folded_shapes
 from privinf.models.decoder_bundle import decoder_shapes
 from privinf.models.decoder_layout import PADDED, DecoderLayout
 from privinf.models.decoder_passes import count
-from privinf.models.decoder_plan import make_decoder_plan
 from privinf.models.decoder_spec import read_decoder_spec
 from privinf.models.folder import blank_weights
-from privinf.models.plan import make_plan
+from privinf.models.orders import post, pre
 from privinf.models.query import Layout
 from privinf.models.spec import read_spec
 from privinf.protocols.counting import Counting
@@ -126,7 +125,7 @@ def _of(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
 
 def _encoder(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
     spec = read_spec(folder)
-    plan, shapes = make_plan(spec, Ranges(), 128), folded_shapes(spec)
+    plan, shapes = post.make_plan(spec, Ranges(), 128), folded_shapes(spec)
     task = "embed" if spec.head == "none" else "classify"
     for public in (False, True):
         layout = Layout(spec, plan, public)
@@ -141,7 +140,7 @@ def _encoder(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]
 def _decoder(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
     spec = read_decoder_spec(folder)
     for prefix in ((), PREFIX):
-        plan = make_decoder_plan(spec, Ranges(), 160, prefix, 2.0)
+        plan = pre.make_plan(spec, Ranges(), 160, prefix, 2.0)
         shapes = decoder_shapes(spec, len(prefix))
         for public, embedded in ((False, False), (False, True), (True, True)):
             layout = DecoderLayout(spec, plan, public, embedded)

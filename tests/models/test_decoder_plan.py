@@ -16,11 +16,13 @@ from privinf.models import decoder_layout as form
 from privinf.models.decoder_calibrate import calibrate_decoder
 from privinf.models.decoder_layout import DecoderLayout
 from privinf.models.decoder_passes import Shadow, count
-from privinf.models.decoder_plan import SCORE_PRODUCT, DecoderPlan, decoder_scale, make_decoder_plan
 from privinf.models.decoder_public import PRIVATE
 from privinf.models.decoder_spec import DecoderSpec
-from privinf.models.decoder_tables import fingerprint, verify
-from privinf.models.plan import SCORES
+from privinf.models.orders.pre import make_plan
+from privinf.models.parts import decoder as parts_of
+from privinf.models.plan.rings import Plan
+from privinf.models.plan.scales import PRE
+from privinf.models.plan.tables import fingerprint, verify
 from privinf.models.weights import ShapeStore
 from privinf.protocols.counting import Counting
 from privinf.protocols.program import Order, SessionShape
@@ -62,16 +64,14 @@ def ranges(spec: DecoderSpec, **changes: float) -> Seen:
     return seen
 
 
-def plan(
-    spec: DecoderSpec = LLAMA, max_tokens: int = 64, embedding: float = 0.7, **changes: float
-) -> DecoderPlan:
-    return make_decoder_plan(spec, ranges(spec, **changes), max_tokens, PREFIX, embedding)
+def plan(spec: DecoderSpec = LLAMA, max_tokens: int = 64, embedding: float = 0.7, **changes: float) -> Plan:
+    return make_plan(spec, ranges(spec, **changes), max_tokens, PREFIX, embedding)
 
 
 @FAMILIES
 def test_text_round_trip(family: str) -> None:
     first = plan(SPECS[family])
-    again = DecoderPlan.from_json(first.to_json())
+    again = Plan.from_json(first.to_json(), PRE)
     assert again == first
     assert (again.hash, again.to_json()) == (first.hash, first.to_json())
     assert again.prefix == PREFIX
@@ -87,7 +87,11 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield path
 
 
-LEAVES = [path for path in _leaves(json.loads(plan().to_json())) if path[:2] != ("layers", 1)]
+LEAVES = [
+    path
+    for path in _leaves(json.loads(plan().to_json()))
+    if path[:2] != ("layers", 1) and path[0] not in ("embed_norm", "pooler")
+]
 
 
 def _changed(path: tuple[Any, ...], change: Any) -> str:
@@ -110,7 +114,7 @@ def _ids(path: tuple[Any, ...]) -> str:
 
 @pytest.mark.parametrize("path", [p for p in LEAVES if p[0] not in ("version", "scales")], ids=_ids)
 def test_every_field_counts_in_the_hash(path: tuple[Any, ...]) -> None:
-    assert DecoderPlan.from_json(_changed(path, _bump)).hash != plan().hash
+    assert Plan.from_json(_changed(path, _bump), PRE).hash != plan().hash
 
 
 # NormSpec and a plan have defaults; what they stand for is written out, so that a lack of it is damage all the same.
@@ -123,13 +127,13 @@ def test_a_plan_that_lacks_a_field_is_refused(path: tuple[Any, ...]) -> None:
         del inner[key]
 
     with pytest.raises(ModelError, match="share the model again"):
-        DecoderPlan.from_json(_changed(path, delete))
+        Plan.from_json(_changed(path, delete), PRE)
 
 
-@pytest.mark.parametrize("path", [("version",), ("scales", 3)], ids=_ids)
+@pytest.mark.parametrize("path", [("version",), ("scales", "up")], ids=_ids)
 def test_another_version_or_other_scales_are_refused(path: tuple[Any, ...]) -> None:
-    with pytest.raises(ModelError, match="another version"):
-        DecoderPlan.from_json(_changed(path, _bump))
+    with pytest.raises(ModelError, match="share the model again"):
+        Plan.from_json(_changed(path, _bump), PRE)
 
 
 def test_an_unknown_field_is_refused() -> None:
@@ -138,18 +142,18 @@ def test_an_unknown_field_is_refused() -> None:
 
     for path in (
         ("version",),
-        ("layers", 0, "key_bits"),
+        ("layers", 0, "attention", "key_bits"),
         ("layers", 0, "attention", "fine"),
         ("final_norm", "eps"),
     ):
         with pytest.raises(ModelError, match="damaged"):
-            DecoderPlan.from_json(_changed(path, add))
+            Plan.from_json(_changed(path, add), PRE)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 2}', '{"layers": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 6}', '{"layers": 3}'])
 def test_what_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match="damaged"):
-        DecoderPlan.from_json(text)
+        Plan.from_json(text, PRE)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +178,7 @@ def test_rows_of_zeros_are_refused_by_name() -> None:
     seen = ranges(GPT2)
     seen.low["layer1.ffn.square"] = 0.0
     with pytest.raises(ModelError, match=r"layer1\.ffn: a row of zeros"):
-        make_decoder_plan(GPT2, seen, 64, (), 0.7)
+        make_plan(GPT2, seen, 64, (), 0.7)
 
 
 @FAMILIES
@@ -200,13 +204,13 @@ def test_what_gates_lift_fits_their_domain(family: str) -> None:
         value = f"layer{i}.attn.v"
         assert high[value] * 8 * 2**12 <= 1 << (layer.attention.narrow_bits - 2)
         if spec.rope_theta:
-            assert high[f"layer{i}.attn.q"] * 8 * 2**12 <= 1 << (layer.query_bits - 2)
-            assert high[f"layer{i}.attn.k"] * 8 * 2**12 <= 1 << (layer.key_bits - 2)
+            assert high[f"layer{i}.attn.q"] * 8 * 2**12 <= 1 << (layer.attention.query_bits - 2)
+            assert high[f"layer{i}.attn.k"] * 8 * 2**12 <= 1 << (layer.attention.key_bits - 2)
         if spec.gated:
-            assert high[f"layer{i}.ffn.up"] * 8 * 2**14 <= 1 << (layer.up_bits - 2)
+            assert high[f"layer{i}.ffn.up"] * 8 * 2**14 <= 1 << (layer.ffn.up - 2)
         gate = "gate" if spec.gated else "up"
-        assert high[f"layer{i}.ffn.{gate}"] * 8 + 4 <= 1 << (layer.gate_bits - 1 - 12)
-        assert layer.attention.score_bits + SCORE_PRODUCT - SCORES <= 50
+        assert high[f"layer{i}.ffn.{gate}"] * 8 + 4 <= 1 << (layer.ffn.inner - 1 - 12)
+        assert layer.attention.widest(PRE) <= 50
 
 
 @FAMILIES
@@ -221,20 +225,26 @@ def test_scores_that_are_hidden_vanish_and_wrap_nowhere(family: str) -> None:
         assert attention.pad_score + most <= -most - 16
 
 
+def tables(spec: DecoderSpec, made: Plan) -> str:
+    return fingerprint(parts_of(spec, made), made.max_tokens)
+
+
 def test_tables_that_another_machine_computes_otherwise_are_refused() -> None:
-    made = plan()
-    verify(LLAMA, replace(made, tables=fingerprint(LLAMA, made)))
-    for other in ("", fingerprint(LLAMA, made)[:-1] + "x", fingerprint(GPT2, plan(GPT2))):
+    made, other = plan(), plan(GPT2)
+    model = parts_of(LLAMA, made)
+    verify(model, replace(made, tables=tables(LLAMA, made)))
+    for wrong in ("", tables(LLAMA, made)[:-1] + "x", tables(GPT2, other)):
         with pytest.raises(ModelError):
-            verify(LLAMA, replace(made, tables=other))
+            verify(model, replace(made, tables=wrong))
 
 
 def test_tables_follow_from_the_plan() -> None:
     made = plan()
+    assert made.final_norm is not None
     finer = replace(made, final_norm=replace(made.final_norm, precision=11))
     relu = replace(LLAMA, activation="gelu")
-    prints = {fingerprint(LLAMA, made), fingerprint(LLAMA, finer), fingerprint(relu, made)}
-    prints |= {fingerprint(LLAMA, replace(made, max_tokens=65))}
+    prints = {tables(LLAMA, made), tables(LLAMA, finer), tables(relu, made)}
+    prints |= {tables(LLAMA, replace(made, max_tokens=65))}
     assert len(prints) == 4
 
 
@@ -333,7 +343,7 @@ def test_a_session_on_shapes_holds_no_value(models: dict[str, Toy]) -> None:
     model = models["gpt2"]
     shadow = Shadow(model.layout(), SessionShape("generate", 4, 2))
     for index in range(2):
-        shadow.run(Counting(ShapeStore(model.shapes, decoder_scale)), Order(index), PRIVATE)
+        shadow.run(Counting(ShapeStore(model.shapes, PRE.of)), Order(index), PRIVATE)
     assert shadow.cache.slots == 9
     assert isinstance(shadow.cache.pads, Share)
     assert shadow.cache.pads.data is None

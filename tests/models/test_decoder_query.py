@@ -14,9 +14,10 @@ from generating import GPT2, LLAMA, PREFIX
 from privinf.errors import InputError
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import DecoderLayout, Rows
-from privinf.models.decoder_plan import PLAN_VERSION, DecoderPlan
 from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.decoder_step import DecoderQuery
+from privinf.models.plan.rings import Plan
+from privinf.models.plan.scales import PRE
 from privinf.protocols import prg, ring
 from privinf.protocols.gates.norm import NormSpec
 from privinf.protocols.kernels.prg import U8
@@ -32,7 +33,7 @@ def layout(
     spec: DecoderSpec, *, prefix: tuple[int, ...] = PREFIX, public: bool = False, embedded: bool = False
 ) -> DecoderLayout:
     """Nothing of a plan but what a query needs."""
-    plan = DecoderPlan(PLAN_VERSION, spec.max_tokens, prefix, 19, 42, (), NORM, 36)
+    plan = Plan(PRE, spec.max_tokens, (), 36, embed_bits=19, residual_bits=42, final_norm=NORM, prefix=prefix)
     return DecoderLayout(spec, plan, public, embedded)
 
 

@@ -15,8 +15,8 @@ from generating import PREFIX, SPECS, Kind, Toy, Trio, Writer, seeds, toy
 
 from privinf.models import decoder_layout as form
 from privinf.models.decoder_passes import FixedSession
-from privinf.models.decoder_plan import decoder_scale
 from privinf.models.fold import F64
+from privinf.models.plan.scales import PRE
 from privinf.models.weights import IdealStore, encode
 from privinf.protocols import ring
 from privinf.protocols.program import Course, SessionShape
@@ -169,8 +169,8 @@ def test_hidden_length_changes_no_answer(
     def answers(rows: int) -> list[F64]:
         """Without shares: those are held against the fixed interpreter above."""
         layout, shape = model.layout(), SessionShape("generate", rows, 2)
-        encoded = encode(model.weights, decoder_scale)
-        session = FixedSession(layout, shape, IdealStore(encoded, decoder_scale), encoded)
+        encoded = encode(model.weights, PRE.of)
+        session = FixedSession(layout, shape, IdealStore(encoded, PRE.of), encoded)
         writer, kept, out = Writer(model, shape, list(PROMPT)), 0, []
         passes = [writer.prompt(index) for index in range(layout.passes(shape))]
         for number, given in enumerate([*passes, writer.rows([4, 8])]):

@@ -13,7 +13,8 @@ from tiny import Shared, Tiny, load_tiny, write_model
 
 from privinf.errors import InputError
 from privinf.models import query
-from privinf.models.plan import LINEAR, RESULT, WEIGHT, sum_bits
+from privinf.models.plan.ranges import sum_bits
+from privinf.models.plan.scales import POST
 from privinf.protocols import prg, ring
 from privinf.protocols.program import QueryShape
 from privinf.protocols.ring import F64, U64
@@ -225,6 +226,6 @@ def test_repeated_texts_give_no_gain(private: Shared, name: str) -> None:
     rows = query.Rows(tokens, CHOICES[name](np.random.default_rng(1)))
     session = private.exchange(shape, query.split(layout, shape, rows), SEEDS)
     total = ring.signed(_total(private, shape, session.shares), layout.result(shape).bits)[:, 0]
-    found = estimated(total.astype(np.float64) * 2.0 ** (LINEAR - RESULT + sum_bits(8)))
-    gains = np.abs(ring.signed(ring.encode(private.tiny.folded["pool.gain"], WEIGHT), 64))
+    found = estimated(total.astype(np.float64) * 2.0 ** (POST.linear - POST.result + sum_bits(8)))
+    gains = np.abs(ring.signed(ring.encode(private.tiny.folded["pool.gain"], POST.weight), 64))
     assert (found == gains).sum() <= 1  # as honest weights did: by chance

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from privinf.errors import ModelError
-from privinf.models.plan import Plan, bits_for, make_plan
+from privinf.models.orders.post import make_plan
+from privinf.models.plan.ranges import bits_for
+from privinf.models.plan.rings import PLAN_VERSION, Plan
+from privinf.models.plan.scales import POST, PRE
 from privinf.models.spec import EncoderSpec
 from privinf.protocols.gates import softmax
 
@@ -55,7 +58,7 @@ def plan() -> Plan:
 
 def test_text_round_trip() -> None:
     first = plan()
-    again = Plan.from_json(first.to_json())
+    again = Plan.from_json(first.to_json(), POST)
     assert again == first
     assert again.hash == first.hash
     assert len(first.hash) == 64
@@ -94,12 +97,14 @@ def _ids(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path))
 
 
-@pytest.mark.parametrize("path", [p for p in LEAVES if p[0] not in ("version", "scales")], ids=_ids)
+@pytest.mark.parametrize(
+    "path", [p for p in LEAVES if p[0] not in ("version", "scales", "final_norm", "pooler")], ids=_ids
+)
 def test_every_field_counts_in_the_hash(path: tuple[Any, ...]) -> None:
     def bump(inner: Any, key: Any) -> None:
         inner[key] += "a" if isinstance(inner[key], str) else 1
 
-    assert Plan.from_json(_changed(path, bump)).hash != plan().hash
+    assert Plan.from_json(_changed(path, bump), POST).hash != plan().hash
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=_ids)
@@ -108,7 +113,7 @@ def test_a_plan_that_lacks_a_field_is_refused(path: tuple[Any, ...]) -> None:
         del inner[key]
 
     with pytest.raises(ModelError):
-        Plan.from_json(_changed(path, delete))
+        Plan.from_json(_changed(path, delete), POST)
 
 
 def test_an_unknown_field_of_a_layer_is_refused() -> None:
@@ -116,23 +121,23 @@ def test_an_unknown_field_of_a_layer_is_refused() -> None:
         inner["more"] = 1
 
     with pytest.raises(ModelError, match="damaged"):
-        Plan.from_json(_changed(("layers", 0, "attention", "coarse"), add))
+        Plan.from_json(_changed(("layers", 0, "attention", "coarse"), add), POST)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 5}', '{"version": 5, "layers": 3}']
+    "text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 6}', '{"version": 6, "layers": 3}']
 )
 def test_what_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match="damaged"):
-        Plan.from_json(text)
+        Plan.from_json(text, POST)
 
 
 def test_another_version_is_refused_by_number() -> None:
     def newer(inner: Any, key: Any) -> None:
         inner[key] = 99
 
-    with pytest.raises(ModelError, match="plan version 99 is not 5"):
-        Plan.from_json(_changed(("version",), newer))
+    with pytest.raises(ModelError, match=f"plan version 99 is not {PLAN_VERSION}"):
+        Plan.from_json(_changed(("version",), newer), POST)
 
 
 @pytest.mark.parametrize(
@@ -168,8 +173,9 @@ def test_wider_scores_take_a_second_pass() -> None:
 
 def test_a_classifier_plans_its_head() -> None:
     head = make_plan(dataclasses.replace(SPEC, head="bert-classifier", labels=("a", "b")), ranges(), TOKENS)
-    assert plan().head_bits == 0
-    assert head.head_bits > 0
+    assert plan().pooler is None
+    assert head.pooler is not None
+    assert head.pooler.inner > 0
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-9, 1e-5])
@@ -198,7 +204,7 @@ def test_what_no_gate_takes_is_refused_before_a_query(site: str, value: float) -
 
 def test_inputs_of_zero_have_a_ring() -> None:
     spec = dataclasses.replace(SPEC, activation="relu")
-    assert make_plan(spec, ranges(layer0__ffn__up=0.0), TOKENS).layers[0].hidden_bits >= 2
+    assert make_plan(spec, ranges(layer0__ffn__up=0.0), TOKENS).layers[0].ffn.inner >= 2
 
 
 def test_other_scales_are_refused() -> None:
@@ -206,4 +212,6 @@ def test_other_scales_are_refused() -> None:
         inner[key] += 1
 
     with pytest.raises(ModelError, match="other scales"):
-        Plan.from_json(_changed(("scales", 2), other))
+        Plan.from_json(_changed(("scales", "qk"), other), POST)
+    with pytest.raises(ModelError, match="other scales"):
+        Plan.from_json(plan().to_json(), PRE)

@@ -19,7 +19,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 from privinf.models import bundle, calibrate, program, query
 from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import F64, fold
-from privinf.models.plan import Plan
+from privinf.models.plan.rings import Plan
 from privinf.models.query import Ids
 from privinf.models.spec import EncoderSpec
 from privinf.models.text.tokenizer import Tokenizer

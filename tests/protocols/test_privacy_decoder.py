@@ -23,8 +23,8 @@ from privinf.models import decoder_query as wire
 from privinf.models.cache import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache
 from privinf.models.decoder_ledger import Ledger
 from privinf.models.decoder_passes import run_pass
-from privinf.models.decoder_plan import decoder_scale
 from privinf.models.decoder_public import PRIVATE
+from privinf.models.plan.scales import PRE
 from privinf.models.weights import DealerStore, PartyStore, encode, mask_tensor
 from privinf.protocols import ring
 from privinf.protocols.dealer import Dealer
@@ -47,10 +47,10 @@ class Decoder:
     def __init__(self, kind: Kind, task: str) -> None:
         self.toy: Toy = toy(replace(SPECS[kind], layers=1))
         self.layout, self.shape = self.toy.layout(), SessionShape(task, 5, 2)
-        encoded, masks = encode(self.toy.weights, decoder_scale), seeds(-2)
+        encoded, masks = encode(self.toy.weights, PRE.of), seeds(-2)
         opened = {name: mask_tensor(v, masks, "tests", name) for name, v in encoded.items()}
-        first, second = (PartyStore(opened, seed, "tests", decoder_scale) for seed in masks)
-        self.stores = first, second, DealerStore(self.toy.shapes, masks, "tests", decoder_scale)
+        first, second = (PartyStore(opened, seed, "tests", PRE.of) for seed in masks)
+        self.stores = first, second, DealerStore(self.toy.shapes, masks, "tests", PRE.of)
 
     def program(self, ctx: Interpreter, *shares: Share) -> Sequence[Share]:
         """Both passes under one pair of seeds, so that names must differ throughout."""

@@ -1,0 +1,158 @@
+"""The wire plan: rings and scales of a model's wires, which every role must agree on; a stable text with a hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from privinf.errors import ModelError
+from privinf.models.plan.scales import Scales
+from privinf.protocols.gates import softmax
+from privinf.protocols.gates.norm import NormSpec
+
+PLAN_VERSION = 6
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class AttentionRings:
+    """One attention's rings.
+
+    score_bits: of a score; offset: what is added to centre its range; coarse, fine: log2 of the buckets in which
+    the largest is looked for; pad_score: the additive score of padding. narrow_bits: of a value as it is first
+    opened; value_bits: of weights, of values to be mixed, and of their product. query_bits, key_bits: of queries and
+    keys as they are first opened. outer: of the linear layer that follows.
+    """
+
+    score_bits: int
+    offset: int
+    coarse: int
+    fine: int
+    pad_score: float
+    narrow_bits: int
+    value_bits: int
+    query_bits: int
+    key_bits: int
+    outer: int
+
+    def widest(self, scales: Scales) -> int:
+        """Of scores before they are cut."""
+        return self.score_bits + scales.product - scales.scores
+
+    def mixed(self, scales: Scales) -> int:
+        """Fraction bits of mixed values before they are divided by their row's sum."""
+        return scales.mixed + softmax.slack(self.fine)
+
+    def product(self, scales: Scales) -> int:
+        """Fraction bits of weights times values."""
+        return softmax.weight_scale(self.fine) + scales.values
+
+    def drop(self, scales: Scales, tokens: int) -> int:
+        """Bits dropped from the attended values, which carry the scale of the inverse row sum."""
+        return self.mixed(scales) + scales.inverse(tokens, self.fine).scale - scales.outer
+
+
+@dataclass(frozen=True)
+class FeedForwardRings:
+    """inner: of what goes into the activation, at the scale of rows; up: of what it is multiplied with, if gated.
+
+    outer: of the linear layer that follows.
+    """
+
+    inner: int
+    up: int
+    outer: int
+
+
+@dataclass(frozen=True)
+class LayerRings:
+    """One layer's."""
+
+    attention_norm: NormSpec
+    attention: AttentionRings
+    ffn_norm: NormSpec
+    ffn: FeedForwardRings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the roles must agree on beside the architecture; every role checks its hash.
+
+    max_tokens: of a text, or of a whole session, prefix and rejected drafts included. prefix: tokens of the public
+    prefix. embed_norm: of looked-up rows, where they are normalised; embed_bits: their ring, where they are not.
+    residual_bits: ring of a residual that is a sum. final_norm: before the head, where rows are not normalised by then.
+    pooler: of a classifier. tables: the fingerprint of all tables as the owner's machine computed them.
+    """
+
+    scales: Scales
+    max_tokens: int
+    layers: tuple[LayerRings, ...]
+    result_bits: int
+    embed_norm: NormSpec | None = None
+    embed_bits: int = 0
+    residual_bits: int = 0
+    final_norm: NormSpec | None = None
+    pooler: FeedForwardRings | None = None
+    prefix: tuple[int, ...] = ()
+    tables: str = ""
+    version: int = PLAN_VERSION
+
+    @property
+    def widest_scores(self) -> int:
+        """Bits of the largest ring of scores before they are cut: a bit is lifted once for all layers."""
+        return max(
+            (layer.attention.widest(self.scales) for layer in self.layers), default=self.scales.product
+        )
+
+    @property
+    def answer_bits(self) -> int:
+        """Ring of an answer as the client has it, cut to its scale."""
+        return self.result_bits - (self.scales.linear - self.scales.result)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=1)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical form, in hexadecimal."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @staticmethod
+    def from_json(text: str, scales: Scales) -> Plan:
+        """Raise ModelError where the text is no plan of this version, with these scales."""
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            if raw["version"] != PLAN_VERSION:
+                found = raw["version"]
+                raise ModelError(f"plan version {found} is not {PLAN_VERSION}: share the model again")
+            if raw["scales"] != dataclasses.asdict(scales):
+                raise ModelError("the plan was made for other scales: share the model again")
+            made: dict[str, Any] = {
+                name: _optional(NormSpec, raw[name]) for name in ("embed_norm", "final_norm")
+            }
+            made |= {"pooler": _optional(FeedForwardRings, raw["pooler"]), "scales": scales}
+            made |= {"layers": tuple(map(_layer, raw["layers"])), "prefix": tuple(raw["prefix"])}
+            return _whole(Plan, raw | made)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ModelError("the plan file is damaged: share the model again") from error
+
+
+def _layer(raw: dict[str, Any]) -> LayerRings:
+    kinds: dict[str, type[Any]] = {"attention_norm": NormSpec, "attention": AttentionRings}
+    kinds |= {"ffn_norm": NormSpec, "ffn": FeedForwardRings}
+    return _whole(LayerRings, raw | {name: _whole(kind, raw[name]) for name, kind in kinds.items()})
+
+
+def _optional(kind: type[Part], raw: dict[str, Any] | None) -> Part | None:
+    return None if raw is None else _whole(kind, raw)
+
+
+def _whole(kind: type[Part], raw: dict[str, Any]) -> Part:
+    """A part of a plan with each of its fields, also those that have a default; KeyError otherwise."""
+    if set(raw) != {field.name for field in dataclasses.fields(kind)}:  # type: ignore[arg-type]
+        raise KeyError(kind.__name__)
+    return kind(**raw)
