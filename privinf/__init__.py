@@ -1,4 +1,4 @@
-"""privinf: transformers on data that nobody but the asker may read."""
+"""privinf: transformers on data that only its owner can read."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from privinf.cli import ask, bench, check, convert, demo, doctor, draft, ee, gen
 
 app = typer.Typer(
     name="privinf",
-    help="Runs transformers on data that nobody but the asker may read.",
+    help="Run transformers on data that only you can read.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
@@ -20,7 +20,7 @@ for module in (model, plan, check, convert, serve, ask, generate, draft, ee, dem
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: bool = typer.Option(False, "--version", help="Print the version and leave.", is_eager=True),
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
 ) -> None:
     if version:
         from privinf import __version__

@@ -13,7 +13,7 @@ import typer
 from privinf.cli.output import JsonFlag, emit_json, note, progress
 from privinf.cli.serve import Ca, Cert, Key, NoTls, tls_options
 
-Texts = Annotated[list[str] | None, typer.Argument(help="Texts to ask about.")]
+Texts = Annotated[list[str] | None, typer.Argument(help="Texts.")]
 Model = Annotated[Path, typer.Option(help="The client's folder of a shared model.", envvar="PRIVINF_MODEL")]
 File = Annotated[Path | None, typer.Option("--file", help="UTF-8 text, one text a line; - is stdin.")]
 Config = Annotated[
@@ -21,15 +21,16 @@ Config = Annotated[
 ]
 Parties = Annotated[str | None, typer.Option(help="host:port,host:port of party 0 and party 1.")]
 Deadline = Annotated[float | None, typer.Option(help="Seconds for each query.")]
-Truncate = Annotated[bool, typer.Option(help="Cut texts that are too long.")]
+Truncate = Annotated[bool, typer.Option(help="Truncate texts that are too long.")]
 PromptName = Annotated[
-    str | None, typer.Option(help="Which of the model's prompts goes before each text [the model's default].")
+    str | None,
+    typer.Option(help="Which of the model's prompts to put before each text [the model's default]."),
 ]
 Special = Annotated[
     bool,
     typer.Option(
         "--special-tokens",
-        help="Let text mean control tokens that it spells, such as [SEP]; not for others' text.",
+        help="Turn control tokens spelled in the text ([SEP]) into tokens; never for other people's text.",
     ),
 ]
 
@@ -44,9 +45,7 @@ def embed(
     model: Model,
     texts: Texts = None,
     file: File = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write vectors here as .npy; resumed if interrupted.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write vectors here as .npy; run again to resume.")] = None,
     config: Config = None,
     parties: Parties = None,
     deadline: Deadline = None,

@@ -25,16 +25,18 @@ def bench(
     ] = None,
     network: Annotated[
         list[str] | None,
-        typer.Option(help="loopback, lan, wan or wan-far; +dealer shapes its links too; repeat."),
+        typer.Option(
+            help="loopback, lan, wan or wan-far; +dealer also shapes the dealer's links; repeatable."
+        ),
     ] = None,
-    system: Annotated[list[str] | None, typer.Option(help="privinf, or a peer; repeat.")] = None,
+    system: Annotated[list[str] | None, typer.Option(help="privinf or another system; repeatable.")] = None,
     repeat: Annotated[int | None, typer.Option(help="Timed runs of each.", min=1)] = None,
     out: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
     spu: Annotated[Path | None, typer.Option(help="Python of SPU's environment.")] = None,
     crypten: Annotated[Path | None, typer.Option(help="Python of CrypTen's environment.")] = None,
-    show: Annotated[bool, typer.Option("--list", help="Print what can be chosen, and leave.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="Print what can be chosen, and exit.")] = False,
 ) -> None:
-    """Measure workloads over real processes of this machine; needs a checkout. Without choices: all of make bench."""
+    """Measure workloads with real processes on this machine; needs a checkout. By default, everything in make bench."""
     from privinf.errors import PrivinfError
 
     suite, peers = _suite()

@@ -21,19 +21,19 @@ def register(app: typer.Typer) -> None:
 
 def check(
     model: Annotated[
-        Path, typer.Argument(help="What `privinf share` wrote, the folders of all roles still in one place.")
+        Path, typer.Argument(help="What `privinf share` wrote, with the folders of all roles still in it.")
     ],
     text: Annotated[Path, typer.Option(help="UTF-8 text like your queries, one a line; - is stdin.")],
     margin: Annotated[
         float,
-        typer.Option(help="Factors of two that every site must keep free; below it the exit code is 1."),
+        typer.Option(help="Bits that every site must keep free; with fewer, the exit code is 1."),
     ] = 0.5,
-    truncate: Annotated[bool, typer.Option(help="Cut texts that are too long.")] = False,
+    truncate: Annotated[bool, typer.Option(help="Truncate texts that are too long.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run the fixed interpreter on text, and say which site comes how close to its range.
+    """Run the fixed interpreter on text, and report how close each site comes to its range.
 
-    Exit code 0: all ranges hold and every answer is that of float32; 1: one does not, or is too close.
+    Exit code 0: all ranges hold and every answer matches float32's; 1: one does not, or is too close.
     """
     from privinf.check import check as run
 

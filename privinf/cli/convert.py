@@ -17,15 +17,15 @@ def register(app: typer.Typer) -> None:
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="A GGUF file of the Llama architecture, or a checkpoint of llama2.c.")
+        Path, typer.Argument(help="A GGUF file of the Llama architecture, or a llama2.c checkpoint.")
     ],
-    out: Annotated[Path, typer.Option(help="A new directory, which becomes a Hugging Face model.")],
+    out: Annotated[Path, typer.Option(help="A new directory for the Hugging Face model.")],
     tokenizer: Annotated[
-        Path | None, typer.Option(help="tokenizer.bin of llama2.c, where it is a file of its own.")
+        Path | None, typer.Option(help="tokenizer.bin of llama2.c, if it is a separate file.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Turn a decoder in another format into a plain Hugging Face directory with float32 weights."""
+    """Convert a decoder in another format to a Hugging Face directory with float32 weights."""
     from privinf.formats.convert import convert as run
     from privinf.models.decoder_spec import read_decoder_spec
 

@@ -23,18 +23,18 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     sentences: Annotated[
-        int | None, typer.Option(help=f"How many of the sentences to ask [{SENTENCES}].", min=2, max=24)
+        int | None, typer.Option(help=f"How many of the sentences to use [{SENTENCES}].", min=2, max=24)
     ] = None,
     weights: Annotated[str, typer.Option(help="private or public.")] = "private",
     generate: Annotated[
-        bool, typer.Option("--generate", help="Show a decoder that answers, instead of embeddings.")
+        bool, typer.Option("--generate", help="Show a decoder's answers instead of embeddings.")
     ] = False,
     model: Annotated[
         str | None, typer.Option(help="With --generate: smollm2 or tinystories [smollm2].")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Ask a real model through a dealer and two parties on this machine, private beside clear."""
+    """Query a real model through a dealer and two parties on this machine, and compare with the clear model."""
     from privinf.cli import demo_generate
     from privinf.cli.model import weights_mode
 

@@ -103,7 +103,7 @@ def _answer(client: Any, prompt: str, quiet: bool) -> dict[str, Any]:
 
 
 def _clear(source: Path, shared: Any, prompts: Sequence[str]) -> list[dict[str, Any]]:
-    """Float32's likeliest tokens behind the same prefix, and their text."""
+    """Float32's most likely tokens after the same prefix, and their text."""
     import torch
 
     from privinf.models.clear import ClearDecoder, prefix_cache

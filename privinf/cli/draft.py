@@ -18,13 +18,13 @@ def register(app: typer.Typer) -> None:
 
 
 def draft(
-    files: Annotated[list[Path], typer.Argument(help="UTF-8 text like the answers you expect.")],
+    files: Annotated[list[Path], typer.Argument(help="UTF-8 text that resembles the answers you expect.")],
     model: Model,
     out: Annotated[Path, typer.Option(help="Where to write it, such as draft.npz.")],
     special_tokens: Special = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Learn from text what usually follows, for `generate --draft FILE`. It stays with the client."""
+    """Learn from text what usually comes next, for `generate --draft FILE`. The file stays with the client."""
     from privinf.drafts.ngrams import NgramDraft
     from privinf.errors import InputError
     from privinf.sdk.decoder_client import DecoderSide

@@ -8,7 +8,7 @@ from privinf.cli import ee_ask, ee_attack, ee_convert, ee_serve
 
 ee = typer.Typer(
     name="ee",
-    help="Equivariant mode: plain speed on one server. Obfuscation, not encryption: SECURITY.md says what it hides.",
+    help="Equivariant mode: plain speed on one server. Obfuscation, not encryption: see SECURITY.md.",
     no_args_is_help=True,
 )
 for module in (ee_convert, ee_serve, ee_ask, ee_attack):

@@ -28,7 +28,7 @@ Model = Annotated[
     Path, typer.Option(help="The client's part: OUT/client of `ee convert`.", envvar="PRIVINF_MODEL")
 ]
 Server = Annotated[str | None, typer.Option(help="host:port of the server.")]
-Texts = Annotated[list[str] | None, typer.Argument(help="Texts to ask about.")]
+Texts = Annotated[list[str] | None, typer.Argument(help="Texts.")]
 File = Annotated[Path | None, typer.Option("--file", help="UTF-8 text, one text a line; - is stdin.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file with address and certificates.")]
 Deadline = Annotated[float | None, typer.Option(help="Seconds for each query.")]
@@ -115,12 +115,13 @@ def classify(
 
 def generate(
     model: Model,
-    prompt: Annotated[str | None, typer.Argument(help="What to continue, or to answer.")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="The text to continue or answer.")] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Read the prompt from this UTF-8 file; - is stdin.")
     ] = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Continue the prompt as it is, even with a chat template.")
+        bool,
+        typer.Option("--raw", help="Continue the prompt as it is, even if the model has a chat template."),
     ] = False,
     max_new_tokens: MaxNew = None,
     temperature: Temperature = None,
@@ -139,7 +140,7 @@ def generate(
     insecure_no_tls: NoTls = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Continue a text under cover, or answer it where the model has a chat template."""
+    """Continue a text under cover, or answer it if the model has a chat template."""
     given = locals()
     wish = {name: given[name] for name in WISH if given[name] is not None}
     text, tls = asked_prompt(prompt, file), tls_options(ca, cert, key)

@@ -24,29 +24,29 @@ def attack(
     converted: Annotated[
         Path,
         typer.Argument(
-            help="What `ee convert` wrote; client/ makes the traffic that a server sees, tells the tokens that an"
-            " attack says it knows, and scores guesses. No attack sees it."
+            help="What `ee convert` wrote. client/ is used to make the traffic that a server sees, to reveal the tokens"
+            " that an attack is said to know, and to score guesses; no attack sees it."
         ),
     ],
     text: Annotated[
         list[Path],
         typer.Option(
-            help="Text like the clients': paragraphs, or a CSV's column text; half of it is public; repeat."
+            help="Text like the clients': paragraphs, or a CSV's column text; half of it is public; repeatable."
         ),
     ],
     out: Annotated[Path, typer.Option(help="A directory for attacks.json, report.md and plots.")],
     reference: Annotated[
-        list[Path] | None, typer.Option(help="Text of another kind, to count in as well; repeat.")
+        list[Path] | None, typer.Option(help="Text of another kind to count as well; repeatable.")
     ] = None,
-    names: Annotated[list[str] | None, typer.Option("--attack", help="Only this one; repeat.")] = None,
-    tokens: Annotated[
-        int, typer.Option(help="Tokens that pass by, for attacks that count.", min=1)
-    ] = 1_000_000,
+    names: Annotated[
+        list[str] | None, typer.Option("--attack", help="Run only this attack; repeatable.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens of traffic for attacks that count.", min=1)] = 1_000_000,
     prompts: Annotated[int, typer.Option(help="Short prompts to decode.", min=1)] = 48,
-    seed: Annotated[int, typer.Option(help="Draws what is scored.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for choosing what is scored.", min=0)] = 0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Attack a covered model with all that its server has, and say which share of the tokens was read."""
+    """Attack a covered model with everything its server has, and report the share of tokens that was read."""
     from privinf.equivariant.attacks import plots, report
     from privinf.equivariant.attacks.registry import chosen
     from privinf.equivariant.attacks.run import Setting, run

@@ -17,17 +17,18 @@ def register(app: typer.Typer) -> None:
 
 def convert(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory of BERT, GPT-2, Llama or ViT.")
+        Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory with BERT, GPT-2, Llama or ViT.")
     ],
-    out: Annotated[Path, typer.Option(help="A new directory; the client's and the server's part lie in it.")],
+    out: Annotated[Path, typer.Option(help="A new directory for the client's and the server's part.")],
     level: Annotated[
-        str, typer.Option(help="tokens, cover, noise or session; SECURITY.md says what each one hides.")
+        str, typer.Option(help="tokens, cover, noise or session; SECURITY.md says what each hides.")
     ] = "cover",
     task: Annotated[
-        str | None, typer.Option(help="embed, classify or generate: to be sure that the model is for it.")
+        str | None,
+        typer.Option(help="embed, classify or generate: refuse the model if it is for another task."),
     ] = None,
     variants: Annotated[
-        int | None, typer.Option(help="session: how many covers, of which each session uses another [4].")
+        int | None, typer.Option(help="session: how many covers to make; each session uses up one [4].")
     ] = None,
     alpha_e: Annotated[
         float | None, typer.Option(help="noise: on embeddings, in their standard deviations [0.1].")
@@ -36,14 +37,15 @@ def convert(
         float | None, typer.Option(help="noise: on the head, in its standard deviations [0.1].")
     ] = None,
     padding: Annotated[
-        int | None, typer.Option(help="noise, Llama: half the columns more that hidden values take [64].")
+        int | None,
+        typer.Option(help="noise, Llama: columns added to each half of a key matrix, at least [64]."),
     ] = None,
     mixing: Annotated[
         float | None, typer.Option(help="noise, Llama: how far key matrices are from rotations [0.1].")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Cover a model once, so that one server runs it at plain speed: weights for the server, a key for the client."""
+    """Cover a model so that one server can run it at plain speed: weights for the server, a key for the client."""
     from privinf.equivariant.covering.convert import VARIANTS, Noise
     from privinf.equivariant.covering.convert import convert as run
     from privinf.equivariant.levels import WARNING, level_of

@@ -23,17 +23,20 @@ def serve(
     ],
     config: File = None,
     listen: Listen = None,
-    threads: Annotated[int | None, typer.Option(help="Of torch; 0 leaves that to it [0].")] = None,
-    max_sessions: Annotated[int | None, typer.Option(help="Generations and sessions at once [8].")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads for torch; 0 lets it choose [0].")] = None,
+    max_sessions: Annotated[
+        int | None, typer.Option(help="The most generations and sessions at once [8].")
+    ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Of prompt and answer together; 0 is what the model takes [0].")
+        int | None,
+        typer.Option(help="The most tokens in prompt and answer together; 0 is the model's limit [0]."),
     ] = None,
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
     insecure_no_tls: NoTls = False,
 ) -> None:
-    """Serve a covered model, with no key and no plain value; obfuscation, not encryption."""
+    """Serve a covered model, without the key or plain values; obfuscation, not encryption."""
     from privinf.config import EquivariantConfig, load
     from privinf.equivariant.client import warn_once
     from privinf.equivariant.serving.server import serve as run
@@ -54,15 +57,15 @@ def serve(
 
 
 def keygen(
-    out: Annotated[Path, typer.Option(help="Directory for the authority and both roles.")],
+    out: Annotated[Path, typer.Option(help="Directory for the authority and both roles' certificates.")],
     host: Annotated[
-        list[str] | None, typer.Option(help="Host name or address of the server; repeat.")
+        list[str] | None, typer.Option(help="Host name or address of the server; repeatable.")
     ] = None,
-    days: Annotated[int, typer.Option(help="How long the certificates hold.")] = 365,
+    days: Annotated[int, typer.Option(help="How many days the certificates are valid.")] = 365,
     force: Annotated[bool, typer.Option(help="Overwrite what exists.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a certificate authority of this mode's own, and certificates for its server and its clients."""
+    """Create a certificate authority for this mode, and certificates for its server and its clients."""
     from privinf.keys import EQUIVARIANT_ROLES, LOCAL_HOSTS
     from privinf.keys import keygen as run
 

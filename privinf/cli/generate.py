@@ -14,24 +14,27 @@ from privinf.cli.ask import Config, Model, Parties, client_of
 from privinf.cli.output import JsonFlag, emit_json, note
 from privinf.cli.serve import Ca, Cert, Key, NoTls, tls_options
 
-MaxNew = Annotated[int | None, typer.Option("--max-new-tokens", help="How many at most [64].")]
+MaxNew = Annotated[int | None, typer.Option("--max-new-tokens", help="The most tokens to generate [64].")]
 Temperature = Annotated[
-    float | None, typer.Option(help="0 takes the likeliest token [0]; 1 draws as the model says.")
+    float | None,
+    typer.Option(help="0 takes the most likely token; 1 samples from the model's distribution [0]."),
 ]
-TopK = Annotated[int | None, typer.Option(help="Draw from the so many likeliest tokens.")]
-TopP = Annotated[float | None, typer.Option(help="Draw from the likeliest that sum up to this.")]
-Penalty = Annotated[float | None, typer.Option(help="Above 1: tokens that were there are less likely.")]
-Seed = Annotated[int | None, typer.Option(help="Of the draws; the same seed, the same answer.")]
-Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer; repeat.")]
+TopK = Annotated[int | None, typer.Option(help="Sample from the k most likely tokens.")]
+TopP = Annotated[
+    float | None, typer.Option(help="Sample from the most likely tokens whose probabilities add up to this.")
+]
+Penalty = Annotated[float | None, typer.Option(help="Above 1, tokens already used become less likely [1].")]
+Seed = Annotated[int | None, typer.Option(help="Seed for sampling; the same seed gives the same answer.")]
+Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer; repeatable.")]
 Draft = Annotated[
     str | None,
     typer.Option(
-        help="none, lookup (guess from what was said), or a file of `privinf draft`; how often it is right is public."
+        help="none, lookup (guess from the text so far), or a file from `privinf draft`; its success rate is public."
     ),
 ]
-Drafts = Annotated[int | None, typer.Option(help="Tokens guessed in one pass [7].")]
+Drafts = Annotated[int | None, typer.Option(help="Tokens to guess in one pass [7].")]
 Argmax = Annotated[
-    bool | None, typer.Option("--secure-argmax", help="Learn the likeliest token and no logits; slower.")
+    bool | None, typer.Option("--secure-argmax", help="Learn the most likely token and no logits; slower.")
 ]
 Hide = Annotated[
     bool | None, typer.Option("--hide-accepted", help="Hide how many drafts were right; needs more room.")
@@ -42,7 +45,7 @@ Special = Annotated[
     bool,
     typer.Option(
         "--special-tokens",
-        help="Let what you say mean control tokens that it spells, such as <|im_end|>; not for others' text.",
+        help="Turn control tokens spelled in your text (<|im_end|>) into tokens; never for other people's text.",
     ),
 ]
 
@@ -69,12 +72,15 @@ def register(app: typer.Typer) -> None:
 
 def generate(
     model: Model,
-    prompt: Annotated[str | None, typer.Argument(help="What to continue, or to answer.")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="The text to continue or answer.")] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Read the prompt from this UTF-8 file; - is stdin.")
     ] = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Continue the prompt as it is, even with a model for conversations.")
+        bool,
+        typer.Option(
+            "--raw", help="Continue the prompt as it is, even if the model was shared for conversations."
+        ),
     ] = False,
     max_new_tokens: MaxNew = None,
     temperature: Temperature = None,
@@ -97,7 +103,7 @@ def generate(
     insecure_no_tls: NoTls = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Continue a text privately, or answer it where the model was shared for conversations."""
+    """Continue a text privately, or answer it if the model was shared for conversations."""
     text = asked_prompt(prompt, file)
     wish = _given(locals())
     with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
@@ -114,7 +120,7 @@ def chat(
     model: Model,
     system: Annotated[
         str | None,
-        typer.Option(help="The one that the model was shared with, which is the default; no other fits."),
+        typer.Option(help="The system message that the model was shared with (the default); no other works."),
     ] = None,
     max_new_tokens: MaxNew = None,
     temperature: Temperature = None,
@@ -137,10 +143,10 @@ def chat(
     insecure_no_tls: NoTls = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Talk privately: each line of stdin is a message, and the end of input ends it.
+    """Chat privately: each line of stdin is a message; end of input ends the chat.
 
-    Every turn is a session of its own, which reads the whole conversation again. The system message is part of the
-    public prefix, so --system must be the one that the model was shared with.
+    Every turn is a new session that reads the whole conversation again. The system message is part of the public
+    prefix, so --system must be the one that the model was shared with.
     """
     wish = _given(locals()) | {"special_tokens": special_tokens}
     with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:

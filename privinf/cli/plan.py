@@ -36,11 +36,13 @@ def plan(
     ] = None,
     measure: Annotated[
         bool,
-        typer.Option("--measure", help="Measure this machine first, some ten seconds; kept for later plans."),
+        typer.Option(
+            "--measure", help="Measure this machine first (about ten seconds); kept for later plans."
+        ),
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Rounds and bytes of a query or a pass, layer by layer, and its seconds: computed, offline and on the wire."""
+    """Show rounds and bytes of a query or a pass, layer by layer, and seconds to compute, prepare and send it."""
     from privinf.models.decoder_spec import model_kind
     from privinf.models.folder import read_about
 

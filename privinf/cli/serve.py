@@ -13,13 +13,13 @@ import typer
 from privinf.cli.output import JsonFlag, emit_json, note
 
 Model = Annotated[Path, typer.Option(help="This role's folder of a shared model.", envvar="PRIVINF_MODEL")]
-Listen = Annotated[str | None, typer.Option(help="host:port; port 0 takes a free one.")]
-File = Annotated[Path | None, typer.Option("--config", help="TOML file; options win over it.")]
+Listen = Annotated[str | None, typer.Option(help="host:port; port 0 picks a free port.")]
+File = Annotated[Path | None, typer.Option("--config", help="TOML file; options override it.")]
 Ca = Annotated[Path | None, typer.Option(help="Certificate authority.", envvar="PRIVINF_CA")]
 Cert = Annotated[Path | None, typer.Option(help="This role's certificate.", envvar="PRIVINF_CERT")]
 Key = Annotated[Path | None, typer.Option(help="This role's private key.", envvar="PRIVINF_KEY")]
 NoTls = Annotated[
-    bool, typer.Option("--insecure-no-tls", help="No TLS: anybody on the wire can read and lie.")
+    bool, typer.Option("--insecure-no-tls", help="No TLS: anyone on the network can read and forge messages.")
 ]
 
 
@@ -61,7 +61,7 @@ def dealer(
     key: Key = None,
     insecure_no_tls: NoTls = False,
 ) -> None:
-    """Prepare correlated randomness for both parties; never sees a query."""
+    """Run the dealer: it prepares correlated randomness for both parties and never sees a query."""
     from privinf.config import DealerConfig, load
     from privinf.models.programs import dealer_program
     from privinf.parties.serve import serve_dealer
@@ -87,14 +87,15 @@ def party(
     store: Annotated[Path | None, typer.Option(help="Directory for preparations.")] = None,
     ahead: Annotated[int | None, typer.Option(help="Preparations to keep ready for each --shape.")] = None,
     shape: Annotated[
-        list[str] | None, typer.Option(help="TASK:BATCH:TOKENS to prepare ahead; repeat.")
+        list[str] | None,
+        typer.Option(help="TASK:BATCH:TOKENS to prepare ahead, such as embed:1:32; repeatable."),
     ] = None,
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
     insecure_no_tls: NoTls = False,
 ) -> None:
-    """Compute on shares as party 0 or party 1."""
+    """Run party 0 or party 1, which compute on shares."""
     from privinf.config import PartyConfig, load
     from privinf.models.programs import party_program
     from privinf.parties.serve import serve_party
@@ -133,11 +134,12 @@ def up(
     work: Annotated[Path, typer.Option(help="Keys, stores and logs go here.")] = Path(".privinf"),
     ahead: Annotated[int, typer.Option(help="Preparations to keep ready for each --shape.")] = 0,
     shape: Annotated[
-        list[str] | None, typer.Option(help="TASK:BATCH:TOKENS to prepare ahead; repeat.")
+        list[str] | None,
+        typer.Option(help="TASK:BATCH:TOKENS to prepare ahead, such as embed:1:32; repeatable."),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run dealer and both parties on this machine, until interrupted. For trying out: it protects nothing."""
+    """Run the dealer and both parties on this machine until interrupted. For trying things out: it protects nothing."""
     import signal
 
     from privinf.local import LocalParties
