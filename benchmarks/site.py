@@ -28,7 +28,7 @@ from privinf.config import Tls
 from privinf.keys import keygen
 from privinf.local import SERVER_ENVIRONMENT
 from privinf.sdk.client import Client
-from tests.e2e import toy
+from tests.support import toy
 
 ROLES = ("dealer", "party1", "party0")  # in the order they start
 TEXTS = ("call me a ship", "the sea is deep", "whales", "who rides the wind?")

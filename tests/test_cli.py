@@ -14,9 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "e2e"))  # toy.py and deployment.py
-
 import toy
 from deployment import Deployment, in_this_process
 

@@ -1,16 +1,12 @@
-"""Puts the tiny models on the path, and converts each of them once for a level."""
+"""Converts each tiny model once for a level."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from tiny_models import Kind, write_model
 
 from privinf.equivariant.covering.convert import Converted, convert

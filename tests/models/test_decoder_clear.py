@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import torch
-from test_decoder_checkpoint import tiny
+from saved_decoders import tiny
 
 from privinf.models.clear import ClearDecoder, prefix_cache
 from privinf.models.decoder_checkpoint import load_decoder

@@ -10,6 +10,6 @@ from recorded import CONFIGS, TABLE, costs
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_costs_are_those_recorded(name: str) -> None:
-    """To record others: `python tests/models/recorded.py`."""
+    """To record others: `python tests/support/recorded.py`."""
     recorded = {case: row for case, row in json.loads(TABLE.read_text()).items() if case.split()[0] == name}
     assert costs((name,)) == recorded

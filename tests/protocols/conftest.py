@@ -1,4 +1,4 @@
-"""Puts the cases of the gates' tests and the tiny models on the path."""
+"""Puts the cases of the gates' tests on the path."""
 
 from __future__ import annotations
 
@@ -7,6 +7,5 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "models")]
+sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("chosen", "trials")

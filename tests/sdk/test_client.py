@@ -12,9 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))  # toy.py and deployment.py
-
 import toy
 from deployment import Deployment, in_this_process
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from collections.abc import Iterator
-
 from harness import Cluster
 
 from privinf.keys import keygen

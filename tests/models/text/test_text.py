@@ -25,7 +25,7 @@ CONFIG = {
     "vocab_size": len(WORDS),
     "max_position_embeddings": 8,
 }
-TEXTS = Path(__file__).parents[1] / "data" / "sentences.txt"
+TEXTS = Path(__file__).parents[2] / "data" / "sentences.txt"
 SHIPPED = Path(privinf.__file__).parent / "data"
 CALIBRATION = Path(str(resources.files("privinf.models.text") / "data" / "calibration.txt"))
 AWKWARD = [
