@@ -42,10 +42,11 @@ from privinf.parties.rpc.parts import WHOLE_LIMIT, require_whole
 from privinf.parties.rpc.seats import share_of
 from privinf.parties.rpc.status import attribute
 from privinf.parties.session.epochs import Epochs
-from privinf.parties.session.generate import Generations
+from privinf.parties.session.generations import Generations
 from privinf.parties.session.greeting import Greeter
 from privinf.parties.session.query import Answer, Engine, Query
-from privinf.parties.session.sessions import Sessions, guarding
+from privinf.parties.session.sessions import Sessions
+from privinf.parties.session.streams import guarding
 from privinf.parties.stock.dealt import PassLink
 from privinf.parties.stock.fetch import DealerLink
 from privinf.parties.stock.keeper import Keeper

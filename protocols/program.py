@@ -94,10 +94,6 @@ class Channel(Protocol):
         """End the round: return the peer's parts, of exactly these sizes, for the caller to keep."""
         ...
 
-    def exchange(self, payload: Buffer, expect: int) -> memoryview:
-        """One round of one part each way; both push at once."""
-        ...
-
 
 class Source(Protocol):
     """A preparation, read once in program order."""

@@ -13,7 +13,8 @@ from privinf.parties.logs import Log
 from privinf.parties.rpc.credentials import caller, client_of
 from privinf.parties.rpc.entrance import OPEN, Entrance
 from privinf.parties.rpc.incoming import AnyRequests, Direct, Read, Requests, Source
-from privinf.parties.rpc.life import BOUNDS, Bounds, Keeping, Life
+from privinf.parties.rpc.life import BOUNDS, Bounds, Life
+from privinf.parties.rpc.lives import Keeping
 from privinf.parties.rpc.methods import ANYBODY, CLIENT, PEERS, Method
 from privinf.parties.rpc.parts import cut
 from privinf.parties.rpc.seats import Seats

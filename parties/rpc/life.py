@@ -15,13 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import grpc
-
-from privinf.errors import DeadlineExceeded, PeerLost, PrivinfError
+from privinf.errors import DeadlineExceeded, PrivinfError
 from privinf.parties.rpc.deadline import Deadline
 
 _GRACE = 2.0  # seconds after its deadline for a call to end by itself, and say why
-_SWEEP = 0.5  # seconds between two looks at what blocks within gRPC
 
 
 @dataclass(frozen=True)
@@ -168,87 +165,3 @@ class Life:
         if now >= self.deadline.at + _GRACE:
             self.end(DeadlineExceeded("the deadline passed"))
             self._cut()
-
-
-class Lives:
-    """The lives of calls under way."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._lives: set[Life] = set()
-
-    def now(self) -> list[Life]:
-        """Of the calls under way."""
-        with self._changed:
-            return list(self._lives)
-
-    @contextmanager
-    def holding(self, life: Life) -> Iterator[Life]:
-        """Have it among them for a while."""
-        with self._changed:
-            self._lives.add(life)
-            self._changed.notify_all()
-        try:
-            yield life
-        finally:
-            with self._changed:
-                self._lives.discard(life)
-
-    def some(self, seconds: float) -> bool:
-        """Wait until there are some; return whether there are."""
-        with self._changed:
-            return self._changed.wait_for(lambda: bool(self._lives), seconds)
-
-
-class Keeping:
-    """Gives every call of a server its life, and cuts those that have lasted too long, in a thread of its own."""
-
-    def __init__(
-        self,
-        clock: Callable[[], float] = time.monotonic,
-        failed: Callable[[Exception], None] = lambda error: None,
-    ) -> None:
-        self.lives: Final = Lives()
-        self._clock, self._failed = clock, failed
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def of(self, context: grpc.ServicerContext, total: float) -> Iterator[Life]:
-        """Give a call's life; it ends with the caller's call, or before it."""
-        self._begin()
-        life = Life(Deadline.of(context, total), context.cancel)
-        with self.lives.holding(life):
-            try:
-                if not context.add_callback(lambda: life.end(PeerLost("the client left"))):
-                    life.end(PeerLost("the client left"))
-                yield life
-            finally:
-                life.end(PeerLost("the call is over"))
-
-    def sweep(self) -> None:
-        """Look at all calls once."""
-        now = self._clock()
-        for life in self.lives.now():
-            try:
-                life.sweep(now)
-            except (
-                Exception
-            ) as error:  # of one call: the others are still to be cut, by a thread that goes on
-                self._failed(error)
-
-    def close(self) -> None:
-        """End the thread."""
-        self._closed.set()
-
-    def _begin(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="lives", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        while not self._closed.wait(_SWEEP):
-            if self.lives.some(_SWEEP):
-                self.sweep()

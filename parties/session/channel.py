@@ -45,11 +45,6 @@ class SessionChannel:
         self.rounds, self._pushed = self.rounds + 1, 0
         return [self._reader.read(Kind.DATA, self.rounds, size, part) for part, size in enumerate(expect)]
 
-    def exchange(self, payload: Buffer, expect: int) -> memoryview:
-        """One round of one part: push ours, then wait for the peer's."""
-        self.push(payload)
-        return self.pull([expect])[0]
-
     def say(self, kind: Kind, payload: Buffer) -> None:
         """Send a control frame, between rounds or before the first."""
         self._writer.write(kind, self.rounds, payload)

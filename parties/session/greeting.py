@@ -26,7 +26,8 @@ from privinf.parties.rpc.messages import (
     shape_message,
 )
 from privinf.parties.session.channel import SessionChannel
-from privinf.parties.session.sessions import PeerStream, Sessions, guarding, open_stream
+from privinf.parties.session.sessions import Sessions
+from privinf.parties.session.streams import PeerStream, guarding, open_stream
 from privinf.protocols.program import Identity, QueryShape, SessionShape
 from privinf.v1 import party_pb2
 

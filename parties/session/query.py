@@ -12,7 +12,7 @@ from privinf.parties.rpc.life import Life
 from privinf.parties.rpc.messages import read_id
 from privinf.parties.rpc.seats import unstarted
 from privinf.parties.session.channel import SessionChannel
-from privinf.parties.session.sessions import PeerStream
+from privinf.parties.session.streams import PeerStream
 from privinf.parties.stock.keeper import Keeper
 from privinf.parties.stock.spool import Preparation, sized
 from privinf.parties.stock.store import PreparationStore

@@ -1,4 +1,4 @@
-"""The streams between the two parties: opened by party 0, met on party 1 by the query they belong to."""
+"""Where streams of party 0 meet the queries on party 1 that they belong to."""
 
 from __future__ import annotations
 
@@ -9,175 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import grpc
-
-from privinf.errors import (
-    ConnectError,
-    DamagedPreparation,
-    DeadlineExceeded,
-    Overloaded,
-    PeerLost,
-    PrivinfError,
-    ProtocolError,
-)
-from privinf.parties.rpc.credentials import Peer
-from privinf.parties.rpc.deadline import Deadline
-from privinf.parties.rpc.frames import Kind, kind_of, peek_session
+from privinf.errors import Overloaded, PeerLost, PrivinfError, ProtocolError
+from privinf.parties.rpc.frames import peek_session
 from privinf.parties.rpc.life import Life
-from privinf.parties.rpc.methods import SESSION
 from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.rpc.seats import RETRY_SECONDS
-from privinf.parties.rpc.status import attribute, restore
+from privinf.parties.session.streams import PeerStream, guarding
 
 _REMEMBERED = 1 << 16  # session ids refused a second time; their preparations are refused for ever
-
-
-class PeerStream:
-    """One session's messages to and from the other party."""
-
-    def __init__(
-        self, messages: Iterator[bytes], outgoing: Outgoing[bytes], role: str, cancel: Callable[[], Any]
-    ) -> None:
-        self._messages, self._outgoing, self._role = messages, outgoing, role
-        self.cancel = cancel
-        self._heard = self._closed = False
-        self.phase = "connect"  # what a wait for the peer is part of now
-        self._life: Life | None = None
-        self._patience = 0.0
-        self._lock = threading.Lock()
-        self._over = False
-        self._listener: Callable[[], None] | None = None
-
-    @property
-    def closed(self) -> bool:
-        """Whether we have ended our direction."""
-        return self._closed
-
-    def send(self, message: bytes) -> None:
-        """Queue a message; never blocks."""
-        self._outgoing.put(message)
-
-    def live(self, life: Life, seconds: float) -> None:
-        """Have the session end with a call's life, or where the peer sends nothing for so many seconds."""
-        self._life, self._patience = life, seconds
-
-    def close(self, error: PrivinfError | None = None) -> None:
-        """End our direction, with an error if the peer is to be told one."""
-        self._closed = True
-        self._outgoing.put(error)
-
-    def cut(self) -> None:
-        """Drop the session, unless our side of it is over: the peer may not have heard how it ended."""
-        if not self._closed:
-            self.cancel()
-
-    def watch(self, listener: Callable[[], None]) -> None:
-        """Have it called, once, when the stream is over: nobody may be reading then."""
-        with self._lock:
-            self._listener, over = listener, self._over
-        if over:
-            listener()
-
-    def over(self) -> None:
-        """Note that gRPC has ended the stream."""
-        with self._lock:
-            listener, self._over = None if self._over else self._listener, True
-        if listener is not None:
-            listener()
-
-    def verdict(self) -> PrivinfError:
-        """Return why a stream that is over has ended, for one who was not reading."""
-        call = self._messages
-        if isinstance(call, grpc.RpcError) and isinstance(call, grpc.Call):  # party 0's own call
-            early = call.code() is grpc.StatusCode.OK
-            return self._lost("ended the session early") if early else self._explain(call)
-        return self._lost("dropped the session")
-
-    def finish(self, first: bool) -> None:
-        """Both have read their last frame when this returns: party 0 closes first, party 1 after it."""
-        if first:
-            self.close()
-            self.expect_end()
-        else:
-            self.expect_end()
-            self.close()
-
-    def expect_end(self) -> None:
-        """Wait until the peer has ended its direction; anything else is out of place."""
-        message = self._receive()
-        if message is None:
-            return
-        if kind_of(message) is Kind.DAMAGED:
-            raise DamagedPreparation(f"{self._role} found its half of the preparation changed")
-        raise ProtocolError(f"{self._role} sent a frame after the last round")
-
-    def __iter__(self) -> PeerStream:
-        return self
-
-    def __next__(self) -> bytes:
-        message = self._receive()
-        if message is None:  # also, now and then, what gRPC gives of a call that we have cut
-            raise self._late() or self._lost("ended the session early")
-        return message
-
-    def _receive(self) -> bytes | None:
-        life, watch = self._life, None
-        if life is not None:
-            watch = life.watch(
-                self._patience, f"{self._role} said nothing for {self._patience:g} s", self.cancel
-            )
-        try:
-            message = next(self._messages, None)
-            self._heard = True
-            return message
-        except grpc.RpcError as error:
-            raise self._explain(error) from error
-        finally:
-            if life is not None and watch is not None:
-                life.let(watch)
-
-    def _late(self) -> DeadlineExceeded | None:
-        """Return which time has run out, if any has."""
-        life = self._life
-        if life is not None and life.deadline.passed:
-            what = f"the deadline passed waiting for {self._role} ({self.phase})"
-            return DeadlineExceeded(what, phase=self.phase)
-        return life.error if life is not None and isinstance(life.error, DeadlineExceeded) else None
-
-    def _explain(self, error: grpc.RpcError) -> PrivinfError:
-        if (late := self._late()) is not None:
-            return late
-        if not isinstance(error, grpc.Call):  # on the serving side gRPC says no more than that
-            return self._lost("dropped the session")
-        known = restore(error, self._role, phase=self.phase)
-        # Before the first message a session can be opened again; after it something is lost.
-        return self._lost("dropped the session") if type(known) is ConnectError and self._heard else known
-
-    def _lost(self, what: str) -> PrivinfError:
-        return attribute(PeerLost(f"{self._role} {what}"), self._role)
-
-
-def open_stream(other: Peer, deadline: Deadline) -> PeerStream:
-    """Dial party 1 for one session."""
-    outgoing: Outgoing[bytes] = Outgoing()
-    call = SESSION.on(other)(iter(outgoing), timeout=deadline.left("connect"), metadata=other.metadata)
-    stream = PeerStream(call, outgoing, other.role, call.cancel)
-    if not call.add_callback(stream.over):
-        stream.over()
-    return stream
-
-
-@contextmanager
-def guarding(stream: PeerStream, party: int) -> Iterator[None]:
-    """Hold a part of a session; one that fails is ended on both sides, and party 1 tells party 0 why."""
-    try:
-        yield
-    except BaseException as error:
-        known = error if isinstance(error, PrivinfError) else PrivinfError()
-        stream.close(known if party == 1 else None)
-        if party == 0:
-            stream.cancel()
-        raise
 
 
 class Sessions:

@@ -19,11 +19,6 @@ class Places:
         self._taken = 0
         self._limit: int | None = None  # not known before the first reply: the dealer makes us wait then
 
-    @property
-    def taken(self) -> int:
-        """How many are taken."""
-        return self._taken
-
     def learn(self, limit: int) -> None:
         """Take in what the dealer says; a dealer of other settings may have been started in its place."""
         with self._changed:

@@ -38,7 +38,7 @@ from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.rpc.parts import WHOLE_LIMIT
 from privinf.parties.rpc.status import restore
 from privinf.parties.serve import PartyServer
-from privinf.parties.session.sessions import PeerStream
+from privinf.parties.session.streams import PeerStream
 from privinf.parties.stock.record import Record
 from privinf.protocols.program import Identity, QueryShape
 from privinf.sdk.transport import Link

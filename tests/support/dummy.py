@@ -35,6 +35,12 @@ def says(role: str, identity: Identity = IDENTITY) -> common_pb2.Identity:
     return identity_message(replace(identity, role=role))
 
 
+def exchanged(channel: Channel, part: Buffer, expect: int) -> memoryview:
+    """One round of one part each way."""
+    channel.push(part)
+    return channel.pull([expect])[0]
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the three roles of one test agree on, and where one of them misbehaves."""
@@ -189,7 +195,7 @@ class DummyParty:
             mask = prep.read(settings.round_bytes)
             masks.append(mask)
             expect = settings.round_bytes + (settings.expect_more if self.party == 0 else 0)
-            if bytes(channel.exchange(mask, expect)) != bytes(mask):  # views are compared byte by byte
+            if bytes(exchanged(channel, mask, expect)) != bytes(mask):  # views are compared byte by byte
                 raise IntegrityError(f"round {round_}: the masks differ")
         if bytes(aside) != digest(seed, masks, settings.aside):
             raise IntegrityError("what was computed ahead is not of this preparation")
@@ -288,7 +294,7 @@ class DummyGeneration:
         round_, self.rounds = self.rounds, self.rounds + 1
         self.program._misbehave(round_)
         expect = len(mask) + (self.program.settings.expect_more if self.program.party == 0 else 0)
-        if bytes(channel.exchange(mask, expect)) != bytes(mask):
+        if bytes(exchanged(channel, mask, expect)) != bytes(mask):
             raise IntegrityError(f"round {round_}: the masks differ")
         if self.journal is not None:
             self.journal(f"wire{round_} 8 ({len(mask)},)")

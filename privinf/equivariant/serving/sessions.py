@@ -19,7 +19,7 @@ from privinf.equivariant.wire import rows_message
 from privinf.errors import InputError, MismatchError, Overloaded, ProtocolError
 from privinf.parties.logs import Log
 from privinf.parties.rpc.incoming import Requests
-from privinf.parties.rpc.life import Lives
+from privinf.parties.rpc.lives import Lives
 from privinf.v1 import equivariant_pb2 as pb
 
 

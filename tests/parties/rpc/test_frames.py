@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from dummy import exchanged
 
 from privinf.errors import ProtocolError
 from privinf.parties.rpc.frames import (
@@ -147,8 +148,8 @@ def test_a_channel_counts_rounds_and_bytes() -> None:
     replies = frame(round_=1) + frame(round_=2, payload=LONG)
     channel = SessionChannel(sent.append, iter(replies), SESSION, 0)
     channel.say(Kind.BEGIN, b"not a round")
-    assert channel.exchange(b"ours", len(PAYLOAD)) == PAYLOAD
-    assert channel.exchange(LONG, len(LONG)) == LONG
+    assert exchanged(channel, b"ours", len(PAYLOAD)) == PAYLOAD
+    assert exchanged(channel, LONG, len(LONG)) == LONG
     assert (channel.rounds, channel.online_bytes) == (2, 4 + len(LONG))
     assert channel.wire_bytes == sum(map(len, sent)) == channel.online_bytes + 11 + 5 * HEADER.size
 
@@ -162,7 +163,7 @@ def test_a_round_of_parts() -> None:
     assert len(sent) == 1
     channel.push(b"second")
     assert [bytes(part) for part in channel.pull([3, len(LONG)])] == [b"one", LONG]
-    assert channel.exchange(b"third", len(PAYLOAD)) == PAYLOAD
+    assert exchanged(channel, b"third", len(PAYLOAD)) == PAYLOAD
     assert (channel.rounds, channel.online_bytes) == (2, len(b"firstsecondthird"))
     mine = FrameReader(iter(sent), SESSION, 0)
     assert [bytes(mine.read(Kind.DATA, 1, size, part)) for part, size in ((0, 5), (1, 6))] == [

@@ -21,13 +21,14 @@ from privinf.parties.rpc import methods
 from privinf.parties.rpc.credentials import Peer, dial
 from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.rpc.frames import FrameWriter, Kind
-from privinf.parties.rpc.life import Keeping, Life
+from privinf.parties.rpc.life import Life
+from privinf.parties.rpc.lives import Keeping
 from privinf.parties.rpc.messages import session_shape_message, shape_message
 from privinf.parties.rpc.methods import Method
 from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.rpc.seats import Seats
 from privinf.parties.rpc.status import restore
-from privinf.parties.session.sessions import PeerStream
+from privinf.parties.session.streams import PeerStream
 from privinf.v1 import common_pb2, dealer_pb2, party_pb2
 
 
@@ -334,7 +335,7 @@ def test_a_call_is_cut_after_its_own_time_or_the_servers(asked: float | None, la
 
 def test_one_call_that_cannot_be_cut_keeps_no_other_from_being_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the thread itself, which goes on: what cannot be cut is told at every look."""
-    monkeypatch.setattr("privinf.parties.rpc.life._SWEEP", 0.001)
+    monkeypatch.setattr("privinf.parties.rpc.lives._SWEEP", 0.001)
     told: SimpleQueue[Exception] = SimpleQueue()
     keeping = Keeping(failed=told.put)
     late, other = Context(-10.0), Context(-10.0)

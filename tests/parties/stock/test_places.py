@@ -196,8 +196,8 @@ def test_places_are_as_many_as_the_dealer_says() -> None:
         places.take(soon)
     for _ in range(2):
         first()  # said again, it is nothing
-    assert places.taken == 1
+    assert places._taken == 1
     places.learn(2)
     with places.hold(Life(Deadline.after(5))):
-        assert places.taken == 2
-    assert places.taken == 1
+        assert places._taken == 2
+    assert places._taken == 1

@@ -17,7 +17,8 @@ from privinf.parties.rpc.admission import Admission
 from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.rpc.frames import Kind
 from privinf.parties.rpc.incoming import Requests
-from privinf.parties.rpc.life import Life, Lives
+from privinf.parties.rpc.life import Life
+from privinf.parties.rpc.lives import Lives
 from privinf.parties.rpc.messages import read_id, read_identity, read_session_shape, require_same
 from privinf.parties.rpc.seats import unstarted
 from privinf.parties.rpc.status import attribute
@@ -27,7 +28,8 @@ from privinf.parties.session.generation import Generation
 from privinf.parties.session.greeting import Greeter, Session
 from privinf.parties.session.inbox import Inbox
 from privinf.parties.session.journal import Journal
-from privinf.parties.session.sessions import Sessions, guarding
+from privinf.parties.session.sessions import Sessions
+from privinf.parties.session.streams import guarding
 from privinf.parties.stock.dealt import DealtStream, PassLink
 from privinf.protocols.program import PartyProgram, PartySession, SessionShape
 from privinf.v1 import party_pb2
