@@ -130,7 +130,7 @@ def in_shares(subject: Subject, shared: Path, ids_of: Sequence[list[int]]) -> di
 
 
 def _client(local: LocalParties) -> Any:
-    from privinf.sdk.client import client_config
+    from privinf.sdk.base_client import client_config
 
     return client_config(local.addresses, tls=local.tls(), deadline=600.0)
 

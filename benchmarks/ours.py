@@ -15,7 +15,8 @@ from benchmarks.role import build
 from benchmarks.rows import MeasureError, Row, row_of
 from benchmarks.workload import Workload
 from privinf.config import ClientConfig
-from privinf.sdk.transport import Link, Stats
+from privinf.sdk.query import Stats
+from privinf.sdk.transport import Link
 
 DEADLINE = 600.0
 SUSTAINED = "-sustained"

@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from privinf.errors import ProtocolError as ProtocolError
     from privinf.errors import Unauthenticated as Unauthenticated
     from privinf.sdk.answers import Classification as Classification
-    from privinf.sdk.client import AsyncClient as AsyncClient
+    from privinf.sdk.async_client import AsyncClient as AsyncClient
+    from privinf.sdk.base_client import Embeddings as Embeddings
     from privinf.sdk.client import Client as Client
-    from privinf.sdk.client import Embeddings as Embeddings
     from privinf.sdk.completions import Completion as Completion
 
 _ERRORS = [name for name, kind in vars(errors).items() if isinstance(kind, type)]
 _HOMES = {
-    "AsyncClient": "privinf.sdk.client",
+    "AsyncClient": "privinf.sdk.async_client",
     "Classification": "privinf.sdk.answers",
     "Client": "privinf.sdk.client",
     "Completion": "privinf.sdk.completions",
-    "Embeddings": "privinf.sdk.client",
+    "Embeddings": "privinf.sdk.base_client",
     "Tls": "privinf.config",
     **dict.fromkeys(_ERRORS, "privinf.errors"),
 }

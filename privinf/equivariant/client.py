@@ -16,7 +16,7 @@ import numpy as np
 
 from privinf.config import EquivariantClientConfig, load
 from privinf.equivariant import variants
-from privinf.equivariant.asking.calls import Asker, asking, close_session, open_session
+from privinf.equivariant.asking.calls import BaseClient, asking, close_session, open_session
 from privinf.equivariant.asking.images import ImageSide
 from privinf.equivariant.asking.link import Link
 from privinf.equivariant.asking.prompts import PromptSide
@@ -29,7 +29,7 @@ from privinf.equivariant.wire import F32, prompt_message
 from privinf.errors import InputError
 from privinf.sdk.answers import Classification
 from privinf.sdk.asked import seconds
-from privinf.sdk.client import Embeddings, GivenTls, Progress, Usage
+from privinf.sdk.base_client import Embeddings, GivenTls, Progress, Usage
 from privinf.sdk.completions import Completion, TokenStream
 from privinf.sdk.decoder_client import Message, Prompt
 from privinf.sdk.generation import Wish, Written
@@ -276,7 +276,7 @@ def warn_once() -> None:
     print(f"WARNING: {WARNING}", file=sys.stderr, flush=True)
 
 
-def _usage(ask: Asker, queries: int, seconds: float) -> CoveredUsage:
+def _usage(ask: BaseClient, queries: int, seconds: float) -> CoveredUsage:
     return CoveredUsage(
         queries=queries,
         rounds=queries,

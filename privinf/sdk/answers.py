@@ -12,7 +12,7 @@ from privinf.errors import InputError
 from privinf.models.spec import Says
 
 if TYPE_CHECKING:
-    from privinf.sdk.client import Usage
+    from privinf.sdk.base_client import Usage
 
 F32 = npt.NDArray[np.float32]
 LIKELY = 0.5  # a label is given to a text above this score, where each may have any number of them

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
 from privinf.errors import InputError
+from privinf.sdk.async_link import AsyncLink
 from privinf.sdk.completions import Completion, GenerationUsage, Token, TokenStream
 from privinf.sdk.decoder_client import DecoderSide
 from privinf.sdk.generation import Wish
 from privinf.sdk.passes import Generation
-from privinf.sdk.transport import AsyncLink
 
 
 class AsyncTokenStream:

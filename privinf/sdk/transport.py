@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Self
 
 import grpc
 
 from privinf.config import ClientConfig
-from privinf.errors import ConnectError, MismatchError, Overloaded, PeerLost, PrivinfError, ProtocolError
+from privinf.errors import ConnectError, MismatchError, Overloaded
 from privinf.parties.rpc.credentials import Peer, dial, warn_insecure
 from privinf.parties.rpc.deadline import Deadline, persist
 from privinf.parties.rpc.messages import (
@@ -31,29 +28,13 @@ from privinf.parties.rpc.methods import ATTEST_PARTY, INFER, STATUS
 from privinf.parties.rpc.own import check_own
 from privinf.parties.rpc.status import attribute, restore
 from privinf.protocols.program import ID_BYTES, Buffer, Identity, QueryShape, SessionShape
-from privinf.sdk.outcomes import ROLES, VERDICT_SECONDS, Gate, chunks, counted, failure, telling, uninformed
-from privinf.sdk.outcomes import PartyStats as PartyStats
-from privinf.sdk.passes import AsyncGeneration, Generation
-from privinf.sdk.passes import PassStats as PassStats
+from privinf.sdk.outcomes import ROLES, Gate, chunks
+from privinf.sdk.passes import Generation
 from privinf.sdk.patience import Patience, patiently
+from privinf.sdk.query import Run, Stats
 from privinf.v1 import common_pb2, party_pb2
 
-ASYNC_CALLS: Final = 32  # of one AsyncLink at the parties at once; others wait here
-
-T = TypeVar("T")
-B = TypeVar("B", "Run", Generation)
 Shares = tuple[Buffer, Buffer] | Callable[[], tuple[Buffer, Buffer]]
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What one query took; seconds are those of the client's clock."""
-
-    session_id: str
-    seconds: float
-    query_bytes: int  # sent to both parties
-    result_bytes: int
-    parties: tuple[PartyStats, PartyStats]
 
 
 @dataclass(frozen=True)
@@ -68,85 +49,6 @@ class PartyStatus:
     max_store_bytes: int
     waiting: int = 0  # for a place among the sessions
     max_waiting: int = 0
-
-
-class Run:
-    """A query under way on both parties, each of which is sent its share once it has admitted the query."""
-
-    def __init__(
-        self,
-        calls: Sequence[Any],
-        gates: Sequence[Gate],
-        session: bytes,
-        nbytes: int,
-        unreached: Callable[[], None],
-    ) -> None:
-        self._calls, self._gates, self._session, self._sent = calls, gates, session, nbytes
-        self._unreached, self._began = unreached, time.monotonic()
-        self._come: SimpleQueue[tuple[int, party_pb2.InferReply | PrivinfError]] = SimpleQueue()
-        for party in range(len(calls)):
-            threading.Thread(target=self._read, args=(party,), name="query", daemon=True).start()
-
-    @property
-    def sent(self) -> bool:
-        """Whether a share may have been sent: then it must never be sent again."""
-        return any(gate.opened for gate in self._gates)
-
-    def cancel(self) -> None:
-        """Drop the query at both parties; its preparation is lost."""
-        for call, gate in zip(self._calls, self._gates, strict=True):
-            call.cancel()
-            gate.close()
-
-    def result(self) -> tuple[bytes, bytes, Stats]:
-        """Wait for both shares of the answer; raise what went wrong first, and drop the other half."""
-        try:
-            return self._gather()
-        except PrivinfError as error:
-            if isinstance(error, ConnectError):
-                self._unreached()
-            raise attribute(error, None, self._session) from error.__cause__
-        finally:
-            self.cancel()
-
-    def _gather(self) -> tuple[bytes, bytes, Stats]:
-        replies: dict[int, party_pb2.InferReply] = {}
-        while len(replies) < len(self._calls):
-            party, come = self._come.get()  # each call ends with its deadline at the latest
-            if isinstance(come, PrivinfError):
-                raise self._cause(come)
-            replies[party] = come
-        parties = counted(replies[0].stats), counted(replies[1].stats)
-        received = sum(len(reply.result) for reply in replies.values())
-        seconds = time.monotonic() - self._began
-        stats = Stats(self._session.hex(), seconds, self._sent, received, parties)
-        return replies[0].result, replies[1].result, stats
-
-    def _cause(self, first: PrivinfError) -> PrivinfError:
-        """A party that was merely left by the other, or waited for it, does not know why: ask the other."""
-        if not uninformed(first):
-            return first
-        try:
-            _, second = self._come.get(timeout=VERDICT_SECONDS)
-        except Empty:
-            return first
-        return telling(first, second) if isinstance(second, PrivinfError) else first
-
-    def _read(self, party: int) -> None:
-        role, call, gate = ROLES[party], self._calls[party], self._gates[party]
-        come: party_pb2.InferReply | PrivinfError
-        try:
-            if not _next(call, role).admitted:
-                raise attribute(ProtocolError(f"{role} answered before it admitted the query"), role)
-            gate.open()
-            come = _next(call, role)
-        except (grpc.RpcError, grpc.FutureCancelledError) as error:
-            come = failure(error, role)
-            come.__cause__ = error
-        except PrivinfError as error:
-            come = attribute(error, role)
-        self._come.put((party, come))
-        gate.close()
 
 
 class Wanted:
@@ -336,95 +238,9 @@ class Link:
         return PartyStatus(peer.role, ready, reply.sessions, reply.max_sessions, *room, *queue)
 
 
-class AsyncLink:
-    """The same for asyncio; a cancelled task drops its query at both parties."""
-
-    def __init__(self, config: ClientConfig, identity: Identity | None = None) -> None:
-        self._link = Link(config, identity)
-        # Threads of its own: what waits for a place must not hold those in which others work on.
-        self._pool = ThreadPoolExecutor(ASYNC_CALLS, thread_name_prefix="privinf")
-        self._room = asyncio.Semaphore(ASYNC_CALLS)
-
-    async def connect(self) -> Identity:
-        """Reach both parties and return the identity they share."""
-        return await asyncio.to_thread(self._link.connect)
-
-    async def run(
-        self, shape: QueryShape, shares: Shares, deadline: float | None = None
-    ) -> tuple[bytes, bytes, Stats]:
-        """Send a share to each party, again while no server has room; return the two shares of the answer."""
-        until = self._link.until(deadline)
-        patience = Patience(until)
-        while True:
-            async with self._room:
-                run = await self._begun(lambda: self._link._start(shape, drawn(shares), until))
-                try:
-                    return await self._wait(run.result)
-                except asyncio.CancelledError:
-                    run.cancel()
-                    raise
-                except Overloaded as refusal:
-                    seconds = patience.pause(refusal, callable(shares) or not run.sent)
-            await asyncio.sleep(seconds)
-
-    async def _wait(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-    async def _begun(self, begin: Callable[[], B]) -> B:
-        """Begin something in a thread; a task that is cancelled meanwhile drops it."""
-        starting = asyncio.ensure_future(self._wait(begin))
-        try:
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            starting.add_done_callback(_cancel_begun)
-            raise
-
-    async def generate(
-        self, shape: SessionShape, deadline: float | None = None, wait: float | None = None
-    ) -> AsyncGeneration:
-        """Begin a generation on both parties, and wait for its place."""
-        wanted = Wanted()
-        async with self._room:
-            try:
-                begun = await self._begun(lambda: self._link._generate(shape, deadline, wait, wanted))
-            except asyncio.CancelledError:
-                wanted.give_up()
-                raise
-            return AsyncGeneration(begun)
-
-    async def status(self) -> tuple[PartyStatus, PartyStatus]:
-        """Ask both parties what they have ready."""
-        return await asyncio.to_thread(self._link.status)
-
-    async def close(self) -> None:
-        """Release the channels; queries under way are dropped."""
-        await asyncio.to_thread(self._link.close)
-        self._pool.shutdown(wait=False)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-
 def drawn(shares: Shares) -> tuple[Buffer, Buffer]:
     """Return the shares of one attempt."""
     return shares() if callable(shares) else shares
-
-
-def _cancel_begun(starting: asyncio.Future[B]) -> None:
-    if not starting.cancelled() and starting.exception() is None:
-        starting.result().cancel()
-
-
-def _next(call: Any, role: str) -> party_pb2.InferReply:
-    reply: party_pb2.InferReply | None = next(call, None)
-    if reply is None:
-        raise PeerLost(f"{role} ended the query early")
-    return reply
 
 
 def _requests(opened: party_pb2.InferOpen, share: Buffer, gate: Gate) -> Iterator[party_pb2.InferRequest]:

@@ -14,7 +14,8 @@ from deployment import DEADLINE, Deployment, of_processes, start_again
 
 from privinf.errors import ConnectError
 from privinf.local import LocalParties
-from privinf.sdk.client import Client, Embeddings
+from privinf.sdk.base_client import Embeddings
+from privinf.sdk.client import Client
 
 pytestmark = pytest.mark.processes
 LONG = ["the night is long and the sea is deep, " * 3] * 2  # about a second, two thirds of it preparation

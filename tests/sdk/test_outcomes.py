@@ -11,7 +11,7 @@ from harness import wait_until
 from privinf.errors import DeadlineExceeded, IntegrityError, PeerLost, PrivinfError
 from privinf.parties.rpc.status import describe
 from privinf.sdk.outcomes import Gate, telling
-from privinf.sdk.transport import Run
+from privinf.sdk.query import Run
 
 CONNECT, OFFLINE, ONLINE = (
     DeadlineExceeded("too late", phase=phase) for phase in ("connect", "offline", "online")

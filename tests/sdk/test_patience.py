@@ -21,9 +21,10 @@ from privinf.parties.rpc.credentials import dial
 from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.rpc.methods import INFER
 from privinf.protocols.program import Course
+from privinf.sdk.async_link import ASYNC_CALLS, AsyncLink
 from privinf.sdk.passes import Generation
 from privinf.sdk.patience import Patience, patiently
-from privinf.sdk.transport import ASYNC_CALLS, AsyncLink, Wanted
+from privinf.sdk.transport import Wanted
 
 BUSY: dict[str, Any] = {role: {"max_sessions": 1, "max_waiting": 1} for role in ("party0", "party1")}
 

@@ -25,7 +25,8 @@ from privinf.errors import (
 )
 from privinf.parties.rpc.deadline import Deadline
 from privinf.protocols.program import Identity
-from privinf.sdk.transport import AsyncLink, Link
+from privinf.sdk.async_link import AsyncLink
+from privinf.sdk.transport import Link
 
 QUERY = """
 import sys

@@ -14,7 +14,8 @@ from privinf.keys import keygen
 from privinf.local import LocalParties, Node
 from privinf.models.programs import dealer_program, party_program
 from privinf.parties.serve import DealerServer, PartyServer
-from privinf.sdk.client import AsyncClient, Client
+from privinf.sdk.async_client import AsyncClient
+from privinf.sdk.client import Client
 
 DEADLINE = 60.0
 

@@ -10,7 +10,7 @@ from harness import Cluster, wait_until
 from sessions import SHARES, freed
 
 from privinf.protocols.program import Course
-from privinf.sdk.transport import Generation
+from privinf.sdk.passes import Generation
 
 
 class Halted:

@@ -20,7 +20,8 @@ from dummy import TASK, DummyDealer, DummyParty, Settings
 from privinf.config import ClientConfig, DealerConfig, PartyConfig, Tls
 from privinf.parties.serve import DealerServer, PartyServer
 from privinf.protocols.program import Identity, QueryShape
-from privinf.sdk.transport import Link, Stats
+from privinf.sdk.query import Stats
+from privinf.sdk.transport import Link
 
 SHAPE = QueryShape(TASK, 1, 8)
 SHARES = (b"share  0", b"share  1")

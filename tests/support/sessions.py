@@ -11,7 +11,8 @@ from harness import Cluster, wait_until
 
 from privinf.parties.serve import DealerServer, PartyServer
 from privinf.protocols.program import Course, SessionShape
-from privinf.sdk.transport import Generation, Link
+from privinf.sdk.passes import Generation
+from privinf.sdk.transport import Link
 
 SESSION = SessionShape(TASK, 3, 2)
 SHARES = (b"share of party 0", b"share of party 1")

@@ -41,7 +41,7 @@ class Requests(Protocol):
     def logits(self, rows: F32) -> F32: ...
 
 
-class Asker(Protocol):
+class BaseClient(Protocol):
     """Gives a batch's plain rows, and counts what went over the wire."""
 
     sent: int
@@ -91,7 +91,7 @@ class InSession:
 @contextmanager
 def asking(
     folder: Path, link: Link, side: Requests, key: Key, timeout: float | None, *, local: bool
-) -> Iterator[Asker]:
+) -> Iterator[BaseClient]:
     """Give what asks: a session is opened for all that is asked within."""
     if not local:
         yield Direct(link, side, key, timeout)

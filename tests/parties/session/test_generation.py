@@ -19,7 +19,8 @@ from sessions import SESSION, SHARES, freed, generate, tell
 from privinf.config import ClientConfig
 from privinf.errors import ConnectError, InputError, Overloaded
 from privinf.protocols.program import Course, SessionShape
-from privinf.sdk.transport import AsyncLink, Link
+from privinf.sdk.async_link import AsyncLink
+from privinf.sdk.transport import Link
 
 FULL = r"wait already|are under way"
 

@@ -23,7 +23,7 @@ from privinf.errors import (
     ProtocolError,
 )
 from privinf.protocols.program import Course
-from privinf.sdk.transport import AsyncLink
+from privinf.sdk.async_link import AsyncLink
 
 IDENTITY = Settings().identity
 

@@ -34,7 +34,7 @@ IDENTITY = Settings().identity
 ID = bytes(16)
 
 
-class Asker:
+class BaseClient:
     """A client that tells each party what it likes."""
 
     def __init__(self, cluster: Cluster, session: bytes | None = None) -> None:
@@ -44,7 +44,7 @@ class Asker:
             for role in ("party0", "party1")
         ]
 
-    def __enter__(self) -> Asker:
+    def __enter__(self) -> BaseClient:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -104,32 +104,32 @@ def chunk(nbytes: int) -> party_pb2.GenerateRequest:
 
 
 @pytest.fixture
-def asker(cluster: Cluster) -> Iterator[Asker]:
+def asker(cluster: Cluster) -> Iterator[BaseClient]:
     """Return a client of servers that must be free of everything in the end."""
-    with Asker(cluster) as made:
+    with BaseClient(cluster) as made:
         yield made
         freed(cluster)
         with cluster.link() as link:
             generate(link, 2)
 
 
-def test_a_raw_generation_in_good_order(asker: Asker) -> None:
+def test_a_raw_generation_in_good_order(asker: BaseClient) -> None:
     right = [asker.opened(), step(0), chunk(16), step(1, 2), chunk(16)]
     assert asker.ask(right, right) == [None, None]
 
 
 @pytest.mark.parametrize("sizes", [(7, 9), (0,), (16, 0)])
-def test_a_share_that_comes_in_crumbs(asker: Asker, sizes: tuple[int, ...]) -> None:
+def test_a_share_that_comes_in_crumbs(asker: BaseClient, sizes: tuple[int, ...]) -> None:
     crumbs = [asker.opened(), step(0), *map(chunk, sizes)]
     expect(asker.ask(crumbs, crumbs), ProtocolError)
 
 
-def test_what_is_kept_is_the_same_for_both(asker: Asker) -> None:
+def test_what_is_kept_is_the_same_for_both(asker: BaseClient) -> None:
     first, second = ([asker.opened(), step(0), chunk(16), step(1, kept), chunk(16)] for kept in (1, 2))
     expect(asker.ask(first, second), MismatchError, "pass 1: the other party was told differently of kept")
 
 
-def test_what_is_kept_is_the_same_for_both_in_a_pass_without_a_round(asker: Asker) -> None:
+def test_what_is_kept_is_the_same_for_both_in_a_pass_without_a_round(asker: BaseClient) -> None:
     longer = session_shape_message(replace(SESSION, prompt=9))
     first, second = (
         [asker.opened(shape=longer), step(0), chunk(16), step(1, kept), chunk(16)] for kept in (1, 2)
@@ -137,12 +137,12 @@ def test_what_is_kept_is_the_same_for_both_in_a_pass_without_a_round(asker: Aske
     expect(asker.ask(first, second), MismatchError, "told differently of kept")
 
 
-def test_which_row_follows_which_is_the_same_for_both(asker: Asker) -> None:
+def test_which_row_follows_which_is_the_same_for_both(asker: BaseClient) -> None:
     first, second = ([asker.opened(), step(0), chunk(16), step(1, 1, x), chunk(16)] for x in ((), (0,)))
     expect(asker.ask(first, second), MismatchError, "pass 1: the other party was told differently of after")
 
 
-def test_parties_that_are_asked_for_different_things_do_not_begin(asker: Asker) -> None:
+def test_parties_that_are_asked_for_different_things_do_not_begin(asker: BaseClient) -> None:
     other = session_shape_message(replace(SESSION, rows=3))
     rest = [step(0), chunk(16)]
     errors = asker.ask([asker.opened(), *rest], [asker.opened(shape=other), *rest])
@@ -151,7 +151,7 @@ def test_parties_that_are_asked_for_different_things_do_not_begin(asker: Asker) 
 
 @pytest.mark.parametrize("party", [0, 1])
 def test_a_query_and_a_generation_are_different_things(cluster: Cluster, party: int) -> None:
-    with Asker(cluster) as asker:
+    with BaseClient(cluster) as asker:
         query = asker.infer(party)
         call = methods.GENERATE.on(asker.peers[1 - party])(iter([asker.opened()]), timeout=60)
         error = _ended(call, f"party{1 - party}")
@@ -162,7 +162,7 @@ def test_a_query_and_a_generation_are_different_things(cluster: Cluster, party: 
         freed(cluster)
 
 
-def test_a_session_id_is_used_once(asker: Asker) -> None:
+def test_a_session_id_is_used_once(asker: BaseClient) -> None:
     right = [asker.opened(), step(0), chunk(16)]
     assert asker.ask(right, right) == [None, None]
     for error in asker.ask(right, right):
@@ -205,7 +205,7 @@ BAD: dict[str, tuple[Any, type[PrivinfError]]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_request_is_refused(asker: Asker, case: str) -> None:
+def test_a_bad_request_is_refused(asker: BaseClient, case: str) -> None:
     make, kind = BAD[case]
     expect(asker.ask(make(asker), make(asker)), kind)
 
@@ -213,7 +213,7 @@ def test_a_bad_request_is_refused(asker: Asker, case: str) -> None:
 @pytest.mark.parametrize("party", [0, 1])
 def test_a_client_that_ends_at_one_party_alone_ends_for_both(tmp_path: Path, keys: Path, party: int) -> None:
     options = {role: {"idle_seconds": 0.3} for role in ("party0", "party1")}
-    with Cluster(tmp_path, keys, options=options) as cluster, Asker(cluster) as asker:
+    with Cluster(tmp_path, keys, options=options) as cluster, BaseClient(cluster) as asker:
         more = threading.Event()
 
         def script(other: int) -> Iterator[party_pb2.GenerateRequest]:
@@ -228,7 +228,7 @@ def test_a_client_that_ends_at_one_party_alone_ends_for_both(tmp_path: Path, key
 
 
 def test_a_generation_for_one_party_alone_costs_the_other_nothing(cluster: Cluster) -> None:
-    with Asker(cluster) as asker:
+    with BaseClient(cluster) as asker:
         script = [asker.opened(), step(0), chunk(16)]
         for party in (0, 1):
             error = _ended(
