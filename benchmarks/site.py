@@ -103,8 +103,16 @@ class Server:
         kinds = Counter[str]()
         for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
-                kinds[os.readlink(link).partition(":")[0].partition(" ")[0]] += 1
+                kinds[_kind(os.readlink(link))] += 1
         return dict(kinds)
+
+
+def _kind(target: str) -> str:
+    """What a descriptor stands for; of a file its suffix or its name, not where it lies."""
+    if not target.startswith("/"):
+        return target.partition(":")[0]
+    path = Path(target.partition(" ")[0])
+    return path.suffix or path.name
 
 
 class Wire:
