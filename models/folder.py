@@ -108,7 +108,7 @@ def read_about(path: Path, role: str | None = None) -> tuple[dict[str, Any], str
         mode, found, _, _ = about["weights"], about["role"], about["sharing"], about["model"]
     except FileNotFoundError as error:
         raise ModelError(
-            f"{path} is no shared model ({error.filename} is missing): run `privinf share`"
+            f"{path} is not a shared model ({error.filename} is missing): run `privinf share`"
         ) from error
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}/bundle.json is damaged: share the model again") from error
@@ -138,7 +138,7 @@ def read_tensors(path: Path, shapes: Mapping[str, Shape]) -> dict[str, U64]:
         raise ModelError(f"{path.with_suffix(DIGEST)} cannot be read: share the model again") from error
     if _digest(path) != written:
         raise ModelError(
-            f"{path} is damaged: it is not what was shared. Copy the folder anew, or share again"
+            f"{path} is damaged: it is not what was shared. Copy the folder again, or share again"
         )
     if {name: array.shape for name, array in tensors.items()} != dict(shapes):
         raise ModelError(f"{path} does not fit the model's configuration: share the model again")

@@ -98,7 +98,7 @@ class TextRules:
         if chosen is None:
             return ""
         if chosen not in known:
-            raise InputError(f"this model has no prompt {chosen!r}; known are {', '.join(sorted(known))}")
+            raise InputError(f"this model has no prompt {chosen!r}; choose one of {', '.join(sorted(known))}")
         return known[chosen]
 
 

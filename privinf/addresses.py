@@ -76,14 +76,14 @@ def parse_host(text: str) -> str:
 
 def _split(text: str) -> tuple[str, str]:
     if "/" in text or text.startswith("unix:"):
-        raise ConfigError(f"{text!r}: write host:port alone; schemes and sockets of files are not supported")
+        raise ConfigError(f"{text!r}: write only host:port; URL schemes and Unix sockets are not supported")
     host, colon, port = text.rpartition(":")
     if not colon or port.endswith("]"):
         raise ConfigError(f"{text!r} has no port: write host:port, such as 127.0.0.1:50051")
     if host.startswith("[") and host.endswith("]") and _is_ipv6(host[1:-1]):
         return host[1:-1], port
     if ":" in host or "[" in host:
-        raise ConfigError(f"{text!r}: an IPv6 address stands in brackets, as in [::1]:50051")
+        raise ConfigError(f"{text!r}: write an IPv6 address in brackets, as in [::1]:50051")
     return host, port
 
 
@@ -96,9 +96,9 @@ def _checked_host(host: str, text: str) -> str:
         return host
     labels = host.removesuffix(".").split(".")
     if len(host) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ConfigError(f"{text!r}: {host!r} is no host name")
+        raise ConfigError(f"{text!r}: {host!r} is not a host name")
     if labels[-1].isdigit() and not _is_ipv4(host):
-        raise ConfigError(f"{text!r}: {host!r} is no IPv4 address")
+        raise ConfigError(f"{text!r}: {host!r} is not an IPv4 address")
     return host
 
 

@@ -276,7 +276,7 @@ def _build(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
 def _refuse_unknown(given: set[str], known: set[str], where: str) -> None:
     for name in sorted(given - known):
         close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(sorted(known))}"
         raise ConfigError(f"{where}: {name} is unknown: {hint}")
 
 

@@ -42,7 +42,9 @@ def keygen(
         raise ConfigError(f"days must be 1 to {MOST_DAYS}, not {days!r}")
     hosts = [_host(host) for host in hosts]
     if claimed := sorted(set(hosts) & {*ROLES, *roles}):
-        raise ConfigError(f"{', '.join(claimed)}: a role is no host; peers would refuse the certificates")
+        raise ConfigError(
+            f"{', '.join(claimed)}: a role is not a host name; peers would refuse the certificates"
+        )
     folder = Path(directory)
     paths = {name: folder / name for stem in ("ca", *roles) for name in (f"{stem}.pem", f"{stem}.key")}
     present = sorted(path.name for path in paths.values() if path.exists())

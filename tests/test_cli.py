@@ -244,16 +244,16 @@ def test_certificates_come_from_options_too(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["plan", "nowhere"], "ModelError: nowhere is no shared model"),
-        (["fetch", "no-such-package"], "known are"),
+        (["plan", "nowhere"], "ModelError: nowhere is not a shared model"),
+        (["fetch", "no-such-package"], "choose one of"),
         (["share", "nowhere", "--out", "shared"], "config.json is missing"),
         (["share", "nowhere", "--out", "shared", "--weights", "secret"], "--weights is private or public"),
-        (["up", "nowhere", "--shape", "embed"], "'embed' is no shape: write TASK:BATCH:TOKENS"),
+        (["up", "nowhere", "--shape", "embed"], "'embed' is not a shape: write TASK:BATCH:TOKENS"),
         (["embed", "--model", "nowhere", "calm"], "lacks parties"),
         (["embed", "--model", "nowhere", "--parties", "a:1,b:1", "calm"], "certificates are missing"),
         (
             ["embed", "--model", "nowhere", "--parties", "a:1,b:1", "--insecure-no-tls", "calm"],
-            "nowhere is no shared model",
+            "nowhere is not a shared model",
         ),
     ],
 )
@@ -304,7 +304,7 @@ def test_input_errors(served: Deployment, tmp_path: Path, capsys: pytest.Capture
     )
     assert "0 texts of 128 tokens" in _said(main(["plan", str(served.shared), "--batch", "0"]), 65, capsys)
     words = ["embed", "--model", str(served.model), "--config", served.toml(tmp_path / "client.toml")]
-    assert "arguments, or a file" in _said(main(words), 65, capsys)
+    assert "arguments or as a file" in _said(main(words), 65, capsys)
     assert "empty" in _said(main([*words, ""]), 65, capsys)
 
 

@@ -41,7 +41,7 @@ def verify(model: Model, plan: Plan) -> None:
     """Raise ModelError where this machine computes other tables than the one on which the model was shared."""
     if fingerprint(model, plan.max_tokens) != plan.tables:
         raise ModelError(
-            "this machine's mathematical library rounds the model's tables otherwise than the owner's: "
+            "this machine's mathematical library rounds the model's tables differently from the owner's: "
             "share the model again on a machine like the servers'"
         )
 

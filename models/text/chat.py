@@ -176,7 +176,7 @@ def _checked(message: object, name: str) -> dict[str, str]:
         raise InputError(f"{name} must be a mapping of role and content, and of nothing else")
     role, content = message["role"], message["content"]
     if role not in ROLES:
-        raise InputError(f"{name} has an unknown role; known are {', '.join(ROLES)}")
+        raise InputError(f"{name} has an unknown role; choose one of {', '.join(ROLES)}")
     if not isinstance(content, str):
         raise InputError(f"the content of {name} is of type {type(content).__name__}, not a string")
     return {"role": str.__str__(role), "content": str.__str__(content)}

@@ -24,7 +24,7 @@ class DecoderTokenizer:
         path = Path(directory) / "tokenizer.json"
         self.rules = ControlledTokenizer(path)
         if (known := self.rules.size) > vocab:
-            raise ModelError(f"{path} knows {known} tokens, the model {vocab}: they do not belong together")
+            raise ModelError(f"{path} knows {known} tokens, the model {vocab}: they do not match")
         self._vocab = vocab
 
     def encode(self, text: str | Script) -> list[int]:
@@ -49,7 +49,7 @@ class DecoderTokenizer:
                 or not 0 <= int(token) < self._vocab
             ):
                 raise InputError(
-                    f"place {place} of the prompt is no token of this model: they are 0 to {self._vocab - 1}"
+                    f"place {place} of the prompt is not a token of this model: tokens are 0 to {self._vocab - 1}"
                 )
             known.append(int(token))
         return known
@@ -59,7 +59,7 @@ class DecoderTokenizer:
         ids, begin = self.encode(whole), list(prefix)[first:]
         if ids[: len(begin)] != begin:
             raise InputError(
-                "the prompt's first characters melt into the public prefix: begin it with a word or a line break"
+                "the prompt's first characters merge with the public prefix: begin it with a word or a line break"
             )
         return ids[len(begin) :]
 

@@ -69,5 +69,5 @@ def _forms(piece: str, content: bool) -> list[str]:
 def _undecided() -> InputError:
     return InputError(
         "a message spells what this model's template might take for one of its control tokens: "
-        "write it otherwise, or allow it (special_tokens=True)"
+        "rephrase it, or allow it (special_tokens=True)"
     )

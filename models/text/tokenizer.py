@@ -30,9 +30,7 @@ class Tokenizer:
         self._skipped = spec.names.pad if spec.names.first_position else None
         self._specials = self._rules.rules.num_special_tokens_to_add(is_pair=False)
         if (known := self._rules.size) > spec.vocab:
-            raise ModelError(
-                f"{path} knows {known} tokens, the model {spec.vocab}: they do not belong together"
-            )
+            raise ModelError(f"{path} knows {known} tokens, the model {spec.vocab}: they do not match")
 
     def encode(
         self,
@@ -100,7 +98,7 @@ def lines_of(data: bytes, name: str) -> list[str]:
         raise InputError(f"{name} is empty; one text a line is needed")
     texts = [_decoded(line, f"{name}, line {number}") for number, line in enumerate(lines, start=1)]
     if blank := [number for number, text in enumerate(texts, start=1) if not text.strip()]:
-        raise InputError(f"{name}: {_counted(blank)} blank; remove what is blank, as results go by line")
+        raise InputError(f"{name}: {_counted(blank)} blank; remove blank lines, as results go by line")
     return texts
 
 

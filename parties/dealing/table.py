@@ -109,7 +109,7 @@ class Table(Generic[P]):
             self._expire()
             item = self._items.get(preparation_id)
         if item is None:
-            raise ProtocolError("this preparation is unknown here, or no longer to be had")
+            raise ProtocolError("this preparation is unknown here, or no longer available")
         return item
 
     def drop(self, which: bytes, error: PrivinfError) -> None:

@@ -176,7 +176,7 @@ class Queue:
         left = ticket.life.deadline.left("connect")
         if not ticket.life.wait(lambda: ticket.granted, min(self._wait_seconds, left)):
             ticket.life.deadline.left("connect")  # says so if it is this that has passed
-            late = f"no place in {self._wait_seconds:g} s"
+            late = f"no free place within {self._wait_seconds:g} s"
             raise Overloaded(late, retry_after=self.retry_after(ticket.client))
         ticket.life.keep()
 

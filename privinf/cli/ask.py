@@ -138,7 +138,7 @@ def asked_texts(texts: list[str] | None, file: Path | None) -> list[str]:
     from privinf.models.text.tokenizer import lines_of, read_lines
 
     if bool(texts) == (file is not None):
-        raise InputError("give texts as arguments, or a file with --file, and not both")
+        raise InputError("give texts either as arguments or as a file with --file, not both")
     if file is None:
         return list(texts or [])
     return lines_of(sys.stdin.buffer.read(), "stdin") if str(file) == "-" else read_lines(file)

@@ -78,7 +78,7 @@ def _run(lines: list[str], source: Path, work: Path, mode: Literal["private", "p
             work / "shared" / "client", parties=local.addresses, tls=local.tls(), deadline=300.0
         ) as client,
     ):
-        note("asking: dealer, party 0 and party 1 are processes of their own, over TLS")
+        note("sending queries: dealer, party 0 and party 1 are separate processes, over TLS")
         with progress("embedding", len(lines)) as tick:
             answer = client.embed(lines, progress=tick)
     cosines = (answer.vectors * clear).sum(axis=-1)

@@ -70,7 +70,7 @@ def _answers(work: Path, prompts: Sequence[str], quiet: bool) -> list[dict[str, 
             work / "shared" / "client", parties=local.addresses, tls=local.tls(), deadline=300.0
         ) as client,
     ):
-        note("asking: dealer, party 0 and party 1 are processes of their own, over TLS")
+        note("sending queries: dealer, party 0 and party 1 are separate processes, over TLS")
         return [_answer(client, prompt, quiet) for prompt in prompts]
 
 
@@ -111,7 +111,7 @@ def _clear(source: Path, shared: Any, prompts: Sequence[str]) -> list[dict[str, 
     from privinf.models.decoder_fold import fold_decoder
     from privinf.sdk.decoder_client import DecoderSide
 
-    note("asking float32 in the clear")
+    note("computing float32 in the clear")
     spec, tensors = load_decoder(source)
     weights = fold_decoder(spec, tensors)
     past = prefix_cache(spec, weights, shared.layout.plan.prefix)

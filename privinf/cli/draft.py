@@ -44,5 +44,5 @@ def draft(
     if as_json:
         emit_json({"path": str(out), "tokens": tokens, "bytes": out.stat().st_size})
         return
-    note(f"learnt from {tokens} tokens; use it with --draft {out}")
+    note(f"learned from {tokens} tokens; use it with --draft {out}")
     typer.echo(out)

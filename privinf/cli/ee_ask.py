@@ -183,7 +183,7 @@ def _images(images: Path, texts: list[str] | None, file: Path | None) -> Any:
     from privinf.errors import InputError
 
     if texts or file:
-        raise InputError("give texts or --images, and not both")
+        raise InputError("give either texts or --images, not both")
     try:
         return np.load(images, allow_pickle=False)
     except (OSError, ValueError):

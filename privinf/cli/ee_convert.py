@@ -72,5 +72,5 @@ def convert(
         paths = {"client": str(done.client), "server": str(done.server)}
         emit_json({**about, **paths, "seconds": round(done.seconds, 3), "warning": WARNING})
         return
-    note(f"done in {done.seconds:.1f} s; the key is in {done.client}: no server may see that folder")
+    note(f"done in {done.seconds:.1f} s; the key is in {done.client}: never give that folder to a server")
     typer.echo(out)

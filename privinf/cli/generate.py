@@ -191,7 +191,7 @@ def asked_prompt(prompt: str | None, file: Path | None) -> str:
     from privinf.errors import InputError
 
     if (prompt is None) == (file is None):
-        raise InputError("give a prompt as an argument, or a file with --file, and not both")
+        raise InputError("give a prompt either as an argument or as a file with --file, not both")
     if file is None:
         return str(prompt)
     try:

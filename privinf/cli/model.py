@@ -106,7 +106,7 @@ def share(
     if as_json:
         emit_json({"path": str(out), "weights": mode, "calibration_texts": len(lines), **about})
         return
-    note(f"{out}: give each role its own folder, and no other; calibrated on {len(lines)} texts")
+    note(f"{out}: give each role only its own folder; calibrated on {len(lines)} texts")
     if "prefix" in about:
         note(f"public, before every prompt: {about['prefix']!r}")
     typer.echo(out)

@@ -243,7 +243,7 @@ def _compute_lines(document: dict[str, Any]) -> list[str]:
     offline = "{deal:.2f} s at the dealer, {prepare:.2f} s at each party".format_map(compute["seconds"])
     return [
         f"computed, one core: online {compute['seconds']['answer']:.2f} s at each party; before it {offline}",
-        f"measured here on {compute['measured']} ({compute['kernels']}, {compute['file']}); --measure anew",
+        f"measured here on {compute['measured']} ({compute['kernels']}, {compute['file']}); --measure again",
     ]
 
 

@@ -126,7 +126,7 @@ def parse_shape(text: str) -> Any:
         task, batch, tokens = text.split(":")
         return QueryShape(task, int(batch), int(tokens))
     except ValueError as error:
-        raise ConfigError(f"{text!r} is no shape: write TASK:BATCH:TOKENS, such as embed:1:32") from error
+        raise ConfigError(f"{text!r} is not a shape: write TASK:BATCH:TOKENS, such as embed:1:32") from error
 
 
 def up(

@@ -117,9 +117,9 @@ class NgramDraft:
                 found = int(stored["vocab"][0])
                 tables = [_table(stored, order) for order in ORDERS]
         except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zlib.error) as error:
-            raise InputError(f"{path} is no draft: make one with `privinf draft`") from error
+            raise InputError(f"{path} is not a draft: make one with `privinf draft`") from error
         if not all(table.sound for table in tables):
-            raise InputError(f"{path} is damaged: make it anew with `privinf draft`")
+            raise InputError(f"{path} is damaged: make it again with `privinf draft`")
         if found != vocab or any(int(table.following.max(initial=0)) >= vocab for table in tables):
             raise InputError(f"{path} was made for a model of {found} tokens, and this one has {vocab}")
         return cls(tables, vocab)

@@ -51,7 +51,7 @@ def read_about(folder: Path) -> ServerAbout:
             f"{path} cannot be read: {error.strerror}; `privinf ee convert` writes it"
         ) from None
     except ValueError:
-        raise ConfigError(f"{path} is not JSON: copy it anew, or convert again") from None
+        raise ConfigError(f"{path} is not JSON: copy it again, or convert again") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ConfigError(f"{path} is not of format {FORMAT}: convert the model again")
     return _checked(about, path)
@@ -77,4 +77,4 @@ def check_weights(folder: Path, about: ServerAbout) -> None:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
     if found != about.model_sha256:
-        raise IntegrityError(f"{path} is cut short or changed: copy it anew, or convert again")
+        raise IntegrityError(f"{path} is cut short or changed: copy it again, or convert again")

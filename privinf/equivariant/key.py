@@ -116,7 +116,7 @@ class Key:
         if len(data) != about.pop("bytes", None) or hashlib.sha256(data).hexdigest() != about.pop(
             "sha256", None
         ):
-            raise IntegrityError(f"{folder / FILE} is cut short or changed: copy it anew, or convert again")
+            raise IntegrityError(f"{folder / FILE} is cut short or changed: copy it again, or convert again")
         key = cls(KeyAbout(**{**about, "labels": tuple(about["labels"])}), **_arrays(data, folder / FILE))
         key._check(folder)
         return key
@@ -140,7 +140,7 @@ class Key:
             if value is not None and (
                 value.dtype != np.int64 or not np.array_equal(np.sort(value), np.arange(len(value)))
             ):
-                raise IntegrityError(f"{folder / FILE}: {name} is no permutation")
+                raise IntegrityError(f"{folder / FILE}: {name} is not a permutation")
 
 
 def needed(about: KeyAbout) -> set[str]:
@@ -165,12 +165,12 @@ def _about(folder: Path) -> dict[str, Any]:
             f"{path} cannot be read: {error.strerror}; `privinf ee convert` writes it"
         ) from None
     except ValueError:
-        raise IntegrityError(f"{path} is cut short or changed: copy it anew, or convert again") from None
+        raise IntegrityError(f"{path} is cut short or changed: copy it again, or convert again") from None
     names = {f.name for f in fields(KeyAbout)} | {"sha256", "bytes"}
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ConfigError(f"{path} is no key of format {FORMAT}: convert the model again")
+        raise ConfigError(f"{path} is not a key of format {FORMAT}: convert the model again")
     if set(about) != names or about["level"] not in LEVELS or not isinstance(about["labels"], list):
-        raise IntegrityError(f"{path} is cut short or changed: copy it anew, or convert again")
+        raise IntegrityError(f"{path} is cut short or changed: copy it again, or convert again")
     return about
 
 
@@ -180,7 +180,7 @@ def _arrays(data: bytes, path: Path) -> dict[str, Any]:
     except SafetensorError as error:
         raise IntegrityError(f"{path} is not safetensors ({error})") from None
     if unknown := sorted(set(arrays) - {f.name for f in fields(Key) if f.name != "about"}):
-        raise IntegrityError(f"{path} holds {', '.join(unknown)}, which is part of no key")
+        raise IntegrityError(f"{path} holds {', '.join(unknown)}, which is not part of a key")
     return arrays
 
 

@@ -55,5 +55,5 @@ DEFAULT = "cover"
 def level_of(name: str) -> Level:
     """The level of that name."""
     if name not in LEVELS:
-        raise InputError(f"{name!r} is no level; there are {', '.join(LEVELS)}")
+        raise InputError(f"{name!r} is not a level; choose one of {', '.join(LEVELS)}")
     return LEVELS[name]

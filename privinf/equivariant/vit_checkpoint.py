@@ -121,7 +121,7 @@ def _image(config: Config, path: Path) -> Image:
         _pair(config, "patch_size", path, 16),
     )
     if height % rows or width % columns:
-        raise ModelError(f"{path}: image_size {height} x {width} is no multiple of patch_size")
+        raise ModelError(f"{path}: image_size {height} x {width} is not a multiple of patch_size")
     return Image(height, width, rows, columns, size(config, "num_channels", path, 3))
 
 

@@ -38,7 +38,7 @@ def read_rows(message: pb.CoveredRows, wanted: Sequence[int | None], what: str) 
         )
     rows = np.frombuffer(message.values, dtype="<f4").astype(np.float32).reshape(shape)
     if not np.isfinite(rows).all():
-        raise InputError(f"{what} hold what is no finite number")
+        raise InputError(f"{what} contain values that are not finite numbers")
     return rows
 
 
@@ -48,7 +48,7 @@ def read_ids(ids: Sequence[int], vocab: int, most: int, what: str) -> Ids:
         raise InputError(f"{what} has {len(ids)} tokens; 1 to {most} can be taken")
     known = np.asarray(ids, dtype=np.int64)
     if known.max() >= vocab:
-        raise InputError(f"{what} holds an id that is no token: they are 0 to {vocab - 1}")
+        raise InputError(f"{what} contains an id that is not a token: ids are 0 to {vocab - 1}")
     return known
 
 

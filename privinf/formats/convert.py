@@ -26,7 +26,7 @@ def convert(source: Where, out_dir: Where, *, tokenizer: Where | None = None) ->
     """
     out = Path(out_dir)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} holds something else; give an empty or a new directory")
+        raise ConfigError(f"{out} holds something else; choose an empty or a new directory")
     model = read(Path(source), Path(tokenizer) if tokenizer is not None else None)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

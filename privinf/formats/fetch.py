@@ -65,7 +65,7 @@ def fetch(name: str, out_dir: str | os.PathLike[str] | None = None) -> Path:
     """The directory that holds package `name`: `out_dir` or one in the cache, filled if it is not yet."""
     known = packages()
     if name not in known:
-        raise ConfigError(f"no package {name!r}; known are {', '.join(sorted(known))}")
+        raise ConfigError(f"no package {name!r}; choose one of {', '.join(sorted(known))}")
     package = known[name]
     target = Path(out_dir) if out_dir is not None else home() / name
     if _is_whole(target, package):

@@ -34,7 +34,7 @@ class _Reader(GGUFReader):
 
     def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
         if int(offset) + np.dtype(dtype).itemsize * int(count) > len(self.data):
-            raise ValueError(f"it names a byte after its {len(self.data)}")
+            raise ValueError(f"it refers to a byte past its {len(self.data)}")
         return super()._get(offset, dtype, count, override_order)
 
 
@@ -113,7 +113,7 @@ def _short(given: Mapping[str, Any], key: str, default: float | None = None) -> 
 
 def _weights(llama: Llama, tensors: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
     if llama.layers > len(tensors):
-        raise ModelError(f"{len(tensors)} tensors make no {llama.layers} layers")
+        raise ModelError(f"{len(tensors)} tensors do not make {llama.layers} layers")
     shapes = llama.shapes()
     wanted = {f"{part}.weight": (part, f"{LLAMA[part]}.weight") for part in LLAMA if part in shapes} | {
         f"blk.{i}.{part}.weight": (part, f"model.layers.{i}.{name}.weight")
@@ -123,7 +123,7 @@ def _weights(llama: Llama, tensors: Mapping[str, Any]) -> Iterator[tuple[str, Ar
     if missing := sorted(set(wanted) - set(tensors)):
         raise ModelError(f"{len(missing)} tensors are missing, such as {missing[0]!r}")
     if extra := sorted(set(tensors) - set(wanted)):
-        raise ModelError(f"{len(extra)} tensors have no use here, such as {extra[0]!r}")
+        raise ModelError(f"{len(extra)} tensors are not used here, such as {extra[0]!r}")
     for theirs, (part, ours) in wanted.items():
         yield ours, llama.halves(part, _dequantised(tensors[theirs], shapes[part]))
 

@@ -35,7 +35,7 @@ def read_llama2c(source: Path, tokenizer: Path | None = None) -> Converted:
         raise ModelError(f"{source} holds no tokenizer: give its tokenizer.bin (--tokenizer)")
     if tokenizer is not None and len(data) != end:
         raise ModelError(
-            f"{source} goes on for {len(data) - end} bytes after the weights that its header names"
+            f"{source} continues for {len(data) - end} bytes after the weights that its header describes"
         )
     return Converted(
         config=llama.config(),
@@ -63,7 +63,9 @@ def _header(data: Bytes, path: Path) -> Llama:
         raise ModelError(f"{path} has a later format of llama2.c; export it with --version 0")
     sizes = (width, ffn, layers, heads, kv_heads, max_tokens, abs(vocab) - FIRST_PIECE)
     if min(sizes) < 1 or heads % kv_heads or width % (2 * heads):
-        raise ModelError(f"{path} is neither GGUF nor a checkpoint of llama2.c: sizes {sizes} make no model")
+        raise ModelError(
+            f"{path} is neither GGUF nor a checkpoint of llama2.c: sizes {sizes} do not describe a model"
+        )
     return Llama(
         layers=layers,
         width=width,
@@ -142,6 +144,6 @@ def _entries(data: bytes, vocab: int, path: Path) -> Iterator[tuple[str, float]]
             at += 8 + length
             yield piece.decode("utf-8"), score
     except (struct.error, UnicodeDecodeError):
-        raise ModelError(f"{path} is no tokenizer of llama2.c with {vocab} pieces") from None
+        raise ModelError(f"{path} is not a llama2.c tokenizer with {vocab} pieces") from None
     if at != len(data):
-        raise ModelError(f"{path} goes on after {vocab} pieces: model and tokenizer do not belong together")
+        raise ModelError(f"{path} continues after {vocab} pieces: model and tokenizer do not match")

@@ -61,7 +61,7 @@ def byte_level(
     vocab = numbered(tokens)
     pairs = [_pair(merge) for merge in merges]
     if lost := [pair for pair in pairs if not {*pair, "".join(pair)} <= vocab.keys()]:
-        raise ModelError(f"the merge {' '.join(lost[0])!r} names a token that the vocabulary lacks")
+        raise ModelError(f"the merge {' '.join(lost[0])!r} refers to a token that is not in the vocabulary")
     rules = Tokenizer(models.BPE(vocab, pairs))
     rules.pre_tokenizer = pre_tokenizers.Sequence(list(CUTS[cut]))
     rules.decoder = decoders.ByteLevel()

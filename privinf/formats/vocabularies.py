@@ -53,7 +53,7 @@ class Vocabulary:
         """The template of a conversation."""
         text = self.fields.get("tokenizer.chat_template")
         if text is not None and not isinstance(text, str):
-            raise ModelError("tokenizer.chat_template is no text")
+            raise ModelError("tokenizer.chat_template is not text")
         return text
 
     def _byte_level(self) -> Tokenizer:
@@ -80,7 +80,7 @@ class Vocabulary:
     def _list(self, name: str, kind: type) -> list[Any]:
         values = self._get(name)
         if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
-            raise ModelError(f"tokenizer.ggml.{name} is no list of {kind.__name__}")
+            raise ModelError(f"tokenizer.ggml.{name} is not a list of {kind.__name__}")
         if name != "merges" and len(values) != len(self._get("tokens")):
             raise ModelError(f"tokenizer.ggml.{name} has {len(values)} entries, not one for each token")
         return values
@@ -88,5 +88,5 @@ class Vocabulary:
     def _id(self, name: str) -> int | None:
         index = self._get(f"{name}_token_id")
         if index is not None and (not isinstance(index, int) or not 0 <= index < len(self.tokens)):
-            raise ModelError(f"tokenizer.ggml.{name}_token_id {index!r} is no token")
+            raise ModelError(f"tokenizer.ggml.{name}_token_id {index!r} is not a token")
         return index

@@ -51,7 +51,7 @@ class Classification:
         if self.says == "label":
             return tuple((label,) for label in self.labels)
         if self.says != "labels":
-            raise InputError("this model gives scores and no labels: read scores")
+            raise InputError("this model gives scores, not labels: read scores")
         return tuple(
             tuple(self.names[place] for place in np.argsort(-row, kind="stable") if row[place] > LIKELY)
             for row in self.scores

@@ -38,7 +38,7 @@ class AsyncTokenStream:
 
     async def _run(self) -> AsyncIterator[Token]:
         if self._begun:
-            raise InputError("a stream of tokens is iterated over once: ask again")
+            raise InputError("a stream of tokens can only be iterated once: ask again")
         self._begun = True
         try:
             self._passes = (await self._link.generate(self._shape, wait=self._timeout)).plain

@@ -85,7 +85,7 @@ def client_config(
     """Arguments win over PRIVINF_* variables, those over the file `config`, or else the one of PRIVINF_CONFIG."""
     addresses = None if parties is None else tuple(parties)
     if addresses is not None and len(addresses) != 2:
-        raise InputError("two parties are needed: their addresses as host:port")
+        raise InputError("give the addresses of both parties as host:port")
     config = config or os.environ.get("PRIVINF_CONFIG") or None
     return load(
         ClientConfig, config, parties=addresses, tls=tls, deadline=deadline, insecure_no_tls=insecure_no_tls

@@ -34,7 +34,7 @@ class Client(BaseClient):
         if mode == "private":
             return super().__new__(cls)
         if mode != "equivariant":
-            raise InputError(f"{mode!r} is no mode: private or equivariant")
+            raise InputError(f"{mode!r} is not a mode: choose private or equivariant")
         from privinf.equivariant.client import EquivariantClient
 
         return cast(Self, EquivariantClient(model, **options))  # no Client: __init__ is not called on it

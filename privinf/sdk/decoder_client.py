@@ -56,7 +56,7 @@ def draft_named(name: str | None, vocab: int) -> Draft:
     if name and name.endswith(NGRAMS):
         return NgramDraft.load(name, vocab)
     if (name or "none") not in DRAFTERS:
-        raise InputError(f"no draft {name!r}; known are {', '.join(DRAFTERS)}, or a file *{NGRAMS}")
+        raise InputError(f"no draft {name!r}; choose one of {', '.join(DRAFTERS)}, or a file *{NGRAMS}")
     return DRAFTERS[name or "none"]()
 
 
@@ -86,7 +86,7 @@ class DecoderSide:
         if isinstance(prompt, str):
             if self.bundle.chat and not raw:
                 if not prompt:
-                    raise InputError("the prompt is empty: a continuation needs at least one token to follow")
+                    raise InputError("the prompt is empty: a continuation needs at least one token")
                 return self.conversation([{"role": "user", "content": prompt}], special_tokens)
             return self._after(self.bundle.head + self.tokenizer.script(prompt, special_tokens))
         return self.tokenizer.known(prompt)

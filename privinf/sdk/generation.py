@@ -51,7 +51,7 @@ class Wish:
             raise InputError(f"drafts must be 0 to {form.MOST_ROWS - 1}, not {self.drafts!r}")
         plain = self.sampling.greedy and self.sampling.repetition_penalty == 1.0
         if self.secure_argmax and not plain:
-            raise InputError("secure_argmax gives the likeliest token alone: leave sampling options out")
+            raise InputError("secure_argmax only gives the most likely token: leave out sampling options")
 
 
 def _whole(value: object) -> bool:
@@ -93,14 +93,14 @@ def fitting(layout: DecoderLayout, prompt: Sequence[int], wish: Wish) -> Wish:
 def session_shape(layout: DecoderLayout, prompt: Sequence[int], wish: Wish) -> SessionShape:
     """The public shape of a session; InputError where the prompt is empty or too long."""
     if not prompt:
-        raise InputError("the prompt is empty: a continuation needs at least one token to follow")
+        raise InputError("the prompt is empty: a continuation needs at least one token")
     wish = fitting(layout, prompt, wish)
     rows, room = prompt_rows(len(prompt)), layout.room - 1 - wish.drafts
     if rows > room:
         largest = max((size for size in range(1, room + 1) if prompt_rows(size) <= room), default=0)
         if not largest:
             raise InputError(
-                "no prompt fits beside the prefix and so many drafts: ask for fewer, or share the model for longer "
+                "no prompt fits next to the prefix and this many drafts: ask for fewer, or share the model for longer "
                 "sessions (--max-tokens)"
             )
         raise InputError(

@@ -88,7 +88,7 @@ class Generation:
         try:
             until, left = time.monotonic() + seconds, len(self._calls)
             while left:
-                party, item = self._next(until, f"no place in {seconds:g} s")
+                party, item = self._next(until, f"no free place within {seconds:g} s")
                 if isinstance(item, PrivinfError):
                     raise self._cause(party, item)
                 left -= 1
@@ -122,7 +122,7 @@ class Generation:
         """Wait for the replies to the oldest pass without them; raise what went wrong first."""
         self._require_open()
         if not self._sent:
-            raise ProtocolError("no pass was asked for")
+            raise ProtocolError("no pass was requested")
         try:
             return self._gather(self._pass_seconds if timeout is None else timeout)
         except PrivinfError as error:
@@ -222,7 +222,7 @@ class Generation:
                     self._arrived.put((party, reply))
                     continue
                 if self._counts[party] >= self._asked:
-                    raise attribute(ProtocolError("a pass was answered that was not asked for"), ROLES[party])
+                    raise attribute(ProtocolError("a pass was answered that was not requested"), ROLES[party])
                 self._counts[party] += 1
                 self._arrived.put((party, reply))
         except grpc.RpcError as broken:

@@ -102,7 +102,7 @@ def test_a_damaged_file_is_refused(
 def test_what_is_no_draft_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "draft.npz"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="no draft"):
+    with pytest.raises(InputError, match="not a draft"):
         NgramDraft.load(path, VOCAB)
 
 

@@ -118,7 +118,11 @@ def test_truncation_is_a_way_out(private: Deployment) -> None:
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [((), "arguments, or a file"), (("",), "text 0 is empty"), (("calm", TOO_LONG), "text 1 has 180 tokens")],
+    [
+        ((), "arguments or as a file"),
+        (("",), "text 0 is empty"),
+        (("calm", TOO_LONG), "text 1 has 180 tokens"),
+    ],
 )
 def test_the_command_line_refuses_such_texts(
     run: Callable[..., int], capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
@@ -154,9 +158,9 @@ def test_a_directory_that_is_no_model(
     private: Deployment, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for wrong, said in (
-        (private.shared / "nowhere", "no shared model"),
-        (private.shared, "no shared model"),
-        (private.source, "no shared model"),
+        (private.shared / "nowhere", "not a shared model"),
+        (private.shared, "not a shared model"),
+        (private.source, "not a shared model"),
         (private.shared / "party0", "is party0's folder, not client's"),
     ):
         _refused(run("embed", "calm", model=wrong), ModelError, capsys, str(wrong), said)

@@ -209,7 +209,7 @@ def test_the_token_that_ends_a_text(llama: Deployment, likeliest: list[int], tmp
 @pytest.mark.slow
 def test_secure_argmax_is_greedy(client: Client, likeliest: list[int]) -> None:
     assert client.generate(CERTAIN, max_new_tokens=5, secure_argmax=True).tokens == tuple(likeliest[:5])
-    with pytest.raises(InputError, match="secure_argmax gives the likeliest token alone"):
+    with pytest.raises(InputError, match="secure_argmax only gives the most likely token"):
         client.generate(CERTAIN, secure_argmax=True, temperature=1.0)
 
 
@@ -307,10 +307,10 @@ def _robust(clear: tiny.Clear, options: dict[str, Any], count: int) -> tuple[int
         ("a" * 200, {}, r"the prompt has 201 tokens, and 128 fit .*--max-tokens"),
         ("calm", {"max_new_tokens": 0}, "max_new_tokens must be 1 or more, not 0"),
         ("calm", {"max_new_tokens": -1}, "max_new_tokens must be 1 or more, not -1"),
-        ([3, len(tiny.TOKENS)], {}, "place 1 of the prompt is no token"),
-        ([-1], {}, "place 0 of the prompt is no token"),
-        ([True], {}, "place 0 of the prompt is no token"),
-        ("calm", {"draft": "guess"}, "no draft 'guess'; known are none, lookup"),
+        ([3, len(tiny.TOKENS)], {}, "place 1 of the prompt is not a token"),
+        ([-1], {}, "place 0 of the prompt is not a token"),
+        ([True], {}, "place 0 of the prompt is not a token"),
+        ("calm", {"draft": "guess"}, "no draft 'guess'; choose one of none, lookup"),
         ("calm", {"draft": "lookup", "drafts": 32}, "drafts must be 0 to 31"),
         ("calm", {"stop": [""]}, "none of them empty"),
         ("calm", {"temperature": -1.0}, "temperature must be 0"),

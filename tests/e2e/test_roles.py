@@ -66,7 +66,7 @@ def test_one_wrong_bit_of_the_weights_is_refused(shared: Path, tmp_path: Path, a
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ModelError, match=r"weights\.safetensors is damaged: .*[Cc]opy the folder anew"):
+    with pytest.raises(ModelError, match=r"weights\.safetensors is damaged: .*[Cc]opy the folder again"):
         party_program(folder, 1)
 
 
@@ -86,7 +86,7 @@ def test_one_angle_that_is_rounded_otherwise_keeps_a_role_from_starting(
     monkeypatch.setattr(np, function, crooked)
     circle.cache_clear()  # as where a process starts
     try:
-        with pytest.raises(ModelError, match="rounds the model's tables otherwise"):
+        with pytest.raises(ModelError, match="rounds the model's tables differently"):
             STARTS[role](llama / role)
     finally:
         circle.cache_clear()

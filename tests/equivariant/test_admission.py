@@ -151,6 +151,6 @@ def test_who_has_no_more_time_is_told_that_there_is_no_room(tmp_path: Path) -> N
         with ThreadPoolExecutor(1) as pool, server.calls._turns.of(Deadline.after(100), lambda: True)():
             first = pool.submit(client.embed, ["a b"])
             assert eventually(lambda: server.calls.entrances.queries.running == 1)
-            with pytest.raises(Overloaded, match="no place"):
+            with pytest.raises(Overloaded, match="no free place"):
                 client.embed(["a b"], timeout=3)
         assert first.result().vectors.shape[0] == 1

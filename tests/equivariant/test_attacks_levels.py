@@ -231,7 +231,7 @@ def test_nothing_but_the_truth_reads_keys() -> None:
 
 
 def test_unknown_attacks_and_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'oracle' is no attack; there are weights, "):
+    with pytest.raises(InputError, match="'oracle' is not an attack; choose one of weights, "):
         chosen(["oracle"])
     assert [attack.name for attack in chosen(["body", "body"])] == ["body"]
     with pytest.raises(ModelError, match="vit"):

@@ -171,7 +171,7 @@ def test_one_face_for_both_modes(tmp_path: Path) -> None:
     for name in ("embed", "classify", "generate", "chat", "check", "close"):
         assert callable(getattr(Client, name))
         assert callable(getattr(EquivariantClient, name))
-    with pytest.raises(InputError, match="no mode"):
+    with pytest.raises(InputError, match="not a mode"):
         Client(made.client, mode="secret")  # type: ignore[arg-type]
     with pytest.raises(InputError, match='mode="equivariant"'):
         Client(made.client, server="127.0.0.1:1")

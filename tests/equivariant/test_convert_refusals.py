@@ -112,7 +112,7 @@ def test_a_tokenizer_of_another_model_is_refused(plain_model: Plain, tmp_path: P
     rules = json.loads((model / "tokenizer.json").read_text())
     rules["model"]["vocab"]["more"] = 40
     (model / "tokenizer.json").write_text(json.dumps(rules))
-    with pytest.raises(ModelError, match="do not belong together"):
+    with pytest.raises(ModelError, match="do not match"):
         convert(model, tmp_path / "out")
     (model / "tokenizer.json").write_text("{")
     with pytest.raises(ModelError, match="is not a tokenizer"):

@@ -39,7 +39,7 @@ def test_people_are_warned_and_told_on_stderr_alone(
     assert printed.out == f"{out}\n"
     assert printed.err.startswith(WARNING)
     assert "variant 1 of 1" in printed.err
-    assert "no server may see that folder" in printed.err
+    assert "never give that folder to a server" in printed.err
 
 
 def test_noise_takes_its_sizes(plain_model: Plain, tmp_path: Path) -> None:
@@ -52,12 +52,12 @@ def test_noise_takes_its_sizes(plain_model: Plain, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--alpha-e", "0.1"], "settings of noise are for the level noise alone"),
+        (["--alpha-e", "0.1"], "settings of noise are only for the level noise"),
         (["--level", "noise", "--variants", "3"], "--variants is for the level session"),
         (["--level", "noise", "--padding", "8"], "padding: only Llama models take key matrices"),
         (["--level", "session", "--variants", "0"], "variants is a number from 1 to 10000, not 0"),
         (["--level", "noise", "--alpha-h", "-1"], "alpha_h is a number from 0"),
-        (["--level", "most"], "'most' is no level; there are tokens, cover, noise, session"),
+        (["--level", "most"], "'most' is not a level; choose one of tokens, cover, noise, session"),
         (["--task", "classify"], "a model to generate, not to classify"),
     ],
 )

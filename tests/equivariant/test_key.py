@@ -99,7 +99,7 @@ def test_is_not_shown_compared_hashed_or_pickled() -> None:
 def test_a_key_cut_short_is_refused(tmp_path: Path, kept: int) -> None:
     key().save(tmp_path)
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:kept])
-    with pytest.raises(IntegrityError, match=r"key\.safetensors is cut short or changed: copy it anew"):
+    with pytest.raises(IntegrityError, match=r"key\.safetensors is cut short or changed: copy it again"):
         Key.load(tmp_path)
 
 
@@ -125,10 +125,10 @@ def test_arrays_of_another_key_are_refused(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"tokens": np.arange(4)}, r"tokens has shape \(4,\), not \(5,\)"),
-        ({"tokens": np.array([0, 1, 2, 3, 3])}, "tokens is no permutation"),
-        ({"places": np.arange(1, 9)}, "places is no permutation"),
+        ({"tokens": np.array([0, 1, 2, 3, 3])}, "tokens is not a permutation"),
+        ({"places": np.arange(1, 9)}, "places is not a permutation"),
         ({"places": np.arange(7)}, r"places has shape \(7,\), not \(8,\)"),
-        ({"tokens": np.arange(5.0)}, "tokens is no permutation"),
+        ({"tokens": np.arange(5.0)}, "tokens is not a permutation"),
         ({"hidden": np.ones((3, 3))}, "hidden has shape"),
         ({"answer": np.ones((2, 3))}, "answer has shape"),
         ({"labels": np.ones((3, 3))}, "labels has shape"),

@@ -64,9 +64,9 @@ def copied(made: Converted, folder: Path) -> Converted:
         ([], {}, "the prompt is empty"),
         ("a" * (tiny_models.POSITIONS + 1), {}, "97 tokens and the model takes 96"),
         ([1] * (tiny_models.POSITIONS + 1), {}, "97 tokens and the model takes 96"),
-        ([1, len(tiny_models.DECODER_VOCAB)], {}, "place 1 of the prompt is no token"),
-        ([1, -1], {}, "place 1 of the prompt is no token"),
-        ([True], {}, "place 0 of the prompt is no token"),
+        ([1, len(tiny_models.DECODER_VOCAB)], {}, "place 1 of the prompt is not a token"),
+        ([1, -1], {}, "place 1 of the prompt is not a token"),
+        ([True], {}, "place 0 of the prompt is not a token"),
         ("\ud800", {}, "surrogate"),
         ("the sea", {"max_new_tokens": -1}, "max_new_tokens must be 1 or more"),
         ("the sea", {"max_new_tokens": 0}, "max_new_tokens must be 1 or more"),
@@ -75,8 +75,8 @@ def copied(made: Converted, folder: Path) -> Converted:
         ("the sea", {"temperature": -0.1}, "temperature"),
         ("the sea", {"top_p": 2.0}, "top_p"),
         ("the sea", {"stop": ["x", ""]}, "stop must be a list"),
-        ("the sea", {"draft": "lookup"}, "only the private mode knows that"),
-        ("the sea", {"secure_argmax": True}, "only the private mode knows that"),
+        ("the sea", {"draft": "lookup"}, "only the private mode supports that"),
+        ("the sea", {"secure_argmax": True}, "only the private mode supports that"),
     ],
 )
 def test_prompts_and_options(client: Any, asked: Any, options: dict[str, Any], match: str) -> None:
@@ -203,7 +203,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model(decoder: Converted, tmp_pat
     rules = tokenizers.Tokenizer.from_file(str(made.client / "tokenizer.json"))
     rules.add_tokens([f"more{i}" for i in range(9)])
     rules.save(str(made.client / "tokenizer.json"))
-    with pytest.raises(ModelError, match="do not belong together"):
+    with pytest.raises(ModelError, match="do not match"):
         client_of(made, 1)
 
 
@@ -399,7 +399,7 @@ def test_a_server_that_sends_no_token(decoder: Converted, ids: list[int]) -> Non
     with (
         Lying(decoder, [pb.CoveredTokens(ids=ids)]) as server,
         client_of(decoder, server.port) as client,
-        pytest.raises(ProtocolError, match="no token"),
+        pytest.raises(ProtocolError, match="not a token"),
     ):
         client.generate([1, 6])
 

@@ -142,8 +142,8 @@ def test_about_names_public_facts_alone(callers: dict[str, Caller]) -> None:
         (texts(), "at least one text"),
         (texts(4, 0), "text 1 has 0 tokens"),
         (texts(4, POSITIONS + 1), "text 1 has 97 tokens"),
-        (texts(3, first=len(tiny_models.BERT_VOCAB)), "no token"),
-        (texts(3, first=2**32 - 1), "no token"),
+        (texts(3, first=len(tiny_models.BERT_VOCAB)), "not a token"),
+        (texts(3, first=2**32 - 1), "not a token"),
         (texts(3, pooling="max"), "pooling is"),
         (texts(3, pooling=""), "pooling is"),
         (texts(*[90] * 6), "more than the 500"),
@@ -162,8 +162,8 @@ def test_texts_that_cannot_be_taken(callers: dict[str, Caller], query: pb.Covere
         (rows_of(1, 3, 8, 8), "shape"),
         (rows_of(0, 3, 8, 12), "shape"),
         (rows_of(3, 8, 12), "shape"),
-        (rows_of(1, 3, 8, 12, value=np.nan), "no finite number"),
-        (rows_of(1, 3, 8, 12, value=-np.inf), "no finite number"),
+        (rows_of(1, 3, 8, 12, value=np.nan), "not finite numbers"),
+        (rows_of(1, 3, 8, 12, value=-np.inf), "not finite numbers"),
         (pb.CoveredRows(shape=[1, 3, 8, 12], values=b"1234"), "bytes, not 4"),
         (pb.CoveredRows(shape=[2**32 - 1, 3, 8, 12], values=b"1234"), "bytes, not 4"),
         (rows_of(72, 3, 8, 12), "more than the 500"),
@@ -179,7 +179,7 @@ def test_images_that_cannot_be_taken(callers: dict[str, Caller], images: pb.Cove
     [
         ({"ids": []}, "0 tokens"),
         ({"ids": [1] * (POSITIONS + 1)}, "97 tokens"),
-        ({"ids": [VOCAB]}, "no token"),
+        ({"ids": [VOCAB]}, "not a token"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"temperature": -1.0}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
@@ -201,7 +201,7 @@ def test_prompts_that_cannot_be_taken(
         (pb.CoveredStep(), "shape"),
         (pb.CoveredStep(rows=rows_of(2, WIDTH + 1)), "shape"),
         (pb.CoveredStep(rows=rows_of(1, 2, WIDTH)), "shape"),
-        (pb.CoveredStep(rows=rows_of(2, WIDTH, value=np.nan)), "no finite number"),
+        (pb.CoveredStep(rows=rows_of(2, WIDTH, value=np.nan)), "not finite numbers"),
         (pb.CoveredStep(rows=rows_of(POSITIONS + 1, WIDTH)), "do not fit"),
     ],
 )
@@ -317,7 +317,7 @@ def test_so_many_at_once_and_no_more(tmp_path: Path) -> None:
         open_ = [caller.begin(SESSION, iter(outgoing)) for outgoing in steps]
         assert all(next(call) == pb.CoveredRows() for call in open_)
         assert all(next(call).shape == [1, WIDTH] for call in open_)
-        with pytest.raises(Overloaded, match=r"no place in 0\.2 s"):
+        with pytest.raises(Overloaded, match=r"no free place within 0\.2 s"):
             caller.session(caller.variant(2))
         steps[0].end()
         assert next(open_[0], None) is None
@@ -420,7 +420,7 @@ def _settings(paths: dict[str, Path], role: str) -> Tls:
 
 
 def test_hosts_are_not_named_like_this_mode(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a role is no host"):
+    with pytest.raises(ConfigError, match="a role is not a host name"):
         keygen(tmp_path, ["equivariant"], roles=EQUIVARIANT_ROLES)
 
 

@@ -138,11 +138,11 @@ def test_a_checkpoint_cut_short_is_refused(llama2c_files: tuple[Path, Path], kep
     ("header", "named"),
     [
         ((0x616B3432, 1, 32, 64, 2, 4, 2), "later format"),
-        ((32, 64, 2, 4, 3, 379, 16), "make no model"),
-        ((32, 64, 2, 5, 5, 379, 16), "make no model"),
-        ((32, 64, 0, 4, 2, 379, 16), "make no model"),
-        ((32, 64, 2, 4, 2, 100, 16), "make no model"),
-        ((-32, 64, 2, 4, 2, 379, 16), "make no model"),
+        ((32, 64, 2, 4, 3, 379, 16), "do not describe a model"),
+        ((32, 64, 2, 5, 5, 379, 16), "do not describe a model"),
+        ((32, 64, 0, 4, 2, 379, 16), "do not describe a model"),
+        ((32, 64, 2, 4, 2, 100, 16), "do not describe a model"),
+        ((-32, 64, 2, 4, 2, 379, 16), "do not describe a model"),
         ((2**30, 2**30, 2**30, 4, 2, 2**30, 2**30), "cut short"),
     ],
 )
@@ -158,18 +158,18 @@ def test_the_tokenizer_of_a_checkpoint_is_needed_once(llama2c_files: tuple[Path,
     source, tokenizer = llama2c_files
     assert "--tokenizer" in refusal(source)
     source.write_bytes(source.read_bytes() + tokenizer.read_bytes())
-    assert "goes on" in refusal(source, tokenizer=tokenizer)
+    assert "continues" in refusal(source, tokenizer=tokenizer)
 
 
 Edit = Callable[[list[tuple[str, float]]], bytes]
 TOKENIZERS: dict[str, tuple[Edit, str]] = {
     "cut": (lambda vocab: tokenizer_bin(vocab)[:-1], "cut short"),
-    "few": (lambda vocab: tokenizer_bin(vocab[:-1]), "no tokenizer of llama2.c"),
-    "many": (lambda vocab: tokenizer_bin([*vocab, ("zz", 0.0)]), "goes on"),
+    "few": (lambda vocab: tokenizer_bin(vocab[:-1]), "not a llama2.c tokenizer"),
+    "many": (lambda vocab: tokenizer_bin([*vocab, ("zz", 0.0)]), "continues"),
     "swapped": (lambda vocab: tokenizer_bin([vocab[1], vocab[0], *vocab[2:]]), "<unk>"),
     "no bytes": (lambda vocab: tokenizer_bin([*vocab[:3], *vocab[4:], ("zz", 0.0)]), "256 bytes"),
     "twice": (lambda vocab: tokenizer_bin([*vocab[:-1], vocab[-2]]), "twice"),
-    "not text": (lambda vocab: tokenizer_bin(vocab)[:-1] + b"\xff", "no tokenizer of llama2.c"),
+    "not text": (lambda vocab: tokenizer_bin(vocab)[:-1] + b"\xff", "not a llama2.c tokenizer"),
 }
 
 

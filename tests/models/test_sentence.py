@@ -186,7 +186,7 @@ def test_prompts_are_chosen_by_name(folder: Path) -> None:
     put(folder, "config_sentence_transformers.json", {"prompts": PROMPTS, "default_prompt_name": None})
     prompted = library(folder, ["query: the whale"], most=24)
     assert np.abs(embedded(folder, ["the whale"], prompt_name="query") - prompted).max() < 1e-5
-    with pytest.raises(InputError, match="no prompt 'passage'; known are document, query"):
+    with pytest.raises(InputError, match="no prompt 'passage'; choose one of document, query"):
         Tokenizer(folder).encode(["the whale"], prompt_name="passage")
 
 

@@ -83,7 +83,7 @@ def test_an_unknown_key_is_refused_with_the_likely_one(path: Path) -> None:
         load(PartyConfig, path, {})
     with pytest.raises(ConfigError, match="did you mean PRIVINF_MAX_SESSIONS"):
         load(DealerConfig, None, {"PRIVINF_MAX_SESSION": "1"})
-    with pytest.raises(ConfigError, match="zzz is unknown: known are"):
+    with pytest.raises(ConfigError, match="zzz is unknown: choose one of"):
         load(DealerConfig, None, {}, insecure_no_tls=True, zzz=1)
 
 

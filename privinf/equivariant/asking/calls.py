@@ -135,9 +135,7 @@ def require_variant(variant: Key, key: KeyAbout) -> None:
     """Refuse a variant that was made with another conversion's client."""
     same = all(getattr(variant.about, name) == getattr(key, name) for name in OF_ALL_VARIANTS)
     if not same or variant.hidden is None:
-        raise IntegrityError(
-            "the variants do not belong to this key: copy the client's folder anew, as a whole"
-        )
+        raise IntegrityError("the variants do not belong to this key: copy the whole client folder again")
 
 
 def close_session(opened: Opened, clean: bool) -> None:

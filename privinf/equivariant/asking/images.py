@@ -79,7 +79,7 @@ def _checked(images: Any, image: Image) -> F32:
     if array.ndim != 4 or not len(array) or array.shape[1:] != wanted:
         raise InputError(f"images are of shape (images, {', '.join(map(str, wanted))}), not {array.shape}")
     if not np.isfinite(array).all():
-        raise InputError("images hold what is no finite number")
+        raise InputError("images contain values that are not finite numbers")
     return array
 
 

@@ -77,6 +77,6 @@ def _load(path: Path, sha256: str) -> dict[str, npt.NDArray[Any]]:
         ) from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise IntegrityError(
-            f"{path} is cut short, changed, or not of this key: copy it anew, or convert again"
+            f"{path} is cut short, changed, or not of this key: copy it again, or convert again"
         )
     return load(data)

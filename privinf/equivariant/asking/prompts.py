@@ -62,7 +62,7 @@ class PromptSide:
         """Tokens of a conversation up to where the answer begins."""
         if not self._chat:
             raise ConfigError(
-                f"{self._folder} has no chat template, so it takes no conversations: use generate"
+                f"{self._folder} has no chat template, so it cannot hold conversations: use generate"
             )
         from privinf.models.text.chat import ChatTemplate
 
@@ -72,7 +72,7 @@ class PromptSide:
     def wish(self, options: dict[str, Any]) -> Wish:
         """How to continue; InputError for what cannot be."""
         if private := [name for name in PRIVATE_ALONE if options.get(name)]:
-            raise InputError(f"{', '.join(private)}: only the private mode knows that; leave it out")
+            raise InputError(f"{', '.join(private)}: only the private mode supports that; leave it out")
         known = {name: value for name, value in options.items() if name not in PRIVATE_ALONE}
         wish = make_wish(vocab=self._about.vocab, **known)
         TextStream(self.tokenizer.decode, wish.stop)  # refuses stops that are none before anything is sent
@@ -80,7 +80,7 @@ class PromptSide:
 
     def _fitting(self, ids: list[int]) -> list[int]:
         if not ids:
-            raise InputError("the prompt is empty: a continuation needs at least one token to follow")
+            raise InputError("the prompt is empty: a continuation needs at least one token")
         if len(ids) > self._about.context:
             raise InputError(
                 f"the prompt has {len(ids)} tokens and the model takes {self._about.context}: shorten it"

@@ -94,7 +94,7 @@ class TextSide:
         if self._unit:
             lengths = np.linalg.norm(rows, axis=1, keepdims=True)
             if not lengths.all():
-                raise ProtocolError("server: it gave an embedding of length 0, which points nowhere")
+                raise ProtocolError("server: it gave an embedding of length 0, which has no direction")
             rows = rows / lengths
         return rows[:, : self._spec.answer_width]
 

@@ -61,7 +61,7 @@ def received(prompt: pb.CoveredPrompt, replies: Replies, key: Key, room: int) ->
         if (reply := replies.take()) is None:
             raise ProtocolError("server: the answer ended before all of it had come")
         if len(reply.ids) != 1 or reply.ids[0] >= len(plain):
-            raise ProtocolError("server: what it sent is no token")
+            raise ProtocolError("server: it sent something that is not a token")
         yield clock.written(int(plain[reply.ids[0]]), sent, reply.ByteSize())
         sent = 0
 

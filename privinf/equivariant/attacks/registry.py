@@ -108,5 +108,5 @@ def chosen(names: Iterable[str] | None) -> list[Attack]:
     """The attacks of these names; all without names."""
     wanted = list(ATTACKS) if names is None else list(dict.fromkeys(names))
     if unknown := [name for name in wanted if name not in ATTACKS]:
-        raise InputError(f"{unknown[0]!r} is no attack; there are {', '.join(ATTACKS)}")
+        raise InputError(f"{unknown[0]!r} is not an attack; choose one of {', '.join(ATTACKS)}")
     return [ATTACKS[name] for name in wanted]

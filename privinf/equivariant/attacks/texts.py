@@ -36,7 +36,7 @@ def tokens_of(files: Iterable[Path], model: Path, known: Facts, limit: int) -> l
         if tokens >= limit:
             break
     if not tokens:
-        raise InputError("there is no text in these files")
+        raise InputError("these files contain no text")
     return [text for text in found if len(text)]
 
 

@@ -184,7 +184,7 @@ def _check_noise(level: Level, plain: Plain, noise: Noise | None) -> None:
     if noise is None:
         return
     if not level.noisy:
-        raise ConfigError("settings of noise are for the level noise alone: leave them out, or choose it")
+        raise ConfigError("settings of noise are only for the level noise: leave them out, or choose it")
     changed = {name for name, _ in asdict(noise).items() - asdict(Noise()).items()}
     if plain.family != "llama" and (given := sorted(changed & {"padding", "mixing"})):
         raise ConfigError(f"{', '.join(given)}: only Llama models take key matrices; leave it out")

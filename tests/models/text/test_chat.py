@@ -123,7 +123,7 @@ def test_the_day_may_be_given(tmp_path: Path) -> None:
         (["hello"], "message 0 must be a mapping"),
         ([*ONE, {"role": "assistant"}], "message 1 must be a mapping of role and content"),
         ([{"role": "user", "content": "x", "tool_calls": []}], "message 0 must be .* nothing else"),
-        ([{"role": "pirate", "content": "x"}], "message 0 has an unknown role; known are system, user"),
+        ([{"role": "pirate", "content": "x"}], "message 0 has an unknown role; choose one of system, user"),
         ([{"role": None, "content": "x"}], "message 0 has an unknown role"),
         ([*LONG, {"role": "user", "content": None}], "the content of message 3 is of type NoneType"),
         (

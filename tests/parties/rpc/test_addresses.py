@@ -35,8 +35,8 @@ BAD = {
     "dealer:": "the port is a number",
     ":99999": "the port is a number up to 65535",
     ":50051": "has no host",
-    "unix:": "sockets of files are not supported",
-    "unix:/run/privinf": "sockets of files are not supported",
+    "unix:": "Unix sockets are not supported",
+    "unix:/run/privinf": "Unix sockets are not supported",
     "https://dealer:1": "schemes",
     "dns:///dealer:1": "schemes",
     "[::1]": "has no port",
@@ -47,11 +47,11 @@ BAD = {
     "dealer:-1": "the port is a number",
     "dealer:¹": "the port is a number",
     "dealer:" + "1" * 5000: "the port is a number",
-    " dealer:1": "no host name",
-    "-dealer:1": "no host name",
-    "dea ler:1": "no host name",
-    "300.1.1.1:1": "no IPv4 address",
-    "127.1:1": "no IPv4 address",
+    " dealer:1": "not a host name",
+    "-dealer:1": "not a host name",
+    "dea ler:1": "not a host name",
+    "300.1.1.1:1": "not an IPv4 address",
+    "127.1:1": "not an IPv4 address",
 }
 
 
