@@ -17,11 +17,11 @@ RANK, HUNDRED = "rank", "occurrences_top100"
 ABOUT = f"""\
 ## Beside AloePri
 
-What each attack reads at best of the levels that cover most, beside what AloePri's authors print for {MODEL} at
+The most that each attack reads at the levels that cover most, next to what AloePri's authors report for {MODEL} at
 {SETTING}; nearest neighbours of covered rows read 0 % there.
-It is no race on equal terms: their model is far larger, they count what is among the first ten or hundred guesses where
-that is said, and their attackers are told less. Only models of the Llama family are shown, as no other takes key
-matrices. The best variant stands in brackets."""
+The comparison is not on equal terms: their model is far larger, they count the first ten or hundred guesses where
+that is stated, and their attackers are told less. Only models of the Llama family are shown, as no other supports key
+matrices. The best variant is in brackets."""
 
 
 def comparison(found: Found) -> Iterator[str]:

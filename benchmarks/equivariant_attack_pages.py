@@ -23,22 +23,23 @@ Found = Sequence[tuple[str, Result]]
 
 ABOUT = """\
 Written by `python -m benchmarks.equivariant_attacks --pages` from the JSON under `benchmarks/results`. Each cell is the
-share of token occurrences that the attack's best variant reads; A5 is given short prompts one by one, and in brackets
-stands how many of them are right in every token. A dash: not possible there, for the reason on its page. Models come
-from the smallest on, the levels of each in the order in which more is covered. Each row is one conversion under one
-random key. `noise-free` is `noise` with alpha 0, key matrices alone; `noise-published` is AloePri's own setting.
+share of token occurrences that the attack's best variant reads; A5 is given short prompts one by one, and the number in
+brackets is the share of them that are right in every token. A dash means not possible, for the reason given on that
+page. Models are ordered by size, and the levels of each by how much they cover. Each row is one conversion under one
+random key. `noise-free` is `noise` with alpha 0, so only key matrices; `noise-published` is AloePri's own setting.
 
-`privinf ee attack` runs the same on any BERT, GPT-2 or Llama. It does not run on ViT, and nothing attacks the labels
-and answers of classifiers: what those give away is not measured."""
+`privinf ee attack` runs the same attacks on any BERT, GPT-2 or Llama. It does not run on ViT, and nothing attacks the
+labels and answers of classifiers: what those reveal is not measured."""
 READ = """\
 * `known-plaintext` and `inversion` are scored on tokens that the attacker was not told.
-* At level `session` no token ids pass by, yet the covered layers do, and public weights undo their covers: `body` needs
-  neither a key nor a known token. Fresh covers do not keep sessions apart either: a row keeps its length under every
-  one of them, and two variants' layers give the map from one's covers to the other's. Where rows hold no positions,
-  `frequency` links sessions by lengths and counts tokens over all of them, with no plain weights at all.
-* Level `noise` has its noise on embedding and head. The layers have none, so that `body` takes every cover off and
-  leaves the noise, through which the closest token can still be told.
-* `frequency` needs no weights of the public model. Where one key serves many texts, no cover and no noise helps
+* At level `session` the server sees no token ids, but it does see the covered layers, and public weights undo their
+  covers: `body` needs neither a key nor a known token. Nor do fresh covers keep sessions apart: a row has the same
+  length under all of them, and the layers of two variants give the map from one's covers to the other's. Where rows
+  hold no positions, `frequency` links sessions by lengths and counts tokens over all of them, without any plain
+  weights.
+* Level `noise` has its noise on embedding and head. The layers have none, so `body` removes every cover and leaves only
+  the noise, through which the closest token can still be identified.
+* `frequency` needs no weights of the public model. Where one key serves many texts, neither covers nor noise help
   against it."""
 
 
@@ -130,7 +131,7 @@ def _reproduced(result: Result) -> list[str]:
         lines += ["| " + " | ".join(map(str, cells)) + " |"]
     lines += [
         "",
-        "Token ids alone, by how many pass by; reference and stream are halves of one collection:",
+        "Token ids alone, by how many are seen; reference and stream are halves of one collection:",
         "",
     ]
     lines += [

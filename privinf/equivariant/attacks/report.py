@@ -12,12 +12,12 @@ Result = Mapping[str, Any]
 
 NOISE = "noise"
 EXPLAINED = """\
-*Occurrences* is the share of tokens of real text that are read rightly; *entries* is the share of vocabulary entries,
-drawn uniformly, most of which hardly ever occur; *of* says how many were scored. *Ten* and *hundred* count what is
-among so many first guesses. Tokens that the attacker was told are left out of the scores; their own share of the text
-stands beside, and what is known *in all* in the end: who is told more is scored on rarer tokens, so that one column may
-fall while the other grows. A dash: not scored."""
-PLACES = "BERT has gains on what its layers pass on, so that every cover of hidden values only changes their places."
+*Occurrences* is the share of tokens of real text that are read correctly; *entries* is the share of vocabulary entries,
+drawn uniformly, most of which hardly ever occur; *of* is the number scored. *Ten* and *hundred* count a token that is
+among the first ten or hundred guesses. Tokens that the attacker was told are left out of the scores; their share of the
+text is given too, as is the share known *in all*: an attacker who is told more is scored on rarer tokens, so one column
+may fall while the other grows. A dash means not scored."""
+PLACES = "BERT has gains on what its layers pass on, so every cover of hidden values only permutes them."
 HEADLINES = ("occurrences", "vocabulary")
 EXACT = "exact_prompts"
 
@@ -90,7 +90,7 @@ def _head(result: Result) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"A blind guess is right in {100 / result['vocab']:.4f} % of entries; whoever always names the most frequent"
+        f"A blind guess is right in {100 / result['vocab']:.4f} % of entries; always guessing the most frequent"
         f" token is right in {percent(result['scored']['most_frequent'])} of occurrences."
     )
     if result["family"] == "bert":
@@ -106,7 +106,7 @@ def _head(result: Result) -> Iterator[str]:
 
 def _beside(result: Result) -> str:
     if result["family"] != FAMILY:
-        return "Models of this family take noise without key matrices; no published figures are to be set beside these."
+        return "Models of this family take noise without key matrices; there are no published figures to compare with."
     return (
         f"{PRINTED} Here: {result['parameters']:,} parameters, {noise_of(result)}; the first guess counts; and"
         " some attackers are told tokens."
@@ -120,7 +120,7 @@ def _alt(name: str) -> str:
 def _section(attack: Result) -> Iterator[str]:
     yield f"## {attack['label']}: {attack['name']}"
     yield ""
-    yield f"Holds: {attack['holds'][0].lower()}{attack['holds'][1:]}"
+    yield f"The attacker has: {attack['holds'][0].lower()}{attack['holds'][1:]}"
     yield ""
     rows = attack["found"]
     if attack["skipped"]:
