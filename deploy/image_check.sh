@@ -63,7 +63,7 @@ podman run --rm --network none --read-only --tmpfs /tmp --user 10001:10001 privi
 "$python" - "$work" <<'TOY'
 import sys
 from pathlib import Path
-sys.path.insert(0, "tests/e2e")
+sys.path.insert(0, "tests/support")
 import toy
 from privinf.keys import keygen
 work = Path(sys.argv[1])
