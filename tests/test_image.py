@@ -137,3 +137,11 @@ for found in pkgutil.walk_packages(privinf.__path__, "privinf."):
     names |= {found.name} if found.ispkg else set()
 print(*sorted(names), sep="\\n")
 """
+
+
+def test_what_the_image_check_takes_from_the_tests_is_there() -> None:
+    script = (ROOT / "deploy" / "image_check.sh").read_text(encoding="utf-8")
+    (folder,) = re.findall(r'sys\.path\.insert\(0, "(.+)"\)', script)
+    after = script[script.index(folder) :].splitlines()[1:]
+    (name,) = (line.split()[1] for line in after if line.startswith("import "))
+    assert (ROOT / folder / f"{name}.py").is_file()
