@@ -32,7 +32,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not processes"
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m processes
 
-# At most two minutes: without server processes, and without slow tests and most cases of long ones.
+# Without server processes, and without slow tests and most cases of long ones.
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --hypothesis-profile fast -m "not slow and not processes"
 
