@@ -114,8 +114,7 @@ class Head:
     """What follows the last layer.
 
     norm: before it, where rows are not normalised already. pooler: of a classifier, whose `down` gives logits.
-    logits: of what follows. first: whether the first row stands for all; sums: bits by which a sum of rows may be
-    longer than each. bits: ring of the answer before it is cut.
+    logits: of what follows. first: whether the first row stands for all. bits: ring of the answer before it is cut.
     """
 
     label: str

@@ -7,14 +7,13 @@ from typing import Protocol
 
 import numpy as np
 
+from privinf.models.weights import Scale
 from privinf.protocols import ring
 from privinf.protocols.gates.linear import MatMul, PublicMatMul, ToShare
 from privinf.protocols.gates.product import Product
 from privinf.protocols.interpreter import Interpreter
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.wires import Share, Wire, add, map_share
-
-Scale = Callable[[str], int]  # fraction bits of a folded tensor, by its name
 
 
 class Weights(Protocol):

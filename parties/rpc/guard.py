@@ -30,9 +30,8 @@ class Guard:
     def __init__(self, role: str, secure: bool, log: Log, calls: int = 64, bounds: Bounds = BOUNDS) -> None:
         self._role, self._secure, self.log, self._bounds = role, secure, log, bounds
         self._calls = Seats(calls, calls // 2, "calls")
-        self._peers = Seats(
-            calls, calls // 2, "calls"
-        )  # of their own: no number of clients keeps servers apart
+        # Servers have seats of their own: no number of clients keeps them apart.
+        self._peers = Seats(calls, calls // 2, "calls")
         self._keeping = Keeping(failed=lambda error: log.failure("lives", error))
 
     def handlers(

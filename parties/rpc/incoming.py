@@ -143,10 +143,8 @@ class Requests(Generic[M]):
         self.due, self.some = source.due, source.some
         self._source, self._kind = source, method.request
         self._seconds, self._late = bounds.due, f"{method.name}: a message that was due did not come"
-        self._limit, self._marks = (
-            limit,
-            int(method.parts[0]),
-        )  # bytes of a piece that say whether more follow
+        self._limit = limit
+        self._marks = int(method.parts[0])  # bytes of a piece that say whether more follow
         self._messages = join(self._wire(), limit) if method.parts[0] else self._wire()
         self._by: float | None = None  # when all of the message has to be there, once it has begun
 

@@ -80,9 +80,8 @@ class Keeping:
         for life in self.lives.now():
             try:
                 life.sweep(now)
-            except (
-                Exception
-            ) as error:  # of one call: the others are still to be cut, by a thread that goes on
+            except Exception as error:
+                # Of one call: the others are still to be cut, by a thread that goes on.
                 self._failed(error)
 
     def close(self) -> None:
