@@ -39,10 +39,8 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
 ]
 _DIAL: Final[list[tuple[str, Any]]] = [
     ("grpc.initial_reconnect_backoff_ms", 100),
-    (
-        "grpc.min_reconnect_backoff_ms",
-        5_000,
-    ),  # so long an attempt may take: a busy server needs time to shake hands
+    # So long an attempt may take: a busy server needs time to shake hands, and after a cut one must not wait for long.
+    ("grpc.min_reconnect_backoff_ms", 3_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
