@@ -21,7 +21,7 @@ from benchmarks.rows import MeasureError
 from privinf.models import decoder_bundle
 from privinf.models.decoder_passes import count
 from privinf.models.text.prompts import prompt_rows
-from privinf.protocols.program import SessionShape
+from privinf.protocols.contract import SessionShape
 
 FEW = 64  # a vocabulary whose head costs next to nothing
 PATIENCE = 3600.0

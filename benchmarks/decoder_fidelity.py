@@ -23,7 +23,7 @@ from privinf.local import LocalParties
 from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import Rows
-from privinf.protocols.program import Course, SessionShape
+from privinf.protocols.contract import Course, SessionShape
 from privinf.sdk.transport import Link
 
 CLOSE = 0.05  # logits nearer than this may change places

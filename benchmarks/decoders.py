@@ -26,7 +26,7 @@ from privinf.models.plan.scales import PRE
 from privinf.models.text.prompts import DecoderTokenizer
 from privinf.models.weights import IdealStore, encode
 from privinf.protocols import prg, ring
-from privinf.protocols.program import Course, SessionShape
+from privinf.protocols.contract import Course, SessionShape
 
 F32 = npt.NDArray[np.float32]
 MODELS = ("tinystories", "smollm2", "mgm")

@@ -23,7 +23,7 @@ from privinf.config import GIB, Tls
 from privinf.errors import ConfigError
 from privinf.keys import keygen
 from privinf.local import SERVER_ENVIRONMENT
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0

@@ -25,15 +25,15 @@ from privinf.models.query import Field
 from privinf.models.spec import EncoderSpec
 from privinf.models.stream import Write, streamed
 from privinf.protocols import ring
-from privinf.protocols.ahead import Ahead, Aside
-from privinf.protocols.dealer import Dealer
-from privinf.protocols.gates.bits import from_bits
-from privinf.protocols.gates.linear import ToShare
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.party import Party
-from privinf.protocols.program import Channel, Dealt, Identity, QueryShape, Source
+from privinf.protocols.contract import Channel, Dealt, Identity, QueryShape, Source
+from privinf.protocols.masked.ahead import Ahead, Aside
+from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.gates.bits import from_bits
+from privinf.protocols.masked.gates.linear import ToShare
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import Shape
-from privinf.protocols.wires import Share
 
 HEAD_WIDTH, BERT_BASE = 64, 768
 BOUND = 0.1  # of an answer's error, 0.02 for one layer and for twelve; a wrong layer is off by more than one

@@ -26,7 +26,7 @@ from privinf.models.query import Ids, Layout
 from privinf.models.spec import EncoderSpec
 from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 from privinf.protocols import prg
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 from privinf.sdk.base_client import Usage
 from privinf.sdk.client import Client
 

@@ -12,17 +12,17 @@ from privinf.models.plan.ranges import bits_for
 from privinf.models.plan.scales import POST
 from privinf.models.query import Field
 from privinf.models.weights import ShapeStore
-from privinf.protocols.counting import Counting
-from privinf.protocols.gates import softmax
-from privinf.protocols.gates.activation import ACTIVATIONS, activate, input_bits
-from privinf.protocols.gates.compare import AtLeast
-from privinf.protocols.gates.linear import MatMul, ToShare
-from privinf.protocols.gates.norm import NormSpec, normalise
-from privinf.protocols.gates.product import Product
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.gates import softmax
+from privinf.protocols.masked.gates.activation import ACTIVATIONS, activate, input_bits
+from privinf.protocols.masked.gates.compare import AtLeast
+from privinf.protocols.masked.gates.linear import MatMul, ToShare
+from privinf.protocols.masked.gates.norm import NormSpec, normalise
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, map_share
 from privinf.protocols.ring import F64, U64, Shape
-from privinf.protocols.wires import Share, map_share
 
 TOKENS, WIDTH, FFN, HEADS = 128, 768, 3072, 12
 RANGE = 8.0  # rings hold values up to this with the headroom of a calibrated model

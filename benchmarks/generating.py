@@ -21,7 +21,7 @@ from privinf.config import ClientConfig
 from privinf.drafts.speculation import Draft, NoDraft
 from privinf.models import decoder_bundle
 from privinf.models.decoder_bundle import DecoderBundle
-from privinf.protocols.program import Course
+from privinf.protocols.contract import Course
 from privinf.sampling import Sampling
 from privinf.sdk.generation import Author, Wish, Written, session_shape
 from privinf.sdk.passes import Generation, PassStats

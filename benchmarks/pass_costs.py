@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from benchmarks.rows import MeasureError
 from privinf.models.decoder_layout import DecoderLayout
-from privinf.protocols.program import SessionShape
+from privinf.protocols.contract import SessionShape
 from privinf.sdk.passes import PassStats
 
 Pace = Literal["online", "sustained"]

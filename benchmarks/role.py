@@ -15,7 +15,7 @@ from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import POST
 from privinf.models.weights import DealerStore, PartyStore, encode, mask_tensor
 from privinf.parties.serve import serve_dealer, serve_party
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 
 SHARING = "benchmark"
 

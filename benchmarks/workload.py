@@ -13,11 +13,11 @@ import numpy.typing as npt
 from privinf.models.query import Field
 from privinf.models.weights import ShapeStore
 from privinf.protocols import prg, ring
+from privinf.protocols.contract import QueryShape
 from privinf.protocols.cost import Cost
-from privinf.protocols.counting import Counting
-from privinf.protocols.program import QueryShape
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import F64, Shape
-from privinf.protocols.wires import Share
 
 
 @dataclass(frozen=True)

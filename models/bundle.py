@@ -18,7 +18,7 @@ from privinf.models.query import Layout
 from privinf.models.sentence import CLIENT_FILES, pooling_files
 from privinf.models.spec import EncoderSpec, read_spec
 from privinf.models.weights import DealerStore, PartyStore, encode
-from privinf.protocols.program import Identity
+from privinf.protocols.contract import Identity
 from privinf.protocols.ring import Shape
 
 PUBLIC_FILES = ("config.json", "modules.json")

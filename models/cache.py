@@ -11,8 +11,8 @@ from privinf.models.engines.masked import MaskedOps, Memory
 from privinf.models.engines.shapes import concatenate
 from privinf.models.ops import Heads, View
 from privinf.models.parts import Attention
+from privinf.protocols.masked.wires import Share, Wire, derive
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, Wire, derive
 
 SLOTS = 2  # the axis of (1, kv heads, slots, head width) along which a cache grows
 Layer = tuple[Wire, Wire]

@@ -20,7 +20,7 @@ from privinf.models.plan.scales import PRE
 from privinf.models.plan.tables import verify
 from privinf.models.text.control import Script
 from privinf.models.weights import DealerStore, PartyStore, encode
-from privinf.protocols.program import Identity
+from privinf.protocols.contract import Identity
 from privinf.protocols.ring import Shape
 
 PUBLIC_FILES = ("config.json", "generation_config.json")

@@ -20,13 +20,13 @@ from privinf.models.parts import rotary_of
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE, ROTARY
 from privinf.protocols import kernels
-from privinf.protocols.gates.bits import from_bits
-from privinf.protocols.gates.linear import MatMul
-from privinf.protocols.gates.product import Product
-from privinf.protocols.gates.selection import open_sums, require_one_row
-from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.masked.gates.bits import from_bits
+from privinf.protocols.masked.gates.linear import MatMul
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.gates.selection import open_sums, require_one_row
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire, add, map_share, narrow
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, Wire, add, map_share, narrow
 
 
 @dataclass(frozen=True)

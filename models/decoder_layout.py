@@ -16,7 +16,7 @@ from privinf.models.plan.rings import Plan
 from privinf.models.query import Field
 from privinf.models.row_keys import KeyForm
 from privinf.protocols import prg
-from privinf.protocols.program import SessionShape
+from privinf.protocols.contract import SessionShape
 
 TASKS = ("generate", "argmax")  # all logits to the client, or the likeliest token alone
 PADDED = "-padded"  # after a task: nobody but the client learns how many drafts were right

@@ -12,7 +12,7 @@ from privinf.errors import InputError, ProtocolError
 from privinf.models.cache import Cache
 from privinf.models.decoder_layout import DecoderLayout
 from privinf.models.decoder_step import Step
-from privinf.protocols.program import Course, Order, SessionShape
+from privinf.protocols.contract import Course, Order, SessionShape
 
 Slot = tuple[int, int]  # pass and row: a slot's name, which no other slot ever has
 

@@ -19,12 +19,12 @@ from privinf.models.orders import pre
 from privinf.models.plan.scales import PRE
 from privinf.models.tasks import predict
 from privinf.models.weights import IdealStore, ShapeStore
-from privinf.protocols.counting import Counting
-from privinf.protocols.ideal import Ideal
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.program import Course, Order, SessionShape
+from privinf.protocols.contract import Course, Order, SessionShape
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, map_share
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share, map_share
 
 
 def run_pass(

@@ -10,7 +10,7 @@ from privinf.models.decoder_layout import DecoderLayout
 from privinf.models.decoder_public import PRIVATE, Public
 from privinf.models.decoder_session import DecoderDealerSession, DecoderPartySession
 from privinf.models.weights import DealerStore, PartyStore
-from privinf.protocols.program import (
+from privinf.protocols.contract import (
     Channel,
     DealerSession,
     Dealt,

@@ -10,8 +10,8 @@ import numpy as np
 from privinf.models.folder import blank_weights
 from privinf.protocols import kernels
 from privinf.protocols.kernels.reference import U32
+from privinf.protocols.masked.wires import Share, map_share, narrow
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share, map_share, narrow
 
 TABLES = ("embed.token", "embed.position")
 TABLE_BITS = 32  # of a table's ring: half the memory that a lookup reads

@@ -13,9 +13,9 @@ from privinf.models.decoder_step import DecoderQuery
 from privinf.models.query import Field
 from privinf.models.row_keys import ROOT, Cut, KeyForm
 from privinf.protocols import prg, ring
-from privinf.protocols.program import SessionShape
+from privinf.protocols.contract import SessionShape
+from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share
 
 
 def encode(layout: DecoderLayout, shape: SessionShape, index: int, rows: Rows) -> tuple[bytes, bytes]:

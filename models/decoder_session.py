@@ -20,10 +20,10 @@ from privinf.models.decoder_public import Public
 from privinf.models.stream import streamed
 from privinf.models.weights import DealerStore, PartyStore
 from privinf.protocols import ring
-from privinf.protocols.ahead import Ahead
-from privinf.protocols.dealer import Dealer
-from privinf.protocols.party import Party
-from privinf.protocols.program import Channel, Course, Dealt, Order, SessionShape, Source
+from privinf.protocols.contract import Channel, Course, Dealt, Order, SessionShape, Source
+from privinf.protocols.masked.ahead import Ahead
+from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.party import Party
 from privinf.protocols.ring import U64, Shape
 
 

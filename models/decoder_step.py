@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.models.engines.positions import Places
-from privinf.protocols.wires import Share
+from privinf.protocols.masked.wires import Share
 
 
 @dataclass(frozen=True)

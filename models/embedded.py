@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.protocols import kernels
-from privinf.protocols.gates.norm import NormSpec
+from privinf.protocols.masked.gates.norm import NormSpec
 from privinf.protocols.ring import U64
 
 U32 = npt.NDArray[np.uint32]

@@ -14,14 +14,14 @@ import numpy as np
 
 from privinf.models.embedded import Embedded
 from privinf.protocols import ring
-from privinf.protocols.gates.bits import from_bits
-from privinf.protocols.gates.linear import MatMul, ToShare
-from privinf.protocols.gates.norm import NormSpec, normalise
-from privinf.protocols.gates.product import Product
-from privinf.protocols.gates.selection import open_sums, require_one_row
-from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.masked.gates.bits import from_bits
+from privinf.protocols.masked.gates.linear import MatMul, ToShare
+from privinf.protocols.masked.gates.norm import NormSpec, normalise
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.gates.selection import open_sums, require_one_row
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire, add, derive, map_share, narrow
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow
 
 
 @dataclass(frozen=True, eq=False, repr=False)

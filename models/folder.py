@@ -19,7 +19,7 @@ from privinf import __version__
 from privinf.errors import ConfigError, ModelError
 from privinf.models.weights import mask_tensor
 from privinf.protocols import prg
-from privinf.protocols.program import PROTOCOL
+from privinf.protocols.contract import PROTOCOL
 from privinf.protocols.ring import U64, Shape
 
 FORMAT = 3

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from privinf.models.parts import Attention, FeedForward, Model, planned
 from privinf.models.plan.ranges import RangeTable, known_activation
 from privinf.models.plan.scales import Scales
-from privinf.protocols.gates import exp2, softmax
-from privinf.protocols.gates.activation import ACTIVATIONS
-from privinf.protocols.gates.norm import NormSpec
+from privinf.protocols.masked.gates import exp2, softmax
+from privinf.protocols.masked.gates.activation import ACTIVATIONS
+from privinf.protocols.masked.gates.norm import NormSpec
 
 Limits = dict[str, tuple[float, float]]  # by site: the smallest magnitude that is held, and the largest
 

@@ -13,7 +13,7 @@ from privinf.models.fold import RELATIVE
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import POST, PRE, Scales
 from privinf.models.spec import EncoderSpec
-from privinf.protocols.gates.norm import NormSpec
+from privinf.protocols.masked.gates.norm import NormSpec
 
 T = TypeVar("T")
 

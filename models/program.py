@@ -17,14 +17,7 @@ from privinf.models.stream import streamed
 from privinf.models.tasks import TASKS
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore
 from privinf.protocols import ring
-from privinf.protocols.ahead import Ahead, Aside
-from privinf.protocols.cost import Cost
-from privinf.protocols.counting import Counting
-from privinf.protocols.dealer import Dealer
-from privinf.protocols.ideal import Ideal
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.party import Party
-from privinf.protocols.program import (
+from privinf.protocols.contract import (
     Channel,
     DealerSession,
     Dealt,
@@ -34,8 +27,15 @@ from privinf.protocols.program import (
     SessionShape,
     Source,
 )
+from privinf.protocols.cost import Cost
+from privinf.protocols.masked.ahead import Ahead, Aside
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import F64, U64, Shape
-from privinf.protocols.wires import Share
 
 Public = Mapping[str, U64] | None
 NO_DECODER = "this model is an encoder: it does not generate"

@@ -6,7 +6,7 @@ import os
 
 from privinf.models import bundle, decoder_bundle
 from privinf.models.decoder_spec import model_kind
-from privinf.protocols.program import DealerProgram, PartyProgram
+from privinf.protocols.contract import DealerProgram, PartyProgram
 
 
 def dealer_program(directory: str | os.PathLike[str]) -> DealerProgram:

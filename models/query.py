@@ -23,9 +23,9 @@ from privinf.models.row_keys import Cut, KeyForm, cut_shares
 from privinf.models.spec import EncoderSpec
 from privinf.models.tasks import TASKS
 from privinf.protocols import prg, ring
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
+from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share
 
 Ids = npt.NDArray[np.int32]
 LOW_TOKENS, MAX_ROWS = 4, 1024

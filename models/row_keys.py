@@ -1,7 +1,7 @@
 """Keys by which a client selects rows of a table: made, sent, and spread to shares of plus or minus one-hots; no torch.
 
 Party 0's roots come from the seed of its share, party 1 is sent its own, and both are sent the correction words. That
-a key selects one row is not taken for granted: the parties check it (protocols/gates/selection.py).
+a key selects one row is not taken for granted: the parties check it (protocols/masked/gates/selection.py).
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Condition, Thread
 
-from privinf.protocols.dealer import Buffer
-from privinf.protocols.program import Dealt
+from privinf.protocols.contract import Dealt
+from privinf.protocols.masked.dealer import Buffer
 
 AHEAD_BYTES = (
     64 << 20

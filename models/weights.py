@@ -9,8 +9,8 @@ import numpy as np
 from privinf.models.fold import F64
 from privinf.models.plan.scales import POST
 from privinf.protocols import prg, ring
+from privinf.protocols.masked.wires import Wire
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Wire
 
 BITS = 64
 Scale = Callable[[str], int]  # fraction bits of a folded tensor, by its name

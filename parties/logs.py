@@ -13,7 +13,7 @@ from typing import Any, Final
 from privinf.errors import PrivinfError
 from privinf.parties.quota import Allowance, Quota
 from privinf.parties.writer import WRITER
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 
 # Public facts alone: whatever is not named here is not written, whoever passes it.
 ALLOWED: Final = frozenset(

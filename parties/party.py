@@ -52,7 +52,7 @@ from privinf.parties.stock.fetch import DealerLink
 from privinf.parties.stock.keeper import Keeper
 from privinf.parties.stock.spool import sized
 from privinf.parties.stock.store import PreparationStore
-from privinf.protocols.program import PartyProgram, QueryShape
+from privinf.protocols.contract import PartyProgram, QueryShape
 from privinf.v1 import common_pb2, party_pb2
 
 

@@ -30,7 +30,7 @@ from privinf.parties.rpc.own import check_own
 from privinf.parties.rpc.seats import share_of
 from privinf.parties.stderr import own_stderr
 from privinf.parties.stock.record import file_bytes
-from privinf.protocols.program import DealerProgram, PartyProgram
+from privinf.protocols.contract import DealerProgram, PartyProgram
 
 _CONTROL_THREADS = 8  # for attest, status and health beside the long calls
 

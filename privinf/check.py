@@ -25,7 +25,7 @@ from privinf.models.query import Ids
 from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.models.weights import BITS, IdealStore, Scale
 from privinf.protocols import prg, ring
-from privinf.protocols.program import Course, QueryShape, SessionShape
+from privinf.protocols.contract import Course, QueryShape, SessionShape
 from privinf.protocols.ring import U64
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from privinf.addresses import Address, parse_host
 from privinf.errors import ConfigError
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 
 PREFIX = "PRIVINF_"
 GIB = 1 << 30

@@ -22,7 +22,7 @@ from privinf.config import PREFIX, Tls
 from privinf.errors import ConnectError
 from privinf.keys import keygen
 from privinf.last_words import last_words
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 
 # glibc keeps freed memory in one heap: a server frees and takes the same large arrays again and again, and page
 # faults were an eighth of a query's time (docs/decisions/0011-malloc.md). Read by the C library at start alone.

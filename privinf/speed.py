@@ -23,9 +23,10 @@ from privinf.models.program import EncoderDealer, EncoderParty, count
 from privinf.models.query import Layout, lay_out, split
 from privinf.models.spec import EncoderSpec
 from privinf.models.weights import DealerStore, PartyStore
-from privinf.protocols import kernels, lockstep
+from privinf.protocols import kernels
+from privinf.protocols.contract import BOTH, ID_BYTES, Identity, QueryShape
 from privinf.protocols.cost import Cost
-from privinf.protocols.program import BOTH, ID_BYTES, Identity, QueryShape
+from privinf.protocols.masked import lockstep
 
 FILE = "speed.json"
 PHASES = ("deal", "prepare", "answer")

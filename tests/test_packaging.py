@@ -111,8 +111,8 @@ def test_import_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "privinf.protocols.party",
-        "privinf.protocols.lockstep",
+        "privinf.protocols.masked.party",
+        "privinf.protocols.masked.lockstep",
         "privinf.models.query",
         "privinf.models.bundle",
     ],

@@ -26,15 +26,15 @@ from privinf.models.parts import Attention, FeedForward, Head, Linear, Norm, Ski
 from privinf.models.plan.ranges import known_activation, sum_bits
 from privinf.models.plan.scales import ROTARY, Scales
 from privinf.protocols import ring
-from privinf.protocols.gates import softmax
-from privinf.protocols.gates.activation import activate, extra
-from privinf.protocols.gates.argmax import argmax
-from privinf.protocols.gates.linear import MatMul, ToShare
-from privinf.protocols.gates.norm import normalise
-from privinf.protocols.gates.product import Lift, Product
-from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.masked.gates import softmax
+from privinf.protocols.masked.gates.activation import activate, extra
+from privinf.protocols.masked.gates.argmax import argmax
+from privinf.protocols.masked.gates.linear import MatMul, ToShare
+from privinf.protocols.masked.gates.norm import normalise
+from privinf.protocols.masked.gates.product import Lift, Product
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire, add, derive, map_share, narrow, reduce, subtract
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, Wire, add, derive, map_share, narrow, reduce, subtract
 
 
 @dataclass(frozen=True)

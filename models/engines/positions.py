@@ -12,8 +12,8 @@ from privinf.models.fold import F64
 from privinf.models.parts import Rotary
 from privinf.models.plan.scales import ROTARY
 from privinf.protocols import ring
+from privinf.protocols.masked.wires import Share, Wire, derive
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, Wire, derive
 
 Places = npt.NDArray[np.int64]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from privinf.protocols.masked.wires import Share, Wire, derive, map_share
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share, Wire, derive, map_share
 
 
 def transpose(x: Wire) -> Wire:

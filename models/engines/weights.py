@@ -9,11 +9,11 @@ import numpy as np
 
 from privinf.models.weights import Scale
 from privinf.protocols import ring
-from privinf.protocols.gates.linear import MatMul, PublicMatMul, ToShare
-from privinf.protocols.gates.product import Product
-from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.masked.gates.linear import MatMul, PublicMatMul, ToShare
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire, add, map_share
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share, Wire, add, map_share
 
 
 class Weights(Protocol):

@@ -20,8 +20,8 @@ from privinf.models.plan.scales import POST as SCALES
 from privinf.models.spec import EncoderSpec
 from privinf.models.transformer import attend, feed
 from privinf.protocols import ring
-from privinf.protocols.gates import activation
-from privinf.protocols.gates.norm import NormSpec
+from privinf.protocols.masked.gates import activation
+from privinf.protocols.masked.gates.norm import NormSpec
 
 
 def run(ops: Ops[Sum, Rows], model: Model, x: Rows) -> Rows:

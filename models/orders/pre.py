@@ -21,8 +21,8 @@ from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRin
 from privinf.models.plan.scales import PRE as SCALES
 from privinf.models.transformer import attend, feed
 from privinf.protocols import ring
-from privinf.protocols.gates import activation
-from privinf.protocols.gates.norm import NormSpec
+from privinf.protocols.masked.gates import activation
+from privinf.protocols.masked.gates.norm import NormSpec
 
 # Significant bits of a norm's inverse deviation, and index bits of its table: an error of the last norm scales all
 # logits of a row alike, so that one is finer.

@@ -10,8 +10,8 @@ from privinf.errors import ModelError
 from privinf.models.plan.rings import AttentionRings
 from privinf.models.plan.scales import Scales
 from privinf.protocols import ring
-from privinf.protocols.gates import activation, exp2, power, softmax
-from privinf.protocols.gates.norm import NormSpec
+from privinf.protocols.masked.gates import activation, exp2, power, softmax
+from privinf.protocols.masked.gates.norm import NormSpec
 
 HEADROOM = 3  # bits kept free above every calibrated range
 KNOWN = 1  # the same where the range is that of a whole table, and rounding alone can pass it

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from privinf.errors import ModelError
 from privinf.models.plan.scales import Scales
-from privinf.protocols.gates import softmax
-from privinf.protocols.gates.norm import NormSpec
+from privinf.protocols.masked.gates import softmax
+from privinf.protocols.masked.gates.norm import NormSpec
 
 PLAN_VERSION = 6
 

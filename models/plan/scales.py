@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from privinf.models.fold import RELATIVE
-from privinf.protocols.gates import power, softmax
+from privinf.protocols.masked.gates import power, softmax
 
 ROTARY = 14  # of cosines and sines
 RESULT = 14  # an answer is cut to this: its exact products would give weights away

@@ -17,8 +17,8 @@ from privinf.models.engines.relative import buckets
 from privinf.models.parts import Model, planned
 from privinf.models.plan.ranges import known_activation
 from privinf.models.plan.rings import Plan
-from privinf.protocols.gates import activation, exp2, power, softmax
-from privinf.protocols.gates.separable import Factors
+from privinf.protocols.masked.gates import activation, exp2, power, softmax
+from privinf.protocols.masked.gates.separable import Factors
 from privinf.protocols.ring import U64
 
 

@@ -25,7 +25,7 @@ from privinf.parties.rpc.messages import (
 )
 from privinf.parties.rpc.methods import ATTEST_DEALER, CREATE, DROP, FETCH, PASSES, Method
 from privinf.parties.rpc.status import attribute, tell
-from privinf.protocols.program import DealerProgram, Order
+from privinf.protocols.contract import DealerProgram, Order
 from privinf.v1 import common_pb2, dealer_pb2
 
 

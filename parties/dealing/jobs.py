@@ -12,7 +12,7 @@ from privinf.parties.dealing.pipes import Packer, Pipe, pack
 from privinf.parties.dealing.table import Meeting, Table
 from privinf.parties.rpc.frames import CHUNK
 from privinf.parties.stock.digest import Tally
-from privinf.protocols.program import BOTH, ID_BYTES, SEED_BYTES, DealerProgram, QueryShape
+from privinf.protocols.contract import BOTH, ID_BYTES, SEED_BYTES, DealerProgram, QueryShape
 
 Report = Callable[[BaseException], None]  # told of a failure that is a fault of the program
 

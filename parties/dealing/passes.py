@@ -20,7 +20,7 @@ from privinf.parties.dealing.table import Meeting, Table
 from privinf.parties.rpc.frames import CHUNK
 from privinf.parties.rpc.messages import order_message
 from privinf.parties.stock.digest import Tally
-from privinf.protocols.program import (
+from privinf.protocols.contract import (
     BOTH,
     ID_BYTES,
     SEED_BYTES,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from privinf.errors import DeadlineExceeded, PrivinfError, ProtocolError
 from privinf.parties.rpc.frames import CHUNK
-from privinf.protocols.program import Buffer
+from privinf.protocols.contract import Buffer
 
 _SMALL = CHUNK // 4  # from here on a message of its own costs less than gathering
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from enum import IntEnum
 
 from privinf.errors import DamagedPreparation, ProtocolError
-from privinf.protocols.program import ID_BYTES, Buffer
+from privinf.protocols.contract import ID_BYTES, Buffer
 
 MAGIC = b"PVI\x02"  # the last byte is the version of this layout
 HEADER = struct.Struct("<4sBBHII16sQQ")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from google.protobuf.message import DecodeError
 
 from privinf.errors import InputError, MismatchError, ProtocolError
-from privinf.protocols.program import ID_BYTES, Identity, Order, QueryShape, SessionShape
+from privinf.protocols.contract import ID_BYTES, Identity, Order, QueryShape, SessionShape
 from privinf.v1 import common_pb2
 
 MAX_TASK = 64

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from privinf.parties.rpc.frames import FrameReader, FrameWriter, Kind
-from privinf.protocols.program import Buffer
+from privinf.protocols.contract import Buffer
 
 
 class SessionChannel:

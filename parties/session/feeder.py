@@ -11,7 +11,7 @@ from privinf.errors import InputError, MismatchError, PartyError, PrivinfError, 
 from privinf.parties.logs import Log
 from privinf.parties.rpc.life import Life
 from privinf.parties.stock.dealt import DealtStream
-from privinf.protocols.program import Order, PartySession
+from privinf.protocols.contract import Order, PartySession
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from privinf.parties.session.channel import SessionChannel
 from privinf.parties.session.feeder import Feeder, Prepared
 from privinf.parties.session.inbox import Inbox
 from privinf.parties.session.journal import Journal
-from privinf.protocols.program import Course, PartySession
+from privinf.protocols.contract import Course, PartySession
 from privinf.v1 import party_pb2
 
 

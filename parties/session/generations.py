@@ -31,7 +31,7 @@ from privinf.parties.session.journal import Journal
 from privinf.parties.session.sessions import Sessions
 from privinf.parties.session.streams import guarding
 from privinf.parties.stock.dealt import DealtStream, PassLink
-from privinf.protocols.program import PartyProgram, PartySession, SessionShape
+from privinf.protocols.contract import PartyProgram, PartySession, SessionShape
 from privinf.v1 import party_pb2
 
 

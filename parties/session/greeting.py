@@ -28,7 +28,7 @@ from privinf.parties.rpc.messages import (
 from privinf.parties.session.channel import SessionChannel
 from privinf.parties.session.sessions import Sessions
 from privinf.parties.session.streams import PeerStream, guarding, open_stream
-from privinf.protocols.program import Identity, QueryShape, SessionShape
+from privinf.protocols.contract import Identity, QueryShape, SessionShape
 from privinf.v1 import party_pb2
 
 _SAYS_WHY: Final = 2.0  # seconds beyond its own patience in which party 1 is heard say what is wrong

@@ -16,7 +16,7 @@ from privinf.parties.session.streams import PeerStream
 from privinf.parties.stock.keeper import Keeper
 from privinf.parties.stock.spool import Preparation, sized
 from privinf.parties.stock.store import PreparationStore
-from privinf.protocols.program import PartyProgram, QueryShape
+from privinf.protocols.contract import PartyProgram, QueryShape
 from privinf.v1 import party_pb2
 
 _PREPARATIONS = 3  # that one query may use up, if each is found changed

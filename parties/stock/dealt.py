@@ -25,7 +25,7 @@ from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.rpc.status import attribute, restore
 from privinf.parties.stock.digest import Tally
 from privinf.parties.stock.places import Places
-from privinf.protocols.program import SEED_BYTES, Identity, Order, SessionShape
+from privinf.protocols.contract import SEED_BYTES, Identity, Order, SessionShape
 from privinf.v1 import dealer_pb2
 
 

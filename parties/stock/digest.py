@@ -13,7 +13,7 @@ from typing import Final
 from xxhash import xxh3_128, xxh3_128_digest
 
 from privinf.errors import DamagedPreparation, ProtocolError
-from privinf.protocols.program import Buffer
+from privinf.protocols.contract import Buffer
 
 BLOCK: Final = 1 << 20
 TAG: Final = 16

@@ -20,7 +20,7 @@ from privinf.parties.rpc.status import restore
 from privinf.parties.stock.places import Places
 from privinf.parties.stock.record import Record, file_bytes
 from privinf.parties.stock.store import Place, PreparationStore
-from privinf.protocols.program import ID_BYTES, PartyProgram, QueryShape
+from privinf.protocols.contract import ID_BYTES, PartyProgram, QueryShape
 from privinf.v1 import dealer_pb2
 
 _DROP_SECONDS = 5.0  # for the dealer to hear of it; one that does not ends the order itself, a little later

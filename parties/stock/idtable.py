@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from privinf.errors import ConfigError
-from privinf.protocols.program import ID_BYTES
+from privinf.protocols.contract import ID_BYTES
 
 _HEADER: Final = struct.Struct("<16s16sQ")
 _MAGIC: Final = b"privinf spent 1\n"

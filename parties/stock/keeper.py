@@ -21,7 +21,7 @@ from privinf.parties.rpc.methods import PREFETCH, RECONCILE
 from privinf.parties.rpc.status import attribute, restore
 from privinf.parties.stock.fetch import DealerLink
 from privinf.parties.stock.store import Place, PreparationStore
-from privinf.protocols.program import ID_BYTES, Identity, QueryShape
+from privinf.protocols.contract import ID_BYTES, Identity, QueryShape
 from privinf.v1 import party_pb2
 
 _RECONCILE_SECONDS = 10.0

@@ -11,7 +11,7 @@ from typing import Any, Final
 from privinf.errors import ProtocolError
 from privinf.parties.stock.digest import DIGEST, TAG, blocks, digest_of
 from privinf.parties.stock.mapped import BLOCK
-from privinf.protocols.program import SEED_BYTES, Identity, QueryShape
+from privinf.protocols.contract import SEED_BYTES, Identity, QueryShape
 
 SUFFIX: Final = ".prep"
 _MAGIC: Final = "privinf preparation 4"

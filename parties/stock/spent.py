@@ -11,7 +11,7 @@ from typing import Final
 
 from privinf.errors import ConfigError, ProtocolError
 from privinf.parties.stock.idtable import IdTable, sync_directory
-from privinf.protocols.program import ID_BYTES
+from privinf.protocols.contract import ID_BYTES
 
 _DIGITS: Final = 2 * ID_BYTES
 _LINES: Final = 4096  # of the log before its ids go into tables

@@ -16,7 +16,7 @@ from privinf.errors import DamagedPreparation, InputError, ProtocolError
 from privinf.parties.stock.digest import ASIDE, Checked, Tally, tags_of
 from privinf.parties.stock.mapped import BLOCK, Mapping
 from privinf.parties.stock.record import SUFFIX, Record, aside_span, describe, file_bytes, spool_name
-from privinf.protocols.program import SEED_BYTES, PartyProgram, Source
+from privinf.protocols.contract import SEED_BYTES, PartyProgram, Source
 
 _PART: Final = ".part"
 

@@ -16,7 +16,7 @@ from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
 from privinf.parties.stock.record import SUFFIX, Record, file_bytes, read_record, spool_name
 from privinf.parties.stock.spent import SpentLog
 from privinf.parties.stock.spool import Preparation, Prepare, SpoolWriter
-from privinf.protocols.program import Identity, QueryShape
+from privinf.protocols.contract import Identity, QueryShape
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -84,7 +84,7 @@ def _query(folder: Path, tokens: int | None, batch: int | None) -> dict[str, Any
     from privinf.models import bundle
     from privinf.models.folder import blank_weights
     from privinf.models.program import count
-    from privinf.protocols.program import QueryShape
+    from privinf.protocols.contract import QueryShape
 
     shared = bundle.read(folder)
     task = "embed" if shared.spec.head == "none" else "classify"
@@ -104,7 +104,7 @@ def _session(
     from privinf.errors import InputError
     from privinf.models import decoder_bundle
     from privinf.models.text.prompts import prompt_rows
-    from privinf.protocols.program import SessionShape
+    from privinf.protocols.contract import SessionShape
 
     shared = decoder_bundle.read(folder)
     prompt, drafts = PROMPT if prompt is None else prompt, DRAFTS if drafts is None else drafts
@@ -130,8 +130,8 @@ def _tallies(shared: Any, shape: Any, later: int) -> tuple[list[Any], Any]:
     from privinf.models.decoder_public import Public
     from privinf.models.plan.scales import PRE
     from privinf.models.weights import ShapeStore
-    from privinf.protocols.counting import Counting
-    from privinf.protocols.program import Order
+    from privinf.protocols.contract import Order
+    from privinf.protocols.masked.counting import Counting
 
     layout, shapes = shared.layout, shared.shapes()
     public = Public.blank(shapes, layout.public, layout.embedded)
@@ -149,7 +149,7 @@ def _tallies(shared: Any, shape: Any, later: int) -> tuple[list[Any], Any]:
 
 def _fill(shadow: Any, spec: Any, slots: int) -> None:
     """Put slots into the cache that no pass has written: a pass depends on their number alone."""
-    from privinf.protocols.wires import Wire
+    from privinf.protocols.masked.wires import Wire
 
     if not slots:
         return

@@ -120,7 +120,7 @@ def party(
 def parse_shape(text: str) -> Any:
     """TASK:BATCH:TOKENS."""
     from privinf.errors import ConfigError
-    from privinf.protocols.program import QueryShape
+    from privinf.protocols.contract import QueryShape
 
     try:
         task, batch, tokens = text.split(":")

@@ -10,7 +10,7 @@ from typing import Final, Self, TypeVar
 
 from privinf.config import ClientConfig
 from privinf.errors import Overloaded
-from privinf.protocols.program import Identity, QueryShape, SessionShape
+from privinf.protocols.contract import Identity, QueryShape, SessionShape
 from privinf.sdk.passes import AsyncGeneration, Generation
 from privinf.sdk.patience import Patience
 from privinf.sdk.query import Run, Stats

@@ -16,7 +16,7 @@ from privinf.config import ClientConfig, Tls, load
 from privinf.errors import InputError
 from privinf.models.decoder_spec import model_kind
 from privinf.models.folder import read_about
-from privinf.protocols.program import Identity, QueryShape
+from privinf.protocols.contract import Identity, QueryShape
 from privinf.sdk.answers import Classification
 from privinf.sdk.asked import listed
 from privinf.sdk.decoder_client import DecoderSide

@@ -11,8 +11,8 @@ from privinf.models.decoder_layout import CHUNK, TASKS
 from privinf.models.folder import blank_weights
 from privinf.models.program import count
 from privinf.models.text.tokenizer import BUCKETS
+from privinf.protocols.contract import QueryShape, SessionShape
 from privinf.protocols.cost import NETWORKS, Cost, Network
-from privinf.protocols.program import QueryShape, SessionShape
 from privinf.speed import Speed
 
 LARGE = 10**9  # bytes of both parties' preparations

@@ -14,7 +14,7 @@ from privinf.errors import ConfigError, InputError
 from privinf.models import decoder_bundle
 from privinf.models.text.control import Script
 from privinf.models.text.prompts import SYSTEM, DecoderTokenizer, require_prefix
-from privinf.protocols.program import SessionShape
+from privinf.protocols.contract import SessionShape
 from privinf.sampling import Sampling
 from privinf.sdk.completions import TokenStream
 from privinf.sdk.generation import DRAFTS, Author, Passes, Wish, session_shape

@@ -14,7 +14,7 @@ from privinf.models import query as wire
 from privinf.models.bundle import Bundle, read
 from privinf.models.query import Ids
 from privinf.models.text.tokenizer import Tokenizer, bucket
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 
 F32 = npt.NDArray[np.float32]
 MAX_TOKENS = 256  # rows of one query; longer lists are asked in several

@@ -14,7 +14,7 @@ from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.text.prompts import prompt_rows
-from privinf.protocols.program import Course, SessionShape
+from privinf.protocols.contract import Course, SessionShape
 from privinf.sampling import Sampler, Sampling
 from privinf.sdk.passes import PassStats
 

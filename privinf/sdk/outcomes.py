@@ -11,7 +11,7 @@ import grpc
 from privinf.errors import DeadlineExceeded, PeerLost, PrivinfError
 from privinf.parties.rpc.frames import CHUNK
 from privinf.parties.rpc.status import attribute, restore
-from privinf.protocols.program import Buffer
+from privinf.protocols.contract import Buffer
 from privinf.v1 import party_pb2
 
 ROLES = ("party0", "party1")

@@ -18,7 +18,7 @@ from privinf.errors import ConnectError, DeadlineExceeded, PeerLost, PrivinfErro
 from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.methods import GENERATE
 from privinf.parties.rpc.status import attribute
-from privinf.protocols.program import Buffer, Course
+from privinf.protocols.contract import Buffer, Course
 from privinf.sdk.outcomes import (
     ROLES,
     VERDICT_SECONDS,

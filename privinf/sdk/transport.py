@@ -27,7 +27,7 @@ from privinf.parties.rpc.messages import (
 from privinf.parties.rpc.methods import ATTEST_PARTY, INFER, STATUS
 from privinf.parties.rpc.own import check_own
 from privinf.parties.rpc.status import attribute, restore
-from privinf.protocols.program import ID_BYTES, Buffer, Identity, QueryShape, SessionShape
+from privinf.protocols.contract import ID_BYTES, Buffer, Identity, QueryShape, SessionShape
 from privinf.sdk.outcomes import ROLES, Gate, chunks
 from privinf.sdk.passes import Generation
 from privinf.sdk.patience import Patience, patiently

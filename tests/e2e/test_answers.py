@@ -17,7 +17,7 @@ from privinf.models import bundle, calibrate, program
 from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
 from privinf.models.text.tokenizer import Tokenizer
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 from privinf.sdk.client import Client
 
 pytestmark = pytest.mark.processes

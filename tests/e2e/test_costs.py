@@ -16,8 +16,8 @@ from privinf import speed
 from privinf.cli import main
 from privinf.models import bundle
 from privinf.protocols import kernels
+from privinf.protocols.contract import QueryShape
 from privinf.protocols.cost import NETWORKS, Cost
-from privinf.protocols.program import QueryShape
 from privinf.sdk import costs
 
 SHAPE = QueryShape("embed", 1, 96)

@@ -11,7 +11,7 @@ import pytest
 import toy
 from deployment import in_this_process
 
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 
 SHAPE = QueryShape("embed", 1, 16)
 TEXT = ["call me a ship"]

@@ -25,7 +25,7 @@ from privinf.models import decoder_bundle
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import count
-from privinf.protocols.program import SessionShape
+from privinf.protocols.contract import SessionShape
 from privinf.sampling import Sampler, Sampling
 from privinf.sdk.client import Client
 from privinf.sdk.completions import Completion

@@ -23,7 +23,7 @@ from deployment import DEADLINE, Deployment, in_this_process
 from privinf.cli import main
 from privinf.models import decoder_bundle
 from privinf.models.decoder_passes import count
-from privinf.protocols.program import SessionShape
+from privinf.protocols.contract import SessionShape
 
 Run = Callable[..., int]
 PROMPT = tiny.TEXTS[2]

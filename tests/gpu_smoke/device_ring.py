@@ -47,7 +47,7 @@ def signed(x: Tensor, bits: int) -> Tensor:
 
 
 def lifted_terms(public: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """A and 2^n*c of a wire modulo 2^n, as in protocols/gates/product.py."""
+    """A and 2^n*c of a wire modulo 2^n, as in protocols/masked/gates/product.py."""
     quarter = 1 << (bits - 2)
     moved = low(public + quarter, bits)
     carry = 1 - shift_right(moved, bits - 1)

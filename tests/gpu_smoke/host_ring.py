@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from privinf.protocols import ring
-from privinf.protocols.gates import linear
-from privinf.protocols.gates.product import lifted_terms as lifted_terms
-from privinf.protocols.interpreter import drop_bits
+from privinf.protocols.masked.gates import linear
+from privinf.protocols.masked.gates.product import lifted_terms as lifted_terms
+from privinf.protocols.masked.interpreter import drop_bits
+from privinf.protocols.masked.wires import Wire
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.ring import low as low
-from privinf.protocols.wires import Wire
 
 
 def shift_right(x: U64, count: int) -> U64:

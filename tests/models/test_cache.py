@@ -16,9 +16,9 @@ from privinf.models import decoder_layout as form
 from privinf.models.cache import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache, Keeps
 from privinf.models.decoder_ledger import Ledger
 from privinf.models.decoder_session import DecoderPartySession
-from privinf.protocols.program import Course, Order, SessionShape
+from privinf.protocols.contract import Course, Order, SessionShape
+from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, Wire
 
 HEADS, WIDTH, BITS = 2, 3, 20
 

@@ -18,7 +18,7 @@ from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import ADVANCED, MOVED, Rows
 from privinf.models.row_keys import ROOT
 from privinf.protocols import prg, ring
-from privinf.protocols.program import Course, SessionShape
+from privinf.protocols.contract import Course, SessionShape
 from privinf.protocols.ring import U64
 
 Bodies = tuple[bytes, bytes]

@@ -24,9 +24,9 @@ from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE
 from privinf.models.plan.tables import fingerprint, verify
 from privinf.models.weights import ShapeStore
-from privinf.protocols.counting import Counting
-from privinf.protocols.program import Order, SessionShape
-from privinf.protocols.wires import Share
+from privinf.protocols.contract import Order, SessionShape
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.wires import Share
 
 SITES = {
     "attn.residual": 5,

@@ -19,10 +19,10 @@ from privinf.models.decoder_step import DecoderQuery
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE
 from privinf.protocols import prg, ring
-from privinf.protocols.gates.norm import NormSpec
+from privinf.protocols.contract import SessionShape
 from privinf.protocols.kernels.prg import U8
-from privinf.protocols.program import SessionShape
-from privinf.protocols.wires import Share
+from privinf.protocols.masked.gates.norm import NormSpec
+from privinf.protocols.masked.wires import Share
 
 NORM = NormSpec(16, 40, 16, 16, -6, 6, 1e-5, 30, 12, 40)
 VOCABS = (2, 37, 128, 129, 300)

@@ -19,7 +19,7 @@ from privinf.models.fold import F64
 from privinf.models.plan.scales import PRE
 from privinf.models.weights import IdealStore, encode
 from privinf.protocols import ring
-from privinf.protocols.program import Course, SessionShape
+from privinf.protocols.contract import Course, SessionShape
 from privinf.protocols.ring import U64
 
 KINDS: tuple[Kind, ...] = ("gpt2", "llama")

@@ -16,7 +16,7 @@ from privinf.models import query
 from privinf.models.plan.ranges import sum_bits
 from privinf.models.plan.scales import POST
 from privinf.protocols import prg, ring
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 from privinf.protocols.ring import F64, U64
 
 SEEDS = (b"\x0d" * 32, b"\x0e" * 32)

@@ -21,7 +21,7 @@ from privinf.models.fold import fold
 from privinf.models.program import count
 from privinf.models.query import Layout
 from privinf.models.text.tokenizer import Tokenizer
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 
 pytestmark = pytest.mark.slow
 TEXTS = ["Call me Ishmael.", "A whale-ship was my Yale College and my Harvard."]

@@ -19,8 +19,8 @@ from privinf.models.bundle import Mode
 from privinf.models.engines.relative import buckets
 from privinf.models.engines.weights import MaskedWeights, PublicWeights
 from privinf.models.fold import RELATIVE
-from privinf.protocols.counting import Counting
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
+from privinf.protocols.masked.counting import Counting
 
 TASKS: tuple[Task, ...] = ("embed", "classify")
 MODES: tuple[Mode, ...] = ("private", "public")

@@ -19,7 +19,7 @@ from privinf.models.fold import fold
 from privinf.models.query import Layout
 from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.models.weights import encode
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 
 pytestmark = pytest.mark.slow
 TEXTS = (Path(__file__).parent.parent / "data" / "sentences.txt").read_text("utf-8").splitlines()[:20]

@@ -10,7 +10,7 @@ import pytest
 from privinf import __version__
 from privinf.errors import ModelError
 from privinf.models import folder
-from privinf.protocols.program import PROTOCOL
+from privinf.protocols.contract import PROTOCOL
 
 
 def test_a_folder_of_an_earlier_format_is_to_be_shared_again(tmp_path: Path) -> None:

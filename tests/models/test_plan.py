@@ -16,7 +16,7 @@ from privinf.models.plan.ranges import bits_for
 from privinf.models.plan.rings import PLAN_VERSION, Plan
 from privinf.models.plan.scales import POST, PRE
 from privinf.models.spec import EncoderSpec
-from privinf.protocols.gates import softmax
+from privinf.protocols.masked.gates import softmax
 
 SPEC = EncoderSpec(layers=2, width=32, heads=4, ffn=64, vocab=97, max_tokens=64, type_vocab=2, pooling="mean")
 SITES = {

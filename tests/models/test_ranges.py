@@ -23,7 +23,7 @@ from privinf.models.query import Layout
 from privinf.models.reach import reach
 from privinf.models.weights import IdealStore
 from privinf.protocols import ring
-from privinf.protocols.program import Course, QueryShape, SessionShape
+from privinf.protocols.contract import Course, QueryShape, SessionShape
 
 RARE = 100.0  # times larger than the others
 

@@ -17,8 +17,8 @@ from privinf.models import calibrate, program, query
 from privinf.models.bundle import Mode
 from privinf.models.sharing import share
 from privinf.models.spec import read_spec
-from privinf.protocols.counting import Counting
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
+from privinf.protocols.masked.counting import Counting
 
 TASKS: tuple[Task, ...] = ("embed", "classify")
 MODES: tuple[Mode, ...] = ("private", "public")

@@ -11,7 +11,7 @@ import pytest
 from privinf.addresses import Address
 from privinf.config import ClientConfig, DealerConfig, PartyConfig, Tls, load
 from privinf.errors import ConfigError
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 
 FILE = """
 party = 0

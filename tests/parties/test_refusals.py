@@ -40,7 +40,7 @@ from privinf.parties.rpc.status import restore
 from privinf.parties.serve import PartyServer
 from privinf.parties.session.streams import PeerStream
 from privinf.parties.stock.record import Record
-from privinf.protocols.program import Identity, QueryShape
+from privinf.protocols.contract import Identity, QueryShape
 from privinf.sdk.transport import Link
 from privinf.v1 import common_pb2, dealer_pb2, party_pb2
 

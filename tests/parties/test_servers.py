@@ -25,7 +25,7 @@ from privinf.errors import (
 )
 from privinf.parties.serve import PartyServer
 from privinf.parties.stock.record import file_bytes
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 from privinf.sdk.transport import Link
 
 AHEAD: dict[str, dict[str, Any]] = {"party0": {"ahead": 2, "shapes": (SHAPE,)}}

@@ -23,19 +23,19 @@ from trials import (
     width,
 )
 
-from privinf.protocols.gates import exp2 as powers
-from privinf.protocols.gates.activation import ACTIVATIONS
-from privinf.protocols.gates.bits import from_bits
-from privinf.protocols.gates.compare import AtLeast, Equals
-from privinf.protocols.gates.histogram import CountZeros, Head, Tail
-from privinf.protocols.gates.linear import MatMul, PublicMatMul
-from privinf.protocols.gates.power import Power
-from privinf.protocols.gates.product import Lift, Product, SumSquares
-from privinf.protocols.gates.selection import open_sums, require_one_row
-from privinf.protocols.gates.separable import NOTHING, Factors, Separable
-from privinf.protocols.gates.table import Table, Window, lookup
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.wires import Known, Share, Wire, narrow
+from privinf.protocols.masked.gates import exp2 as powers
+from privinf.protocols.masked.gates.activation import ACTIVATIONS
+from privinf.protocols.masked.gates.bits import from_bits
+from privinf.protocols.masked.gates.compare import AtLeast, Equals
+from privinf.protocols.masked.gates.histogram import CountZeros, Head, Tail
+from privinf.protocols.masked.gates.linear import MatMul, PublicMatMul
+from privinf.protocols.masked.gates.power import Power
+from privinf.protocols.masked.gates.product import Lift, Product, SumSquares
+from privinf.protocols.masked.gates.selection import open_sums, require_one_row
+from privinf.protocols.masked.gates.separable import NOTHING, Factors, Separable
+from privinf.protocols.masked.gates.table import Table, Window, lookup
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Known, Share, Wire, narrow
 
 
 def matmul(draw: Draw) -> Trial:

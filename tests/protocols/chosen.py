@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from privinf.protocols import lockstep, ring
-from privinf.protocols.dealer import BOTH, Buffer, Dealer
-from privinf.protocols.gates.linear import MatMul, PublicMatMul
-from privinf.protocols.party import Party
+from privinf.protocols import ring
+from privinf.protocols.masked import lockstep
+from privinf.protocols.masked.dealer import BOTH, Buffer, Dealer
+from privinf.protocols.masked.gates.linear import MatMul, PublicMatMul
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share, Wire
 
 TIMEOUT = 60.0
 PREPARATION = b"a preparation id"

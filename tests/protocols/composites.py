@@ -20,15 +20,15 @@ from trials import (
     width,
 )
 
-from privinf.protocols.gates import exp2, softmax
-from privinf.protocols.gates.activation import ACTIVATIONS, activate
-from privinf.protocols.gates.argmax import argmax
-from privinf.protocols.gates.histogram import MaxSpec, distance_below_max
-from privinf.protocols.gates.norm import NormSpec, normalise
-from privinf.protocols.gates.power import Power, evaluate
-from privinf.protocols.gates.product import Product
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.wires import Share, map_share
+from privinf.protocols.masked.gates import exp2, softmax
+from privinf.protocols.masked.gates.activation import ACTIVATIONS, activate
+from privinf.protocols.masked.gates.argmax import argmax
+from privinf.protocols.masked.gates.histogram import MaxSpec, distance_below_max
+from privinf.protocols.masked.gates.norm import NormSpec, normalise
+from privinf.protocols.masked.gates.power import Power, evaluate
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, map_share
 
 
 def _below_max(draw: Draw, spec: MaxSpec, bits: int, most: int) -> Trial:

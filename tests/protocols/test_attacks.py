@@ -9,20 +9,21 @@ import pytest
 from cases import TABLE
 from trials import I64, share
 
-from privinf.protocols import lockstep, ring
-from privinf.protocols.dealer import BOTH, Buffer, Dealer
-from privinf.protocols.gates import softmax
-from privinf.protocols.gates.activation import activate
-from privinf.protocols.gates.linear import MatMul
-from privinf.protocols.gates.norm import NormSpec, normalise
-from privinf.protocols.gates.product import Product
-from privinf.protocols.gates.table import lookup
-from privinf.protocols.gates.truncate import truncate
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.lockstep import Tamper
-from privinf.protocols.party import Party
+from privinf.protocols import ring
+from privinf.protocols.masked import lockstep
+from privinf.protocols.masked.dealer import BOTH, Buffer, Dealer
+from privinf.protocols.masked.gates import softmax
+from privinf.protocols.masked.gates.activation import activate
+from privinf.protocols.masked.gates.linear import MatMul
+from privinf.protocols.masked.gates.norm import NormSpec, normalise
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.gates.table import lookup
+from privinf.protocols.masked.gates.truncate import truncate
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.lockstep import Tamper
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Share, map_share
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, map_share
 
 SEEDS = (b"\x08" * 32, b"\x09" * 32)
 PREPARATION = b"a preparation id"

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trials import SEEDS, Exactly, Trial, Within, counted, examples
 
-from privinf.protocols import kernels, lockstep, ring
-from privinf.protocols.wires import Share
+from privinf.protocols import kernels, ring
+from privinf.protocols.masked import lockstep
+from privinf.protocols.masked.wires import Share
 
 
 @contextmanager

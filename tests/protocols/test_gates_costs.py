@@ -12,8 +12,8 @@ import pytest
 from cases import TABLE
 
 from privinf.protocols.cost import Cost
-from privinf.protocols.counting import Counting
-from privinf.protocols.gates import (
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.gates import (
     activation,
     argmax,
     base,
@@ -28,7 +28,7 @@ from privinf.protocols.gates import (
     table,
     truncate,
 )
-from privinf.protocols.wires import Known, Share, Wire
+from privinf.protocols.masked.wires import Known, Share, Wire
 
 ROW = 12
 K = 44

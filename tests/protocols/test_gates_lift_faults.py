@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from privinf.protocols import lockstep, prg, ring
-from privinf.protocols.gates.product import Lift, Product, SumSquares
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.wires import Share
+from privinf.protocols import prg, ring
+from privinf.protocols.masked import lockstep
+from privinf.protocols.masked.gates.product import Lift, Product, SumSquares
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share
 
 BITS, DROP = 32, 8
 BEYOND = np.array([[1 << 22, int(1.77 * 2**22), (1 << 23) - 1, -(1 << 22) - 1, -(1 << 23)]])

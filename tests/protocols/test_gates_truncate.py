@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trials import I64, SEEDS, counted, examples, integers, shape, share, width
 
-from privinf.protocols import lockstep, ring
-from privinf.protocols.gates.truncate import truncate
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.wires import Share
+from privinf.protocols import ring
+from privinf.protocols.masked import lockstep
+from privinf.protocols.masked.gates.truncate import truncate
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share
 
 
 def _program(count: int) -> lockstep.Program:

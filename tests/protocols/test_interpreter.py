@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from trials import share
 
-from privinf.protocols import lockstep
 from privinf.protocols.cost import NETWORKS, Cost, Network, Tally
-from privinf.protocols.counting import Counting
-from privinf.protocols.gates.compare import AtLeast
-from privinf.protocols.gates.linear import MatMul, ToShare
-from privinf.protocols.gates.product import Lift, Product
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.wires import Share
+from privinf.protocols.masked import lockstep
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.gates.compare import AtLeast
+from privinf.protocols.masked.gates.linear import MatMul, ToShare
+from privinf.protocols.masked.gates.product import Lift, Product
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share
 
 SEEDS = (b"\x01" * 32, b"\x02" * 32)
 X = share(np.array([[3, -4], [100, 7]]), 40, 4)

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from privinf.errors import ConfigError
-from privinf.protocols.gates.linear import matmul
 from privinf.protocols.kernels import LEVELS, load
 from privinf.protocols.kernels.checked import Kernels
+from privinf.protocols.masked.gates.linear import matmul
 
 U64 = NDArray[np.uint64]
 Product = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]

@@ -18,18 +18,19 @@ from chosen import Opening, Session, session
 from trials import I64, share
 
 from privinf.models import calibrate, program, query, weights
-from privinf.protocols import lockstep, prg, ring
-from privinf.protocols.gates import exp2, softmax
-from privinf.protocols.gates.activation import ACTIVATIONS, activate
-from privinf.protocols.gates.linear import MatMul, ToShare
-from privinf.protocols.gates.norm import NormSpec, normalise
-from privinf.protocols.gates.product import Product
-from privinf.protocols.gates.table import lookup
-from privinf.protocols.gates.truncate import truncate
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.program import QueryShape
+from privinf.protocols import prg, ring
+from privinf.protocols.contract import QueryShape
+from privinf.protocols.masked import lockstep
+from privinf.protocols.masked.gates import exp2, softmax
+from privinf.protocols.masked.gates.activation import ACTIVATIONS, activate
+from privinf.protocols.masked.gates.linear import MatMul, ToShare
+from privinf.protocols.masked.gates.norm import NormSpec, normalise
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.gates.table import lookup
+from privinf.protocols.masked.gates.truncate import truncate
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, map_share
 from privinf.protocols.ring import F64, U64, Shape
-from privinf.protocols.wires import Share, map_share
 
 SESSIONS = 50
 SURPRISE = 6.0  # standard deviations; the seeds are fixed, so that a test's outcome is too

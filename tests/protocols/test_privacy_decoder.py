@@ -27,13 +27,13 @@ from privinf.models.decoder_public import PRIVATE
 from privinf.models.plan.scales import PRE
 from privinf.models.weights import DealerStore, PartyStore, encode, mask_tensor
 from privinf.protocols import ring
-from privinf.protocols.dealer import Dealer
-from privinf.protocols.ideal import Ideal
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.party import Party
-from privinf.protocols.program import SessionShape
+from privinf.protocols.contract import SessionShape
+from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import F64, U64
-from privinf.protocols.wires import Share
 
 SESSIONS = 8
 PROMPTS = ([5, 3, 11, 30], [36], [0, 0, 7, 7, 1])

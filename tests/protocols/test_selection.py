@@ -10,10 +10,11 @@ import pytest
 from trials import I64, held, share
 
 from privinf.errors import InputError
-from privinf.protocols import lockstep, prg, ring
-from privinf.protocols.gates.selection import open_sums, require_one_row
-from privinf.protocols.interpreter import DIGEST_BYTES, Interpreter
-from privinf.protocols.wires import Share
+from privinf.protocols import prg, ring
+from privinf.protocols.masked import lockstep
+from privinf.protocols.masked.gates.selection import open_sums, require_one_row
+from privinf.protocols.masked.interpreter import DIGEST_BYTES, Interpreter
+from privinf.protocols.masked.wires import Share
 
 SIZE = 300
 

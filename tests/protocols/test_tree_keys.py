@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from trials import share
 
-from privinf.protocols import kernels, lockstep, prg, ring
-from privinf.protocols.dealer import Dealer
-from privinf.protocols.gates.activation import activate
-from privinf.protocols.gates.compare import AtLeast, Equals
-from privinf.protocols.gates.histogram import MaxSpec, distance_below_max
-from privinf.protocols.gates.table import Table, lookup
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.party import Party
-from privinf.protocols.wires import Share
+from privinf.protocols import kernels, prg, ring
+from privinf.protocols.masked import lockstep
+from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.gates.activation import activate
+from privinf.protocols.masked.gates.compare import AtLeast, Equals
+from privinf.protocols.masked.gates.histogram import MaxSpec, distance_below_max
+from privinf.protocols.masked.gates.table import Table, lookup
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Share
 
 SEEDS = (b"\x01" * 32, b"\x02" * 32)
 X = share(np.arange(-16, 16).reshape(4, 8), 16, 4)

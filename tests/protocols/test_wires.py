@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from privinf.protocols import ring
-from privinf.protocols.wires import Known, Share, Wire, add, broadcast, derive, map_share, narrow, subtract
+from privinf.protocols.masked.wires import (
+    Known,
+    Share,
+    Wire,
+    add,
+    broadcast,
+    derive,
+    map_share,
+    narrow,
+    subtract,
+)
 
 VALUE = 123456789
 

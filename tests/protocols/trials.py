@@ -12,12 +12,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore, mask_tensor
-from privinf.protocols import lockstep, ring
+from privinf.protocols import ring
 from privinf.protocols.cost import Cost
-from privinf.protocols.gates.linear import ToShare
-from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.masked import lockstep
+from privinf.protocols.masked.gates.linear import ToShare
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import F64, Shape
-from privinf.protocols.wires import Share, Wire
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 I64 = npt.NDArray[np.int64]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from privinf.errors import ConfigError, ConnectError, InputError
-from privinf.protocols.program import Identity
+from privinf.protocols.contract import Identity
 from privinf.sdk.batch import PIECE, embed_file
 
 TEXTS = [f"text {i}" for i in range(2 * PIECE + 7)]

@@ -20,7 +20,7 @@ from privinf.errors import InputError, Overloaded
 from privinf.parties.rpc.credentials import dial
 from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.rpc.methods import INFER
-from privinf.protocols.program import Course
+from privinf.protocols.contract import Course
 from privinf.sdk.async_link import ASYNC_CALLS, AsyncLink
 from privinf.sdk.passes import Generation
 from privinf.sdk.patience import Patience, patiently

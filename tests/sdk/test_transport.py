@@ -24,7 +24,7 @@ from privinf.errors import (
     PrivinfError,
 )
 from privinf.parties.rpc.deadline import Deadline
-from privinf.protocols.program import Identity
+from privinf.protocols.contract import Identity
 from privinf.sdk.async_link import AsyncLink
 from privinf.sdk.transport import Link
 
@@ -33,7 +33,7 @@ import sys
 for name in ("torch", "transformers", "numpy", "structlog", "prometheus_client", "grpc_health", "cryptography"):
     sys.modules[name] = None  # importing it fails
 from privinf.config import ClientConfig, load
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 from privinf.sdk.transport import Link
 with Link(load(ClientConfig)) as link:
     first, second, stats = link.run(QueryShape("echo", 1, 8), (b"share  0", b"share  1"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from privinf.errors import InputError, IntegrityError, ProtocolError
 from privinf.parties.rpc.messages import identity_message
-from privinf.protocols.program import (
+from privinf.protocols.contract import (
     BOTH,
     Buffer,
     Channel,

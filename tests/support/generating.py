@@ -27,8 +27,8 @@ from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, encode, mask_tensor
 from privinf.protocols import ring
-from privinf.protocols.lockstep import Loop, Tape
-from privinf.protocols.program import BOTH, Course, Order, SessionShape
+from privinf.protocols.contract import BOTH, Course, Order, SessionShape
+from privinf.protocols.masked.lockstep import Loop, Tape
 from privinf.protocols.ring import U64, Shape
 
 SHARING = "sharing"

@@ -9,7 +9,7 @@ from dummy import Settings
 from harness import Cluster, wait_until
 from sessions import SHARES, freed
 
-from privinf.protocols.program import Course
+from privinf.protocols.contract import Course
 from privinf.sdk.passes import Generation
 
 

@@ -19,7 +19,7 @@ from dummy import TASK, DummyDealer, DummyParty, Settings
 
 from privinf.config import ClientConfig, DealerConfig, PartyConfig, Tls
 from privinf.parties.serve import DealerServer, PartyServer
-from privinf.protocols.program import Identity, QueryShape
+from privinf.protocols.contract import Identity, QueryShape
 from privinf.sdk.query import Stats
 from privinf.sdk.transport import Link
 

@@ -10,7 +10,7 @@ from dummy import DummyDealer, DummyParty, Settings
 
 from privinf.config import DealerConfig, PartyConfig, load
 from privinf.parties.serve import serve_dealer, serve_party
-from privinf.protocols.program import Identity
+from privinf.protocols.contract import Identity
 
 
 def main(role: str, config: str, settings_path: str) -> None:

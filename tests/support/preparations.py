@@ -11,7 +11,7 @@ from privinf.parties.stock.digest import Tally
 from privinf.parties.stock.record import Record
 from privinf.parties.stock.spool import Prepare
 from privinf.parties.stock.store import PreparationStore
-from privinf.protocols.program import Identity, QueryShape, Source
+from privinf.protocols.contract import Identity, QueryShape, Source
 
 IDENTITY = Identity("1", "model", "plan")
 SHAPE = QueryShape("echo", 1, 8)

@@ -22,8 +22,8 @@ from privinf.models.folder import blank_weights
 from privinf.models.orders import post, pre
 from privinf.models.query import Layout
 from privinf.models.spec import read_spec
-from privinf.protocols.counting import Counting
-from privinf.protocols.program import QueryShape, SessionShape
+from privinf.protocols.contract import QueryShape, SessionShape
+from privinf.protocols.masked.counting import Counting
 
 TABLE = Path(__file__).parents[1] / "vectors" / "costs.json"
 Costs = dict[str, dict[str, list[int]]]

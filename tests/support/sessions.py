@@ -10,7 +10,7 @@ from dummy import TASK
 from harness import Cluster, wait_until
 
 from privinf.parties.serve import DealerServer, PartyServer
-from privinf.protocols.program import Course, SessionShape
+from privinf.protocols.contract import Course, SessionShape
 from privinf.sdk.passes import Generation
 from privinf.sdk.transport import Link
 

@@ -24,8 +24,8 @@ from privinf.models.query import Ids
 from privinf.models.spec import EncoderSpec
 from privinf.models.text.tokenizer import Tokenizer
 from privinf.models.weights import encode
-from privinf.protocols import lockstep
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
+from privinf.protocols.masked import lockstep
 
 F32 = npt.NDArray[np.float32]
 Task = Literal["embed", "classify"]

@@ -16,7 +16,7 @@ from privinf.parties.dealing.jobs import Job, Jobs
 from privinf.parties.dealing.pipes import Packer, Pipe, pack
 from privinf.parties.rpc.frames import CHUNK
 from privinf.parties.stock.digest import Tally
-from privinf.protocols.program import Buffer, QueryShape
+from privinf.protocols.contract import Buffer, QueryShape
 
 SHAPE = QueryShape("echo", 1, 8)
 CONFIG = DealerConfig(insecure_no_tls=True, max_jobs=2, queue_chunks=2, stall_seconds=0.2, come_seconds=0.2)

@@ -33,7 +33,7 @@ from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.session.feeder import Feeder
 from privinf.parties.stock.dealt import DealtStream
 from privinf.parties.stock.digest import Tally
-from privinf.protocols.program import Buffer, Order, SessionShape
+from privinf.protocols.contract import Buffer, Order, SessionShape
 
 SHAPE = SessionShape(TASK, 3, 2)
 CONFIG = DealerConfig(insecure_no_tls=True, max_sessions=2, queue_chunks=2, stall_seconds=20)

@@ -18,7 +18,7 @@ from sessions import SESSION, SHARES, freed, generate, tell
 
 from privinf.config import ClientConfig
 from privinf.errors import ConnectError, InputError, Overloaded
-from privinf.protocols.program import Course, SessionShape
+from privinf.protocols.contract import Course, SessionShape
 from privinf.sdk.async_link import AsyncLink
 from privinf.sdk.transport import Link
 

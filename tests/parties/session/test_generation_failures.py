@@ -22,7 +22,7 @@ from privinf.errors import (
     PrivinfError,
     ProtocolError,
 )
-from privinf.protocols.program import Course
+from privinf.protocols.contract import Course
 from privinf.sdk.async_link import AsyncLink
 
 IDENTITY = Settings().identity

@@ -30,7 +30,7 @@ from privinf.parties.rpc.frames import HEADER, Kind
 from privinf.parties.rpc.messages import order_message, session_shape_message
 from privinf.parties.rpc.status import restore
 from privinf.parties.stock.digest import Tally
-from privinf.protocols.program import Course, Order
+from privinf.protocols.contract import Course, Order
 from privinf.sdk.transport import Link
 from privinf.v1 import dealer_pb2, party_pb2
 

@@ -15,14 +15,14 @@ from harness import Processes, tls, wait_until
 from sessions import SESSION, SHARES, generate, spend
 
 from privinf.errors import ConnectError
-from privinf.protocols.program import Course
+from privinf.protocols.contract import Course
 from privinf.sdk.transport import Link
 
 pytestmark = pytest.mark.processes
 CLIENT = """
 import sys
 from privinf.config import ClientConfig, load
-from privinf.protocols.program import Course, SessionShape
+from privinf.protocols.contract import Course, SessionShape
 from privinf.sdk.transport import Link
 with Link(load(ClientConfig)) as link, link.generate(SessionShape("echo", 3, 2)) as generation:
     generation.step(Course(), (bytes(16), bytes(16)))

@@ -23,7 +23,7 @@ from privinf.parties.stock.fetch import DealerLink
 from privinf.parties.stock.keeper import Keeper
 from privinf.parties.stock.record import Record, file_bytes
 from privinf.parties.stock.store import Place, PreparationStore
-from privinf.protocols.program import QueryShape
+from privinf.protocols.contract import QueryShape
 
 NBYTES = 100
 ROOM = file_bytes(NBYTES, 0)  # of a preparation, and of the whole store

@@ -28,7 +28,7 @@ from privinf.parties.rpc.messages import session_shape_message, shape_message
 from privinf.parties.rpc.status import restore
 from privinf.parties.serve import DealerServer
 from privinf.parties.stock.places import Places
-from privinf.protocols.program import Course
+from privinf.protocols.contract import Course
 from privinf.v1 import dealer_pb2
 
 ONE: dict[str, dict[str, Any]] = {"dealer": {"max_jobs": 1, "max_sessions": 1}}

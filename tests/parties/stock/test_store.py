@@ -22,7 +22,7 @@ from privinf.parties.stock.record import Record, file_bytes
 from privinf.parties.stock.spent import SpentLog
 from privinf.parties.stock.spool import Preparation
 from privinf.parties.stock.store import PreparationStore, Usage
-from privinf.protocols.program import Source
+from privinf.protocols.contract import Source
 
 ROOM = file_bytes(len(BODY), 0)  # of such a preparation
 

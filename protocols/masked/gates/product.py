@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 
 from privinf.protocols import ring
-from privinf.protocols.counting import Counting
-from privinf.protocols.dealer import Dealer
-from privinf.protocols.gates.base import Gate
-from privinf.protocols.gates.linear import value
-from privinf.protocols.ideal import Ideal
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.party import Party
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.gates.base import Gate
+from privinf.protocols.masked.gates.linear import value
+from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Known, Share, Wire, broadcast
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Known, Share, Wire, broadcast
 
 Factor = Wire | Known
 

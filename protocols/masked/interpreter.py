@@ -11,7 +11,7 @@ import numpy as np
 
 from privinf.protocols import ring
 from privinf.protocols.cost import Cost, Tally
-from privinf.protocols.wires import Share, Wire, derive
+from privinf.protocols.masked.wires import Share, Wire, derive
 
 DIGEST_BYTES = 32
 

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from privinf.protocols import ring
 from privinf.protocols.cost import Cost
-from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share, Wire
 
 WORD = 8
 

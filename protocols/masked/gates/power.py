@@ -12,11 +12,11 @@ from functools import cache
 import numpy as np
 
 from privinf.protocols import ring
-from privinf.protocols.gates.compare import AtLeast
-from privinf.protocols.gates.product import Product
-from privinf.protocols.gates.table import Table, Window
-from privinf.protocols.interpreter import Interpreter, drop_bits
-from privinf.protocols.wires import Known, Share, Wire, add, reduce, subtract
+from privinf.protocols.masked.gates.compare import AtLeast
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.gates.table import Table, Window
+from privinf.protocols.masked.interpreter import Interpreter, drop_bits
+from privinf.protocols.masked.wires import Known, Share, Wire, add, reduce, subtract
 
 PRECISION = 9  # index bits at a segment's low end: a relative step of at most 2^-9
 OCTAVES = 6

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from privinf.protocols.gates.product import Product
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.wires import Share, Wire
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire
 
 
 def from_bits(ctx: Interpreter, x: Wire, bits: int) -> Share:

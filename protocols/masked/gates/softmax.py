@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from privinf.protocols import ring
-from privinf.protocols.gates import exp2, power
-from privinf.protocols.gates.histogram import MaxSpec, distance_below_max
-from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.masked.gates import exp2, power
+from privinf.protocols.masked.gates.histogram import MaxSpec, distance_below_max
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Wire, derive, reduce
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Wire, derive, reduce
 
 PRECISION = 12  # fraction bits of a row's largest weight, at worst
 INVERSE_BITS = 9  # significant bits of 1/sum at its smallest

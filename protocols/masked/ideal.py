@@ -9,9 +9,9 @@ import numpy as np
 
 from privinf.errors import InputError
 from privinf.protocols import prg, ring
-from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share, Wire
 
 
 class ClearWeights(Protocol):

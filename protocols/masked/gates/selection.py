@@ -18,16 +18,16 @@ from __future__ import annotations
 import numpy as np
 
 from privinf.protocols import prg, ring
-from privinf.protocols.counting import Counting
-from privinf.protocols.dealer import Dealer
-from privinf.protocols.gates.base import Gate
-from privinf.protocols.gates.linear import ToShare, matmul
-from privinf.protocols.gates.product import Product
-from privinf.protocols.ideal import Ideal
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.party import Party
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.gates.base import Gate
+from privinf.protocols.masked.gates.linear import ToShare, matmul
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Share, Wire, derive, map_share, subtract
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share, Wire, derive, map_share, subtract
 
 WORDS = prg.SEED_BYTES // 8
 SUMS = 3  # A, B and D

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from privinf.protocols import ring
-from privinf.protocols.gates.compare import AtLeast
-from privinf.protocols.gates.linear import ToShare
-from privinf.protocols.gates.product import Product
-from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.masked.gates.compare import AtLeast
+from privinf.protocols.masked.gates.linear import ToShare
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire, add, derive, map_share
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, Wire, add, derive, map_share
 
 
 def argmax(ctx: Interpreter, x: Wire) -> Share:

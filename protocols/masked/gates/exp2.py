@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from privinf.protocols.gates.separable import NOTHING, Factors, Separable
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.wires import Share, Wire
+from privinf.protocols.masked.gates.separable import NOTHING, Factors, Separable
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire
 
 BLOCK, HALF = 16, 8  # units of y
 PAYLOAD_SCALE = 9

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.protocols import kernels, ring
-from privinf.protocols.counting import Counting
-from privinf.protocols.dealer import Dealer
-from privinf.protocols.gates.base import Gate
-from privinf.protocols.ideal import Ideal
-from privinf.protocols.interpreter import Interpreter, drop_bits
-from privinf.protocols.party import Party
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.gates.base import Gate
+from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.masked.interpreter import Interpreter, drop_bits
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Share, Wire, derive, map_share, narrow
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share, Wire, derive, map_share, narrow
 
 
 def lane_bits(row: int, bucket_bits: int) -> int:

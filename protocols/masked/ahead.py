@@ -8,10 +8,10 @@ import numpy as np
 
 from privinf.protocols import prg, ring
 from privinf.protocols.cost import Cost
-from privinf.protocols.counting import Counting
-from privinf.protocols.party import PartyWeights, Source
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.party import PartyWeights, Source
+from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share, Wire
 
 
 class Space(Protocol):

@@ -10,15 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 from privinf.protocols import ring
-from privinf.protocols.counting import Counting
-from privinf.protocols.dealer import Dealer
-from privinf.protocols.gates.base import Gate
-from privinf.protocols.gates.compare import bit
-from privinf.protocols.ideal import Ideal
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.party import Party
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.gates.base import Gate
+from privinf.protocols.masked.gates.compare import bit
+from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, Wire
 
 ONE, TWO = np.uint64(1), np.uint64(2)
 

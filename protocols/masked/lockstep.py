@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from privinf.protocols import prg, ring
-from privinf.protocols.ahead import Ahead
+from privinf.protocols.contract import ID_BYTES
 from privinf.protocols.cost import Tally
-from privinf.protocols.counting import Counting
-from privinf.protocols.dealer import BOTH, Buffer, Dealer
-from privinf.protocols.ideal import Ideal
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.party import Party
-from privinf.protocols.program import ID_BYTES
+from privinf.protocols.masked.ahead import Ahead
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.dealer import BOTH, Buffer, Dealer
+from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share
 
 Program = Callable[..., Any]
 Tamper = Callable[[int, int, bytes], bytes]

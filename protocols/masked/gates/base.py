@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from privinf.protocols.ahead import Ahead
-from privinf.protocols.counting import Counting
-from privinf.protocols.dealer import Dealer
-from privinf.protocols.ideal import Ideal
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.party import Party
+from privinf.protocols.masked.ahead import Ahead
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.party import Party
 
 
 class Gate(ABC):

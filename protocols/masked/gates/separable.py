@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.protocols import kernels, ring
-from privinf.protocols.counting import Counting
-from privinf.protocols.dealer import Dealer
-from privinf.protocols.gates.base import Gate
-from privinf.protocols.ideal import Ideal
-from privinf.protocols.party import Party
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.gates.base import Gate
+from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Share, Wire
 
 NOTHING = (0, 0, 0)
 

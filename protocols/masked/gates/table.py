@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.protocols import kernels, ring
-from privinf.protocols.counting import Counting
-from privinf.protocols.dealer import Dealer
-from privinf.protocols.gates.base import Gate
-from privinf.protocols.gates.compare import point_key_bytes, point_key_shape
-from privinf.protocols.gates.product import Product
-from privinf.protocols.ideal import Ideal
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.party import Party
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.gates.base import Gate
+from privinf.protocols.masked.gates.compare import point_key_bytes, point_key_shape
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Known, Share, Wire
 from privinf.protocols.ring import U64
-from privinf.protocols.wires import Known, Share, Wire
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from privinf.protocols import prg, ring
 from privinf.protocols.cost import Cost
-from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share, Wire
 
 Buffer = bytes | memoryview
 BOTH = 2

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from privinf.protocols.gates import power
-from privinf.protocols.gates.product import Product, SumSquares
-from privinf.protocols.interpreter import Interpreter
-from privinf.protocols.wires import Share, Wire, narrow
+from privinf.protocols.masked.gates import power
+from privinf.protocols.masked.gates.product import Product, SumSquares
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire, narrow
 
 SQUARE_BITS = 62  # comparisons take wires of up to 62 bits
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from privinf.errors import InputError
 from privinf.protocols import prg, ring
 from privinf.protocols.cost import Cost
-from privinf.protocols.counting import WORD
-from privinf.protocols.dealer import Buffer
-from privinf.protocols.interpreter import DIGEST_BYTES, Interpreter
+from privinf.protocols.masked.counting import WORD
+from privinf.protocols.masked.dealer import Buffer
+from privinf.protocols.masked.interpreter import DIGEST_BYTES, Interpreter
+from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
-from privinf.protocols.wires import Share, Wire
 
 PART_BYTES = 1 << 18  # of openings that leave together while the round's next ones are still computed
 

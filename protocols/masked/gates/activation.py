@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.protocols import kernels
-from privinf.protocols.gates.compare import AtLeast
-from privinf.protocols.gates.product import Product
-from privinf.protocols.gates.separable import Factors, Separable
-from privinf.protocols.interpreter import Interpreter
+from privinf.protocols.masked.gates.compare import AtLeast
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.gates.separable import Factors, Separable
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import F64
-from privinf.protocols.wires import Share, Wire
 
 Real = Callable[[F64], F64]
 EXTRA = 12  # fraction bits of the result beyond the input's
