@@ -23,7 +23,7 @@ from privinf.local import LocalParties
 from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import Rows
-from privinf.protocols.contract import Course, SessionShape
+from privinf.protocols.contract import Advance, SessionShape
 from privinf.sdk.transport import Link
 
 CLOSE = 0.05  # logits nearer than this may change places
@@ -145,7 +145,7 @@ def _shared_predictions(subject: Subject, link: Link, ids: list[int]) -> np.ndar
             piece += [piece[-1]] * (count - len(piece))
             rows = Rows(np.array(piece), np.arange(place, place + count), np.zeros(count, dtype=bool))
             shares = wire.encode(layout, shape, index, rows)
-            first, second, _ = passes.step(Course.first(kept), shares, 600.0)
+            first, second, _ = passes.step(Advance.first(kept), shares, 600.0)
             parts.append(wire.decode(layout, shape, index, (first, second)))
             place, kept = place + count, count
     return np.concatenate(parts)[: len(ids) - FIRST + 1].astype(np.float32)

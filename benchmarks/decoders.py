@@ -26,7 +26,7 @@ from privinf.models.plan.scales import PRE
 from privinf.models.text.prompts import DecoderTokenizer
 from privinf.models.weights import IdealStore, encode
 from privinf.protocols import prg, ring
-from privinf.protocols.contract import Course, SessionShape
+from privinf.protocols.contract import Advance, SessionShape
 
 F32 = npt.NDArray[np.float32]
 MODELS = ("tinystories", "smollm2", "mgm")
@@ -124,7 +124,7 @@ class Session:
             np.arange(self._next, self._next + count),
             np.zeros(count, dtype=bool),
         )
-        result = self._fixed.run(Course.first(self._kept), rows, (prg.fresh_seed(), prg.fresh_seed()))
+        result = self._fixed.run(Advance.first(self._kept), rows, (prg.fresh_seed(), prg.fresh_seed()))
         self._next, self._kept = self._next + count, count
         field = self._layout.result(self._shape, index)
         assert result is not None

@@ -24,9 +24,9 @@ from privinf.models.plan.scales import POST
 from privinf.models.query import Field
 from privinf.models.spec import EncoderSpec
 from privinf.models.stream import Write, streamed
-from privinf.protocols import ring
-from privinf.protocols.contract import Channel, Dealt, Identity, QueryShape, Source
-from privinf.protocols.masked.ahead import Ahead, Aside
+from privinf.protocols import masked, ring
+from privinf.protocols.contract import Channel, Dealt, Identity, QueryShape, QuerySizes, Source, Stock
+from privinf.protocols.masked.ahead import Ahead, Precomputed
 from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.gates.bits import from_bits
 from privinf.protocols.masked.gates.linear import ToShare
@@ -172,58 +172,50 @@ def workload(name: str, size: Size, plan: Plan) -> Workload:
 
 
 @dataclass
-class Layer:
-    """Either role's program of a workload: these layers, or a gate."""
+class LayerDealer:
+    """What the dealer deals for a workload: these layers, or a gate."""
 
     work: Workload
-    party: int = 0
     store: Any = None
-    role: str = "dealer"
-
-    @property
-    def identity(self) -> Identity:
-        return Identity("benchmark", self.work.name, self.work.plan, self.role)
-
-    def check(self, shape: QueryShape) -> None:
-        if shape != self.work.shape:
-            raise InputError(f"this benchmark answers one shape, {self.work.shape}")
-
-    def query_bytes(self, shape: QueryShape) -> int:
-        return sum(f.nbytes for f in self.work.inputs)
-
-    def result_bytes(self, shape: QueryShape) -> int:
-        return self.work.result.nbytes
-
-    def prep_bytes(self, shape: QueryShape) -> int:
-        cost = self.work.cost
-        return cost.prep1 if self.party else cost.prep0
 
     def sizes(self, shape: QueryShape) -> tuple[int, int]:
         cost = self.work.cost
         return cost.prep0, cost.prep1
 
-    def deal(self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+    def deal(self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, ...]) -> Iterator[Dealt]:
         def produce(write: Write) -> None:
-            self.work.run(Dealer(preparation, seeds, write, self.store), *self.work.blank())
+            self.work.run(Dealer(preparation, (seeds[0], seeds[1]), write, self.store), *self.work.blank())
 
         return streamed(produce)
 
-    def aside_bytes(self, shape: QueryShape) -> int:
-        return self.work.cost.aside
 
-    def prepare(self, shape: QueryShape, prep: Source, seed: bytes, aside: memoryview) -> None:
-        self.work.run(Ahead(self.party, seed, prep, Aside(aside), self.store), *self.work.blank())
+@dataclass
+class LayerParty:
+    """How a party answers a workload."""
 
-    def evaluate(
-        self,
-        shape: QueryShape,
-        query: memoryview,
-        preparation: bytes,
-        prep: Source,
-        aside: memoryview,
-        seed: bytes,
-        channel: Channel,
-    ) -> bytes:
-        ctx = Party(self.party, preparation, seed, prep, channel, self.store, Aside(aside))
+    work: Workload
+    party: int
+    store: Any = None
+
+    def sizes(self, shape: QueryShape) -> QuerySizes:
+        if shape != self.work.shape:
+            raise InputError(f"this benchmark answers one shape, {self.work.shape}")
+        cost, query = self.work.cost, sum(f.nbytes for f in self.work.inputs)
+        return QuerySizes(
+            query, self.work.result.nbytes, (cost.prep0, cost.prep1)[self.party], cost.precomputed
+        )
+
+    def prepare(self, shape: QueryShape, prep: Source, seed: bytes, room: memoryview) -> None:
+        self.work.run(Ahead(self.party, seed, prep, Precomputed(room), self.store), *self.work.blank())
+
+    def evaluate(self, shape: QueryShape, query: memoryview, stock: Stock | None, channel: Channel) -> bytes:
+        assert stock is not None
+        link, room = channel.to(1 - self.party), Precomputed(stock.precomputed)
+        ctx = Party(self.party, stock.preparation, stock.seed, stock.source, link, self.store, room)
         answer = self.work.run(ctx, *self.work.parse(query))
         return bytes(ring.pack(answer.value, self.work.result.bits))
+
+
+def identity(work: Workload, role: str) -> Identity:
+    """What the roles of a workload attest."""
+    return Identity("benchmark", masked.NAME, work.name, work.plan, role)

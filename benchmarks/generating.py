@@ -21,7 +21,7 @@ from privinf.config import ClientConfig
 from privinf.drafts.speculation import Draft, NoDraft
 from privinf.models import decoder_bundle
 from privinf.models.decoder_bundle import DecoderBundle
-from privinf.protocols.contract import Course
+from privinf.protocols.contract import Advance
 from privinf.sampling import Sampling
 from privinf.sdk.generation import Author, Wish, Written, session_shape
 from privinf.sdk.passes import Generation, PassStats
@@ -125,15 +125,15 @@ class _Paced:
         self.waited = 0.0
 
     def step(
-        self, course: Course, shares: tuple[bytes, bytes], timeout: float | None = None
+        self, advance: Advance, shares: tuple[bytes, bytes], timeout: float | None = None
     ) -> tuple[bytes, bytes, PassStats]:
         if self._pace == "sustained":
-            return self._passes.step(course, shares, timeout)
+            return self._passes.step(advance, shares, timeout)
         began = time.monotonic()
         self._servers.settle()
         self.waited += time.monotonic() - began
         with self._servers.without_dealer():
-            return self._passes.step(course, shares, timeout)
+            return self._passes.step(advance, shares, timeout)
 
 
 class Decoder:

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import encoder_layer, gates
-from benchmarks.encoder_layer import Layer, Size
+from benchmarks.encoder_layer import LayerDealer, LayerParty, Size, identity
 from benchmarks.workload import Workload
 from privinf.config import GIB, DealerConfig, PartyConfig, Tls
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import POST
 from privinf.models.weights import DealerStore, PartyStore, encode, mask_tensor
 from privinf.parties.serve import serve_dealer, serve_party
-from privinf.protocols.contract import QueryShape
+from privinf.protocols import masked
+from privinf.protocols.contract import DealerProgram, PartyProgram, QueryShape
 
 SHARING = "benchmark"
 
@@ -37,20 +38,21 @@ def mask_seeds() -> tuple[bytes, bytes]:
     return hashlib.sha256(b"benchmark mask 0").digest(), hashlib.sha256(b"benchmark mask 1").digest()
 
 
-def dealer_program(work: Workload) -> Layer:
+def dealer_program(work: Workload) -> DealerProgram:
     """The dealer's side: masks of the weights alone."""
     store = DealerStore(work.weight_shapes, mask_seeds(), SHARING)
     store.warm()
-    return Layer(work, store=store)
+    return DealerProgram(identity(work, "dealer"), masked.TOPOLOGY, LayerDealer(work, store))
 
 
-def party_program(work: Workload, party: int) -> Layer:
+def party_program(work: Workload, party: int) -> PartyProgram:
     """A party's side: masked weights."""
     seeds, encoded = mask_seeds(), encode(work.weights())
-    masked = {name: mask_tensor(value, seeds, SHARING, name) for name, value in encoded.items()}
-    store = PartyStore(masked, seeds[party], SHARING)
+    opened = {name: mask_tensor(value, seeds, SHARING, name) for name, value in encoded.items()}
+    store = PartyStore(opened, seeds[party], SHARING)
     store.warm(party)
-    return Layer(work, party, store, f"party{party}")
+    queries = LayerParty(work, party, store)
+    return PartyProgram(identity(work, f"party{party}"), masked.TOPOLOGY, party, queries)
 
 
 def _shape(text: str) -> QueryShape:

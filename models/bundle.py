@@ -18,7 +18,8 @@ from privinf.models.query import Layout
 from privinf.models.sentence import CLIENT_FILES, pooling_files
 from privinf.models.spec import EncoderSpec, read_spec
 from privinf.models.weights import DealerStore, PartyStore, encode
-from privinf.protocols.contract import Identity
+from privinf.protocols import masked
+from privinf.protocols.contract import DealerProgram, Identity, PartyProgram
 from privinf.protocols.ring import Shape
 
 PUBLIC_FILES = ("config.json", "modules.json")
@@ -67,34 +68,38 @@ def read(directory: str | os.PathLike[str], role: str | None = None) -> Bundle:
     plan, mode, sharing = Plan.from_json(text, POST), about["weights"], str(about["sharing"])
     layout = Layout(read_spec(path), plan, mode == "public")
     model_id = f"{about['model']}:{sharing}:{mode}"
-    return Bundle(path, layout, Identity(folder.VERSION, model_id, plan.hash, str(about["role"])), sharing)
+    identity = Identity(folder.VERSION, masked.NAME, model_id, plan.hash, str(about["role"]))
+    return Bundle(path, layout, identity, sharing)
 
 
-def dealer_program(directory: str | os.PathLike[str]) -> EncoderDealer:
+def dealer_program(directory: str | os.PathLike[str]) -> DealerProgram:
     """The dealer's program of a shared model."""
     bundle = read(directory, "dealer")
     verify(bundle.layout.model, bundle.layout.plan)
     shapes = bundle.shapes()
     if bundle.layout.public:
-        return EncoderDealer(bundle.identity, bundle.layout, shapes, None, blank_weights(shapes))
+        queries = EncoderDealer(bundle.layout, shapes, None, blank_weights(shapes))
+        return DealerProgram(bundle.identity, masked.TOPOLOGY, queries)
     seeds = read_seed(bundle.directory / "mask0.seed"), read_seed(bundle.directory / "mask1.seed")
     store = DealerStore(shapes, seeds, bundle.sharing)
     store.warm()
-    return EncoderDealer(bundle.identity, bundle.layout, shapes, store)
+    return DealerProgram(bundle.identity, masked.TOPOLOGY, EncoderDealer(bundle.layout, shapes, store))
 
 
-def party_program(directory: str | os.PathLike[str], party: int) -> EncoderParty:
+def party_program(directory: str | os.PathLike[str], party: int) -> PartyProgram:
     """A party's program of a shared model."""
     bundle = read(directory, f"party{party}")
     verify(bundle.layout.model, bundle.layout.plan)
     shapes = bundle.shapes()
     tensors = read_tensors(bundle.directory / folder.WEIGHTS, shapes)
     if bundle.layout.public:
-        return EncoderParty(bundle.identity, party, bundle.layout, shapes, None, tensors)
+        queries = EncoderParty(party, bundle.layout, shapes, None, tensors)
+        return PartyProgram(bundle.identity, masked.TOPOLOGY, party, queries)
     seed = read_seed(bundle.directory / "mask.seed")
     store = PartyStore(tensors, seed, bundle.sharing)
     store.warm(party)
-    return EncoderParty(bundle.identity, party, bundle.layout, shapes, store)
+    queries = EncoderParty(party, bundle.layout, shapes, store)
+    return PartyProgram(bundle.identity, masked.TOPOLOGY, party, queries)
 
 
 def folded_shapes(spec: EncoderSpec) -> dict[str, Shape]:

@@ -20,7 +20,8 @@ from privinf.models.plan.scales import PRE
 from privinf.models.plan.tables import verify
 from privinf.models.text.control import Script
 from privinf.models.weights import DealerStore, PartyStore, encode
-from privinf.protocols.contract import Identity
+from privinf.protocols import masked
+from privinf.protocols.contract import DealerProgram, Identity, PartyProgram
 from privinf.protocols.ring import Shape
 
 PUBLIC_FILES = ("config.json", "generation_config.json")
@@ -102,26 +103,30 @@ def read(directory: str | os.PathLike[str], role: str | None = None) -> DecoderB
         raise ModelError(f"{path}/bundle.json is damaged: share the model again")
     layout = DecoderLayout(read_decoder_spec(path), plan, mode == "public", embeddings == "public")
     model_id = f"{about['model']}:{sharing}:{mode}:{embeddings}"
-    identity = Identity(folder.VERSION, model_id, plan.hash, str(about["role"]))
+    identity = Identity(folder.VERSION, masked.NAME, model_id, plan.hash, str(about["role"]))
     head = Script(str(about["head"]), tuple((start, end) for start, end in about["control"]))
     return DecoderBundle(path, layout, identity, sharing, head, bool(about["chat"]))
 
 
-def dealer_program(directory: str | os.PathLike[str]) -> DecoderDealer:
+def dealer_program(directory: str | os.PathLike[str]) -> DealerProgram:
     """The dealer's program of a shared decoder."""
     bundle = read(directory, "dealer")
     layout = bundle.layout
     verify(layout.model, layout.plan)
     public = Public.blank(bundle.shapes(), layout.public, layout.embedded)
     if layout.public:
-        return DecoderDealer(bundle.identity, layout, None, public)
+        return _dealer(bundle, DecoderDealer(layout, None, public))
     seeds = read_seed(bundle.directory / "mask0.seed"), read_seed(bundle.directory / "mask1.seed")
     store = DealerStore(bundle.masked(), seeds, bundle.sharing, PRE.of)
     store.warm()
-    return DecoderDealer(bundle.identity, layout, store, public)
+    return _dealer(bundle, DecoderDealer(layout, store, public))
 
 
-def party_program(directory: str | os.PathLike[str], party: int) -> DecoderParty:
+def _dealer(bundle: DecoderBundle, sessions: DecoderDealer) -> DealerProgram:
+    return DealerProgram(bundle.identity, masked.TOPOLOGY, sessions=sessions)
+
+
+def party_program(directory: str | os.PathLike[str], party: int) -> PartyProgram:
     """A party's program of a shared decoder."""
     bundle = read(directory, f"party{party}")
     layout, path = bundle.layout, bundle.directory
@@ -129,12 +134,16 @@ def party_program(directory: str | os.PathLike[str], party: int) -> DecoderParty
     masked, shapes = bundle.masked(), bundle.shapes()
     tensors = read_tensors(path / folder.WEIGHTS, masked or shapes)
     if layout.public:
-        return DecoderParty(bundle.identity, party, layout, None, Public.of(tensors, True, True))
+        return _party(bundle, DecoderParty(party, layout, None, Public.of(tensors, True, True)))
     tables = {name: shape for name, shape in shapes.items() if name not in masked}
     known = read_tensors(path / EMBEDDINGS, tables) if tables else {}
     store = PartyStore(tensors, read_seed(path / "mask.seed"), bundle.sharing, PRE.of)
     store.warm(party)
-    return DecoderParty(bundle.identity, party, layout, store, Public.of(known, False, layout.embedded))
+    return _party(bundle, DecoderParty(party, layout, store, Public.of(known, False, layout.embedded)))
+
+
+def _party(bundle: DecoderBundle, sessions: DecoderParty) -> PartyProgram:
+    return PartyProgram(bundle.identity, masked.TOPOLOGY, sessions.party, sessions=sessions)
 
 
 def decoder_shapes(spec: DecoderSpec, prefix: int) -> dict[str, Shape]:

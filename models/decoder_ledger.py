@@ -12,7 +12,7 @@ from privinf.errors import InputError, ProtocolError
 from privinf.models.cache import Cache
 from privinf.models.decoder_layout import DecoderLayout
 from privinf.models.decoder_step import Step
-from privinf.protocols.contract import Course, Order, SessionShape
+from privinf.protocols.contract import Advance, Order, SessionShape
 
 Slot = tuple[int, int]  # pass and row: a slot's name, which no other slot ever has
 
@@ -75,10 +75,10 @@ class Ledger:
         hidden[:, before:] = ~sees
         return Step(self.start + sees.sum(axis=1) - 1, hidden, self.index == 0)
 
-    def require(self, course: Course) -> None:
-        """Raise ProtocolError for a course that cannot be; nothing has changed then."""
-        self._require_kept(course.kept)
-        self._require_after(course.after)
+    def require(self, advance: Advance) -> None:
+        """Raise ProtocolError for an advance that cannot be; nothing has changed then."""
+        self._require_kept(advance.kept)
+        self._require_after(advance.after)
 
     def _require_after(self, after: tuple[int, ...]) -> None:
         if not after:
@@ -106,7 +106,7 @@ class Ledger:
 
 
 def keep(ledger: Ledger, cache: Cache, kept: tuple[int, ...]) -> list[Slot]:
-    """Rule out the rows of the pass before that are not kept, in a course that can be; return their slots."""
+    """Rule out the rows of the pass before that are not kept, in an advance that can be; return their slots."""
     if ledger.index == 0:
         return []
     before = ledger.layout.rows(ledger.shape, ledger.index - 1)

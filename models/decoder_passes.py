@@ -19,7 +19,7 @@ from privinf.models.orders import pre
 from privinf.models.plan.scales import PRE
 from privinf.models.tasks import predict
 from privinf.models.weights import IdealStore, ShapeStore
-from privinf.protocols.contract import Course, Order, SessionShape
+from privinf.protocols.contract import Advance, Order, SessionShape
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.ideal import Ideal
 from privinf.protocols.masked.interpreter import Interpreter
@@ -113,17 +113,17 @@ class FixedSession:
         self._public = Public.of(encoded, layout.public, layout.embedded)
 
     def run(
-        self, course: Course, rows: Rows, seeds: tuple[bytes, bytes], retired: tuple[int, ...] = ()
+        self, advance: Advance, rows: Rows, seeds: tuple[bytes, bytes], retired: tuple[int, ...] = ()
     ) -> U64 | None:
         """The ring elements of the next pass's answer."""
         ledger = self.ledger
-        ledger.require(course)
-        keep(ledger, self.cache, course.kept)
+        ledger.require(advance)
+        keep(ledger, self.cache, advance.kept)
         ledger.retire(Order(ledger.index, retired))
         self.cache.retire(retired)
         query = wire.plain(ledger.layout, ledger.shape, ledger.index, rows)
         ctx = Ideal(seeds, self._store)
-        step = ledger.step(self.cache.excluded, course.after)
+        step = ledger.step(self.cache.excluded, advance.after)
         result = run_pass(ctx, ledger, step, self.cache, query, self._public)
-        ledger.write(course.after)
+        ledger.write(advance.after)
         return None if result is None else result.value

@@ -20,7 +20,7 @@ from privinf.models.decoder_public import Public
 from privinf.models.stream import streamed
 from privinf.models.weights import DealerStore, PartyStore
 from privinf.protocols import ring
-from privinf.protocols.contract import Channel, Course, Dealt, Order, SessionShape, Source
+from privinf.protocols.contract import Advance, Channel, Dealt, Order, SessionShape, Source
 from privinf.protocols.masked.ahead import Ahead
 from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.party import Party
@@ -41,13 +41,12 @@ class DecoderDealerSession:
         self._shadow = Shadow(layout, shape, AT_DEALER)
         self._store, self._public = store, public
 
-    def deal(self, order: Order, preparation: bytes, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+    def deal(self, order: Order, preparation: bytes, seeds: tuple[bytes, ...]) -> Iterator[Dealt]:
         """Generation runs in a thread of its own, a bounded number of chunks ahead of delivery."""
 
         def produce(write: Callable[[int, Any], None]) -> None:
-            self._shadow.run(
-                Dealer(pass_id(preparation, order.index), seeds, write, self._store), order, self._public
-            )
+            ctx = Dealer(pass_id(preparation, order.index), (seeds[0], seeds[1]), write, self._store)
+            self._shadow.run(ctx, order, self._public)
 
         return streamed(produce)
 
@@ -96,23 +95,23 @@ class DecoderPartySession:
     def result_bytes(self, index: int) -> int:
         return self._ledger.layout.result(self._ledger.shape, index).nbytes
 
-    def evaluate(self, course: Course, query: memoryview, prepared: object, channel: Channel) -> bytes:
+    def evaluate(self, advance: Advance, query: memoryview, prepared: object, channel: Channel) -> bytes:
         """Run the next pass on shares."""
         assert isinstance(prepared, PreparedPass)
         ledger = self._ledger
-        ledger.require(course)
-        self._drop(course.kept, prepared.order)
-        step = ledger.step(self._cache.excluded, course.after)
+        ledger.require(advance)
+        self._drop(advance.kept, prepared.order)
+        step = ledger.step(self._cache.excluded, advance.after)
         shares = wire.parse(ledger.layout, ledger.shape, ledger.index, self._party, query)
         tape = prepared.tape
-        seed, notes = prepared.seed, _Notes(prepared.results)
-        ctx = Party(self._party, prepared.preparation, seed, tape, channel, self._store, notes)
+        seed, notes, link = prepared.seed, _Notes(prepared.results), channel.to(1 - self._party)
+        ctx = Party(self._party, prepared.preparation, seed, tape, link, self._store, notes)
         ctx.journal = self.journal
         result = run_pass(ctx, ledger, step, self._cache, shares, self._public)
         if tape.left:
             raise ProtocolError(f"{tape.left} bytes of the preparation were not used")
         field_ = ledger.layout.result(ledger.shape, ledger.index)
-        ledger.write(course.after)
+        ledger.write(advance.after)
         return b"" if result is None else bytes(ring.pack(result.value, field_.bits))
 
     def _drop(self, kept: tuple[int, ...], order: Order) -> None:

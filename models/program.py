@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from privinf.errors import InputError
 from privinf.models.embedded import Embedded
 from privinf.models.encoder_inputs import SharedQuery, padding, take_private, take_public
 from privinf.models.engines.masked import MaskedOps, Sight
@@ -19,16 +18,13 @@ from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeSto
 from privinf.protocols import ring
 from privinf.protocols.contract import (
     Channel,
-    DealerSession,
     Dealt,
-    Identity,
-    PartySession,
     QueryShape,
-    SessionShape,
+    QuerySizes,
     Source,
+    Stock,
 )
-from privinf.protocols.cost import Cost
-from privinf.protocols.masked.ahead import Ahead, Aside
+from privinf.protocols.masked.ahead import Ahead, Precomputed
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.ideal import Ideal
@@ -38,7 +34,6 @@ from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import F64, U64, Shape
 
 Public = Mapping[str, U64] | None
-NO_DECODER = "this model is an encoder: it does not generate"
 
 
 def embedded(layout: Layout, public: Public) -> Embedded | None:
@@ -104,17 +99,15 @@ def fixed(
 
 
 class EncoderDealer:
-    """The dealer's program."""
+    """What the dealer deals for queries."""
 
     def __init__(
         self,
-        identity: Identity,
         layout: Layout,
         shapes: Mapping[str, Shape],
         store: DealerStore | None,
         public: Public = None,
     ) -> None:
-        self.identity = identity
         self._layout, self._shapes, self._store, self._public = layout, shapes, store, public
         self._sizes: dict[QueryShape, tuple[int, int]] = {}
 
@@ -125,80 +118,55 @@ class EncoderDealer:
             self._sizes[shape] = total.prep0, total.prep1
         return self._sizes[shape]
 
-    def deal(self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+    def deal(self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, ...]) -> Iterator[Dealt]:
         """Generation runs in a thread of its own, a bounded number of chunks ahead of delivery."""
         self._layout.check(shape)
 
         def produce(write: Any) -> None:
-            ctx = Dealer(preparation, seeds, write, self._store)
+            ctx = Dealer(preparation, (seeds[0], seeds[1]), write, self._store)
             run_model(ctx, self._layout, shape, _empty(self._layout, shape), self._public)
 
         return streamed(produce)
 
-    def begin(self, shape: SessionShape) -> DealerSession:
-        raise InputError(NO_DECODER)
-
 
 class EncoderParty:
-    """A party's program."""
+    """How a party answers queries."""
 
     def __init__(
         self,
-        identity: Identity,
         party: int,
         layout: Layout,
         shapes: Mapping[str, Shape],
         store: PartyStore | None,
         public: Public = None,
     ) -> None:
-        self.identity = identity
         self.party = party
         self._layout, self._shapes, self._store, self._public = layout, shapes, store, public
         self._tables = embedded(layout, public)
-        self._costs: dict[QueryShape, Cost] = {}
+        self._sizes: dict[QueryShape, QuerySizes] = {}
 
-    def check(self, shape: QueryShape) -> None:
+    def sizes(self, shape: QueryShape) -> QuerySizes:
         self._layout.check(shape)
+        if shape not in self._sizes:
+            cost = count(self._layout, shape, self._shapes, self._public).tally.total()
+            self._sizes[shape] = QuerySizes(
+                self._layout.query_bytes(shape, self.party),
+                self._layout.result(shape).nbytes,
+                (cost.prep0, cost.prep1)[self.party],
+                cost.precomputed,
+            )
+        return self._sizes[shape]
 
-    def query_bytes(self, shape: QueryShape) -> int:
-        return self._layout.query_bytes(shape, self.party)
-
-    def result_bytes(self, shape: QueryShape) -> int:
-        return self._layout.result(shape).nbytes
-
-    def prep_bytes(self, shape: QueryShape) -> int:
-        cost = self._cost(shape)
-        return cost.prep1 if self.party else cost.prep0
-
-    def aside_bytes(self, shape: QueryShape) -> int:
-        return self._cost(shape).aside
-
-    def _cost(self, shape: QueryShape) -> Cost:
-        self._layout.check(shape)
-        if shape not in self._costs:
-            self._costs[shape] = count(self._layout, shape, self._shapes, self._public).tally.total()
-        return self._costs[shape]
-
-    def prepare(self, shape: QueryShape, prep: Source, seed: bytes, aside: memoryview) -> None:
+    def prepare(self, shape: QueryShape, prep: Source, seed: bytes, room: memoryview) -> None:
         if self._tables is not None:
             self._tables.prepared(shape.tokens)
-        ctx = Ahead(self.party, seed, prep, Aside(aside), self._store)
+        ctx = Ahead(self.party, seed, prep, Precomputed(room), self._store)
         run_model(ctx, self._layout, shape, _empty(self._layout, shape), self._public)
 
-    def evaluate(
-        self,
-        shape: QueryShape,
-        query: memoryview,
-        preparation: bytes,
-        prep: Source,
-        aside: memoryview,
-        seed: bytes,
-        channel: Channel,
-    ) -> bytes:
-        ctx = Party(self.party, preparation, seed, prep, channel, self._store, Aside(aside))
+    def evaluate(self, shape: QueryShape, query: memoryview, stock: Stock | None, channel: Channel) -> bytes:
+        assert stock is not None
+        link, room = channel.to(1 - self.party), Precomputed(stock.precomputed)
+        ctx = Party(self.party, stock.preparation, stock.seed, stock.source, link, self._store, room)
         given = parse(self._layout, shape, self.party, query)
         share = run_model(ctx, self._layout, shape, given, self._public, self._tables)
         return bytes(ring.pack(share.value, self._layout.result(shape).bits))
-
-    def begin(self, shape: SessionShape) -> PartySession:
-        raise InputError(NO_DECODER)

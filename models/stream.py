@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Condition, Thread
 
-from privinf.protocols.contract import Dealt
-from privinf.protocols.masked.dealer import Buffer
+from privinf.protocols.contract import Buffer, Dealt
 
 AHEAD_BYTES = (
     64 << 20

@@ -41,6 +41,7 @@ from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.rpc.parts import WHOLE_LIMIT, require_whole
 from privinf.parties.rpc.seats import share_of
 from privinf.parties.rpc.status import attribute
+from privinf.parties.served import QUERIES, served
 from privinf.parties.session.epochs import Epochs
 from privinf.parties.session.generations import Generations
 from privinf.parties.session.greeting import Greeter
@@ -69,13 +70,13 @@ class PartyCalls:
             program.identity,
             config.max_store_bytes,
             config.max_store_count,
-            lambda record: sized(record, program),
+            lambda record: sized(record, program.queries),
         )
         self._dealer = DealerLink(peers["dealer"], program, self._store, config.connect_seconds)
         self._keeper: Keeper | None = None
         if other is not None:
             self._keeper = Keeper(config, program.identity, self._store, self._dealer, other, log)
-        self._engine = Engine(program, self._store, self._keeper, log)
+        self._engine = Engine(program.queries, self._store, self._keeper, log)
         self._sessions, self._epochs = Sessions(config.max_sessions), Epochs()
         self._admission, count = self._admitting(config)
         self._greeter = Greeter(config, program.identity, other, self._sessions)
@@ -156,7 +157,7 @@ class PartyCalls:
             ):
                 met.stream.watch(lambda: requests.life.end(met.stream.verdict()))
                 yield party_pb2.InferReply(admitted=True)
-                share = _share(requests, self._program.query_bytes(shape))
+                share = _share(requests, served(self._program.queries, QUERIES).sizes(shape).query)
                 query = Query(session, shape, share, requests.life)
                 answer = self._engine.answer(query, met.stream, met.channel)
         except PrivinfError as error:
@@ -184,7 +185,7 @@ class PartyCalls:
         """Fetch our half of a preparation that party 0 had drawn."""
         require_same(self._program.identity, read_identity(request.identity), caller)
         shape = read_shape(request.shape)
-        self._program.check(shape)
+        served(self._program.queries, QUERIES).sizes(shape)
         preparation_id = read_id(request.preparation_id, "a preparation id")
         epoch = read_id(request.epoch, "an epoch")
         self._epochs.enter(epoch)
@@ -227,8 +228,7 @@ class PartyCalls:
     def _shape(self, opened: party_pb2.InferOpen) -> QueryShape:
         require_same(self._program.identity, read_identity(opened.identity), "client")
         shape = read_shape(opened.shape)
-        self._program.check(shape)
-        if self._program.result_bytes(shape) > WHOLE_LIMIT:
+        if served(self._program.queries, QUERIES).sizes(shape).result > WHOLE_LIMIT:
             raise InputError(f"a share of this answer exceeds {WHOLE_LIMIT} bytes")
         return shape
 

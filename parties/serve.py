@@ -28,6 +28,7 @@ from privinf.parties.rpc.life import Bounds
 from privinf.parties.rpc.methods import DEALER, PARTY
 from privinf.parties.rpc.own import check_own
 from privinf.parties.rpc.seats import share_of
+from privinf.parties.served import QUERIES, served
 from privinf.parties.stderr import own_stderr
 from privinf.parties.stock.record import file_bytes
 from privinf.protocols.contract import DealerProgram, PartyProgram
@@ -123,9 +124,9 @@ class PartyServer(Server):
     """A party in this process."""
 
     def __init__(self, config: PartyConfig, program: PartyProgram) -> None:
-        if program.party != config.party:
+        if program.index != config.party:
             raise ConfigError(
-                f"the program is party {program.party}'s, the configuration party {config.party}'s"
+                f"the program is party {program.index}'s, the configuration party {config.party}'s"
             )
         _check_shapes(config, program)
         super().__init__(f"party{config.party}", PARTY, config, _calls(config), _party_bounds(config))
@@ -229,15 +230,12 @@ def _dealer_bounds(config: DealerConfig) -> Bounds:
 
 
 def _check_shapes(config: PartyConfig, program: PartyProgram) -> None:
+    ready = 0
     for shape in config.shapes:
         try:
-            program.check(shape)
+            sizes = served(program.queries, QUERIES).sizes(shape)
         except InputError as error:
             raise ConfigError(f"shapes: {shape.task}:{shape.batch}:{shape.tokens}: {error}") from error
-    if not config.ahead:
-        return
-    ready = config.ahead * sum(
-        file_bytes(program.prep_bytes(shape), program.aside_bytes(shape)) for shape in config.shapes
-    )
+        ready += config.ahead * file_bytes(sizes.preparation, sizes.precomputed)
     if ready > config.max_store_bytes:
         raise ConfigError(f"ahead: what is to be kept ready takes {ready} bytes, max_store_bytes is less")

@@ -25,7 +25,7 @@ from privinf.models.query import Ids
 from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.models.weights import BITS, IdealStore, Scale
 from privinf.protocols import prg, ring
-from privinf.protocols.contract import Course, QueryShape, SessionShape
+from privinf.protocols.contract import Advance, QueryShape, SessionShape
 from privinf.protocols.ring import U64
 
 if TYPE_CHECKING:
@@ -138,15 +138,15 @@ def _passes(
     first = (len(ids) - 1) % ROWS + 1
     shape = SessionShape("generate", first, ROWS)
     session, start = FixedSession(layout, shape, store, encoded), len(layout.plan.prefix)
-    course = Course()
+    advance = Advance()
     for index, piece in enumerate(np.split(ids, range(first, len(ids), ROWS))):
         rows = Rows(piece, np.arange(start, start + len(piece)), np.zeros(len(piece), dtype=bool))
-        values = session.run(course, rows, (prg.fresh_seed(), prg.fresh_seed()))
+        values = session.run(advance, rows, (prg.fresh_seed(), prg.fresh_seed()))
         assert values is not None
         field = layout.result(shape, index)
         private = ring.decode(values, field.scale, field.bits)[0]
         yield private, clear.run(torch.from_numpy(piece)[None], len(private))[0].numpy()
-        course, start = Course.first(len(piece)), start + len(piece)
+        advance, start = Advance.first(len(piece)), start + len(piece)
 
 
 def _decoded(encoded: Mapping[str, U64], scale: Scale) -> dict[str, F64]:

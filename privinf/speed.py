@@ -24,7 +24,7 @@ from privinf.models.query import Layout, lay_out, split
 from privinf.models.spec import EncoderSpec
 from privinf.models.weights import DealerStore, PartyStore
 from privinf.protocols import kernels
-from privinf.protocols.contract import BOTH, ID_BYTES, Identity, QueryShape
+from privinf.protocols.contract import ALL, ID_BYTES, QueryShape, Stock
 from privinf.protocols.cost import Cost
 from privinf.protocols.masked import lockstep
 
@@ -42,7 +42,6 @@ SITES = {
     "ffn.up": 6,
     "ffn.residual": 9,
 }
-IDENTITY = Identity("measured", "a made-up layer", "")
 
 
 @dataclass(frozen=True)
@@ -127,40 +126,30 @@ def _run(shape: QueryShape) -> tuple[Cost, dict[str, float]]:
     layout, shapes = _layout(), folded_shapes(SPEC)
     seeds, own = _seeds(), _seeds()
     opened = {name: np.ones(size, dtype=np.uint64) for name, size in shapes.items()}
-    dealer = EncoderDealer(IDENTITY, layout, shapes, DealerStore(shapes, own, "measured"))
-    parties = [
-        EncoderParty(IDENTITY, b, layout, shapes, PartyStore(opened, own[b], "measured")) for b in (0, 1)
-    ]
+    dealer = EncoderDealer(layout, shapes, DealerStore(shapes, own, "measured"))
+    parties = [EncoderParty(b, layout, shapes, PartyStore(opened, own[b], "measured")) for b in (0, 1)]
     preparation = secrets.token_bytes(ID_BYTES)
     tapes: tuple[list[bytes], list[bytes]] = ([], [])
-    asides = [memoryview(bytearray(party.aside_bytes(shape))) for party in parties]
+    rooms = [memoryview(bytearray(party.sizes(shape).precomputed)) for party in parties]
 
     def deal() -> None:
         for to, data in dealer.deal(shape, preparation, seeds):
-            for b in (0, 1) if to == BOTH else (to,):
+            for b in (0, 1) if to == ALL else (to,):
                 tapes[b].append(bytes(data))
 
     def prepare() -> None:
-        for party, tape, seed, aside in zip(parties, tapes, seeds, asides, strict=True):
-            party.prepare(shape, lockstep.Tape(tape), seed, aside)
+        for party, tape, seed, room in zip(parties, tapes, seeds, rooms, strict=True):
+            party.prepare(shape, lockstep.Tape(tape), seed, room)
 
     def answer() -> None:
         boxes: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())
-        ends: list[Any] = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
+        ends = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
+        stocks = [Stock(preparation, seeds[b], lockstep.Tape(tapes[b]), rooms[b]) for b in (0, 1)]
         ids = [np.zeros(shape.tokens, dtype=np.int32)]
         shares = split(layout, shape, lay_out(layout, shape, ids))
         with ThreadPoolExecutor(2) as pool:
             runs = [
-                pool.submit(
-                    parties[b].evaluate,
-                    shape,
-                    memoryview(shares[b]),
-                    preparation,
-                    lockstep.Tape(tapes[b]),
-                    asides[b],
-                    seeds[b],
-                    ends[b],
-                )
+                pool.submit(parties[b].evaluate, shape, memoryview(shares[b]), stocks[b], ends[b])
                 for b in (0, 1)
             ]
             for run in runs:

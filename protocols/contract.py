@@ -7,28 +7,41 @@ A party program is straight-line blocking code. It reads its preparation in prog
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
-Dealt: TypeAlias = tuple[int, Buffer]  # (to, bytes); to is 0, 1, or BOTH for the same bytes to both parties
+Dealt: TypeAlias = tuple[int, Buffer]  # (to, bytes); to is a party's index, or ALL for the same bytes to all
 
-BOTH = 2
+ALL = -1
 SEED_BYTES = 32
 ID_BYTES = 16  # of a session, a preparation, an epoch
 PROTOCOL = (
-    4  # goes up with whatever roles send each other, or derive from seeds and ids, and a plan does not name
+    5  # goes up with whatever roles send each other, or derive from seeds and ids, and a plan does not name
 )
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Who computes: how many parties, and whether a dealer prepares for them.
+
+    Party 0 leads; of two parties the one of the lower index dials.
+    """
+
+    parties: int
+    dealer: bool
 
 
 @dataclass(frozen=True)
 class Identity:
     """What every role attests to every other; they compute together only if all but the role is equal.
 
-    role: whose folder of the shared model this is; each must be the other's that it is taken for.
+    protocol: its name, which says who computes and how. role: whose folder of the shared model this is; each must be
+    the other's that it is taken for.
     """
 
     version: str
+    protocol: str
     model_id: str
     plan_hash: str
     role: str = ""
@@ -67,7 +80,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Course:
+class Advance:
     """How a pass goes on: which rows of the one before stay in the cache, and which row each of its own follows.
 
     kept: rows of the pass before, each of which follows the one named before it.
@@ -78,13 +91,13 @@ class Course:
     after: tuple[int, ...] = ()
 
     @classmethod
-    def first(cls, count: int) -> Course:
+    def first(cls, count: int) -> Advance:
         """A pass without branches behind one of which so many rows stay, from its first."""
         return cls(tuple(range(count)))
 
 
-class Channel(Protocol):
-    """The other party, during one session."""
+class Link(Protocol):
+    """One other party, during one session."""
 
     def push(self, part: Buffer) -> None:
         """Send a part of the round under way, without waiting; it may be overwritten once the call returns."""
@@ -92,6 +105,14 @@ class Channel(Protocol):
 
     def pull(self, expect: Sequence[int]) -> list[memoryview]:
         """End the round: return the peer's parts, of exactly these sizes, for the caller to keep."""
+        ...
+
+
+class Channel(Protocol):
+    """All other parties, during one session."""
+
+    def to(self, peer: int) -> Link:
+        """Return the link to the party of this index."""
         ...
 
 
@@ -103,13 +124,67 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Stock:
+    """What a party holds for one query: the dealer's preparation, its seed, and what was computed of both ahead.
+
+    preparation: the id under which it was dealt. source: read from its beginning again. precomputed: what `prepare`
+    wrote, not to be written here.
+    """
+
+    preparation: bytes
+    seed: bytes = field(repr=False)
+    source: Source = field(repr=False)
+    precomputed: memoryview = field(repr=False)
+
+
+@dataclass(frozen=True)
+class QuerySizes:
+    """Exact bytes of one party: its shares of a query and of the answer, its preparation without the seed, and what
+    `prepare` writes, which is 0 where nothing can be computed ahead.
+    """
+
+    query: int
+    result: int
+    preparation: int = 0
+    precomputed: int = 0
+
+
+class PartyQueries(Protocol):
+    """How a party answers single queries."""
+
+    def sizes(self, shape: QueryShape) -> QuerySizes:
+        """Return what a query of this shape takes; or raise InputError for one that cannot be served."""
+        ...
+
+    def prepare(self, shape: QueryShape, prep: Source, seed: bytes, room: memoryview) -> None:
+        """Compute what needs no query once a preparation has come, and fill `room` with it."""
+        ...
+
+    def evaluate(self, shape: QueryShape, query: memoryview, stock: Stock | None, channel: Channel) -> bytes:
+        """Return this party's share of the answer; blocking, run in a thread of its own. Without a dealer: no stock."""
+        ...
+
+
+class DealerQueries(Protocol):
+    """How the dealer prepares for single queries."""
+
+    def sizes(self, shape: QueryShape) -> tuple[int, ...]:
+        """Return the exact preparation bytes of each party; or raise InputError."""
+        ...
+
+    def deal(self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, ...]) -> Iterator[Dealt]:
+        """Yield the preparation of this id in program order; a buffer may be reused once the next is asked for."""
+        ...
+
+
 class DealerSession(Protocol):
     """One generation at the dealer: it remembers the masks of the slots that are live."""
 
-    def deal(self, order: Order, preparation: bytes, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
+    def deal(self, order: Order, preparation: bytes, seeds: tuple[bytes, ...]) -> Iterator[Dealt]:
         """Yield the preparation of the next pass in program order; or raise ProtocolError for an order out of place.
 
-        `preparation` is the generation's id, the same at the parties; passes differ by their number.
+        `preparation` is the generation's id, the same at all parties; passes differ by their number.
         """
         ...
 
@@ -146,83 +221,46 @@ class PartySession(Protocol):
         """Return the exact size of this party's share of a pass's answer; 0 for a part of the prompt."""
         ...
 
-    def evaluate(self, course: Course, query: memoryview, prepared: object, channel: Channel) -> bytes:
+    def evaluate(self, advance: Advance, query: memoryview, prepared: object, channel: Channel) -> bytes:
         """Run the next pass and return this party's share of its answer; blocking.
 
-        Raises ProtocolError for a course that cannot be.
+        Raises ProtocolError for an advance that cannot be.
         """
         ...
 
 
-class DealerProgram(Protocol):
-    """What the dealer runs."""
-
-    @property
-    def identity(self) -> Identity: ...
-
-    def sizes(self, shape: QueryShape) -> tuple[int, int]:
-        """Return the exact preparation bytes of party 0 and 1; or raise InputError."""
-        ...
-
-    def deal(self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, bytes]) -> Iterator[Dealt]:
-        """Yield the preparation of this id in program order; a buffer may be reused once the next is asked for."""
-        ...
-
-    def begin(self, shape: SessionShape) -> DealerSession:
-        """Begin a generation; or raise InputError for a model or a shape that cannot be served."""
-        ...
-
-
-class PartyProgram(Protocol):
-    """What a party runs."""
-
-    @property
-    def identity(self) -> Identity: ...
-
-    @property
-    def party(self) -> int: ...
-
-    def check(self, shape: QueryShape) -> None:
-        """Raise InputError for a shape that cannot be served."""
-        ...
-
-    def query_bytes(self, shape: QueryShape) -> int:
-        """Return the exact size of one share of a query."""
-        ...
-
-    def result_bytes(self, shape: QueryShape) -> int:
-        """Return the exact size of one share of an answer."""
-        ...
-
-    def prep_bytes(self, shape: QueryShape) -> int:
-        """Return the exact size of this party's preparation, the seed not counted."""
-        ...
-
-    def aside_bytes(self, shape: QueryShape) -> int:
-        """Return the exact size of what `prepare` writes; 0 where nothing can be computed ahead."""
-        ...
-
-    def prepare(self, shape: QueryShape, prep: Source, seed: bytes, aside: memoryview) -> None:
-        """Compute what needs no query once a preparation has come, and fill `aside` with it."""
-        ...
-
-    def evaluate(
-        self,
-        shape: QueryShape,
-        query: memoryview,
-        preparation: bytes,
-        prep: Source,
-        aside: memoryview,
-        seed: bytes,
-        channel: Channel,
-    ) -> bytes:
-        """Return this party's share of the answer; blocking, run in a thread of its own.
-
-        `preparation` is the id under which it was dealt. `prep` is read from its beginning again; `aside` is what
-        `prepare` wrote, not to be written here.
-        """
-        ...
+class PartySessions(Protocol):
+    """How a party generates."""
 
     def begin(self, shape: SessionShape) -> PartySession:
-        """Begin a generation; or raise InputError for a model or a shape that cannot be served."""
+        """Begin a generation; or raise InputError for a shape that cannot be served."""
         ...
+
+
+class DealerSessions(Protocol):
+    """How the dealer prepares for generations."""
+
+    def begin(self, shape: SessionShape) -> DealerSession:
+        """Begin a generation; or raise InputError for a shape that cannot be served."""
+        ...
+
+
+@dataclass(frozen=True)
+class DealerProgram:
+    """What the dealer runs: of queries and sessions, those that the model serves."""
+
+    identity: Identity
+    topology: Topology
+    queries: DealerQueries | None = None
+    sessions: DealerSessions | None = None
+
+
+@dataclass(frozen=True)
+class PartyProgram:
+    """What the party of this index runs: of queries and sessions, those that the model serves."""
+
+    identity: Identity
+    topology: Topology
+    index: int
+    queries: PartyQueries | None = None
+    sessions: PartySessions | None = None

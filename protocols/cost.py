@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 class Cost:
     """Rounds, online bytes of one party in one direction, and preparation bytes of party 0 and party 1.
 
-    `aside` are the bytes of what each party computes ahead of a query and stores beside its preparation.
+    `precomputed` are the bytes of what each party computes ahead of a query and stores beside its preparation.
     """
 
     rounds: int = 0
     online: int = 0
     prep0: int = 0
     prep1: int = 0
-    aside: int = 0
+    precomputed: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -24,7 +24,7 @@ class Cost:
             self.online + other.online,
             self.prep0 + other.prep0,
             self.prep1 + other.prep1,
-            self.aside + other.aside,
+            self.precomputed + other.precomputed,
         )
 
 

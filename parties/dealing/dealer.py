@@ -34,8 +34,8 @@ class DealerCalls:
 
     def __init__(self, config: DealerConfig, program: DealerProgram, log: Log) -> None:
         self._program, self._log = program, log
-        self._jobs = Jobs(program, config, lambda error: log.failure("deal", error))
-        self._dealings = Dealings(program, config, lambda error: log.failure("deal", error))
+        self._jobs = Jobs(program.queries, config, lambda error: log.failure("deal", error))
+        self._dealings = Dealings(program.sessions, config, lambda error: log.failure("deal", error))
 
     @property
     def preparations(self) -> int:

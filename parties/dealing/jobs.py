@@ -11,8 +11,9 @@ from privinf.errors import PartyError, PrivinfError
 from privinf.parties.dealing.pipes import Packer, Pipe, pack
 from privinf.parties.dealing.table import Meeting, Table
 from privinf.parties.rpc.frames import CHUNK
+from privinf.parties.served import QUERIES, served
 from privinf.parties.stock.digest import Tally
-from privinf.protocols.contract import BOTH, ID_BYTES, SEED_BYTES, DealerProgram, QueryShape
+from privinf.protocols.contract import ALL, ID_BYTES, SEED_BYTES, DealerQueries, QueryShape
 
 Report = Callable[[BaseException], None]  # told of a failure that is a fault of the program
 
@@ -21,11 +22,11 @@ class Job:
     """A preparation that was ordered: it is dealt once both parties have come, and ends when both have it."""
 
     def __init__(
-        self, program: DealerProgram, shape: QueryShape, order: bytes, config: DealerConfig, report: Report
+        self, queries: DealerQueries, shape: QueryShape, order: bytes, config: DealerConfig, report: Report
     ) -> None:
         self.preparation_id, self.order = secrets.token_bytes(ID_BYTES), order
-        self.sizes = program.sizes(shape)
-        self._program, self._shape, self._report = program, shape, report
+        self.sizes = queries.sizes(shape)
+        self._queries, self._shape, self._report = queries, shape, report
         limit = config.queue_chunks * CHUNK
         self._pipes = (Pipe(limit, config.stall_seconds), Pipe(limit, config.stall_seconds))
         self._meeting = Meeting(config.come_seconds, "preparation")
@@ -73,8 +74,8 @@ class Job:
             packers = [Packer(pipe.put, size) for pipe, size in zip(self._pipes, self.sizes, strict=True)]
             for pipe, seed in zip(self._pipes, seeds, strict=True):
                 pipe.put(seed)
-            for to, buffer in self._program.deal(self._shape, self.preparation_id, seeds):
-                pack(packers if to == BOTH else packers[to : to + 1], buffer)
+            for to, buffer in self._queries.deal(self._shape, self.preparation_id, seeds):
+                pack(packers if to == ALL else packers[to : to + 1], buffer)
             for packer in packers:
                 packer.finish()
             for pipe in self._pipes:
@@ -102,13 +103,13 @@ def stated(messages: Iterator[bytes]) -> Iterator[bytes]:
 class Jobs(Table[Job]):
     """The preparations that are created and not yet delivered."""
 
-    def __init__(self, program: DealerProgram, config: DealerConfig, report: Report) -> None:
+    def __init__(self, queries: DealerQueries | None, config: DealerConfig, report: Report) -> None:
         super().__init__(config.max_jobs, config.come_seconds, "preparing")
-        self._program, self._config, self._report = program, config, report
+        self._queries, self._config, self._report = queries, config, report
 
     def create(self, shape: QueryShape, order: bytes) -> Job:
         """Draw a preparation's id; nothing is generated yet."""
-        return self.add(Job(self._program, shape, order, self._config, self._report))
+        return self.add(Job(served(self._queries, QUERIES), shape, order, self._config, self._report))
 
 
 def program_failed(error: Exception) -> PartyError:

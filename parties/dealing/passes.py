@@ -19,13 +19,14 @@ from privinf.parties.dealing.pipes import Packer, Pipe, pack
 from privinf.parties.dealing.table import Meeting, Table
 from privinf.parties.rpc.frames import CHUNK
 from privinf.parties.rpc.messages import order_message
+from privinf.parties.served import SESSIONS, served
 from privinf.parties.stock.digest import Tally
 from privinf.protocols.contract import (
-    BOTH,
+    ALL,
     ID_BYTES,
     SEED_BYTES,
-    DealerProgram,
     DealerSession,
+    DealerSessions,
     Order,
     SessionShape,
 )
@@ -87,7 +88,7 @@ class Dealing:
             pipe.put(header)
             pipe.put(seed)
         for to, buffer in self._session.deal(order, self.preparation_id, seeds):
-            pack(packers if to == BOTH else packers[to : to + 1], buffer)
+            pack(packers if to == ALL else packers[to : to + 1], buffer)
         for packer, pipe in zip(packers, self._pipes, strict=True):
             packer.finish()
             pipe.put(END_OF_PASS)
@@ -114,10 +115,10 @@ def _stated(messages: Iterator[bytes]) -> Iterator[bytes]:
 class Dealings(Table[Dealing]):
     """The generations that are under way."""
 
-    def __init__(self, program: DealerProgram, config: DealerConfig, report: Report) -> None:
+    def __init__(self, sessions: DealerSessions | None, config: DealerConfig, report: Report) -> None:
         super().__init__(config.max_sessions, config.come_seconds, "dealing to")
-        self._program, self._config, self._report = program, config, report
+        self._sessions, self._config, self._report = sessions, config, report
 
     def begin(self, shape: SessionShape) -> Dealing:
         """Begin a generation; nothing is dealt yet."""
-        return self.add(Dealing(self._program.begin(shape), self._config, self._report))
+        return self.add(Dealing(served(self._sessions, SESSIONS).begin(shape), self._config, self._report))

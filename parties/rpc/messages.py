@@ -18,6 +18,7 @@ def identity_message(identity: Identity) -> common_pb2.Identity:
     """Return `identity` for the wire."""
     return common_pb2.Identity(
         version=identity.version,
+        protocol=identity.protocol,
         model_id=identity.model_id,
         plan_hash=identity.plan_hash,
         role=identity.role,
@@ -26,7 +27,7 @@ def identity_message(identity: Identity) -> common_pb2.Identity:
 
 def read_identity(message: common_pb2.Identity) -> Identity:
     """Return an identity from the wire."""
-    return Identity(message.version, message.model_id, message.plan_hash, message.role)
+    return Identity(message.version, message.protocol, message.model_id, message.plan_hash, message.role)
 
 
 def shape_message(shape: QueryShape) -> common_pb2.QueryShape:
@@ -91,8 +92,11 @@ def read_ids(values: Iterable[bytes], what: str) -> set[bytes]:
 
 def require_same(own: Identity, other: Identity, role: str) -> None:
     """Raise MismatchError naming the first field in which `role` differs from us, or whose folder it has instead."""
-    for item in ("version", "model_id", "plan_hash"):
-        if getattr(own, item) != getattr(other, item):
+    for item in ("version", "protocol", "model_id", "plan_hash"):
+        ours, theirs = getattr(own, item), getattr(other, item)
+        if ours != theirs and item == "protocol":
+            raise MismatchError(f"{role} runs the protocol {theirs[:MAX_TASK]!r}, not {ours!r}")
+        if ours != theirs:
             raise MismatchError(f"{role} differs in {item}")
     if other.role != role:
         raise MismatchError(f"{role} was started with {_whose(other.role)} folder of the shared model")

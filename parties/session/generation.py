@@ -17,7 +17,7 @@ from privinf.parties.session.channel import SessionChannel
 from privinf.parties.session.feeder import Feeder, Prepared
 from privinf.parties.session.inbox import Inbox
 from privinf.parties.session.journal import Journal
-from privinf.protocols.contract import Course, PartySession
+from privinf.protocols.contract import Advance, PartySession
 from privinf.v1 import party_pb2
 
 
@@ -79,12 +79,12 @@ class Generation:
         self.channel.expect(Kind.PASS, partial(_compare, ours))
 
     def _journalled(self, step: party_pb2.PassOpen, query: memoryview, prepared: Prepared) -> bytes:
-        course = Course(tuple(step.kept), tuple(step.after))
+        advance = Advance(tuple(step.kept), tuple(step.after))
         if self.journal is None:
-            return self.session.evaluate(course, query, prepared.content, self.channel)
+            return self.session.evaluate(advance, query, prepared.content, self.channel)
         self.session.journal = partial(self.journal.opened, self.preparation_id, step.index)
         try:
-            return self.session.evaluate(course, query, prepared.content, self.channel)
+            return self.session.evaluate(advance, query, prepared.content, self.channel)
         finally:
             self.journal.flush()
 

@@ -22,6 +22,7 @@ from privinf.parties.rpc.lives import Lives
 from privinf.parties.rpc.messages import read_id, read_identity, read_session_shape, require_same
 from privinf.parties.rpc.seats import unstarted
 from privinf.parties.rpc.status import attribute
+from privinf.parties.served import SESSIONS, served
 from privinf.parties.session.channel import SessionChannel
 from privinf.parties.session.feeder import Feeder
 from privinf.parties.session.generation import Generation
@@ -99,7 +100,7 @@ class Generations:
         began = time.monotonic()
         require_same(self._program.identity, read_identity(opened.identity), "client")
         shape = read_session_shape(opened.shape)
-        running, life = self._program.begin(shape), requests.life
+        running, life = served(self._program.sessions, SESSIONS).begin(shape), requests.life
         self._sessions.begin(opened.session_id)
         with (
             self._admission.place(requests.client, life),

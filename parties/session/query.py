@@ -11,12 +11,13 @@ from privinf.parties.rpc.frames import Kind
 from privinf.parties.rpc.life import Life
 from privinf.parties.rpc.messages import read_id
 from privinf.parties.rpc.seats import unstarted
+from privinf.parties.served import QUERIES, served
 from privinf.parties.session.channel import SessionChannel
 from privinf.parties.session.streams import PeerStream
 from privinf.parties.stock.keeper import Keeper
 from privinf.parties.stock.spool import Preparation, sized
 from privinf.parties.stock.store import PreparationStore
-from privinf.protocols.contract import PartyProgram, QueryShape
+from privinf.protocols.contract import PartyQueries, QueryShape, Stock
 from privinf.v1 import party_pb2
 
 _PREPARATIONS = 3  # that one query may use up, if each is found changed
@@ -44,9 +45,9 @@ class Engine:
     """Answers queries with a program; party 0 has a keeper, party 1 none."""
 
     def __init__(
-        self, program: PartyProgram, store: PreparationStore, keeper: Keeper | None, log: Log
+        self, queries: PartyQueries | None, store: PreparationStore, keeper: Keeper | None, log: Log
     ) -> None:
-        self._program, self._store, self._keeper, self._log = program, store, keeper, log
+        self._queries, self._store, self._keeper, self._log = queries, store, keeper, log
 
     def answer(self, query: Query, stream: PeerStream, channel: SessionChannel) -> Answer:
         """Run a session after its greeting; the caller ends it if this raises.
@@ -106,18 +107,11 @@ class Engine:
     ) -> Answer:
         record, began, stream.phase = preparation.record, time.monotonic(), "online"
         try:
-            if not sized(record, self._program):
+            if not sized(record, self._queries):
                 raise MismatchError("the preparation has other sizes than the program takes")
             share = query.share.toreadonly()  # it may be asked of another preparation
-            result = self._program.evaluate(
-                query.shape,
-                share,
-                record.preparation_id,
-                preparation,
-                preparation.aside,
-                record.seed,
-                channel,
-            )
+            stock = Stock(record.preparation_id, record.seed, preparation, preparation.precomputed)
+            result = served(self._queries, QUERIES).evaluate(query.shape, share, stock, channel)
             self._check(result, preparation, query.shape)
             self._finish(stream, channel)
         except BaseException:
@@ -137,7 +131,7 @@ class Engine:
 
     def _finish(self, stream: PeerStream, channel: SessionChannel) -> None:
         try:
-            stream.finish(self._program.party == 0)
+            stream.finish(self._keeper is not None)
         except DamagedPreparation:
             channel.told()
             raise
@@ -145,7 +139,7 @@ class Engine:
     def _check(self, result: bytes, preparation: Preparation, shape: QueryShape) -> None:
         if preparation.remaining:
             raise ProtocolError(f"{preparation.remaining} bytes of the preparation were not used")
-        if len(result) != self._program.result_bytes(shape):
+        if len(result) != served(self._queries, QUERIES).sizes(shape).result:
             raise ProtocolError("the program's result has another size than it says")
 
 

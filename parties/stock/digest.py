@@ -18,7 +18,7 @@ from privinf.protocols.contract import Buffer
 BLOCK: Final = 1 << 20
 TAG: Final = 16
 DIGEST: Final = 32
-STREAM, ASIDE = 0, 1  # what a tag is of: no two blocks of a half share a seed
+STREAM, PRECOMPUTED = 0, 1  # what a tag is of: no two blocks of a half share a seed
 
 
 class Tally:

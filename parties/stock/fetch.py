@@ -17,10 +17,11 @@ from privinf.parties.rpc.life import Life
 from privinf.parties.rpc.messages import identity_message, read_id, read_identity, require_same, shape_message
 from privinf.parties.rpc.methods import CREATE, DROP, FETCH
 from privinf.parties.rpc.status import restore
+from privinf.parties.served import QUERIES, served
 from privinf.parties.stock.places import Places
 from privinf.parties.stock.record import Record, file_bytes
 from privinf.parties.stock.store import Place, PreparationStore
-from privinf.protocols.contract import ID_BYTES, PartyProgram, QueryShape
+from privinf.protocols.contract import ID_BYTES, PartyProgram, QueryShape, QuerySizes
 from privinf.v1 import dealer_pb2
 
 _DROP_SECONDS = 5.0  # for the dealer to hear of it; one that does not ends the order itself, a little later
@@ -80,7 +81,7 @@ class DealerLink:
         reply = persist(lambda: self._reply(request, life), self._connect_seconds, life.deadline)
         self._places.learn(reply.places)
         require_same(self._program.identity, read_identity(reply.identity), "dealer")
-        if (reply.bytes0, reply.bytes1)[self._program.party] != self._program.prep_bytes(shape):
+        if (reply.bytes0, reply.bytes1)[self._program.index] != self._sizes(shape).preparation:
             raise MismatchError("dealer differs in the size of a preparation")
         return read_id(reply.preparation_id, "a preparation id")
 
@@ -99,11 +100,16 @@ class DealerLink:
 
     def room(self, shape: QueryShape) -> int:
         """Return what a preparation takes from our store."""
-        return file_bytes(self._program.prep_bytes(shape), self._program.aside_bytes(shape))
+        sizes = self._sizes(shape)
+        return file_bytes(sizes.preparation, sizes.precomputed)
+
+    def _sizes(self, shape: QueryShape) -> QuerySizes:
+        return served(self._program.queries, QUERIES).sizes(shape)
 
     def _place(self, shape: QueryShape) -> contextlib.AbstractContextManager[Place]:
         """Take room in our store."""
-        return self._store.place(self._program.prep_bytes(shape), self._program.aside_bytes(shape))
+        sizes = self._sizes(shape)
+        return self._store.place(sizes.preparation, sizes.precomputed)
 
     def fetch(
         self,
@@ -118,17 +124,15 @@ class DealerLink:
 
         The deadline and a cancellation end the stream; neither interrupts what the program prepares after it.
         """
-        program = self._program
-        request = dealer_pb2.FetchRequest(
-            preparation_id=preparation_id, identity=identity_message(program.identity)
-        )
-        sizes = program.prep_bytes(shape), program.aside_bytes(shape)
-        record = Record(preparation_id, shape, program.identity, *sizes, epoch=epoch)
+        identity, queries = self._program.identity, served(self._program.queries, QUERIES)
+        request = dealer_pb2.FetchRequest(preparation_id=preparation_id, identity=identity_message(identity))
+        sizes = queries.sizes(shape)
+        record = Record(preparation_id, shape, identity, sizes.preparation, sizes.precomputed, epoch=epoch)
         fetch, left = FETCH.on(self._dealer), deadline.left("offline")
         call = fetch(request, timeout=left, metadata=self._dealer.metadata)
         started(call)
         try:
-            return self._store.receive(place, record, _messages(call), partial(program.prepare, shape))
+            return self._store.receive(place, record, _messages(call), partial(queries.prepare, shape))
         finally:
             call.cancel()
 

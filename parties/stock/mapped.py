@@ -60,15 +60,17 @@ class Reader:
 class Mapping:
     """A preparation and what its program put beside it; the latter can be written while it is `writable`."""
 
-    def __init__(self, descriptor: int, nbytes: int, aside: tuple[int, int], writable: bool = False) -> None:
-        start, end = aside
+    def __init__(
+        self, descriptor: int, nbytes: int, precomputed: tuple[int, int], writable: bool = False
+    ) -> None:
+        start, end = precomputed
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
         self._map = mmap.mmap(descriptor, end, access=access)
         self._map.madvise(mmap.MADV_SEQUENTIAL)
         self._nbytes = nbytes
         self._views: list[memoryview] = []
         self.source = Reader(self._map, nbytes)
-        self.stream, self.aside = self._view(BLOCK, BLOCK + nbytes), self._view(start, end)
+        self.stream, self.precomputed = self._view(BLOCK, BLOCK + nbytes), self._view(start, end)
 
     def check(self, stream: Checked) -> None:
         """Have the dealer's bytes compared with their tags as they are read."""

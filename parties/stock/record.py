@@ -14,7 +14,7 @@ from privinf.parties.stock.mapped import BLOCK
 from privinf.protocols.contract import SEED_BYTES, Identity, QueryShape
 
 SUFFIX: Final = ".prep"
-_MAGIC: Final = "privinf preparation 4"
+_MAGIC: Final = "privinf preparation 5"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -26,32 +26,32 @@ class Record:
     shape: QueryShape
     identity: Identity
     nbytes: int
-    aside: int = 0  # bytes that the program writes beside those of the dealer
+    precomputed: int = 0  # bytes that the program writes beside those of the dealer
     prepare_seconds: float = 0.0
     seed: bytes = field(default=b"", repr=False)
     epoch: bytes = b""  # of the party 0 that asked for it; empty once a process has ended
-    tags: bytes = field(default=b"", repr=False)  # of the dealer's bytes, then of what lies aside
+    tags: bytes = field(default=b"", repr=False)  # of the dealer's bytes, then of what was computed ahead
 
     @property
     def room(self) -> int:
         """The bytes that it takes from the disk."""
-        return file_bytes(self.nbytes, self.aside)
+        return file_bytes(self.nbytes, self.precomputed)
 
     def tags_of_both(self) -> tuple[bytes, bytes]:
-        """Return the tags of the dealer's bytes, and those of what lies aside."""
+        """Return the tags of the dealer's bytes, and those of what was computed ahead."""
         middle = TAG * blocks(self.nbytes)
         return self.tags[:middle], self.tags[middle:]
 
 
-def aside_span(nbytes: int, aside: int) -> tuple[int, int]:
+def precomputed_span(nbytes: int, precomputed: int) -> tuple[int, int]:
     """Return where in a file what lies beside `nbytes` of preparation begins, on a page, and where it ends."""
     start = BLOCK + _whole_blocks(nbytes)
-    return start, start + aside
+    return start, start + precomputed
 
 
-def file_bytes(nbytes: int, aside: int) -> int:
+def file_bytes(nbytes: int, precomputed: int) -> int:
     """Return what a preparation of so many bytes takes from the disk."""
-    return _whole_blocks(aside_span(nbytes, aside)[1] + _tags_bytes(nbytes, aside))
+    return _whole_blocks(precomputed_span(nbytes, precomputed)[1] + _tags_bytes(nbytes, precomputed))
 
 
 def spool_name(preparation_id: bytes) -> str:
@@ -68,7 +68,7 @@ def describe(record: Record) -> bytes:
         "shape": asdict(record.shape),
         "identity": asdict(record.identity),
         "nbytes": record.nbytes,
-        "aside": record.aside,
+        "precomputed": record.precomputed,
         "prepare_seconds": record.prepare_seconds,
         "seed": record.seed.hex(),
         "tags": digest_of(record.tags).hex(),
@@ -84,15 +84,15 @@ def read_record(path: Path, identity: Identity) -> Record | None:
     try:
         with path.open("rb") as file:
             fields = _described(file.read(BLOCK))
-            nbytes, aside = int(fields["nbytes"]), int(fields["aside"])
-            file.seek(aside_span(nbytes, aside)[1])
+            nbytes, precomputed = int(fields["nbytes"]), int(fields["precomputed"])
+            file.seek(precomputed_span(nbytes, precomputed)[1])
             tags = file.read()
         record = Record(
             preparation_id=bytes.fromhex(fields["preparation_id"]),
             shape=QueryShape(**fields["shape"]),
             identity=Identity(**fields["identity"]),
             nbytes=nbytes,
-            aside=aside,
+            precomputed=precomputed,
             prepare_seconds=float(fields["prepare_seconds"]),
             seed=bytes.fromhex(fields["seed"]),
             tags=tags,
@@ -100,7 +100,7 @@ def read_record(path: Path, identity: Identity) -> Record | None:
         boot, magic, digest = fields["boot"], fields["magic"], bytes.fromhex(fields["tags"])
     except (ValueError, KeyError, TypeError):
         return None
-    whole = len(tags) == _tags_bytes(nbytes, aside) and len(record.seed) == SEED_BYTES
+    whole = len(tags) == _tags_bytes(nbytes, precomputed) and len(record.seed) == SEED_BYTES
     named = path.name == spool_name(record.preparation_id) and digest == digest_of(tags)
     trusted = (magic, record.identity) == (_MAGIC, identity) and boot == _boot()
     return record if whole and named and trusted else None
@@ -113,8 +113,8 @@ def _described(block: bytes) -> dict[str, Any]:
     return fields
 
 
-def _tags_bytes(nbytes: int, aside: int) -> int:
-    return TAG * (blocks(nbytes) + blocks(aside))
+def _tags_bytes(nbytes: int, precomputed: int) -> int:
+    return TAG * (blocks(nbytes) + blocks(precomputed))
 
 
 def _whole_blocks(nbytes: int) -> int:

@@ -13,10 +13,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from privinf.errors import DamagedPreparation, InputError, ProtocolError
-from privinf.parties.stock.digest import ASIDE, Checked, Tally, tags_of
+from privinf.parties.served import QUERIES, served
+from privinf.parties.stock.digest import PRECOMPUTED, Checked, Tally, tags_of
 from privinf.parties.stock.mapped import BLOCK, Mapping
-from privinf.parties.stock.record import SUFFIX, Record, aside_span, describe, file_bytes, spool_name
-from privinf.protocols.contract import SEED_BYTES, PartyProgram, Source
+from privinf.parties.stock.record import SUFFIX, Record, describe, file_bytes, precomputed_span, spool_name
+from privinf.protocols.contract import SEED_BYTES, PartyQueries, Source
 
 _PART: Final = ".part"
 
@@ -26,10 +27,10 @@ Prepare = Callable[[Source, bytes, memoryview], None]  # a program's stage: prep
 class SpoolWriter:
     """Takes room for a preparation under a provisional name, and gives it its own when it is complete."""
 
-    def __init__(self, directory: Path, nbytes: int, aside: int) -> None:
+    def __init__(self, directory: Path, nbytes: int, precomputed: int) -> None:
         self._directory, self._nbytes = directory, nbytes
-        self._aside = aside_span(nbytes, aside)
-        self._room = file_bytes(nbytes, aside)
+        self._precomputed = precomputed_span(nbytes, precomputed)
+        self._room = file_bytes(nbytes, precomputed)
         self._part = directory / (secrets.token_hex(16) + SUFFIX + _PART)
         self._descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 
@@ -56,23 +57,23 @@ class SpoolWriter:
         if len(seed) != SEED_BYTES:
             raise ProtocolError(f"the dealer's seed has {len(seed)} bytes, not {SEED_BYTES}")
         tags = self._write(messages, Tally(seed))
-        if self._aside[0] < self._aside[1]:
+        if self._precomputed[0] < self._precomputed[1]:
             tags += self._prepare(prepare, seed)
         return replace(record, seed=seed, tags=tags, prepare_seconds=time.monotonic() - began)
 
     def publish(self, record: Record) -> None:
         """Describe and name the file: from here on it is a preparation."""
-        os.pwrite(self._descriptor, record.tags, self._aside[1])
-        os.ftruncate(self._descriptor, self._aside[1] + len(record.tags))
+        os.pwrite(self._descriptor, record.tags, self._precomputed[1])
+        os.ftruncate(self._descriptor, self._precomputed[1] + len(record.tags))
         os.pwrite(self._descriptor, describe(record), 0)
         self._part.rename(self._directory / spool_name(record.preparation_id))
 
     def _prepare(self, prepare: Prepare, seed: bytes) -> bytes:
-        """Have the program fill what lies aside; return the tags of that."""
-        mapping = Mapping(self._descriptor, self._nbytes, self._aside, writable=True)
+        """Have the program fill what was computed ahead; return the tags of that."""
+        mapping = Mapping(self._descriptor, self._nbytes, self._precomputed, writable=True)
         try:
-            prepare(mapping.source, seed, mapping.aside)
-            tags = tags_of(mapping.aside, seed, ASIDE)
+            prepare(mapping.source, seed, mapping.precomputed)
+            tags = tags_of(mapping.precomputed, seed, PRECOMPUTED)
         except BaseException:
             mapping.erase(lambda: None)
             raise
@@ -109,7 +110,10 @@ class Preparation:
 
     def __init__(self, directory: Path, record: Record, release: Callable[[bytes], None]) -> None:
         self.record, self._release = record, release
-        path, span = directory / spool_name(record.preparation_id), aside_span(record.nbytes, record.aside)
+        path, span = (
+            directory / spool_name(record.preparation_id),
+            precomputed_span(record.nbytes, record.precomputed),
+        )
         try:
             with path.open(
                 "r+b"
@@ -118,7 +122,7 @@ class Preparation:
         except (FileNotFoundError, ValueError) as error:  # gone, or cut short
             raise DamagedPreparation("a stored preparation cannot be read") from error
         path.unlink()  # the mapping lives on; a crash leaves nothing behind
-        stream, self._aside_tags = record.tags_of_both()
+        stream, self._precomputed_tags = record.tags_of_both()
         self._mapping.check(Checked(self._mapping.stream, record.seed, stream))
         self.read = self._mapping.source.read
 
@@ -128,10 +132,10 @@ class Preparation:
         return self._mapping.source.remaining
 
     @property
-    def aside(self) -> memoryview:
+    def precomputed(self) -> memoryview:
         """What the program wrote beside it, to be read alone; compared as a whole, it is a small part."""
-        whole = self._mapping.aside
-        Checked(whole, self.record.seed, self._aside_tags, ASIDE).up_to(len(whole))
+        whole = self._mapping.precomputed
+        Checked(whole, self.record.seed, self._precomputed_tags, PRECOMPUTED).up_to(len(whole))
         return whole
 
     def close(self) -> None:
@@ -139,11 +143,10 @@ class Preparation:
         self._mapping.erase(partial(self._release, self.record.preparation_id))
 
 
-def sized(record: Record, program: PartyProgram) -> bool:
+def sized(record: Record, queries: PartyQueries | None) -> bool:
     """Return whether the program takes just these sizes: they may change though its identity does not."""
     try:
-        program.check(record.shape)
+        sizes = served(queries, QUERIES).sizes(record.shape)
     except InputError:
         return False
-    shape = record.shape
-    return (record.nbytes, record.aside) == (program.prep_bytes(shape), program.aside_bytes(shape))
+    return (record.nbytes, record.precomputed) == (sizes.preparation, sizes.precomputed)

@@ -99,15 +99,15 @@ class PreparationStore:
             return self._refusal(nbytes) is None
 
     @contextlib.contextmanager
-    def place(self, nbytes: int, aside: int) -> Iterator[Place]:
+    def place(self, nbytes: int, precomputed: int) -> Iterator[Place]:
         """Take room for a preparation before anybody is asked for it, or raise Overloaded."""
-        place = Place(file_bytes(nbytes, aside))
+        place = Place(file_bytes(nbytes, precomputed))
         with self._lock:
             if (refusal := self._refusal(place.room)) is not None:
                 raise Overloaded(refusal)
             self._places.add(place)
         try:
-            with _full_disk(), SpoolWriter(self._directory, nbytes, aside) as place.writer:
+            with _full_disk(), SpoolWriter(self._directory, nbytes, precomputed) as place.writer:
                 yield place
         finally:
             with self._lock:

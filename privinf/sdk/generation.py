@@ -14,7 +14,7 @@ from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.text.prompts import prompt_rows
-from privinf.protocols.contract import Course, SessionShape
+from privinf.protocols.contract import Advance, SessionShape
 from privinf.sampling import Sampler, Sampling
 from privinf.sdk.passes import PassStats
 
@@ -62,7 +62,7 @@ class Passes(Protocol):
     """A generation on both parties."""
 
     def step(
-        self, course: Course, shares: tuple[bytes, bytes], timeout: float | None = None
+        self, advance: Advance, shares: tuple[bytes, bytes], timeout: float | None = None
     ) -> tuple[bytes, bytes, PassStats]: ...
 
 
@@ -159,7 +159,7 @@ class Author:
         stats = []
         for start in range(0, self._shape.prompt, form.CHUNK):
             rows = _cut(self._prompt_rows(), start, start + form.CHUNK)
-            shares, counted = self._ask(Course(self._kept), rows)
+            shares, counted = self._ask(Advance(self._kept), rows)
             self._kept = tuple(range(self._last_rows()))
             stats.append(counted)
         verdict = self._choose(shares, Tree())
@@ -185,7 +185,7 @@ class Author:
             rejected = ~np.isin(np.arange(len(ids)), kept)
             kept = tuple(range(self._last_rows()))
         rows = Rows(ids, places, np.zeros(len(ids), dtype=bool), self._shape.prompt - self._tokens, rejected)
-        shares, counted = self._ask(Course(kept, () if tree.straight else tree.after), rows)
+        shares, counted = self._ask(Advance(kept, () if tree.straight else tree.after), rows)
         verdict = self._choose(shares, drafts)
         self._seen += verdict.tokens
         self._kept = verdict.rows
@@ -198,9 +198,9 @@ class Author:
             raise InputError("a draft that branches must give trees of one form, whatever the text is")
         return tree
 
-    def _ask(self, course: Course, rows: Rows) -> tuple[tuple[bytes, bytes], PassStats]:
+    def _ask(self, advance: Advance, rows: Rows) -> tuple[tuple[bytes, bytes], PassStats]:
         shares = wire.encode(self._layout, self._shape, self._index, rows)
-        first, second, stats = self._passes.step(course, shares, self._timeout)
+        first, second, stats = self._passes.step(advance, shares, self._timeout)
         self._index += 1
         return (first, second), stats
 

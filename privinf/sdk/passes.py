@@ -18,7 +18,7 @@ from privinf.errors import ConnectError, DeadlineExceeded, PeerLost, PrivinfErro
 from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.methods import GENERATE
 from privinf.parties.rpc.status import attribute
-from privinf.protocols.contract import Buffer, Course
+from privinf.protocols.contract import Advance, Buffer
 from privinf.sdk.outcomes import (
     ROLES,
     VERDICT_SECONDS,
@@ -96,24 +96,24 @@ class Generation:
             raise self._failed(error) from error.__cause__
 
     def step(
-        self, course: Course, shares: tuple[Buffer, Buffer], timeout: float | None = None
+        self, advance: Advance, shares: tuple[Buffer, Buffer], timeout: float | None = None
     ) -> tuple[bytes, bytes, PassStats]:
         """Run the next pass; return both shares of its answer.
 
-        course: which rows of the pass before stay in the cache, and which row each of its own follows.
+        advance: which rows of the pass before stay in the cache, and which row each of its own follows.
         timeout: in seconds, for this pass; the configured deadline of a query if it is left out.
         """
-        self.send(course, shares)
+        self.send(advance, shares)
         return self.receive(timeout)
 
-    def send(self, course: Course, shares: tuple[Buffer, Buffer]) -> None:
+    def send(self, advance: Advance, shares: tuple[Buffer, Buffer]) -> None:
         """Ask for the next pass without waiting; the shares must not change until its reply has come.
 
         Only a part of the prompt, which has no result, may be followed by another before its reply.
         """
         self._require_open()
         self._sent.append((time.monotonic(), sum(memoryview(share).nbytes for share in shares)))
-        step = party_pb2.PassOpen(index=self._asked, kept=course.kept, after=course.after)
+        step = party_pb2.PassOpen(index=self._asked, kept=advance.kept, after=advance.after)
         for steps, share in zip(self._steps, shares, strict=True):
             steps.put((step, share))
         self._asked += 1
@@ -253,15 +253,15 @@ class AsyncGeneration:
         return self._generation.session_id
 
     async def step(
-        self, course: Course, shares: tuple[Buffer, Buffer], timeout: float | None = None
+        self, advance: Advance, shares: tuple[Buffer, Buffer], timeout: float | None = None
     ) -> tuple[bytes, bytes, PassStats]:
         """Run the next pass; return both shares of its answer."""
-        self._generation.send(course, shares)
+        self._generation.send(advance, shares)
         return await self.receive(timeout)
 
-    def send(self, course: Course, shares: tuple[Buffer, Buffer]) -> None:
+    def send(self, advance: Advance, shares: tuple[Buffer, Buffer]) -> None:
         """Ask for the next pass without waiting."""
-        self._generation.send(course, shares)
+        self._generation.send(advance, shares)
 
     async def receive(self, timeout: float | None = None) -> tuple[bytes, bytes, PassStats]:
         """Wait for the replies to the oldest pass without them."""

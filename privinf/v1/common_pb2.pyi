@@ -7,16 +7,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Identity(_message.Message):
-    __slots__ = ("version", "model_id", "plan_hash", "role")
+    __slots__ = ("version", "model_id", "plan_hash", "role", "protocol")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     PLAN_HASH_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     version: str
     model_id: str
     plan_hash: str
     role: str
-    def __init__(self, version: _Optional[str] = ..., model_id: _Optional[str] = ..., plan_hash: _Optional[str] = ..., role: _Optional[str] = ...) -> None: ...
+    protocol: str
+    def __init__(self, version: _Optional[str] = ..., model_id: _Optional[str] = ..., plan_hash: _Optional[str] = ..., role: _Optional[str] = ..., protocol: _Optional[str] = ...) -> None: ...
 
 class QueryShape(_message.Message):
     __slots__ = ("task", "batch", "tokens")

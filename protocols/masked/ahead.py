@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from privinf.protocols import prg, ring
+from privinf.protocols.contract import Source
 from privinf.protocols.cost import Cost
 from privinf.protocols.masked.counting import Counting
-from privinf.protocols.masked.party import PartyWeights, Source
+from privinf.protocols.masked.party import Computed, PartyWeights
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
 
 
-class Space(Protocol):
-    """Room for results, in program order."""
-
-    def next(self, shape: Shape) -> U64: ...
-
-
-class Aside:
+class Precomputed:
     """Results of ring arithmetic in program order, whole words, in a buffer that outlives the one who writes it."""
 
     def __init__(self, buffer: memoryview) -> None:
@@ -42,11 +37,16 @@ class Ahead(Counting):
     """
 
     def __init__(
-        self, index: int, seed: bytes, source: Source, aside: Space, weights: PartyWeights | None = None
+        self,
+        index: int,
+        seed: bytes,
+        source: Source,
+        precomputed: Computed,
+        weights: PartyWeights | None = None,
     ) -> None:
         super().__init__()
         self.index = index
-        self._seed, self._source, self._aside, self._masked = seed, source, aside, weights
+        self._seed, self._source, self._precomputed, self._masked = seed, source, precomputed, weights
         self._passed = memoryview(b"")
 
     def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
@@ -60,7 +60,7 @@ class Ahead(Counting):
     def keep(self, result: U64) -> None:
         """Store what evaluation will ask for at the same gate."""
         self.kept(result.shape)
-        self._aside.next(result.shape)[...] = result
+        self._precomputed.next(result.shape)[...] = result
 
     def correction(self, tag: str, shape: Shape, bits: int) -> U64:
         """This party's share of a value that the dealer shares under this name."""

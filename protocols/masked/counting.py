@@ -40,7 +40,7 @@ class Counting(Interpreter):
 
     def kept(self, shape: Shape) -> None:
         """Declare results that each party computes ahead."""
-        self.account(Cost(aside=WORD * ring.size_of(shape)))
+        self.account(Cost(precomputed=WORD * ring.size_of(shape)))
 
     def queue(self, share: Share) -> Wire:
         return Wire(share.shape, share.bits, share.scale)

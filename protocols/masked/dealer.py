@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.protocols import prg, ring
+from privinf.protocols.contract import ALL, Buffer
 from privinf.protocols.cost import Cost
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
 
-Buffer = bytes | memoryview
-BOTH = 2
 Write = Callable[[int, Buffer], None]
 
 
@@ -72,10 +71,10 @@ class Dealer(Interpreter):
     def common(self, *arrays: npt.NDArray[Any]) -> None:
         """Send correction words that both parties need."""
         for array in arrays:
-            self._send(BOTH, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data.cast("B"))
+            self._send(ALL, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data.cast("B"))
 
     def _send(self, to: int, data: Buffer) -> None:
-        self.account(Cost(prep0=len(data) if to == BOTH else 0, prep1=len(data)))
+        self.account(Cost(prep0=len(data) if to == ALL else 0, prep1=len(data)))
         self._write(to, data)
 
     def queue(self, share: Share) -> Wire:

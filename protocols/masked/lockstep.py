@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from privinf.protocols import prg, ring
-from privinf.protocols.contract import ID_BYTES
+from privinf.protocols.contract import ALL, ID_BYTES, Buffer
 from privinf.protocols.cost import Tally
 from privinf.protocols.masked.ahead import Ahead
 from privinf.protocols.masked.counting import Counting
-from privinf.protocols.masked.dealer import BOTH, Buffer, Dealer
+from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.ideal import Ideal
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
@@ -54,6 +54,10 @@ class Loop:
         self._index, self._inbox, self._outbox, self._tamper = index, inbox, outbox, tamper
         self.transcript: list[bytes] = []
         self._pushed: list[bytes] = []
+
+    def to(self, peer: int) -> Loop:
+        """The link to the other party, the only one there is."""
+        return self
 
     def push(self, part: Buffer) -> None:
         self._pushed.append(bytes(part))
@@ -131,7 +135,7 @@ def run(
     tapes: tuple[list[bytes], list[bytes]] = ([], [])
 
     def write(to: int, data: Buffer) -> None:
-        for party in (0, 1) if to == BOTH else (to,):
+        for party in (0, 1) if to == ALL else (to,):
             tapes[party].append(bytes(data))
 
     dealer = Dealer(preparation, seeds, write, weights[2])

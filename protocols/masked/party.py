@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from privinf.errors import InputError
 from privinf.protocols import prg, ring
+from privinf.protocols.contract import Link, Source
 from privinf.protocols.cost import Cost
 from privinf.protocols.masked.counting import WORD
-from privinf.protocols.masked.dealer import Buffer
 from privinf.protocols.masked.interpreter import DIGEST_BYTES, Interpreter
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
@@ -22,21 +22,8 @@ from privinf.protocols.ring import U64, Shape
 PART_BYTES = 1 << 18  # of openings that leave together while the round's next ones are still computed
 
 
-class Exchange(Protocol):
-    """Rounds with the other party: both push parts as they know them, then wait for the other's."""
-
-    def push(self, part: Buffer) -> None: ...
-    def pull(self, expect: Sequence[int]) -> list[memoryview]: ...
-
-
-class Source(Protocol):
-    """A preparation, read in program order."""
-
-    def read(self, nbytes: int) -> memoryview: ...
-
-
 class Computed(Protocol):
-    """What was computed ahead, in program order."""
+    """Room for what is computed ahead, and then that, in program order."""
 
     def next(self, shape: Shape) -> U64: ...
 
@@ -56,18 +43,18 @@ class Party(Interpreter):
         preparation: bytes,
         seed: bytes,
         source: Source,
-        channel: Exchange,
+        link: Link,
         weights: PartyWeights | None = None,
-        aside: Computed | None = None,
+        precomputed: Computed | None = None,
     ) -> None:
         super().__init__()
         self.index = index
         self._preparation = preparation
         self._seed = seed
         self._prep = source
-        self._channel = channel
+        self._link = link
         self._weights = weights
-        self._aside = aside
+        self._precomputed = precomputed
         self._outbox: list[tuple[U64, Wire]] = []
         self._digests: list[tuple[bytes, str]] = []  # of shares that must be of zero, and what is said if not
         self._held: list[memoryview] = []  # packed, and not yet worth a message
@@ -88,11 +75,11 @@ class Party(Interpreter):
 
     def ahead(self, shape: Shape, dealt: int = 0) -> U64:
         """What the gate's `ahead` facet kept; it has used a correction of `dealt` bits an element, which is passed."""
-        assert self._aside is not None, "this program needs what its parties compute ahead"
-        self.account(Cost(aside=WORD * ring.size_of(shape)))
+        assert self._precomputed is not None, "this program needs what its parties compute ahead"
+        self.account(Cost(precomputed=WORD * ring.size_of(shape)))
         if dealt and self.index:
             self._read(ring.packed_bytes(ring.size_of(shape), dealt))
-        return self._aside.next(shape)
+        return self._precomputed.next(shape)
 
     def roots(self, tag: str, count: int) -> npt.NDArray[np.uint8]:
         return prg.roots(self._seed, f"{self.name}:{tag}", count)
@@ -124,7 +111,7 @@ class Party(Interpreter):
 
     def _push(self) -> None:
         part = self._held[0] if len(self._held) == 1 else b"".join(self._held)
-        self._channel.push(part)
+        self._link.push(part)
         self._parts.append(len(part))
         self._held = []
 
@@ -139,7 +126,7 @@ class Party(Interpreter):
         self._held += [memoryview(digest) for digest, _ in self._digests]
         if self._held:
             self._push()
-        replies = _Replies(self._channel.pull(self._parts))
+        replies = _Replies(self._link.pull(self._parts))
         for own, wire in self._outbox:
             theirs = replies.take(ring.packed_bytes(own.size, wire.bits))
             wire.source = ring.low(own + ring.unpack(theirs, wire.bits, wire.shape), wire.bits)

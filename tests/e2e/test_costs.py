@@ -42,7 +42,9 @@ def measured(cache: Path) -> None:
 
 def sizes(shared: Path, shape: QueryShape = SHAPE) -> tuple[int, int]:
     """What the dealer will send for a query, counted by the dealer itself."""
-    return bundle.dealer_program(shared / "dealer").sizes(shape)
+    queries = bundle.dealer_program(shared / "dealer").queries
+    assert queries is not None
+    return queries.sizes(shape)
 
 
 def document(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:

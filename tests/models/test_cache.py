@@ -16,7 +16,7 @@ from privinf.models import decoder_layout as form
 from privinf.models.cache import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache, Keeps
 from privinf.models.decoder_ledger import Ledger
 from privinf.models.decoder_session import DecoderPartySession
-from privinf.protocols.contract import Course, Order, SessionShape
+from privinf.protocols.contract import Advance, Order, SessionShape
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64
 
@@ -233,7 +233,7 @@ def test_rows_kept_out_of_range_are_refused(model: Toy, task: str) -> None:
     def refused(*wrong: tuple[int, ...]) -> None:
         for kept in wrong:
             with pytest.raises(ProtocolError, match="kept"):
-                trio.fixed.ledger.require(Course(kept))
+                trio.fixed.ledger.require(Advance(kept))
 
     refused((0,), (0, 1))
     trio.step(0, writer.prompt(0))
@@ -248,10 +248,10 @@ def test_only_one_line_of_a_tree_may_stay(model: Toy) -> None:
     trio = Trio(model.layout(), SessionShape("generate", 2, 5), model.weights)
     writer = Writer(model, trio.shape, [4, 5])
     trio.step(0, writer.prompt(0))
-    trio.step(Course((0, 1), (0, 0, 1, 3)), writer.rows([6, 7, 8, 9, 10]))  # 0 - 1 - 3 - 4, 0 - 2
+    trio.step(Advance((0, 1), (0, 0, 1, 3)), writer.rows([6, 7, 8, 9, 10]))  # 0 - 1 - 3 - 4, 0 - 2
     for wrong in ((0, 1, 2), (0, 3), (0, 2, 3), (1, 3), (2,), (0, 1, 4), (0, 1, 3, 4, 5), (0, 1, 3, 2)):
         with pytest.raises(ProtocolError, match="kept"):
-            trio.fixed.ledger.require(Course(wrong))
+            trio.fixed.ledger.require(Advance(wrong))
     trio.parties[0]._drop((0, 1, 3), Order(2))
     assert trio.parties[0]._rejected == {(1, 2), (1, 4)}
 
@@ -261,7 +261,7 @@ def test_rows_that_follow_nothing_before_them_are_refused(model: Toy, after: tup
     ledger = Trio(model.layout(), SessionShape("generate", 2, 3), model.weights).fixed.ledger
     ledger.write()
     with pytest.raises(ProtocolError, match=r"follows none|rows is described"):
-        ledger.require(Course((0, 1), after))
+        ledger.require(Advance((0, 1), after))
 
 
 def test_rows_of_prompts_and_of_hidden_drafts_do_not_branch(model: Toy) -> None:
@@ -269,10 +269,10 @@ def test_rows_of_prompts_and_of_hidden_drafts_do_not_branch(model: Toy) -> None:
         ledger = Trio(model.layout(), SessionShape(task, 3, 3), model.weights).fixed.ledger
         for _ in range(index):
             ledger.write()
-        kept = Course.first(ledger.layout.rows(ledger.shape, index - 1) if index else 0).kept
-        ledger.require(Course(kept))
+        kept = Advance.first(ledger.layout.rows(ledger.shape, index - 1) if index else 0).kept
+        ledger.require(Advance(kept))
         with pytest.raises(ProtocolError, match="follow one another"):
-            ledger.require(Course(kept, (0, 0)))
+            ledger.require(Advance(kept, (0, 0)))
 
 
 def test_an_order_may_drop_only_what_is_ruled_out(model: Toy) -> None:

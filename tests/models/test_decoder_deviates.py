@@ -18,7 +18,7 @@ from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import ADVANCED, MOVED, Rows
 from privinf.models.row_keys import ROOT
 from privinf.protocols import prg, ring
-from privinf.protocols.contract import Course, SessionShape
+from privinf.protocols.contract import Advance, SessionShape
 from privinf.protocols.ring import U64
 
 Bodies = tuple[bytes, bytes]
@@ -38,7 +38,7 @@ class Asked:
     """A session up to the pass that a client deviates in, and the query of that pass if it did not."""
 
     trio: Trio
-    course: Course
+    advance: Advance
     rows: Rows
 
     @property
@@ -64,7 +64,7 @@ class Asked:
         (_, prepared), *_ = self.trio._ahead
         with ThreadPoolExecutor(2) as pool:
             runs = [
-                pool.submit(party.evaluate, self.course, memoryview(body), ready, end)
+                pool.submit(party.evaluate, self.advance, memoryview(body), ready, end)
                 for party, body, ready, end in zip(
                     self.trio.parties, bodies, prepared, self.trio.ends, strict=True
                 )
@@ -74,7 +74,7 @@ class Asked:
     def fixed(self, rows: Rows) -> U64:
         """The answer that a choice of tokens, positions and rows has."""
         (seeds, _), *_ = self.trio._ahead
-        answer = self.trio.fixed.run(self.course, rows, seeds)
+        answer = self.trio.fixed.run(self.advance, rows, seeds)
         assert answer is not None
         return answer
 
@@ -112,7 +112,7 @@ class Asked:
 def first_pass(model: Toy, mode: str) -> Asked:
     """A padded prompt behind a prefix: keys of tokens, of positions or of the move, bits of padding."""
     trio = Trio(model.layout(*MODES[mode]), SessionShape("generate", 5, 2), model.weights)
-    return Asked(trio, Course(()), Writer(model, trio.shape, list(PROMPT)).prompt(0))
+    return Asked(trio, Advance(()), Writer(model, trio.shape, list(PROMPT)).prompt(0))
 
 
 def later_pass(model: Toy, mode: str) -> Asked:
@@ -123,7 +123,7 @@ def later_pass(model: Toy, mode: str) -> Asked:
     trio.step(5, writer.rows([6, 7]))
     writer.seen += [6]
     rows = replace(writer.rows([8, 9]), rejected=np.array([False, True]))
-    return Asked(trio, Course.first(2), rows)
+    return Asked(trio, Advance.first(2), rows)
 
 
 PASSES = {"first": first_pass, "later": later_pass}

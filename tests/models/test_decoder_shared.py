@@ -19,7 +19,7 @@ from privinf.models.fold import F64
 from privinf.models.plan.scales import PRE
 from privinf.models.weights import IdealStore, encode
 from privinf.protocols import ring
-from privinf.protocols.contract import Course, SessionShape
+from privinf.protocols.contract import Advance, SessionShape
 from privinf.protocols.ring import U64
 
 KINDS: tuple[Kind, ...] = ("gpt2", "llama")
@@ -117,7 +117,7 @@ def test_every_row_of_a_tree_follows_its_own_line(
     kept = tuple(range(4))
     for stays in ((0, 2, 5), (0, 1), (0, 1, 3, 4), (0,)):
         ids = rng.integers(0, model.spec.vocab, 1 + len(AFTER)).tolist()
-        answer = same(trio, *trio.step(Course(kept, AFTER), writer.rows(ids, AFTER)))
+        answer = same(trio, *trio.step(Advance(kept, AFTER), writer.rows(ids, AFTER)))
         for line in ((0, 1, 3, 4), (0, 2, 5)):
             near_clear(model, writer.seen, [ids[row] for row in line], answer[list(line)])
         writer.seen += [ids[row] for row in stays]
@@ -174,7 +174,7 @@ def test_hidden_length_changes_no_answer(
         writer, kept, out = Writer(model, shape, list(PROMPT)), 0, []
         passes = [writer.prompt(index) for index in range(layout.passes(shape))]
         for number, given in enumerate([*passes, writer.rows([4, 8])]):
-            result = session.run(Course.first(kept), given, seeds(number))
+            result = session.run(Advance.first(kept), given, seeds(number))
             kept, field = len(given.ids), layout.result(shape, number)
             if result is not None:
                 out.append(ring.decode(result, field.scale, field.bits)[0])

@@ -23,7 +23,7 @@ from privinf.models.query import Layout
 from privinf.models.reach import reach
 from privinf.models.weights import IdealStore
 from privinf.protocols import ring
-from privinf.protocols.contract import Course, QueryShape, SessionShape
+from privinf.protocols.contract import Advance, QueryShape, SessionShape
 
 RARE = 100.0  # times larger than the others
 
@@ -106,8 +106,8 @@ def agreed(toy: Toy, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
     shape = SessionShape("generate", 8, len(rest))
     session = FixedSession(toy.layout(), shape, IdealStore(encoded, PRE.of), encoded)
     writer = Writer(toy, shape, list(prompt))
-    session.run(Course(), writer.prompt(0), seeds(2))
-    values = session.run(Course.first(8), writer.rows(rest), seeds(3))
+    session.run(Advance(), writer.prompt(0), seeds(2))
+    values = session.run(Advance.first(8), writer.rows(rest), seeds(3))
     field = toy.layout().result(shape, 1)
     assert values is not None
     return ring.decode(values, field.scale, field.bits)[0], toy.clear(ids)[8:]

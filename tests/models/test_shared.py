@@ -103,7 +103,7 @@ def test_costs_are_as_declared(
         assert (len(sent), sum(map(len, sent))) == (declared.rounds, declared.tally.total().online)
     total = declared.tally.total()
     assert answer.prepared == model.dealer.sizes(shape) == (total.prep0, total.prep1)
-    assert tuple(p.prep_bytes(shape) for p in model.parties) == answer.prepared
+    assert tuple(p.sizes(shape).preparation for p in model.parties) == answer.prepared
     assert answer.unread == (0, 0)
 
 
@@ -175,7 +175,7 @@ def test_a_shape_that_the_model_cannot_take_is_refused(
     shared: dict[tuple[Task, Mode], Shared], shape: QueryShape
 ) -> None:
     model = shared["embed", "private"]
-    for refuses in (model.dealer.sizes, model.parties[0].check, model.parties[1].check):
+    for refuses in (model.dealer.sizes, model.parties[0].sizes, model.parties[1].sizes):
         with pytest.raises(InputError):
             refuses(shape)
     with pytest.raises(InputError):

@@ -15,6 +15,7 @@ import grpc
 import pytest
 from dummy import Settings, says
 from harness import SHAPE, SHARES, Cluster, ask, tls, wait_until
+from sessions import generate, once
 
 from privinf.config import ClientConfig
 from privinf.errors import (
@@ -159,16 +160,36 @@ def _reissue(folder: Path, role: str, other: str) -> None:
     (folder / f"{role}.pem").write_bytes(new.public_bytes(serialization.Encoding.PEM))
 
 
-@pytest.mark.parametrize("field", ["version", "model_id", "plan_hash"])
+@pytest.mark.parametrize("field", ["version", "protocol", "model_id", "plan_hash"])
 @pytest.mark.parametrize("role", ["dealer", "party1", "party0"])
 def test_a_role_with_another_program_is_named(tmp_path: Path, keys: Path, role: str, field: str) -> None:
     other = Settings(identity=replace(IDENTITY, **{field: "other"}))
+    why = "runs the protocol '(echo|other)', not" if field == "protocol" else f"differs in {field}"
     with (
         Cluster(tmp_path, keys, each={role: other}) as cluster,
         cluster.link(IDENTITY) as link,
-        pytest.raises(MismatchError, match=f"differs in {field}"),
+        pytest.raises(MismatchError, match=why),
     ):
         ask(link)
+
+
+def test_a_task_that_the_model_has_no_part_for_is_refused(tmp_path: Path, keys: Path) -> None:
+    """By every role, before anything is spent; what it has a part for is served."""
+    with Cluster(tmp_path, keys, Settings(parts=("queries",))) as cluster, cluster.link() as link:
+        with pytest.raises(InputError, match="this model does not generate"):
+            once(link)
+        ask(link)
+    with Cluster(tmp_path, keys, Settings(parts=("sessions",))) as cluster, cluster.link() as link:
+        with pytest.raises(InputError, match="this model does not answer single queries: it generates"):
+            ask(link)
+        for role, caller, method, request in (
+            ("dealer", "party0", methods.CREATE, CREATE),
+            ("party1", "party0", methods.PREFETCH, PREFETCH),
+        ):
+            error = refused(cluster, role, caller, method, request)
+            assert isinstance(error, InputError)
+            assert "does not answer single queries" in str(error)
+        generate(link, 1)
 
 
 @pytest.mark.parametrize(

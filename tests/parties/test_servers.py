@@ -34,7 +34,7 @@ FULL = r"wait already|are under way"
 
 def room(settings: Settings) -> int:
     """Return what a preparation takes from the disk."""
-    return file_bytes(settings.prep_bytes(), settings.aside)
+    return file_bytes(settings.prep_bytes(), settings.precomputed)
 
 
 def test_a_query_is_answered_and_counted(cluster: Cluster) -> None:
@@ -125,8 +125,10 @@ def test_what_is_to_be_kept_ready_must_fit(tmp_path: Path, keys: Path) -> None:
         **AHEAD["party0"],
     )
     with pytest.raises(ConfigError, match=f"ahead: .* takes {two} bytes"):
-        PartyServer(config, DummyParty(0))
-    with PartyServer(replace(config, max_store_bytes=two, stop_seconds=0.2), DummyParty(0)) as server:
+        PartyServer(config, DummyParty(0).program())
+    with PartyServer(
+        replace(config, max_store_bytes=two, stop_seconds=0.2), DummyParty(0).program()
+    ) as server:
         assert server.port
 
 
@@ -172,7 +174,7 @@ def test_a_preparation_of_other_sizes_is_spent_and_never_evaluated(
         wait_until(lambda: all(status.ready.get(SHAPE) == 1 for status in link.status()))
         (stored,) = tmp_path.glob("party0/*.prep")
         program = cluster.programs[f"party{party}"]
-        program.settings = replace(program.settings, aside=41)
+        program.settings = replace(program.settings, precomputed=41)
         with pytest.raises(MismatchError, match="other sizes") as failure:
             ask(link)
         assert failure.value.party in (f"party{party}", "party0")
@@ -183,7 +185,7 @@ def test_a_preparation_of_other_sizes_is_spent_and_never_evaluated(
         ask(link)
 
 
-@pytest.mark.parametrize("changes", [{"aside": 41}, {"extra": 999}])
+@pytest.mark.parametrize("changes", [{"precomputed": 41}, {"extra": 999}])
 def test_a_restart_drops_what_has_other_sizes(tmp_path: Path, keys: Path, changes: dict[str, int]) -> None:
     with Cluster(tmp_path, keys, options=AHEAD) as cluster:
         with cluster.link() as link:

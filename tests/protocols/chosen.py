@@ -13,7 +13,7 @@ import numpy as np
 
 from privinf.protocols import ring
 from privinf.protocols.masked import lockstep
-from privinf.protocols.masked.dealer import BOTH, Buffer, Dealer
+from privinf.protocols.masked.dealer import ALL, Buffer, Dealer
 from privinf.protocols.masked.gates.linear import MatMul, PublicMatMul
 from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Share, Wire
@@ -155,7 +155,7 @@ def session(
     streams, boxes = (Stream(), Stream()), (Queue[bytes](), Queue[bytes]())
 
     def write(to: int, data: Buffer) -> None:
-        for party in (0, 1) if to == BOTH else (to,):
+        for party in (0, 1) if to == ALL else (to,):
             streams[party].chunks.put(bytes(data))
 
     ends = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]

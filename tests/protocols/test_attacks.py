@@ -11,7 +11,7 @@ from trials import I64, share
 
 from privinf.protocols import ring
 from privinf.protocols.masked import lockstep
-from privinf.protocols.masked.dealer import BOTH, Buffer, Dealer
+from privinf.protocols.masked.dealer import ALL, Buffer, Dealer
 from privinf.protocols.masked.gates import softmax
 from privinf.protocols.masked.gates.activation import activate
 from privinf.protocols.masked.gates.linear import MatMul
@@ -144,7 +144,7 @@ def test_a_preparation_that_ends_early_is_refused(missing: int, index: int) -> N
     tape: list[bytes] = []
 
     def write(to: int, data: Buffer) -> None:
-        if to in (index, BOTH):
+        if to in (index, ALL):
             tape.append(bytes(data))
 
     program(Dealer(PREPARATION, SEEDS, write), Share(VALUES.shape, bits, scale))

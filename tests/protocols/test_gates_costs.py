@@ -90,7 +90,7 @@ PRIMITIVES: list[tuple[Any, tuple[Any, ...], int, int]] = [
 def test_primitive(gate: Any, inputs: tuple[Any, ...], both: int, second: int) -> None:
     ctx = Counting()
     ctx.run(gate, *inputs)
-    assert replace(ctx.tally.total(), aside=0) == Cost(0, 0, both, both + second)
+    assert replace(ctx.tally.total(), precomputed=0) == Cost(0, 0, both, both + second)
 
 
 def test_products_with_static_weights_are_computed_ahead() -> None:
@@ -98,7 +98,7 @@ def test_products_with_static_weights_are_computed_ahead() -> None:
     ctx.run(linear.PublicMatMul(np.zeros((ROW, 3), dtype=np.uint64), 0), x)
     ctx.run(linear.MatMul(), x, Wire((ROW, 3), 33, 0, static=True))
     ctx.run(linear.MatMul(), x, Wire((ROW, 3), 33, 0))
-    assert ctx.tally.total().aside == 2 * (2 * 3 * WORD)
+    assert ctx.tally.total().precomputed == 2 * (2 * 3 * WORD)
 
 
 def test_the_mask_share_of_a_dropped_wire_is_dealt_once() -> None:

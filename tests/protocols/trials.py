@@ -120,9 +120,9 @@ def counted(program: Program, inputs: Sequence[Share], weights: Any, run: lockst
     """Compare declared costs with what each role counted and what was really sent."""
     declared = lockstep.declared(program, inputs, weights).tally.total()
     first, second = (tally.total() for tally in run.tallies)
-    assert first == Cost(declared.rounds, declared.online, declared.prep0, 0, declared.aside)
-    assert second == Cost(declared.rounds, declared.online, 0, declared.prep1, declared.aside)
-    assert run.dealer_tally.total() == replace(declared, aside=0)
+    assert first == Cost(declared.rounds, declared.online, declared.prep0, 0, declared.precomputed)
+    assert second == Cost(declared.rounds, declared.online, 0, declared.prep1, declared.precomputed)
+    assert run.dealer_tally.total() == replace(declared, precomputed=0)
     assert run.left == (0, 0)
     for sent in run.transcripts:
         assert (len(sent), sum(map(len, sent))) == (declared.rounds, declared.online)

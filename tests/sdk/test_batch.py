@@ -16,7 +16,7 @@ from privinf.protocols.contract import Identity
 from privinf.sdk.batch import PIECE, embed_file
 
 TEXTS = [f"text {i}" for i in range(2 * PIECE + 7)]
-IDENTITY = Identity("1", "model", "plan")
+IDENTITY = Identity("1", "echo", "model", "plan")
 
 
 @dataclass
@@ -88,8 +88,8 @@ def test_a_piece_that_was_cut_short_is_asked_again(tmp_path: Path) -> None:
         (Fake(), [*TEXTS[:-1], "other 1"], False),
         (Fake(), TEXTS[:-1], False),
         (Fake(), TEXTS, True),
-        (Fake(Identity("1", "model of another sharing", "plan")), TEXTS, False),
-        (Fake(Identity("1", "model", "another plan")), TEXTS, False),
+        (Fake(Identity("1", "echo", "model of another sharing", "plan")), TEXTS, False),
+        (Fake(Identity("1", "echo", "model", "another plan")), TEXTS, False),
     ],
 )
 def test_pieces_of_anything_else_are_refused(

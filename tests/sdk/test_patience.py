@@ -20,7 +20,7 @@ from privinf.errors import InputError, Overloaded
 from privinf.parties.rpc.credentials import dial
 from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.rpc.methods import INFER
-from privinf.protocols.contract import Course
+from privinf.protocols.contract import Advance
 from privinf.sdk.async_link import ASYNC_CALLS, AsyncLink
 from privinf.sdk.passes import Generation
 from privinf.sdk.patience import Patience, patiently
@@ -128,7 +128,7 @@ def test_a_task_may_gather_generations_too(tmp_path: Path, keys: Path) -> None:
     async def one(link: AsyncLink) -> None:
         async with await link.generate(SESSION) as generation:
             for index in range(2):
-                assert (await generation.step(Course.first(min(index, 1)), PASS))[:2] == PASS
+                assert (await generation.step(Advance.first(min(index, 1)), PASS))[:2] == PASS
 
     async def gathered(cluster: Cluster) -> None:
         async with AsyncLink(cluster.client()) as link:

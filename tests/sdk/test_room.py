@@ -34,7 +34,7 @@ def written(form: DecoderLayout, most: int, *, drafts: int, monkeypatch: pytest.
     return tokens.completion
 
 
-def _pass(author: Any, course: object, rows: object) -> tuple[None, PassStats]:
+def _pass(author: Any, advance: object, rows: object) -> tuple[None, PassStats]:
     author._index += 1
     return None, PassStats("", author._index, 0.0, 0, 0, (NOTHING, NOTHING))
 

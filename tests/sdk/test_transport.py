@@ -96,7 +96,7 @@ def test_a_link_is_closed_once_and_used_no_more(cluster: Cluster) -> None:
 
 
 def test_an_identity_that_was_asked_for_must_be_served(cluster: Cluster) -> None:
-    other = Identity("1", "another", "plan")
+    other = Identity("1", "echo", "another", "plan")
     with cluster.link(other) as link, pytest.raises(MismatchError, match="differs in model_id"):
         ask(link)
     with cluster.link(Settings().identity) as link:

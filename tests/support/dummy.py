@@ -12,19 +12,26 @@ from pathlib import Path
 from privinf.errors import InputError, IntegrityError, ProtocolError
 from privinf.parties.rpc.messages import identity_message
 from privinf.protocols.contract import (
-    BOTH,
+    ALL,
+    Advance,
     Buffer,
     Channel,
-    Course,
+    DealerProgram,
     Identity,
+    Link,
     Order,
+    PartyProgram,
     QueryShape,
+    QuerySizes,
     SessionShape,
     Source,
+    Stock,
+    Topology,
 )
 from privinf.v1 import common_pb2
 
-IDENTITY = Identity("1", "dummy", "plan")
+IDENTITY = Identity("1", "echo", "dummy", "plan")
+TOPOLOGY = Topology(2, dealer=True)
 TASK = "echo"
 PART = 4  # rows of a prompt that one pass takes
 _COMMON = hashlib.shake_128(b"common").digest((3 << 20) - 1)
@@ -35,10 +42,10 @@ def says(role: str, identity: Identity = IDENTITY) -> common_pb2.Identity:
     return identity_message(replace(identity, role=role))
 
 
-def exchanged(channel: Channel, part: Buffer, expect: int) -> memoryview:
+def exchanged(link: Link, part: Buffer, expect: int) -> memoryview:
     """One round of one part each way."""
-    channel.push(part)
-    return channel.pull([expect])[0]
+    link.push(part)
+    return link.pull([expect])[0]
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Settings:
     gate: str = ""
     deal_too_many: int = 0  # bytes beyond, or with a minus short of, what sizes say
     deal_pause: float = 0.0
-    aside: int = 40  # bytes that a party computes ahead
+    precomputed: int = 40  # bytes that a party computes ahead
     fail_prepare: bool = False  # in party `fail_party`
     leave_unread: int = 0
     expect_more: int = 0  # how many bytes too many party 0 expects in each round
@@ -65,6 +72,7 @@ class Settings:
     passes: int = 1 << 20  # how many a generation may have
     retires: bool = True  # whether passes retire slots
     wrong_result: int = 0  # bytes that a pass's result has too many
+    parts: tuple[str, ...] = ("queries", "sessions")  # that the program has
 
     def prep_bytes(self) -> int:
         """Return the size of either party's preparation."""
@@ -82,10 +90,10 @@ class DummyDealer:
 
     settings: Settings = field(default_factory=Settings)
 
-    @property
-    def identity(self) -> Identity:
-        """Return what is attested."""
-        return replace(self.settings.identity, role=self.settings.whose or "dealer")
+    def program(self) -> DealerProgram:
+        """Return the program of a dealer's process."""
+        identity = replace(self.settings.identity, role=self.settings.whose or "dealer")
+        return DealerProgram(identity, TOPOLOGY, **dict.fromkeys(self.settings.parts, self))
 
     def sizes(self, shape: QueryShape) -> tuple[int, int]:
         """Return the bytes of party 0 and 1."""
@@ -93,7 +101,7 @@ class DummyDealer:
         return self.settings.prep_bytes(), self.settings.prep_bytes()
 
     def deal(
-        self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, bytes]
+        self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, ...]
     ) -> Iterator[tuple[int, Buffer]]:
         """Yield one mask for each round, then the common bytes, in odd pieces."""
         for _ in range(self.settings.rounds):
@@ -104,7 +112,7 @@ class DummyDealer:
         left = self.settings.extra + self.settings.deal_too_many
         while left:
             piece = memoryview(_COMMON)[:left]
-            yield BOTH, piece
+            yield ALL, piece
             left -= len(piece)
 
     def begin(self, shape: SessionShape) -> DummyDealing:
@@ -122,7 +130,7 @@ class DummyDealing:
     due: int = 0
 
     def deal(
-        self, order: Order, preparation: bytes, seeds: tuple[bytes, bytes]
+        self, order: Order, preparation: bytes, seeds: tuple[bytes, ...]
     ) -> Iterator[tuple[int, Buffer]]:
         """Yield one pass."""
         if order.index != self.due:
@@ -143,61 +151,39 @@ class DummyParty:
     settings: Settings = field(default_factory=Settings)
     used: list[bytes] = field(default_factory=list)
 
-    @property
-    def identity(self) -> Identity:
-        """Return what is attested."""
-        return replace(self.settings.identity, role=self.settings.whose or f"party{self.party}")
+    def program(self) -> PartyProgram:
+        """Return the program of a party's process."""
+        identity = replace(self.settings.identity, role=self.settings.whose or f"party{self.party}")
+        return PartyProgram(identity, TOPOLOGY, self.party, **dict.fromkeys(self.settings.parts, self))
 
-    def check(self, shape: QueryShape) -> None:
+    def sizes(self, shape: QueryShape) -> QuerySizes:
         """Refuse a task that is not ours."""
         check_shape(shape)
+        size = answer_bytes(shape)
+        return QuerySizes(size, size, self.settings.prep_bytes(), self.settings.precomputed)
 
-    def query_bytes(self, shape: QueryShape) -> int:
-        """Return the size of a query share."""
-        return answer_bytes(shape)
-
-    def result_bytes(self, shape: QueryShape) -> int:
-        """Return the size of a result share."""
-        return answer_bytes(shape)
-
-    def prep_bytes(self, shape: QueryShape) -> int:
-        """Return the size of a preparation."""
-        return self.settings.prep_bytes()
-
-    def aside_bytes(self, shape: QueryShape) -> int:
-        """Return the size of what is computed ahead."""
-        return self.settings.aside
-
-    def prepare(self, shape: QueryShape, prep: Source, seed: bytes, aside: memoryview) -> None:
+    def prepare(self, shape: QueryShape, prep: Source, seed: bytes, room: memoryview) -> None:
         """Compute something that only this preparation gives."""
         settings = self.settings
         if settings.fail_prepare and self.party == settings.fail_party:
             raise IntegrityError("told to fail ahead")
         masks = [prep.read(settings.round_bytes) for _ in range(settings.rounds)]
-        aside[:] = digest(seed, masks, settings.aside)
+        room[:] = digest(seed, masks, settings.precomputed)
 
-    def evaluate(
-        self,
-        shape: QueryShape,
-        query: memoryview,
-        preparation: bytes,
-        prep: Source,
-        aside: memoryview,
-        seed: bytes,
-        channel: Channel,
-    ) -> bytes:
+    def evaluate(self, shape: QueryShape, query: memoryview, stock: Stock | None, channel: Channel) -> bytes:
         """Return our share; every round proves that both hold the same preparation."""
+        assert stock is not None
         masks: list[memoryview] = []
-        self.used.append(seed)
-        settings = self.settings
+        prep, settings, link = stock.source, self.settings, channel.to(1 - self.party)
+        self.used.append(stock.seed)
         for round_ in range(settings.rounds):
             self._misbehave(round_)
             mask = prep.read(settings.round_bytes)
             masks.append(mask)
             expect = settings.round_bytes + (settings.expect_more if self.party == 0 else 0)
-            if bytes(exchanged(channel, mask, expect)) != bytes(mask):  # views are compared byte by byte
+            if bytes(exchanged(link, mask, expect)) != bytes(mask):  # views are compared byte by byte
                 raise IntegrityError(f"round {round_}: the masks differ")
-        if bytes(aside) != digest(seed, masks, settings.aside):
+        if bytes(stock.precomputed) != digest(stock.seed, masks, settings.precomputed):
             raise IntegrityError("what was computed ahead is not of this preparation")
         prep.read(settings.extra - settings.leave_unread)
         return bytes(query)
@@ -269,19 +255,19 @@ class DummyGeneration:
         """Return the size of a pass's result share."""
         return self.query_bytes(index) if index >= parts(self.shape) - 1 else 0
 
-    def evaluate(self, course: Course, query: memoryview, prepared: object, channel: Channel) -> bytes:
+    def evaluate(self, advance: Advance, query: memoryview, prepared: object, channel: Channel) -> bytes:
         """Return our share; every round proves that both hold the same preparation of the same pass."""
         assert isinstance(prepared, DummyPrepared)
         index, self.passes = self.passes, self.passes + 1
         if prepared.order.index != index:
             raise IntegrityError("the preparation is of another pass")
-        if len(course.kept) > self.rows:
-            raise ProtocolError(f"pass {index}: {len(course.kept)} rows kept of {self.rows}")
-        self._note(course.kept, prepared)
+        if len(advance.kept) > self.rows:
+            raise ProtocolError(f"pass {index}: {len(advance.kept)} rows kept of {self.rows}")
+        self._note(advance.kept, prepared)
         if not self.result_bytes(index):
             return b""
         for mask in prepared.masks:
-            self._round(mask, channel)
+            self._round(mask, channel.to(1 - self.program.party))
         return bytes(query) + bytes(self.program.settings.wrong_result)
 
     def _note(self, kept: tuple[int, ...], prepared: DummyPrepared) -> None:
@@ -290,11 +276,11 @@ class DummyGeneration:
         self.kept.append(kept)
         self.retired.append(prepared.order.retired)
 
-    def _round(self, mask: memoryview, channel: Channel) -> None:
+    def _round(self, mask: memoryview, link: Link) -> None:
         round_, self.rounds = self.rounds, self.rounds + 1
         self.program._misbehave(round_)
         expect = len(mask) + (self.program.settings.expect_more if self.program.party == 0 else 0)
-        if bytes(exchanged(channel, mask, expect)) != bytes(mask):
+        if bytes(exchanged(link, mask, expect)) != bytes(mask):
             raise IntegrityError(f"round {round_}: the masks differ")
         if self.journal is not None:
             self.journal(f"wire{round_} 8 ({len(mask)},)")

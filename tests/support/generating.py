@@ -27,7 +27,7 @@ from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, encode, mask_tensor
 from privinf.protocols import ring
-from privinf.protocols.contract import BOTH, Course, Order, SessionShape
+from privinf.protocols.contract import ALL, Advance, Order, SessionShape
 from privinf.protocols.masked.lockstep import Loop, Tape
 from privinf.protocols.ring import U64, Shape
 
@@ -173,7 +173,7 @@ class Trio:
         fresh = seeds(len(self.orders))
         tapes: tuple[list[bytes], list[bytes]] = ([], [])
         for to, data in self.dealer.deal(order, PREPARATION, fresh):
-            for party in (0, 1) if to == BOTH else (to,):
+            for party in (0, 1) if to == ALL else (to,):
                 tapes[party].append(bytes(data))
         prepared = []
         for b in (0, 1):
@@ -184,9 +184,9 @@ class Trio:
         self.prepared.append((sum(map(len, tapes[0])), sum(map(len, tapes[1]))))
         self._ahead.append((fresh, prepared))
 
-    def step(self, kept: int | Course, rows: Rows) -> tuple[U64, U64 | None]:
+    def step(self, kept: int | Advance, rows: Rows) -> tuple[U64, U64 | None]:
         """The sum of the parties' answers of the next pass, and what the fixed interpreter gives."""
-        course = kept if isinstance(kept, Course) else Course.first(kept)
+        advance = kept if isinstance(kept, Advance) else Advance.first(kept)
         if not self._ahead:
             self.prepare()
         fresh, prepared = self._ahead.pop(0)
@@ -194,7 +194,7 @@ class Trio:
         queries = wire.encode(self.layout, self.shape, index, rows)
         with ThreadPoolExecutor(2) as pool:
             runs = [
-                pool.submit(party.evaluate, course, memoryview(query), ready, end)
+                pool.submit(party.evaluate, advance, memoryview(query), ready, end)
                 for party, query, ready, end in zip(self.parties, queries, prepared, self.ends, strict=True)
             ]
             parts = [run.result(120) for run in runs]
@@ -205,5 +205,5 @@ class Trio:
         self.parts = parts[0], parts[1]
         total = sum(np.asarray(ring.unpack(part, field_.bits, field_.shape)) for part in parts)
         retired = prepared[0].order.retired
-        fixed = self.fixed.run(course, rows, fresh, retired)
+        fixed = self.fixed.run(advance, rows, fresh, retired)
         return ring.low(np.asarray(total, dtype=np.uint64), field_.bits), fixed

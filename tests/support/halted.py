@@ -9,7 +9,7 @@ from dummy import Settings
 from harness import Cluster, wait_until
 from sessions import SHARES, freed
 
-from privinf.protocols.contract import Course
+from privinf.protocols.contract import Advance
 from privinf.sdk.passes import Generation
 
 
@@ -38,6 +38,6 @@ class Halted:
 
     def reach(self, generation: Generation) -> None:
         """Bring it to where it stands still."""
-        generation.step(Course(), SHARES)
-        generation.send(Course.first(1), SHARES)
+        generation.step(Advance(), SHARES)
+        generation.send(Advance.first(1), SHARES)
         wait_until(self.gate.with_suffix(".reached").exists)

@@ -105,14 +105,14 @@ class Cluster:
         own = self.options.get(role, {})
         server: PartyServer | DealerServer
         if role == "dealer":
-            server = DealerServer(DealerConfig(**common | own), DummyDealer(settings))
+            server = DealerServer(DealerConfig(**common | own), DummyDealer(settings).program())
         else:
             party = int(role[-1])
             self.programs[role] = DummyParty(party, settings)
             common |= {"party": party, "store": self.folder / role, "dealer": self.address("dealer")}
             common |= {"peer": self.address("party1")} if party == 0 else {}
             common["connect_seconds"] = 0.5
-            server = PartyServer(PartyConfig(**common | own), self.programs[role])
+            server = PartyServer(PartyConfig(**common | own), self.programs[role].program())
         self.ports[role] = server.start().port
         self.servers[role] = server
 

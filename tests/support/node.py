@@ -18,10 +18,10 @@ def main(role: str, config: str, settings_path: str) -> None:
     fields = json.loads(Path(settings_path).read_text())
     settings = Settings(**fields | {"identity": Identity(**fields["identity"])})
     if role == "dealer":
-        serve_dealer(load(DealerConfig, config, {}), DummyDealer(settings))
+        serve_dealer(load(DealerConfig, config, {}), DummyDealer(settings).program())
     else:
         party = int(role[-1])
-        serve_party(load(PartyConfig, config, {}), DummyParty(party, settings))
+        serve_party(load(PartyConfig, config, {}), DummyParty(party, settings).program())
 
 
 if __name__ == "__main__":

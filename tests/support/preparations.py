@@ -13,18 +13,18 @@ from privinf.parties.stock.spool import Prepare
 from privinf.parties.stock.store import PreparationStore
 from privinf.protocols.contract import Identity, QueryShape, Source
 
-IDENTITY = Identity("1", "model", "plan")
+IDENTITY = Identity("1", "echo", "model", "plan")
 SHAPE = QueryShape("echo", 1, 8)
 SEED = bytes(range(32))
 BODY = b"0123456789" * 50
 
 
-def record(number: int, nbytes: int = len(BODY), epoch: bytes = b"", aside: int = 0) -> Record:
+def record(number: int, nbytes: int = len(BODY), epoch: bytes = b"", precomputed: int = 0) -> Record:
     """Return what is known of a preparation that is to come."""
-    return Record(bytes([number]) * 16, SHAPE, IDENTITY, nbytes, aside, epoch=epoch)
+    return Record(bytes([number]) * 16, SHAPE, IDENTITY, nbytes, precomputed, epoch=epoch)
 
 
-def nothing(prep: Source, seed: bytes, aside: memoryview) -> None:
+def nothing(prep: Source, seed: bytes, precomputed: memoryview) -> None:
     """Compute nothing ahead; never called, because there is no room for it."""
     raise AssertionError
 
@@ -33,7 +33,7 @@ def receive(
     store: PreparationStore, coming: Record, messages: Iterator[bytes], prepare: Prepare = nothing
 ) -> Record:
     """Take room for a preparation and store it."""
-    with store.place(coming.nbytes, coming.aside) as place:
+    with store.place(coming.nbytes, coming.precomputed) as place:
         return store.receive(place, coming, stated(messages), prepare)
 
 
@@ -58,8 +58,8 @@ def stream(*parts: bytes) -> Iterator[bytes]:
     return iter(parts)
 
 
-def copied(prep: Source, seed: bytes, aside: memoryview) -> None:
-    """Put aside the seed and the end of the preparation."""
+def copied(prep: Source, seed: bytes, precomputed: memoryview) -> None:
+    """Put precomputed the seed and the end of the preparation."""
     with pytest.raises(TypeError):
         prep.read(3)[:] = b"xyz"
-    aside[:] = seed + bytes(prep.read(len(BODY) - 3))[-8:]
+    precomputed[:] = seed + bytes(prep.read(len(BODY) - 3))[-8:]

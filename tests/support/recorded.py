@@ -163,9 +163,9 @@ def _row(ctx: Counting, sizes: list[int]) -> dict[str, list[int]]:
     for scope, cost in ctx.tally.by_scope.items():
         layer = scope.split("/")[0]
         if not layer.startswith("layer") or layer == "layer0":
-            rows[scope] = [cost.rounds, cost.online, cost.prep0, cost.prep1, cost.aside]
+            rows[scope] = [cost.rounds, cost.online, cost.prep0, cost.prep1, cost.precomputed]
     total = ctx.tally.total()
-    return rows | {"total": [ctx.rounds, total.online, total.prep0, total.prep1, total.aside]}
+    return rows | {"total": [ctx.rounds, total.online, total.prep0, total.prep1, total.precomputed]}
 
 
 if __name__ == "__main__":

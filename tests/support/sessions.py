@@ -10,7 +10,7 @@ from dummy import TASK
 from harness import Cluster, wait_until
 
 from privinf.parties.serve import DealerServer, PartyServer
-from privinf.protocols.contract import Course, SessionShape
+from privinf.protocols.contract import Advance, SessionShape
 from privinf.sdk.passes import Generation
 from privinf.sdk.transport import Link
 
@@ -23,20 +23,20 @@ def generate(link: Link, passes: int) -> str:
     """Run a generation and check its answers; return its session's id."""
     with link.generate(SESSION) as generation:
         for index in range(passes):
-            assert generation.step(Course.first(min(index, 2)), SHARES)[:2] == SHARES
+            assert generation.step(Advance.first(min(index, 2)), SHARES)[:2] == SHARES
         return generation.session_id
 
 
 def once(link: Link) -> None:
     """Begin a generation and take one step, one of which fails: what goes wrong ahead may be known before the step."""
     with link.generate(SESSION) as generation:
-        generation.step(Course(), SHARES)
+        generation.step(Advance(), SHARES)
 
 
 def spend(generation: Generation) -> None:
     """Step on until it fails: passes that are ready may still be had."""
     for _ in range(8):
-        generation.step(Course(), SHARES)
+        generation.step(Advance(), SHARES)
 
 
 def freed(cluster: Cluster) -> None:

@@ -24,7 +24,7 @@ from privinf.models.query import Ids
 from privinf.models.spec import EncoderSpec
 from privinf.models.text.tokenizer import Tokenizer
 from privinf.models.weights import encode
-from privinf.protocols.contract import QueryShape
+from privinf.protocols.contract import ALL, DealerQueries, PartyProgram, PartyQueries, QueryShape, Stock
 from privinf.protocols.masked import lockstep
 
 F32 = npt.NDArray[np.float32]
@@ -198,8 +198,10 @@ class Tiny:
     def share(self, out: Path, mode: bundle.Mode) -> Shared:
         """Share the model among the roles' directories under `out`."""
         bundle.write(self.directory, out, self.spec, self.folded, self.plan, mode)
-        parties = tuple(bundle.party_program(out / f"party{b}", b) for b in (0, 1))
-        return Shared(self, bundle.read(out / "client"), bundle.dealer_program(out / "dealer"), parties)
+        parties = tuple(queries(bundle.party_program(out / f"party{b}", b)) for b in (0, 1))
+        dealer = bundle.dealer_program(out / "dealer").queries
+        assert dealer is not None
+        return Shared(self, bundle.read(out / "client"), dealer, parties)
 
 
 def load_tiny(directory: Path) -> Tiny:
@@ -231,14 +233,20 @@ class Answer(Session):
 Prepared = tuple[tuple[list[bytes], list[bytes]], list[memoryview]]
 
 
+def queries(made: PartyProgram) -> PartyQueries:
+    """Return the part of a program that answers queries."""
+    assert made.queries is not None
+    return made.queries
+
+
 @dataclass(frozen=True)
 class Shared:
     """A shared model in one process."""
 
     tiny: Tiny
     client: bundle.Bundle
-    dealer: program.EncoderDealer
-    parties: tuple[program.EncoderParty, ...]
+    dealer: DealerQueries
+    parties: tuple[PartyQueries, ...]
     dealt: dict[tuple[QueryShape, bytes, bytes], Prepared] = field(default_factory=dict)
 
     def rows(self, shape: QueryShape, ids: Sequence[Ids]) -> query.Rows:
@@ -269,26 +277,25 @@ class Shared:
         if (shape, *seeds) not in self.dealt:
             tapes: tuple[list[bytes], list[bytes]] = ([], [])
             for to, data in self.dealer.deal(shape, PREPARATION, seeds):
-                for b in (0, 1) if to == 2 else (to,):
+                for b in (0, 1) if to == ALL else (to,):
                     tapes[b].append(bytes(data))
-            asides = [memoryview(bytearray(party.aside_bytes(shape))) for party in self.parties]
-            for party, tape, aside, seed in zip(self.parties, tapes, asides, seeds, strict=True):
-                party.prepare(shape, lockstep.Tape(tape), seed, aside)
-            self.dealt[shape, *seeds] = tapes, asides
+            rooms = [memoryview(bytearray(party.sizes(shape).precomputed)) for party in self.parties]
+            for party, tape, room, seed in zip(self.parties, tapes, rooms, seeds, strict=True):
+                party.prepare(shape, lockstep.Tape(tape), seed, room)
+            self.dealt[shape, *seeds] = tapes, rooms
         return self.dealt[shape, *seeds]
 
     def exchange(self, shape: QueryShape, parts: tuple[bytes, bytes], seeds: tuple[bytes, bytes]) -> Session:
         """Evaluate both parties' shares of a query as they are, on what is dealt from these seeds."""
-        tapes, asides = self._prepared(shape, seeds)
+        tapes, rooms = self._prepared(shape, seeds)
         sources = [lockstep.Tape(tape) for tape in tapes]
         boxes: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())
         ends: list[Any] = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
+        stocks = [Stock(PREPARATION, seeds[b], sources[b], rooms[b]) for b in (0, 1)]
         with ThreadPoolExecutor(2) as pool:
             runs = [
-                pool.submit(party.evaluate, shape, memoryview(part), PREPARATION, source, aside, seed, end)
-                for party, part, source, aside, seed, end in zip(
-                    self.parties, parts, sources, asides, seeds, ends, strict=True
-                )
+                pool.submit(self.parties[b].evaluate, shape, memoryview(parts[b]), stocks[b], ends[b])
+                for b in (0, 1)
             ]
             results = [run.result(lockstep.TIMEOUT) for run in runs]
         return Session(

@@ -145,10 +145,10 @@ def _shared() -> Iterator[int]:
 
 def _servers(folder: Path, **options: Any) -> Iterator[DealerServer | PartyServer]:
     common = {"insecure_no_tls": True, "listen": f"{HOST}:0", "stop_seconds": 0.1} | options
-    yield DealerServer(DealerConfig(**common), DummyDealer(Settings()))
+    yield DealerServer(DealerConfig(**common), DummyDealer(Settings()).program())
     yield PartyServer(
         PartyConfig(party=1, dealer="a:1", store=folder / "store", **common),
-        DummyParty(1, Settings()),
+        DummyParty(1, Settings()).program(),
     )
 
 

@@ -47,7 +47,7 @@ def starting(role: str, tls: Tls, work: Path) -> Any:
     if role == "client":
         return Link(ClientConfig(parties=("localhost:1", "localhost:2"), tls=tls))
     if role == "dealer":
-        return DealerServer(DealerConfig(listen="localhost:0", tls=tls), DummyDealer())
+        return DealerServer(DealerConfig(listen="localhost:0", tls=tls), DummyDealer().program())
     if role == "equivariant":
         return EquivariantServer(work, EquivariantConfig(listen="localhost:0", tls=tls))
     party = int(role[-1])
@@ -58,7 +58,7 @@ def starting(role: str, tls: Tls, work: Path) -> Any:
         "dealer": "localhost:1",
         "store": work / "store",
     } | peer
-    return PartyServer(PartyConfig(**fields, tls=tls), DummyParty(party))
+    return PartyServer(PartyConfig(**fields, tls=tls), DummyParty(party).program())
 
 
 @pytest.mark.parametrize("role", EVERY)

@@ -212,7 +212,7 @@ def test_party_0_refuses_the_same(tmp_path: Path, keys: Path, reply: Any) -> Non
             tls=tls(keys, "party0"),
             stop_seconds=0.2,
         )
-        with PartyServer(config, DummyParty(0, SETTINGS)) as server:
+        with PartyServer(config, DummyParty(0, SETTINGS).program()) as server:
             peer = dial(f"127.0.0.1:{server.port}", "party0", tls(keys, "client"), "client")
             for _ in range(2):  # the second shows that it still serves
                 assert isinstance(_ask(peer), (ProtocolError, PeerLost))

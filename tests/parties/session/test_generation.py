@@ -18,7 +18,7 @@ from sessions import SESSION, SHARES, freed, generate, tell
 
 from privinf.config import ClientConfig
 from privinf.errors import ConnectError, InputError, Overloaded
-from privinf.protocols.contract import Course, SessionShape
+from privinf.protocols.contract import Advance, SessionShape
 from privinf.sdk.async_link import AsyncLink
 from privinf.sdk.transport import Link
 
@@ -36,7 +36,7 @@ def test_passes_are_answered_and_counted(running: Cluster) -> None:
     settings = running.settings
     with running.link() as link, link.generate(SESSION) as generation:
         for index in range(5):
-            first, second, stats = generation.step(Course.first(1 if index else 0), SHARES)
+            first, second, stats = generation.step(Advance.first(1 if index else 0), SHARES)
             assert (first, second) == SHARES
             assert (stats.index, stats.session_id) == (index, generation.session_id)
             assert (stats.query_bytes, stats.result_bytes) == (32, 32)
@@ -60,7 +60,7 @@ def link_status(cluster: Cluster) -> Any:
 def test_every_pass_has_a_preparation_of_its_own_and_none_is_stored(running: Cluster) -> None:
     with running.link() as link, link.generate(SESSION) as generation:
         for index in range(6):
-            generation.step(Course.first(min(index, 1)), SHARES)
+            generation.step(Advance.first(min(index, 1)), SHARES)
     for program in running.programs.values():
         assert len(set(program.used)) == len(program.used) == 6
     for party in (0, 1):
@@ -74,7 +74,7 @@ def test_both_parties_are_told_what_is_kept_and_retired(tmp_path: Path, keys: Pa
         tell(cluster, begun)
         with link.generate(SESSION) as generation:
             for kept in (0, 2, 1, 2):
-                generation.step(Course.first(kept), SHARES)
+                generation.step(Advance.first(kept), SHARES)
         assert [session.kept for session in begun] == [[(), (0, 1), (0,), (0, 1)]] * 2
         assert [session.retired for session in begun] == [[(), (), (0,), (0,)]] * 2
 
@@ -83,13 +83,13 @@ def test_parts_of_a_prompt_have_no_result_and_may_be_sent_at_once(running: Clust
     shape = SessionShape(TASK, 11, 2)
     with running.link() as link, link.generate(shape) as generation:
         for _ in range(3):
-            generation.send(Course(), SHARES)
+            generation.send(Advance(), SHARES)
         for index in range(2):
             first, second, stats = generation.receive()
             assert (first, second, stats.index, stats.result_bytes) == (b"", b"", index, 0)
             assert [party.rounds for party in stats.parties] == [0, 0]
         assert generation.receive()[:2] == SHARES
-        assert generation.step(Course.first(2), SHARES)[:2] == SHARES
+        assert generation.step(Advance.first(2), SHARES)[:2] == SHARES
 
 
 def test_shares_results_rounds_and_preparations_of_many_messages(tmp_path: Path, keys: Path) -> None:
@@ -98,7 +98,7 @@ def test_shares_results_rounds_and_preparations_of_many_messages(tmp_path: Path,
     with Cluster(tmp_path, keys, settings) as cluster, cluster.link() as link:
         with link.generate(shape) as generation:
             for _ in range(2):
-                first, second, stats = generation.step(Course(), shares, 30)
+                first, second, stats = generation.step(Advance(), shares, 30)
                 assert (first, second) == shares
                 assert stats.parties[1].preparation_bytes == settings.prep_bytes()
         freed(cluster)
@@ -112,7 +112,7 @@ def test_passes_are_prepared_ahead_and_no_further(tmp_path: Path, keys: Path) ->
         with link.generate(SESSION) as generation:
             for done in range(1, 4):
                 wait_until(lambda due=done + 1: _prepared(begun) == [due, due])
-                generation.step(Course(), SHARES)
+                generation.step(Advance(), SHARES)
             wait_until(lambda: _prepared(begun) == [5, 5])
             assert sorted(session.ordered for session in begun) == [0, 5]
 
@@ -131,7 +131,7 @@ def test_passes_are_prepared_ahead_within_their_bytes(
         with link.generate(SESSION) as generation:
             for done in range(1, 4):
                 wait_until(lambda due=done - 1 + ready: _prepared(begun) == [due, due])
-                generation.step(Course(), SHARES)
+                generation.step(Advance(), SHARES)
             wait_until(lambda: _prepared(begun) == [3 + ready] * 2)
             assert sorted(session.ordered for session in begun) == [0, 3 + ready]
 
@@ -153,7 +153,7 @@ def test_sessions_are_bounded_with_queries(tmp_path: Path, keys: Path) -> None:
     options = {role: {"max_sessions": 1, "max_waiting": 1} for role in ("party0", "party1")}
     with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation:
-            generation.step(Course(), SHARES)
+            generation.step(Advance(), SHARES)
             waits = link.start(SHAPE, QUERY, 20)
             wait_until(lambda: [status.waiting for status in link.status()] == [1, 1])
             with pytest.raises(Overloaded, match=FULL):
@@ -163,7 +163,7 @@ def test_sessions_are_bounded_with_queries(tmp_path: Path, keys: Path) -> None:
                 pytest.raises(Overloaded, match=FULL),
             ):
                 hasty.generate(SESSION)
-            assert generation.step(Course.first(1), SHARES)[:2] == SHARES
+            assert generation.step(Advance.first(1), SHARES)[:2] == SHARES
         assert waits.result()[:2] == QUERY
         generate(link, 1)
         freed(cluster)
@@ -176,10 +176,10 @@ def test_the_dealers_sessions_are_bounded(tmp_path: Path, keys: Path) -> None:
         ThreadPoolExecutor(1) as pool,
     ):
         with link.generate(SESSION) as generation:
-            generation.step(Course(), SHARES)
+            generation.step(Advance(), SHARES)
             waiting = pool.submit(generate, link, 2)
             wait_until(lambda: link.status()[0].sessions == 2)
-            generation.step(Course(), SHARES)
+            generation.step(Advance(), SHARES)
             assert not waiting.done()
         waiting.result(20)
         freed(cluster)
@@ -197,9 +197,9 @@ def test_a_generation_that_is_full_serves_what_was_ordered(tmp_path: Path, keys:
     with Cluster(tmp_path, keys, Settings(passes=3)) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation:
             for _ in range(3):
-                generation.step(Course(), SHARES)
+                generation.step(Advance(), SHARES)
             with pytest.raises(InputError, match="at most 3 passes") as failure:
-                generation.step(Course(), SHARES)
+                generation.step(Advance(), SHARES)
             assert failure.value.party == "party0"
         freed(cluster)
 
@@ -207,12 +207,12 @@ def test_a_generation_that_is_full_serves_what_was_ordered(tmp_path: Path, keys:
 def test_a_generation_that_is_over_is_used_no_more(running: Cluster) -> None:
     with running.link() as link:
         generation = link.generate(SESSION)
-        generation.step(Course(), SHARES)
+        generation.step(Advance(), SHARES)
         generation.close()
         generation.close()
         generation.cancel()
         with pytest.raises(ConnectError, match="over"):
-            generation.step(Course(), SHARES)
+            generation.step(Advance(), SHARES)
         unused = link.generate(SESSION)
         unused.close()
     with pytest.raises(ConnectError, match="closed"):
@@ -237,7 +237,7 @@ def test_asyncio(running: Cluster) -> None:
                 async with await link.generate(SESSION) as generation:
                     assert generation.plain.session_id == generation.session_id
                     for index in range(3):
-                        assert (await generation.step(Course(), SHARES))[:2] == SHARES, index
+                        assert (await generation.step(Advance(), SHARES))[:2] == SHARES, index
                     return generation.session_id
 
             assert len(set(await asyncio.gather(*(one() for _ in range(3))))) == 3
@@ -286,7 +286,7 @@ def test_a_client_gets_what_the_parties_allow_where_it_asks_for_more(tmp_path: P
     options = {role: {"max_seconds": 60.0} for role in ("party0", "party1")}
     with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation:  # the SDK's default is an hour
-            generation.step(Course(), SHARES)
+            generation.step(Advance(), SHARES)
             lives = [cluster.party(party).calls._generations._lives.now()[0] for party in (0, 1)]
             assert all(life.deadline.left("online") <= 60 for life in lives)
         freed(cluster)
@@ -299,8 +299,8 @@ def test_a_stopping_party_ends_after_the_pass_under_way(tmp_path: Path, keys: Pa
     settings = Settings(halt_at=4, gate=str(gate))
     with Cluster(tmp_path, keys, settings, options) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation:
-            generation.step(Course(), SHARES)
-            generation.send(Course(), SHARES)
+            generation.step(Advance(), SHARES)
+            generation.send(Advance(), SHARES)
             wait_until(gate.with_suffix(".reached").exists)
             (life,) = cluster.party(0).calls._generations._lives.now()
             stopping = threading.Thread(target=cluster.stop, args=("party0",))
@@ -309,6 +309,6 @@ def test_a_stopping_party_ends_after_the_pass_under_way(tmp_path: Path, keys: Pa
             gate.unlink()
             assert generation.receive()[:2] == SHARES
             with pytest.raises((Overloaded, ConnectError)):
-                generation.step(Course(), SHARES)
+                generation.step(Advance(), SHARES)
         stopping.join()
         freed(cluster)

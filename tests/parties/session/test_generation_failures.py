@@ -22,7 +22,7 @@ from privinf.errors import (
     PrivinfError,
     ProtocolError,
 )
-from privinf.protocols.contract import Course
+from privinf.protocols.contract import Advance
 from privinf.sdk.async_link import AsyncLink
 
 IDENTITY = Settings().identity
@@ -44,7 +44,7 @@ def test_a_client_cancels_in_a_pass(tmp_path: Path, keys: Path, party: int) -> N
 def test_a_client_cancels_between_passes(cluster: Cluster) -> None:
     with cluster.link() as link:
         generation = link.generate(SESSION)
-        generation.step(Course(), SHARES)
+        generation.step(Advance(), SHARES)
         generation.cancel()
         freed(cluster)
         generate(link, 2)
@@ -82,7 +82,7 @@ def test_a_link_that_is_closed_ends_its_generations(tmp_path: Path, keys: Path) 
 def test_an_exception_in_the_clients_block_drops_the_generation(cluster: Cluster) -> None:
     with cluster.link() as link:
         generation = link.generate(SESSION)
-        generation.step(Course(), SHARES)
+        generation.step(Advance(), SHARES)
         with pytest.raises(ValueError, match="theirs"), generation:
             raise ValueError("theirs")
         freed(cluster)
@@ -92,8 +92,8 @@ def test_a_cancelled_task_drops_its_generation(tmp_path: Path, keys: Path) -> No
     async def cancelled(halted: Halted) -> None:
         async with AsyncLink(halted.cluster.client()) as link:
             generation = await link.generate(SESSION)
-            await generation.step(Course(), SHARES)
-            task = asyncio.create_task(generation.step(Course.first(1), SHARES))
+            await generation.step(Advance(), SHARES)
+            task = asyncio.create_task(generation.step(Advance.first(1), SHARES))
             await asyncio.to_thread(wait_until, halted.gate.with_suffix(".reached").exists)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -110,13 +110,13 @@ def test_a_program_that_fails_in_a_pass_ends_the_generation_alone(
 ) -> None:
     with Cluster(tmp_path, keys, Settings(fail_at=4, fail_party=party)) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation:
-            generation.step(Course(), SHARES)
+            generation.step(Advance(), SHARES)
             with pytest.raises(IntegrityError, match="told to fail") as failure:
-                generation.step(Course(), SHARES)
+                generation.step(Advance(), SHARES)
             assert failure.value.party in (f"party{party}", "party0")
             assert failure.value.session_id == generation.session_id
             with pytest.raises(ConnectError, match="over"):
-                generation.step(Course(), SHARES)
+                generation.step(Advance(), SHARES)
         freed(cluster)
         generate(link, 1)
         ask(link)
@@ -153,7 +153,7 @@ def test_a_program_that_breaks_its_word_is_refused(tmp_path: Path, keys: Path, s
             link.generate(SESSION) as generation,
             pytest.raises(ProtocolError, match=r"were expected|another size"),
         ):
-            generation.step(Course(), SHARES)
+            generation.step(Advance(), SHARES)
         freed(cluster)
 
 
@@ -185,13 +185,13 @@ def test_a_party_that_leaves_ends_the_generation(
     with Halted(tmp_path, keys, **settings) as halted:
         generation = halted.link.generate(SESSION)
         if between:
-            generation.step(Course(), SHARES)
+            generation.step(Advance(), SHARES)
         else:
             halted.reach(generation)
         halted.cluster.stop(role)
         halted.open()
         with pytest.raises(PrivinfError) as failure:
-            generation.step(Course.first(1), SHARES) if between else generation.receive()
+            generation.step(Advance.first(1), SHARES) if between else generation.receive()
         assert failure.value.party == role
         freed(halted.cluster)
 
@@ -200,7 +200,7 @@ def test_a_party_that_leaves_ends_the_generation(
 def test_a_dealer_that_leaves_ends_the_generation(tmp_path: Path, keys: Path, between: bool) -> None:
     with Halted(tmp_path, keys, halt_deal=-1 if between else 1) as halted:
         generation = halted.link.generate(SESSION)
-        generation.step(Course(), SHARES)
+        generation.step(Advance(), SHARES)
         if not between:
             wait_until(halted.gate.with_suffix(".reached").exists)
         halted.cluster.stop("dealer")
@@ -236,23 +236,23 @@ def test_a_client_that_says_nothing_is_forgotten(tmp_path: Path, keys: Path) -> 
     options = {"party0": {"idle_seconds": 1.5}, "party1": {"idle_seconds": 1.5}}
     with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
         generation = link.generate(SESSION)
-        generation.step(Course(), SHARES)
+        generation.step(Advance(), SHARES)
         wait_until(lambda: [status.sessions for status in link.status()] == [0, 0])
         with pytest.raises(DeadlineExceeded, match=r"asked for nothing for 1\.5 s"):
-            generation.step(Course(), SHARES)
+            generation.step(Advance(), SHARES)
         unused = link.generate(SESSION)
         wait_until(lambda: not unused._readers[0].is_alive() and not unused._readers[1].is_alive())
         with pytest.raises(DeadlineExceeded, match="asked for nothing"):
-            unused.step(Course(), SHARES)
+            unused.step(Advance(), SHARES)
         freed(cluster)
 
 
 def test_time_runs_out_for_a_pass(tmp_path: Path, keys: Path) -> None:
     with Halted(tmp_path, keys, halt_at=4) as halted:
         generation = halted.link.generate(SESSION)
-        generation.step(Course(), SHARES)
+        generation.step(Advance(), SHARES)
         with pytest.raises(DeadlineExceeded, match=r"pass 1 took longer than 0\.2 s") as failure:
-            generation.step(Course(), SHARES, 0.2)
+            generation.step(Advance(), SHARES, 0.2)
         assert failure.value.session_id == generation.session_id
         halted.open()
         freed(halted.cluster)
@@ -265,9 +265,9 @@ def test_time_runs_out_for_a_generation(
     with Halted(tmp_path, keys, **changes) as halted:
         halted.link.connect()
         generation = halted.link.generate(SESSION, 2.5)
-        generation.step(Course(), SHARES)
+        generation.step(Advance(), SHARES)
         with pytest.raises(DeadlineExceeded) as failure:
-            generation.step(Course(), SHARES)
+            generation.step(Advance(), SHARES)
         assert failure.value.phase in (phase, "online")  # the client's own clock knows no more
         halted.open()
     with cluster_link_expired(halted), pytest.raises(DeadlineExceeded):

@@ -30,7 +30,7 @@ from privinf.parties.rpc.frames import HEADER, Kind
 from privinf.parties.rpc.messages import order_message, session_shape_message
 from privinf.parties.rpc.status import restore
 from privinf.parties.stock.digest import Tally
-from privinf.protocols.contract import Course, Order
+from privinf.protocols.contract import Advance, Order
 from privinf.sdk.transport import Link
 from privinf.v1 import dealer_pb2, party_pb2
 
@@ -350,7 +350,7 @@ def test_a_dealer_that_deals_zeros_is_none_to_complain_of(tmp_path: Path, keys: 
         Parties(tmp_path, keys, fake) as link,
         link.generate(SESSION) as generation,
     ):
-        assert generation.step(Course(), SHARES)[:2] == SHARES
+        assert generation.step(Advance(), SHARES)[:2] == SHARES
 
 
 def test_a_dealer_that_ends_its_streams_is_lost(tmp_path: Path, keys: Path) -> None:

@@ -15,17 +15,17 @@ from harness import Processes, tls, wait_until
 from sessions import SESSION, SHARES, generate, spend
 
 from privinf.errors import ConnectError
-from privinf.protocols.contract import Course
+from privinf.protocols.contract import Advance
 from privinf.sdk.transport import Link
 
 pytestmark = pytest.mark.processes
 CLIENT = """
 import sys
 from privinf.config import ClientConfig, load
-from privinf.protocols.contract import Course, SessionShape
+from privinf.protocols.contract import Advance, SessionShape
 from privinf.sdk.transport import Link
 with Link(load(ClientConfig)) as link, link.generate(SessionShape("echo", 3, 2)) as generation:
-    generation.step(Course(), (bytes(16), bytes(16)))
+    generation.step(Advance(), (bytes(16), bytes(16)))
     print("begun", flush=True)
     sys.stdin.read()
 """
@@ -76,9 +76,9 @@ def test_a_role_is_killed(tmp_path: Path, keys: Path, victim: str, between: bool
     settings = Settings(gate=str(gate), **{} if between else halt)
     with Processes(tmp_path, keys, settings) as running, running.link() as link:
         generation = link.generate(SESSION)
-        generation.step(Course(), SHARES)
+        generation.step(Advance(), SHARES)
         if not between:
-            generation.send(Course.first(1), SHARES)
+            generation.send(Advance.first(1), SHARES)
             wait_until(gate.with_suffix(".reached").exists)
         running.nodes[victim].kill()
         with pytest.raises(ConnectError) as failure:

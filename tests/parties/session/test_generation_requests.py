@@ -196,7 +196,7 @@ BAD: dict[str, tuple[Any, type[PrivinfError]]] = {
         lambda a: [a.opened(), step(0), chunk(16), step(1, 10**6), chunk(16)],
         ProtocolError,
     ),
-    "a course without end": (
+    "an advance without end": (
         lambda a: [a.opened(), step(0), chunk(16), step(1, 1, [300] * 2000), chunk(16)],
         ProtocolError,
     ),

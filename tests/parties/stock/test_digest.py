@@ -20,7 +20,7 @@ from sessions import freed, generate
 from privinf.errors import DamagedPreparation, ProtocolError
 from privinf.parties.stock import fetch
 from privinf.parties.stock.dealt import DealtStream
-from privinf.parties.stock.digest import ASIDE, BLOCK, STREAM, Checked, Tally, digest_of, tags_of
+from privinf.parties.stock.digest import BLOCK, PRECOMPUTED, STREAM, Checked, Tally, digest_of, tags_of
 from privinf.parties.stock.store import PreparationStore
 from privinf.sdk.transport import Link
 
@@ -42,7 +42,7 @@ def flip(path: Path, at: int, bit: int = 0) -> None:
 @given(
     content=st.binary(max_size=3000),
     cuts=st.lists(st.integers(0, 3000)),
-    part=st.sampled_from([STREAM, ASIDE]),
+    part=st.sampled_from([STREAM, PRECOMPUTED]),
 )
 def test_tags_depend_on_no_cut(content: bytes, cuts: list[int], part: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -77,7 +77,7 @@ def test_a_tag_is_of_its_half_its_part_and_its_place() -> None:
     tags = tags_of(content, SEED, STREAM)
     assert tags[:16] != tags[16:]
     assert not {tags[:16], tags[16:]} & {
-        other[:16] for other in (tags_of(content, OTHER, STREAM), tags_of(content, SEED, ASIDE))
+        other[:16] for other in (tags_of(content, OTHER, STREAM), tags_of(content, SEED, PRECOMPUTED))
     }
     with pytest.raises(DamagedPreparation):
         Checked(content, SEED, tags[:16])
@@ -92,7 +92,7 @@ def test_a_stored_byte_that_was_changed_is_never_handed_out(
 ) -> None:
     folder = tmp_path_factory.mktemp("flipped")
     store = opened(folder)
-    receive(store, record(1, aside=40), stream(SEED, BODY), copied)
+    receive(store, record(1, precomputed=40), stream(SEED, BODY), copied)
     (path,) = (folder / "store").glob("*.prep")
     flip(path, data.draw(st.integers(0, path.stat().st_size - 1)), data.draw(st.integers(0, 7)))
     if restarted:
@@ -109,7 +109,7 @@ def _read_right(store: PreparationStore, preparation_id: bytes) -> None:
     with contextlib.closing(store.claim(preparation_id, SHAPE)) as preparation:
         assert preparation.record.seed == SEED
         assert preparation.read(len(BODY)) == BODY
-        assert preparation.aside == SEED + BODY[-8:]
+        assert preparation.precomputed == SEED + BODY[-8:]
 
 
 @pytest.mark.parametrize("change", ["gone", "cut"])
@@ -132,7 +132,7 @@ def _ready(link: Link, count: int = 2) -> None:
 
 
 @pytest.mark.parametrize("party", [0, 1])
-@pytest.mark.parametrize("place", ["first block", "in the last round", "after the last round", "aside"])
+@pytest.mark.parametrize("place", ["first block", "in the last round", "after the last round", "precomputed"])
 def test_a_query_takes_another_preparation_than_one_that_was_changed(
     tmp_path: Path, keys: Path, party: int, place: str
 ) -> None:
@@ -141,7 +141,7 @@ def test_a_query_takes_another_preparation_than_one_that_was_changed(
         "first block": 4096,
         "in the last round": 4096 + 3 * BLOCK,
         "after the last round": stream_end - 1,
-        "aside": -(-stream_end // 4096) * 4096 + 3,
+        "precomputed": -(-stream_end // 4096) * 4096 + 3,
     }[place]
     with Cluster(tmp_path, keys, LARGE, AHEAD) as cluster, cluster.link() as link:
         _ready(link)

@@ -28,7 +28,7 @@ from privinf.parties.rpc.messages import session_shape_message, shape_message
 from privinf.parties.rpc.status import restore
 from privinf.parties.serve import DealerServer
 from privinf.parties.stock.places import Places
-from privinf.protocols.contract import Course
+from privinf.protocols.contract import Advance
 from privinf.v1 import dealer_pb2
 
 ONE: dict[str, dict[str, Any]] = {"dealer": {"max_jobs": 1, "max_sessions": 1}}
@@ -135,7 +135,7 @@ class Over:
 
 
 def test_a_fetch_that_is_over_when_it_begins_costs_no_place() -> None:
-    calls = DealerCalls(DealerConfig(insecure_no_tls=True), DummyDealer(), Log("dealer"))
+    calls = DealerCalls(DealerConfig(insecure_no_tls=True), DummyDealer().program(), Log("dealer"))
     context = cast(grpc.ServicerContext, Over())
     create = dealer_pb2.CreateRequest(identity=says("party0"), shape=shape_message(SHAPE), order=bytes(16))
     created = calls.create(create, context, "party0")
@@ -165,14 +165,14 @@ def test_a_generation_waits_for_a_place_at_the_dealer(tmp_path: Path, keys: Path
 def test_a_client_that_leaves_waits_for_no_place(tmp_path: Path, keys: Path) -> None:
     with Cluster(tmp_path, keys, options=ONE) as cluster, cluster.link() as link:
         with link.generate(SESSION) as first:
-            first.step(Course(), SHARES)
+            first.step(Advance(), SHARES)
             with ThreadPoolExecutor(1) as pool, cluster.link(deadline=60) as leaving:
                 second = pool.submit(leaving.generate, SESSION)
                 wait_until(lambda: link.status()[0].sessions == 2)
                 leaving.close()
                 assert isinstance(second.exception(30), PrivinfError)
             wait_until(lambda: [status.sessions for status in link.status()] == [1, 1])
-            assert first.step(Course.first(1), SHARES)[:2] == SHARES
+            assert first.step(Advance.first(1), SHARES)[:2] == SHARES
         freed(cluster)
 
 

@@ -204,36 +204,36 @@ def test_what_is_burnt_while_it_comes_is_dropped(store: PreparationStore, tmp_pa
 def test_what_is_burnt_while_the_program_prepares_is_dropped(store: PreparationStore) -> None:
     coming: list[list[Record]] = []
 
-    def prepare(prep: Source, seed: bytes, aside: memoryview) -> None:
+    def prepare(prep: Source, seed: bytes, precomputed: memoryview) -> None:
         coming.append(store.coming())
         for _ in range(2):  # said again, it is no error
             store.burn([bytes([2]) * 16])
 
     with pytest.raises(ProtocolError, match="given up while it came"):
-        receive(store, record(2, aside=8), stream(SEED, BODY), prepare)
+        receive(store, record(2, precomputed=8), stream(SEED, BODY), prepare)
     assert [item.preparation_id for (item,) in coming] == [bytes([2]) * 16]
     assert (len(store.held()), store.coming(), store.usage().count) == (1, [], 1)
 
 
 def test_what_a_program_prepares_is_kept_with_the_preparation(tmp_path: Path) -> None:
     first = opened(tmp_path)
-    kept = receive(first, record(1, aside=40), stream(SEED, BODY), copied)
-    assert kept.aside == 40
+    kept = receive(first, record(1, precomputed=40), stream(SEED, BODY), copied)
+    assert kept.precomputed == 40
     assert first.usage().nbytes == file_bytes(len(BODY), 40)
     first.close()
     again = opened(tmp_path)
     assert again.usage().nbytes == file_bytes(len(BODY), 40)
     with contextlib.closing(again.claim(bytes([1]) * 16, SHAPE)) as preparation:
-        assert preparation.aside == SEED + BODY[-8:]
+        assert preparation.precomputed == SEED + BODY[-8:]
         assert preparation.read(len(BODY)) == BODY
-        assert preparation.aside.readonly
+        assert preparation.precomputed.readonly
     assert again.usage().count == 0
     again.close()
 
 
 def test_what_was_put_aside_must_be_whole_after_a_restart(tmp_path: Path) -> None:
     first = opened(tmp_path)
-    receive(first, record(1, aside=40), stream(SEED, BODY), copied)
+    receive(first, record(1, precomputed=40), stream(SEED, BODY), copied)
     first.close()
     (path,) = (tmp_path / "store").glob("*.prep")
     os.truncate(path, path.stat().st_size - 1)
@@ -245,12 +245,12 @@ def test_what_was_put_aside_must_be_whole_after_a_restart(tmp_path: Path) -> Non
 def test_nothing_is_left_of_a_preparation_that_the_program_fails_on(
     store: PreparationStore, tmp_path: Path
 ) -> None:
-    def failing(prep: Source, seed: bytes, aside: memoryview) -> None:
-        aside[:] = bytes(len(aside))
+    def failing(prep: Source, seed: bytes, precomputed: memoryview) -> None:
+        precomputed[:] = bytes(len(precomputed))
         raise ValueError("in the program")
 
     with pytest.raises(ValueError, match="in the program"):
-        receive(store, record(2, aside=40), stream(SEED, BODY), failing)
+        receive(store, record(2, precomputed=40), stream(SEED, BODY), failing)
     assert (len(store.held()), store.usage().count) == (1, 1)
     assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
 
@@ -258,7 +258,7 @@ def test_nothing_is_left_of_a_preparation_that_the_program_fails_on(
 def test_room_for_what_is_put_aside_counts(tmp_path: Path) -> None:
     made = opened(tmp_path, max_bytes=ROOM - 1)
     with pytest.raises(Overloaded, match="do not fit"):
-        receive(made, record(1, aside=40), stream(SEED, BODY), copied)
+        receive(made, record(1, precomputed=40), stream(SEED, BODY), copied)
     made.close()
 
 
@@ -464,7 +464,7 @@ def test_a_failed_program_that_holds_on_to_a_preparation_keeps_no_disk(tmp_path:
     held: list[memoryview] = []
     files: list[int] = []
 
-    def failing(prep: Source, seed: bytes, aside: memoryview) -> None:
+    def failing(prep: Source, seed: bytes, precomputed: memoryview) -> None:
         held.append(prep.read(LARGE))
         (path,) = (tmp_path / "store").glob("*.part")
         files.append(os.open(path, os.O_RDONLY))
@@ -472,7 +472,7 @@ def test_a_failed_program_that_holds_on_to_a_preparation_keeps_no_disk(tmp_path:
 
     made = opened(tmp_path, max_bytes=file_bytes(LARGE, 40))
     with pytest.raises(ValueError, match="in the program"):
-        receive(made, record(1, LARGE, aside=40), stream(SEED, *[bytes(1 << 20)] * 4), failing)
+        receive(made, record(1, LARGE, precomputed=40), stream(SEED, *[bytes(1 << 20)] * 4), failing)
     assert made.usage() == Usage(0, 0)
     assert os.fstat(files[0]).st_blocks * 512 < LARGE // 16
     os.close(files[0])
