@@ -85,8 +85,9 @@ def commands(text: str) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("page", CURRENT, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_and_options_that_are_named_exist(page: Path) -> None:
+    top = get_command(app)
     for words in commands(text_of(page)):
-        command = get_command(app)
+        command = top
         while words and isinstance(command, TyperGroup):
             name = words.pop(0)
             assert name in command.commands, (name, words)

@@ -162,7 +162,7 @@ def test_a_program_that_fails_tells_the_parties_its_kind_alone(monkeypatch: pyte
 
 
 def test_generations_are_bounded_joined_once_and_forgotten() -> None:
-    made, _ = dealings(Settings())
+    made, _ = dealings(Settings(), replace(CONFIG, come_seconds=0.2))
     dealing = made.begin(SHAPE)
     made.begin(SHAPE)
     with pytest.raises(Overloaded, match="already dealing to 2"):

@@ -224,7 +224,7 @@ def test_a_session_that_was_cut_says_so_though_grpc_calls_it_ended() -> None:
 
 
 def test_a_generation_without_orders_ends_at_the_dealer(tmp_path: Path, keys: Path, silent: Silent) -> None:
-    with Cluster(tmp_path, keys, options={"dealer": {"idle_seconds": 0.3}}) as cluster:
+    with Cluster(tmp_path, keys, options={"dealer": {"idle_seconds": 0.3, "come_seconds": 1.0}}) as cluster:
         begin = dealer_pb2.PassesOpen(identity=says("party0"), begin=session_shape_message(SESSION))
         first = dealer_pb2.PassesRequest(open=begin)
         error = ended(silent.call(cluster, "dealer", methods.PASSES, first, own="party0"), "dealer")

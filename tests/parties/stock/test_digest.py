@@ -24,7 +24,8 @@ from privinf.parties.stock.digest import BLOCK, PRECOMPUTED, STREAM, Checked, Ta
 from privinf.parties.stock.store import PreparationStore
 from privinf.sdk.transport import Link
 
-LARGE = Settings(rounds=3, round_bytes=BLOCK + 5, extra=BLOCK)
+SMALL = 1 << 14  # a block of streams that cross a few blocks
+LARGE = Settings(rounds=3, round_bytes=SMALL + 5, extra=SMALL)
 AHEAD: dict[str, dict[str, Any]] = {"party0": {"ahead": 2, "shapes": (SHAPE,)}}
 OTHER = bytes(range(1, 33))
 
@@ -134,12 +135,13 @@ def _ready(link: Link, count: int = 2) -> None:
 @pytest.mark.parametrize("party", [0, 1])
 @pytest.mark.parametrize("place", ["first block", "in the last round", "after the last round", "precomputed"])
 def test_a_query_takes_another_preparation_than_one_that_was_changed(
-    tmp_path: Path, keys: Path, party: int, place: str
+    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, party: int, place: str
 ) -> None:
+    monkeypatch.setattr("privinf.parties.stock.digest.BLOCK", SMALL)
     stream_end = 4096 + LARGE.prep_bytes()
     at = {
         "first block": 4096,
-        "in the last round": 4096 + 3 * BLOCK,
+        "in the last round": 4096 + 3 * SMALL,
         "after the last round": stream_end - 1,
         "precomputed": -(-stream_end // 4096) * 4096 + 3,
     }[place]
