@@ -130,9 +130,9 @@ def in_shares(subject: Subject, shared: Path, ids_of: Sequence[list[int]]) -> di
 
 
 def _client(local: LocalParties) -> Any:
-    from privinf.sdk.base_client import client_config
+    from privinf.config import ClientConfig
 
-    return client_config(local.addresses, tls=local.tls(), deadline=600.0)
+    return ClientConfig(local.addresses, tls=local.tls(), deadline=600.0)
 
 
 def _shared_predictions(subject: Subject, link: Link, ids: list[int]) -> np.ndarray:

@@ -23,7 +23,7 @@ from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
 from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 from privinf.protocols.contract import QueryShape
-from privinf.sdk.base_client import Usage
+from privinf.sdk.answers import Usage
 from privinf.sdk.client import Client
 
 LEAVES_OUT = "sharing the model; tokenising and splitting the texts; the client's link, which is not shaped"

@@ -130,9 +130,9 @@ def asked(folder: Path, threads: int) -> Iterator[Any]:
 def generated(client: Any, prompt: Sequence[int], tokens: int) -> Turn:
     """One continuation of exactly so many tokens."""
     _renew(client)
-    client._side.eos = ()  # both are to write as much, whatever ends a text
+    client._backend._side.eos = ()  # both are to write as much, whatever ends a text
     began = time.perf_counter()
-    stream = client.generate(prompt, stream=True, max_new_tokens=tokens)
+    stream = client.stream(prompt, max_new_tokens=tokens)
     next(stream)
     first, cpu = time.perf_counter(), time.process_time()
     for _ in stream:
@@ -155,8 +155,8 @@ def embedded(client: Any, texts: Sequence[str]) -> Turn:
 def _renew(client: Any) -> None:
     """Let variants be used again: what is measured here is nobody's secret."""
     if client.sessions_left is not None:
-        server = client._folder.parent / "server"
-        for folder in (*variants.all_variants(client._folder), *variants.all_variants(server)):
+        server = client._backend._folder.parent / "server"
+        for folder in (*variants.all_variants(client._backend._folder), *variants.all_variants(server)):
             (folder / variants.MARK).unlink(missing_ok=True)
 
 

@@ -27,7 +27,7 @@ from privinf.models.spec import EncoderSpec
 from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 from privinf.protocols import prg
 from privinf.protocols.contract import QueryShape
-from privinf.sdk.base_client import Usage
+from privinf.sdk.answers import Usage
 from privinf.sdk.client import Client
 
 F32 = npt.NDArray[np.float32]

@@ -18,12 +18,12 @@ from benchmarks.deployment import Deployment, of_model
 from benchmarks.pass_costs import Pace, Pass, passes_of
 from benchmarks.rows import MeasureError
 from privinf.config import ClientConfig
-from privinf.drafts.speculation import Draft, NoDraft
+from privinf.drafts.draft import Draft
 from privinf.models import decoder_bundle
 from privinf.models.decoder_bundle import DecoderBundle
 from privinf.protocols.contract import Advance
-from privinf.sampling import Sampling
-from privinf.sdk.generation import Author, Wish, Written, session_shape
+from privinf.sdk.decoding import Decoding, PassTokens, session_shape
+from privinf.sdk.options import GenerationOptions
 from privinf.sdk.passes import Generation, PassStats
 from privinf.sdk.transport import Link
 
@@ -157,13 +157,13 @@ class Decoder:
 
         every: passes between two looks at the memory. to_end: stop with the token that ends the text.
         """
-        wish = Wish(tokens, Sampling(), (), draft or NoDraft(), drafts)
-        layout, found, series = self.bundle.layout, list[Written](), list[dict[str, int]]()
-        shape = session_shape(layout, prompt, wish)
+        options = GenerationOptions(max_new_tokens=tokens, draft=draft, drafts=drafts)
+        layout, found, series = self.bundle.layout, list[PassTokens](), list[dict[str, int]]()
+        shape = session_shape(layout, prompt, options)
         with self.link.generate(shape) as generation:
             passes = _Paced(generation, self.servers, pace)
             began, first = time.monotonic(), 0.0
-            for written in Author(layout, prompt, wish, passes, DEADLINE):
+            for written in Decoding(layout, prompt, options, passes, DEADLINE):
                 found.append(written)
                 first = first or time.monotonic() - began - passes.waited
                 if every and len(found) % every == 0:

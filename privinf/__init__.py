@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from privinf.errors import ProtocolError as ProtocolError
     from privinf.errors import Unauthenticated as Unauthenticated
     from privinf.sdk.answers import Classification as Classification
+    from privinf.sdk.answers import Embeddings as Embeddings
     from privinf.sdk.async_client import AsyncClient as AsyncClient
-    from privinf.sdk.base_client import Embeddings as Embeddings
     from privinf.sdk.client import Client as Client
     from privinf.sdk.completions import Completion as Completion
 
@@ -38,7 +38,7 @@ _HOMES = {
     "Classification": "privinf.sdk.answers",
     "Client": "privinf.sdk.client",
     "Completion": "privinf.sdk.completions",
-    "Embeddings": "privinf.sdk.base_client",
+    "Embeddings": "privinf.sdk.answers",
     "Tls": "privinf.config",
     **dict.fromkeys(_ERRORS, "privinf.errors"),
 }

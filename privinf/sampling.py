@@ -2,68 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from numbers import Integral, Real
 
 import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError
+from privinf.options import Sampling
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 _LIMIT = 1e30  # leaves room in float32 for any penalty
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are chosen; the default is greedy.
-
-    Args:
-        temperature: 0 chooses the most likely token, to which `top_k` and `top_p` make no difference.
-        top_k: keep the k most likely tokens, and those as likely as the last of them; None keeps all.
-        top_p: keep the fewest most likely tokens whose probabilities add up to this; None keeps all.
-        repetition_penalty: above 1 makes every token of prompt and answer less likely to come again.
-        seed: of the random draws; None takes one from the system.
-
-    Raises:
-        InputError: a value out of its range.
-    """
-
-    temperature: float = 0.0
-    top_k: int | None = None
-    top_p: float | None = None
-    repetition_penalty: float = 1.0
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        _check(
-            _is_number(self.temperature) and self.temperature >= 0,
-            "temperature must be 0 (greedy) or a finite number above it",
-        )
-        _check(
-            self.top_k is None or (_is_whole(self.top_k) and self.top_k >= 1),
-            "top_k must be a whole number of at least 1; leave it out to keep all tokens",
-        )
-        _check(
-            self.top_p is None or (_is_number(self.top_p) and 0 < self.top_p <= 1),
-            "top_p must be above 0 and at most 1; leave it out to keep all tokens",
-        )
-        _check(
-            _is_number(self.repetition_penalty) and 0.01 <= self.repetition_penalty <= 100,
-            "repetition_penalty must be from 0.01 to 100; 1 is no penalty",
-        )
-        _check(
-            self.seed is None or (_is_whole(self.seed) and self.seed >= 0),
-            "seed must be a whole number of at least 0; leave it out for a random one",
-        )
-
-    @property
-    def greedy(self) -> bool:
-        """Whether the most likely token is always chosen."""
-        return not self.temperature
 
 
 class Sampler:
@@ -156,16 +105,3 @@ def _softmax(scores: F64) -> F64:
     weights = np.exp(scores - scores.max())
     probabilities: F64 = weights / weights.sum()
     return probabilities
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _check(valid: bool, message: str) -> None:
-    if not valid:
-        raise InputError(message)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from privinf.errors import InputError
-from privinf.sampling import F32, F64, Sampler, Sampling
+from privinf.options import Sampling
+from privinf.sampling import F32, F64, Sampler
 
 VOCAB = 120
 SETTINGS = list(

@@ -167,9 +167,10 @@ def client_of(
 
 def _embed_to_file(client: Any, lines: list[str], out: Path, options: dict[str, Any], as_json: bool) -> None:
     from privinf.sdk.batch import embed_file
+    from privinf.sdk.options import Reading
 
     with progress("embedding", len(lines)) as tick:
-        report = embed_file(client, lines, out, progress=tick, **options)
+        report = embed_file(client, lines, out, Reading(**options), progress=tick)
     if as_json:
         emit_json(report)
     else:

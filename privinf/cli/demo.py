@@ -83,7 +83,7 @@ def _run(lines: list[str], source: Path, work: Path, mode: Literal["private", "p
             answer = client.embed(lines, progress=tick)
     cosines = (answer.vectors * clear).sum(axis=-1)
     return {
-        "model": client.identity.model_id,
+        "model": client.facts.model_id,
         "weights": mode,
         "sentences": len(lines),
         "cosine_min": float(cosines.min()),

@@ -78,7 +78,7 @@ def _answer(client: Any, prompt: str, quiet: bool) -> dict[str, Any]:
     """Print an answer as it comes; return it with what its first token took and what the others did."""
     if not quiet:
         print(f"\n> {prompt}")
-    with client.generate(prompt, max_new_tokens=COUNT, stream=True) as stream:
+    with client.stream(prompt, max_new_tokens=COUNT) as stream:
         tokens = []
         for token in stream:
             tokens.append(token)

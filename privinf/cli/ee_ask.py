@@ -146,7 +146,7 @@ def generate(
     text, tls = asked_prompt(prompt, file), tls_options(ca, cert, key)
     with _client(model, server, config, None, tls, insecure_no_tls) as client:
         wish |= {"raw": raw, "special_tokens": special_tokens, "timeout": deadline}
-        answer = show(client.generate(text, stream=True, **wish), quiet=as_json)
+        answer = show(client.stream(text, **wish), quiet=as_json)
     if as_json:
         emit_json(document(answer))
         return
@@ -165,10 +165,11 @@ def _client(
     tls: dict[str, Path] | None,
     insecure_no_tls: bool,
 ) -> Any:
-    from privinf.equivariant.client import EquivariantClient
+    from privinf.sdk.client import Client
 
-    return EquivariantClient(
+    return Client(
         model,
+        mode="equivariant",
         server=server,
         config=config,
         deadline=deadline,

@@ -38,7 +38,7 @@ def serve(
 ) -> None:
     """Serve a covered model, without the key or plain values; obfuscation, not encryption."""
     from privinf.config import EquivariantConfig, load
-    from privinf.equivariant.client import warn_once
+    from privinf.equivariant.levels import warn_once
     from privinf.equivariant.serving.server import serve as run
 
     with log_to_the_end("equivariant"):

@@ -107,9 +107,7 @@ def generate(
     text = asked_prompt(prompt, file)
     wish = _given(locals())
     with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
-        answer = show(
-            client.generate(text, stream=True, raw=raw, special_tokens=special_tokens, **wish), quiet=as_json
-        )
+        answer = show(client.stream(text, raw=raw, special_tokens=special_tokens, **wish), quiet=as_json)
     if as_json:
         emit_json(document(answer))
     else:
@@ -161,7 +159,7 @@ def _talk(client: Any, system: str | None, wish: dict[str, Any], *, quiet: bool)
     turns = []
     for line in _lines():
         messages.append({"role": "user", "content": line})
-        answer = show(client.chat(messages, stream=True, **wish), quiet=quiet)
+        answer = show(client.stream_chat(messages, **wish), quiet=quiet)
         messages.append({"role": "assistant", "content": answer.text})
         turns.append(document(answer))
         if not quiet:

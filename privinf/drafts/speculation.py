@@ -9,8 +9,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from privinf.drafts.draft import Draft
 from privinf.errors import InputError
-from privinf.sampling import F32, Sampler, Sampling
+from privinf.options import Sampling
+from privinf.sampling import F32, Sampler
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,6 @@ class Tree:
         for above in self.after:
             places.append(places[above] + 1)
         return places
-
-
-class Draft(Protocol):
-    """Proposes what may follow; it must not draw at random, or `verify` would bend the distribution."""
-
-    def propose(self, ids: Sequence[int], count: int) -> Sequence[int]:
-        """At most `count` tokens that may follow `ids`, those of prompt and answer."""
-        ...
 
 
 @runtime_checkable

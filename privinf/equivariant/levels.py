@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from functools import cache
 
 from privinf.errors import InputError
 
@@ -57,3 +59,9 @@ def level_of(name: str) -> Level:
     if name not in LEVELS:
         raise InputError(f"{name!r} is not a level; choose one of {', '.join(LEVELS)}")
     return LEVELS[name]
+
+
+@cache
+def warn_once() -> None:
+    """Say on stderr what this mode is, at its first use in a process."""
+    print(f"WARNING: {WARNING}", file=sys.stderr, flush=True)

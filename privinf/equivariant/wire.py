@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError, MismatchError
-from privinf.sampling import Sampling
+from privinf.options import Sampling
 from privinf.v1 import equivariant_pb2 as pb
 
 F32 = npt.NDArray[np.float32]

@@ -1,21 +1,64 @@
-"""What a classifier says of texts: labels where its numbers choose one or several, and scores."""
+"""What clients answer: vectors, or labels and scores; and what it took."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError
 from privinf.models.spec import Says
-
-if TYPE_CHECKING:
-    from privinf.sdk.base_client import Usage
+from privinf.sdk.query import Stats
 
 F32 = npt.NDArray[np.float32]
 LIKELY = 0.5  # a label is given to a text above this score, where each may have any number of them
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an answer took: seconds by the client's clock, counts per party; offline and online apart.
+
+    `online_bytes` are sent by one party in one direction; `offline_bytes` are the preparations of both.
+    """
+
+    queries: int = 0
+    rounds: int = 0
+    seconds: float = 0.0
+    online_seconds: float = 0.0
+    offline_seconds: float = 0.0
+    prepare_seconds: float = 0.0
+    online_bytes: int = 0
+    offline_bytes: int = 0
+    query_bytes: int = 0
+    session_ids: tuple[str, ...] = ()
+
+    def plus(self, stats: Stats) -> Usage:
+        """Add one query."""
+        slowest = max(stats.parties, key=lambda party: party.online_seconds)
+        return Usage(
+            self.queries + 1,
+            self.rounds + slowest.rounds,
+            self.seconds + stats.seconds,
+            self.online_seconds + slowest.online_seconds,
+            self.offline_seconds + max(party.offline_seconds for party in stats.parties),
+            self.prepare_seconds + max(party.prepare_seconds for party in stats.parties),
+            self.online_bytes + max(party.online_bytes for party in stats.parties),
+            self.offline_bytes + sum(party.preparation_bytes for party in stats.parties),
+            self.query_bytes + stats.query_bytes,
+            (*self.session_ids, stats.session_id),
+        )
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """`vectors` is (texts, width) float32, in the order of the texts."""
+
+    vectors: F32 = field(repr=False)
+    stats: Usage
+
+    def __len__(self) -> int:
+        return len(self.vectors)
 
 
 @dataclass(frozen=True)

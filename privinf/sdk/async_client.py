@@ -1,54 +1,57 @@
-"""The SDK for asyncio: the same questions, each of which may be cancelled."""
+"""The SDK for asyncio: the same questions in every mode, each of which may be cancelled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+import asyncio
+from collections.abc import Sequence
+from functools import cached_property, partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, Unpack
 
-from privinf.sdk.answers import Classification
-from privinf.sdk.asked import listed, seconds
-from privinf.sdk.async_link import AsyncLink
+from privinf.sdk.answers import Classification, Embeddings
 from privinf.sdk.async_tokens import AsyncTokenStream, collect
-from privinf.sdk.base_client import F32, BaseClient, Embeddings, Usage
+from privinf.sdk.backend import Begin, Conversation, Items, Message, Prompt, Texts
+from privinf.sdk.call import Call, Progress
 from privinf.sdk.completions import Completion
-from privinf.sdk.decoder_client import Message, Prompt, make_wish
+from privinf.sdk.face import Face
+from privinf.sdk.options import GenerationKeywords, Reading
+from privinf.sdk.threads import Threads
 from privinf.sdk.transport import PartyStatus
 
 
-class AsyncClient(BaseClient):
-    """`Client` for asyncio; a cancelled call drops its query at both parties."""
+class AsyncClient(Face):
+    """`Client` for asyncio; a cancelled call is dropped at the servers."""
 
-    def _dial(self) -> None:
-        self._link = AsyncLink(self._config, self.identity)
+    @cached_property
+    def _threads(self) -> Threads:
+        return Threads()
 
     async def embed(
         self,
-        texts: str | Iterable[str],
+        texts: Texts,
         *,
         truncate: bool = False,
         prompt_name: str | None = None,
         special_tokens: bool = False,
         timeout: float | None = None,
+        progress: Progress | None = None,
     ) -> Embeddings:
         """Embed a text or several; options as for `Client.embed`."""
-        options = {"truncate": truncate, "prompt_name": prompt_name, "special_tokens": special_tokens}
-        vectors, stats = await self._ask("embed", texts, timeout, **options)
-        return Embeddings(vectors, stats)
+        work = partial(self._backend.embed, texts, Reading(truncate, prompt_name, special_tokens))
+        return await self._threads.run(work, Call(timeout, progress))
 
     async def classify(
         self,
-        texts: str | Iterable[str],
+        texts: Items,
         *,
         truncate: bool = False,
         special_tokens: bool = False,
         timeout: float | None = None,
+        progress: Progress | None = None,
     ) -> Classification:
-        """Classify a text or several with the model's head; options as for `Client.embed`."""
-        options = {"truncate": truncate, "special_tokens": special_tokens}
-        logits, stats = await self._ask("classify", texts, timeout, **options)
-        return self._classes(logits, stats)
+        """Classify texts, or images, with the model's head; options as for `Client.embed`."""
+        work = partial(self._backend.classify, texts, Reading(truncate, None, special_tokens))
+        return await self._threads.run(work, Call(timeout, progress))
 
     async def generate(
         self,
@@ -57,12 +60,11 @@ class AsyncClient(BaseClient):
         raw: bool = False,
         special_tokens: bool = False,
         timeout: float | None = None,
-        **wish: Any,
+        **options: Unpack[GenerationKeywords],
     ) -> Completion:
-        """Continue a prompt; options as for `Client.generate`. A cancelled call frees both parties."""
-        return await collect(
-            self.stream(prompt, raw=raw, special_tokens=special_tokens, timeout=timeout, **wish)
-        )
+        """Continue a prompt; options as for `Client.generate`. A cancelled call frees the servers."""
+        tokens = self.stream(prompt, raw=raw, special_tokens=special_tokens, timeout=timeout, **options)
+        return await collect(tokens)
 
     async def chat(
         self,
@@ -70,12 +72,11 @@ class AsyncClient(BaseClient):
         *,
         special_tokens: bool = False,
         timeout: float | None = None,
-        **wish: Any,
+        **options: Unpack[GenerationKeywords],
     ) -> Completion:
         """Answer a conversation; options as for `Client.generate`."""
-        return await collect(
-            self.stream_chat(messages, special_tokens=special_tokens, timeout=timeout, **wish)
-        )
+        tokens = self.stream_chat(messages, special_tokens=special_tokens, timeout=timeout, **options)
+        return await collect(tokens)
 
     def stream(
         self,
@@ -84,10 +85,10 @@ class AsyncClient(BaseClient):
         raw: bool = False,
         special_tokens: bool = False,
         timeout: float | None = None,
-        **wish: Any,
+        **options: Unpack[GenerationKeywords],
     ) -> AsyncTokenStream:
         """Iterate over the tokens of a continuation: `async for token in client.stream(...)`."""
-        return self._streamed(self._decoder.prompt(prompt, raw, special_tokens), timeout, wish)
+        return self._streamed(self._read(prompt, raw, special_tokens, options), timeout)
 
     def stream_chat(
         self,
@@ -95,41 +96,25 @@ class AsyncClient(BaseClient):
         *,
         special_tokens: bool = False,
         timeout: float | None = None,
-        **wish: Any,
+        **options: Unpack[GenerationKeywords],
     ) -> AsyncTokenStream:
         """Iterate over the tokens of an answer to a conversation."""
-        return self._streamed(self._decoder.conversation(messages, special_tokens), timeout, wish)
+        return self._streamed(self._read(Conversation(messages), False, special_tokens, options), timeout)
 
-    def _streamed(
-        self, ids: Sequence[int], timeout: float | None, options: dict[str, Any]
-    ) -> AsyncTokenStream:
-        wish, timeout = make_wish(vocab=self._decoder.bundle.spec.vocab, **options), seconds(timeout)
-        return AsyncTokenStream(self._decoder, self._link, ids, wish, timeout)
+    def _streamed(self, begin: Begin, timeout: float | None) -> AsyncTokenStream:
+        return AsyncTokenStream(begin, Call(timeout), self._threads)
 
     async def status(self) -> tuple[PartyStatus, PartyStatus]:
         """What both parties have ready."""
-        return await self._link.status()
-
-    async def _ask(
-        self, task: str, texts: str | Iterable[str], timeout: float | None, **options: Any
-    ) -> tuple[F32, Usage]:
-        asked, timeout = listed(texts), seconds(timeout)
-        rows, usage = self._encoder.rows(len(asked)), Usage()
-        for request in self._encoder.requests(task, asked, **options):
-            self._encoder.bundle.layout.check(request.shape)
-            self._warn(request.shape, timeout)
-            shares = partial(self._encoder.shares, request)
-            first, second, stats = await self._link.run(request.shape, shares, timeout)
-            rows[list(request.places)] = self._encoder.decode(request, first, second)
-            usage = usage.plus(stats)
-        return rows, usage
+        return await asyncio.to_thread(self._backend.status)
 
     async def close(self) -> None:
-        """Release the connections; idempotent."""
-        await self._link.close()
+        """Release the connections; queries under way are dropped."""
+        await asyncio.to_thread(self._backend.close)
+        self._threads.close()
 
     async def __aenter__(self) -> Self:
-        await self._link.connect()
+        await asyncio.to_thread(self._backend.connect)
         return self
 
     async def __aexit__(

@@ -1,30 +1,25 @@
-"""Tokens of a generation for asyncio: each step waits in a thread, and a cancelled task frees both parties."""
+"""Tokens of a generation for asyncio: each step waits in a thread, and a cancelled task frees the servers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Self
 
 from privinf.errors import InputError
-from privinf.sdk.async_link import AsyncLink
+from privinf.sdk.backend import Begin
+from privinf.sdk.call import Call
 from privinf.sdk.completions import Completion, GenerationUsage, Token, TokenStream
-from privinf.sdk.decoder_client import DecoderSide
-from privinf.sdk.generation import Wish
-from privinf.sdk.passes import Generation
+from privinf.sdk.threads import Threads
 
 
 class AsyncTokenStream:
     """Iterate over it once; `close` it, or leave its `async with`, to drop what is under way."""
 
-    def __init__(
-        self, side: DecoderSide, link: AsyncLink, ids: Sequence[int], wish: Wish, timeout: float | None
-    ) -> None:
-        self._side, self._link, self._ids, self._wish, self._timeout = side, link, ids, wish, timeout
-        self._shape = side.shape(ids, wish)
-        self._passes: Generation | None = None
+    def __init__(self, begin: Begin, call: Call, threads: Threads) -> None:
+        self._begin, self._call, self._threads = begin, call, threads
         self._tokens: TokenStream | None = None
-        self._begun = self._closed = False
+        self._begun = False
 
     @property
     def completion(self) -> Completion:
@@ -40,26 +35,19 @@ class AsyncTokenStream:
         if self._begun:
             raise InputError("a stream of tokens can only be iterated once: ask again")
         self._begun = True
+        if self._call.dropped:
+            return
         try:
-            self._passes = (await self._link.generate(self._shape, wait=self._timeout)).plain
-            if self._closed:
-                return
-            self._tokens = self._side.stream(self._ids, self._wish, self._passes, self._end, self._timeout)
+            self._tokens = await self._threads.run(self._begin, self._call)
             while (token := await asyncio.to_thread(next, self._tokens, None)) is not None:
                 yield token
         finally:
             self.close()
 
-    def _end(self, clean: bool) -> None:
-        assert self._passes is not None
-        self._passes.close() if clean else self._passes.cancel()
-
     def close(self) -> None:
-        """Drop the generation at both parties, if it is not over; idempotent and immediate."""
-        self._closed = True
-        over = self._tokens is not None and self._tokens.over
-        if self._passes is not None and not over:
-            self._passes.cancel()
+        """Drop the generation at the servers, if it is not over; idempotent and immediate."""
+        if self._tokens is None or not self._tokens.over:
+            self._call.cancel()
 
     async def __aenter__(self) -> Self:
         return self
@@ -69,7 +57,7 @@ class AsyncTokenStream:
 
 
 async def collect(tokens: AsyncTokenStream) -> Completion:
-    """The whole of a continuation."""
+    """All of a continuation."""
     async for _ in tokens:
         pass
     return tokens.completion

@@ -5,46 +5,42 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
 from privinf.errors import ConfigError
+from privinf.sdk.answers import F32
+from privinf.sdk.call import Progress
+from privinf.sdk.client import Client
+from privinf.sdk.options import Reading
 
 PIECE = 64  # texts between two saves
 
 
-class Embedder(Protocol):
-    """The part of `Client` that is needed."""
-
-    @property
-    def identity(self) -> Any: ...
-    def check(self, texts: Sequence[str], **options: Any) -> None: ...
-    def embed(self, texts: Sequence[str], **options: Any) -> Any: ...
-
-
 def embed_file(
-    client: Embedder,
+    client: Client,
     texts: Sequence[str],
     out: Path,
+    reading: Reading | None = None,
     *,
-    progress: Callable[[int], None] = lambda done: None,
-    **options: Any,
-) -> dict[str, Any]:
-    """Write (texts, width) float32 to `out`; pieces done lie beside it until all are. Options are those of `embed`.
+    progress: Progress = lambda done: None,
+) -> dict[str, str | int]:
+    """Write (texts, width) float32 to `out`; pieces done lie beside it until all are.
 
     Pieces of another list of texts, or of another model, are refused rather than mixed in, and so is a list
     with a text that cannot be asked: before the first piece, and by its place in the whole list.
     """
+    options = vars(reading or Reading())
     client.check(texts, **options)
     pieces = out.with_name(out.name + ".parts")
     _claim(pieces, _fingerprint(client, texts, options))
     done = resumed = 0
-    for start in range(0, max(len(texts), 1), PIECE):
+    size = PIECE if client.sessions_left is None else max(len(texts), PIECE)  # a piece would use one up
+    for start in range(0, max(len(texts), 1), size):
         part = pieces / f"{start:09d}.npy"
-        chosen = texts[start : start + PIECE]
+        chosen = texts[start : start + size]
         if part.exists():
             resumed += len(chosen)
         else:
@@ -58,9 +54,9 @@ def embed_file(
     return {"out": str(out), "texts": len(texts), "done": done, "resumed": resumed}
 
 
-def _fingerprint(client: Embedder, texts: Sequence[str], options: Mapping[str, Any]) -> str:
+def _fingerprint(client: Client, texts: Sequence[str], options: Mapping[str, object]) -> str:
     named = {name: value for name, value in sorted(options.items()) if value}
-    content = json.dumps([list(texts), named, client.identity.model_id, client.identity.plan_hash])
+    content = json.dumps([list(texts), named, client.facts.model_id, client.facts.plan_hash])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -84,7 +80,7 @@ def _claimed(owner: Path, fingerprint: str) -> bool:
     return owner.read_text() == fingerprint
 
 
-def _save(path: Path, array: Any) -> None:
+def _save(path: Path, array: F32) -> None:
     """Whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from privinf.sdk.generation import Written
+from privinf.sdk.decoding import PassTokens
 from privinf.sdk.stops import Reason, TextStream
 
 
@@ -34,7 +34,7 @@ class GenerationUsage:
     query_bytes: int = 0
     session_id: str = ""
 
-    def plus(self, written: Written) -> GenerationUsage:
+    def plus(self, written: PassTokens) -> GenerationUsage:
         """Add the passes of one step."""
         stats = written.stats
         slowest = [max(s.parties, key=lambda party: party.online_seconds) for s in stats]
@@ -97,12 +97,13 @@ class TokenStream:
 
     def __init__(
         self,
-        steps: Iterable[Written],
+        steps: Iterable[PassTokens],
         decode: Callable[[Sequence[int]], str],
         stop: Sequence[str],
         eos: Collection[int],
         most: int,
         end: Callable[[bool], None],
+        usage: GenerationUsage | None = None,
     ) -> None:
         self._text = TextStream(decode, stop, eos)
         self._end, self._most = end, most
@@ -111,7 +112,7 @@ class TokenStream:
         self._ready: deque[Token] = deque()
         self._ids: list[int] = []
         self._pieces: list[str] = []
-        self.stats = GenerationUsage()
+        self.stats = usage or GenerationUsage()
         self._over = self._full = False
 
     def __iter__(self) -> Iterator[Token]:
@@ -159,7 +160,7 @@ class TokenStream:
         if written is None or self._text.reason is not None or self._made >= self._most:
             self._complete()
 
-    def _read(self, written: Written) -> None:
+    def _read(self, written: PassTokens) -> None:
         self.stats = self.stats.plus(written)
         for token in written.tokens[: self._most - self._made]:
             self._ready.append(Token(token, self._text.push(token), self.stats))

@@ -4,60 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from privinf.drafts.ngrams import NgramDraft
-from privinf.drafts.speculation import Draft, NoDraft, PromptLookup
 from privinf.errors import ConfigError, InputError
 from privinf.models import decoder_bundle
 from privinf.models.text.control import Script
 from privinf.models.text.prompts import SYSTEM, DecoderTokenizer, require_prefix
-from privinf.protocols.contract import SessionShape
-from privinf.sampling import Sampling
+from privinf.protocols.contract import Identity, SessionShape
+from privinf.sdk.backend import Message, Prompt
 from privinf.sdk.completions import TokenStream
-from privinf.sdk.generation import DRAFTS, Author, Passes, Wish, session_shape
+from privinf.sdk.decoding import Decoding, Passes, session_shape
+from privinf.sdk.options import GenerationOptions
 
 if TYPE_CHECKING:
     from privinf.models.text.chat import ChatTemplate
-
-Message = Mapping[str, str]
-Prompt = str | Sequence[int]
-NGRAMS = ".npz"  # how a file of counted runs ends
-DRAFTERS: dict[str, Callable[[], Draft]] = {"none": NoDraft, "lookup": PromptLookup}
-
-
-def make_wish(
-    *,
-    vocab: int,
-    max_new_tokens: int = 64,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    repetition_penalty: float = 1.0,
-    seed: int | None = None,
-    stop: str | Sequence[str] = (),
-    draft: Draft | str | None = None,
-    drafts: int = DRAFTS,
-    secure_argmax: bool = False,
-    hide_accepted: bool = False,
-) -> Wish:
-    """How to continue, from the options of `Client.generate`; InputError for what cannot be."""
-    sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
-    drafter = draft_named(draft, vocab) if draft is None or isinstance(draft, str) else draft
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    wished = Wish(max_new_tokens, sampling, stops, drafter, drafts, secure_argmax, hide_accepted)
-    return replace(wished, drafts=0) if isinstance(drafter, NoDraft) else wished
-
-
-def draft_named(name: str | None, vocab: int) -> Draft:
-    """A draft by its name, or one that `privinf draft` has written to a file."""
-    if name and name.endswith(NGRAMS):
-        return NgramDraft.load(name, vocab)
-    if (name or "none") not in DRAFTERS:
-        raise InputError(f"no draft {name!r}; choose one of {', '.join(DRAFTERS)}, or a file *{NGRAMS}")
-    return DRAFTERS[name or "none"]()
 
 
 class DecoderSide:
@@ -66,6 +27,21 @@ class DecoderSide:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.bundle = decoder_bundle.read(directory, "client")
         self.tokenizer = DecoderTokenizer(directory, self.bundle.spec.vocab)
+
+    @property
+    def identity(self) -> Identity:
+        """Model, plan and version that both parties must attest."""
+        return self.bundle.identity
+
+    @property
+    def task(self) -> str:
+        """What it can be asked for."""
+        return "generate"
+
+    @property
+    def vocab(self) -> int:
+        """How many tokens it knows."""
+        return self.bundle.spec.vocab
 
     @property
     def _first(self) -> int:
@@ -112,19 +88,19 @@ class DecoderSide:
     def _after(self, whole: Script) -> list[int]:
         return self.tokenizer.after(whole, self.bundle.layout.plan.prefix, self._first)
 
-    def shape(self, ids: Sequence[int], wish: Wish) -> SessionShape:
+    def shape(self, ids: Sequence[int], options: GenerationOptions) -> SessionShape:
         """What the parties will be told of a session."""
-        return session_shape(self.bundle.layout, ids, wish)
+        return session_shape(self.bundle.layout, ids, options)
 
     def stream(
         self,
         ids: Sequence[int],
-        wish: Wish,
+        options: GenerationOptions,
         passes: Passes,
         end: Callable[[bool], None],
         timeout: float | None = None,
     ) -> TokenStream:
         """Tokens as they come; `end` is called once, and told whether all went well."""
-        author = Author(self.bundle.layout, ids, wish, passes, timeout)
+        steps = Decoding(self.bundle.layout, ids, options, passes, timeout)
         decode, eos = self.tokenizer.decode, self.bundle.spec.eos
-        return TokenStream(author, decode, wish.stop, eos, wish.max_new_tokens, end)
+        return TokenStream(steps, decode, options.stops, eos, options.max_new_tokens, end)

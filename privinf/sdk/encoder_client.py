@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from privinf.models import query as wire
 from privinf.models.bundle import Bundle, read
 from privinf.models.query import Ids
 from privinf.models.text.tokenizer import Tokenizer, bucket
-from privinf.protocols.contract import QueryShape
+from privinf.protocols.contract import Identity, QueryShape
+from privinf.sdk.answers import F32, Classification, Usage
+from privinf.sdk.options import Reading
 
-F32 = npt.NDArray[np.float32]
 MAX_TOKENS = 256  # rows of one query; longer lists are asked in several
 
 
@@ -36,10 +35,24 @@ class EncoderSide:
         self.bundle: Bundle = read(directory, "client")
         self.tokenizer = Tokenizer(directory)
 
-    def requests(self, task: str, texts: Sequence[str], **options: Any) -> list[Request]:
-        """The queries that texts are asked in; options are those of `Tokenizer.encode`."""
+    @property
+    def identity(self) -> Identity:
+        """Model, plan and version that both parties must attest."""
+        return self.bundle.identity
+
+    @property
+    def task(self) -> str:
+        """What it can be asked for."""
+        return "embed" if self.bundle.spec.head == "none" else "classify"
+
+    def read(self, texts: Sequence[str], reading: Reading) -> Sequence[Ids]:
+        """Token ids of each text; InputError for one that the model cannot take."""
+        return self.tokenizer.encode(texts, **vars(reading))
+
+    def requests(self, task: str, texts: Sequence[str], reading: Reading) -> list[Request]:
+        """The queries that texts are asked in."""
         self.bundle.layout.check_task(task)
-        ids = self.tokenizer.encode(texts, **options)
+        ids = self.read(texts, reading)
         grouped: dict[int, list[int]] = {}
         for place, tokens in enumerate(ids):
             size = bucket(len(tokens))
@@ -57,6 +70,10 @@ class EncoderSide:
 
     def _rows(self, request: Request) -> wire.Rows:
         return wire.lay_out(self.bundle.layout, request.shape, request.ids)
+
+    def classes(self, logits: F32, usage: Usage) -> Classification:
+        """What logits say."""
+        return Classification(logits, self.bundle.spec.labels, self.bundle.spec.says, usage)
 
     def rows(self, texts: int) -> F32:
         """Room for so many answers."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
@@ -152,13 +151,17 @@ class Generation:
                 reader.join(max(0.0, until - time.monotonic()))
         self.cancel()
 
+    def end(self, clean: bool) -> None:
+        """Close it where all went well, else drop it."""
+        self.close() if clean else self.cancel()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close() if error is None else self.cancel()
+        self.end(error is None)
 
     def _require_open(self) -> None:
         if self._over:
@@ -234,61 +237,6 @@ class Generation:
         self._steps[party].put(None)
         if not uninformed(error) and self._counts[party] <= self._counts[1 - party]:
             self._calls[1 - party].cancel()
-
-
-class AsyncGeneration:
-    """The same for asyncio; a cancelled task drops the generation at both parties."""
-
-    def __init__(self, generation: Generation) -> None:
-        self._generation = generation
-
-    @property
-    def plain(self) -> Generation:
-        """The same for threads: what waits there need not wait here."""
-        return self._generation
-
-    @property
-    def session_id(self) -> str:
-        """The id that parties and errors name it by."""
-        return self._generation.session_id
-
-    async def step(
-        self, advance: Advance, shares: tuple[Buffer, Buffer], timeout: float | None = None
-    ) -> tuple[bytes, bytes, PassStats]:
-        """Run the next pass; return both shares of its answer."""
-        self._generation.send(advance, shares)
-        return await self.receive(timeout)
-
-    def send(self, advance: Advance, shares: tuple[Buffer, Buffer]) -> None:
-        """Ask for the next pass without waiting."""
-        self._generation.send(advance, shares)
-
-    async def receive(self, timeout: float | None = None) -> tuple[bytes, bytes, PassStats]:
-        """Wait for the replies to the oldest pass without them."""
-        try:
-            return await asyncio.to_thread(self._generation.receive, timeout)
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
-
-    def cancel(self) -> None:
-        """Drop it at both parties, at once."""
-        self._generation.cancel()
-
-    async def close(self) -> None:
-        """End it in good order."""
-        await asyncio.to_thread(self._generation.close)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            await self.close()
-        else:
-            self.cancel()
 
 
 def _requests(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
-from privinf.errors import InputError
-
 Reason = Literal["stop", "length", "eos", "full"]
 
 _HALF = "\N{REPLACEMENT CHARACTER}"
@@ -99,8 +97,6 @@ class _Stops:
     """Holds back text that may be the beginning of a stop sequence."""
 
     def __init__(self, stops: Sequence[str]) -> None:
-        if isinstance(stops, str) or not all(isinstance(stop, str) and stop for stop in stops):
-            raise InputError("stop must be a list of texts, none of them empty; leave it out for none")
         self._stops = tuple(stops)
         self._held = ""
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -28,6 +26,7 @@ from privinf.parties.rpc.methods import ATTEST_PARTY, INFER, STATUS
 from privinf.parties.rpc.own import check_own
 from privinf.parties.rpc.status import attribute, restore
 from privinf.protocols.contract import ID_BYTES, Buffer, Identity, QueryShape, SessionShape
+from privinf.sdk.call import Call
 from privinf.sdk.outcomes import ROLES, Gate, chunks
 from privinf.sdk.passes import Generation
 from privinf.sdk.patience import Patience, patiently
@@ -51,31 +50,6 @@ class PartyStatus:
     max_waiting: int = 0
 
 
-class Wanted:
-    """Whether a generation that waits for its place is wanted still: another thread may give it up."""
-
-    def __init__(self) -> None:
-        self._lock, self._given_up = threading.Lock(), threading.Event()
-        self._waits: Generation | None = None
-        self.sleep = self._given_up.wait
-
-    def give_up(self) -> None:
-        """Drop what waits at both parties, and whatever would be asked after it."""
-        with self._lock:
-            self._given_up.set()
-            waits = self._waits
-        if waits is not None:
-            waits.cancel()
-
-    def begun(self, generation: Generation) -> Generation:
-        """Note what waits now."""
-        with self._lock:
-            self._waits, over = generation, self._given_up.is_set()
-        if over:
-            generation.cancel()
-        return generation
-
-
 class Link:
     """Channels to both parties, for any number of threads; nothing is dialled before `connect` or `run`."""
 
@@ -85,7 +59,6 @@ class Link:
         else:
             check_own(config.tls, "client")
         self._config, self._identity = config, identity
-        self._lock = threading.Lock()
         self._agreed: Identity | None = None
         self._closed = False
         self._peers = [
@@ -113,32 +86,29 @@ class Link:
         return self._agreed
 
     def run(
-        self, shape: QueryShape, shares: Shares, deadline: float | None = None
+        self, shape: QueryShape, shares: Shares, deadline: float | None = None, call: Call | None = None
     ) -> tuple[bytes, bytes, Stats]:
         """Send a share to each party; return the two shares of the answer, and what it took.
 
         `deadline` is in seconds, for all of it. A query that no server has room for is asked again until then, with
         shares that are drawn anew if `shares` is a function. One whose shares could have been used is never resent.
         """
-        until = self.until(deadline)
+        until, call = self.until(deadline), call or Call()
         patience = Patience(until)
         while True:
-            run = self._start(shape, drawn(shares), until)
+            run = call.begun(self.start(shape, shares() if callable(shares) else shares, until))
             try:
                 return run.result()
             except Overloaded as refusal:
                 seconds = patience.pause(refusal, callable(shares) or not run.sent)
-            time.sleep(seconds)
+            call.sleep(seconds)
 
     def until(self, deadline: float | None) -> Deadline:
         """Return the end of a query that begins now."""
         return Deadline.after(self._config.deadline if deadline is None else deadline)
 
-    def start(self, shape: QueryShape, shares: tuple[Buffer, Buffer], deadline: float | None = None) -> Run:
+    def start(self, shape: QueryShape, shares: tuple[Buffer, Buffer], until: Deadline) -> Run:
         """Begin a query without waiting for its answer; it is not asked again."""
-        return self._start(shape, shares, self.until(deadline))
-
-    def _start(self, shape: QueryShape, shares: tuple[Buffer, Buffer], until: Deadline) -> Run:
         identity, session, left = self.connect(until), secrets.token_bytes(ID_BYTES), until.left("connect")
         opened = party_pb2.InferOpen(
             session_id=session, identity=identity_message(identity), shape=shape_message(shape)
@@ -152,32 +122,28 @@ class Link:
         return Run(calls, gates, session, nbytes, self._forget)
 
     def generate(
-        self, shape: SessionShape, deadline: float | None = None, wait: float | None = None
+        self,
+        shape: SessionShape,
+        deadline: float | None = None,
+        wait: float | None = None,
+        call: Call | None = None,
     ) -> Generation:
         """Begin a generation on both parties, and wait for its place; only its shape is sent before its first step.
 
         `deadline` is in seconds, for all of it; `wait` for its place, during which one that no server has room for is
         asked again: as long as a query may take if it is left out. One that fails is never resumed: begin another.
         """
-        return self._generate(shape, deadline, wait, Wanted())
-
-    def _generate(
-        self, shape: SessionShape, deadline: float | None, wait: float | None, wanted: Wanted
-    ) -> Generation:
         until = Deadline.after(self._config.session_deadline if deadline is None else deadline)
-        waits = Deadline(min(until.at, self.until(wait).at))
-        return patiently(lambda: self._attempt(shape, until, waits, wanted), waits, wanted.sleep)
+        waits, call = Deadline(min(until.at, self.until(wait).at)), call or Call()
+        return patiently(lambda: self._attempt(shape, until, waits, call), waits, call.sleep)
 
-    def _attempt(self, shape: SessionShape, until: Deadline, waits: Deadline, wanted: Wanted) -> Generation:
+    def _attempt(self, shape: SessionShape, until: Deadline, waits: Deadline, call: Call) -> Generation:
         identity, session = self.connect(waits), secrets.token_bytes(ID_BYTES)
         opened = party_pb2.GenerateOpen(
             session_id=session, identity=identity_message(identity), shape=session_shape_message(shape)
         )
-        left, patience = (
-            until.left("connect"),
-            waits.left("connect"),
-        )  # before it begins: either may have passed
-        generation = wanted.begun(Generation(self._peers, opened, left, self._config.deadline, self._forget))
+        left, patience = until.left("connect"), waits.left("connect")  # either may have passed
+        generation = call.begun(Generation(self._peers, opened, left, self._config.deadline, self._forget))
         generation.admitted(patience)
         return generation
 
@@ -192,8 +158,7 @@ class Link:
 
     def close(self) -> None:
         """Release the channels; queries under way are dropped."""
-        with self._lock:
-            self._closed = True
+        self._closed = True
         for peer in self._peers:
             peer.close()
 
@@ -236,11 +201,6 @@ class Link:
         room = reply.store_bytes, reply.max_store_bytes
         queue = reply.waiting, reply.max_waiting
         return PartyStatus(peer.role, ready, reply.sessions, reply.max_sessions, *room, *queue)
-
-
-def drawn(shares: Shares) -> tuple[Buffer, Buffer]:
-    """Return the shares of one attempt."""
-    return shares() if callable(shares) else shares
 
 
 def _requests(opened: party_pb2.InferOpen, share: Buffer, gate: Gate) -> Iterator[party_pb2.InferRequest]:

@@ -10,7 +10,8 @@ import pytest
 
 from privinf.drafts.speculation import Draft, ModelDraft, NoDraft, PromptLookup, Tree, Verdict, verify
 from privinf.errors import InputError
-from privinf.sampling import F32, F64, Sampler, Sampling
+from privinf.options import Sampling
+from privinf.sampling import F32, F64, Sampler
 
 VOCAB = 3
 PROMPT = (0, 2, 1)

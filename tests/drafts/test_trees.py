@@ -16,7 +16,8 @@ from privinf.drafts.ngrams import NgramDraft
 from privinf.drafts.speculation import Branching, NoDraft, PromptLookup, Tree, drafted_by, verify, walk
 from privinf.drafts.trees import form, grown
 from privinf.errors import InputError
-from privinf.sampling import F32, Sampler, Sampling
+from privinf.options import Sampling
+from privinf.sampling import F32, Sampler
 
 VOCAB = 5
 TABLE = np.random.default_rng(4).normal(scale=1.5, size=(VOCAB,) * 4).astype(np.float32)

@@ -25,8 +25,9 @@ from privinf.models import decoder_bundle
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import count
+from privinf.options import Sampling
 from privinf.protocols.contract import SessionShape
-from privinf.sampling import Sampler, Sampling
+from privinf.sampling import Sampler
 from privinf.sdk.client import Client
 from privinf.sdk.completions import Completion
 
@@ -151,7 +152,7 @@ def test_keys_that_select_no_row_end_the_session_and_no_other(
 
 
 def test_a_stream(client: Client, likeliest: list[int]) -> None:
-    with client.generate(CERTAIN, max_new_tokens=COUNT, stream=True) as stream:
+    with client.stream(CERTAIN, max_new_tokens=COUNT) as stream:
         tokens = list(stream)
     assert [token.id for token in tokens if token.id is not None] == likeliest
     assert "".join(token.text for token in tokens) == stream.completion.text
@@ -340,7 +341,7 @@ def test_the_other_kind_of_model(client: Client, tmp_path: Path) -> None:
 @pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("how", ["close", "with", "forget"])
 def test_leaving_a_stream_frees_both_parties(client: Client, likeliest: list[int], how: str) -> None:
-    stream = client.generate(CERTAIN, max_new_tokens=100, stream=True)
+    stream = client.stream(CERTAIN, max_new_tokens=100)
     assert next(stream).id == likeliest[0]
     assert not _idle(client)
     if how == "close":

@@ -38,7 +38,7 @@ def test_party1_is_killed(tmp_path: Path) -> None:
     with LocalParties(shared, tmp_path / "run") as local:
         deployment = of_processes(source, shared, local)
         with deployment.client() as client:
-            stream = client.generate(PROMPT, max_new_tokens=100, stream=True)
+            stream = client.stream(PROMPT, max_new_tokens=100)
             tokens = [next(stream) for _ in range(3)]
             local.nodes["party1"].process.kill()
             with pytest.raises(ConnectError) as caught:  # not DeadlineExceeded: it was not waited for

@@ -59,7 +59,7 @@ def test_no_name_is_opened_twice(tmp_path: Path, family: tiny.Family) -> None:
         rejected = client.generate(tiny.TEXTS[2], max_new_tokens=8, draft=Wrong(), drafts=4)
         client.generate(tiny.TEXTS[2], max_new_tokens=4, draft=Wrong(), drafts=2, secure_argmax=True)
         client.generate(tiny.TEXTS[2], max_new_tokens=4, draft=Wrong(), drafts=2, hide_accepted=True)
-        with client.generate(tiny.TEXTS[1], max_new_tokens=60, stream=True) as stream:
+        with client.stream(tiny.TEXTS[1], max_new_tokens=60) as stream:
             next(stream), next(stream)
         _idle(client)
         for _ in range(2):  # a failed generation is asked again, with the same words

@@ -14,7 +14,7 @@ from deployment import DEADLINE, Deployment, of_processes, start_again
 
 from privinf.errors import ConnectError
 from privinf.local import LocalParties
-from privinf.sdk.base_client import Embeddings
+from privinf.sdk.answers import Embeddings
 from privinf.sdk.client import Client
 
 pytestmark = pytest.mark.processes

@@ -126,7 +126,7 @@ def test_a_generation_waits_for_room(tmp_path: Path, level: str) -> None:
     options: dict[str, Any] = {"max_sessions": 1, "max_sessions_each": 1, "wait_seconds": 0.05}
     with serving(made.server, **options) as server, client_of(made, server) as client:
         want, left = client.generate([1, 6, 9], max_new_tokens=8).tokens, client.sessions_left
-        first = client.generate([1, 6], stream=True, max_new_tokens=80)
+        first = client.stream([1, 6], max_new_tokens=80)
         next(first)
         refusals = eventually_refused(server)
         with ThreadPoolExecutor(1) as pool:

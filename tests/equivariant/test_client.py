@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from serving import asking, classified, client_of, converted, embedded, eventually, greedy, plain_of, serving
 
-from privinf import Client
+from privinf import AsyncClient, Client
 from privinf.equivariant.asking import texts
-from privinf.equivariant.client import EquivariantClient, warn_once
-from privinf.equivariant.covering.convert import convert
-from privinf.equivariant.levels import WARNING
+from privinf.equivariant.covering.convert import Converted, convert
+from privinf.equivariant.levels import WARNING, warn_once
 from privinf.equivariant.serving import answering, service
+from privinf.equivariant.serving.server import Server
 from privinf.errors import ConfigError, InputError
 
 EXACT = ("tokens", "cover", "session")
@@ -112,7 +114,7 @@ def test_a_repetition_penalty_counts_prompt_and_answer(tmp_path: Path) -> None:
 
 def test_tokens_come_one_by_one_and_add_up(tmp_path: Path) -> None:
     with asking(converted(tmp_path, "llama", "cover")) as (client, _):
-        with client.generate("the sea", stream=True, max_new_tokens=8) as tokens:
+        with client.stream("the sea", max_new_tokens=8) as tokens:
             seen = list(tokens)
         whole = client.generate("the sea", max_new_tokens=8)
     answer = tokens.completion
@@ -146,7 +148,9 @@ def test_a_model_with_a_template_answers(tmp_path: Path) -> None:
         said = client.chat([{"role": "user", "content": "call me"}], max_new_tokens=6)
         asked = client.generate("call me", max_new_tokens=6)
         raw = client.generate("call me", raw=True, max_new_tokens=6)
-        ids = client._side.tokenizer.encode(client._side.tokenizer.script("<user>call me<bot>", True))
+        ids = client._backend._side.tokenizer.encode(
+            client._backend._side.tokenizer.script("<user>call me<bot>", True)
+        )
     assert said.tokens == asked.tokens == tuple(greedy(plain_of(made), ids, 6))
     assert raw.tokens == tuple(greedy(plain_of(made), ids[1:-1], 6))
 
@@ -163,15 +167,14 @@ def test_one_face_for_both_modes(tmp_path: Path) -> None:
     made = converted(tmp_path, "bert", "cover")
     with serving(made.server) as server:
         client = client_of(made, server)
-        assert isinstance(client, EquivariantClient)
-        assert client.about.level == "cover"
+        assert isinstance(client, Client)
+        assert (client.facts.mode, client.facts.task, client.facts.level) == ("equivariant", "embed", "cover")
         assert client.sessions_left is None
+        with pytest.raises(InputError, match="status: the equivariant mode"):
+            client.status()
         client.close()
         client.close()
-    for name in ("embed", "classify", "generate", "chat", "check", "close"):
-        assert callable(getattr(Client, name))
-        assert callable(getattr(EquivariantClient, name))
-    with pytest.raises(InputError, match="not a mode"):
+    with pytest.raises(InputError, match="not a mode: choose equivariant or private"):
         Client(made.client, mode="secret")  # type: ignore[arg-type]
     with pytest.raises(InputError, match='mode="equivariant"'):
         Client(made.client, server="127.0.0.1:1")
@@ -179,6 +182,48 @@ def test_one_face_for_both_modes(tmp_path: Path) -> None:
         Client(made.client, mode="equivariant", server="127.0.0.1:1")
     with pytest.raises(ConfigError, match="lacks server"):
         Client(made.client, mode="equivariant", insecure_no_tls=True)
+
+
+def test_asyncio_has_this_mode_too(tmp_path: Path) -> None:
+    encoder, decoder = (
+        converted(tmp_path / "bert", "bert", "cover"),
+        converted(tmp_path / "llama", "llama", "session"),
+    )
+
+    async def ask(server: Server, made: Converted) -> tuple[Any, ...]:
+        address = f"127.0.0.1:{server.port}"
+        async with AsyncClient(
+            made.client, mode="equivariant", server=address, insecure_no_tls=True
+        ) as client:
+            if made is encoder:
+                return tuple(await asyncio.gather(*(client.embed([text]) for text in ("a b", "the sea"))))
+            async with client.stream(PROMPT, max_new_tokens=30) as stream:
+                some = [token.id async for token in _first(stream, 3)]
+            task = asyncio.create_task(client.generate(PROMPT, max_new_tokens=100))
+            await asyncio.to_thread(eventually, lambda: server.calls.entrances.sessions.running)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.to_thread(eventually, lambda: not server.calls.entrances.sessions.running)
+            return some, (await client.generate(PROMPT, max_new_tokens=3)).tokens
+
+    with serving(encoder.server) as server, client_of(encoder, server) as client:
+        answers = asyncio.run(ask(server, encoder))
+        assert np.allclose(
+            np.concatenate([a.vectors for a in answers]), client.embed(["a b", "the sea"]).vectors, atol=1e-5
+        )
+    with serving(decoder.server) as server:
+        some, tokens = asyncio.run(ask(server, decoder))
+        assert tuple(some) == tokens
+        assert eventually(lambda: not server.calls.entrances.sessions.running)
+
+
+async def _first(stream: Any, count: int) -> Any:
+    async for token in stream:
+        yield token
+        count -= 1
+        if not count:
+            return
 
 
 def test_the_first_use_says_what_this_mode_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

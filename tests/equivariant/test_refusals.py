@@ -212,7 +212,7 @@ def test_a_server_gone_amid_an_answer(tmp_path: Path, level: str) -> None:
     made = converted(tmp_path, "llama", level, eos_token_id=None, max_position_embeddings=4000)
     with serving(made.server) as server, Wire(server.port) as wire:
         client = client_of(made, wire.port)
-        tokens = client.generate([1, 6, 9], stream=True, max_new_tokens=3000)
+        tokens = client.stream([1, 6, 9], max_new_tokens=3000)
         seen = [next(tokens)]
         wire.cut()
         with pytest.raises(PeerLost, match="went away"):
@@ -321,14 +321,14 @@ def test_a_variant_is_marked_before_the_server_hears_of_it(
     first = variants.all_variants(made.client)[0]
     monkeypatch.setattr(variants.os, "fsync", lambda descriptor: heard.append(False))
     with asking(made) as (client, _):
-        begin = client._link.session
+        begin = client._backend._link.session
 
         def watched(opened: pb.CoveredOpen, timeout: float | None) -> Any:
             assert opened.id == Key.load(first).about.id
             heard.append((first / variants.MARK).exists())
             return begin(opened, timeout)
 
-        monkeypatch.setattr(client._link, "session", watched)
+        monkeypatch.setattr(client._backend._link, "session", watched)
         client.generate([1, 6], max_new_tokens=2)
     assert heard[:3] == [False, False, True]  # the file, its folder, and only then the call
 
@@ -427,7 +427,7 @@ def test_a_server_that_sends_no_row(tmp_path: Path, replies: list[pb.CoveredRows
 
 def test_an_answer_cut_short_is_no_answer(decoder: Converted) -> None:
     with Lying(decoder, [pb.CoveredTokens(ids=[3])]) as server, client_of(decoder, server.port) as client:
-        tokens = client.generate([1, 6], stream=True, max_new_tokens=50)
+        tokens = client.stream([1, 6], max_new_tokens=50)
         next(tokens)
         with pytest.raises(ProtocolError, match="ended before all of it had come"):
             next(tokens)

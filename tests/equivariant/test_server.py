@@ -203,7 +203,7 @@ def test_metrics_are_served_where_they_are_told_to(tmp_path: Path) -> None:
 def test_a_server_that_stops_says_so(tmp_path: Path) -> None:
     made = converted(tmp_path, "llama", "session")
     with serving(made.server) as server, client_of(made, server) as client:
-        tokens = client.generate([1, 6, 9], stream=True, max_new_tokens=40)
+        tokens = client.stream([1, 6, 9], max_new_tokens=40)
         next(tokens)
         server.stop()
         with pytest.raises((Overloaded, PeerLost)):

@@ -16,6 +16,7 @@ from privinf.equivariant.covering.convert import Converted
 from privinf.equivariant.key import Key
 from privinf.equivariant.variants import MARK, all_variants
 from privinf.errors import MismatchError
+from privinf.sdk.options import Reading
 from privinf.v1 import equivariant_pb2 as pb
 
 WINDOW = 16  # bytes: two numbers of a key in a row, or four as float32
@@ -74,13 +75,13 @@ def _cut(data: bytes) -> Iterator[bytes]:
 
 def ask(client: Any) -> None:
     """Everything that this model can be asked."""
-    if client.about.family == "vit":
+    if client._backend._about.family == "vit":
         client.classify(IMAGES)
-    elif client.about.task == "generate":
+    elif client.facts.task == "generate":
         client.generate(PROMPT, max_new_tokens=8)
         client.generate("the sea is deep.", max_new_tokens=8, temperature=1.0, seed=5)
     else:
-        getattr(client, client.about.task)(TEXTS)
+        getattr(client, client.facts.task)(TEXTS)
 
 
 IMAGES = np.random.default_rng(1).normal(size=(3, 3, 8, 12)).astype(np.float32)
@@ -140,7 +141,7 @@ def test_the_ids_of_texts_are_covered(tmp_path: Path, level: str) -> None:
     made = converted(tmp_path, "bert", level)
     sent, tokens = recorded(made).data, keys(made)[0].tokens
     assert tokens is not None
-    for ids in TextSide(made.client, keys(made)[0].about).read(TEXTS):
+    for ids in TextSide(made.client, keys(made)[0].about).read(TEXTS, Reading()):
         assert pb.CoveredIds(ids=tokens[ids].tolist()).SerializeToString() in sent
         assert pb.CoveredIds(ids=ids.tolist()).SerializeToString()[2:] not in sent
 
@@ -152,7 +153,7 @@ def test_rows_that_the_client_embeds_are_sent_covered(tmp_path: Path, kind: str)
     about = keys(made)[0].about
     own = OwnPart(made.client, about, 1e-12)
     hiddens = {folder: Key.load(folder).arrays()["hidden"] for folder in all_variants(made.client)}
-    asked = [PROMPT] if about.task == "generate" else TextSide(made.client, about).read(TEXTS)
+    asked = [PROMPT] if about.task == "generate" else TextSide(made.client, about).read(TEXTS, Reading())
     for ids in asked:
         plain = own.token_rows(ids)
         covered = {folder for folder, hidden in hiddens.items() if sent.holds(plain @ hidden)}

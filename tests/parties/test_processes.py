@@ -13,6 +13,7 @@ from dummy import Settings
 from harness import SHAPE, SHARES, Processes, ask, wait_until
 
 from privinf.errors import ConnectError, Overloaded, PrivinfError
+from privinf.parties.rpc.deadline import Deadline
 from privinf.sdk.transport import Link
 
 pytestmark = pytest.mark.processes
@@ -74,7 +75,7 @@ def test_a_party_killed_in_a_round(tmp_path: Path, keys: Path, victim: str) -> N
     gate.touch()
     settings = Settings(halt_at=1, halt_party=int(victim[-1]), gate=str(gate))
     with Processes(tmp_path, keys, settings) as running, running.link() as link:
-        run = link.start(SHAPE, SHARES, DEADLINE)
+        run = link.start(SHAPE, SHARES, Deadline.after(DEADLINE))
         wait_until(gate.with_suffix(".reached").exists)
         began = time.monotonic()
         running.nodes[victim].kill()
@@ -97,7 +98,7 @@ def test_a_party_killed_in_a_round(tmp_path: Path, keys: Path, victim: str) -> N
 def test_the_dealer_killed_while_it_deals(tmp_path: Path, keys: Path) -> None:
     settings = Settings(deal_pause=20, rounds=2, round_bytes=3 << 20)
     with Processes(tmp_path, keys, settings) as running, running.link() as link:
-        run = link.start(SHAPE, SHARES, DEADLINE)
+        run = link.start(SHAPE, SHARES, Deadline.after(DEADLINE))
         wait_until(lambda: bool(list(tmp_path.glob("store1/*.part"))))
         began = time.monotonic()
         running.nodes["dealer"].kill()

@@ -23,6 +23,7 @@ from privinf.errors import (
     Overloaded,
     ProtocolError,
 )
+from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.serve import PartyServer
 from privinf.parties.stock.record import file_bytes
 from privinf.protocols.contract import QueryShape
@@ -91,7 +92,7 @@ def test_a_sequence_of_queries_finds_preparations_ready(tmp_path: Path, keys: Pa
         for _ in range(20):
             wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
             gate.touch()
-            run = link.start(SHAPE, SHARES, 20)
+            run = link.start(SHAPE, SHARES, Deadline.after(20))
             wait_until(gate.with_suffix(".reached").exists)
             wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
             assert link.status()[0].sessions == 1
@@ -225,7 +226,7 @@ def test_a_client_that_leaves_gives_its_place_back_though_its_preparation_still_
     monkeypatch.setattr(DummyDealer, "deal", waiting)
     with Cluster(tmp_path, keys) as cluster, cluster.link() as link:
         try:
-            run = link.start(SHAPE, SHARES, 60)
+            run = link.start(SHAPE, SHARES, Deadline.after(60))
             assert begun.wait(30)
             run.cancel()
             wait_until(lambda: [status.sessions for status in link.status()] == [0, 0], 20)
@@ -265,12 +266,12 @@ def test_sessions_are_bounded_and_so_are_those_that_wait(tmp_path: Path, keys: P
     settings = Settings(halt_at=1, gate=str(gate))
     options = {role: {"max_sessions": 1, "max_waiting": 1} for role in ("party0", "party1")}
     with Cluster(tmp_path, keys, settings, options) as cluster, cluster.link() as link:
-        run = link.start(SHAPE, SHARES, 20)
+        run = link.start(SHAPE, SHARES, Deadline.after(20))
         wait_until(gate.with_suffix(".reached").exists)
-        waits = link.start(SHAPE, SHARES, 20)
+        waits = link.start(SHAPE, SHARES, Deadline.after(20))
         wait_until(lambda: [(one.sessions, one.waiting) for one in link.status()] == [(1, 1), (1, 1)])
         with pytest.raises(Overloaded, match=FULL) as failure:
-            link.start(SHAPE, SHARES, 20).result()
+            link.start(SHAPE, SHARES, Deadline.after(20)).result()
         assert failure.value.retry_after is not None
         assert not waits.sent
         gate.unlink()
@@ -296,7 +297,7 @@ def test_a_stopping_party_finishes_what_it_began(tmp_path: Path, keys: Path) -> 
     options: dict[str, dict[str, Any]] = {"party0": {"stop_seconds": 20}}
     settings = Settings(halt_at=1, gate=str(gate))
     with Cluster(tmp_path, keys, settings, options) as cluster, cluster.link() as link:
-        run = link.start(SHAPE, SHARES, 20)
+        run = link.start(SHAPE, SHARES, Deadline.after(20))
         wait_until(gate.with_suffix(".reached").exists)
         stopping = Thread(target=cluster.stop, args=("party0",))
         stopping.start()
@@ -321,7 +322,7 @@ def test_a_cancelled_query_frees_both_parties(tmp_path: Path, keys: Path) -> Non
     gate = tmp_path / "gate"
     gate.touch()
     with Cluster(tmp_path, keys, Settings(halt_at=1, gate=str(gate))) as cluster, cluster.link() as link:
-        run = link.start(SHAPE, SHARES, 20)
+        run = link.start(SHAPE, SHARES, Deadline.after(20))
         wait_until(gate.with_suffix(".reached").exists)
         run.cancel()
         gate.unlink()

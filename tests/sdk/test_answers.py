@@ -15,9 +15,8 @@ import privinf
 from privinf.cli.ask import classes, said_of
 from privinf.errors import InputError, ModelError
 from privinf.models.spec import Says, read_spec
-from privinf.sdk.answers import Classification
+from privinf.sdk.answers import Classification, Usage
 from privinf.sdk.asked import listed, seconds
-from privinf.sdk.base_client import Usage
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [-900.0, -2.0, 900.0]], dtype=np.float32)
 NAMES = ("calm", "wind", "storm")

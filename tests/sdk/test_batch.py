@@ -12,19 +12,21 @@ import numpy as np
 import pytest
 
 from privinf.errors import ConfigError, ConnectError, InputError
-from privinf.protocols.contract import Identity
+from privinf.sdk.backend import Facts
 from privinf.sdk.batch import PIECE, embed_file
+from privinf.sdk.options import Reading
 
 TEXTS = [f"text {i}" for i in range(2 * PIECE + 7)]
-IDENTITY = Identity("1", "echo", "model", "plan")
+FACTS = Facts("private", "embed", "model", "plan")
 
 
 @dataclass
 class Fake:
     """Embeds a text as its length and its number; fails after some pieces."""
 
-    identity: Identity = IDENTITY
+    facts: Facts = FACTS
     pieces: int = 99
+    sessions_left: int | None = None
     asked: list[str] = field(default_factory=list)
 
     def check(self, texts: Sequence[str], **options: Any) -> None:
@@ -88,8 +90,8 @@ def test_a_piece_that_was_cut_short_is_asked_again(tmp_path: Path) -> None:
         (Fake(), [*TEXTS[:-1], "other 1"], False),
         (Fake(), TEXTS[:-1], False),
         (Fake(), TEXTS, True),
-        (Fake(Identity("1", "echo", "model of another sharing", "plan")), TEXTS, False),
-        (Fake(Identity("1", "echo", "model", "another plan")), TEXTS, False),
+        (Fake(Facts("private", "embed", "model of another sharing", "plan")), TEXTS, False),
+        (Fake(Facts("private", "embed", "model", "another plan")), TEXTS, False),
     ],
 )
 def test_pieces_of_anything_else_are_refused(
@@ -98,7 +100,7 @@ def test_pieces_of_anything_else_are_refused(
     out = tmp_path / "out.npy"
     _interrupted(out)
     with pytest.raises(ConfigError, match=r"out\.npy\.parts holds pieces of other texts"):
-        embed_file(client, texts, out, truncate=truncate)
+        embed_file(client, texts, out, Reading(truncate=truncate))
     assert client.asked == []
     assert embed_file(Fake(), TEXTS, out)["resumed"] == 2 * PIECE
 

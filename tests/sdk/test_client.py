@@ -19,6 +19,7 @@ from privinf import AsyncClient, Client, Tls
 from privinf.errors import ConfigError, ConnectError, InputError, ModelError
 from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.sdk.encoder_client import MAX_TOKENS
+from privinf.sdk.options import Reading
 
 TEXTS = ["whales", "a storm is near, and so is the reef", "calm", "the sea is deep, and so is the night"]
 WITHOUT_TORCH = """
@@ -87,8 +88,11 @@ def test_usage_adds_up(served: Deployment) -> None:
 
 def test_the_same_text_is_never_sent_the_same_way(served: Deployment) -> None:
     with served.client() as client:
-        request = client._encoder.requests("embed", ["whales"])[0]
-        (seed, rest), (again, other) = client._encoder.shares(request), client._encoder.shares(request)
+        request = client._backend._encoder.requests("embed", ["whales"], Reading())[0]
+        (seed, rest), (again, other) = (
+            client._backend._encoder.shares(request),
+            client._backend._encoder.shares(request),
+        )
     assert seed != again
     assert rest != other
 
@@ -96,7 +100,7 @@ def test_the_same_text_is_never_sent_the_same_way(served: Deployment) -> None:
 def test_what_is_printed_holds_no_text_and_no_answer(served: Deployment) -> None:
     with served.client() as client:
         answer = client.embed(["whales"])
-        request = client._encoder.requests("embed", ["whales"])[0]
+        request = client._backend._encoder.requests("embed", ["whales"], Reading())[0]
     assert "vectors" not in repr(answer)
     assert "ids" not in repr(request)
     assert str(served.tls.key) not in repr(served.tls)

@@ -8,9 +8,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from async_link import AsyncLink
 from dummy import Settings
 from harness import SHAPE, SHARES, Cluster, ask, tls, wait_until
 from sessions import SESSION, freed, generate
@@ -21,10 +22,9 @@ from privinf.parties.rpc.credentials import dial
 from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.rpc.methods import INFER
 from privinf.protocols.contract import Advance
-from privinf.sdk.async_link import ASYNC_CALLS, AsyncLink
-from privinf.sdk.passes import Generation
+from privinf.sdk.call import Call
 from privinf.sdk.patience import Patience, patiently
-from privinf.sdk.transport import Wanted
+from privinf.sdk.threads import ASYNC_CALLS
 
 BUSY: dict[str, Any] = {role: {"max_sessions": 1, "max_waiting": 1} for role in ("party0", "party1")}
 
@@ -126,9 +126,9 @@ def test_a_task_may_gather_generations_too(tmp_path: Path, keys: Path) -> None:
     options = {role: {"max_sessions": 2} for role in ("party0", "party1")}
 
     async def one(link: AsyncLink) -> None:
-        async with await link.generate(SESSION) as generation:
+        with await link.generate(SESSION) as generation:
             for index in range(2):
-                assert (await generation.step(Advance.first(min(index, 1)), PASS))[:2] == PASS
+                assert (await link.step(generation, Advance.first(min(index, 1)), PASS))[:2] == PASS
 
     async def gathered(cluster: Cluster) -> None:
         async with AsyncLink(cluster.client()) as link:
@@ -173,13 +173,14 @@ def test_a_cancelled_task_waits_no_more(tmp_path: Path, keys: Path) -> None:
 def test_a_cancelled_task_waits_no_more_for_a_generations_place(tmp_path: Path, keys: Path) -> None:
     async def cancelled(cluster: Cluster) -> None:
         waits = cluster.party(0).calls._admission
-        async with AsyncLink(cluster.client()) as link, await link.generate(SESSION):
-            second = asyncio.create_task(link.generate(SESSION))
-            await asyncio.to_thread(wait_until, lambda: waits.waiting == 1)
-            second.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await second
-            await asyncio.to_thread(wait_until, lambda: waits.waiting == 0)
+        async with AsyncLink(cluster.client()) as link:
+            with await link.generate(SESSION):
+                second = asyncio.create_task(link.generate(SESSION))
+                await asyncio.to_thread(wait_until, lambda: waits.waiting == 1)
+                second.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await second
+                await asyncio.to_thread(wait_until, lambda: waits.waiting == 0)
 
     with Cluster(tmp_path, keys, options=BUSY) as cluster:
         asyncio.run(cancelled(cluster))
@@ -188,15 +189,15 @@ def test_a_cancelled_task_waits_no_more_for_a_generations_place(tmp_path: Path, 
 
 def test_what_is_given_up_before_it_was_asked_is_dropped_at_once() -> None:
     """Between two attempts of one that is refused: no pause is waited out, and no attempt after it stays."""
-    wanted, dropped = Wanted(), list[str]()
-    wanted.give_up()
-    assert wanted.sleep(60.0)
+    call, dropped = Call(), list[str]()
+    call.cancel()
+    assert call.sleep(60.0)
 
     class Begun:
         def cancel(self) -> None:
             dropped.append("cancelled")
 
-    wanted.begun(cast(Generation, Begun()))
+    call.begun(Begun())
     assert dropped == ["cancelled"]
 
 

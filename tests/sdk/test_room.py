@@ -10,7 +10,8 @@ import pytest
 from privinf.drafts.speculation import PromptLookup, Tree, Verdict
 from privinf.models.decoder_layout import DecoderLayout
 from privinf.sdk.completions import Completion, TokenStream
-from privinf.sdk.generation import Author, Wish, fitting
+from privinf.sdk.decoding import Decoding, fitting
+from privinf.sdk.options import GenerationOptions
 from privinf.sdk.outcomes import PartyStats
 from privinf.sdk.passes import PassStats
 
@@ -19,24 +20,24 @@ PROMPT = [1, 2, 1, 2]
 
 
 def layout(session: int, model: int = 10_000) -> DecoderLayout:
-    spec = cast(Any, SimpleNamespace(max_tokens=model, rope_theta=1.0))
+    spec = cast(Any, SimpleNamespace(max_tokens=model, rope_theta=1.0, vocab=9))
     return DecoderLayout(spec, cast(Any, SimpleNamespace(max_tokens=session, prefix=(0,))), False, False)
 
 
 def written(form: DecoderLayout, most: int, *, drafts: int, monkeypatch: pytest.MonkeyPatch) -> Completion:
     """A generation in which no draft is ever right, and nobody else takes part."""
-    monkeypatch.setattr(Author, "_ask", _pass)
-    monkeypatch.setattr(Author, "_choose", lambda author, shares, drafts: Verdict((0,), (3,)))
-    wish = Wish(most, draft=PromptLookup(), drafts=drafts)
-    author = Author(form, PROMPT, wish, cast(Any, None))
-    with TokenStream(author, str, (), (), most, lambda clean: None) as tokens:
+    monkeypatch.setattr(Decoding, "_ask", _pass)
+    monkeypatch.setattr(Decoding, "_choose", lambda decoding, shares, drafts: Verdict((0,), (3,)))
+    options = GenerationOptions(max_new_tokens=most, draft=PromptLookup(), drafts=drafts)
+    decoding = Decoding(form, PROMPT, options, cast(Any, None))
+    with TokenStream(decoding, str, (), (), most, lambda clean: None) as tokens:
         assert sum(token.id is not None for token in tokens) == len(tokens.completion.tokens)
     return tokens.completion
 
 
-def _pass(author: Any, advance: object, rows: object) -> tuple[None, PassStats]:
-    author._index += 1
-    return None, PassStats("", author._index, 0.0, 0, 0, (NOTHING, NOTHING))
+def _pass(decoding: Any, advance: object, rows: object) -> tuple[None, PassStats]:
+    decoding._index += 1
+    return None, PassStats("", decoding._index, 0.0, 0, 0, (NOTHING, NOTHING))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,10 @@ def test_drafts_leave_room_for_all_that_was_asked(
     monkeypatch: pytest.MonkeyPatch, session: int, model: int, most: int, drafts: int
 ) -> None:
     form = layout(session, model)
-    assert fitting(form, PROMPT, Wish(most, draft=PromptLookup(), drafts=7)).drafts == drafts
+    assert (
+        fitting(form, PROMPT, GenerationOptions(max_new_tokens=most, draft=PromptLookup(), drafts=7)).drafts
+        == drafts
+    )
     answer = written(form, most, drafts=7, monkeypatch=monkeypatch)
     assert (len(answer.tokens), answer.finish_reason) == (most, "length")
 
@@ -68,7 +72,10 @@ def test_an_answer_that_lacks_room_says_so(monkeypatch: pytest.MonkeyPatch, sess
 
 def test_drafts_stay_where_the_answer_cannot_be_whole_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
     form = layout(9 + 18)
-    assert fitting(form, PROMPT, Wish(20, draft=PromptLookup(), drafts=1)).drafts == 1
+    assert (
+        fitting(form, PROMPT, GenerationOptions(max_new_tokens=20, draft=PromptLookup(), drafts=1)).drafts
+        == 1
+    )
     assert written(form, 20, drafts=1, monkeypatch=monkeypatch).finish_reason == "full"
 
 

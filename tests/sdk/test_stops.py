@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from privinf.errors import InputError
 from privinf.sdk.stops import TextStream
 
 SENTENCES = (Path(__file__).parents[1] / "data" / "sentences.txt").read_text("utf-8")
@@ -250,9 +249,3 @@ def test_finishing_twice_shows_nothing_twice() -> None:
     stream = TextStream(lambda ids: "".join(map(chr, ids)), ["ab"])
     assert [stream.push(ord("a")), stream.finish(), stream.finish(), stream.reason] == ["", "a", "", "length"]
     assert stream.push(ord("b")) == ""
-
-
-@pytest.mark.parametrize("stop", ["two", [""], ["a", None], [b"a"]])
-def test_stops_that_are_none_are_refused(stop: list[str]) -> None:
-    with pytest.raises(InputError, match="stop must be a list of texts"):
-        TextStream(lambda _: "", stop)

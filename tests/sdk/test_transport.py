@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from async_link import AsyncLink
 from dummy import Settings
 from harness import SHAPE, SHARES, Cluster, ask, tls, wait_until
 from sessions import SESSION
@@ -25,7 +26,6 @@ from privinf.errors import (
 )
 from privinf.parties.rpc.deadline import Deadline
 from privinf.protocols.contract import Identity
-from privinf.sdk.async_link import AsyncLink
 from privinf.sdk.transport import Link
 
 QUERY = """
@@ -117,7 +117,7 @@ def test_a_link_that_is_closed_under_a_query_ends_it(tmp_path: Path, keys: Path)
     gate.touch()
     with Cluster(tmp_path, keys, Settings(halt_at=1, gate=str(gate))) as cluster:
         link = cluster.link()
-        run = link.start(SHAPE, SHARES, 20)
+        run = link.start(SHAPE, SHARES, Deadline.after(20))
         wait_until(gate.with_suffix(".reached").exists)
         failures: list[PrivinfError] = []
 
@@ -139,11 +139,10 @@ def test_a_link_that_is_closed_under_a_query_ends_it(tmp_path: Path, keys: Path)
 def test_asyncio(cluster: Cluster) -> None:
     async def several() -> None:
         async with AsyncLink(cluster.client()) as link:
-            assert await link.connect() == replace(Settings().identity, role="client")
             answers = await asyncio.gather(*(link.run(SHAPE, SHARES, 10) for _ in range(4)))
             assert {answer[:2] for answer in answers} == {SHARES}
             assert len({answer[2].session_id for answer in answers}) == 4
-            assert [status.sessions for status in await link.status()] == [0, 0]
+            assert [status.sessions for status in link.link.status()] == [0, 0]
 
     asyncio.run(several())
 

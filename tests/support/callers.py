@@ -13,10 +13,10 @@ from privinf.equivariant.covering.convert import Converted
 from privinf.equivariant.key import Key
 from privinf.equivariant.methods import SESSION
 from privinf.equivariant.serving.server import Server
+from privinf.options import Sampling
 from privinf.parties.rpc.credentials import CLAIM, dial
 from privinf.parties.rpc.methods import Method
 from privinf.parties.rpc.status import restore
-from privinf.sampling import Sampling
 from privinf.v1 import equivariant_pb2 as pb
 
 VOCAB = len(tiny_models.DECODER_VOCAB)

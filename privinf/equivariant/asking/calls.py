@@ -18,6 +18,7 @@ from privinf.equivariant.key import F64, Key, KeyAbout
 from privinf.equivariant.wire import F32
 from privinf.errors import InputError, IntegrityError, ProtocolError
 from privinf.parties.rpc.deadline import Deadline
+from privinf.sdk.call import Call
 from privinf.sdk.patience import patiently
 from privinf.v1 import equivariant_pb2 as pb
 
@@ -32,6 +33,15 @@ class Opened(NamedTuple):
     outgoing: Outgoing
     replies: Replies
 
+    def end(self, clean: bool) -> None:
+        """End it; the server forgets it at once."""
+        self.outgoing.end()
+        self.replies.leave() if clean else self.replies.cancel()
+
+    def cancel(self) -> None:
+        """Drop it."""
+        self.end(False)
+
 
 class Requests(Protocol):
     """What covers what is asked: texts or images."""
@@ -41,7 +51,7 @@ class Requests(Protocol):
     def logits(self, rows: F32) -> F32: ...
 
 
-class BaseClient(Protocol):
+class Answering(Protocol):
     """Gives a batch's plain rows, and counts what went over the wire."""
 
     sent: int
@@ -53,14 +63,14 @@ class BaseClient(Protocol):
 class Direct:
     """Every batch is a call of its own, under the one key."""
 
-    def __init__(self, link: Link, side: Requests, key: Key, timeout: float | None) -> None:
-        self._link, self._side, self._key, self._timeout = link, side, key, timeout
+    def __init__(self, link: Link, side: Requests, key: Key, call: Call) -> None:
+        self._link, self._side, self._key, self._call = link, side, key, call
         self.sent = self.received = 0
 
     def __call__(self, batch: Batch) -> F32:
         """Pooled rows, or logits."""
         about, query = self._key.about, self._side.query(batch, self._key)
-        reply = self._link.query(about.task, query, self._timeout)
+        reply = self._link.query(about.task, query, self._call)
         self.sent, self.received = self.sent + query.ByteSize(), self.received + reply.ByteSize()
         embeds = about.task == "embed"
         width = about.server_width if embeds else len(about.labels)
@@ -90,23 +100,28 @@ class InSession:
 
 @contextmanager
 def asking(
-    folder: Path, link: Link, side: Requests, key: Key, timeout: float | None, *, local: bool
-) -> Iterator[BaseClient]:
+    folder: Path, link: Link, side: Requests, key: Key, call: Call, *, local: bool
+) -> Iterator[Answering]:
     """Give what asks: a session is opened for all that is asked within."""
     if not local:
-        yield Direct(link, side, key, timeout)
+        yield Direct(link, side, key, call)
         return
-    seconds, clean = link.seconds(timeout), False
-    opened = open_session(folder, link, key.about, None, seconds)
+    seconds, clean = link.seconds(call.timeout), False
+    opened = open_session(folder, link, key.about, call, None, seconds)
     try:
         yield InSession(side, opened, seconds)
         clean = True
     finally:
-        close_session(opened, clean)
+        opened.end(clean)
 
 
 def open_session(
-    folder: Path, link: Link, key: KeyAbout, timeout: float | None, patience: float | None = None
+    folder: Path,
+    link: Link,
+    key: KeyAbout,
+    call: Call,
+    timeout: float | None,
+    patience: float | None = None,
 ) -> Opened:
     """Mark a variant as used on disk, tell the server of it, and wait until it has found that it is new.
 
@@ -117,18 +132,18 @@ def open_session(
     variant = Key.load(variants.take(folder))
     require_variant(variant, key)
     waits = until if patience is None else Deadline(min(until.at, Deadline.after(patience).at))
-    return patiently(lambda: _opened(link, variant, until, waits), waits)
+    return patiently(lambda: _opened(link, variant, until, waits, call), waits, call.sleep)
 
 
-def _opened(link: Link, variant: Key, until: Deadline, waits: Deadline) -> Opened:
-    outgoing, replies = link.session(pb.CoveredOpen(id=variant.about.id), until)
+def _opened(link: Link, variant: Key, until: Deadline, waits: Deadline, call: Call) -> Opened:
+    opened = call.begun(Opened(variant, *link.session(pb.CoveredOpen(id=variant.about.id), until)))
     try:
-        if replies.take(waits.left("connect")) is None:
+        if opened.replies.take(waits.left("connect")) is None:
             raise ProtocolError("server: the session ended before it began")
     except BaseException:
-        close_session(Opened(variant, outgoing, replies), clean=False)
+        opened.cancel()
         raise
-    return Opened(variant, outgoing, replies)
+    return opened
 
 
 def require_variant(variant: Key, key: KeyAbout) -> None:
@@ -136,12 +151,6 @@ def require_variant(variant: Key, key: KeyAbout) -> None:
     same = all(getattr(variant.about, name) == getattr(key, name) for name in OF_ALL_VARIANTS)
     if not same or variant.hidden is None:
         raise IntegrityError("the variants do not belong to this key: copy the whole client folder again")
-
-
-def close_session(opened: Opened, clean: bool) -> None:
-    """End a session; the server forgets it at once."""
-    opened.outgoing.end()
-    opened.replies.leave() if clean else opened.replies.cancel()
 
 
 def read_reply(message: pb.CoveredRows, shape: tuple[int, int]) -> F32:

@@ -17,6 +17,8 @@ from privinf.equivariant.levels import level_of
 from privinf.equivariant.vit_checkpoint import Image, read_vit_spec
 from privinf.equivariant.wire import F32
 from privinf.errors import InputError, IntegrityError
+from privinf.sdk.backend import Items
+from privinf.sdk.options import Reading
 from privinf.v1 import equivariant_pb2 as pb
 
 
@@ -31,7 +33,7 @@ class ImageSide:
         self._own = OwnPart(folder, about) if level_of(about.level).local else None
         self._rows = most_rows(about)
 
-    def read(self, images: Any, **options: Any) -> F32:
+    def read(self, images: Items, reading: Reading) -> F32:
         """Patches of each image; InputError for what the model cannot take."""
         return _patches(_checked(images, self._image), self._image)
 
@@ -69,7 +71,7 @@ class ImageSide:
         return self._own.logits(rows)
 
 
-def _checked(images: Any, image: Image) -> F32:
+def _checked(images: Items, image: Image) -> F32:
     """Images as the plain model's processor gives them, (images, channels, height, width)."""
     try:
         array: F32 = np.asarray(images, dtype=np.float32)

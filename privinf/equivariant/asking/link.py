@@ -18,6 +18,7 @@ from privinf.parties.rpc.credentials import dial, warn_insecure
 from privinf.parties.rpc.deadline import Deadline, persist
 from privinf.parties.rpc.methods import Method
 from privinf.parties.rpc.own import check_own
+from privinf.sdk.call import Call
 from privinf.sdk.patience import Patience
 from privinf.v1 import equivariant_pb2 as pb
 
@@ -43,7 +44,9 @@ class Link:
         if self._about is None:
             seconds = self._config.connect_seconds
             deadline = Deadline.after(seconds)
-            about = persist(lambda: self._ask(ABOUT, pb.CoveredAboutRequest(), deadline), seconds, deadline)
+            about = persist(
+                lambda: self._ask(ABOUT, pb.CoveredAboutRequest(), deadline, Call()), seconds, deadline
+            )
             require_ours(about, self._key)
             self._about = about
         return self._about
@@ -52,17 +55,18 @@ class Link:
         """For one query."""
         return self._config.deadline if timeout is None else timeout
 
-    def query(self, task: str, query: pb.CoveredQuery, timeout: float | None = None) -> pb.CoveredRows:
-        """Embed or classify; `timeout` is in seconds."""
-        until = Deadline.after(self.seconds(timeout))
+    def query(self, task: str, query: pb.CoveredQuery, call: Call) -> pb.CoveredRows:
+        """Embed or classify."""
+        until = Deadline.after(self.seconds(call.timeout))
         self.connect()
-        rows: pb.CoveredRows = self._ask(_QUERIES[task], query, until)
+        rows: pb.CoveredRows = self._ask(_QUERIES[task], query, until, call)
         return rows
 
-    def generate(self, prompt: pb.CoveredPrompt, timeout: float | None = None) -> Replies:
-        """Begin a continuation; `timeout` is in seconds, for all of it."""
-        until = self.until(timeout)
-        return Replies(partial(self._begin, GENERATE, prompt, until), self._forget, Patience(until))
+    def generate(self, prompt: pb.CoveredPrompt, call: Call) -> Replies:
+        """Begin a continuation; the call's seconds are for all of it."""
+        until = self.until(call.timeout)
+        begin = partial(self._begin, GENERATE, prompt, until)
+        return call.begun(Replies(begin, self._forget, Patience(until)))
 
     def session(self, opened: pb.CoveredOpen, until: Deadline) -> tuple[Outgoing, Replies]:
         """Open a variant; all of the session is over by `until`."""
@@ -80,9 +84,9 @@ class Link:
         self.connect()
         return Deadline.after(self._config.session_deadline if timeout is None else timeout)
 
-    def _ask(self, method: Method, request: Any, until: Deadline) -> Any:
+    def _ask(self, method: Method, request: Any, until: Deadline, call: Call) -> Any:
         begin = partial(self._begin, method, request, until, lambda stub: stub.future)
-        return Replies(begin, self._forget, Patience(until)).whole()
+        return call.begun(Replies(begin, self._forget, Patience(until))).whole()
 
     def _begin(
         self, method: Method, request: Any, until: Deadline, face: Callable[[Any], Any] = lambda stub: stub

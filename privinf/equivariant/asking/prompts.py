@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from privinf.equivariant.asking.own_part import OwnPart
 from privinf.equivariant.key import KeyAbout
@@ -13,11 +12,7 @@ from privinf.errors import ConfigError, InputError, IntegrityError, ModelError
 from privinf.models.decoder_spec import read_decoder_spec
 from privinf.models.settings import read_object
 from privinf.models.text.prompts import DecoderTokenizer
-from privinf.sdk.decoder_client import Message, Prompt, make_wish
-from privinf.sdk.generation import Wish
-from privinf.sdk.stops import TextStream
-
-PRIVATE_ALONE = ("draft", "drafts", "secure_argmax", "hide_accepted")
+from privinf.sdk.backend import Message, Prompt
 
 
 class DecoderRules(DecoderTokenizer):
@@ -68,15 +63,6 @@ class PromptSide:
 
         template = ChatTemplate(self._folder, rules=self.tokenizer.rules)
         return self._fitting(self.tokenizer.encode(template.script(messages, special_tokens=special_tokens)))
-
-    def wish(self, options: dict[str, Any]) -> Wish:
-        """How to continue; InputError for what cannot be."""
-        if private := [name for name in PRIVATE_ALONE if options.get(name)]:
-            raise InputError(f"{', '.join(private)}: only the private mode supports that; leave it out")
-        known = {name: value for name, value in options.items() if name not in PRIVATE_ALONE}
-        wish = make_wish(vocab=self._about.vocab, **known)
-        TextStream(self.tokenizer.decode, wish.stop)  # refuses stops that are none before anything is sent
-        return wish
 
     def _fitting(self, ids: list[int]) -> list[int]:
         if not ids:

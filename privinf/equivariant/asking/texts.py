@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,12 @@ from privinf.equivariant.key import Key, KeyAbout
 from privinf.equivariant.levels import level_of
 from privinf.equivariant.wire import F32
 from privinf.errors import IntegrityError, ModelError, ProtocolError
+from privinf.models.query import Ids
 from privinf.models.spec import read_spec
 from privinf.models.text.tokenizer import Tokenizer
 from privinf.sdk.asked import listed
+from privinf.sdk.backend import Items
+from privinf.sdk.options import Reading
 from privinf.v1 import equivariant_pb2 as pb
 
 MOST_ROWS = 4096  # tokens of one request, padding included, where the server takes so many
@@ -57,11 +60,11 @@ class TextSide:
         embeds = about.task == "embed"
         self._pooling, self._unit = (self._spec.pooling or "mean") if embeds else "cls", self._spec.normalize
 
-    def read(self, texts: str | Iterable[str], **options: Any) -> list[Any]:
+    def read(self, texts: Items, reading: Reading) -> Sequence[Ids]:
         """Token ids of each text; InputError for one that the model cannot take."""
-        return list(self.tokenizer.encode(listed(texts), **options))
+        return self.tokenizer.encode(listed(texts), **vars(reading))
 
-    def batches(self, ids: Sequence[Any], max_rows: int) -> Iterator[Batch]:
+    def batches(self, ids: Sequence[Ids], max_rows: int) -> Iterator[Batch]:
         """Texts of like length go together, as many as fit one request."""
         if not ids:
             return
@@ -109,5 +112,5 @@ def most_rows(about: KeyAbout) -> int:
     return min(MOST_ROWS, max(1, MOST_BYTES // (4 * about.server_width)))
 
 
-def _batch(places: Sequence[int], ids: Sequence[Any]) -> Batch:
+def _batch(places: Sequence[int], ids: Sequence[Ids]) -> Batch:
     return Batch(tuple(places), tuple(ids[place] for place in places))

@@ -18,7 +18,8 @@ from privinf.equivariant.wire import F32
 from privinf.errors import ProtocolError
 from privinf.sampling import Sampler
 from privinf.sdk.completions import GenerationUsage
-from privinf.sdk.generation import Wish, Written
+from privinf.sdk.decoding import PassTokens
+from privinf.sdk.options import GenerationOptions
 from privinf.sdk.outcomes import PartyStats
 from privinf.sdk.passes import PassStats
 from privinf.v1 import equivariant_pb2 as pb
@@ -32,7 +33,7 @@ class CoveredGenerationUsage(GenerationUsage):
 
     result_bytes: int = 0
 
-    def plus(self, written: Written) -> CoveredGenerationUsage:
+    def plus(self, written: PassTokens) -> CoveredGenerationUsage:
         """Add one token."""
         received = self.result_bytes + sum(stats.result_bytes for stats in written.stats)
         return CoveredGenerationUsage(**{**asdict(super().plus(written)), "result_bytes": received})
@@ -44,16 +45,16 @@ class Clock:
     def __init__(self, session: str) -> None:
         self._session, self._index, self._began = session, 0, time.monotonic()
 
-    def written(self, token: int, sent: int, received: int) -> Written:
+    def written(self, token: int, sent: int, received: int) -> PassTokens:
         """A token that has just come."""
         now = time.monotonic()
         parties = (_NONE, _NONE)
         stats = PassStats(self._session, self._index, now - self._began, sent, received, parties)
         self._index, self._began = self._index + 1, now
-        return Written((token,), 0, 0, (stats,))
+        return PassTokens((token,), 0, 0, (stats,))
 
 
-def received(prompt: pb.CoveredPrompt, replies: Replies, key: Key, room: int) -> Iterator[Written]:
+def received(prompt: pb.CoveredPrompt, replies: Replies, key: Key, room: int) -> Iterator[PassTokens]:
     """Plain tokens as the server chooses their covers; it has room for so many with the prompt."""
     assert key.tokens is not None
     plain, clock, sent = np.argsort(key.tokens), Clock(""), prompt.ByteSize()
@@ -78,10 +79,10 @@ class Chooser:
         self._own, self._room = own, room
         self._key, self._outgoing, self._replies = opened
 
-    def write(self, ids: Sequence[int], wish: Wish) -> Iterator[Written]:
+    def write(self, ids: Sequence[int], options: GenerationOptions) -> Iterator[PassTokens]:
         """Token after token, until there are enough or the session is full."""
-        sampler, clock, seen, given = Sampler(wish.sampling), Clock(self._key.about.id), list(ids), list(ids)
-        for _ in range(most_tokens(wish.max_new_tokens, self._room, len(ids))):
+        sampler, clock, seen, given = Sampler(options), Clock(self._key.about.id), list(ids), list(ids)
+        for _ in range(most_tokens(options.max_new_tokens, self._room, len(ids))):
             hidden, sent, come = self._read(given, len(seen) - len(given))
             token = sampler.choose(self._own.logits(hidden)[0], seen)
             yield clock.written(token, sent, come)

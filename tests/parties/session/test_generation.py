@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from async_link import AsyncLink
 from dummy import TASK, Settings
 from harness import SHAPE, Cluster, ask, free_port, wait_until
 from harness import SHARES as QUERY
@@ -18,8 +19,8 @@ from sessions import SESSION, SHARES, freed, generate, tell
 
 from privinf.config import ClientConfig
 from privinf.errors import ConnectError, InputError, Overloaded
+from privinf.parties.rpc.deadline import Deadline
 from privinf.protocols.contract import Advance, SessionShape
-from privinf.sdk.async_link import AsyncLink
 from privinf.sdk.transport import Link
 
 FULL = r"wait already|are under way"
@@ -154,7 +155,7 @@ def test_sessions_are_bounded_with_queries(tmp_path: Path, keys: Path) -> None:
     with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
         with link.generate(SESSION) as generation:
             generation.step(Advance(), SHARES)
-            waits = link.start(SHAPE, QUERY, 20)
+            waits = link.start(SHAPE, QUERY, Deadline.after(20))
             wait_until(lambda: [status.waiting for status in link.status()] == [1, 1])
             with pytest.raises(Overloaded, match=FULL):
                 ask(link, 1.0)
@@ -234,10 +235,9 @@ def test_asyncio(running: Cluster) -> None:
         async with AsyncLink(running.client()) as link:
 
             async def one() -> str:
-                async with await link.generate(SESSION) as generation:
-                    assert generation.plain.session_id == generation.session_id
+                with await link.generate(SESSION) as generation:
                     for index in range(3):
-                        assert (await generation.step(Advance(), SHARES))[:2] == SHARES, index
+                        assert (await link.step(generation, Advance(), SHARES))[:2] == SHARES, index
                     return generation.session_id
 
             assert len(set(await asyncio.gather(*(one() for _ in range(3))))) == 3

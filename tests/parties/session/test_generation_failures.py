@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from async_link import AsyncLink
 from dummy import Settings
 from halted import Halted
 from harness import Cluster, ask, wait_until
@@ -23,7 +24,6 @@ from privinf.errors import (
     ProtocolError,
 )
 from privinf.protocols.contract import Advance
-from privinf.sdk.async_link import AsyncLink
 
 IDENTITY = Settings().identity
 
@@ -92,8 +92,8 @@ def test_a_cancelled_task_drops_its_generation(tmp_path: Path, keys: Path) -> No
     async def cancelled(halted: Halted) -> None:
         async with AsyncLink(halted.cluster.client()) as link:
             generation = await link.generate(SESSION)
-            await generation.step(Advance(), SHARES)
-            task = asyncio.create_task(generation.step(Advance.first(1), SHARES))
+            await link.step(generation, Advance(), SHARES)
+            task = asyncio.create_task(link.step(generation, Advance.first(1), SHARES))
             await asyncio.to_thread(wait_until, halted.gate.with_suffix(".reached").exists)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -2,60 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
-from privinf.drafts.speculation import Draft, NoDraft, Tree, Verdict, drafted_by, verify, walk
+from privinf.drafts.draft import Draft
+from privinf.drafts.ngrams import NgramDraft
+from privinf.drafts.speculation import NoDraft, PromptLookup, Tree, Verdict, drafted_by, verify, walk
 from privinf.errors import InputError
 from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.text.prompts import prompt_rows
 from privinf.protocols.contract import Advance, SessionShape
-from privinf.sampling import Sampler, Sampling
+from privinf.sampling import Sampler
+from privinf.sdk.options import GenerationOptions
 from privinf.sdk.passes import PassStats
 
-DRAFTS = 7  # tokens proposed in one pass
+NGRAMS = ".npz"  # how a file of counted runs ends
+DRAFTERS: dict[str, Callable[[], Draft]] = {"none": NoDraft, "lookup": PromptLookup}
 
 
-@dataclass(frozen=True)
-class Wish:
-    """How to continue a prompt.
-
-    draft: proposes up to `drafts` tokens, all checked in one pass, fewer where the session would not hold all
-    `max_new_tokens` if they were wrong; their number is public, and so is how many were
-    right and on which branch, unless `hide_accepted`: then no slot of a wrong draft is given back, and none branches.
-    secure_argmax: learn the likeliest token and no logits.
-    """
-
-    max_new_tokens: int = 64
-    sampling: Sampling = field(default_factory=Sampling)
-    stop: tuple[str, ...] = field(default=(), repr=False)
-    draft: Draft = field(default_factory=NoDraft)
-    drafts: int = 0
-    secure_argmax: bool = False
-    hide_accepted: bool = False
-
-    @property
-    def task(self) -> str:
-        """What the parties are asked to do."""
-        return ("argmax" if self.secure_argmax else "generate") + (form.PADDED if self.hide_accepted else "")
-
-    def __post_init__(self) -> None:
-        if not _whole(self.max_new_tokens) or self.max_new_tokens < 1:
-            raise InputError(f"max_new_tokens must be 1 or more, not {self.max_new_tokens!r}")
-        if not _whole(self.drafts) or not 0 <= self.drafts < form.MOST_ROWS:
-            raise InputError(f"drafts must be 0 to {form.MOST_ROWS - 1}, not {self.drafts!r}")
-        plain = self.sampling.greedy and self.sampling.repetition_penalty == 1.0
-        if self.secure_argmax and not plain:
-            raise InputError("secure_argmax only gives the most likely token: leave out sampling options")
+def drafter(draft: Draft | str | None, vocab: int) -> Draft:
+    """A draft as it is, by its name, or as `privinf draft` has written it to a file."""
+    if not isinstance(draft, str | None):
+        return draft
+    if draft and draft.endswith(NGRAMS):
+        return NgramDraft.load(draft, vocab)
+    if (draft or "none") not in DRAFTERS:
+        raise InputError(f"no draft {draft!r}; choose one of {', '.join(DRAFTERS)}, or a file *{NGRAMS}")
+    return DRAFTERS[draft or "none"]()
 
 
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def drafting(options: GenerationOptions, vocab: int) -> GenerationOptions:
+    """The same with the draft itself in place of its name, and no drafts where there is none."""
+    found = drafter(options.draft, vocab)
+    return replace(options, draft=found, drafts=0 if isinstance(found, NoDraft) else options.drafts)
 
 
 class Passes(Protocol):
@@ -67,7 +51,7 @@ class Passes(Protocol):
 
 
 @dataclass(frozen=True)
-class Written:
+class PassTokens:
     """The tokens that one pass gave, `accepted` of which had been drafted."""
 
     tokens: tuple[int, ...] = field(repr=False)
@@ -76,26 +60,26 @@ class Written:
     stats: tuple[PassStats, ...]  # of the pass, and at first of those that read the prompt
 
 
-def fitting(layout: DecoderLayout, prompt: Sequence[int], wish: Wish) -> Wish:
+def fitting(layout: DecoderLayout, prompt: Sequence[int], options: GenerationOptions) -> GenerationOptions:
     """The same, with no more drafts than leave room for all tokens asked for, were every draft wrong.
 
-    Where these do not fit even without drafts, the wish is as it was: the session ends when it is full, and says so.
+    Where these do not fit even without drafts, they are as they were: the session ends when it is full, and says so.
     """
-    later = wish.max_new_tokens - 1
+    later = options.max_new_tokens - 1
     if not later:
-        return replace(wish, drafts=0)
+        return replace(options, drafts=0)
     slots = (layout.room - prompt_rows(len(prompt))) // later - 1
-    places = layout.spec.max_tokens - len(layout.plan.prefix) - len(prompt) - wish.max_new_tokens
+    places = layout.spec.max_tokens - len(layout.plan.prefix) - len(prompt) - options.max_new_tokens
     most = min(slots, places)
-    return wish if most < 0 else replace(wish, drafts=min(wish.drafts, most))
+    return options if most < 0 else replace(options, drafts=min(options.drafts, most))
 
 
-def session_shape(layout: DecoderLayout, prompt: Sequence[int], wish: Wish) -> SessionShape:
+def session_shape(layout: DecoderLayout, prompt: Sequence[int], options: GenerationOptions) -> SessionShape:
     """The public shape of a session; InputError where the prompt is empty or too long."""
     if not prompt:
         raise InputError("the prompt is empty: a continuation needs at least one token")
-    wish = fitting(layout, prompt, wish)
-    rows, room = prompt_rows(len(prompt)), layout.room - 1 - wish.drafts
+    options = fitting(layout, prompt, options)
+    rows, room = prompt_rows(len(prompt)), layout.room - 1 - options.drafts
     if rows > room:
         largest = max((size for size in range(1, room + 1) if prompt_rows(size) <= room), default=0)
         if not largest:
@@ -107,35 +91,42 @@ def session_shape(layout: DecoderLayout, prompt: Sequence[int], wish: Wish) -> S
             f"the prompt has {len(prompt)} tokens, and {largest} fit with room for an answer: shorten it, "
             "or share the model for longer sessions (--max-tokens)"
         )
-    shape = SessionShape(wish.task, rows, 1 + wish.drafts)
+    shape = SessionShape(_task(options), rows, 1 + options.drafts)
     layout.check(shape)
     return shape
 
 
-class Author:
+def _task(options: GenerationOptions) -> str:
+    return ("argmax" if options.secure_argmax else "generate") + (
+        form.PADDED if options.hide_accepted else ""
+    )
+
+
+class Decoding:
     """Continues one prompt; iterate over it once. It ends with the tokens asked for, or when the session is full."""
 
     def __init__(
         self,
         layout: DecoderLayout,
         prompt: Sequence[int],
-        wish: Wish,
+        options: GenerationOptions,
         passes: Passes,
         timeout: float | None = None,
     ) -> None:
         self._layout, self._passes = layout, passes
-        self._shape = session_shape(layout, prompt, wish)
-        self._wish = fitting(layout, prompt, wish)
-        self._sampler, self._timeout = Sampler(wish.sampling), timeout
+        self._shape = session_shape(layout, prompt, options)
+        self._options = fitting(layout, prompt, options)
+        self._draft = drafter(options.draft, layout.spec.vocab)
+        self._sampler, self._timeout = Sampler(options), timeout
         self._seen = list(prompt)
         self._tokens = len(prompt)
         self._index = 0
         self._kept: tuple[int, ...] = ()  # rows of the pass before that the client goes on from
         self._form: tuple[int, ...] | None = None  # which draft follows which, in every pass
 
-    def __iter__(self) -> Iterator[Written]:
+    def __iter__(self) -> Iterator[PassTokens]:
         written = self._read_prompt()
-        left = self._wish.max_new_tokens - 1
+        left = self._options.max_new_tokens - 1
         yield written
         while left > 0 and self._fits():
             written = self._write()
@@ -154,7 +145,7 @@ class Author:
         positions = prefix + len(self._seen) + self._shape.rows
         return used + self._shape.rows <= ends[0] and positions <= ends[1]
 
-    def _read_prompt(self) -> Written:
+    def _read_prompt(self) -> PassTokens:
         """Run the prompt, padded in front, and choose what follows its last row."""
         stats = []
         for start in range(0, self._shape.prompt, form.CHUNK):
@@ -164,7 +155,7 @@ class Author:
             stats.append(counted)
         verdict = self._choose(shares, Tree())
         self._seen += verdict.tokens
-        return Written(verdict.tokens, 0, 0, tuple(stats))
+        return PassTokens(verdict.tokens, 0, 0, tuple(stats))
 
     def _prompt_rows(self) -> Rows:
         prefix, padding = len(self._layout.plan.prefix), self._shape.prompt - self._tokens
@@ -172,16 +163,16 @@ class Author:
         places = np.maximum(np.arange(len(ids)) - padding, 0) + prefix
         return Rows(ids, places, np.arange(len(ids)) < padding, padding)
 
-    def _write(self) -> Written:
+    def _write(self) -> PassTokens:
         """Run the last token and its drafts, and keep what the model agrees with."""
-        wish = self._wish
+        options = self._options
         # Servers that are not to know what was right are asked for a line.
-        drafts = drafted_by(wish.draft, self._seen, wish.drafts, straight=wish.hide_accepted)
-        tree = self._of_one_form(drafts.filled(wish.drafts, self._seen[-1]))
+        drafts = drafted_by(self._draft, self._seen, options.drafts, straight=options.hide_accepted)
+        tree = self._of_one_form(drafts.filled(options.drafts, self._seen[-1]))
         ids = np.array([self._seen[-1], *tree.tokens], dtype=np.int64)
         places = len(self._layout.plan.prefix) + len(self._seen) - 1 + np.array(tree.places(), dtype=np.int64)
         rejected, kept = None, self._kept
-        if wish.hide_accepted:
+        if options.hide_accepted:
             rejected = ~np.isin(np.arange(len(ids)), kept)
             kept = tuple(range(self._last_rows()))
         rows = Rows(ids, places, np.zeros(len(ids), dtype=bool), self._shape.prompt - self._tokens, rejected)
@@ -189,7 +180,7 @@ class Author:
         verdict = self._choose(shares, drafts)
         self._seen += verdict.tokens
         self._kept = verdict.rows
-        return Written(verdict.tokens, verdict.accepted, len(drafts.tokens), (counted,))
+        return PassTokens(verdict.tokens, verdict.accepted, len(drafts.tokens), (counted,))
 
     def _of_one_form(self, tree: Tree) -> Tree:
         """Refuse drafts whose form changes from pass to pass: the servers would see what the text has to do with it."""
@@ -208,7 +199,7 @@ class Author:
         """The drafts that are right, and one token more."""
         answer = wire.decode(self._layout, self._shape, self._index - 1, shares)
         rows = answer[: 1 + len(drafts.tokens)]
-        if self._wish.secure_argmax:
+        if self._options.secure_argmax:
             return walk(drafts, lambda row: int(rows[row]))
         return verify(self._sampler, rows.astype(np.float32), drafts, self._seen)
 

@@ -1,0 +1,88 @@
+"""Options that are declared once: a field has the default and the help that the SDK and the commands show; no numpy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+from privinf.errors import InputError
+
+T = TypeVar("T")
+
+
+def option(default: T, help: str, *, repr: bool = True, **spelled: Any) -> T:
+    """A field of a dataclass of options.
+
+    Args:
+        default: of the field.
+        help: one sentence for the command line.
+        repr: whether to show the value in logs and errors.
+        spelled: how a command takes it where that differs: `typed` (its type there), `flag` (its name), `envvar`.
+    """
+    made: T = field(default=default, repr=repr, metadata={"help": help, **spelled})
+    return made
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen; the default is greedy.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    temperature: float = option(
+        0.0, "0 takes the most likely token; 1 samples from the model's distribution."
+    )
+    top_k: int | None = option(
+        None, "Sample from the k most likely tokens, and those as likely as the last of them."
+    )
+    top_p: float | None = option(
+        None, "Sample from the fewest most likely tokens whose probabilities add up to this."
+    )
+    repetition_penalty: float = option(1.0, "Above 1, tokens already in prompt or answer become less likely.")
+    seed: int | None = option(None, "Seed for sampling; the same seed gives the same answer.")
+
+    def __post_init__(self) -> None:
+        require(
+            _is_number(self.temperature) and self.temperature >= 0,
+            "temperature must be 0 (greedy) or a finite number above it",
+        )
+        require(
+            self.top_k is None or (is_whole(self.top_k) and self.top_k >= 1),
+            "top_k must be a whole number of at least 1; leave it out to keep all tokens",
+        )
+        require(
+            self.top_p is None or (_is_number(self.top_p) and 0 < self.top_p <= 1),
+            "top_p must be above 0 and at most 1; leave it out to keep all tokens",
+        )
+        require(
+            _is_number(self.repetition_penalty) and 0.01 <= self.repetition_penalty <= 100,
+            "repetition_penalty must be from 0.01 to 100; 1 is no penalty",
+        )
+        require(
+            self.seed is None or (is_whole(self.seed) and self.seed >= 0),
+            "seed must be a whole number of at least 0; leave it out for a random one",
+        )
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is always chosen."""
+        return not self.temperature
+
+
+def is_whole(value: object) -> bool:
+    """Whether it counts something."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def require(valid: bool, message: str) -> None:
+    """Raise InputError unless an option is valid."""
+    if not valid:
+        raise InputError(message)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

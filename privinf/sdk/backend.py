@@ -1,0 +1,97 @@
+"""What a mode is to both clients: a backend, which reads what is asked, refuses what cannot be, and answers calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn, Protocol
+
+from privinf.errors import InputError
+from privinf.sdk.answers import F32, Classification, Embeddings
+from privinf.sdk.call import Call
+from privinf.sdk.completions import TokenStream
+from privinf.sdk.options import GenerationOptions, Reading
+from privinf.sdk.transport import PartyStatus
+
+Texts = str | Iterable[str]
+Items = Texts | F32  # or images
+Message = Mapping[str, str]
+Prompt = str | Sequence[int]
+Begin = Callable[
+    [Call], TokenStream
+]  # asks for what was read; it waits for a place, and a stream gives the tokens
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages to be answered, each {"role": ..., "content": ...}."""
+
+    messages: Sequence[Message] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a client knows of its model before it asks anything; both ids together tell it from every other."""
+
+    mode: str
+    task: str  # embed, classify or generate
+    model_id: str
+    plan_hash: str = ""
+    level: str = ""  # of the equivariant mode
+
+
+class Backend(Protocol):
+    """A model and the way to its servers; calls block, and another thread may drop them."""
+
+    @property
+    def facts(self) -> Facts: ...
+
+    @property
+    def sessions_left(self) -> int | None:
+        """How many more calls the client's folder allows; None for any number."""
+        ...
+
+    def connect(self) -> None:
+        """Reach the servers, and refuse those of another model."""
+        ...
+
+    def close(self) -> None:
+        """Release the connections; idempotent."""
+        ...
+
+    def status(self) -> tuple[PartyStatus, PartyStatus]:
+        """What both parties have ready."""
+        ...
+
+    def check(self, texts: Texts, reading: Reading) -> None:
+        """Raise InputError for the first text that the model cannot take; nothing is asked."""
+        ...
+
+    def embed(self, texts: Texts, reading: Reading, call: Call) -> Embeddings: ...
+
+    def classify(self, items: Items, reading: Reading, call: Call) -> Classification: ...
+
+    def write(
+        self, prompt: Prompt | Conversation, options: GenerationOptions, raw: bool, special_tokens: bool
+    ) -> Begin:
+        """Read a prompt; nothing is asked before what this returns is called."""
+        ...
+
+
+class Prompts(Protocol):
+    """What turns prompts into tokens."""
+
+    def prompt(self, prompt: Prompt, raw: bool, special_tokens: bool = False) -> list[int]: ...
+    def conversation(self, messages: Sequence[Message], special_tokens: bool = False) -> list[int]: ...
+
+
+def tokens_of(prompts: Prompts, prompt: Prompt | Conversation, raw: bool, special_tokens: bool) -> list[int]:
+    """Tokens of a prompt, or of a conversation up to where its answer begins."""
+    if isinstance(prompt, Conversation):
+        return prompts.conversation(prompt.messages, special_tokens)
+    return prompts.prompt(prompt, raw, special_tokens)
+
+
+def lacks(mode: str, verb: str) -> NoReturn:
+    """Refuse a verb that a mode does not have."""
+    raise InputError(f"{verb}: the {mode} mode has no such thing")

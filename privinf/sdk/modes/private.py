@@ -1,0 +1,132 @@
+"""The private mode: shares of a query for each of two parties, and an answer added up of theirs."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+
+from privinf.config import ClientConfig
+from privinf.errors import InputError
+from privinf.models.decoder_spec import model_kind
+from privinf.models.folder import read_about
+from privinf.protocols.contract import QueryShape
+from privinf.sdk.answers import F32, Classification, Embeddings, Usage
+from privinf.sdk.asked import listed
+from privinf.sdk.backend import Begin, Conversation, Facts, Items, Prompt, Texts, tokens_of
+from privinf.sdk.call import Call
+from privinf.sdk.completions import TokenStream
+from privinf.sdk.connection import Connection
+from privinf.sdk.decoder_client import DecoderSide
+from privinf.sdk.decoding import drafting
+from privinf.sdk.encoder_client import EncoderSide
+from privinf.sdk.modes import Mode
+from privinf.sdk.options import GenerationOptions, Reading
+from privinf.sdk.transport import Link, PartyStatus
+
+
+class Private:
+    """The client's folder of a shared model, and the way to both parties."""
+
+    sessions_left = None
+
+    def __init__(self, model: Path, connection: Connection) -> None:
+        self._config = connection.settings(ClientConfig)
+        read_about(model, "client")  # says what is wrong with a directory that is no shared model
+        self._side = DecoderSide(model) if model_kind(model) == "decoder" else EncoderSide(model)
+        self._seen: set[QueryShape] = set()
+        self._link = Link(self._config, self._side.identity)
+
+    @property
+    def facts(self) -> Facts:
+        """Model and plan, which both parties must attest."""
+        identity = self._side.identity
+        return Facts("private", self._side.task, identity.model_id, identity.plan_hash)
+
+    def connect(self) -> None:
+        """Reach both parties."""
+        self._link.connect()
+
+    def close(self) -> None:
+        """Release the connections; idempotent."""
+        self._link.close()
+
+    def status(self) -> tuple[PartyStatus, PartyStatus]:
+        """What both parties have ready."""
+        return self._link.status()
+
+    def check(self, texts: Texts, reading: Reading) -> None:
+        """Refuse the first text that the model cannot take."""
+        self._encoder.read(listed(texts), reading)
+
+    def embed(self, texts: Texts, reading: Reading, call: Call) -> Embeddings:
+        """Vectors of texts."""
+        vectors, usage = self._ask("embed", texts, reading, call)
+        return Embeddings(vectors, usage)
+
+    def classify(self, items: Items, reading: Reading, call: Call) -> Classification:
+        """What the model's head says of texts."""
+        logits, usage = self._ask("classify", items, reading, call)
+        return self._encoder.classes(logits, usage)
+
+    def write(
+        self, prompt: Prompt | Conversation, options: GenerationOptions, raw: bool, special_tokens: bool
+    ) -> Begin:
+        """Read a prompt, and the draft that is to be used."""
+        side = self._decoder
+        ids = tokens_of(side, prompt, raw, special_tokens)
+        options = drafting(options, side.vocab)
+        shape = side.shape(ids, options)
+
+        def begin(call: Call) -> TokenStream:
+            passes = self._link.generate(shape, wait=call.timeout, call=call)
+            try:
+                return side.stream(ids, options, passes, passes.end, call.timeout)
+            except BaseException:  # what the stream refuses must not leave the parties waiting
+                passes.cancel()
+                raise
+
+        return begin
+
+    @property
+    def _encoder(self) -> EncoderSide:
+        if isinstance(self._side, EncoderSide):
+            return self._side
+        raise InputError("this model generates: use generate or chat")
+
+    @property
+    def _decoder(self) -> DecoderSide:
+        if isinstance(self._side, DecoderSide):
+            return self._side
+        raise InputError("this model is an encoder: use embed or classify")
+
+    def _ask(self, task: str, items: Items, reading: Reading, call: Call) -> tuple[F32, Usage]:
+        """One query after the other; those of one call share nothing."""
+        side, texts = self._encoder, listed(items)
+        rows, usage = side.rows(len(texts)), Usage()
+        for request in side.requests(task, texts, reading):
+            side.bundle.layout.check(request.shape)
+            self._warn(request.shape, call.timeout)
+            shares = partial(side.shares, request)
+            first, second, stats = self._link.run(request.shape, shares, call.timeout, call)
+            rows[list(request.places)] = side.decode(request, first, second)
+            usage = usage.plus(stats)
+            call.progress(len(request.places))
+        return rows, usage
+
+    def _warn(self, shape: QueryShape, timeout: float | None) -> None:
+        """Say once of each shape that it is dear, or cannot be answered in time; small ones are not looked at."""
+        from privinf import speed
+        from privinf.sdk import costs
+
+        if shape in self._seen or shape.batch * shape.tokens <= costs.SMALL_ROWS:
+            return
+        self._seen.add(shape)
+        deadline = self._config.deadline if timeout is None else timeout
+        cost = costs.query_cost(self._encoder.bundle, shape)
+        if said := costs.warning(shape, cost, deadline, speed.stored()):
+            warnings.warn(said, costs.CostWarning, stacklevel=5)
+
+
+ENTRY = Mode(frozenset(item.name for item in fields(GenerationOptions)), Private)
