@@ -123,13 +123,17 @@ def _point(rows: int, token: int) -> tuple[Callable[[Interpreter], Share], U64]:
     """Expands a party's share of plus or minus a one-hot, and that sign."""
     roots = tuple(prg.roots(prg.fresh_seed(), "roots", 1) for _ in range(2))
     tree = prg.sent_tree(prg.fresh_query_id(), "token")
-    words, leaf = kernels.dpf_gen(tree, np.array([token], dtype=np.uint64), index_bits(rows), *roots)
+    words, leaf = kernels.default().dpf_gen(
+        tree, np.array([token], dtype=np.uint64), index_bits(rows), *roots
+    )
 
     def expand(ctx: Interpreter) -> Share:
         share = Share((1, 1, rows), EMBED_BITS, 0)
         if isinstance(ctx, Party):
             points = np.arange(rows, dtype=np.uint64)[:, None]
-            bits = kernels.dpf_bit(tree, ctx.index, roots[ctx.index], words, index_bits(rows), points)
+            bits = kernels.default().dpf_bit(
+                tree, ctx.index, roots[ctx.index], words, index_bits(rows), points
+            )
             own = np.ascontiguousarray(bits.T).astype(np.uint64)[None]
             share.data = np.uint64(0) - own if ctx.index else own
         return share

@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "load_before": round(os.getloadavg()[0], 2),  # other work on the machine makes seconds mean less
-        "kernels": kernels.backend(),
+        "kernels": kernels.default().name,
     }
 
 

@@ -57,9 +57,9 @@ def candidates(shape: Shape) -> dict[str, Callable[[], Any]]:
     low_a, low_b = (x.astype(np.uint32) for x in (a, b))
     left, right = (torch.from_numpy(x.view(np.int64)) for x in (a, b))
     found: dict[str, Callable[[], Any]] = {
-        "ring_matmul": lambda: kernels.ring_matmul(a, b),
-        "ring_matmul52": lambda: kernels.ring_matmul52(a, b),
-        "ring_matmul32": lambda: kernels.ring_matmul32(low_a, low_b),
+        "ring_matmul": lambda: kernels.default().ring_matmul(a, b),
+        "ring_matmul52": lambda: kernels.default().ring_matmul52(a, b),
+        "ring_matmul32": lambda: kernels.default().ring_matmul32(low_a, low_b),
         "torch_int64": lambda: torch.matmul(left, right),
     }
     if batch == 1:  # torch._int_mm takes no batch

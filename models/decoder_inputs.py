@@ -86,7 +86,7 @@ class Inputs:
 
         def turned(v: U64) -> U64:
             table = angles(first, size, rotary, self._plan.max_tokens)
-            return kernels.ring_matmul(v, table[None]).reshape(shape)
+            return kernels.default().ring_matmul(v, table[None]).reshape(shape)
 
         found = map_share(onehot, shape, turned)
         return Share(shape, self._plan.widest_scores + ROTARY, ROTARY, found.data)

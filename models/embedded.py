@@ -40,8 +40,10 @@ class Embedded:
 
     def _selected(self, vectors: U64) -> U64:
         if self._narrow is None:
-            return kernels.ring_matmul(vectors, self._tokens[None])
-        return kernels.ring_matmul32(vectors.astype(np.uint32), self._narrow[None]).astype(np.uint64)
+            return kernels.default().ring_matmul(vectors, self._tokens[None])
+        return (
+            kernels.default().ring_matmul32(vectors.astype(np.uint32), self._narrow[None]).astype(np.uint64)
+        )
 
     def inverses(self, vectors: U64) -> U64:
         """Sums over the vocabulary of vectors times the inverse deviation of token plus position."""
@@ -62,7 +64,9 @@ class Embedded:
             return self._inverses[:places]
 
     def _block(self, lengths: U64, positions: U64) -> U32:
-        cross = kernels.ring_matmul(self._tokens[None], np.ascontiguousarray(positions.T)[None])[0].T
+        cross = (
+            kernels.default().ring_matmul(self._tokens[None], np.ascontiguousarray(positions.T)[None])[0].T
+        )
         return _inverse(lengths + cross * np.uint64(2) + _squares(positions)[:, None], self._norm)
 
 

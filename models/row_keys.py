@@ -51,13 +51,14 @@ class KeyForm:
         """Correction words and party 1's roots of keys that select these rows, in the query of this id."""
         theirs = prg.roots(prg.fresh_seed(), f"query/{self.name}", self.count)
         tree = prg.sent_tree(query, self.name)
-        words, _ = kernels.dpf_gen(tree, index, self.index_bits, self.own_roots(seed), theirs)
+        words, _ = kernels.default().dpf_gen(tree, index, self.index_bits, self.own_roots(seed), theirs)
         return words.tobytes(), theirs.tobytes()
 
     def spread(self, query: bytes, party: int, roots: U8, words: U8) -> U64:
         """This party's share (count, size) modulo 2^64: its bits, negated at party 1."""
         tree = prg.sent_tree(query, self.name)
-        bits = kernels.dpf_whole(tree, party, roots, words, self.index_bits)[:, : self.size]
+        packed = kernels.default().dpf_whole(tree, party, roots, words, self.index_bits)
+        bits = np.unpackbits(packed, axis=1, count=self.size, bitorder="little")
         share = bits.astype(np.uint64)
         return np.uint64(0) - share if party else share
 

@@ -89,7 +89,7 @@ def stored() -> Speed | None:
         speed = Speed(deal, prepare, answer, str(raw["kernels"]), str(raw["measured"]))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return speed if speed.kernels == kernels.backend() else None
+    return speed if speed.kernels == kernels.default().name else None
 
 
 def measure() -> Speed:
@@ -97,7 +97,7 @@ def measure() -> Speed:
     costs, spent = zip(*(_run(shape) for shape in SHAPES), strict=True)
     deal, prepare, answer = (_rate(costs, [seconds[phase] for seconds in spent]) for phase in PHASES)
     day = datetime.now(UTC).date().isoformat()
-    speed = Speed(deal, prepare, answer, kernels.backend(), day)
+    speed = Speed(deal, prepare, answer, kernels.default().name, day)
     try:
         path().parent.mkdir(parents=True, exist_ok=True)
         path().write_text(json.dumps(asdict(speed), indent=1), encoding="utf-8")

@@ -13,7 +13,8 @@ import secrets
 import numpy as np
 import numpy.typing as npt
 
-from privinf.protocols import kernels, ring
+from privinf.protocols import ring
+from privinf.protocols.kernels import STREAM_KEY_BYTES, TREE_BYTES, Kernels, default
 from privinf.protocols.ring import U64, Shape
 
 SEED_BYTES = 32
@@ -34,21 +35,24 @@ def stream_key(seed: bytes, name: str) -> bytes:
     """A 128-bit AES key and the first counter under it, bound to the seed and the whole name."""
     if len(seed) != SEED_BYTES:
         raise ValueError(f"a seed has {SEED_BYTES} bytes")
-    size = kernels.STREAM_KEY_BYTES
-    return hashlib.blake2b(name.encode(), key=seed, digest_size=size, person=b"privinf prf v2").digest()
+    return hashlib.blake2b(
+        name.encode(), key=seed, digest_size=STREAM_KEY_BYTES, person=b"privinf prf v2"
+    ).digest()
 
 
-def elements(seed: bytes, name: str, shape: Shape, bits: int) -> U64:
+def elements(seed: bytes, name: str, shape: Shape, bits: int, kernels: Kernels | None = None) -> U64:
     """Uniform elements of Z_2^bits; shape and width are part of the name, so no two rings share a mask."""
     size = ring.size_of(shape)
     label = f"{name}|{bits}|{'x'.join(map(str, shape))}"
+    kernels = kernels or default()
     raw = kernels.stream(stream_key(seed, label), size * ring.element_bytes(bits))
     return kernels.spread(raw, bits, size).reshape(shape)
 
 
-def roots(seed: bytes, name: str, count: int) -> npt.NDArray[np.uint8]:
+def roots(seed: bytes, name: str, count: int, kernels: Kernels | None = None) -> npt.NDArray[np.uint8]:
     """`count` root seeds of function-secret-sharing keys, 16 bytes each."""
-    return kernels.stream(stream_key(seed, f"{name}|roots|{count}"), 16 * count).reshape(count, 16)
+    key = stream_key(seed, f"{name}|roots|{count}")
+    return (kernels or default()).stream(key, 16 * count).reshape(count, 16)
 
 
 def dealt_tree(preparation: bytes, name: str) -> bytes:
@@ -66,5 +70,5 @@ def _tree(maker: bytes, owner: bytes, name: str) -> bytes:
         raise ValueError("the keys of a tree belong to a preparation or a query: its id is missing")
     parts = (b"privinf tree keys 2", maker, owner, name.encode())
     return hashlib.shake_256(b"".join(len(part).to_bytes(4, "little") + part for part in parts)).digest(
-        kernels.TREE_BYTES
+        TREE_BYTES
     )

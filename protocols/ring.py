@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from privinf.protocols import kernels
+from privinf.protocols.kernels import Kernels, default
 
 U64 = npt.NDArray[np.uint64]
 F64 = npt.NDArray[np.float64]
@@ -61,15 +61,15 @@ def size_of(shape: Shape) -> int:
     return math.prod(shape)
 
 
-def pack(x: U64, bits: int) -> memoryview:
+def pack(x: U64, bits: int, kernels: Kernels | None = None) -> memoryview:
     """x modulo 2^bits, bit after bit, `packed_bytes` of them."""
-    return kernels.pack(np.ascontiguousarray(x).reshape(-1), bits).data
+    return (kernels or default()).pack(np.ascontiguousarray(x).reshape(-1), bits).data
 
 
-def unpack(buffer: memoryview | bytes, bits: int, shape: Shape) -> U64:
+def unpack(buffer: memoryview | bytes, bits: int, shape: Shape, kernels: Kernels | None = None) -> U64:
     """Inverse of `pack`; what fills the last byte is cut off: every byte string decodes to ring elements."""
     size = size_of(shape)
     raw = np.frombuffer(buffer, dtype=np.uint8)
     if raw.size != packed_bytes(size, bits):
         raise ValueError(f"{raw.size} bytes cannot hold {size} elements of {bits} bits")
-    return kernels.unpack(raw, bits, size).reshape(shape)
+    return (kernels or default()).unpack(raw, bits, size).reshape(shape)

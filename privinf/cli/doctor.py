@@ -64,7 +64,7 @@ def _kernels() -> list[dict[str, Any]]:
         _check(
             "kernels",
             why is None,
-            kernels.backend() if why is None else f"reference path, many times slower ({why})",
+            kernels.default().name if why is None else f"reference path, many times slower ({why})",
             remedy,
         ),
     ]

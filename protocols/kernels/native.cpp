@@ -154,31 +154,55 @@ void unpack_any(int width, const u8* in, size_t n, u64 mask, u64* out) {
   if constexpr (WIDTH < 8) unpack_any<WIDTH + 1>(width, in, n, mask, out);
 }
 
+int dpf_points(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits, const u8* points, i64 n,
+               i64 rows, int prefix, u8* out) {
+  return guarded([=] {
+    level_of(level)->dpf_points(Expanded(tree).keys, int(party), roots, cw, size_t(n), int(bits), points, size_t(rows),
+                                prefix, out);
+  });
+}
+
+// Where all matrices of a meet one b, their rows are those of one matrix.
+template <class T>
+int products(void (*product)(const u8*, const u8*, size_t, size_t, size_t, T*), const u8* a, const u8* b, i64 batch,
+             i64 m, i64 k, i64 shared, i64 columns, T* c) {
+  if (batch * m * columns == 0) return 0;
+  const size_t rows = size_t(shared == 1 ? batch * m : m), many = size_t(shared == 1 ? 1 : batch);
+  const size_t depth = size_t(k), n = size_t(columns);
+  return guarded([=] {
+    for (size_t i = 0; i < many; i++)
+      product(a + i * rows * depth * sizeof(T), b + i * depth * n * sizeof(T), rows, depth, n, c + i * rows * n);
+  });
+}
+
 }  // namespace
 }  // namespace privinf
 
 using namespace privinf;
 
-EXPORT int privinf_pack(int, const u8* x, size_t n, int bits, u8* out) {
-  pack_bits(x, n, bits, out);
+// Every kernel takes the level, the arguments of kernels/interface.py in its order, numbers as 64 bits, then the lengths
+// that arrays leave free, then where its results go.
+
+EXPORT int privinf_pack(int, const u8* x, i64 bits, i64 n, u8* out) {
+  pack_bits(x, size_t(n), int(bits), out);
   return 0;
 }
 
-EXPORT int privinf_unpack(int, const u8* in, size_t n, int bits, u64* out) {
+EXPORT int privinf_unpack(int, const u8* in, i64 bits, i64 count, u64* out) {
   if (bits % 8) {
-    unpack_bits(in, n, bits, out);
+    unpack_bits(in, size_t(count), int(bits), out);
   } else {
-    unpack_any(bits / 8, in, n, low_bits(bits), out);
+    unpack_any(int(bits / 8), in, size_t(count), low_bits(int(bits)), out);
   }
   return 0;
 }
 
-EXPORT int privinf_spread(int, const u8* in, size_t n, int bits, u64* out) {
-  unpack_any((bits + 7) / 8, in, n, low_bits(bits), out);
+EXPORT int privinf_spread(int, const u8* in, i64 bits, i64 count, u64* out) {
+  unpack_any(int(bits + 7) / 8, in, size_t(count), low_bits(int(bits)), out);
   return 0;
 }
 
-EXPORT int privinf_abi() { return 7; }
+EXPORT int privinf_abi() { return 8; }
 
 // The fastest level of this processor.
 EXPORT int privinf_level() {
@@ -196,113 +220,136 @@ EXPORT int privinf_level() {
 }
 
 // tree: the keys of one gate's trees, 16 bytes for each use.
-EXPORT int privinf_dpf_gen(int level, const u8* tree, const u8* alpha, size_t n, int bits, const u8* roots0,
-                           const u8* roots1, u8* cw, u8* sign) {
-  return guarded([=] { level_of(level)->dpf_gen(Expanded(tree).keys, alpha, n, bits, roots0, roots1, cw, sign); });
-}
-
-EXPORT int privinf_dpf_points(int level, const u8* tree, int party, const u8* roots, const u8* cw, size_t n, int bits,
-                              const u8* points, size_t rows, int prefix, u8* out) {
+EXPORT int privinf_dpf_gen(int level, const u8* tree, const u8* alpha, i64 bits, const u8* roots0, const u8* roots1,
+                           i64 n, u8* cw, u8* sign) {
   return guarded([=] {
-    level_of(level)->dpf_points(Expanded(tree).keys, party, roots, cw, n, bits, points, rows, prefix, out);
+    level_of(level)->dpf_gen(Expanded(tree).keys, alpha, size_t(n), int(bits), roots0, roots1, cw, sign);
   });
 }
 
-EXPORT int privinf_dpf_table(int level, const u8* tree, int party, const u8* roots, const u8* cw, size_t n, int bits,
-                             const u8* index, u64 start, const u8* table, size_t count, u64* out) {
+EXPORT int privinf_dpf_prefix(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits,
+                              const u8* points, i64 n, i64 rows, u8* out) {
+  return dpf_points(level, tree, party, roots, cw, bits, points, n, rows, 1, out);
+}
+
+EXPORT int privinf_dpf_bit(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits,
+                           const u8* points, i64 n, i64 rows, u8* out) {
+  return dpf_points(level, tree, party, roots, cw, bits, points, n, rows, 0, out);
+}
+
+EXPORT int privinf_dpf_table(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits,
+                             const u8* index, i64 start, const u8* table, i64 n, i64 count, u64* out) {
   return guarded([=] {
-    const TableParts parts(table, count);
-    level_of(level)->dpf_table(Expanded(tree).keys, party, roots, cw, n, bits, index, start, parts.table, out);
+    memset(out, 0, 8 * size_t(n));
+    if (!count) return;
+    const TableParts parts(table, size_t(count));
+    level_of(level)->dpf_table(Expanded(tree).keys, int(party), roots, cw, size_t(n), int(bits), index,
+                               u64(start) & domain_mask(int(bits)), parts.table, out);
   });
 }
 
-EXPORT int privinf_dpf_whole(int level, const u8* tree, int party, const u8* roots, const u8* cw, size_t n, int bits,
+EXPORT int privinf_dpf_whole(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits, i64 n,
                              u8* out) {
-  return guarded([=] { level_of(level)->dpf_whole(Expanded(tree).keys, party, roots, cw, n, bits, out); });
-}
-
-EXPORT int privinf_onehot_gen(int level, const u8* tree, const u8* alpha, size_t n, int bits, int lane,
-                              const u8* roots0, const u8* roots1, u8* cw) {
-  return guarded([=] { level_of(level)->onehot_gen(Expanded(tree).keys, alpha, n, bits, lane, roots0, roots1, cw); });
-}
-
-EXPORT int privinf_onehot_sum(int level, const u8* tree, int party, const u8* roots, const u8* cw, size_t n, int bits,
-                              int lane, const u8* index, size_t group, u8* out) {
   return guarded([=] {
-    level_of(level)->onehot_sum(Expanded(tree).keys, party, roots, cw, n, bits, lane, index, group, out);
+    level_of(level)->dpf_whole(Expanded(tree).keys, int(party), roots, cw, size_t(n), int(bits), out);
   });
 }
 
-EXPORT int privinf_onehot_window(int level, const u8* tree, int party, const u8* roots, const u8* cw, size_t n,
-                                 int bits, int lane, const u8* index, size_t group, size_t count, u8* out) {
+EXPORT int privinf_onehot_gen(int level, const u8* tree, const u8* alpha, i64 bits, i64 lane, const u8* roots0,
+                              const u8* roots1, i64 n, u8* cw) {
   return guarded([=] {
-    level_of(level)->onehot_window(Expanded(tree).keys, party, roots, cw, n, bits, lane, index, group, count, out);
+    level_of(level)->onehot_gen(Expanded(tree).keys, alpha, size_t(n), int(bits), int(lane), roots0, roots1, cw);
   });
 }
 
-EXPORT int privinf_onehot_point(int level, const u8* tree, int party, const u8* roots, const u8* cw, size_t n, int bits,
-                                int lane, const u8* points, size_t rows, u64* out) {
+EXPORT int privinf_onehot_sum(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits, i64 lane,
+                              const u8* index, i64 group, i64 n, u8* out) {
   return guarded([=] {
-    level_of(level)->onehot_point(Expanded(tree).keys, party, roots, cw, n, bits, lane, points, rows, out);
+    level_of(level)->onehot_sum(Expanded(tree).keys, int(party), roots, cw, size_t(n), int(bits), int(lane), index,
+                                size_t(group), out);
   });
 }
 
-EXPORT int privinf_separable_gen(int level, const u8* tree, const u8* mask, size_t n, int bits, int low_bits,
-                                 const u8* payload, int lanes, int lane_bytes, const u8* roots0, const u8* roots1,
-                                 u8* cw, u8* last) {
-  const Separable f = {bits, low_bits, lane_bytes, lanes, (lanes + 1) / 2, 0, 0, 0, {}};
+// A window that touches every leaf is cut from the whole.
+EXPORT int privinf_onehot_window(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits,
+                                 i64 lane, const u8* index, i64 group, i64 count, i64 n, u8* out) {
+  const int inner = one_hot_inner(int(lane));
+  const i64 leaves = ((count + (i64(1) << inner) - 2) >> inner) + 1;
+  const size_t row = size_t(count * lane / 8), whole = size_t(lane / 8) << bits;
   return guarded([=] {
-    level_of(level)->separable_gen(Expanded(tree).keys, mask, n, f, payload, roots0, roots1, cw, last);
+    const Expanded expanded(tree);
+    if (leaves < i64(1) << max0(int(bits) - inner)) {
+      level_of(level)->onehot_window(expanded.keys, int(party), roots, cw, size_t(n), int(bits), int(lane), index,
+                                     size_t(group), size_t(count), out);
+      return;
+    }
+    const size_t groups = size_t(n / group);
+    const Buffer sums(groups * whole);
+    level_of(level)->onehot_sum(expanded.keys, int(party), roots, cw, size_t(n), int(bits), int(lane), index,
+                                size_t(group), sums.get());
+    for (size_t g = 0; g < groups; g++) memcpy(out + g * row, sums.get() + g * whole, row);
+  });
+}
+
+EXPORT int privinf_onehot_point(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits,
+                                i64 lane, const u8* points, i64 n, i64 rows, u64* out) {
+  return guarded([=] {
+    level_of(level)->onehot_point(Expanded(tree).keys, int(party), roots, cw, size_t(n), int(bits), int(lane), points,
+                                  size_t(rows), out);
+  });
+}
+
+EXPORT int privinf_separable_gen(int level, const u8* tree, const u8* mask, i64 bits, i64 low_bits, const u8* payload,
+                                 i64 lane_bytes, const u8* roots0, const u8* roots1, i64 n, i64 lanes, u8* cw,
+                                 u8* last) {
+  const int many = int(lanes);
+  const Separable f = {int(bits), int(low_bits), int(lane_bytes), many, (many + 1) / 2, 0, 0, 0, {}};
+  return guarded([=] {
+    level_of(level)->separable_gen(Expanded(tree).keys, mask, size_t(n), f, payload, roots0, roots1, cw, last);
   });
 }
 
 // far: three numbers; the far distances are left out where all are zero.
-EXPORT int privinf_separable_eval(int level, const u8* tree, int party, const u8* roots, const u8* cw, const u8* last,
-                                  size_t n, int bits, int low_bits, int lane_bytes, const u8* index, u64 first,
-                                  const u8* tables, size_t near, int lanes, const u8* far, u64* out) {
+EXPORT int privinf_separable_eval(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, const u8* last,
+                                  i64 bits, i64 low_bits, i64 lane_bytes, const u8* index, i64 first, const u8* tables,
+                                  const u8* far, i64 n, i64 near, i64 lanes, u64* out) {
   const u64 line[3] = {load64(far), load64(far + 8), load64(far + 16)};
   const bool all = line[0] | line[1] | line[2];
-  const size_t leaves = all ? size_t((u64(1) << (bits - 1)) - first) : near;
-  const Separable f = {bits,           low_bits, lane_bytes, lanes,  (lanes + 1) / 2,
-                       int64_t(first), near,     leaves,     {line[0], line[1], line[2]}};
+  const size_t leaves = all ? size_t((u64(1) << (bits - 1)) - u64(first)) : size_t(near);
+  const int many = int(lanes);
+  const Separable f = {int(bits), int(low_bits), int(lane_bytes), many, (many + 1) / 2,
+                       first,     size_t(near),  leaves,          {line[0], line[1], line[2]}};
   return guarded([=] {
-    level_of(level)->separable_eval(Expanded(tree).keys, party, roots, cw, last, n, f, index, tables, out);
+    level_of(level)->separable_eval(Expanded(tree).keys, int(party), roots, cw, last, size_t(n), f, index, tables,
+                                    out);
   });
 }
 
-// b_step: bytes from one matrix of b to the next, 0 where all share one.
-EXPORT int privinf_matmul64(int level, const u8* a, const u8* b, size_t batch, size_t b_step, size_t m, size_t k,
-                            size_t n, u64* c) {
-  return guarded([=] {
-    for (size_t i = 0; i < batch; i++)
-      level_of(level)->matmul64(a + i * m * k * 8, b + i * b_step, m, k, n, c + i * m * n);
-  });
+EXPORT int privinf_ring_matmul(int level, const u8* a, const u8* b, i64 batch, i64 m, i64 k, i64 shared, i64 columns,
+                               u64* c) {
+  return products(level_of(level)->matmul64, a, b, batch, m, k, shared, columns, c);
 }
 
-EXPORT int privinf_matmul52(int level, const u8* a, const u8* b, size_t batch, size_t b_step, size_t m, size_t k,
-                            size_t n, u64* c) {
-  return guarded([=] {
-    const auto product = product52_of(level);
-    for (size_t i = 0; i < batch; i++) product(a + i * m * k * 8, b + i * b_step, m, k, n, c + i * m * n);
-    if (product == level_of(level)->matmul64)
-      for (size_t i = 0; i < batch * m * n; i++) c[i] &= (u64(1) << 52) - 1;
-  });
+EXPORT int privinf_ring_matmul52(int level, const u8* a, const u8* b, i64 batch, i64 m, i64 k, i64 shared, i64 columns,
+                                 u64* c) {
+  const auto product = product52_of(level);
+  const int failed = products(product, a, b, batch, m, k, shared, columns, c);
+  if (product == level_of(level)->matmul64)
+    for (i64 i = 0; i < batch * m * columns; i++) c[i] &= (u64(1) << 52) - 1;
+  return failed;
 }
 
-EXPORT int privinf_matmul32(int level, const u8* a, const u8* b, size_t batch, size_t b_step, size_t m, size_t k,
-                            size_t n, u32* c) {
-  return guarded([=] {
-    for (size_t i = 0; i < batch; i++)
-      level_of(level)->matmul32(a + i * m * k * 4, b + i * b_step, m, k, n, c + i * m * n);
-  });
+EXPORT int privinf_ring_matmul32(int level, const u8* a, const u8* b, i64 batch, i64 m, i64 k, i64 shared, i64 columns,
+                                 u32* c) {
+  return products(level_of(level)->matmul32, a, b, batch, m, k, shared, columns, c);
 }
 
 // start: a key, and the first counter, highest byte first.
-EXPORT int privinf_stream(int level, const u8* start, u8* out, size_t bytes) {
+EXPORT int privinf_stream(int level, const u8* start, i64 bytes, u8* out) {
   return guarded([=] {
     Schedule schedule;
     bitslice::expand(start, 1, &schedule);
     const u64 high = __builtin_bswap64(load64(start + BLOCK)), low = __builtin_bswap64(load64(start + BLOCK + 8));
-    level_of(level)->stream(schedule, u128(high) << 64 | low, out, bytes);
+    level_of(level)->stream(schedule, u128(high) << 64 | low, out, size_t(bytes));
   });
 }

@@ -17,6 +17,7 @@ using u8 = uint8_t;
 using u16 = uint16_t;
 using u32 = uint32_t;
 using u64 = uint64_t;
+using i64 = int64_t;
 using u128 = unsigned __int128;
 
 enum Use { SEED = 0, FINAL = 2, USES = 6 };  // SEED: left key, then right key; FINAL: by block

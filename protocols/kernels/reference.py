@@ -19,6 +19,7 @@ Lanes = NDArray[Any]  # uint8 or uint16, as the lane says
 LEAF = 7  # a leaf of the 1-bit function holds 2^7 outputs
 WORK = 1 << 22  # leaf outputs held at once
 
+name = "reference"
 stream = keystream
 pack, unpack, spread = packing.pack, packing.unpack, packing.spread
 separable_gen = separable.separable_gen

@@ -9,6 +9,7 @@ import numpy as np
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import Source
 from privinf.protocols.cost import Cost
+from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.party import Computed, PartyWeights
 from privinf.protocols.masked.wires import Share, Wire
@@ -43,8 +44,9 @@ class Ahead(Counting):
         source: Source,
         precomputed: Computed,
         weights: PartyWeights | None = None,
+        kernels: Kernels | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(kernels=kernels)
         self.index = index
         self._seed, self._source, self._precomputed, self._masked = seed, source, precomputed, weights
         self._passed = memoryview(b"")
@@ -66,12 +68,12 @@ class Ahead(Counting):
         """This party's share of a value that the dealer shares under this name."""
         self.share(shape, bits)
         if self.index == 0:
-            return prg.elements(self._seed, f"{self.name}:{tag}", shape, bits)
-        return ring.unpack(self._passed, bits, shape)
+            return prg.elements(self._seed, f"{self.name}:{tag}", shape, bits, self.kernels)
+        return ring.unpack(self._passed, bits, shape, self.kernels)
 
     def queue(self, share: Share) -> Wire:
         wire, name = super().queue(share), f"{self.name}:mask"
-        wire.mask_share = lambda: prg.elements(self._seed, name, wire.shape, wire.bits)
+        wire.mask_share = lambda: prg.elements(self._seed, name, wire.shape, wire.bits, self.kernels)
         return wire
 
     def deal_mask_share(self, wire: Wire) -> None:
@@ -79,9 +81,9 @@ class Ahead(Counting):
         self.share(wire.shape, wire.bits)
         name, dealt = f"{self.name}:mask", self._passed
         if self.index:
-            wire.mask_share = lambda: ring.unpack(dealt, wire.bits, wire.shape)
+            wire.mask_share = lambda: ring.unpack(dealt, wire.bits, wire.shape, self.kernels)
         else:
-            wire.mask_share = lambda: prg.elements(self._seed, name, wire.shape, wire.bits)
+            wire.mask_share = lambda: prg.elements(self._seed, name, wire.shape, wire.bits, self.kernels)
 
     def weight(self, name: str) -> Wire:
         assert self._masked is not None

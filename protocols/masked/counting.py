@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from privinf.protocols import ring
 from privinf.protocols.cost import Cost
+from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
@@ -23,8 +24,8 @@ class WeightShapes(Protocol):
 class Counting(Interpreter):
     """Declared rounds and bytes of a program."""
 
-    def __init__(self, weights: WeightShapes | None = None) -> None:
-        super().__init__()
+    def __init__(self, weights: WeightShapes | None = None, kernels: Kernels | None = None) -> None:
+        super().__init__(kernels)
         self._weights = weights
 
     def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import ALL, Buffer
 from privinf.protocols.cost import Cost
+from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
@@ -33,8 +34,9 @@ class Dealer(Interpreter):
         seeds: tuple[bytes, bytes],
         write: Write,
         weights: MaskedWeights | None = None,
+        kernels: Kernels | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(kernels)
         self._preparation = preparation
         self._seeds = seeds
         self._write = write
@@ -46,23 +48,27 @@ class Dealer(Interpreter):
     def masks(self, tag: str, shape: Shape, bits: int) -> U64:
         """A fresh mask: the sum of what each party draws under this name."""
         name = f"{self.name}:{tag}"
-        first, second = (prg.elements(seed, name, shape, bits) for seed in self._seeds)
+        first, second = (self._drawn(seed, name, shape, bits) for seed in self._seeds)
         return ring.low(first + second, bits)
+
+    def _drawn(self, seed: bytes, name: str, shape: Shape, bits: int) -> U64:
+        return prg.elements(seed, name, shape, bits, self.kernels)
 
     def own_masks(self, opening: str, shape: Shape, bits: int) -> tuple[U64, U64]:
         """Each party's own part of the mask of the opening of this name."""
-        first, second = (prg.elements(seed, f"{opening}:mask", shape, bits) for seed in self._seeds)
+        first, second = (self._drawn(seed, f"{opening}:mask", shape, bits) for seed in self._seeds)
         return first, second
 
     def share(self, tag: str, value: U64, bits: int, shape: Shape | None = None) -> None:
         """Share a value: party 0 draws its part, party 1 is sent the difference."""
         shape = value.shape if shape is None else shape
-        own = prg.elements(self._seeds[0], f"{self.name}:{tag}", shape, bits)
-        self._send(1, ring.pack(value - own, bits))
+        own = self._drawn(self._seeds[0], f"{self.name}:{tag}", shape, bits)
+        self._send(1, ring.pack(value - own, bits, self.kernels))
 
     def roots(self, tag: str, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         name = f"{self.name}:{tag}"
-        return prg.roots(self._seeds[0], name, count), prg.roots(self._seeds[1], name, count)
+        first, second = (prg.roots(seed, name, count, self.kernels) for seed in self._seeds)
+        return first, second
 
     def tree(self) -> bytes:
         """The AES keys of the trees that the gate under way makes."""

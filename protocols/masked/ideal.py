@@ -9,6 +9,7 @@ import numpy as np
 
 from privinf.errors import InputError
 from privinf.protocols import prg, ring
+from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
@@ -23,8 +24,13 @@ class ClearWeights(Protocol):
 class Ideal(Interpreter):
     """Equal to the sum of the two parties' shares, bit for bit, under the same seeds."""
 
-    def __init__(self, seeds: tuple[bytes, bytes], weights: ClearWeights | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        seeds: tuple[bytes, bytes],
+        weights: ClearWeights | None = None,
+        kernels: Kernels | None = None,
+    ) -> None:
+        super().__init__(kernels)
         self._seeds = seeds
         self._weights = weights
 
@@ -33,7 +39,7 @@ class Ideal(Interpreter):
 
     def masks(self, tag: str, shape: Shape, bits: int) -> U64:
         name = f"{self.name}:{tag}"
-        first, second = (prg.elements(seed, name, shape, bits) for seed in self._seeds)
+        first, second = (prg.elements(seed, name, shape, bits, self.kernels) for seed in self._seeds)
         return ring.low(first + second, bits)
 
     def queue(self, share: Share) -> Wire:

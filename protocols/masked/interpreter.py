@@ -11,6 +11,7 @@ import numpy as np
 
 from privinf.protocols import ring
 from privinf.protocols.cost import Cost, Tally
+from privinf.protocols.kernels import Kernels, default
 from privinf.protocols.masked.wires import Share, Wire, derive
 
 DIGEST_BYTES = 32
@@ -19,7 +20,8 @@ DIGEST_BYTES = 32
 class Interpreter(ABC):
     """Runs gates for one role: party, dealer, ideal functionality, or cost."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: Kernels | None = None) -> None:
+        self.kernels = kernels or default()
         self.rounds = 0
         self.tally = Tally()
         self.name = ""

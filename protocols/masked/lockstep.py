@@ -14,6 +14,7 @@ import numpy as np
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import ALL, ID_BYTES, Buffer
 from privinf.protocols.cost import Tally
+from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.ahead import Ahead
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.dealer import Dealer
@@ -129,8 +130,9 @@ def run(
     weights: tuple[Any, Any, Any] = (None, None, None),
     tamper: Tamper | None = None,
     preparation: bytes = bytes(ID_BYTES),
+    kernels: tuple[Kernels | None, Kernels | None, Kernels | None] = (None, None, None),
 ) -> Lockstep:
-    """Run `program(ctx, *inputs)` in shares; `weights` are party 0's, party 1's and the dealer's."""
+    """Run `program(ctx, *inputs)` in shares; `weights` and `kernels` are party 0's, party 1's and the dealer's."""
     first, second, empty = share_inputs(inputs, prg.fresh_seed())
     tapes: tuple[list[bytes], list[bytes]] = ([], [])
 
@@ -138,14 +140,19 @@ def run(
         for party in (0, 1) if to == ALL else (to,):
             tapes[party].append(bytes(data))
 
-    dealer = Dealer(preparation, seeds, write, weights[2])
+    dealer = Dealer(preparation, seeds, write, weights[2], kernels[2])
     program(dealer, *empty)
     dealer.flush()
     sources = Tape(tapes[0]), Tape(tapes[1])
     queues: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())
     ends = Loop(0, queues[0], queues[1], tamper), Loop(1, queues[1], queues[0], tamper)
-    notes = [_ahead(program, empty, b, seeds[b], tapes[b], weights[b]) for b in (0, 1)]
-    parties = [Party(b, preparation, seeds[b], sources[b], ends[b], weights[b], notes[b]) for b in (0, 1)]
+    notes = [Notes(), Notes()]
+    for b in (0, 1):
+        _finish(program, Ahead(b, seeds[b], Tape(tapes[b]), notes[b], weights[b], kernels[b]), empty)
+    parties = [
+        Party(b, preparation, seeds[b], sources[b], ends[b], weights[b], notes[b].read(), kernels[b])
+        for b in (0, 1)
+    ]
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(_finish, program, p, i) for p, i in zip(parties, (first, second), strict=True)]
         results = tuple(r.result(TIMEOUT) for r in runs)
@@ -158,17 +165,15 @@ def run(
     )
 
 
-def _ahead(
-    program: Program, empty: Sequence[Share], party: int, seed: bytes, tape: list[bytes], weights: Any
-) -> Notes:
-    notes = Notes()
-    _finish(program, Ahead(party, seed, Tape(tape), notes, weights), empty)
-    return notes.read()
-
-
-def ideal(program: Program, inputs: Sequence[Share], seeds: tuple[bytes, bytes], weights: Any = None) -> Any:
+def ideal(
+    program: Program,
+    inputs: Sequence[Share],
+    seeds: tuple[bytes, bytes],
+    weights: Any = None,
+    kernels: Kernels | None = None,
+) -> Any:
     """Run the program in the ideal interpreter under the same seeds."""
-    return _finish(program, Ideal(seeds, weights), inputs)
+    return _finish(program, Ideal(seeds, weights, kernels), inputs)
 
 
 def declared(program: Program, inputs: Sequence[Share], weights: Any = None) -> Counting:

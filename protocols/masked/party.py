@@ -14,6 +14,7 @@ from privinf.errors import InputError
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import Link, Source
 from privinf.protocols.cost import Cost
+from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.counting import WORD
 from privinf.protocols.masked.interpreter import DIGEST_BYTES, Interpreter
 from privinf.protocols.masked.wires import Share, Wire
@@ -46,8 +47,9 @@ class Party(Interpreter):
         link: Link,
         weights: PartyWeights | None = None,
         precomputed: Computed | None = None,
+        kernels: Kernels | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(kernels)
         self.index = index
         self._preparation = preparation
         self._seed = seed
@@ -70,8 +72,9 @@ class Party(Interpreter):
     def share(self, tag: str, shape: Shape, bits: int) -> U64:
         """This party's share of a value that the dealer shares under this name."""
         if self.index == 0:
-            return prg.elements(self._seed, f"{self.name}:{tag}", shape, bits)
-        return ring.unpack(self._read(ring.packed_bytes(ring.size_of(shape), bits)), bits, shape)
+            return prg.elements(self._seed, f"{self.name}:{tag}", shape, bits, self.kernels)
+        dealt = self._read(ring.packed_bytes(ring.size_of(shape), bits))
+        return ring.unpack(dealt, bits, shape, self.kernels)
 
     def ahead(self, shape: Shape, dealt: int = 0) -> U64:
         """What the gate's `ahead` facet kept; it has used a correction of `dealt` bits an element, which is passed."""
@@ -82,7 +85,7 @@ class Party(Interpreter):
         return self._precomputed.next(shape)
 
     def roots(self, tag: str, count: int) -> npt.NDArray[np.uint8]:
-        return prg.roots(self._seed, f"{self.name}:{tag}", count)
+        return prg.roots(self._seed, f"{self.name}:{tag}", count, self.kernels)
 
     def tree(self) -> bytes:
         """The AES keys of the trees that the gate under way walks."""
@@ -99,12 +102,12 @@ class Party(Interpreter):
         return self._prep.read(nbytes)
 
     def queue(self, share: Share) -> Wire:
-        own = prg.elements(self._seed, f"{self.name}:mask", share.shape, share.bits)
+        own = prg.elements(self._seed, f"{self.name}:mask", share.shape, share.bits, self.kernels)
         wire = Wire(share.shape, share.bits, share.scale, mask_share=own)
         wire.source = _unread
         masked = share.value + own  # reduced when it is packed
         self._outbox.append((masked, wire))
-        self._held.append(ring.pack(masked, wire.bits))
+        self._held.append(ring.pack(masked, wire.bits, self.kernels))
         if sum(map(len, self._held)) >= PART_BYTES:
             self._push()
         return wire
@@ -119,7 +122,8 @@ class Party(Interpreter):
         """Shares are of zero if party 0's are what party 1's are without their sign."""
         digest = hashlib.blake2b(self.name.encode(), digest_size=DIGEST_BYTES, person=b"privinf zero v1")
         for share in shares:
-            digest.update(ring.pack(np.uint64(0) - share.value if self.index else share.value, share.bits))
+            value = np.uint64(0) - share.value if self.index else share.value
+            digest.update(ring.pack(value, share.bits, self.kernels))
         self._digests.append((digest.digest(), refusal))
 
     def exchange(self) -> None:
@@ -129,7 +133,8 @@ class Party(Interpreter):
         replies = _Replies(self._link.pull(self._parts))
         for own, wire in self._outbox:
             theirs = replies.take(ring.packed_bytes(own.size, wire.bits))
-            wire.source = ring.low(own + ring.unpack(theirs, wire.bits, wire.shape), wire.bits)
+            opened = own + ring.unpack(theirs, wire.bits, wire.shape, self.kernels)
+            wire.source = ring.low(opened, wire.bits)
         digests = [(own, replies.take(DIGEST_BYTES), refusal) for own, refusal in self._digests]
         self._outbox, self._parts, self._digests = [], [], []
         for own_digest, other, refusal in digests:
@@ -140,10 +145,10 @@ class Party(Interpreter):
         self._rename("mask")
         name, shape, bits = f"{self.name}:mask", wire.shape, wire.bits
         if self.index == 0:
-            wire.mask_share = lambda: prg.elements(self._seed, name, shape, bits)
+            wire.mask_share = lambda: prg.elements(self._seed, name, shape, bits, self.kernels)
         else:
             dealt = self._read(ring.packed_bytes(ring.size_of(shape), bits))
-            wire.mask_share = lambda: ring.unpack(dealt, bits, shape)
+            wire.mask_share = lambda: ring.unpack(dealt, bits, shape, self.kernels)
 
     def deal_lift(self, wire: Wire, bits: int) -> tuple[Share, Share]:
         self._rename("lift")

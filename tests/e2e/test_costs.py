@@ -6,6 +6,7 @@ import json
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,11 @@ from privinf.sdk import costs
 SHAPE = QueryShape("embed", 1, 96)
 LONG = " ".join(["calm"] * 22)  # 90 tokens
 SLOW = speed.Speed(
-    speed.Rate(0.5, 2e-9), speed.Rate(0.25, 1e-9), speed.Rate(0.125, 4e-9), kernels.backend(), "2026-01-01"
+    speed.Rate(0.5, 2e-9),
+    speed.Rate(0.25, 1e-9),
+    speed.Rate(0.125, 4e-9),
+    kernels.default().name,
+    "2026-01-01",
 )
 
 
@@ -67,7 +72,7 @@ def test_bytes_are_exact_and_seconds_follow_from_rates(
             "answer": 0.125 * rounds + 4e-9 * total,
         },
         "measured": "2026-01-01",
-        "kernels": kernels.backend(),
+        "kernels": kernels.default().name,
         "file": str(cache / "speed.json"),
     }
     assert found["delivery_seconds"]["wan"] == second / NETWORKS["wan"].bandwidth
@@ -88,7 +93,7 @@ def test_a_damaged_file_counts_as_not_measured(cache: Path, kept: str) -> None:
 
 def test_other_kernels_count_as_not_measured(measured: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert speed.stored() == SLOW
-    monkeypatch.setattr(kernels, "backend", lambda: "others")
+    monkeypatch.setattr(kernels, "default", lambda: SimpleNamespace(name="others"))
     assert speed.stored() is None
 
 
@@ -98,7 +103,7 @@ def test_measuring_is_kept_and_named(shared: Path, cache: Path, capsys: pytest.C
     assert f"kept in {cache / 'speed.json'}" in output.err
     found = speed.stored()
     assert found is not None
-    assert found.kernels == kernels.backend()
+    assert found.kernels == kernels.default().name
     assert all(min(asdict(rate).values()) >= 0 for rate in (found.deal, found.prepare, found.answer))
     assert all(seconds > 0 for seconds in json.loads(output.out)["compute"]["seconds"].values())
 

@@ -120,7 +120,7 @@ def test_a_position_that_no_course_leads_to_is_refused(advanced: int) -> None:
     given = Rows(
         np.array([4, 5, 6]), start + np.arange(3), np.zeros(3, dtype=bool), 0, np.zeros(3, dtype=bool)
     )
-    with pytest.raises(InputError, match="no advance"):
+    with pytest.raises(InputError, match="no course"):
         wire.encode(form, shape, 3, given)
 
 

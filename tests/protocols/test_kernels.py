@@ -7,8 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from privinf.errors import ConfigError
-from privinf.protocols.kernels import LEVELS, load
-from privinf.protocols.kernels.checked import Kernels
+from privinf.protocols.kernels import LEVELS, Kernels, load
 
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
@@ -69,7 +68,8 @@ def test_whole_domain(kernels: Kernels, rng: np.random.Generator, bits: int, n: 
     """All bits at once are those at each point."""
     alpha, roots = _thresholds(rng, bits, n), _roots(rng, n)
     cw, _ = kernels.dpf_gen(TREE, alpha, bits, *roots)
-    found = [kernels.dpf_whole(TREE, b, roots[b], cw, bits) for b in (0, 1)]
+    packed = [kernels.dpf_whole(TREE, b, roots[b], cw, bits) for b in (0, 1)]
+    found = [np.unpackbits(half, axis=1, count=1 << bits, bitorder="little") for half in packed]
     every = np.arange(2**bits, dtype=np.uint64)
     np.testing.assert_array_equal(found[0] ^ found[1], every == alpha[:, None])
     points = np.ascontiguousarray(np.broadcast_to(every[:, None], (2**bits, n)))

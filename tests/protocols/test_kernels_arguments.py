@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from privinf.protocols import kernels
+from privinf.protocols.kernels import default
 
+kernels = default()
 N = 6
 TREE = bytes(96)
 ALPHA = np.arange(N, dtype=np.uint64)
@@ -135,7 +136,7 @@ CASES = [
 
 @pytest.mark.parametrize(("function", "good"), [pytest.param(f, g, id=f.__name__) for f, g in GOOD])
 def test_good_arguments_are_taken(function: Callable[..., Any], good: dict[str, Any]) -> None:
-    assert function(**good) is not None
+    assert function(*good.values()) is not None
 
 
 @pytest.mark.parametrize(("function", "arguments", "name"), CASES)
@@ -143,7 +144,7 @@ def test_bad_arguments_are_refused(
     function: Callable[..., Any], arguments: dict[str, Any], name: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"\b{name}\b"):
-        function(**arguments)
+        function(*arguments.values())
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_bad_arguments_are_refused(
         (kernels.separable_eval, {"first": 0.0}, "first"),
         (kernels.separable_eval, {"tables": ROWS[:, :2].copy()}, "tables"),
         (kernels.separable_eval, {"tables": ROWS[:0]}, "tables"),
-        (kernels.separable_eval, {"tables": np.zeros((9, 4, 3), np.int32)}, r"2\^bits = 8 distances, not 9"),
+        (kernels.separable_eval, {"tables": np.zeros((9, 4, 3), np.int32)}, r"1 to 2\^bits distances"),
         (kernels.separable_eval, {"tables": np.zeros((2, 4, 9), np.int32)}, "1 to 8 lanes"),
         (kernels.separable_eval, {"tables": ROWS[..., :1].copy()}, "far"),
         (kernels.separable_eval, {"far": LINE[:2]}, "far"),
@@ -191,9 +192,9 @@ def test_bad_arguments_are_refused(
         (kernels.spread, {"count": N - 1}, "data"),
         (kernels.unpack, {"count": N - 1}, "data"),
         (kernels.unpack, {"bits": 25}, "data"),
-        (kernels.ring_matmul, {"b": np.zeros((1, 3, 4), np.uint64)}, "b must have shape"),
-        (kernels.ring_matmul, {"b": np.zeros((2, 4, 4), np.uint64)}, "b must have shape"),
-        (kernels.ring_matmul, {"b": np.zeros((), np.uint64)}, "b must have shape"),
+        (kernels.ring_matmul, {"b": np.zeros((1, 3, 4), np.uint64)}, r"\bb must"),
+        (kernels.ring_matmul, {"b": np.zeros((2, 4, 4), np.uint64)}, r"\bb must"),
+        (kernels.ring_matmul, {"b": np.zeros((), np.uint64)}, r"\bb must"),
     ],
 )
 def test_single_faults_are_refused(
@@ -201,4 +202,4 @@ def test_single_faults_are_refused(
 ) -> None:
     good = next(arguments for known, arguments in GOOD if known == function)
     with pytest.raises(ValueError, match=message):
-        function(**{**good, **change})
+        function(*{**good, **change}.values())

@@ -11,8 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from privinf.errors import ConfigError
-from privinf.protocols.kernels import LEVELS, load
-from privinf.protocols.kernels.checked import Kernels
+from privinf.protocols.kernels import LEVELS, Kernels, default, load
 from privinf.protocols.masked.gates.linear import matmul
 
 U64 = NDArray[np.uint64]
@@ -150,7 +149,7 @@ def test_the_gates_product_is_right_in_its_ring(
 ) -> None:
     a = _numbers(rng, (2, 3, m, 7), bits=64)
     b = _numbers(rng, (7, 6) if shared else (2, 3, 7, 6), bits=64)
-    found = matmul(a, b, bits)
+    found = matmul(default(), a, b, bits)
     assert found.dtype == np.uint64
     assert found.shape == (2, 3, m, 6)
     exact = a.astype(object) @ b.astype(object)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privinf.protocols import kernels
-from privinf.protocols.kernels import separable
+from privinf.protocols.kernels import default, separable
 from privinf.protocols.kernels.prg import U64
 
+kernels = default()
 TREE = bytes(range(96))  # six keys of 16 bytes
 N = 4096
 BITS = 11

@@ -10,8 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from privinf.errors import ConfigError
-from privinf.protocols.kernels import LEVELS, load
-from privinf.protocols.kernels.checked import Kernels
+from privinf.protocols.kernels import LEVELS, Kernels, load
 
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]

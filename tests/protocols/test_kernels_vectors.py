@@ -12,8 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from privinf.errors import ConfigError
-from privinf.protocols.kernels import LEVELS, load
-from privinf.protocols.kernels.checked import Kernels
+from privinf.protocols.kernels import LEVELS, Kernels, load
 from privinf.protocols.kernels.prg import Use, hash_blocks
 
 VECTORS = Path(__file__).parent.parent / "vectors"

@@ -20,6 +20,7 @@ from trials import I64, share
 from privinf.models import calibrate, program, query, weights
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import QueryShape
+from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked import lockstep
 from privinf.protocols.masked.gates import exp2, softmax
 from privinf.protocols.masked.gates.activation import ACTIVATIONS, activate
@@ -220,8 +221,8 @@ def test_a_generator_that_is_short_of_range_is_found(name: str, monkeypatch: pyt
     """As a mask drawn by `rand() * half`; everything still computes the right result."""
     honest = prg.elements
 
-    def short(seed: bytes, label: str, shape: Shape, bits: int) -> U64:
-        return honest(seed, label, shape, bits) >> np.uint64(1)
+    def short(seed: bytes, label: str, shape: Shape, bits: int, kernels: Kernels | None = None) -> U64:
+        return honest(seed, label, shape, bits, kernels) >> np.uint64(1)
 
     monkeypatch.setattr(prg, "elements", short)
     runs = list(sessions(name))

@@ -59,13 +59,13 @@ def trees(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[bytes]]:
     seen: dict[str, list[bytes]] = defaultdict(list)
 
     def watch(name: str) -> None:
-        kernel = getattr(kernels, name)
+        kernel = getattr(kernels.default(), name)
 
         def watched(tree: bytes, *arguments: Any) -> Any:
             seen[name].append(tree)
             return kernel(tree, *arguments)
 
-        monkeypatch.setattr(kernels, name, watched)
+        monkeypatch.setattr(kernels.default(), name, watched)
 
     for name in (*MAKERS, *WALKERS):
         watch(name)

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from privinf.protocols import kernels
+from privinf.protocols.kernels import MAX_POINT_BITS
 from privinf.protocols.masked.gates.compare import AtLeast
 from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.gates.separable import Factors, Separable
@@ -154,7 +154,7 @@ def input_bits(name: str, magnitude: float, scale: int) -> int:
     block = 2.0 ** ACTIVATIONS[name].block
     reach = max(magnitude + block, (ACTIVATIONS[name].reach + 1) * block)
     bits = math.ceil(math.log2(reach)) + scale + 1
-    if bits - scale - ACTIVATIONS[name].block > kernels.MAX_POINT_BITS:
+    if bits - scale - ACTIVATIONS[name].block > MAX_POINT_BITS:
         raise ValueError(f"inputs of {name} up to {magnitude:.0f} leave every table")
     return bits
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from privinf.protocols import kernels, ring
+from privinf.protocols import ring
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.gates.base import Gate
@@ -45,7 +45,7 @@ class AtLeast(Gate):
     def deal(self, ctx: Dealer, x: Wire) -> tuple[Share, ...]:
         negated = ring.low(-x.secret, x.bits)
         alpha = ring.low(negated, x.bits - 1).reshape(-1)
-        keys, _ = kernels.dpf_gen(ctx.tree(), alpha, x.bits - 1, *ctx.roots("key", alpha.size))
+        keys, _ = ctx.kernels.dpf_gen(ctx.tree(), alpha, x.bits - 1, *ctx.roots("key", alpha.size))
         ctx.common(keys)
         ctx.share("top", negated >> np.uint64(x.bits - 1), 1)
         return self._output(x)
@@ -58,7 +58,7 @@ class AtLeast(Gate):
             [ring.low(x.public - np.uint64(t % (1 << x.bits)), x.bits) for t in self._thresholds]
         )
         points = ring.low(np.uint64((1 << (x.bits - 1)) - 1) - moved, x.bits - 1)
-        prefix = kernels.dpf_prefix(
+        prefix = ctx.kernels.dpf_prefix(
             ctx.tree(),
             ctx.index,
             ctx.roots("key", size),
@@ -96,7 +96,9 @@ class Equals(Gate):
         self._constant = constant
 
     def deal(self, ctx: Dealer, x: Wire) -> Share:
-        keys, _ = kernels.dpf_gen(ctx.tree(), x.secret.reshape(-1), x.bits, *ctx.roots("key", x.secret.size))
+        keys, _ = ctx.kernels.dpf_gen(
+            ctx.tree(), x.secret.reshape(-1), x.bits, *ctx.roots("key", x.secret.size)
+        )
         ctx.common(keys)
         return bit(x.shape)
 
@@ -104,7 +106,7 @@ class Equals(Gate):
         size = ring.size_of(x.shape)
         keys = ctx.common(point_key_shape(x.bits, size))
         points = ring.low(x.public - np.uint64(self._constant % (1 << x.bits)), x.bits).reshape(1, -1)
-        found = kernels.dpf_bit(ctx.tree(), ctx.index, ctx.roots("key", size), keys, x.bits, points)
+        found = ctx.kernels.dpf_bit(ctx.tree(), ctx.index, ctx.roots("key", size), keys, x.bits, points)
         return bit(x.shape, found[0].astype(np.uint64).reshape(x.shape))
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:

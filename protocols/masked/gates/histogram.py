@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from privinf.protocols import kernels, ring
+from privinf.protocols import ring
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.gates.base import Gate
@@ -49,7 +49,7 @@ class Tail(Gate):
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         roots, keys, opened = _key(ctx, x, self._lane)
         index = ring.low(opened + _half(x), x.bits)
-        counts = kernels.onehot_sum(
+        counts = ctx.kernels.onehot_sum(
             ctx.tree(), ctx.index, roots, keys, x.bits, self._lane, index, x.shape[-1]
         )
         return self._output(x, _tails(counts).reshape(self._shape(x)))
@@ -88,7 +88,7 @@ class Head(Gate):
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         roots, keys, index = _key(ctx, x, self._lane)
-        counts = kernels.onehot_window(
+        counts = ctx.kernels.onehot_window(
             ctx.tree(), ctx.index, roots, keys, x.bits, self._lane, index, x.shape[-1], self._count
         )
         return self._output(x, np.cumsum(counts, axis=1, dtype=np.uint64).reshape(self._shape(x)))
@@ -123,7 +123,7 @@ class CountZeros(Gate):
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         roots, keys, points = _key(ctx, x, self._lane)
-        zero = kernels.onehot_point(ctx.tree(), ctx.index, roots, keys, x.bits, self._lane, points[None])
+        zero = ctx.kernels.onehot_point(ctx.tree(), ctx.index, roots, keys, x.bits, self._lane, points[None])
         return self._output(x, zero.reshape(x.shape).sum(axis=-1, keepdims=True, dtype=np.uint64))
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
@@ -140,7 +140,7 @@ class CountZeros(Gate):
 
 def _deal_key(ctx: Dealer, x: Wire, lane: int) -> None:
     alpha = x.secret.reshape(-1)
-    ctx.common(kernels.onehot_gen(ctx.tree(), alpha, x.bits, lane, *ctx.roots("key", alpha.size)))
+    ctx.common(ctx.kernels.onehot_gen(ctx.tree(), alpha, x.bits, lane, *ctx.roots("key", alpha.size)))
 
 
 def _key(ctx: Party, x: Wire, lane: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], U64]:

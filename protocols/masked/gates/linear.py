@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from privinf.protocols import kernels, ring
+from privinf.protocols import ring
+from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.ahead import Ahead
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.dealer import Dealer
@@ -20,21 +21,23 @@ from privinf.protocols.ring import U64, Shape
 NARROWING_ROWS = 32  # of a: from so many on, halving the operands costs less than it saves
 
 
-def _product(a: U64, b: U64, bits: int) -> U64:
+def _product(kernels: Kernels, a: U64, b: U64, bits: int) -> U64:
     """The cheapest of the kernels' products that is right modulo 2^bits."""
     if bits <= 32 and a.shape[1] >= NARROWING_ROWS:
         return kernels.ring_matmul32(a.astype(np.uint32), b.astype(np.uint32)).astype(np.uint64)
     return kernels.ring_matmul52(a, b) if bits <= 52 else kernels.ring_matmul(a, b)
 
 
-def matmul(a: U64, b: U64, bits: int = 64) -> U64:
+def matmul(kernels: Kernels, a: U64, b: U64, bits: int = 64) -> U64:
     """a @ b, right modulo 2^bits, over leading batch dimensions; a two-dimensional b serves all of a's batch."""
     if b.ndim == 2:
         flat = np.ascontiguousarray(a.reshape(1, -1, a.shape[-1]))
-        return _product(flat, np.ascontiguousarray(b)[None], bits).reshape(*a.shape[:-1], b.shape[-1])
+        return _product(kernels, flat, np.ascontiguousarray(b)[None], bits).reshape(
+            *a.shape[:-1], b.shape[-1]
+        )
     left = np.ascontiguousarray(a).reshape(-1, *a.shape[-2:])
     right = np.ascontiguousarray(b).reshape(-1, *b.shape[-2:])
-    return _product(left, right, bits).reshape(*a.shape[:-1], b.shape[-1])
+    return _product(kernels, left, right, bits).reshape(*a.shape[:-1], b.shape[-1])
 
 
 def matmul_shape(a: Shape, b: Shape) -> Shape:
@@ -64,7 +67,7 @@ class MatMul(Gate):
 
     def deal(self, ctx: Dealer, x: Wire, y: Wire) -> Share:
         out = self._output(x, y)
-        ctx.share("cross", matmul(x.secret, y.secret, out.bits), out.bits)
+        ctx.share("cross", matmul(ctx.kernels, x.secret, y.secret, out.bits), out.bits)
         return out
 
     def evaluate(self, ctx: Party, x: Wire, y: Wire) -> Share:
@@ -73,10 +76,10 @@ class MatMul(Gate):
             rest = ctx.ahead(out.shape, dealt=out.bits)
             if "operand" not in y.cache:
                 y.cache["operand"] = ctx.public_term(y.public) - y.own_mask
-            out.data = matmul(x.public, y.cache["operand"], out.bits) + rest
+            out.data = matmul(ctx.kernels, x.public, y.cache["operand"], out.bits) + rest
             return out
-        rest = ctx.share("cross", out.shape, out.bits) - matmul(x.own_mask, y.public, out.bits)
-        out.data = matmul(x.public, ctx.public_term(y.public) - y.own_mask, out.bits) + rest
+        rest = ctx.share("cross", out.shape, out.bits) - matmul(ctx.kernels, x.own_mask, y.public, out.bits)
+        out.data = matmul(ctx.kernels, x.public, ctx.public_term(y.public) - y.own_mask, out.bits) + rest
         return out
 
     def ahead(self, ctx: Ahead, x: Wire, y: Wire) -> Share:
@@ -85,7 +88,7 @@ class MatMul(Gate):
             return self.cost(ctx, x, y)
         out = self._output(x, y)
         cross = ctx.correction("cross", out.shape, out.bits)
-        ctx.keep(cross - matmul(x.own_mask, y.public, out.bits))
+        ctx.keep(cross - matmul(ctx.kernels, x.own_mask, y.public, out.bits))
         return out
 
     def ideal(self, ctx: Ideal, x: Wire, y: Wire) -> Share:
@@ -94,7 +97,7 @@ class MatMul(Gate):
             right = value(y)
         if y.static:
             y.cache["value"] = right
-        return self._output(x, y, matmul(value(x), right, min(x.bits, y.bits)))
+        return self._output(x, y, matmul(ctx.kernels, value(x), right, min(x.bits, y.bits)))
 
     def cost(self, ctx: Counting, x: Wire, y: Wire) -> Share:
         out = self._output(x, y)
@@ -124,15 +127,17 @@ class PublicMatMul(Gate):
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         rest = ctx.ahead(self._output(x).shape)
-        return self._output(x, rest + matmul(x.public, self._weight, x.bits) if ctx.index else rest)
+        return self._output(
+            x, rest + matmul(ctx.kernels, x.public, self._weight, x.bits) if ctx.index else rest
+        )
 
     def ahead(self, ctx: Ahead, x: Wire) -> Share:
         """The whole of party 0's share, and what party 1's lacks without the opened value."""
-        ctx.keep(-matmul(x.own_mask, self._weight, x.bits))
+        ctx.keep(-matmul(ctx.kernels, x.own_mask, self._weight, x.bits))
         return self._output(x)
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
-        return self._output(x, matmul(value(x), self._weight, x.bits))
+        return self._output(x, matmul(ctx.kernels, value(x), self._weight, x.bits))
 
     def cost(self, ctx: Counting, x: Wire) -> Share:
         out = self._output(x)

@@ -82,17 +82,18 @@ class Sums(Gate):
         return self._output(vectors.shape)
 
     def evaluate(self, ctx: Party, vectors: Share) -> Share:
-        return self._summed(vectors, ctx.common((WORDS,), np.uint64))
+        return self._summed(ctx, vectors, ctx.common((WORDS,), np.uint64))
 
     def ideal(self, ctx: Ideal, vectors: Share) -> Share:
-        return self._summed(vectors, ctx.masks("coins", (WORDS,), ring.MAX_BITS))
+        return self._summed(ctx, vectors, ctx.masks("coins", (WORDS,), ring.MAX_BITS))
 
     def cost(self, ctx: Counting, vectors: Share) -> Share:
         ctx.common(prg.SEED_BYTES)
         return self._output(vectors.shape)
 
-    def _summed(self, vectors: Share, coins: U64) -> Share:
-        return self._output(vectors.shape, matmul(vectors.value, _columns(coins, vectors.shape[-1])))
+    def _summed(self, ctx: Interpreter, vectors: Share, coins: U64) -> Share:
+        columns = _columns(coins, vectors.shape[-1])
+        return self._output(vectors.shape, matmul(ctx.kernels, vectors.value, columns))
 
     @staticmethod
     def _output(shape: Shape, data: U64 | None = None) -> Share:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from privinf.protocols import kernels, ring
+from privinf.protocols import ring
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.gates.base import Gate
@@ -77,7 +77,7 @@ class Separable(Gate):
     def deal(self, ctx: Dealer, x: Wire) -> Share:
         mask = np.ascontiguousarray(x.secret).reshape(-1)
         f, roots = self._factors, ctx.roots("key", x.secret.size)
-        keys = kernels.separable_gen(
+        keys = ctx.kernels.separable_gen(
             ctx.tree(), mask, self._depth(x), f.low, f.payload, self._lane_bytes, *roots
         )
         ctx.common(*keys)
@@ -89,7 +89,7 @@ class Separable(Gate):
         last = ctx.common((size, f.lanes * self._lane_bytes))
         index, far = np.ascontiguousarray(x.public).reshape(-1), np.array(f.far, dtype=np.int64)
         key = (ctx.tree(), ctx.index, ctx.roots("key", size), words, last)
-        value = kernels.separable_eval(*key, depth, f.low, self._lane_bytes, index, f.first, f.near, far)
+        value = ctx.kernels.separable_eval(*key, depth, f.low, self._lane_bytes, index, f.first, f.near, far)
         return self._output(x, value.reshape(x.shape))
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:

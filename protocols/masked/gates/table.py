@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from privinf.protocols import kernels, ring
+from privinf.protocols import ring
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.gates.base import Gate
@@ -50,7 +50,7 @@ class Window(Gate):
 
     def deal(self, ctx: Dealer, x: Wire) -> tuple[Share, Known]:
         alpha = x.secret.reshape(-1)
-        keys, leaf = kernels.dpf_gen(ctx.tree(), alpha, x.bits, *ctx.roots("key", alpha.size))
+        keys, leaf = ctx.kernels.dpf_gen(ctx.tree(), alpha, x.bits, *ctx.roots("key", alpha.size))
         ctx.common(keys)
         sign = (np.uint64(2) * leaf.astype(np.uint64) - np.uint64(1)).reshape(x.shape)
         return self._output(x, known=sign)
@@ -59,7 +59,7 @@ class Window(Gate):
         size = ring.size_of(x.shape)
         keys = ctx.common(point_key_shape(x.bits, size))
         roots, index = ctx.roots("key", size), np.ascontiguousarray(x.public).reshape(-1)
-        entries = kernels.dpf_table(
+        entries = ctx.kernels.dpf_table(
             ctx.tree(), ctx.index, roots, keys, x.bits, index, self._table.start, self._table.entries
         )
         return self._output(x, entries.reshape(x.shape))
