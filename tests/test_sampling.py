@@ -37,6 +37,7 @@ def _transformers(sampling: Sampling, logits: F32, seen: Sequence[int]) -> F64:
     return result
 
 
+@pytest.mark.fast_cases(24)
 @pytest.mark.parametrize(("temperature", "top_k", "top_p", "penalty"), SETTINGS)
 def test_distributions_equal_those_of_transformers(
     temperature: float, top_k: int | None, top_p: float | None, penalty: float

@@ -38,18 +38,20 @@ COUNT = 10
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Return a Llama for conversations, weights and embeddings private, served."""
-    yield from _served(tmp_path_factory.mktemp("llama"), "llama", chat=True)
+    """Return a Llama of one layer for conversations, weights and embeddings private, served."""
+    folder = tmp_path_factory.mktemp("llama")
+    source = tiny.checkpoint(folder / "tiny", "llama", chat=True, layers=1, seed=2)
+    yield from _served(source, folder)
 
 
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Return a GPT-2 whose weights are public, served."""
-    yield from _served(tmp_path_factory.mktemp("gpt2"), "gpt2", mode="public")
+    folder = tmp_path_factory.mktemp("gpt2")
+    yield from _served(tiny.checkpoint(folder / "tiny", "gpt2"), folder, mode="public")
 
 
-def _served(folder: Path, family: tiny.Family, *, chat: bool = False, **options: Any) -> Iterator[Deployment]:
-    source = tiny.checkpoint(folder / "tiny", family, chat=chat)
+def _served(source: Path, folder: Path, **options: Any) -> Iterator[Deployment]:
     with in_this_process(source, tiny.share(source, folder / "shared", **options), folder) as deployment:
         yield deployment
 
@@ -118,7 +120,7 @@ def test_with_public_weights(gpt2: Deployment) -> None:
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_private_weights_behind_a_prefix(tmp_path: Path, family: tiny.Family, embeddings: str) -> None:
     options = {"prefix": "it was so: ", "embeddings": embeddings, "max_tokens": 64}
-    for deployment in _served(tmp_path, family, **options):
+    for deployment in _served(tiny.checkpoint(tmp_path / "tiny", family, layers=1), tmp_path, **options):
         clear = tiny.Clear(deployment.source, deployment.shared)
         with deployment.client() as client:
             answer = client.generate(CERTAIN, max_new_tokens=4)
@@ -388,7 +390,8 @@ async def _first(stream: Any, count: int) -> Any:
 
 @pytest.mark.slow
 def test_a_full_session_says_that_it_is(tmp_path: Path) -> None:
-    for deployment in _served(tmp_path, "llama", max_tokens=24):
+    source = tiny.checkpoint(tmp_path / "tiny", "llama", layers=1)
+    for deployment in _served(source, tmp_path, max_tokens=24):
         clear = tiny.Clear(deployment.source, deployment.shared)
         with deployment.client() as client:
             answer = client.generate("calm", max_new_tokens=100)

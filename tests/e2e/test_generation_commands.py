@@ -34,7 +34,7 @@ Capture = pytest.CaptureFixture[str]
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Return a Llama for conversations, served."""
     folder = tmp_path_factory.mktemp("served")
-    source = tiny.checkpoint(folder / "tiny", "llama", chat=True, endless=True)
+    source = tiny.checkpoint(folder / "tiny", "llama", chat=True, endless=True, layers=1)
     shared = tiny.share(source, folder / "shared", system="be calm. ")
     with in_this_process(source, shared, folder) as deployment:
         yield deployment
@@ -124,7 +124,7 @@ def test_plan(served: Deployment, capsys: Capture, drafts: int) -> None:
     assert document["slots"] == len(facts.layout.plan.prefix) + 24 + shape.rows
     assert main([*words, "5"]) == 0
     text = capsys.readouterr().out
-    assert all(word in text for word in ("layer1", "the prompt, 24 rows", "on the wire, wan"))
+    assert all(word in text for word in ("layer0", "the prompt, 24 rows", "on the wire, wan"))
 
 
 def test_plan_refuses(served: Deployment, tmp_path: Path, capsys: Capture) -> None:

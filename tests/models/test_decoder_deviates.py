@@ -157,6 +157,7 @@ def changed(bodies: Bodies, change: Change) -> Bodies:
     return bytes(first), bytes(second)
 
 
+@pytest.mark.fast_cases(3)
 @CASES
 def test_an_honest_query_is_answered(toys: dict[Kind, Toy], kind: Kind, mode: str, which: str) -> None:
     asked = PASSES[which](toys[kind], mode)
@@ -166,6 +167,7 @@ def test_an_honest_query_is_answered(toys: dict[Kind, Toy], kind: Kind, mode: st
     answered(asked, bodies, chosen)
 
 
+@pytest.mark.fast_cases(3)
 @CASES
 def test_a_random_body_is_refused(toys: dict[Kind, Toy], kind: Kind, mode: str, which: str) -> None:
     asked = PASSES[which](toys[kind], mode)
@@ -201,6 +203,7 @@ ATTACKS: list[tuple[Kind, str, str, str]] = [
 ]
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(("kind", "mode", "which", "name"), ATTACKS)
 def test_sums_of_rows_and_empty_keys_are_refused(
     toys: dict[Kind, Toy], kind: Kind, mode: str, which: str, name: str

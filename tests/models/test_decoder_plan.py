@@ -112,12 +112,14 @@ def _ids(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path))
 
 
+@pytest.mark.fast_cases(10)
 @pytest.mark.parametrize("path", [p for p in LEAVES if p[0] not in ("version", "scales")], ids=_ids)
 def test_every_field_counts_in_the_hash(path: tuple[Any, ...]) -> None:
     assert Plan.from_json(_changed(path, _bump), PRE).hash != plan().hash
 
 
 # Parts of a plan have defaults; what they stand for is written out, so that a lack of it is damage all the same.
+@pytest.mark.fast_cases(10)
 @pytest.mark.parametrize("path", [p for p in LEAVES if p[0] != "prefix"], ids=_ids)
 def test_a_plan_that_lacks_a_field_is_refused(path: tuple[Any, ...]) -> None:
     def delete(inner: Any, key: Any) -> None:

@@ -97,6 +97,7 @@ def _ids(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path))
 
 
+@pytest.mark.fast_cases(16)
 @pytest.mark.parametrize(
     "path", [p for p in LEAVES if p[0] not in ("version", "scales", "final_norm", "pooler")], ids=_ids
 )
@@ -107,6 +108,7 @@ def test_every_field_counts_in_the_hash(path: tuple[Any, ...]) -> None:
     assert Plan.from_json(_changed(path, bump), POST).hash != plan().hash
 
 
+@pytest.mark.fast_cases(16)
 @pytest.mark.parametrize("path", LEAVES, ids=_ids)
 def test_a_plan_that_lacks_a_field_is_refused(path: tuple[Any, ...]) -> None:
     def delete(inner: Any, key: Any) -> None:

@@ -98,6 +98,7 @@ def _seconds() -> list[tuple[Any, str]]:
     return [(kind, item.name) for kind in KINDS for item in fields(kind) if item.type == "float"]
 
 
+@pytest.mark.fast_cases(20)
 @pytest.mark.parametrize(("kind", "name"), _seconds())
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), 1e10])
 def test_every_number_of_seconds_is_one(kind: Any, name: str, value: float) -> None:

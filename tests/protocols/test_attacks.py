@@ -82,6 +82,7 @@ def _rounds(name: str) -> int:
 EVERY_ROUND = [(name, at) for name in PROGRAMS for at in range(_rounds(name))]
 
 
+@pytest.mark.fast_cases(12)
 @pytest.mark.parametrize("party", [0, 1])
 @pytest.mark.parametrize(("name", "at"), EVERY_ROUND)
 def test_a_tampered_opening_changes_the_result(

@@ -62,6 +62,7 @@ def test_point_and_prefix(kernels: Kernels, rng: np.random.Generator, bits: int)
     np.testing.assert_array_equal(prefix[0] ^ prefix[1], alpha <= points)
 
 
+@pytest.mark.fast_cases(8)
 @pytest.mark.parametrize("bits", [1, 5, 7, 8, 11])
 @pytest.mark.parametrize("n", [1, 37])
 def test_whole_domain(kernels: Kernels, rng: np.random.Generator, bits: int, n: int) -> None:
@@ -83,6 +84,7 @@ def _entries(rng: np.random.Generator, count: int, width: int) -> NDArray[np.int
     return table
 
 
+@pytest.mark.fast_cases(20)
 @pytest.mark.parametrize("width", [1, 8, 16, 33, 64])
 @pytest.mark.parametrize(
     ("bits", "count"), [(1, 2), (5, 32), (6, 63), (7, 128), (9, 130), (12, 1024), (40, 300)]
@@ -110,6 +112,7 @@ def test_table_longer_than_a_chunk(kernels: Kernels, rng: np.random.Generator) -
     np.testing.assert_array_equal((shares[0] + shares[1]).view(np.int64), wanted)
 
 
+@pytest.mark.fast_cases(16)
 @pytest.mark.parametrize("lane", [8, 16])
 @pytest.mark.parametrize("bits", BITS)
 def test_one_hot_point(kernels: Kernels, rng: np.random.Generator, bits: int, lane: int) -> None:
@@ -125,6 +128,7 @@ def _counts(index: U64, alpha: U64, bits: int, group: int) -> NDArray[np.int64]:
     return np.stack([np.bincount(row, minlength=2**bits) for row in turned])
 
 
+@pytest.mark.fast_cases(12)
 @pytest.mark.parametrize("lane", [8, 16])
 @pytest.mark.parametrize(("bits", "group"), [(1, 1), (2, 40), (4, 5), (8, 8), (9, 20), (11, 4)])
 def test_one_hot_sums(kernels: Kernels, rng: np.random.Generator, bits: int, group: int, lane: int) -> None:

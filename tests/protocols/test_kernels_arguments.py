@@ -139,6 +139,7 @@ def test_good_arguments_are_taken(function: Callable[..., Any], good: dict[str, 
     assert function(*good.values()) is not None
 
 
+@pytest.mark.fast_cases(40)
 @pytest.mark.parametrize(("function", "arguments", "name"), CASES)
 def test_bad_arguments_are_refused(
     function: Callable[..., Any], arguments: dict[str, Any], name: str

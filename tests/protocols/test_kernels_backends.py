@@ -87,6 +87,7 @@ def test_same_keys(native: Kernels, bits: int) -> None:
         _assert_same(_dealt(native, bits, n), _reference_keys(bits, n))
 
 
+@pytest.mark.fast_cases(16)
 @pytest.mark.parametrize("party", [0, 1])
 @pytest.mark.parametrize("bits", [1, 3, 5, 6, 7, 8, 9, 10, 14, 33, 62])
 def test_same_outputs(native: Kernels, bits: int, party: int) -> None:

@@ -64,6 +64,7 @@ def test_single_products(kernels: Kernels, name: str) -> None:
     _assert_exact(kernels, name, pairs[:, :1, None].copy(), pairs[:, 1:, None].copy())
 
 
+@pytest.mark.fast_cases(20)
 @pytest.mark.parametrize("name", BITS)
 @pytest.mark.parametrize("number", EXTREMES)
 @pytest.mark.parametrize("m", [3, 17])
@@ -116,6 +117,7 @@ def test_batches(kernels: Kernels, rng: np.random.Generator, name: str, m: int) 
     _assert_exact(kernels, name, a, b[:1])
 
 
+@pytest.mark.fast_cases(12)
 @pytest.mark.parametrize("name", BITS)
 @pytest.mark.parametrize("shape", [(0, 2, 3, 4), (2, 0, 3, 4), (2, 3, 0, 4), (2, 30, 0, 4), (2, 3, 4, 0)])
 def test_empty_dimensions(kernels: Kernels, name: str, shape: tuple[int, int, int, int]) -> None:

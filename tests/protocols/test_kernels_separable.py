@@ -90,6 +90,7 @@ def _assert_right(kernels: Kernels, case: Case, lane_bytes: int) -> None:
     np.testing.assert_array_equal((shares[0] + shares[1]) & top, case.wanted() & top)
 
 
+@pytest.mark.fast_cases(20)
 @pytest.mark.parametrize("lane_bytes", [4, 5, 6, 7, 8])
 @pytest.mark.parametrize("lanes", [1, 2, 3, 4, 5, 6, 7, 8])
 def test_lanes(kernels: Kernels, lanes: int, lane_bytes: int) -> None:
@@ -97,6 +98,7 @@ def test_lanes(kernels: Kernels, lanes: int, lane_bytes: int) -> None:
     _assert_right(kernels, Case(5, 6, lanes, 0, 2, NONE), lane_bytes)
 
 
+@pytest.mark.fast_cases(16)
 @pytest.mark.parametrize("far", [FAR, NONE, (0, 0, 1)])
 @pytest.mark.parametrize(
     ("bits", "low_bits", "first", "near"),

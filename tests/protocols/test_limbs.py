@@ -39,6 +39,7 @@ def product(a: U64, b: U64, bits: int) -> U64:
     return found
 
 
+@pytest.mark.fast_cases(15)
 @pytest.mark.parametrize("bits", range(8, 65))
 def test_every_ring(rng: np.random.Generator, bits: int) -> None:
     a, b = words(rng, 1, 5, 37), words(rng, 1, 37, 9)

@@ -66,12 +66,13 @@ TEXTS = [
 
 
 def checkpoint(
-    folder: Path, family: Family, *, chat: bool = False, endless: bool = False, seed: int = 0
+    folder: Path, family: Family, *, chat: bool = False, endless: bool = False, seed: int = 0, layers: int = 2
 ) -> Path:
     """Write a Hugging Face directory; every letter is a token, and `endless` has none that ends a text."""
     folder.mkdir(parents=True)
-    ends = ENDS | ({"eos_token_id": None} if endless else {})
-    (folder / "config.json").write_text(json.dumps(CONFIGS[family] | ends))
+    changed: dict[str, Any] = ENDS | {"n_layer" if family == "gpt2" else "num_hidden_layers": layers}
+    changed |= {"eos_token_id": None} if endless else {}
+    (folder / "config.json").write_text(json.dumps(CONFIGS[family] | changed))
     about = {"chat_template": TEMPLATE} if chat else {}
     (folder / "tokenizer_config.json").write_text(json.dumps(about))
     _rules().save(str(folder / "tokenizer.json"))

@@ -55,6 +55,7 @@ def _ids(tokenizer: str, text: str) -> list[int]:
     return ids
 
 
+@pytest.mark.fast_cases(12)
 @pytest.mark.parametrize("prompt", [True, False])
 @pytest.mark.parametrize("messages", [ONE, LONG, [SYSTEM, *ONE], [SYSTEM, *LONG]])
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -130,6 +130,7 @@ def talks(words: Sequence[str]) -> list[list[Message]]:
     ] + [[{"role": "system", "content": text}, {"role": "user", "content": text}] for text in words]
 
 
+@pytest.mark.fast_cases(8)
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_conversations_have_the_tokens_of_transformers(tmp_path: Path, name: str, tokenizer: str) -> None:
@@ -158,6 +159,7 @@ def control_ids(template: ChatTemplate, tokenizer: str, messages: Sequence[Messa
     return [token for token in ids if token in IDS[tokenizer]]
 
 
+@pytest.mark.fast_cases(10)
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @pytest.mark.parametrize("name", [name for name in TEMPLATES if name != "json"])
 def test_messages_add_no_control_token_to_those_of_the_template(
