@@ -69,11 +69,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "lib"
 
 
+@pytest.mark.slow
 def test_one_top_level_name(built: Path) -> None:
     assert [p.name for p in built.iterdir()] == ["privinf"]
     assert all(name.split(".")[0] == "privinf" for name in SETUPTOOLS["packages"])
 
 
+@pytest.mark.slow
 def test_files_that_are_no_modules_are_shipped(built: Path) -> None:
     shipped = {p.relative_to(built / "privinf").as_posix() for p in built.rglob("*") if p.is_file()}
     data = {f"data/{p.name}" for p in (ROOT / "privinf" / "data").iterdir()}
@@ -108,17 +110,10 @@ def test_import_loads_nothing_heavy() -> None:
     assert not _imported("import privinf; privinf.__version__") & HEAVY
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "privinf.protocols.masked.party",
-        "privinf.protocols.masked.lockstep",
-        "privinf.models.query",
-        "privinf.models.bundle",
-    ],
-)
-def test_shares_need_no_framework(module: str) -> None:
-    assert not _imported(f"import {module}") & {"torch", "transformers", "grpc"}
+def test_shares_need_no_framework() -> None:
+    names = ("protocols.masked.party", "protocols.masked.lockstep", "models.query", "models.bundle")
+    modules = ", ".join(f"privinf.{name}" for name in names)
+    assert not _imported(f"import {modules}") & {"torch", "transformers", "grpc"}
 
 
 def test_sources_are_not_importable_by_their_folders() -> None:

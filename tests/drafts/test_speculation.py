@@ -124,6 +124,7 @@ DRAFTS: list[Draft] = [
 ]
 
 
+@pytest.mark.fast_cases(6)
 @pytest.mark.parametrize("draft", DRAFTS)
 @pytest.mark.parametrize("sampling", SETTINGS)
 def test_the_distribution_is_exactly_that_without_drafts(sampling: Sampling, draft: Draft) -> None:
@@ -174,6 +175,7 @@ def test_drawn_frequencies_fit_the_distribution(draft: Draft) -> None:
     assert statistic < 54.05  # of 26 degrees of freedom, exceeded once in a thousand
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 @pytest.mark.parametrize("penalty", [1.0, 1.4])
 @pytest.mark.parametrize("count", [1, 2, 5])

@@ -36,7 +36,7 @@ def _stored(folder: Path) -> Path:
     return found[0]
 
 
-@pytest.mark.fast_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("deployment", range(3))
 def test_no_answer_is_wrong_whichever_byte_is_changed(
     encoder: Path, shared: Path, tmp_path: Path, deployment: int

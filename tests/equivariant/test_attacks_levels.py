@@ -67,6 +67,7 @@ def scores(pair: tuple[View, Truth], name: str) -> dict[str, dict[str, Any]]:
     return found | {key: truth.score_prompts(ids) for key, ids in findings.prompts.items()}
 
 
+@pytest.mark.fast_cases(8)
 @pytest.mark.parametrize("level", ["tokens", "cover", "session"])
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "llama", "llama-groups"])
 @pytest.mark.parametrize("name", ["body", "inversion"])

@@ -93,6 +93,7 @@ def test_images_are_classified_as_by_the_plain_model(plain_model: Plain, convert
     assert (level == "tokens") == np.array_equal(sent, pixels())
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("variant", ["0000", "0001"])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bert-classifier"])
 def test_in_sessions_the_clients_part_and_the_servers_make_the_plain_model(
@@ -131,6 +132,7 @@ def test_sessions_of_a_classifier_leave_pooler_and_head_with_the_client(
     assert close(headed(own, pooled), said(load(plain_model("bert-classifier")), ids))
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("kind", ["bert", "bert-classifier", "gpt2", "vit"])
 def test_square_covers_lose_nothing_but_to_noise(plain_model: Plain, tmp_path: Path, kind: Kind) -> None:
     """Families with LayerNorm keep exact covers at the level `noise`."""
@@ -153,6 +155,7 @@ def test_key_matrices_cost_less_the_less_they_mix(plain_model: Plain, tmp_path: 
     assert errors[0] < TIGHT < errors[1] < errors[2]
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.parametrize("activation", ["relu", "gelu_new"])
 @pytest.mark.parametrize("kind", ["gpt2", "bert", "vit", "llama"])
 def test_other_activations_are_exact_too(tmp_path: Path, kind: Kind, activation: str) -> None:

@@ -45,6 +45,7 @@ def table(folder: Path) -> F64:
     return arrays[name].astype(np.float64)
 
 
+@pytest.mark.fast_cases(10)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_server_learns_public_facts_and_no_special_token(converted: Made, kind: Kind, level: str) -> None:
@@ -71,6 +72,7 @@ def server_folders(made: Converted) -> list[Path]:
     return [path.parent for path in sorted(made.server.rglob("config.json"))]
 
 
+@pytest.mark.fast_cases(10)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_array_of_the_key_lies_on_the_server(converted: Made, kind: Kind, level: str) -> None:

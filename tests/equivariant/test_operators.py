@@ -62,6 +62,7 @@ def plain(made: Converted, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("level", ["tokens", "cover"])
 @pytest.mark.parametrize("kind", ["bert", "bert-classifier", "gpt2", "llama", "llama-groups", "vit"])
 def test_the_same_operators_on_the_same_shapes(tmp_path: Path, kind: str, level: str) -> None:

@@ -115,6 +115,7 @@ def test_no_part_of_a_key_is_sent(tmp_path: Path, kind: str, level: str) -> None
         assert not path.exists() or not sent.holds_bytes(path.read_bytes()), name
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("array", ["tokens", "hidden", "answer"])
 @pytest.mark.parametrize("form", [0, 1, 2, -1])
 def test_a_part_of_a_key_would_be_found(tmp_path: Path, array: str, form: int) -> None:

@@ -8,6 +8,7 @@ import pytest
 from recorded import CONFIGS, TABLE, costs
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_costs_are_those_recorded(name: str) -> None:
     """To record others: `python tests/support/recorded.py`."""

@@ -45,6 +45,7 @@ def near(result: Share, wanted: Exactly | Within) -> None:
         assert np.all(error <= wanted.bound), float(np.max(error - wanted.bound))
 
 
+@pytest.mark.fast_cases(27)
 @pytest.mark.parametrize("name", CASES)
 @examples(25)
 @given(data=st.data())

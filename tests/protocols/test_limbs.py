@@ -150,6 +150,7 @@ assert (ring_matmul_limbs(a, b, 64) == a[:, :, :20] * 127 * 300).all()
 """
 
 
+@pytest.mark.slow
 def test_an_older_processor_gives_the_same() -> None:
     """Without VNNI the int8 products of oneDNN saturate."""
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}

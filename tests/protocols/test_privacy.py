@@ -201,6 +201,7 @@ def test_messages_do_not_depend_on_the_input(name: str) -> None:
     assert [(o.name, o.bits) for o in first.openings] == [(o.name, o.bits) for o in second.openings]
 
 
+@pytest.mark.fast_cases(3)
 @NAMES
 def test_openings_are_uniform(name: str) -> None:
     runs = list(sessions(name))

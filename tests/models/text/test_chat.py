@@ -199,6 +199,7 @@ def test_a_template_sees_plain_strings(tmp_path: Path) -> None:
     assert render(directory, [{"role": Role.USER, "content": Text("x")}]) == "user: X"
 
 
+@pytest.mark.fast_cases(6)
 @pytest.mark.parametrize("tokenizer", ["byte level", "whole text"])
 @pytest.mark.parametrize(
     ("name", "system"),

@@ -116,6 +116,7 @@ def bounded(tmp_path: Path, keys: Path, **limits: float) -> Cluster:
     return Cluster(tmp_path, keys, options=parties)
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.parametrize(
     ("role", "own", "method"),
     [

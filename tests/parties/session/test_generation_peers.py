@@ -176,6 +176,7 @@ WRONG: dict[str, tuple[int, Any, type[PrivinfError]]] = {
 }
 
 
+@pytest.mark.fast_cases(6)
 @pytest.mark.parametrize("case", WRONG)
 def test_a_peer_that_errs_is_dropped(alone: Cluster, case: str) -> None:
     place, make, kind = WRONG[case]
@@ -335,6 +336,7 @@ RELAYED: dict[str, tuple[Any, type[PrivinfError], str]] = {
 }
 
 
+@pytest.mark.fast_cases(5)
 @pytest.mark.parametrize("case", RELAYED)
 def test_a_dealer_that_errs_ends_the_generation(tmp_path: Path, keys: Path, case: str) -> None:
     script, kind, text = RELAYED[case]

@@ -41,6 +41,7 @@ def refused(peer: Peer, method: methods.Method, request: Any) -> PrivinfError:
     return restore(failure.value, "party1")
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     "said",
     [
