@@ -121,7 +121,7 @@ def test_plan(served: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
     document = _document(capsys)
     assert (document["task"], document["batch"], document["tokens"]) == ("embed", 2, 16)
     layers = document["layers"]
-    assert {"layer0", "layer1"} <= {layer["name"] for layer in layers}
+    assert "layer0" in {layer["name"] for layer in layers}
     assert all({"openings", "online_bytes", "offline_bytes"} < set(layer) for layer in layers)
     assert sum(layer["openings"] for layer in layers) == document["rounds"] > 0
     for name in ("online_bytes", "offline_bytes"):
@@ -141,7 +141,7 @@ def test_every_role_plans_the_same(served: Deployment, capsys: pytest.CaptureFix
 def test_a_plan_for_people(served: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(served.shared), "--tokens", "16"]) == 0
     text = capsys.readouterr().out
-    assert "layer1" in text
+    assert "layer0" in text
     assert "on the wire, wan" in text
 
 

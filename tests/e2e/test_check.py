@@ -56,7 +56,7 @@ def test_an_encoder_within_its_ranges(
     assert bits[0] > 0.5
     names = {site["site"] for site in said["sites"]}
     last = {"head.out", "head.pooler"} if head else {"pool.result"}
-    assert {"embed.residual", "embed.square", "layer1.attn.scores", "layer0.ffn.up", *last} <= names
+    assert {"embed.residual", "embed.square", "layer0.attn.scores", "layer0.ffn.up", *last} <= names
     assert all(answer["difference"] < 0.05 for answer in said["answers"])
 
 

@@ -122,11 +122,11 @@ def test_a_cache_that_cannot_be_written_is_named(
 def test_sharing_names_the_length_that_needs_gigabytes(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(costs, "LARGE", 30_000_000)
+    monkeypatch.setattr(costs, "LARGE", 15_000_000)
     assert main(["share", str(encoder), "--out", str(tmp_path / "shared"), "--json"]) == 0
     output = capsys.readouterr()
     first, second = sizes(tmp_path / "shared", QueryShape("embed", 1, 128))
-    assert sum(sizes(tmp_path / "shared")) < 30_000_000 < first + second
+    assert sum(sizes(tmp_path / "shared")) < 15_000_000 < first + second
     assert json.loads(output.out)["large"] == {"128": first + second}
     assert "a text of 128 tokens needs 0.0 GB of preparations" in output.err
 

@@ -70,6 +70,7 @@ def test_one_wrong_bit_of_the_weights_is_refused(shared: Path, tmp_path: Path, a
         party_program(folder, 1)
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("role", ["dealer", "party0", "party1"])
 @pytest.mark.parametrize("function", ["cos", "sin"])
 def test_one_angle_that_is_rounded_otherwise_keeps_a_role_from_starting(

@@ -24,7 +24,7 @@ LABELS = ("calm", "rough")
 CONFIG = {
     "model_type": "bert",
     "hidden_size": 32,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 2,
     "intermediate_size": 64,
     "vocab_size": len(WORDS),
