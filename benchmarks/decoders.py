@@ -14,15 +14,14 @@ import torch
 from privinf.formats.fetch import fetch
 from privinf.models.clear import ClearDecoder, prefix_cache
 from privinf.models.decoder_bundle import read
-from privinf.models.decoder_checkpoint import load_decoder
-from privinf.models.decoder_fold import fold_decoder
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import FixedSession
 from privinf.models.decoder_sharing import share_decoder
-from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.engines.clear import Past
-from privinf.models.fold import F64
+from privinf.models.fold import F64, fold
 from privinf.models.plan.scales import PRE
+from privinf.models.source.checkpoint import load
+from privinf.models.spec import ModelSpec
 from privinf.models.text.prompts import DecoderTokenizer
 from privinf.models.weights import IdealStore, encode
 from privinf.protocols import prg, ring
@@ -50,8 +49,8 @@ class Subject:
     def load(cls, name: str, shared: Path) -> Self:
         """Fetch and fold a model; share it first if that directory does not hold it."""
         source = fetch(name)
-        spec, tensors = load_decoder(source)
-        folded = fold_decoder(spec, tensors)
+        spec, tensors = load(source)
+        folded = fold(spec, tensors)
         tokenizer = DecoderTokenizer(source, spec.vocab)
         if not (shared / "client").is_dir():
             own = None if name != "mgm" else _written(spec, folded, tokenizer, CALIBRATION, 80, seed=0)
@@ -132,7 +131,7 @@ class Session:
 
 
 def sampled(
-    spec: DecoderSpec, folded: dict[str, F64], past: Past, first: int, count: int, tokens: int, seed: int
+    spec: ModelSpec, folded: dict[str, F64], past: Past, first: int, count: int, tokens: int, seed: int
 ) -> list[list[int]]:
     """Texts that a model writes itself in float32 at temperature one: its domain, where no corpus is at hand."""
     generator = torch.Generator().manual_seed(seed)
@@ -142,18 +141,20 @@ def sampled(
     drawn = rows
     while rows.shape[1] < tokens:
         logits = decoder.run(drawn, 1)[:, -1].clone()
-        logits[:, [token for token in (spec.bos, *spec.eos) if token is not None]] = -torch.inf
+        logits[
+            :, [token for token in (spec.generator.bos, *spec.generator.eos) if token is not None]
+        ] = -torch.inf
         drawn = torch.multinomial(torch.softmax(logits, -1), 1, generator=generator)
         rows = torch.cat((rows, drawn), 1)
     return [list(map(int, row)) for row in rows]
 
 
 def _written(
-    spec: DecoderSpec, folded: dict[str, F64], tokenizer: DecoderTokenizer, count: int, tokens: int, seed: int
+    spec: ModelSpec, folded: dict[str, F64], tokenizer: DecoderTokenizer, count: int, tokens: int, seed: int
 ) -> list[str]:
     """Text to calibrate a model on that knows no words."""
-    assert spec.bos is not None
-    rows = sampled(spec, folded, Past(), spec.bos, count, tokens, seed)
+    assert spec.generator.bos is not None
+    rows = sampled(spec, folded, Past(), spec.generator.bos, count, tokens, seed)
     return [tokenizer.decode(row[1:]) for row in rows]
 
 

@@ -12,17 +12,17 @@ import numpy as np
 
 from benchmarks.workload import Workload
 from privinf.errors import ConfigError, InputError
-from privinf.models import parts
 from privinf.models.encoder_inputs import padding
 from privinf.models.engines.masked import MaskedOps, Sight
 from privinf.models.engines.observers import Ranges
 from privinf.models.engines.weights import MaskedWeights
 from privinf.models.fold import F64
-from privinf.models.orders import post
+from privinf.models.orders import Limits, post
+from privinf.models.parts import build, planned
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import POST
 from privinf.models.query import Field
-from privinf.models.spec import EncoderSpec
+from privinf.models.spec import ModelSpec
 from privinf.models.stream import Write, streamed
 from privinf.protocols import masked, ring
 from privinf.protocols.contract import Channel, Dealt, Identity, QueryShape, QuerySizes, Source, Stock
@@ -34,6 +34,7 @@ from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import Shape
+from privinf.speed import made_up
 
 HEAD_WIDTH, BERT_BASE = 64, 768
 BOUND = 0.1  # of an answer's error, 0.02 for one layer and for twelve; a wrong layer is off by more than one
@@ -67,9 +68,8 @@ class Size:
         return f"layers-{self.layers}-w{self.width}-t{self.tokens}-b{self.batch}"
 
     @property
-    def spec(self) -> EncoderSpec:
-        heads, ffn = max(self.width // HEAD_WIDTH, 1), 4 * self.width
-        return EncoderSpec(self.layers, self.width, heads, ffn, vocab=2, max_tokens=self.tokens, type_vocab=1)
+    def spec(self) -> ModelSpec:
+        return made_up(self.layers, self.width, max(self.width // HEAD_WIDTH, 1), self.tokens, vocab=2)
 
     @property
     def rows(self) -> Shape:
@@ -129,13 +129,13 @@ def in_clear(size: Size, folded: dict[str, F64]) -> tuple[Plan, F64]:
     tensors = {name: torch.as_tensor(w, dtype=torch.float32) for name, w in folded.items()}
     ops = ClearOps(tensors, observer=ranges)
     with torch.inference_mode():
-        x = post.run(ops, parts.encoder(size.spec), torch.as_tensor(source(size), dtype=torch.float32))
-    return post.make_plan(size.spec, ranges, size.tokens), x.numpy()
+        x = post.run(ops, build(size.spec), torch.as_tensor(source(size), dtype=torch.float32))
+    return post.make_plan(size.spec, ranges, Limits(size.tokens)), x.numpy()
 
 
 def run(size: Size, plan: Plan, ctx: Interpreter, rows: Share, real: Share) -> Share:
     """Open the input and run the layers."""
-    x, bits, model = ctx.open(rows), ctx.open(real), parts.encoder(size.spec, plan)
+    x, bits, model = ctx.open(rows), ctx.open(real), build(size.spec, plan)
     sight = Sight(padding(ctx, from_bits(ctx, bits, ring.MAX_BITS)))
     x = post.run(MaskedOps(ctx, MaskedWeights(), model.scales, sight), model, x)
     ctx.flush()
@@ -147,7 +147,7 @@ def run(size: Size, plan: Plan, ctx: Interpreter, rows: Share, real: Share) -> S
 def inputs(size: Size, plan: Plan) -> tuple[Field, ...]:
     """Rows, and which of them are real."""
     return (
-        Field("rows", size.rows, parts.planned(plan.embed_norm).out_bits, POST.rows),
+        Field("rows", size.rows, planned(plan.embed_norm).out_bits, POST.rows),
         Field("real", (size.batch, size.tokens), 1, 0),
     )
 

@@ -19,8 +19,8 @@ from benchmarks.ours import DEADLINE, system
 from benchmarks.rows import MeasureError, Row, row_of
 from privinf.formats.fetch import fetch
 from privinf.models import bundle, calibrate, program
-from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
+from privinf.models.source.checkpoint import load
 from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 from privinf.protocols.contract import QueryShape
 from privinf.sdk.answers import Usage
@@ -48,7 +48,7 @@ def shared(name: str) -> Shared:
     """Fetch and share a model once for all measurements of this process."""
     source, scratch = fetch(name), tempfile.TemporaryDirectory(prefix="privinf-bench-")
     atexit.register(scratch.cleanup)
-    spec, tensors = load_encoder(source)
+    spec, tensors = load(source)
     folded, folder = fold(spec, tensors), Path(scratch.name) / "shared"
     ids = Tokenizer(source).encode(calibrate.default_text(), truncate=True)
     bundle.write(source, folder, spec, folded, calibrate.calibrate(spec, folded, ids), "private")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from privinf.equivariant.attacks import report
-from privinf.equivariant.attacks.published import FAMILY, MODEL, NOT_THEIRS, SETTING, THEIRS
+from privinf.equivariant.attacks.published import KEYED, MODEL, NOT_THEIRS, SETTING, THEIRS
 
 Result = dict[str, Any]
 Found = Sequence[tuple[str, Result]]
@@ -26,7 +26,7 @@ matrices. The best variant is in brackets."""
 
 def comparison(found: Found) -> Iterator[str]:
     """A table for each model that has one of the columns, the largest last."""
-    models = dict.fromkeys(result["model"] for _, result in found if result["family"] == FAMILY)
+    models = dict.fromkeys(result["model"] for _, result in found if result["kind"] == KEYED)
     tables = [table for model in models if (table := list(_table(model, dict(found))))]
     if tables:
         yield from (ABOUT, "")

@@ -150,15 +150,15 @@ def _texts(model: str, source: Path, work: Path) -> tuple[list[Path], list[Path]
 def _written(source: Path) -> list[str]:
     """What a decoder writes itself at temperature one."""
     from benchmarks.decoders import sampled
-    from privinf.models.decoder_checkpoint import load_decoder
-    from privinf.models.decoder_fold import fold_decoder
     from privinf.models.engines.clear import Past
+    from privinf.models.fold import fold
+    from privinf.models.source.checkpoint import load
     from privinf.models.text.prompts import DecoderTokenizer
 
-    spec, weights = load_decoder(source)
-    assert spec.bos is not None
+    spec, weights = load(source)
+    assert spec.generator.bos is not None
     tokenizer = DecoderTokenizer(source, spec.vocab)
-    rows = sampled(spec, fold_decoder(spec, weights), Past(), spec.bos, WRITTEN, LENGTH, seed=1)
+    rows = sampled(spec, fold(spec, weights), Past(), spec.generator.bos, WRITTEN, LENGTH, seed=1)
     return [tokenizer.decode(row[1:]) for row in rows]
 
 

@@ -37,7 +37,7 @@ from benchmarks.paired import paired
 from privinf.equivariant.covering.noise import Noise
 from privinf.equivariant.levels import LEVELS
 from privinf.formats.fetch import fetch
-from privinf.models.decoder_spec import model_kind, read_decoder_spec
+from privinf.models.source.checkpoint import read_spec
 from privinf.models.text.tokenizer import Tokenizer, read_lines
 
 CLOSE = 1e-3  # greedy tokens may differ where the two top logits are nearer than this
@@ -248,7 +248,7 @@ def measure(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any
 
 def _settings(name: str) -> list[str]:
     """Key matrices are Llama's alone, and the published setting with them."""
-    gated = model_kind(fetch(name)) == "decoder" and read_decoder_spec(fetch(name)).family == "llama"
+    gated = read_spec(fetch(name)).task == "generate" and read_spec(fetch(name)).family == "llama"
     return [setting for setting, (_, noise) in SETTINGS.items() if gated or noise is None]
 
 

@@ -78,13 +78,13 @@ def _prompts(found: Sequence[Ids]) -> list[Ids]:
 def _stories(source: Path) -> list[Ids]:
     """What the model writes itself, after its first token."""
     from benchmarks.decoders import sampled
-    from privinf.models.decoder_checkpoint import load_decoder
-    from privinf.models.decoder_fold import fold_decoder
     from privinf.models.engines.clear import Past
+    from privinf.models.fold import fold
+    from privinf.models.source.checkpoint import load
 
-    spec, weights = load_decoder(source)
-    assert spec.bos is not None
-    rows = sampled(spec, fold_decoder(spec, weights), Past(), spec.bos, PROMPTS, LENGTHS[1] + 1, seed=2)
+    spec, weights = load(source)
+    assert spec.generator.bos is not None
+    rows = sampled(spec, fold(spec, weights), Past(), spec.generator.bos, PROMPTS, LENGTHS[1] + 1, seed=2)
     return [np.array(row[1:]) for row in rows]
 
 

@@ -19,11 +19,11 @@ from benchmarks import machine
 from privinf.formats.fetch import fetch
 from privinf.local import LocalParties
 from privinf.models import bundle, calibrate, program, query, weights
-from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import F64, fold
 from privinf.models.plan.rings import Plan
 from privinf.models.query import Ids, Layout
-from privinf.models.spec import EncoderSpec
+from privinf.models.source.checkpoint import load
+from privinf.models.spec import ModelSpec
 from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 from privinf.protocols import prg
 from privinf.protocols.contract import QueryShape
@@ -43,7 +43,7 @@ class Subject:
     """A model planned from the calibration text that ships, ready for any interpreter."""
 
     directory: Path
-    spec: EncoderSpec
+    spec: ModelSpec
     folded: dict[str, F64]
     plan: Plan
     tokenizer: Tokenizer
@@ -52,14 +52,14 @@ class Subject:
     @classmethod
     def load(cls, directory: Path, mode: Mode) -> Self:
         """Read and calibrate, as `privinf share` does."""
-        spec, tensors = load_encoder(directory)
+        spec, tensors = load(directory)
         folded, tokenizer = fold(spec, tensors), Tokenizer(directory)
         ids = tokenizer.encode(calibrate.default_text(), truncate=True)
         return cls(directory, spec, folded, calibrate.calibrate(spec, folded, ids), tokenizer, mode)
 
     @property
     def task(self) -> str:
-        return "embed" if self.spec.head == "none" else "classify"
+        return self.spec.task
 
     def clear(self, ids: Sequence[Ids]) -> F32:
         """The float32 answers."""

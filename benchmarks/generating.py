@@ -168,7 +168,7 @@ class Decoder:
                 first = first or time.monotonic() - began - passes.waited
                 if every and len(found) % every == 0:
                     series.append({"passes": len(found), **self.servers.resident()})
-                if to_end and set(written.tokens) & set(layout.spec.eos):
+                if to_end and set(written.tokens) & set(layout.spec.generator.eos):
                     break
             seconds = time.monotonic() - began - passes.waited
             before = self.servers.resident()
@@ -176,7 +176,8 @@ class Decoder:
         answer = [token for written in found for token in written.tokens]
         if to_end:
             answer = answer[
-                : 1 + next((i for i, token in enumerate(answer) if token in layout.spec.eos), tokens)
+                : 1
+                + next((i for i, token in enumerate(answer) if token in layout.spec.generator.eos), tokens)
             ]
         elif len(answer) < tokens:
             raise MeasureError(f"the session was full after {len(answer)} tokens")

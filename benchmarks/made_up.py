@@ -11,11 +11,10 @@ import numpy as np
 
 from privinf.models import decoder_bundle
 from privinf.models.decoder_calibrate import calibrate_decoder
-from privinf.models.decoder_checkpoint import decoder_tensors
-from privinf.models.decoder_fold import fold_decoder
-from privinf.models.decoder_spec import DecoderSpec, read_decoder_spec
-from privinf.models.fold import F32
+from privinf.models.fold import F32, fold
 from privinf.models.folder import Mode
+from privinf.models.source.checkpoint import read_spec, tensors
+from privinf.models.spec import ModelSpec
 
 SEED = 7
 TEXTS, LENGTHS = 6, (24, 96)  # random texts that ranges are measured on
@@ -88,8 +87,8 @@ def share(form: Form, folder: Path, *, embeddings: Mode, max_tokens: int) -> Pat
     source, out = folder / "source", folder / "shared"
     source.mkdir(parents=True)
     (source / "config.json").write_text(json.dumps(form.config), encoding="utf-8")
-    spec = read_decoder_spec(source)
-    folded = fold_decoder(spec, weights(spec))
+    spec = read_spec(source)
+    folded = fold(spec, weights(spec))
     draw = np.random.default_rng(SEED + 1)
     lengths = np.linspace(*LENGTHS, TEXTS).astype(int)
     texts = [draw.integers(0, spec.vocab, size).astype(np.int32) for size in lengths]
@@ -98,10 +97,10 @@ def share(form: Form, folder: Path, *, embeddings: Mode, max_tokens: int) -> Pat
     return out
 
 
-def weights(spec: DecoderSpec) -> dict[str, F32]:
+def weights(spec: ModelSpec) -> dict[str, F32]:
     """Random tensors with which scores and activations reach as far as in the encoder layers that are measured."""
     draw, out = np.random.default_rng(SEED), dict[str, F32]()
-    for name, tensor in decoder_tensors(spec).items():
+    for name, tensor in tensors(spec).items():
         shape = tensor.shape[::-1] if tensor.transposed else tensor.shape
         shape = (*shape[:-1], shape[-1] // tensor.parts)
         value = draw.standard_normal(shape, dtype=np.float32)
@@ -113,6 +112,6 @@ def weights(spec: DecoderSpec) -> dict[str, F32]:
             out[name] = 0.02 * value
         else:
             out[name] = value * np.float32(SPREAD / np.sqrt(shape[0]))
-    if spec.tied:
+    if spec.generator.tied:
         out["head.weight"] = np.ascontiguousarray(out["embed.token"].T) / np.float32(np.sqrt(spec.width))
     return out

@@ -107,7 +107,7 @@ def in_clear(shared: Path, asked: Sequence[Asked], tokens: int, variants: Sequen
 def _greedy(subject: Subject, ids: Sequence[int], tokens: int) -> list[int]:
     """At most so many tokens, up to the one that ends the text."""
     decoder, answer, feed = subject.clear(), list[int](), list(ids)
-    while len(answer) < tokens and not (answer and answer[-1] in subject.layout.spec.eos):
+    while len(answer) < tokens and not (answer and answer[-1] in subject.layout.spec.generator.eos):
         logits = decoder.run(torch.tensor([feed]), 1)
         feed = [int(logits[0, -1].argmax())]
         answer += feed

@@ -42,7 +42,7 @@ def _options() -> argparse.Namespace:
 
 
 def _cosines(vectors: np.ndarray, directory: Path) -> np.ndarray:
-    from privinf.models.reference import Reference
+    from privinf.models.source.reference import Reference
 
     clear = Reference(directory).embeddings(TEXTS)
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(clear, axis=1)

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privinf.models import folder
-from privinf.models.fold import F64, RELATIVE
+from privinf.models.fold import F64
 from privinf.models.folder import Mode, blank_weights, read_seed, read_tensors
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import POST
 from privinf.models.plan.tables import verify
 from privinf.models.program import EncoderDealer, EncoderParty
 from privinf.models.query import Layout
-from privinf.models.sentence import CLIENT_FILES, pooling_files
-from privinf.models.spec import EncoderSpec, read_spec
+from privinf.models.source.checkpoint import read_spec
+from privinf.models.source.sentences import CLIENT_FILES, pooling_files
+from privinf.models.spec import ModelSpec
 from privinf.models.weights import DealerStore, PartyStore, encode
 from privinf.protocols import masked
 from privinf.protocols.contract import DealerProgram, Identity, PartyProgram
@@ -35,17 +36,17 @@ class Bundle:
     sharing: str
 
     @property
-    def spec(self) -> EncoderSpec:
+    def spec(self) -> ModelSpec:
         return self.layout.spec
 
     def shapes(self) -> dict[str, Shape]:
-        return folded_shapes(self.spec)
+        return self.layout.model.shapes()
 
 
 def write(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    spec: EncoderSpec,
+    spec: ModelSpec,
     weights: Mapping[str, F64],
     plan: Plan,
     mode: Mode,
@@ -100,28 +101,3 @@ def party_program(directory: str | os.PathLike[str], party: int) -> PartyProgram
     store.warm(party)
     queries = EncoderParty(party, bundle.layout, shapes, store)
     return PartyProgram(bundle.identity, masked.TOPOLOGY, party, queries)
-
-
-def folded_shapes(spec: EncoderSpec) -> dict[str, Shape]:
-    """Shapes of all folded tensors, from the public configuration."""
-    d, f = spec.width, spec.ffn
-    shapes: dict[str, Shape] = {"embed.token": (spec.vocab, d), "embed.position": (spec.max_tokens, d)}
-    if spec.names.buckets:
-        shapes[RELATIVE] = (spec.names.buckets, spec.heads)
-
-    def linear(name: str, rows: int, columns: int) -> None:
-        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (rows, columns), (columns,)
-
-    for i in range(spec.layers):
-        for name in ("q", "k", "v", "out"):
-            linear(f"layer{i}.attn.{name}", d, d)
-        linear(f"layer{i}.ffn.up", d, f)
-        linear(f"layer{i}.ffn.down", f, d)
-        for block in ("attn", "ffn"):
-            shapes[f"layer{i}.{block}.skip.gain"], shapes[f"layer{i}.{block}.skip.mean"] = (d,), (d, 1)
-    if spec.head == "none":
-        shapes["pool.gain"], shapes["pool.bias"] = (d,), (d,)
-    else:
-        linear("head.pooler", d, d)
-        linear("head.out", d, len(spec.labels))
-    return shapes

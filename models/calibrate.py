@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from privinf.models.engines.observers import Ranges
 from privinf.models.fold import F64
-from privinf.models.orders.post import make_plan
-from privinf.models.parts import encoder
+from privinf.models.orders import ORDERS, Limits
+from privinf.models.parts import build
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.tables import fingerprint
 from privinf.models.query import Ids
 from privinf.models.reach import reach
-from privinf.models.spec import EncoderSpec
+from privinf.models.spec import ModelSpec, Pool
 from privinf.models.text.tokenizer import bucket
 
 BATCH = 16
@@ -35,7 +35,7 @@ def default_text() -> list[str]:
 
 
 def calibrate(
-    spec: EncoderSpec, weights: Mapping[str, F64], ids: Sequence[Ids], tick: Tick = lambda done: None
+    spec: ModelSpec, weights: Mapping[str, F64], ids: Sequence[Ids], tick: Tick = lambda done: None
 ) -> Plan:
     """Plan the rings of a model from its folded weights and tokenised text; `tick` counts texts done."""
     from privinf.models.clear import ClearEncoder, clear_query
@@ -44,13 +44,18 @@ def calibrate(
     clear = ClearEncoder(spec, weights, ranges)
     odd = passages(weights["embed.token"], ids[0], spec.longest)
     for tokens, texts in batches([*ids, *_long(ids, spec.longest), *odd], spec.longest):
-        clear.run(clear_query(texts, tokens, spec.names.pad))
+        clear.run(clear_query(texts, tokens, spec.tokens.pad))
         tick(len(texts))
     known = reach(weights["embed.token"], weights["embed.position"][: spec.longest])
     ranges.high |= {"embed.residual": known.largest, "embed.square": known.high}
     ranges.low["embed.square"] = known.low
-    plan = make_plan(spec, ranges, spec.longest)
-    return replace(plan, tables=fingerprint(encoder(spec, plan), plan.max_tokens))
+    return planned(spec, ranges, Limits(spec.longest))
+
+
+def planned(spec: ModelSpec, ranges: Ranges, limits: Limits) -> Plan:
+    """The plan of a model's order, with the fingerprint of its tables."""
+    plan = ORDERS[spec.order].plan(spec, ranges, limits)
+    return replace(plan, tables=fingerprint(build(spec, plan), limits.max_tokens))
 
 
 def _long(ids: Sequence[Ids], tokens: int) -> list[Ids]:
@@ -81,16 +86,14 @@ def batches(ids: Sequence[Ids], most: int) -> list[tuple[int, list[Ids]]]:
     ]
 
 
-def clear_answers(
-    spec: EncoderSpec, weights: Mapping[str, F64], ids: Sequence[Ids]
-) -> npt.NDArray[np.float32]:
+def clear_answers(spec: ModelSpec, weights: Mapping[str, F64], ids: Sequence[Ids]) -> npt.NDArray[np.float32]:
     """Float32 answers (texts, width or labels), in the order given: what private ones are compared with."""
     from privinf.models.clear import ClearEncoder, clear_query
 
     clear, answers = ClearEncoder(spec, weights), []
     for tokens in ids:
-        row = clear.run(clear_query([tokens], max(len(tokens), 2), spec.names.pad))[:, 0].numpy()
-        if spec.head == "none" and spec.normalize:
+        row = clear.run(clear_query([tokens], max(len(tokens), 2), spec.tokens.pad))[:, 0].numpy()
+        if isinstance(spec.head, Pool) and spec.head.unit:
             row = row / np.linalg.norm(row, axis=-1, keepdims=True)
         answers.append(row[0, : spec.answer_width])
     return np.stack(answers).astype(np.float32)

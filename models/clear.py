@@ -10,13 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import MissingExtra
-from privinf.models import parts
-from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.engines.observers import Observer
 from privinf.models.fold import F64
 from privinf.models.orders import pre
-from privinf.models.parts import Model
-from privinf.models.spec import EncoderSpec
+from privinf.models.parts import Model, build
+from privinf.models.spec import ModelSpec
 from privinf.models.tasks import TASKS, predict
 
 try:
@@ -40,12 +38,12 @@ class ClearEncoder:
 
     def __init__(
         self,
-        spec: EncoderSpec,
+        spec: ModelSpec,
         weights: Mapping[str, npt.NDArray[Any]],
         observer: Observer | None = None,
     ) -> None:
-        self._model, self._observer = parts.encoder(spec), observer
-        self._task = TASKS["embed" if spec.head == "none" else "classify"]
+        self._model, self._observer = build(spec), observer
+        self._task = TASKS[spec.task]
         self._weights = _tensors(weights)
 
     def run(self, query: ClearQuery) -> torch.Tensor:
@@ -64,11 +62,9 @@ class ClearEncoder:
 class ClearDecoder:
     """A decoder, and a cache that `run` extends; records ranges where a recorder is given."""
 
-    def __init__(
-        self, spec: DecoderSpec, weights: Mapping[str, F64], observer: Observer | None = None
-    ) -> None:
+    def __init__(self, spec: ModelSpec, weights: Mapping[str, F64], observer: Observer | None = None) -> None:
         self.spec, self.past = spec, Past()
-        self._model, self._observer = parts.decoder(spec), observer
+        self._model, self._observer = build(spec), observer
         self._weights = _tensors(weights)
 
     @property
@@ -95,12 +91,12 @@ class ClearDecoder:
         """A pass over ids (batch, tokens): its engine, the model's parts, and the rows that go into the first layer."""
         ops = ClearOps(self._weights, past=self.past, observer=self._observer)
         x = ops.table("embed.token")[ids]
-        if not self.spec.rope_theta:
+        if self.spec.rotary is None:
             x = x + ops.table("embed.position")[self.slots : self.slots + ids.shape[1]]
         return ops, self._model, x
 
 
-def prefix_cache(spec: DecoderSpec, weights: Mapping[str, F64], prefix: Sequence[int]) -> Past:
+def prefix_cache(spec: ModelSpec, weights: Mapping[str, F64], prefix: Sequence[int]) -> Past:
     """Keys and values of a prefix; none for an empty one."""
     decoder = ClearDecoder(spec, weights)
     if prefix:

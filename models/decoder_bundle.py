@@ -12,12 +12,13 @@ from privinf.models import folder
 from privinf.models.decoder_layout import DecoderLayout
 from privinf.models.decoder_program import DecoderDealer, DecoderParty
 from privinf.models.decoder_public import TABLES, Public
-from privinf.models.decoder_spec import DecoderSpec, read_decoder_spec
 from privinf.models.fold import F64
 from privinf.models.folder import Mode, read_seed, read_tensors
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE
 from privinf.models.plan.tables import verify
+from privinf.models.source.checkpoint import read_spec
+from privinf.models.spec import ModelSpec
 from privinf.models.text.control import Script
 from privinf.models.weights import DealerStore, PartyStore, encode
 from privinf.protocols import masked
@@ -48,12 +49,12 @@ class DecoderBundle:
     chat: bool  # whether that is the header of a conversation
 
     @property
-    def spec(self) -> DecoderSpec:
+    def spec(self) -> ModelSpec:
         return self.layout.spec
 
     def shapes(self) -> dict[str, Shape]:
         """Shapes of the tensors that the parties hold."""
-        return decoder_shapes(self.spec, len(self.layout.plan.prefix))
+        return self.layout.model.shapes()
 
     def masked(self) -> dict[str, Shape]:
         """Shapes of those that they hold under masks."""
@@ -101,7 +102,7 @@ def read(directory: str | os.PathLike[str], role: str | None = None) -> DecoderB
     known = {"head", "control", "chat"} <= set(about) and embeddings in ("private", "public")
     if not known or (mode, embeddings) == ("public", "private"):
         raise ModelError(f"{path}/bundle.json is damaged: share the model again")
-    layout = DecoderLayout(read_decoder_spec(path), plan, mode == "public", embeddings == "public")
+    layout = DecoderLayout(read_spec(path), plan, mode == "public", embeddings == "public")
     model_id = f"{about['model']}:{sharing}:{mode}:{embeddings}"
     identity = Identity(folder.VERSION, masked.NAME, model_id, plan.hash, str(about["role"]))
     head = Script(str(about["head"]), tuple((start, end) for start, end in about["control"]))
@@ -144,29 +145,3 @@ def party_program(directory: str | os.PathLike[str], party: int) -> PartyProgram
 
 def _party(bundle: DecoderBundle, sessions: DecoderParty) -> PartyProgram:
     return PartyProgram(bundle.identity, masked.TOPOLOGY, sessions.party, sessions=sessions)
-
-
-def decoder_shapes(spec: DecoderSpec, prefix: int) -> dict[str, Shape]:
-    """Shapes of all folded tensors, from the public configuration."""
-    shapes: dict[str, Shape] = {"embed.token": (spec.vocab, spec.width)}
-    if not spec.rope_theta:
-        shapes["embed.position"] = (spec.max_tokens, spec.width)
-
-    def linear(name: str, rows: int, columns: int) -> None:
-        shapes[f"{name}.weight"] = (rows, columns)
-        if spec.biased:
-            shapes[f"{name}.bias"] = (columns,)
-
-    inner, shared = spec.heads * spec.head_width, spec.kv_heads * spec.head_width
-    for i in range(spec.layers):
-        for part, columns in (("q", inner), ("k", shared), ("v", shared)):
-            linear(f"layer{i}.attn.{part}", spec.width, columns)
-        linear(f"layer{i}.attn.out", inner, spec.width)
-        for part in ("gate", "up") if spec.gated else ("up",):
-            linear(f"layer{i}.ffn.{part}", spec.width, spec.ffn)
-        linear(f"layer{i}.ffn.down", spec.ffn, spec.width)
-        if prefix:
-            for part in "kv":
-                shapes[f"layer{i}.attn.prefix.{part}"] = (1, spec.kv_heads, prefix, spec.head_width)
-    linear("head.out", spec.width, spec.vocab)
-    return shapes

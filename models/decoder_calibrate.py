@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from privinf.errors import ModelError
-from privinf.models.calibrate import Tick
-from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.calibrate import Tick, planned
 from privinf.models.engines.observers import Ranges
 from privinf.models.fold import F64
-from privinf.models.orders.pre import make_plan
-from privinf.models.parts import decoder as parts_of
+from privinf.models.orders import Limits
 from privinf.models.plan.rings import Plan
-from privinf.models.plan.tables import fingerprint
 from privinf.models.query import Ids
 from privinf.models.reach import reach
+from privinf.models.spec import ModelSpec
 
 SHORTEST = 2  # tokens of a text that is worth a look
 
 
 def calibrate_decoder(
-    spec: DecoderSpec,
+    spec: ModelSpec,
     weights: Mapping[str, F64],
     ids: Sequence[Ids],
     prefix: Sequence[int],
@@ -51,16 +48,16 @@ def calibrate_decoder(
     _see_all_tokens(spec, weights, ranges, max_tokens)
     tables = [weights[name] for name in ("embed.token", "embed.position") if name in weights]
     largest = max(float(np.abs(table).max()) for table in tables)
-    plan = make_plan(spec, ranges, max_tokens, tuple(prefix), largest)
+    plan = planned(spec, ranges, Limits(max_tokens, tuple(prefix), largest))
     tensors = {
         f"layer{i}.attn.prefix.{part}": np.ascontiguousarray(tensor.numpy().astype(np.float64))
         for i, layer in enumerate(past)
         for part, tensor in zip("kv", layer, strict=True)
     }
-    return replace(plan, tables=fingerprint(parts_of(spec, plan), max_tokens)), tensors
+    return plan, tensors
 
 
-def _see_all_tokens(spec: DecoderSpec, weights: Mapping[str, F64], ranges: Ranges, max_tokens: int) -> None:
+def _see_all_tokens(spec: ModelSpec, weights: Mapping[str, F64], ranges: Ranges, max_tokens: int) -> None:
     """What any token brings into the first layer is known, and stays in the residual up to the head."""
     places = weights.get("embed.position")
     known = reach(weights["embed.token"], None if places is None else places[:max_tokens])

@@ -13,12 +13,11 @@ import numpy as np
 
 from privinf.models.decoder_layout import ADVANCED, MOVED
 from privinf.models.decoder_public import Public, picked
-from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.decoder_step import DecoderQuery, Step
 from privinf.models.engines.positions import angles
-from privinf.models.parts import rotary_of
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE, ROTARY
+from privinf.models.spec import ModelSpec
 from privinf.protocols import kernels
 from privinf.protocols.masked.gates.bits import from_bits
 from privinf.protocols.masked.gates.linear import MatMul
@@ -47,7 +46,7 @@ class Taken:
 class Inputs:
     """Takes one pass's query in."""
 
-    def __init__(self, ctx: Interpreter, spec: DecoderSpec, plan: Plan, step: Step, public: Public) -> None:
+    def __init__(self, ctx: Interpreter, spec: ModelSpec, plan: Plan, step: Step, public: Public) -> None:
         self._ctx, self._spec, self._plan, self._step, self._public = ctx, spec, plan, step, public
 
     def take(self, query: DecoderQuery) -> Taken:
@@ -79,7 +78,7 @@ class Inputs:
 
     def _turned(self, name: str, onehot: Share) -> Share:
         """Plus or minus the cosines and sines of the places that a key selects."""
-        size, rotary = onehot.shape[-1], rotary_of(self._spec)
+        size, rotary = onehot.shape[-1], self._spec.rotary
         assert rotary is not None
         first = np.zeros(1, dtype=np.int64) if name == MOVED else self._step.places - (size - 1)
         shape = (2, 1, len(first), self._spec.head_width // 2)

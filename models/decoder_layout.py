@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError
-from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.engines.positions import Places
-from privinf.models.parts import Model, decoder
+from privinf.models.parts import Model, build
 from privinf.models.plan.rings import Plan
 from privinf.models.query import Field
 from privinf.models.row_keys import KeyForm
+from privinf.models.spec import ModelSpec
 from privinf.protocols import prg
 from privinf.protocols.contract import SessionShape
 
@@ -50,7 +50,7 @@ class DecoderLayout:
     public: everybody knows the weights. embedded: everybody knows the tables of embeddings at least.
     """
 
-    spec: DecoderSpec
+    spec: ModelSpec
     plan: Plan
     public: bool
     embedded: bool
@@ -58,7 +58,7 @@ class DecoderLayout:
     @cached_property
     def model(self) -> Model:
         """The parts that programs run."""
-        return decoder(self.spec, self.plan)
+        return build(self.spec, self.plan)
 
     @property
     def room(self) -> int:
@@ -98,7 +98,7 @@ class DecoderLayout:
     def tables(self) -> dict[str, int]:
         """Tables of embeddings that rows are looked up in, and their sizes."""
         sizes = {"token": self.spec.vocab}
-        return sizes if self.spec.rope_theta else sizes | {"position": self.spec.max_tokens}
+        return sizes if self.spec.rotary else sizes | {"position": self.spec.max_tokens}
 
     def keys(self, shape: SessionShape, index: int) -> dict[str, KeyForm]:
         """The keys of a pass's query, in order.
@@ -109,9 +109,9 @@ class DecoderLayout:
         """
         rows = self.rows(shape, index)
         keys = [KeyForm(name, rows, size) for name, size in self.tables.items()]
-        if self.spec.rope_theta and index == 0 and self.plan.prefix:
+        if self.spec.rotary and index == 0 and self.plan.prefix:
             keys.append(KeyForm(MOVED, 1, shape.prompt))
-        if self.spec.rope_theta and self.padded(shape):
+        if self.spec.rotary and self.padded(shape):
             keys.append(KeyForm(ADVANCED, 1, 1 + max(index - self.passes(shape), 0) * (shape.rows - 1)))
         return {key.name: key for key in keys if key.name in self.tables or key.size > 1}
 

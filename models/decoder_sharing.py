@@ -12,10 +12,10 @@ from privinf.errors import ConfigError
 from privinf.models import decoder_bundle
 from privinf.models.calibrate import Tick, default_text
 from privinf.models.decoder_calibrate import calibrate_decoder
-from privinf.models.decoder_checkpoint import load_decoder
-from privinf.models.decoder_fold import fold_decoder
+from privinf.models.fold import fold
 from privinf.models.folder import Mode
 from privinf.models.query import Ids
+from privinf.models.source.checkpoint import load
 from privinf.models.text.control import Script
 from privinf.models.text.prompts import SYSTEM, DecoderTokenizer
 
@@ -52,13 +52,13 @@ def share_decoder(
         raise ConfigError("a prefix and a system message exclude each other: that is in the prefix already")
     if system is not None and not _has_template(source):
         raise ConfigError(f"{source} has no chat template, so there is no system message: give a prefix")
-    spec, tensors = load_decoder(source)
-    folded = fold_decoder(spec, tensors)
+    spec, tensors = load(source)
+    folded = fold(spec, tensors)
     del tensors
     tokenizer = DecoderTokenizer(source, spec.vocab)
     chat = prefix is None and _has_template(source)
     head = _header(source, tokenizer, system) if chat else tokenizer.script(prefix or "", special_tokens)
-    first = [spec.bos] if spec.bos is not None and not chat else []
+    first = [begin] if (begin := spec.generator.bos) is not None and not chat else []
     ids = (*first, *tokenizer.encode(head))
     lines = default_text() if calibration is None else list(calibration)
     texts = (

@@ -5,17 +5,18 @@ Built once from a spec and a plan. Without a plan, as while ranges are measured,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from privinf.models.decoder_spec import DecoderSpec
-from privinf.models.fold import RELATIVE
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
-from privinf.models.plan.scales import POST, PRE, Scales
-from privinf.models.spec import EncoderSpec
+from privinf.models.plan.scales import RELATIVE, SCALES, Scales
+from privinf.models.spec import BlockSpec, ModelSpec, Rotary
 from privinf.protocols.masked.gates.norm import NormSpec
+from privinf.protocols.ring import Shape
 
 T = TypeVar("T")
+LINEAR = {"gate": "up", "up": "up", "down": "down"}  # of a feed-forward part, and which bias each has
 
 
 def planned(rings: T | None) -> T:
@@ -31,6 +32,12 @@ class Linear:
 
     name: str
     biased: bool
+
+    def shapes(self, rows: int, columns: int) -> Iterator[tuple[str, Shape]]:
+        """Of its tensors."""
+        yield f"{self.name}.weight", (rows, columns)
+        if self.biased:
+            yield f"{self.name}.bias", (columns,)
 
 
 @dataclass(frozen=True)
@@ -48,14 +55,6 @@ class Skip:
 
     gain: str
     mean: str
-
-
-@dataclass(frozen=True)
-class Rotary:
-    """Positions by turning the values of a head, `width` of them, against each other."""
-
-    theta: float
-    width: int
 
 
 @dataclass(frozen=True)
@@ -134,14 +133,16 @@ class Head:
 class Model:
     """All of it."""
 
+    spec: ModelSpec
     scales: Scales
     embed_norm: Norm | None
     layers: tuple[Layer, ...]
     head: Head
+    prefix: int
 
     @property
     def norms(self) -> list[Norm]:
-        """Every normalisation."""
+        """Every normalisation, in the order in which rows meet them."""
         inner = [norm for layer in self.layers for norm in (layer.attention_norm, layer.ffn_norm)]
         return [norm for norm in (self.embed_norm, *inner, self.head.norm) if norm is not None]
 
@@ -151,100 +152,108 @@ class Model:
         parts = (*(layer.ffn for layer in self.layers), self.head.pooler)
         return [part for part in parts if part is not None]
 
+    def shapes(self) -> dict[str, Shape]:
+        """Of all folded tensors: the one list of them."""
+        spec, out = self.spec, dict[str, Shape]()
+        out["embed.token"] = (spec.vocab, spec.width)
+        if spec.tokens.places:
+            out["embed.position"] = (spec.max_tokens, spec.width)
+        if spec.buckets:
+            out[RELATIVE] = (spec.buckets, spec.heads)
+        for layer in self.layers:
+            out |= dict(_layer_shapes(layer, spec, self.prefix))
+        return out | dict(_head_shapes(self.head, spec))
 
-def encoder(spec: EncoderSpec, plan: Plan | None = None) -> Model:
-    """The parts of an encoder."""
-    eps = spec.layer_norm_eps
-    width, relative = spec.width // spec.heads, RELATIVE if spec.names.buckets else None
-    form = _Form(
-        spec.activation, eps, spec.heads, spec.heads, width, True, False, True, None, relative, False
-    )
-    norm = Norm("embed", eps, None if plan is None else plan.embed_norm)
-    return Model(POST, norm, _layers(form, spec.layers, plan), _encoder_head(spec, plan))
+
+def _layer_shapes(layer: Layer, spec: ModelSpec, prefix: int) -> Iterator[tuple[str, Shape]]:
+    part, ffn = layer.attention, layer.ffn
+    inner, shared = part.heads * part.head_width, part.kv_heads * part.head_width
+    for linear, columns in ((part.q, inner), (part.k, shared), (part.v, shared)):
+        yield from linear.shapes(spec.width, columns)
+    yield from part.out.shapes(inner, spec.width)
+    for into in (ffn.gate, ffn.up):
+        if into is not None:
+            yield from into.shapes(spec.width, spec.ffn)
+    yield from ffn.down.shapes(spec.ffn, spec.width)
+    for skip in (layer.attention_skip, layer.ffn_skip):
+        if skip is not None:
+            yield from ((skip.gain, (spec.width,)), (skip.mean, (spec.width, 1)))
+    if part.prefix is not None:
+        kept = (1, part.kv_heads, prefix, part.head_width)
+        yield from ((f"{part.prefix}.k", kept), (f"{part.prefix}.v", kept))
 
 
-def _encoder_head(spec: EncoderSpec, plan: Plan | None) -> Head:
+def _head_shapes(head: Head, spec: ModelSpec) -> Iterator[tuple[str, Shape]]:
+    if head.logits is not None:
+        yield from head.logits.shapes(spec.width, spec.vocab)
+    elif head.pooler is not None:
+        yield from head.pooler.up.shapes(spec.width, spec.width)
+        yield from head.pooler.down.shapes(spec.width, len(spec.labels))
+    else:
+        yield from ((f"{head.label}.{name}", (spec.width,)) for name in ("gain", "bias"))
+
+
+def build(spec: ModelSpec, plan: Plan | None = None) -> Model:
+    """The parts of a model."""
+    skips = spec.order == "post"
+    rings = plan.layers if plan is not None else [None] * spec.layers
+    layers = tuple(_layer(spec, i, made, skips, plan) for i, made in enumerate(rings))
+    norm = Norm("embed", spec.eps, None if plan is None else plan.embed_norm) if spec.embed_norm else None
+    prefix = len(plan.prefix) if plan is not None else 0
+    return Model(spec, SCALES[spec.order], norm, layers, _head(spec, plan), prefix)
+
+
+def _head(spec: ModelSpec, plan: Plan | None) -> Head:
     bits = 0 if plan is None else plan.result_bits
-    if spec.head == "none":
+    if spec.task == "embed":
         return Head("pool", first=not spec.sums, bits=bits)
-    pooler, out = Linear("head.pooler", True), Linear("head.out", True)
-    rings = None if plan is None else plan.pooler
-    return Head("head", pooler=FeedForward("head", None, pooler, out, "tanh", rings), first=True, bits=bits)
+    norm = None if spec.order == "post" else Norm("head", spec.eps, None if plan is None else plan.final_norm)
+    out = Linear("head.out", spec.biased("head"))
+    if spec.task == "generate":
+        return Head("head", norm, logits=out, bits=bits)
+    dense = spec.classifier.dense
+    assert dense is not None, "classifiers without a dense layer have no parts yet"
+    up = Linear("head.pooler", spec.biased("head"))
+    pooler = FeedForward("head", None, up, out, dense, None if plan is None else plan.pooler)
+    return Head("head", norm, pooler=pooler, first=True, bits=bits)
 
 
-def decoder(spec: DecoderSpec, plan: Plan | None = None) -> Model:
-    """The parts of a decoder."""
-    heads, biased = (spec.heads, spec.kv_heads, spec.head_width), spec.biased
-    prefix = plan is not None and bool(plan.prefix)
-    form = _Form(spec.activation, spec.eps, *heads, biased, spec.gated, False, rotary_of(spec), None, prefix)
-    norm = Norm("head", spec.eps, None if plan is None else plan.final_norm)
-    bits = 0 if plan is None else plan.result_bits
-    head = Head("head", norm, logits=Linear("head.out", biased), bits=bits)
-    return Model(PRE, None, _layers(form, spec.layers, plan), head)
-
-
-def rotary_of(spec: DecoderSpec) -> Rotary | None:
-    """How a decoder turns its heads, if positions have no table."""
-    return Rotary(spec.rope_theta, spec.head_width) if spec.rope_theta else None
-
-
-@dataclass(frozen=True)
-class _Form:
-    """What the layers of a model have in common."""
-
-    activation: str
-    eps: float
-    heads: int
-    kv_heads: int
-    head_width: int
-    biased: bool
-    gated: bool
-    skips: bool
-    rotary: Rotary | None
-    relative: str | None
-    prefix: bool
-
-
-def _layers(form: _Form, count: int, plan: Plan | None) -> tuple[Layer, ...]:
-    return tuple(_layer(form, i, None if plan is None else plan.layers[i]) for i in range(count))
-
-
-def _layer(form: _Form, i: int, rings: LayerRings | None) -> Layer:
+def _layer(spec: ModelSpec, i: int, rings: LayerRings | None, skips: bool, plan: Plan | None) -> Layer:
     attn, ffn = f"layer{i}.attn", f"layer{i}.ffn"
     before, between = (rings.attention_norm, rings.ffn_norm) if rings else (None, None)
     return Layer(
-        Norm(attn, form.eps, before),
-        _attention(form, i, attn, rings),
-        Skip(f"{attn}.skip.gain", f"{attn}.skip.mean") if form.skips else None,
-        Norm(ffn, form.eps, between),
-        _feed_forward(form, ffn, rings),
-        Skip(f"{ffn}.skip.gain", f"{ffn}.skip.mean") if form.skips else None,
+        Norm(attn, spec.eps, before),
+        _attention(spec, i, attn, rings, prefix=plan is not None and bool(plan.prefix)),
+        Skip(f"{attn}.skip.gain", f"{attn}.skip.mean") if skips else None,
+        Norm(ffn, spec.eps, between),
+        _feed_forward(spec, spec.blocks[i], ffn, rings),
+        Skip(f"{ffn}.skip.gain", f"{ffn}.skip.mean") if skips else None,
     )
 
 
-def _attention(form: _Form, i: int, site: str, rings: LayerRings | None) -> Attention:
-    q, k, v, out = (Linear(f"{site}.{part}", form.biased) for part in ("q", "k", "v", "out"))
+def _attention(spec: ModelSpec, i: int, site: str, rings: LayerRings | None, *, prefix: bool) -> Attention:
+    q, k, v = (Linear(f"{site}.{part}", spec.biased("qkv")) for part in "qkv")
     return Attention(
-        _label(site),
-        i,
-        q,
-        k,
-        v,
-        out,
-        form.heads,
-        form.kv_heads,
-        form.head_width,
-        form.rotary,
-        form.relative,
-        f"{site}.prefix" if form.prefix else None,
-        None if rings is None else rings.attention,
+        label=_label(site),
+        index=i,
+        q=q,
+        k=k,
+        v=v,
+        out=Linear(f"{site}.out", spec.biased("out")),
+        heads=spec.heads,
+        kv_heads=spec.kv_heads,
+        head_width=spec.head_width,
+        rotary=spec.blocks[i].rotary,
+        relative=RELATIVE if spec.buckets else None,
+        prefix=f"{site}.prefix" if prefix else None,
+        rings=None if rings is None else rings.attention,
     )
 
 
-def _feed_forward(form: _Form, site: str, rings: LayerRings | None) -> FeedForward:
-    gate, up, down = (Linear(f"{site}.{part}", form.biased) for part in ("gate", "up", "down"))
+def _feed_forward(spec: ModelSpec, block: BlockSpec, site: str, rings: LayerRings | None) -> FeedForward:
+    gate, up, down = (Linear(f"{site}.{part}", spec.biased(kind)) for part, kind in LINEAR.items())
     inside = None if rings is None else rings.ffn
-    return FeedForward(_label(site), gate if form.gated else None, up, down, form.activation, inside)
+    return FeedForward(_label(site), gate if block.gated else None, up, down, block.activation, inside)
 
 
 def _label(name: str) -> str:

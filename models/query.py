@@ -16,11 +16,11 @@ import numpy.typing as npt
 from privinf.errors import InputError, ProtocolError
 from privinf.models.encoder_inputs import SharedQuery
 from privinf.models.fold import F64
-from privinf.models.parts import Model, encoder
+from privinf.models.parts import Model, build
 from privinf.models.plan.ranges import sum_bits
 from privinf.models.plan.rings import Plan
 from privinf.models.row_keys import Cut, KeyForm, cut_shares
-from privinf.models.spec import EncoderSpec
+from privinf.models.spec import ModelSpec, Pool
 from privinf.models.tasks import TASKS
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import QueryShape
@@ -49,14 +49,14 @@ class Field:
 class Layout:
     """Public facts from which every role derives the form of a query; `public` when the weights are."""
 
-    spec: EncoderSpec
+    spec: ModelSpec
     plan: Plan
     public: bool
 
     @cached_property
     def model(self) -> Model:
         """The parts that programs run."""
-        return encoder(self.spec, self.plan)
+        return build(self.spec, self.plan)
 
     @property
     def max_tokens(self) -> int:
@@ -77,9 +77,8 @@ class Layout:
 
     def check_task(self, task: str) -> None:
         """Raise InputError for what this model does not do."""
-        allowed = "embed" if self.spec.head == "none" else "classify"
-        if task not in TASKS or task != allowed:
-            raise InputError(f"this model does {allowed}, not {task!r}")
+        if task not in TASKS or task != self.spec.task:
+            raise InputError(f"this model does {self.spec.task}, not {task!r}")
 
     def keys(self, shape: QueryShape) -> KeyForm:
         """The keys of a query's tokens."""
@@ -113,7 +112,7 @@ class Rows:
 def lay_out(layout: Layout, shape: QueryShape, ids: Sequence[Ids]) -> Rows:
     """Texts padded to the rows of a query; InputError for a token that the model does not have."""
     layout.check(shape)
-    tokens = np.full((shape.batch, shape.tokens), layout.spec.names.pad, dtype=np.int64)
+    tokens = np.full((shape.batch, shape.tokens), layout.spec.tokens.pad, dtype=np.int64)
     real = np.zeros((shape.batch, shape.tokens), dtype=bool)
     for row, text in enumerate(ids):
         tokens[row, : len(text)], real[row, : len(text)] = text, True
@@ -174,9 +173,9 @@ def decode(
 def finish(layout: Layout, rows: Rows, values: F64) -> npt.NDArray[np.float32]:
     """What depends on the answer and the client's own rows: the mean of a sum, scaling, then cutting embeddings."""
     spec = layout.spec
-    if spec.head == "none":
+    if isinstance(spec.head, Pool):
         if spec.sums:
             values = values * (2.0 ** sum_bits(rows.real.shape[1]) / rows.real.sum(axis=1, keepdims=True))
-        if spec.normalize:
+        if spec.head.unit:
             values = values / np.linalg.norm(values, axis=-1, keepdims=True)
     return values[..., : spec.answer_width].astype(np.float32)

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 
 from privinf.models import bundle, calibrate
-from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
 from privinf.models.folder import Mode
+from privinf.models.source.checkpoint import load
 from privinf.models.text.tokenizer import Tokenizer
 
 
@@ -25,7 +25,7 @@ def share(
     `calibration` is text like that of the queries, one passage an item; by default what ships with privinf.
     `tick` counts passages done. Raises ModelError for what cannot be computed faithfully.
     """
-    spec, tensors = load_encoder(source)
+    spec, tensors = load(source)
     folded = fold(spec, tensors)
     lines = calibrate.default_text() if calibration is None else calibration
     plan = calibrate.calibrate(spec, folded, Tokenizer(source).encode(lines, truncate=True), tick)

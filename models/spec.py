@@ -1,154 +1,237 @@
-"""Reads what a Hugging Face directory says about an encoder, and refuses by name what it cannot mean here."""
+"""Everything public about a model: its sizes and choices, whichever family's files said so."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from privinf.errors import ModelError
-from privinf.models.families import FAMILIES, HARMLESS_KEYS, Family, Head, Name
-from privinf.models.sentence import (
-    Pooling,
-    Sentence,
-    TextRules,
-    read_sentence,
-    refuse_cross_encoder,
-    tokenizer_limit,
-)
-from privinf.models.settings import Keys, activation, architecture, epsilon, read_object, size
+from privinf.errors import InputError, ModelError
 
-PLAIN = TextRules()
+Task = Literal["embed", "classify", "generate"]
+Pooling = Literal["mean", "cls"]
 # What a head's numbers mean: one label of all, any number of them, or numbers in their own right.
 Says = Literal["label", "labels", "score", "measure"]
-PROBLEMS: dict[object, Says] = {
-    "single_label_classification": "label",
-    "multi_label_classification": "labels",
-    "regression": "measure",
-}
+
+WITHOUT_TEXT = ("query", "document")  # prompts that every model has, empty where it names none
+# Which biases of the file reach the folded layer: its own, and that of a LayerNorm before it.
+OWN = {"qkv": "qkv", "out": "out", "up": "ffn", "down": "ffn", "head": "head"}
 
 
 @dataclass(frozen=True)
-class EncoderSpec:
-    """Everything public about an encoder: its shapes, its activation, what follows its last layer."""
+class Rotary:
+    """Positions by turning the values of a head, `width` of them, against each other."""
 
-    layers: int
+    theta: float
+    width: int
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """What may differ from layer to layer; `gated` where the activation multiplies another linear layer."""
+
+    activation: str
+    gated: bool = False
+    rotary: Rotary | None = None
+    attention: str = "softmax"  # a name in models/attention
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """What becomes of a text before it is tokens.
+
+    longest: tokens that a text may have, special ones included; none where the model's files say nothing.
+    prompts: what may be put before a text, by name; default: the name of the one that is put there unasked.
+    """
+
+    longest: int | None = None
+    prompts: tuple[tuple[str, str], ...] = ()
+    default: str | None = None
+    lower: bool = False
+
+    def prompt(self, name: str | None) -> str:
+        """What goes before a text; InputError for a name that is none."""
+        chosen = self.default if name is None else name
+        known = dict.fromkeys(WITHOUT_TEXT, "") | dict(self.prompts)
+        if chosen is None:
+            return ""
+        if chosen not in known:
+            raise InputError(f"this model has no prompt {chosen!r}; choose one of {', '.join(sorted(known))}")
+        return known[chosen]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Texts: `places` are rows of learned positions, of which the last max_tokens are used; `types` those of segments.
+
+    pad: token id of padding.
+    """
+
+    vocab: int
+    pad: int = 0
+    places: int = 0
+    types: int = 0
+    texts: TextRules = TextRules()
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The one size of images that a model takes, and how they are cut; a row of its own goes before theirs."""
+
+    height: int
+    width: int
+    patch_height: int
+    patch_width: int
+    channels: int
+
+    @property
+    def count(self) -> int:
+        """How many, row by row."""
+        return (self.height // self.patch_height) * (self.width // self.patch_width)
+
+    @property
+    def values(self) -> int:
+        """Numbers in a patch: channel, then row, then column."""
+        return self.channels * self.patch_height * self.patch_width
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Embeddings: what stands for a text's rows, whether it has unit length, to how many numbers it is cut."""
+
+    kind: Pooling | None = None
+    unit: bool = False
+    dimension: int | None = None
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Names of classes, what their numbers mean, and the activation of a layer before the last, if there is one."""
+
+    labels: tuple[str, ...]
+    says: Says = "label"
+    dense: str | None = None
+
+
+@dataclass(frozen=True)
+class Generator:
+    """What follows: whether the last layer is the embeddings turned around; tokens that begin and end texts."""
+
+    tied: bool
+    bos: int | None = None
+    eos: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A transformer.
+
+    max_tokens: rows that there are positions for. order: where norms stand, a name in models/orders. biases: which
+    parts have them in the file, of qkv, out, ffn, norm and head. buckets: of relative positions, one table for all
+    layers. embed_norm: whether the first layer takes normalised rows.
+    """
+
+    family: str
     width: int
     heads: int
+    kv_heads: int
+    head_width: int
     ffn: int
-    vocab: int
     max_tokens: int
-    type_vocab: int
-    activation: str = "gelu"
-    layer_norm_eps: float = 1e-12
-    pooling: Pooling | None = None
-    normalize: bool = False
-    labels: tuple[str, ...] = ()
-    head: Head = "none"
-    family: Name = "bert"
-    says: Says = "label"
-    dimension: int | None = None  # to which embeddings are cut
-    texts: TextRules = PLAIN
+    order: str
+    norm: Literal["layer", "rms"]
+    eps: float
+    blocks: tuple[BlockSpec, ...]
+    inputs: Tokens | Patches
+    head: Pool | Classifier | Generator
+    biases: frozenset[str] = frozenset()
+    buckets: int = 0
+    embed_norm: bool = False
+
+    @property
+    def layers(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def task(self) -> Task:
+        """What it is asked."""
+        if isinstance(self.head, Pool):
+            return "embed"
+        return "classify" if isinstance(self.head, Classifier) else "generate"
+
+    @property
+    def rotary(self) -> Rotary | None:
+        """How its layers turn heads, if positions have no table."""
+        return next((block.rotary for block in self.blocks if block.rotary is not None), None)
+
+    @property
+    def gated(self) -> bool:
+        """Whether an activation multiplies another linear layer."""
+        return any(block.gated for block in self.blocks)
+
+    @property
+    def tokens(self) -> Tokens:
+        """Of a model of texts."""
+        if not isinstance(self.inputs, Tokens):
+            raise ModelError("this model takes images, not texts")
+        return self.inputs
+
+    @property
+    def patches(self) -> Patches:
+        """Of a model of images."""
+        if not isinstance(self.inputs, Patches):
+            raise ModelError("this model takes texts, not images")
+        return self.inputs
+
+    @property
+    def vocab(self) -> int:
+        """Tokens that there are; none of a model of images."""
+        return self.inputs.vocab if isinstance(self.inputs, Tokens) else 0
 
     @property
     def longest(self) -> int:
         """Tokens that a text may have: positions that there are, unless the model's files cut texts earlier."""
-        return min(self.max_tokens, self.texts.longest or self.max_tokens)
+        return min(self.max_tokens, self.tokens.texts.longest or self.max_tokens)
+
+    @property
+    def pool(self) -> Pool:
+        """Of a model that embeds."""
+        if not isinstance(self.head, Pool):
+            raise ModelError(f"this model does {self.task}, and embeds nothing")
+        return self.head
+
+    @property
+    def classifier(self) -> Classifier:
+        """Of a model that classifies."""
+        if not isinstance(self.head, Classifier):
+            raise ModelError(f"this model does {self.task}, and classifies nothing")
+        return self.head
+
+    @property
+    def generator(self) -> Generator:
+        """Of a model that generates."""
+        if not isinstance(self.head, Generator):
+            raise ModelError(f"this model does {self.task}, and generates nothing")
+        return self.head
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of classes; none of a model that does not classify."""
+        return self.head.labels if isinstance(self.head, Classifier) else ()
 
     @property
     def answer_width(self) -> int:
         """Numbers that a text is answered with."""
-        return len(self.labels) or self.dimension or self.width
+        return len(self.labels) or (self.pool.dimension or self.width)
 
     @property
     def sums(self) -> bool:
         """Whether an answer is made of all real rows: of the first one alone otherwise."""
-        return self.head == "none" and self.pooling != "cls"
+        return isinstance(self.head, Pool) and self.head.kind != "cls"
 
-    @property
-    def names(self) -> Family:
-        """What the family calls its parts, and how it counts positions."""
-        return FAMILIES[self.family]
+    def biased(self, part: str) -> bool:
+        """Whether a folded linear layer has a bias: qkv, out, up, down or head.
 
-
-Spec = EncoderSpec
-
-
-def read_spec(directory: str | os.PathLike[str]) -> EncoderSpec:
-    """Reads config.json and the files of sentence-transformers that are there; the weights need not be."""
-    folder = Path(directory)
-    path = folder / "config.json"
-    config = read_object(path)
-    name = _family(config, path)
-    family = FAMILIES[name]
-    Keys(family.config, family.read_keys, family.fixed_keys, HARMLESS_KEYS).check(config, path)
-    width = size(config, "hidden_size", path)
-    heads = size(config, "num_attention_heads", path)
-    if width % heads:
-        raise ModelError(f"{path}: hidden_size {width} is not a multiple of num_attention_heads {heads}")
-    head = family.classes[architecture(config, tuple(family.classes), path)]
-    if head == "none":
-        sentence = read_sentence(folder, width)
-    else:
-        refuse_cross_encoder(folder, config)
-        sentence = Sentence(None, False, None, TextRules(tokenizer_limit(folder)))
-    labels = read_labels(config, path) if head == "bert-classifier" else ()
-    return EncoderSpec(
-        layers=size(config, "num_hidden_layers", path),
-        width=width,
-        heads=heads,
-        ffn=size(config, "intermediate_size", path),
-        vocab=size(config, "vocab_size", path),
-        max_tokens=_positions(config, family, path),
-        type_vocab=size(config, "type_vocab_size", path, default=2) if family.typed else 0,
-        activation=activation(config, "hidden_act", path, "gelu"),
-        layer_norm_eps=epsilon(config, "layer_norm_eps", path, 1e-12),
-        pooling=sentence.pooling,
-        normalize=sentence.normalize,
-        labels=labels,
-        head=head,
-        family=name,
-        says=read_meaning(config, labels, path),
-        dimension=sentence.dimension,
-        texts=sentence.texts,
-    )
-
-
-def _family(config: dict[str, Any], path: Path) -> Name:
-    given = config.get("model_type")
-    for name in FAMILIES:
-        if given == name:
-            return name
-    accepted = ", ".join(map(repr, FAMILIES))
-    raise ModelError(f"{path}: model_type {given!r} is not supported; accepted: {accepted}")
-
-
-def _positions(config: dict[str, Any], family: Family, path: Path) -> int:
-    """How many tokens a text may have."""
-    rows = size(config, "max_position_embeddings", path)
-    if rows <= family.first_position:
-        raise ModelError(f"{path}: max_position_embeddings must be above {family.first_position}, not {rows}")
-    return rows - family.first_position
-
-
-def read_labels(config: dict[str, Any], path: Path) -> tuple[str, ...]:
-    """Names of classes, in their order; transformers leaves id2label out where it is its default of two labels."""
-    given = config.get("id2label")
-    if given is None:
-        return tuple(f"LABEL_{i}" for i in range(size(config, "num_labels", path, default=2)))
-    names = [given.get(str(i)) for i in range(len(given))] if isinstance(given, dict) else []
-    if not names or not all(isinstance(name, str) for name in names):
-        raise ModelError(f"{path}: id2label must map '0', '1', ... to names")
-    return tuple(str(name) for name in names)
-
-
-def read_meaning(config: dict[str, Any], labels: tuple[str, ...], path: Path) -> Says:
-    """What the numbers of a head mean, as transformers' own pipeline takes them; a single one is a score."""
-    given = config.get("problem_type")
-    if given is not None and given not in PROBLEMS:
-        raise ModelError(
-            f"{path}: problem_type {given!r} is not supported; accepted: {', '.join(map(str, PROBLEMS))}"
-        )
-    meant = PROBLEMS.get(given, "label")
-    return "score" if len(labels) == 1 and meant == "label" else meant
+        A LayerNorm's goes into the layer behind it, and, where the residual is its rows, into what is added to them.
+        """
+        takes = self.order == "post" or part not in ("out", "down")
+        return OWN[part] in self.biases or ("norm" in self.biases and takes)

@@ -15,13 +15,13 @@ from privinf.models import bundle, program, query
 from privinf.models.calibrate import Tick
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import FixedSession
-from privinf.models.decoder_spec import model_kind
 from privinf.models.engines.observers import Ranges
 from privinf.models.fold import F64
 from privinf.models.margins import Margin, limits, margins
 from privinf.models.opened import opened, opened_decoder, require_whole
 from privinf.models.plan.scales import POST, PRE
 from privinf.models.query import Ids
+from privinf.models.source.checkpoint import read_spec
 from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.models.weights import BITS, IdealStore, Scale
 from privinf.protocols import prg, ring
@@ -77,7 +77,7 @@ def check(
         ModelError: a folder that is missing or damaged.
     """
     folder = require_whole(shared)
-    if model_kind(folder / "client") == "decoder":
+    if read_spec(folder / "client").task == "generate":
         return _decoder(folder, lines, tick)
     ids = Tokenizer(folder / "client").encode(lines, truncate=truncate)
     return _encoder(folder, ids, tick)
@@ -92,15 +92,15 @@ def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
     store, ranges, answers = IdealStore(encoded), Ranges(), []
     tables = program.embedded(layout, encoded) if layout.public else None
     clear = ClearEncoder(spec, _decoded(encoded, POST.of), ranges)
-    task = "embed" if spec.head == "none" else "classify"
+    task = spec.task
     for tokens in ids:
         shape = QueryShape(task, 1, min(bucket(len(tokens)), layout.max_tokens))
         rows = query.lay_out(layout, shape, [tokens])
         seeds = prg.fresh_seed(), prg.fresh_seed()
         given = query.plain(layout, shape, rows)
         private = program.fixed(layout, shape, given, seeds, encoded, store, tables)
-        exact = clear.run(clear_query([tokens], shape.tokens, spec.names.pad))[0].numpy()
-        if spec.normalize:
+        exact = clear.run(clear_query([tokens], shape.tokens, spec.tokens.pad))[0].numpy()
+        if spec.pool.unit if spec.task == "embed" else False:
             exact = exact / np.linalg.norm(exact)
         answers.append(_compared(query.finish(layout, rows, private), exact[:, : spec.answer_width]))
         tick(1)

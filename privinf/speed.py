@@ -17,11 +17,10 @@ import numpy as np
 
 from privinf.errors import ConfigError
 from privinf.formats.fetch import home
-from privinf.models.bundle import folded_shapes
-from privinf.models.orders.post import make_plan
+from privinf.models.orders import ORDERS, Limits
 from privinf.models.program import EncoderDealer, EncoderParty, count
 from privinf.models.query import Layout, lay_out, split
-from privinf.models.spec import EncoderSpec
+from privinf.models.spec import BlockSpec, ModelSpec, Pool, Tokens
 from privinf.models.weights import DealerStore, PartyStore
 from privinf.protocols import kernels
 from privinf.protocols.contract import ALL, ID_BYTES, QueryShape, Stock
@@ -30,9 +29,6 @@ from privinf.protocols.masked import lockstep
 
 FILE = "speed.json"
 PHASES = ("deal", "prepare", "answer")
-SPEC = EncoderSpec(
-    layers=1, width=384, heads=12, ffn=1536, vocab=128, max_tokens=128, type_vocab=2, pooling="mean"
-)
 SHAPES = (QueryShape("embed", 1, 8), QueryShape("embed", 1, 128))  # one for its rounds, one for its bytes
 SITES = {
     "attn.v": 4,
@@ -42,6 +38,30 @@ SITES = {
     "ffn.up": 6,
     "ffn.residual": 9,
 }
+
+
+def made_up(layers: int, width: int, heads: int, tokens: int, vocab: int) -> ModelSpec:
+    """Layers as BERT has them, without a checkpoint."""
+    return ModelSpec(
+        family="made up",
+        width=width,
+        heads=heads,
+        kv_heads=heads,
+        head_width=width // heads,
+        ffn=4 * width,
+        max_tokens=tokens,
+        order="post",
+        norm="layer",
+        eps=1e-12,
+        blocks=(BlockSpec("gelu"),) * layers,
+        inputs=Tokens(vocab, places=tokens),
+        head=Pool("mean"),
+        biases=frozenset(("qkv", "out", "ffn", "norm")),
+        embed_norm=True,
+    )
+
+
+SPEC = made_up(1, 384, 12, 128, 128)
 
 
 @dataclass(frozen=True)
@@ -118,12 +138,13 @@ def _layout() -> Layout:
     high = {"embed.residual": 1.5, "pool.result": 4.0} | {f"layer0.{s}": float(v) for s, v in SITES.items()}
     squares = [f"{site}.square" for site in ("embed", "layer0.attn", "layer0.ffn")]
     ranges = _Ranges(dict.fromkeys(squares, 0.02), high | dict.fromkeys(squares, 4.0))
-    return Layout(SPEC, make_plan(SPEC, ranges, SPEC.max_tokens), public=False)
+    return Layout(SPEC, ORDERS[SPEC.order].plan(SPEC, ranges, Limits(SPEC.max_tokens)), public=False)
 
 
 def _run(shape: QueryShape) -> tuple[Cost, dict[str, float]]:
     """One query's declared cost, and the seconds of a core that each phase took."""
-    layout, shapes = _layout(), folded_shapes(SPEC)
+    layout = _layout()
+    shapes = layout.model.shapes()
     seeds, own = _seeds(), _seeds()
     opened = {name: np.ones(size, dtype=np.uint64) for name, size in shapes.items()}
     dealer = EncoderDealer(layout, shapes, DealerStore(shapes, own, "measured"))

@@ -11,8 +11,8 @@ import pytest
 
 from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
-from privinf.models.checkpoint import load_encoder
-from privinf.models.reference import Reference
+from privinf.models.source.checkpoint import load
+from privinf.models.source.reference import Reference
 
 sys.path.append(str(Path(__file__).parent.parent))
 
@@ -82,7 +82,7 @@ def test_a_short_run_leaves_a_classifier(
     assert tuning.main(["--out", str(tmp_path / "model"), "--epochs", "2", "--threads", "1"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["training_rows"], report["dropped"], report["sentences"]) == (64, 0, 2)
-    spec, weights = load_encoder(tmp_path / "model")
+    spec, weights = load(tmp_path / "model")
     assert (spec.labels, weights["head.weight"].shape) == (LABELS, (384, 2))
-    logits = Reference(tmp_path / "model").logits(["a wonderful , moving film", "dull and stupid"])
+    logits = Reference(tmp_path / "model").classes(["a wonderful , moving film", "dull and stupid"])
     assert logits.argmax(axis=1).tolist() == [1, 0]

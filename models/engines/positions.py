@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.models.fold import F64
-from privinf.models.parts import Rotary
 from privinf.models.plan.scales import ROTARY
+from privinf.models.spec import Rotary
 from privinf.protocols import ring
 from privinf.protocols.masked.wires import Share, Wire, derive
 from privinf.protocols.ring import U64

@@ -1,0 +1,34 @@
+"""Orders of a block: a file each says where norms stand, and plans the rings of a model that is put together so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from privinf.models.plan.ranges import RangeTable
+from privinf.models.plan.rings import Plan
+from privinf.models.spec import ModelSpec
+from privinf.protocols.registry import Registry
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a plan must hold beside what was measured.
+
+    max_tokens: of a text or a session. prefix: tokens of the public prefix. embedding: the largest magnitude in the
+    tables of embeddings, which is exact.
+    """
+
+    max_tokens: int
+    prefix: tuple[int, ...] = ()
+    embedding: float = 0.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """One order: `plan` raises ModelError that names the site whose range fits no ring."""
+
+    plan: Callable[[ModelSpec, RangeTable, Limits], Plan]
+
+
+ORDERS: Registry[Order] = Registry("privinf.models.orders", "order")

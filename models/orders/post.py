@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from privinf.errors import ModelError
 from privinf.models.ops import Ops, Rows, Sum
+from privinf.models.orders import Limits, Order
 from privinf.models.parts import Layer, Model
 from privinf.models.plan.ranges import (
     KNOWN,
@@ -17,7 +18,7 @@ from privinf.models.plan.ranges import (
 )
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import POST as SCALES
-from privinf.models.spec import EncoderSpec
+from privinf.models.spec import Classifier, ModelSpec
 from privinf.models.transformer import attend, feed
 from privinf.protocols import ring
 from privinf.protocols.masked.gates import activation
@@ -43,16 +44,17 @@ def block(ops: Ops[Sum, Rows], layer: Layer, x: Rows) -> Rows:
         return ops.normalise(y, layer.ffn_norm)
 
 
-def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
-    """Plan an encoder for texts of up to `max_tokens`; ModelError names the site whose range fits no ring."""
-    high = ranges.high
+def make_plan(spec: ModelSpec, ranges: RangeTable, limits: Limits) -> Plan:
+    """Plan a model for texts of up to `max_tokens`."""
+    high, max_tokens = ranges.high, limits.max_tokens
     residuals = [bits_for(high[f"layer{i}.attn.residual"], SCALES.linear) for i in range(spec.layers)]
     attention = [
         attention_rings(f"layer{i}.attn", high, max_tokens, residual, SCALES)
         for i, residual in enumerate(residuals)
     ]
-    result = bits_for(high["pool.result" if spec.head == "none" else "head.out"], SCALES.linear)
-    pooler = None if spec.head == "none" else _inside("head.pooler", ranges, "tanh", result)
+    result = bits_for(high["pool.result" if spec.task == "embed" else "head.out"], SCALES.linear)
+    dense = spec.head.dense if isinstance(spec.head, Classifier) else None
+    pooler = _inside("head.pooler", ranges, dense, result) if dense is not None else None
     if pooler is None:
         last = result + (sum_bits(max_tokens) if spec.sums else 0)
     else:
@@ -61,14 +63,13 @@ def make_plan(spec: EncoderSpec, ranges: RangeTable, max_tokens: int) -> Plan:
 
     def norm(site: str, scale: int, out_bits: int, headroom: int | None = None) -> NormSpec:
         room = {} if headroom is None else {"headroom": headroom}
-        eps = spec.layer_norm_eps
-        return norm_spec(site, ranges, scale, out_bits, SCALES.rows, spec.width, eps, **room)
+        return norm_spec(site, ranges, scale, out_bits, SCALES.rows, spec.width, spec.eps, **room)
 
     layers = []
     for i, after in enumerate([*into[1:], last]):
         site = f"layer{i}"
         outer = bits_for(high[f"{site}.ffn.residual"], SCALES.linear)
-        ffn = _inside(f"{site}.ffn.up", ranges, spec.activation, outer)
+        ffn = _inside(f"{site}.ffn.up", ranges, spec.blocks[i].activation, outer)
         before = norm(f"{site}.attn", SCALES.linear, max(ffn.inner + SCALES.weight, outer))
         layers.append(LayerRings(before, attention[i], norm(f"{site}.ffn", SCALES.linear, after), ffn))
     embed = norm("embed", SCALES.embed, into[0], KNOWN)
@@ -101,3 +102,6 @@ def _require_room(plan: Plan, last: int) -> None:
     for norm in (plan.embed_norm, *(n for x in plan.layers for n in (x.attention_norm, x.ffn_norm))):
         if norm is not None:
             require_norm(norm)
+
+
+ENTRY = Order(make_plan)

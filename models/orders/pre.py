@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 
 from privinf.errors import ModelError
-from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.ops import Ops, Rows, Sum
+from privinf.models.orders import Limits, Order
 from privinf.models.parts import Layer, Model
 from privinf.models.plan.ranges import (
     RangeTable,
@@ -19,6 +19,7 @@ from privinf.models.plan.ranges import (
 )
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import PRE as SCALES
+from privinf.models.spec import ModelSpec
 from privinf.models.transformer import attend, feed
 from privinf.protocols import ring
 from privinf.protocols.masked.gates import activation
@@ -45,26 +46,25 @@ def block(ops: Ops[Sum, Rows], layer: Layer, x: Sum) -> Sum:
         return ops.add(x, feed(ops, layer.ffn, ops.normalise(x, layer.ffn_norm)))
 
 
-def make_plan(
-    spec: DecoderSpec, ranges: RangeTable, max_tokens: int, prefix: tuple[int, ...], embedding: float
-) -> Plan:
-    """Plan a decoder; `embedding` is the largest magnitude in the embedding tables, which is exact."""
+def make_plan(spec: ModelSpec, ranges: RangeTable, limits: Limits) -> Plan:
+    """Plan a model for sessions of up to `max_tokens`."""
+    max_tokens = limits.max_tokens
     outer, result = _residual_bits(spec, ranges), bits_for(ranges.high["head.out"], SCALES.linear)
     plan = Plan(
         SCALES,
         max_tokens,
         tuple(_layer(spec, ranges, i, max_tokens, outer) for i in range(spec.layers)),
         result,
-        embed_bits=math.ceil(math.log2(embedding + 1e-9)) + SCALES.embed + 2,
+        embed_bits=math.ceil(math.log2(limits.embedding + 1e-9)) + SCALES.embed + 2,
         residual_bits=outer,
         final_norm=_norm(spec, ranges, "head", result, FINAL_PRECISION),
-        prefix=prefix,
+        prefix=limits.prefix,
     )
     _require_room(plan)
     return plan
 
 
-def _residual_bits(spec: DecoderSpec, ranges: RangeTable) -> int:
+def _residual_bits(spec: ModelSpec, ranges: RangeTable) -> int:
     """The ring of the residual and of all that is added to it."""
     sites = [f"layer{i}.{part}" for i in range(spec.layers) for part in ("attn", "ffn")]
     bits = {f"{site}.residual": SCALES.residual for site in (*sites, "head")}
@@ -77,11 +77,13 @@ def _residual_bits(spec: DecoderSpec, ranges: RangeTable) -> int:
     return needed[widest]
 
 
-def _layer(spec: DecoderSpec, ranges: RangeTable, i: int, max_tokens: int, outer: int) -> LayerRings:
+def _layer(spec: ModelSpec, ranges: RangeTable, i: int, max_tokens: int, outer: int) -> LayerRings:
     attn, ffn = f"layer{i}.attn", f"layer{i}.ffn"
     attention = _attention(spec, ranges, attn, max_tokens, outer)
-    inner = hidden_bits(f"{ffn}.{'gate' if spec.gated else 'up'}", ranges.high, spec.activation, SCALES)
-    up = bits_for(ranges.high[f"{ffn}.up"], SCALES.up) if spec.gated else 0
+    inner = hidden_bits(
+        f"{ffn}.{'gate' if spec.blocks[i].gated else 'up'}", ranges.high, spec.blocks[i].activation, SCALES
+    )
+    up = bits_for(ranges.high[f"{ffn}.up"], SCALES.up) if spec.blocks[i].gated else 0
     scores = max(attention.query_bits, attention.key_bits) + SCALES.linear - SCALES.qk
     inputs = max(scores, attention.narrow_bits + SCALES.linear - SCALES.values)
     between = max(inner + SCALES.weight, up + SCALES.linear - SCALES.up)
@@ -93,19 +95,17 @@ def _layer(spec: DecoderSpec, ranges: RangeTable, i: int, max_tokens: int, outer
     )
 
 
-def _attention(
-    spec: DecoderSpec, ranges: RangeTable, site: str, max_tokens: int, outer: int
-) -> AttentionRings:
+def _attention(spec: ModelSpec, ranges: RangeTable, site: str, max_tokens: int, outer: int) -> AttentionRings:
     """Queries and keys that positions turn afterwards are opened in rings of their own."""
     rings = attention_rings(site, ranges.high, max_tokens, outer, SCALES)
-    if not spec.rope_theta:
+    if spec.rotary is None:
         return rings
     query, key = (bits_for(ranges.high[f"{site}.{part}"], SCALES.qk) for part in "qk")
     return replace(rings, query_bits=query, key_bits=key)
 
 
 def _norm(
-    spec: DecoderSpec, ranges: RangeTable, site: str, out_bits: int, precision: int = PRECISION
+    spec: ModelSpec, ranges: RangeTable, site: str, out_bits: int, precision: int = PRECISION
 ) -> NormSpec:
     residual, rows = SCALES.residual, SCALES.rows
     return norm_spec(
@@ -125,3 +125,6 @@ def _require_room(plan: Plan) -> None:
     for norm in (plan.final_norm, *(n for x in plan.layers for n in (x.attention_norm, x.ffn_norm))):
         if norm is not None:
             require_norm(norm)
+
+
+ENTRY = Order(make_plan)

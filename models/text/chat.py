@@ -14,7 +14,7 @@ from typing import Any
 import tokenizers
 
 from privinf.errors import InputError, MissingExtra, ModelError
-from privinf.models.settings import read_object
+from privinf.models.source.reading import read_object
 from privinf.models.text.control import ControlledTokenizer, Script
 from privinf.models.text.prompts import require_prefix
 from privinf.models.text.spelling import may_spell, own_parts

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError, ModelError
-from privinf.models.spec import read_spec
+from privinf.models.source.checkpoint import read_spec
 from privinf.models.text.control import ControlledTokenizer
 
 NAMED = 20  # lines that an error names, at most
@@ -24,10 +24,10 @@ class Tokenizer:
         path = Path(directory) / "tokenizer.json"
         spec = read_spec(directory)
         self.max_tokens = spec.longest
-        self._texts = spec.texts
-        self._rules = ControlledTokenizer(path, lower=spec.texts.lower)
+        self._texts = texts = spec.tokens.texts
+        self._rules = ControlledTokenizer(path, lower=texts.lower)
         # A padding token amid a text would shift the positions of what follows.
-        self._skipped = spec.names.pad if spec.names.first_position else None
+        self._skipped = spec.tokens.pad if spec.tokens.places > spec.max_tokens else None
         self._specials = self._rules.rules.num_special_tokens_to_add(is_pair=False)
         if (known := self._rules.size) > spec.vocab:
             raise ModelError(f"{path} knows {known} tokens, the model {spec.vocab}: they do not match")

@@ -27,10 +27,10 @@ def convert(
 ) -> None:
     """Convert a decoder in another format to a Hugging Face directory with float32 weights."""
     from privinf.formats.convert import convert as run
-    from privinf.models.decoder_spec import read_decoder_spec
+    from privinf.models.source.checkpoint import read_spec
 
     path = run(source, out, tokenizer=tokenizer)
-    spec = read_decoder_spec(path)
+    spec = read_spec(path)
     if not as_json:
         typer.echo(path)
         return

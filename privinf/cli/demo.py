@@ -102,11 +102,11 @@ def _run(lines: list[str], source: Path, work: Path, mode: Literal["private", "p
 
 def _clear(source: Path, lines: list[str]) -> Any:
     from privinf.models.calibrate import clear_answers
-    from privinf.models.checkpoint import load_encoder
     from privinf.models.fold import fold
+    from privinf.models.source.checkpoint import load
     from privinf.models.text.tokenizer import Tokenizer
 
-    spec, tensors = load_encoder(source)
+    spec, tensors = load(source)
     return clear_answers(spec, fold(spec, tensors), Tokenizer(source).encode(lines))
 
 

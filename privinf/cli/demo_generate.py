@@ -107,20 +107,20 @@ def _clear(source: Path, shared: Any, prompts: Sequence[str]) -> list[dict[str, 
     import torch
 
     from privinf.models.clear import ClearDecoder, prefix_cache
-    from privinf.models.decoder_checkpoint import load_decoder
-    from privinf.models.decoder_fold import fold_decoder
+    from privinf.models.fold import fold
+    from privinf.models.source.checkpoint import load
     from privinf.sdk.decoder_client import DecoderSide
 
     note("computing float32 in the clear")
-    spec, tensors = load_decoder(source)
-    weights = fold_decoder(spec, tensors)
+    spec, tensors = load(source)
+    weights = fold(spec, tensors)
     past = prefix_cache(spec, weights, shared.layout.plan.prefix)
     decoder, side = ClearDecoder(spec, weights), DecoderSide(shared.directory)
     answers = []
     for prompt in prompts:
         decoder.rewind(past)
         read, made = side.prompt(prompt, raw=False), list[int]()
-        while len(made) < COUNT and not (made and made[-1] in spec.eos):
+        while len(made) < COUNT and not (made and made[-1] in spec.generator.eos):
             made.append(int(decoder.run(torch.tensor([read]), 1)[0, 0].argmax()))
             read = made[-1:]
         answers.append({"clear_tokens": made, "clear_text": side.tokenizer.decode(made)})

@@ -85,7 +85,7 @@ def share(
 ) -> None:
     """Split a model into one folder each for the client, the dealer and both parties."""
     from privinf.models.calibrate import default_text
-    from privinf.models.decoder_spec import model_kind
+    from privinf.models.source.checkpoint import read_spec
     from privinf.models.text.tokenizer import read_lines
 
     mode = weights_mode(weights)
@@ -98,7 +98,7 @@ def share(
         "--max-tokens": max_tokens,
         "--special-tokens": special_tokens,
     }
-    if model_kind(source) == "decoder":
+    if read_spec(source).task == "generate":
         about = _share_decoder(source, out, mode, lines, decoders)
     else:
         refuse(decoders, "decoders, and this model is an encoder")
@@ -118,7 +118,7 @@ def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str]) -> dic
 
     with progress("calibrating", len(lines)) as tick:
         client = sharing.share(source, out, weights=mode, calibration=lines, tick=tick)
-    task = "embed" if client.spec.head == "none" else "classify"
+    task = client.spec.task
     return {"large": _large("text", large_lengths(client, task)), **asdict(client.identity)}
 
 

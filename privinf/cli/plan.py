@@ -43,8 +43,8 @@ def plan(
     as_json: JsonFlag = False,
 ) -> None:
     """Show rounds and bytes of a query or a pass, layer by layer, and seconds to compute, prepare and send it."""
-    from privinf.models.decoder_spec import model_kind
     from privinf.models.folder import read_about
+    from privinf.models.source.checkpoint import read_spec
 
     folder = directory / "client" if (directory / "client").is_dir() else directory
     encoders = {"--tokens": tokens, "--batch": batch}
@@ -53,7 +53,7 @@ def plan(
     read_about(folder)  # says what is wrong with a directory that is no shared model
     if measure:
         _measure()
-    if model_kind(folder) == "decoder":
+    if read_spec(folder).task == "generate":
         refuse(encoders, "encoders, and this model is a decoder")
         document = _session(folder, prompt, drafts, generated, bool(secure_argmax))
     else:
@@ -87,7 +87,7 @@ def _query(folder: Path, tokens: int | None, batch: int | None) -> dict[str, Any
     from privinf.protocols.contract import QueryShape
 
     shared = bundle.read(folder)
-    task = "embed" if shared.spec.head == "none" else "classify"
+    task = shared.spec.task
     shape = QueryShape(task, BATCH if batch is None else batch, TOKENS if tokens is None else tokens)
     shared.layout.check(shape)
     shapes = shared.shapes()

@@ -143,7 +143,7 @@ def up(
     import signal
 
     from privinf.local import LocalParties
-    from privinf.models.decoder_spec import model_kind
+    from privinf.models.source.checkpoint import read_spec
 
     shapes = tuple(map(parse_shape, shape or []))
     stop = threading.Event()
@@ -154,7 +154,7 @@ def up(
         if as_json:
             emit_json(settings)
         else:
-            verb = "generate" if model_kind(model / "client") == "decoder" else "embed"
+            verb = "generate" if read_spec(model / "client").task == "generate" else "embed"
             note(f"serving; ask with: privinf {verb} --model {model}/client --config {work}/client.toml TEXT")
         while not stop.wait(1.0):
             local.require_alive()

@@ -19,7 +19,7 @@ from privinf.equivariant.levels import LEVELS
 from privinf.errors import ConfigError, IntegrityError
 
 FILE, ABOUT = "key.safetensors", "key.json"
-FORMAT = 2
+FORMAT = 3
 Ids = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
 
@@ -31,7 +31,7 @@ class KeyAbout:
     Attributes:
         id: of this key and of the server's directory that was made with it, 32 hexadecimal digits.
         level: a name in LEVELS.
-        family: bert, gpt2, llama or vit.
+        family: of the plain model, a name in privinf.models.families.
         task: embed, classify or generate.
         model: fingerprint of the plain model.
         vocab: tokens, 0 for images.

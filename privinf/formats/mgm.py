@@ -12,7 +12,7 @@ import numpy as np
 from privinf.errors import ModelError
 from privinf.formats.directory import Array, Converted
 from privinf.formats.tokenizers import start_with, words
-from privinf.models.settings import read_object
+from privinf.models.source.reading import read_object
 
 MODEL, GENERA = "general_model", "phylogeny.csv"
 # Its pickled tokenizer numbers these first, then the genera in the order of the table.

@@ -102,5 +102,5 @@ class DecoderSide:
     ) -> TokenStream:
         """Tokens as they come; `end` is called once, and told whether all went well."""
         steps = Decoding(self.bundle.layout, ids, options, passes, timeout)
-        decode, eos = self.tokenizer.decode, self.bundle.spec.eos
+        decode, eos = self.tokenizer.decode, self.bundle.spec.generator.eos
         return TokenStream(steps, decode, options.stops, eos, options.max_new_tokens, end)

@@ -43,7 +43,7 @@ class EncoderSide:
     @property
     def task(self) -> str:
         """What it can be asked for."""
-        return "embed" if self.bundle.spec.head == "none" else "classify"
+        return self.bundle.spec.task
 
     def read(self, texts: Sequence[str], reading: Reading) -> Sequence[Ids]:
         """Token ids of each text; InputError for one that the model cannot take."""
@@ -73,7 +73,7 @@ class EncoderSide:
 
     def classes(self, logits: F32, usage: Usage) -> Classification:
         """What logits say."""
-        return Classification(logits, self.bundle.spec.labels, self.bundle.spec.says, usage)
+        return Classification(logits, self.bundle.spec.labels, self.bundle.spec.classifier.says, usage)
 
     def rows(self, texts: int) -> F32:
         """Room for so many answers."""

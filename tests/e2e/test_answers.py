@@ -14,8 +14,8 @@ from privinf.errors import ConfigError, InputError
 from privinf.formats.fetch import fetch
 from privinf.local import LocalParties
 from privinf.models import bundle, calibrate, program
-from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
+from privinf.models.source.checkpoint import load
 from privinf.models.text.tokenizer import Tokenizer
 from privinf.protocols.contract import QueryShape
 from privinf.sdk.client import Client
@@ -115,7 +115,7 @@ def test_minilm_with_private_weights(tmp_path: Path) -> None:
     except ConfigError as error:
         pytest.skip(f"minilm cannot be fetched: {error}")
     texts = ["The dog barked at the mailman.", "A dog was barking at the postman.", "Stocks fell on Monday."]
-    spec, tensors = load_encoder(source)
+    spec, tensors = load(source)
     folded, tokenizer = fold(spec, tensors), Tokenizer(source)
     plan = calibrate.calibrate(spec, folded, tokenizer.encode(calibrate.default_text()))
     bundle.write(source, tmp_path / "shared", spec, folded, plan, "private")

@@ -15,12 +15,12 @@ from privinf import check
 from privinf.cli import main
 from privinf.errors import ModelError
 from privinf.models import bundle
-from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
 from privinf.models.margins import margins
 from privinf.models.opened import require_whole
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import POST
+from privinf.models.source.checkpoint import load
 
 LINES = ["call me a ship", "the sea is deep"]
 
@@ -34,7 +34,7 @@ def run(shared: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tupl
 
 def narrowed(source: Path, out: Path, bits: int) -> Path:
     """The model with values of the first layer in a ring that is too small for them."""
-    spec, tensors = load_encoder(source)
+    spec, tensors = load(source)
     toy.share(source, out / "whole")
     plan = Plan.from_json((out / "whole" / "client" / "plan.json").read_text(), POST)
     first = plan.layers[0]

@@ -207,7 +207,7 @@ def test_columns_are_read_and_texts_cut_to_the_model(plain_model: Plain, tmp_pat
     path.write_text('text,label\n"the sea, deep",1\n"' + 200 * "sea " + '",0\n')
     short, long = texts.tokens_of([path], model, facts(model), 10_000)
     assert len(short) == 2 + 4  # [CLS] and [SEP]; the comma is unknown
-    assert len(long) == facts(model).max_tokens
+    assert len(long) == facts(model).spec.max_tokens
 
 
 def test_plots_need_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,6 +224,7 @@ def result_of(level: str, *attacks: Json, **more: Any) -> Json:
         "says": "what it does",
         "noise": None,
         "family": "llama",
+        "kind": "rms",
         "parameters": 12345,
         "vocab": 1000,
         "width": 64,
@@ -286,7 +287,7 @@ def test_published_numbers_stand_where_they_compare() -> None:
     assert all(number in page for number in ("13.5 %", "25 %", "6 %", "0 %", "16.5 %"))
     assert "Here: 12,345 parameters, alpha_e 0.1, alpha_h 0.3, padding 64, mixing 0.1" in page
     assert "how much noise there is was not recorded" in report.render(result_of("noise"))
-    for other in (result_of("cover"), result_of("noise", noise=noise, family="gpt2")):
+    for other in (result_of("cover"), result_of("noise", noise=noise, kind="layer")):
         assert "13.5 %" not in report.render(other)
 
 

@@ -46,7 +46,14 @@ def result_of(level: str, share: float, **more: Any) -> Json:
     scored = {"texts": 2, "tokens": 20, "longest": 10, "most_frequent": 0.1}
     measured = {"texts": ["t.txt"], "others": [], "sizes": sizes, "scored": scored}
     numbers = {"parameters": 9000, "vocab": 1000, "width": 64, "server_width": 64, "same_weights": True}
-    whence = {"family": "llama", "noise": None, "machine": {"cpu": "C"}, "versions": {}, "code": "c0de"}
+    whence = {
+        "family": "llama",
+        "kind": "rms",
+        "noise": None,
+        "machine": {"cpu": "C"},
+        "versions": {},
+        "code": "c0de",
+    }
     return about | numbers | measured | whence | {"attacks": attacks} | more
 
 
@@ -119,7 +126,7 @@ def test_strong_levels_stand_beside_the_published_figures(tmp_path: Path) -> Non
         tmp_path,
         m_session=result_of("session", 1.0),
         m_noise_published=result_of("noise", 1.0, noise=NOISE, attacks=attacks),
-        g_session=result_of("session", 1.0, model="g", family="gpt2"),
+        g_session=result_of("session", 1.0, model="g", kind="layer"),
     )
     assert "### m, 9,000 parameters" in overview
     assert "### g" not in overview
@@ -316,7 +323,7 @@ def test_twice_the_width_of_known_tokens_reads_the_rest_under_covers() -> None:
 
 def test_prompts_are_decoded_from_permuted_hidden_states() -> None:
     assert all(row["exact_prompts"] >= 0.97 for row in reproduced()["permuted"])
-    decoders = [result for result in committed("cover") if result["family"] != "bert"]
+    decoders = [result for result in committed("cover") if result["kind"] != "post"]
     for result in decoders:
         assert max(row["exact_prompts"] for row in rows_of(result, "vocabulary").values()) >= 0.97
 

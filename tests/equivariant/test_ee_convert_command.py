@@ -54,7 +54,7 @@ def test_noise_takes_its_sizes(plain_model: Plain, tmp_path: Path) -> None:
     [
         (["--alpha-e", "0.1"], "settings of noise are only for the level noise"),
         (["--level", "noise", "--variants", "3"], "--variants is for the level session"),
-        (["--level", "noise", "--padding", "8"], "padding: only Llama models take key matrices"),
+        (["--level", "noise", "--padding", "8"], "padding: only models with RMSNorm take key matrices"),
         (["--level", "session", "--variants", "0"], "variants is a number from 1 to 10000, not 0"),
         (["--level", "noise", "--alpha-h", "-1"], "alpha_h is a number from 0"),
         (["--level", "most"], "'most' is not a level; choose one of tokens, cover, noise, session"),

@@ -36,8 +36,8 @@ from privinf.errors import ConfigError
 from privinf.formats.archives import download, members
 from privinf.formats.convert import convert
 from privinf.formats.fetch import fetch, packages
-from privinf.models.decoder_checkpoint import load_decoder
-from privinf.models.decoder_reference import DecoderReference
+from privinf.models.source.checkpoint import load
+from privinf.models.source.reference import Reference
 
 
 def tokenizer_bin(vocab: list[tuple[str, float]]) -> bytes:
@@ -97,8 +97,14 @@ def test_llama2c_computes_the_same(tmp_path: Path, tied: bool, joined: bool) -> 
     tokenizer.write_bytes(second)
     out = convert(source, tmp_path / "out", tokenizer=None if joined else tokenizer)
     np.testing.assert_array_equal(logits(out), run(model))
-    spec, _ = load_decoder(out)
-    assert (spec.tied, spec.bos, spec.eos, spec.eps, spec.max_tokens) == (tied, 1, (2,), 1e-5, 16)
+    spec, _ = load(out)
+    assert (spec.generator.tied, spec.generator.bos, spec.generator.eos, spec.eps, spec.max_tokens) == (
+        tied,
+        1,
+        (2,),
+        1e-5,
+        16,
+    )
     assert json.loads((out / "generation_config.json").read_text()) == {"bos_token_id": 1, "eos_token_id": 2}
 
 
@@ -214,7 +220,7 @@ def really(name: str) -> Path:
 @pytest.mark.slow
 def test_the_real_stories() -> None:
     directory = really("tinystories")
-    rules, reference = Tokenizer.from_file(str(directory / "tokenizer.json")), DecoderReference(directory)
+    rules, reference = Tokenizer.from_file(str(directory / "tokenizer.json")), Reference(directory)
     ids = rules.encode("Once upon a time").ids
     text = rules.decode(ids + reference.generate(ids, 40))
     assert text.startswith("Once upon a time, there was a little girl named Lily. She loved to play outside")
@@ -223,7 +229,7 @@ def test_the_real_stories() -> None:
 @pytest.mark.slow
 def test_the_real_smollm2(tmp_path: Path) -> None:
     directory = really("smollm2")
-    rules, reference = Tokenizer.from_file(str(directory / "tokenizer.json")), DecoderReference(directory)
+    rules, reference = Tokenizer.from_file(str(directory / "tokenizer.json")), Reference(directory)
     ids = rules.encode("The capital of France is").ids
     assert rules.decode(reference.generate(ids, 2)) == " Paris."
 
@@ -245,9 +251,9 @@ def test_the_real_smollm2_is_what_transformers_reads(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_real_microbes() -> None:
     directory = really("mgm")
-    rules, reference = Tokenizer.from_file(str(directory / "tokenizer.json")), DecoderReference(directory)
+    rules, reference = Tokenizer.from_file(str(directory / "tokenizer.json")), Reference(directory)
     ids = rules.encode("g__Escherichia g__Bacteroides").ids
-    assert ids[0] == reference.spec.bos
+    assert ids[0] == reference.spec.generator.bos
     made = reference.generate(ids, 20)
     assert len(set(made)) == 20  # a sample names each genus once
     assert all(name.startswith("g__") for name in rules.decode(made).split())

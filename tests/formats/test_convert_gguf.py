@@ -36,7 +36,8 @@ from converting import (
 
 from privinf.errors import MissingExtra, ModelError
 from privinf.formats.convert import convert
-from privinf.models.decoder_checkpoint import load_decoder
+from privinf.models.source.checkpoint import load
+from privinf.models.spec import Generator
 
 PARTS = {
     "input_layernorm": "attn_norm",
@@ -164,8 +165,9 @@ def test_gguf_computes_the_same(tmp_path: Path, tied: bool) -> None:
     )
     out = convert(write_gguf(tmp_path / "m.gguf", model), tmp_path / "out")
     np.testing.assert_array_equal(logits(out), run(model))
-    spec, _ = load_decoder(out)
-    assert (spec.tied, spec.bos, spec.eos, spec.eps, spec.rope_theta) == (tied, 1, (2, 0), 1e-5, 500.0)
+    spec, _ = load(out)
+    assert spec.generator == Generator(tied, 1, (2, 0))
+    assert (spec.eps, spec.rotary and spec.rotary.theta) == (1e-5, 500.0)
 
 
 @pytest.mark.fast_cases(4)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 from generating import LLAMA, Toy, Trio, Writer, toy
+from specs import changed
 
 from privinf.errors import InputError, ProtocolError
 from privinf.models import decoder_layout as form
@@ -158,7 +157,7 @@ def test_rows_rejected_in_secret_are_padding_from_then_on() -> None:
 @pytest.fixture(scope="module")
 def model() -> Toy:
     """Return a decoder with a prefix of three and room for 40."""
-    return toy(replace(LLAMA, layers=1))
+    return toy(changed(LLAMA, layers=1))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from privinf.errors import ConfigError, ModelError
 from privinf.formats.fetch import fetch
-from privinf.models.checkpoint import load_encoder
+from privinf.models.source.checkpoint import load
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -49,7 +49,7 @@ def change(directory: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
 
 def refusal(directory: Path) -> str:
     with pytest.raises(ModelError) as caught:
-        load_encoder(directory)
+        load(directory)
     assert "model.safetensors" in str(caught.value)
     return str(caught.value)
 
@@ -121,7 +121,7 @@ def check_equal(weights: dict[str, Any], state: dict[str, Any], layers: int) -> 
 @pytest.mark.parametrize("kind", ["BertModel", "BertForSequenceClassification"])
 def test_tensors_equal_those_of_transformers(tmp_path: Path, kind: str) -> None:
     model = tiny(tmp_path, kind, id2label={0: "a", 1: "b", 2: "c"})
-    spec, weights = load_encoder(tmp_path)
+    spec, weights = load(tmp_path)
     check_equal(weights, model.state_dict(), spec.layers)
     assert ("head.weight" in weights) == (kind != "BertModel") == (spec.labels == ("a", "b", "c"))
 
@@ -129,7 +129,7 @@ def test_tensors_equal_those_of_transformers(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["MPNetModel", "MPNetForSequenceClassification"])
 def test_tensors_of_mpnet_equal_those_of_transformers(tmp_path: Path, kind: str) -> None:
     model = tiny(tmp_path, kind, id2label={0: "a", 1: "b", 2: "c"})
-    spec, weights = load_encoder(tmp_path)
+    spec, weights = load(tmp_path)
     check_equal(weights, model.state_dict(), spec.layers)
     assert weights["relative"].shape == (32, 2)
     assert weights["embed.position"].shape == (16, 8) == (spec.max_tokens + 2, spec.width)
@@ -142,7 +142,7 @@ def test_a_language_model_of_mpnet_is_refused_for_its_head(tmp_path: Path) -> No
 
 
 def test_linear_weights_are_input_by_output(directory: Path) -> None:
-    _, weights = load_encoder(directory)
+    _, weights = load(directory)
     assert weights["layer0.ffn.up.weight"].shape == (8, 12)
     assert weights["layer0.ffn.down.weight"].shape == (12, 8)
     assert weights["embed.token"].shape == (20, 8)
@@ -154,21 +154,19 @@ def test_the_fetched_encoder_equals_transformers() -> None:
     except ConfigError as error:
         pytest.skip(f"minilm cannot be fetched: {error}")
     model = transformers.BertModel.from_pretrained(minilm, local_files_only=True)
-    spec, weights = load_encoder(minilm)
+    spec, weights = load(minilm)
     check_equal(weights, model.state_dict(), spec.layers)
 
 
 def test_a_pooler_may_be_absent(tmp_path: Path) -> None:
     tiny(tmp_path, "BertModel")
-    _, whole = load_encoder(tmp_path)
-    _, weights = load_encoder(
-        change(tmp_path, lambda t: (t.pop("pooler.dense.weight"), t.pop("pooler.dense.bias")))
-    )
+    _, whole = load(tmp_path)
+    _, weights = load(change(tmp_path, lambda t: (t.pop("pooler.dense.weight"), t.pop("pooler.dense.bias"))))
     assert set(whole) - set(weights) == {"pooler.weight", "pooler.bias"}
 
 
 def test_prefix_and_old_spellings_are_accepted(directory: Path) -> None:
-    _, before = load_encoder(directory)
+    _, before = load(directory)
 
     def rename(tensors: dict[str, Any]) -> None:
         for name in list(tensors):
@@ -177,7 +175,7 @@ def test_prefix_and_old_spellings_are_accepted(directory: Path) -> None:
             )
             tensors[f"bert.{old}"] = tensors.pop(name)
 
-    _, after = load_encoder(change(directory, rename))
+    _, after = load(change(directory, rename))
     assert set(before) == set(after)
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
@@ -186,13 +184,13 @@ def test_prefix_and_old_spellings_are_accepted(directory: Path) -> None:
 def test_half_precision_is_widened_exactly(tmp_path: Path, dtype: Any) -> None:
     model = tiny(tmp_path, "BertModel").to(dtype)
     model.save_pretrained(tmp_path)
-    spec, weights = load_encoder(tmp_path)
+    spec, weights = load(tmp_path)
     check_equal(weights, {name: value.float() for name, value in model.state_dict().items()}, spec.layers)
 
 
 def test_stored_positions_must_be_in_order(directory: Path) -> None:
     name = "embeddings.position_ids"
-    load_encoder(change(directory, lambda t: t.update({name: np.arange(16)[None]})))
+    load(change(directory, lambda t: t.update({name: np.arange(16)[None]})))
     assert name in refusal(change(directory, lambda t: t.update({name: np.arange(16)[None, ::-1].copy()})))
     assert name in refusal(change(directory, lambda t: t.update({name: np.arange(15)[None]})))
 

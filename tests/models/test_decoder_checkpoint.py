@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from privinf.errors import ModelError
-from privinf.models.decoder_checkpoint import load_decoder
-from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.source.checkpoint import load
+from privinf.models.spec import ModelSpec
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -34,13 +34,13 @@ def change(folder: Path, edit: Callable[[Weights], object]) -> Path:
 
 def refusal(folder: Path) -> str:
     with pytest.raises(ModelError) as caught:
-        load_decoder(folder)
+        load(folder)
     assert "model.safetensors" in str(caught.value)
     return str(caught.value)
 
 
-def norm(x: Any, weights: Weights, name: str, spec: DecoderSpec) -> Any:
-    centred = x - x.mean(-1, keepdims=True) if spec.biased else x
+def norm(x: Any, weights: Weights, name: str, spec: ModelSpec) -> Any:
+    centred = x - x.mean(-1, keepdims=True) if spec.biases else x
     scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + spec.eps)
     return scaled * weights[f"{name}.gain"] + weights.get(f"{name}.bias", 0)
 
@@ -49,24 +49,24 @@ def linear(x: Any, weights: Weights, name: str) -> Any:
     return x @ weights[f"{name}.weight"] + weights.get(f"{name}.bias", 0)
 
 
-def activated(x: Any, spec: DecoderSpec) -> Any:
-    if spec.activation == "silu":
+def activated(x: Any, spec: ModelSpec) -> Any:
+    if spec.blocks[0].activation == "silu":
         return x / (1 + np.exp(-x))
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
-def turned(x: Any, spec: DecoderSpec) -> Any:  # (heads, tokens, head_width)
+def turned(x: Any, spec: ModelSpec) -> Any:  # (heads, tokens, head_width)
     """Rotary positions in halves: coordinate j turns with j + head_width / 2."""
-    if not spec.rope_theta:
+    if spec.rotary is None:
         return x
     half = spec.head_width // 2
-    angle = np.arange(x.shape[1])[:, None] * spec.rope_theta ** (-np.arange(half) / half)
+    angle = np.arange(x.shape[1])[:, None] * spec.rotary.theta ** (-np.arange(half) / half)
     low, high = x[..., :half], x[..., half:]
     cos, sin = np.cos(angle), np.sin(angle)
     return np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
 
 
-def attention(x: Any, weights: Weights, layer: str, spec: DecoderSpec) -> Any:
+def attention(x: Any, weights: Weights, layer: str, spec: ModelSpec) -> Any:
     def heads(part: str, count: int) -> Any:
         rows = linear(x, weights, f"{layer}.attn.{part}").reshape(len(x), count, spec.head_width)
         return np.repeat(rows.swapaxes(0, 1), spec.heads // count, axis=0)
@@ -80,7 +80,7 @@ def attention(x: Any, weights: Weights, layer: str, spec: DecoderSpec) -> Any:
     return linear(mixed, weights, f"{layer}.attn.out")
 
 
-def feed_forward(x: Any, weights: Weights, layer: str, spec: DecoderSpec) -> Any:
+def feed_forward(x: Any, weights: Weights, layer: str, spec: ModelSpec) -> Any:
     up = linear(x, weights, f"{layer}.ffn.up")
     inner = (
         activated(linear(x, weights, f"{layer}.ffn.gate"), spec) * up if spec.gated else activated(up, spec)
@@ -88,7 +88,7 @@ def feed_forward(x: Any, weights: Weights, layer: str, spec: DecoderSpec) -> Any
     return linear(inner, weights, f"{layer}.ffn.down")
 
 
-def logits(spec: DecoderSpec, weights: Weights, ids: list[int]) -> Any:
+def logits(spec: ModelSpec, weights: Weights, ids: list[int]) -> Any:
     """The whole model over our names, in float64."""
     weights = {name: value.astype(np.float64) for name, value in weights.items()}
     x = weights["embed.token"][ids]
@@ -98,7 +98,7 @@ def logits(spec: DecoderSpec, weights: Weights, ids: list[int]) -> Any:
         layer = f"layer{i}"
         x = x + attention(norm(x, weights, f"{layer}.attn.norm", spec), weights, layer, spec)
         x = x + feed_forward(norm(x, weights, f"{layer}.ffn.norm", spec), weights, layer, spec)
-    return linear(norm(x, weights, "final.norm", spec), weights, "head")
+    return linear(norm(x, weights, "head.norm", spec), weights, "head")
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -116,8 +116,8 @@ def test_our_names_compute_what_transformers_computes(
     tmp_path: Path, kind: str, options: dict[str, Any], tied: bool
 ) -> None:
     model = tiny(tmp_path, kind, tie_word_embeddings=tied, **options)
-    spec, weights = load_decoder(tmp_path)
-    assert spec.tied == tied
+    spec, weights = load(tmp_path)
+    assert spec.generator.tied == tied
     assert all(w.dtype == np.float32 and w.flags.c_contiguous for w in weights.values())
     assert np.array_equal(weights["head.weight"], weights["embed.token"].T) == tied
     with torch.inference_mode():
@@ -125,12 +125,12 @@ def test_our_names_compute_what_transformers_computes(
     np.testing.assert_allclose(logits(spec, weights, IDS), expected, rtol=1e-3, atol=1e-3)
 
 
-def names(spec: DecoderSpec) -> set[str]:
+def names(spec: ModelSpec) -> set[str]:
     """The naming contract, spelt out once more."""
     norms, parts = ["attn.norm", "ffn.norm"], ["attn.q", "attn.k", "attn.v", "attn.out", "ffn.up", "ffn.down"]
-    wanted = {"embed.token", "final.norm.gain", "head.weight"}
+    wanted = {"embed.token", "head.norm.gain", "head.weight"}
     if spec.family == "gpt2":
-        wanted |= {"embed.position", "final.norm.bias"}
+        wanted |= {"embed.position", "head.norm.bias"}
     else:
         parts.append("ffn.gate")
     for i in range(spec.layers):
@@ -143,20 +143,20 @@ def names(spec: DecoderSpec) -> set[str]:
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_names_are_ours(tmp_path: Path, kind: str) -> None:
     tiny(tmp_path, kind)
-    spec, weights = load_decoder(tmp_path)
+    spec, weights = load(tmp_path)
     assert set(weights) == names(spec)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_the_prefix_may_be_left_out(tmp_path: Path, kind: str) -> None:
     tiny(tmp_path, kind, tie_word_embeddings=False)
-    _, before = load_decoder(tmp_path)
+    _, before = load(tmp_path)
 
     def strip(tensors: Weights) -> None:
         for name in list(tensors):
             tensors[name.removeprefix("transformer.").removeprefix("model.")] = tensors.pop(name)
 
-    _, after = load_decoder(change(tmp_path, strip))
+    _, after = load(change(tmp_path, strip))
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
@@ -167,20 +167,20 @@ def test_buffers_of_older_versions_are_ignored(tmp_path: Path, prefix: str) -> N
     mask = np.tril(np.ones((1, 1, 16, 16), np.uint8))
     change(tmp_path, lambda t: t.update({f"{prefix}h.1.attn.bias": mask}))
     change(tmp_path, lambda t: t.update({f"{prefix}h.1.attn.masked_bias": np.array(-1e4, np.float32)}))
-    load_decoder(tmp_path)
+    load(tmp_path)
 
 
 def test_rotary_buffers_are_ignored(tmp_path: Path) -> None:
     tiny(tmp_path, "llama")
     buffer = {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(3, np.float32)}
-    load_decoder(change(tmp_path, lambda t: t.update(buffer)))
+    load(change(tmp_path, lambda t: t.update(buffer)))
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_a_tied_head_may_be_stored_if_it_is_the_embedding(tmp_path: Path, kind: str) -> None:
     tiny(tmp_path, kind, tie_word_embeddings=True)
     embedding = "transformer.wte.weight" if kind == "gpt2" else "model.embed_tokens.weight"
-    load_decoder(change(tmp_path, lambda t: t.update({"lm_head.weight": t[embedding].copy()})))
+    load(change(tmp_path, lambda t: t.update({"lm_head.weight": t[embedding].copy()})))
     assert "'lm_head.weight' differs" in refusal(
         change(tmp_path, lambda t: t["lm_head.weight"].__setitem__((1, 1), 9))
     )
@@ -192,9 +192,9 @@ def test_a_tied_head_may_be_stored_if_it_is_the_embedding(tmp_path: Path, kind: 
 def test_half_precision_is_widened_exactly(tmp_path: Path, kind: str, dtype: Any) -> None:
     state = tiny(tmp_path, kind).to(dtype)
     state.save_pretrained(tmp_path)
-    _, half = load_decoder(tmp_path)
+    _, half = load(tmp_path)
     state.float().save_pretrained(tmp_path)
-    _, whole = load_decoder(tmp_path)
+    _, whole = load(tmp_path)
     assert all(np.array_equal(half[name], whole[name]) for name in whole)
 
 

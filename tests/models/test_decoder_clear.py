@@ -15,10 +15,10 @@ import torch
 from saved_decoders import tiny
 
 from privinf.models.clear import ClearDecoder, prefix_cache
-from privinf.models.decoder_checkpoint import load_decoder
-from privinf.models.decoder_fold import fold_decoder
 from privinf.models.engines.clear import Past
 from privinf.models.engines.observers import Ranges
+from privinf.models.fold import fold
+from privinf.models.source.checkpoint import load
 
 PREFIX = (7, 0, 13)
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -42,11 +42,11 @@ def both(folder: Path, case: str, ids: list[int], ranges: Ranges | None = None) 
         for parameter in model.parameters():
             parameter.mul_(0.4)
     model.save_pretrained(folder)
-    spec, weights = load_decoder(folder)
+    spec, weights = load(folder)
     with torch.inference_mode():
         wanted = model(torch.tensor([ids])).logits[0].numpy()
     assert np.abs(wanted).max() > 0.5
-    return ClearDecoder(spec, fold_decoder(spec, weights), ranges), wanted
+    return ClearDecoder(spec, fold(spec, weights), ranges), wanted
 
 
 def near(mine: Any, wanted: Any) -> None:

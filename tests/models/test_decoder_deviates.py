@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from generating import SPECS, Kind, Toy, Trio, Writer, toy
+from specs import changed as resized
 
 from privinf.errors import InputError
 from privinf.models import decoder_query as wire
@@ -30,7 +31,7 @@ MODES = {"private": (False, False), "embedded": (False, True)}
 @pytest.fixture(scope="module")
 def toys() -> dict[Kind, Toy]:
     """Return both kinds, of one layer and with a prefix."""
-    return {kind: toy(replace(spec, layers=1)) for kind, spec in SPECS.items()}
+    return {kind: toy(resized(spec, layers=1)) for kind, spec in SPECS.items()}
 
 
 @dataclass

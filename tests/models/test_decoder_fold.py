@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from generating import GPT2, LLAMA, random_weights
+from specs import changed
 
-from privinf.models.decoder_fold import fold_decoder
-from privinf.models.decoder_spec import DecoderSpec
-from privinf.models.fold import LOG2_E
+from privinf.models.fold import LOG2_E, fold
+from privinf.models.spec import ModelSpec
 
 SPECS = {"gpt2": GPT2, "llama": LLAMA}
 FAMILIES = pytest.mark.parametrize("family", SPECS)
@@ -33,13 +31,13 @@ def test_names_are_those_of_the_model_and_no_norm_is_left(family: str) -> None:
     if family == "gpt2":
         wanted |= {"embed.position", "head.out.bias"}
         wanted |= {f"layer{i}.{part}.bias" for i in range(spec.layers) for part in parts}
-    folded = fold_decoder(spec, random_weights(spec))
+    folded = fold(spec, random_weights(spec))
     assert set(folded) == wanted
     assert {value.dtype for value in folded.values()} == {np.dtype(np.float64)}
 
 
 def test_all_that_is_added_to_a_residual_has_mean_zero() -> None:
-    folded = fold_decoder(GPT2, random_weights(GPT2))
+    folded = fold(GPT2, random_weights(GPT2))
     for name, value in folded.items():
         if name.startswith("embed.") or ".out." in name.removeprefix("head") or ".down." in name:
             if name.startswith("head."):
@@ -51,7 +49,7 @@ def test_all_that_is_added_to_a_residual_has_mean_zero() -> None:
 
 def test_a_norm_that_keeps_the_mean_leaves_rows_as_they_are() -> None:
     raw = random_weights(LLAMA)
-    folded = fold_decoder(LLAMA, raw)
+    folded = fold(LLAMA, raw)
     for name in ("embed.token", "layer0.attn.out.weight", "layer1.ffn.down.weight"):
         np.testing.assert_array_equal(folded[name], raw[name].astype(np.float64))
 
@@ -60,7 +58,7 @@ def test_a_norm_that_keeps_the_mean_leaves_rows_as_they_are() -> None:
 def test_a_linear_layer_takes_over_the_norm_before_it(family: str) -> None:
     spec = SPECS[family]
     raw = {name: value.astype(np.float64) for name, value in random_weights(spec).items()}
-    folded = fold_decoder(spec, random_weights(spec))
+    folded = fold(spec, random_weights(spec))
     row = np.random.default_rng(0).standard_normal(spec.width)
     for part, norm in (("attn.q", "attn"), ("attn.v", "attn"), ("ffn.up", "ffn")):
         name = f"layer1.{part}"
@@ -70,7 +68,7 @@ def test_a_linear_layer_takes_over_the_norm_before_it(family: str) -> None:
             wanted = wanted * LOG2_E / np.sqrt(spec.head_width)
         mine = row @ folded[f"{name}.weight"] + folded.get(f"{name}.bias", 0)
         np.testing.assert_allclose(mine, wanted, atol=1e-12)
-    final = row * raw["final.norm.gain"] + raw.get("final.norm.bias", 0)
+    final = row * raw["head.norm.gain"] + raw.get("head.norm.bias", 0)
     mine = row @ folded["head.out.weight"] + folded.get("head.out.bias", 0)
     np.testing.assert_allclose(mine, final @ raw["head.weight"], atol=1e-12)
 
@@ -79,15 +77,15 @@ def test_a_linear_layer_takes_over_the_norm_before_it(family: str) -> None:
 def test_inputs_are_left_alone(family: str) -> None:
     spec = SPECS[family]
     raw, again = random_weights(spec), random_weights(spec)
-    fold_decoder(spec, raw)
+    fold(spec, raw)
     assert raw.keys() == again.keys()
     assert all(np.array_equal(raw[name], again[name]) for name in raw)
 
 
 def test_a_bias_of_a_norm_alone_becomes_one_of_the_linear_layer() -> None:
-    spec: DecoderSpec = replace(GPT2, layers=1)
+    spec: ModelSpec = changed(GPT2, layers=1)
     raw = random_weights(spec)
     assert "head.bias" not in raw
-    folded = fold_decoder(spec, raw)
-    wanted = raw["final.norm.bias"].astype(np.float64) @ raw["head.weight"].astype(np.float64)
+    folded = fold(spec, raw)
+    wanted = raw["head.norm.bias"].astype(np.float64) @ raw["head.weight"].astype(np.float64)
     np.testing.assert_allclose(folded["head.out.bias"], wanted, atol=1e-12)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from generating import GPT2, LLAMA, PREFIX, Toy, Trio, Writer, toy
+from specs import changed
 
 from privinf.errors import ModelError
 from privinf.models import decoder_layout as form
@@ -17,12 +18,13 @@ from privinf.models.decoder_calibrate import calibrate_decoder
 from privinf.models.decoder_layout import DecoderLayout
 from privinf.models.decoder_passes import Shadow, count
 from privinf.models.decoder_public import PRIVATE
-from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.orders import Limits
 from privinf.models.orders.pre import make_plan
-from privinf.models.parts import decoder as parts_of
+from privinf.models.parts import build as parts_of
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE
 from privinf.models.plan.tables import fingerprint, verify
+from privinf.models.spec import ModelSpec
 from privinf.models.weights import ShapeStore
 from privinf.protocols.contract import Order, SessionShape
 from privinf.protocols.masked.counting import Counting
@@ -52,7 +54,7 @@ class Seen:
     high: dict[str, float] = field(default_factory=dict)
 
 
-def ranges(spec: DecoderSpec, **changes: float) -> Seen:
+def ranges(spec: ModelSpec, **changes: float) -> Seen:
     """Return plausible ranges of all sites, with some of them changed."""
     seen = Seen(high={"head.residual": 7.0, "head.out": 12.0})
     for i in range(spec.layers):
@@ -64,8 +66,8 @@ def ranges(spec: DecoderSpec, **changes: float) -> Seen:
     return seen
 
 
-def plan(spec: DecoderSpec = LLAMA, max_tokens: int = 64, embedding: float = 0.7, **changes: float) -> Plan:
-    return make_plan(spec, ranges(spec, **changes), max_tokens, PREFIX, embedding)
+def plan(spec: ModelSpec = LLAMA, max_tokens: int = 64, embedding: float = 0.7, **changes: float) -> Plan:
+    return make_plan(spec, ranges(spec, **changes), Limits(max_tokens, PREFIX, embedding))
 
 
 @FAMILIES
@@ -177,7 +179,7 @@ def test_rows_of_zeros_are_refused_by_name() -> None:
     seen = ranges(GPT2)
     seen.low["layer1.ffn.square"] = 0.0
     with pytest.raises(ModelError, match=r"layer1\.ffn: a row of zeros"):
-        make_plan(GPT2, seen, 64, (), 0.7)
+        make_plan(GPT2, seen, Limits(64, (), 0.7))
 
 
 @FAMILIES
@@ -202,7 +204,7 @@ def test_what_gates_lift_fits_their_domain(family: str) -> None:
     for i, layer in enumerate(made.layers):
         value = f"layer{i}.attn.v"
         assert high[value] * 8 * 2**12 <= 1 << (layer.attention.narrow_bits - 2)
-        if spec.rope_theta:
+        if spec.rotary:
             assert high[f"layer{i}.attn.q"] * 8 * 2**12 <= 1 << (layer.attention.query_bits - 2)
             assert high[f"layer{i}.attn.k"] * 8 * 2**12 <= 1 << (layer.attention.key_bits - 2)
         if spec.gated:
@@ -224,7 +226,7 @@ def test_scores_that_are_hidden_vanish_and_wrap_nowhere(family: str) -> None:
         assert attention.pad_score + most <= -most - 16
 
 
-def tables(spec: DecoderSpec, made: Plan) -> str:
+def tables(spec: ModelSpec, made: Plan) -> str:
     return fingerprint(parts_of(spec, made), made.max_tokens)
 
 
@@ -241,7 +243,7 @@ def test_tables_follow_from_the_plan() -> None:
     made = plan()
     assert made.final_norm is not None
     finer = replace(made, final_norm=replace(made.final_norm, precision=11))
-    relu = replace(LLAMA, activation="gelu")
+    relu = changed(LLAMA, activation="gelu")
     prints = {tables(LLAMA, made), tables(LLAMA, finer), tables(relu, made)}
     prints |= {tables(LLAMA, replace(made, max_tokens=65))}
     assert len(prints) == 4

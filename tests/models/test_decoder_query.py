@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from generating import GPT2, LLAMA, PREFIX
+from specs import changed
 
 from privinf.errors import InputError
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_layout import DecoderLayout, Rows
-from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.decoder_step import DecoderQuery
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE
+from privinf.models.spec import ModelSpec
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import SessionShape
 from privinf.protocols.kernels.prg import U8
@@ -30,7 +31,7 @@ SPECS = {"gpt2": GPT2, "llama": LLAMA}
 
 
 def layout(
-    spec: DecoderSpec, *, prefix: tuple[int, ...] = PREFIX, public: bool = False, embedded: bool = False
+    spec: ModelSpec, *, prefix: tuple[int, ...] = PREFIX, public: bool = False, embedded: bool = False
 ) -> DecoderLayout:
     """Nothing of a plan but what a query needs."""
     plan = Plan(PRE, spec.max_tokens, (), 36, embed_bits=19, residual_bits=42, final_norm=NORM, prefix=prefix)
@@ -62,7 +63,7 @@ def total(*shares: Share | None) -> npt.NDArray[np.int64]:
 @pytest.mark.parametrize("family", SPECS)
 @pytest.mark.parametrize("embedded", [False, True])
 def test_shares_add_up_to_one_hots_up_to_their_sign(family: str, vocab: int, embedded: bool) -> None:
-    form = layout(replace(SPECS[family], vocab=vocab), embedded=embedded)
+    form = layout(changed(SPECS[family], vocab=vocab), embedded=embedded)
     ids = [0, vocab - 1, vocab // 2, 0, vocab - 1, 1, 0, vocab - 2]
     shape, signs = SessionShape("generate", len(ids), 1), set()
     for _ in range(4):
@@ -140,7 +141,7 @@ def test_what_a_pass_has_no_use_for_is_not_sent() -> None:
 @pytest.mark.parametrize("vocab", [128, 129, 32000])
 def test_a_query_is_as_small_as_its_keys(vocab: int) -> None:
     """16 bytes of name, 16 a level and a root at party 1: not one element a token of the vocabulary."""
-    form, shape = layout(replace(LLAMA, vocab=vocab)), SessionShape("generate", 1, 1)
+    form, shape = layout(changed(LLAMA, vocab=vocab)), SessionShape("generate", 1, 1)
     words = 16 * (1 + max((vocab - 1).bit_length() - 7, 0))
     assert form.query_bytes(shape, 1, 0) == 32 + 16 + words
     assert form.query_bytes(shape, 1, 1) == 16 + words + 16
@@ -151,7 +152,7 @@ def test_a_query_is_as_small_as_its_keys(vocab: int) -> None:
 def test_a_token_takes_a_kilobyte_at_most(task: str, embedded: bool) -> None:
     """Both parties' parts together, for vocabularies up to 2^17 and sessions of thousands of tokens."""
     for spec in (GPT2, LLAMA):
-        form = layout(replace(spec, vocab=1 << 17, max_tokens=8192), embedded=embedded)
+        form = layout(changed(spec, vocab=1 << 17, max_tokens=8192), embedded=embedded)
         for prompt, drafts in ((1, 1), (64, 8), (1024, 32)):
             shape = SessionShape(task, prompt, drafts)
             for index in (0, form.passes(shape), form.passes(shape) + 100):
@@ -172,7 +173,7 @@ def fixed_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("family", SPECS)
 def test_nothing_comes_twice_of_one_token_encoded_twice(family: str) -> None:
     """Neither party finds any 16 bytes of one query in another, nor in another row."""
-    form, shape = layout(replace(SPECS[family], vocab=300)), SessionShape("generate", 4, 1)
+    form, shape = layout(changed(SPECS[family], vocab=300)), SessionShape("generate", 4, 1)
     for party in (0, 1):
         seen: set[bytes] = set()
         for _ in range(4):
@@ -196,7 +197,7 @@ def surprise(counts: npt.NDArray[np.int64]) -> float:
 def test_what_one_party_is_sent_is_uniform(party: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte by byte over many encodings, for each of two tokens and for the difference between them."""
     fixed_randomness(monkeypatch)
-    form, shape = layout(replace(LLAMA, vocab=300)), SessionShape("generate", 8, 1)
+    form, shape = layout(changed(LLAMA, vocab=300)), SessionShape("generate", 8, 1)
     queries: list[U8] = []
     for token in (0, 299):
         parts = [wire.encode(form, shape, 0, rows([token] * 8, 3))[party] for _ in range(60)]
@@ -214,7 +215,7 @@ def test_one_partys_bits_of_a_one_hot_do_not_show_the_token(
 ) -> None:
     """What a party expands is one half of the time one, at the token as anywhere else."""
     fixed_randomness(monkeypatch)
-    form, shape, repeats = layout(replace(LLAMA, vocab=300)), SessionShape("generate", 32, 1), 40
+    form, shape, repeats = layout(changed(LLAMA, vocab=300)), SessionShape("generate", 32, 1), 40
     ones = np.zeros(300)
     for _ in range(repeats):
         query = both(form, shape, 0, rows([123] * 32))[party]

@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 from converting import random_llama
 
 from privinf.errors import InputError, MissingExtra
-from privinf.models.decoder_reference import DecoderReference
+from privinf.models.source.reference import Reference
 
 IDS = np.array([3, 1, 4, 1, 5, 9], np.int32)
 
@@ -27,7 +27,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_a_prefix_goes_before_every_sequence(directory: Path) -> None:
-    reference = DecoderReference(directory)
+    reference = Reference(directory)
     whole, short = reference.logits([IDS, IDS[:4]])
     assert whole.shape == (6, 20)
     np.testing.assert_allclose(whole[:4], short, rtol=1e-4, atol=1e-4)
@@ -39,18 +39,18 @@ def test_texts_are_the_likeliest_and_stop_at_an_end(directory: Path) -> None:
     # What the directory says about generation counts for its ends alone.
     forbid = {"eos_token_id": 1, "repetition_penalty": 9.0, "suppress_tokens": list(range(2, 20))}
     (directory / "generation_config.json").write_text(json.dumps(forbid))
-    reference = DecoderReference(directory)
+    reference = Reference(directory)
     made: list[int] = []
     while len(made) < 8 and made[-1:] != [1]:
         (rows,) = reference.logits([np.array([*IDS, *made], np.int32)])
         made.append(int(rows[-1].argmax()))
     assert reference.generate(IDS[2:], 8, prefix=IDS[:2]) == made
     (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": made[2]}))
-    assert DecoderReference(directory).generate(IDS, 8) == made[: made.index(made[2]) + 1]
+    assert Reference(directory).generate(IDS, 8) == made[: made.index(made[2]) + 1]
 
 
 def test_texts_end_where_the_positions_do(directory: Path) -> None:
-    reference = DecoderReference(directory)
+    reference = Reference(directory)
     assert len(reference.generate([2] * 14, 9)) <= 2
     assert reference.generate([2] * 16, 9) == []
     with pytest.raises(InputError, match="17 tokens"):
@@ -62,4 +62,4 @@ def test_texts_end_where_the_positions_do(directory: Path) -> None:
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r'pip install "privinf\[models\]"'):
-        DecoderReference(tmp_path)
+        Reference(tmp_path)

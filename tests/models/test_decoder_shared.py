@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from generating import PREFIX, SPECS, Kind, Toy, Trio, Writer, seeds, toy
+from specs import changed
 
 from privinf.models import decoder_layout as form
 from privinf.models.decoder_passes import FixedSession
@@ -258,6 +259,6 @@ def test_hidden_acceptance(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode:
 
 @pytest.mark.parametrize(("kind", "name"), [("gpt2", "gelu"), ("gpt2", "relu"), ("llama", "relu")])
 def test_activations(kind: Kind, name: str) -> None:
-    model = toy(replace(SPECS[kind], layers=1, activation=name))
+    model = toy(changed(SPECS[kind], layers=1, activation=name))
     trio, writer = begin(model, SessionShape("generate", 8, 1))
     near_clear(model, writer.seen, (), read(trio, writer))

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import specs
 
 from privinf.errors import ConfigError, ModelError
 from privinf.formats.fetch import fetch
-from privinf.models.decoder_families import DECODERS
-from privinf.models.decoder_spec import DecoderSpec, model_kind, read_decoder_spec
+from privinf.models.families import FAMILIES
+from privinf.models.source.checkpoint import read_spec
+from privinf.models.spec import Generator
 
 GPT2: dict[str, Any] = {
     "model_type": "gpt2",
@@ -46,40 +48,8 @@ LLAMA: dict[str, Any] = {
     "eos_token_id": [4, 5],
 }
 CONFIGS = {"gpt2": GPT2, "llama": LLAMA}
-GPT2_SPEC = DecoderSpec(
-    family="gpt2",
-    layers=2,
-    width=8,
-    heads=2,
-    kv_heads=2,
-    head_width=4,
-    ffn=32,
-    vocab=20,
-    max_tokens=16,
-    activation="gelu_new",
-    eps=1e-5,
-    rope_theta=0.0,
-    tied=True,
-    bos=3,
-    eos=(4,),
-)
-LLAMA_SPEC = DecoderSpec(
-    family="llama",
-    layers=2,
-    width=8,
-    heads=4,
-    kv_heads=2,
-    head_width=6,
-    ffn=12,
-    vocab=20,
-    max_tokens=16,
-    activation="silu",
-    eps=1e-5,
-    rope_theta=500.0,
-    tied=False,
-    bos=3,
-    eos=(4, 5),
-)
+GPT2_SPEC = specs.gpt2(2, 8, 2, 32, 20, 16, Generator(True, 3, (4,)))
+LLAMA_SPEC = specs.llama(2, 8, (4, 2, 6), 12, 20, 16, Generator(False, 3, (4, 5)), 500.0)
 
 
 def write(folder: Path, config: dict[str, Any], **changed: Any) -> Path:
@@ -93,20 +63,20 @@ def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 def refusal(folder: Path) -> str:
     with pytest.raises(ModelError) as caught:
-        read_decoder_spec(folder)
+        read_spec(folder)
     return str(caught.value)
 
 
 def test_the_fields_of_both_families(tmp_path: Path) -> None:
-    assert read_decoder_spec(write(tmp_path, GPT2)) == GPT2_SPEC
-    assert read_decoder_spec(str(write(tmp_path, LLAMA))) == LLAMA_SPEC
-    assert (GPT2_SPEC.gated, GPT2_SPEC.biased) == (False, True)
-    assert (LLAMA_SPEC.gated, LLAMA_SPEC.biased) == (True, False)
+    assert read_spec(write(tmp_path, GPT2)) == GPT2_SPEC
+    assert read_spec(str(write(tmp_path, LLAMA))) == LLAMA_SPEC
+    assert (GPT2_SPEC.gated, GPT2_SPEC.biased("qkv"), GPT2_SPEC.biased("head")) == (False, True, True)
+    assert (LLAMA_SPEC.gated, LLAMA_SPEC.biased("qkv"), LLAMA_SPEC.biased("head")) == (True, False, False)
 
 
 def test_defaults_are_those_of_transformers(tmp_path: Path) -> None:
     short = without(GPT2, "n_inner", "activation_function", "layer_norm_epsilon", "architectures")
-    assert read_decoder_spec(write(tmp_path, short)) == GPT2_SPEC
+    assert read_spec(write(tmp_path, short)) == GPT2_SPEC
     short = without(
         LLAMA,
         "num_key_value_heads",
@@ -116,24 +86,24 @@ def test_defaults_are_those_of_transformers(tmp_path: Path) -> None:
         "rope_parameters",
         "tie_word_embeddings",
     )
-    spec = read_decoder_spec(write(tmp_path, short))
-    assert (spec.kv_heads, spec.head_width, spec.activation, spec.eps) == (4, 2, "silu", 1e-6)
-    assert (spec.rope_theta, spec.tied) == (10000.0, False)
+    spec = read_spec(write(tmp_path, short))
+    assert (spec.kv_heads, spec.head_width, spec.blocks[0].activation, spec.eps) == (4, 2, "silu", 1e-6)
+    assert (spec.rotary and spec.rotary.theta, spec.generator.tied) == (10000.0, False)
 
 
 def test_sizes_that_may_be_null(tmp_path: Path) -> None:
-    spec = read_decoder_spec(write(tmp_path, LLAMA, num_key_value_heads=None, head_dim=None))
+    spec = read_spec(write(tmp_path, LLAMA, num_key_value_heads=None, head_dim=None))
     assert (spec.kv_heads, spec.head_width) == (4, 2)
-    assert read_decoder_spec(write(tmp_path, GPT2, n_inner=7)).ffn == 7
+    assert read_spec(write(tmp_path, GPT2, n_inner=7)).ffn == 7
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_harmless_keys_change_nothing(tmp_path: Path, family: str) -> None:
-    keys = DECODERS["gpt2" if family == "gpt2" else "llama"].keys
+    keys = FAMILIES[family].keys
     fixed = {key: accepted[0] for key, accepted in keys.fixed.items()}
-    plain = read_decoder_spec(write(tmp_path, CONFIGS[family]))
+    plain = read_spec(write(tmp_path, CONFIGS[family]))
     changed = dict.fromkeys(keys.harmless, 1)
-    assert read_decoder_spec(write(tmp_path, CONFIGS[family] | changed, **fixed)) == plain
+    assert read_spec(write(tmp_path, CONFIGS[family] | changed, **fixed)) == plain
 
 
 @pytest.mark.parametrize(
@@ -148,7 +118,7 @@ def test_harmless_keys_change_nothing(tmp_path: Path, family: str) -> None:
     ],
 )
 def test_both_spellings_of_rotary_positions(tmp_path: Path, rope: dict[str, Any]) -> None:
-    assert read_decoder_spec(write(tmp_path, without(LLAMA, "rope_parameters"), **rope)) == LLAMA_SPEC
+    assert read_spec(write(tmp_path, without(LLAMA, "rope_parameters"), **rope)) == LLAMA_SPEC
 
 
 @pytest.mark.parametrize(
@@ -220,7 +190,7 @@ def test_other_values_are_refused_by_name(
 
 
 def test_heads_that_do_not_divide_the_width_need_their_own(tmp_path: Path) -> None:
-    assert read_decoder_spec(write(tmp_path, LLAMA, num_attention_heads=6)).head_width == 6
+    assert read_spec(write(tmp_path, LLAMA, num_attention_heads=6)).head_width == 6
     assert "multiple" in refusal(write(tmp_path, without(LLAMA, "head_dim"), num_attention_heads=6))
 
 
@@ -239,7 +209,7 @@ def test_generation_says_last_what_ends_a_text(
 ) -> None:
     if generation is not None:
         (tmp_path / "generation_config.json").write_text(json.dumps(generation))
-    assert read_decoder_spec(write(tmp_path, LLAMA)).eos == ends
+    assert read_spec(write(tmp_path, LLAMA)).generator.eos == ends
 
 
 def test_a_generation_config_that_lies_is_named(tmp_path: Path) -> None:
@@ -250,8 +220,8 @@ def test_a_generation_config_that_lies_is_named(tmp_path: Path) -> None:
 
 
 def test_special_tokens_outside_the_vocabulary_never_occur(tmp_path: Path) -> None:
-    spec = read_decoder_spec(write(tmp_path, without(GPT2, "bos_token_id", "eos_token_id")))
-    assert (spec.bos, spec.eos) == (None, ())  # transformers takes 50256 for both
+    spec = read_spec(write(tmp_path, without(GPT2, "bos_token_id", "eos_token_id")))
+    assert (spec.generator.bos, spec.generator.eos) == (None, ())  # transformers takes 50256 for both
 
 
 @pytest.mark.parametrize("key", ["n_embd", "n_layer", "n_head", "n_positions", "vocab_size", "model_type"])
@@ -260,12 +230,11 @@ def test_a_missing_size_is_named(tmp_path: Path, key: str) -> None:
 
 
 def test_the_kind_of_a_model(tmp_path: Path) -> None:
-    assert model_kind(write(tmp_path, GPT2)) == "decoder"
-    assert model_kind(write(tmp_path, LLAMA)) == "decoder"
-    assert model_kind(write(tmp_path, {"model_type": "bert"})) == "encoder"
+    assert read_spec(write(tmp_path, GPT2)).task == "generate"
+    assert read_spec(write(tmp_path, LLAMA)).task == "generate"
     for given in ("t5", None, ["bert"]):
-        with pytest.raises(ModelError, match="'bert', 'mpnet', 'gpt2', 'llama'"):
-            model_kind(write(tmp_path, {"model_type": given}))
+        with pytest.raises(ModelError, match="'bert', 'gpt2', 'llama', 'mpnet', 'vit'"):
+            read_spec(write(tmp_path, {"model_type": given}))
 
 
 @pytest.mark.fast_cases(1)
@@ -283,12 +252,18 @@ def test_the_kind_of_a_model(tmp_path: Path) -> None:
 )
 def test_the_fetched_decoders(name: str, sizes: tuple[Any, ...]) -> None:
     try:
-        spec = read_decoder_spec(fetch(name))
+        spec = read_spec(fetch(name))
     except ConfigError as error:
         pytest.skip(f"{name} cannot be fetched: {error}")
     found = (spec.family, spec.layers, spec.width, spec.heads, spec.kv_heads, spec.head_width, spec.ffn)
-    assert (*found, spec.vocab, spec.max_tokens, spec.rope_theta, spec.eos) == sizes
-    assert (spec.tied, spec.eps) == (True, 1e-5)
+    assert (
+        *found,
+        spec.vocab,
+        spec.max_tokens,
+        spec.rotary.theta if spec.rotary else 0.0,
+        spec.generator.eos,
+    ) == sizes
+    assert (spec.generator.tied, spec.eps) == (True, 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +282,7 @@ def test_the_fetched_decoders(name: str, sizes: tuple[Any, ...]) -> None:
 def test_what_old_versions_wrote(tmp_path: Path, key: str, value: Any, fine: bool) -> None:
     written = write(tmp_path, GPT2, **{key: value})
     if fine:
-        assert read_decoder_spec(written).family == "gpt2"
+        assert read_spec(written).family == "gpt2"
         return
     with pytest.raises(ModelError, match=key):
-        read_decoder_spec(written)
+        read_spec(written)

@@ -15,11 +15,11 @@ from tiny import Shared, Tiny
 from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
 from privinf.models import calibrate
-from privinf.models.bundle import Mode, folded_shapes
-from privinf.models.checkpoint import load_encoder
+from privinf.models.bundle import Mode
 from privinf.models.fold import fold
 from privinf.models.program import count
 from privinf.models.query import Layout
+from privinf.models.source.checkpoint import load
 from privinf.models.text.tokenizer import Tokenizer
 from privinf.protocols.contract import QueryShape
 
@@ -35,7 +35,7 @@ def minilm() -> Tiny:
         directory = fetch("minilm")
     except ConfigError as error:
         pytest.skip(f"minilm cannot be fetched: {error}")
-    spec, weights = load_encoder(directory)
+    spec, weights = load(directory)
     folded, tokenizer = fold(spec, weights), Tokenizer(directory)
     plan = calibrate.calibrate(spec, folded, tokenizer.encode(calibrate.default_text()))
     return Tiny(directory, spec, folded, tokenizer, plan)
@@ -61,7 +61,7 @@ def test_shares_equal_the_fixed_interpreter(minilm: Tiny, shared: Shared) -> Non
 def test_rounds_of_a_layer(minilm: Tiny, tokens: int) -> None:
     layout = Layout(minilm.spec, minilm.plan, public=False)
     shape = QueryShape("embed", 1, tokens)
-    costs = count(layout, shape, folded_shapes(minilm.spec), None).tally.top()
+    costs = count(layout, shape, layout.model.shapes(), None).tally.top()
     layers = [cost.rounds for name, cost in costs.items() if name.startswith("layer")]
     assert len(layers) == minilm.spec.layers
     assert max(layers) <= 20 + math.ceil(math.log2(tokens))

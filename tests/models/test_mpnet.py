@@ -18,7 +18,7 @@ from privinf.models import calibrate, program
 from privinf.models.bundle import Mode
 from privinf.models.engines.relative import buckets
 from privinf.models.engines.weights import MaskedWeights, PublicWeights
-from privinf.models.fold import RELATIVE
+from privinf.models.plan.scales import RELATIVE
 from privinf.protocols.contract import QueryShape
 from privinf.protocols.masked.counting import Counting
 
@@ -65,7 +65,7 @@ def test_far_distances_share_the_last_bucket_of_their_direction() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_clear_equals_transformers(tinies: dict[Task, Tiny], task: Task) -> None:
     pytest.importorskip("transformers")
-    from privinf.models.reference import Reference
+    from privinf.models.source.reference import Reference
 
     tiny = tinies[task]
     reference = Reference(tiny.directory)
@@ -73,7 +73,7 @@ def test_clear_equals_transformers(tinies: dict[Task, Tiny], task: Task) -> None
     ids = tiny.tokenizer.encode(texts)
     for mine, theirs in zip(ids, reference.ids(texts), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    wanted = reference.embeddings(texts) if task == "embed" else reference.logits(texts)
+    wanted = reference.embeddings(texts) if task == "embed" else reference.classes(texts)
     clear = calibrate.clear_answers(tiny.spec, tiny.folded, ids)
     assert np.abs(wanted).max() > 0.1
     np.testing.assert_allclose(clear, wanted, atol=1e-5, rtol=0)

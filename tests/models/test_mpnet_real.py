@@ -14,9 +14,9 @@ from tiny import F32, Tiny
 from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
 from privinf.models import calibrate, program, query
-from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
 from privinf.models.query import Layout
+from privinf.models.source.checkpoint import load
 from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.models.weights import encode
 from privinf.protocols.contract import QueryShape
@@ -33,7 +33,7 @@ def mpnet() -> Tiny:
         directory = fetch("mpnet")
     except ConfigError as error:
         pytest.skip(f"mpnet cannot be fetched: {error}")
-    spec, weights = load_encoder(directory)
+    spec, weights = load(directory)
     folded, tokenizer = fold(spec, weights), Tokenizer(directory)
     ids = tokenizer.encode(calibrate.default_text(), truncate=True)
     return Tiny(directory, spec, folded, tokenizer, calibrate.calibrate(spec, folded, ids))
@@ -46,7 +46,7 @@ def clear(mpnet: Tiny) -> F32:
 
 def test_clear_equals_transformers(mpnet: Tiny, clear: F32) -> None:
     pytest.importorskip("transformers")
-    from privinf.models.reference import Reference
+    from privinf.models.source.reference import Reference
 
     reference = Reference(mpnet.directory)
     for mine, theirs in zip(mpnet.tokenizer.encode(TEXTS), reference.ids(TEXTS), strict=True):

@@ -9,16 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from specs import encoder
 
 from privinf.errors import ModelError
+from privinf.models.orders import Limits
 from privinf.models.orders.post import make_plan
 from privinf.models.plan.ranges import bits_for
 from privinf.models.plan.rings import PLAN_VERSION, Plan
 from privinf.models.plan.scales import POST, PRE
-from privinf.models.spec import EncoderSpec
+from privinf.models.spec import Classifier, Pool
 from privinf.protocols.masked.gates import softmax
 
-SPEC = EncoderSpec(layers=2, width=32, heads=4, ffn=64, vocab=97, max_tokens=64, type_vocab=2, pooling="mean")
+SPEC = encoder(2, 32, 4, 64, 97, 64, head=Pool("mean"))
 SITES = {
     "attn.v": 4,
     "attn.residual": 5,
@@ -29,7 +31,7 @@ SITES = {
 }
 
 
-TOKENS = 128
+TOKENS, LIMITS = 128, Limits(128)
 
 
 @dataclass
@@ -53,7 +55,7 @@ def ranges(**changes: float) -> Seen:
 
 
 def plan() -> Plan:
-    return make_plan(SPEC, ranges(), TOKENS)
+    return make_plan(SPEC, ranges(), LIMITS)
 
 
 def test_text_round_trip() -> None:
@@ -148,14 +150,14 @@ def test_another_version_is_refused_by_number() -> None:
 )
 def test_a_range_that_fits_no_ring_is_refused_by_name(site: str, value: float) -> None:
     with pytest.raises(ModelError, match=site.replace("__", r"\.").rsplit(r"\.", 1)[0]):
-        make_plan(SPEC, ranges(**{site: value}), TOKENS)
+        make_plan(SPEC, ranges(**{site: value}), LIMITS)
 
 
 def test_deviations_too_far_apart_are_refused_by_name() -> None:
     seen = ranges(layer1__ffn__square=1e9)
     seen.low["layer1.ffn.square"] = 1e-9
     with pytest.raises(ModelError, match=r"layer1\.ffn"):
-        make_plan(SPEC, seen, TOKENS)
+        make_plan(SPEC, seen, LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -167,14 +169,14 @@ def test_bits_leave_headroom(magnitude: float, scale: int, bits: int) -> None:
 
 
 def test_wider_scores_take_a_second_pass() -> None:
-    narrow, wide = plan(), make_plan(SPEC, ranges(layer0__attn__scores=40.0), TOKENS)
+    narrow, wide = plan(), make_plan(SPEC, ranges(layer0__attn__scores=40.0), LIMITS)
     assert narrow.layers[0].attention.coarse < wide.layers[0].attention.coarse
     assert wide.layers[0].attention.score_bits > narrow.layers[0].attention.score_bits
     assert wide.layers[1] == narrow.layers[1]
 
 
 def test_a_classifier_plans_its_head() -> None:
-    head = make_plan(dataclasses.replace(SPEC, head="bert-classifier", labels=("a", "b")), ranges(), TOKENS)
+    head = make_plan(dataclasses.replace(SPEC, head=Classifier(("a", "b"), dense="tanh")), ranges(), LIMITS)
     assert plan().pooler is None
     assert head.pooler is not None
     assert head.pooler.inner > 0
@@ -184,14 +186,14 @@ def test_a_classifier_plans_its_head() -> None:
 def test_tiny_values_leave_room_for_their_weights_sum(value: float) -> None:
     for i in range(SPEC.layers):
         made = make_plan(
-            SPEC, ranges(**{f"layer{i}__attn__attended": value, f"layer{i}__attn__v": value}), 512
+            SPEC, ranges(**{f"layer{i}__attn__attended": value, f"layer{i}__attn__v": value}), Limits(512)
         )
         attention = made.layers[i].attention
         assert attention.value_bits >= softmax.inverse_power(512, attention.fine).high + 2
 
 
 def test_wide_rows_take_finer_buckets_rather_than_none() -> None:
-    attention = make_plan(SPEC, ranges(layer0__attn__residual=600.0), 512).layers[0].attention
+    attention = make_plan(SPEC, ranges(layer0__attn__residual=600.0), Limits(512)).layers[0].attention
     assert attention.fine < plan().layers[0].attention.fine
 
 
@@ -201,12 +203,12 @@ def test_wide_rows_take_finer_buckets_rather_than_none() -> None:
 )
 def test_what_no_gate_takes_is_refused_before_a_query(site: str, value: float) -> None:
     with pytest.raises(ModelError):
-        make_plan(SPEC, ranges(**{site: value}), TOKENS)
+        make_plan(SPEC, ranges(**{site: value}), LIMITS)
 
 
 def test_inputs_of_zero_have_a_ring() -> None:
-    spec = dataclasses.replace(SPEC, activation="relu")
-    assert make_plan(spec, ranges(layer0__ffn__up=0.0), TOKENS).layers[0].ffn.inner >= 2
+    spec = encoder(2, 32, 4, 64, 97, 64, activation="relu")
+    assert make_plan(spec, ranges(layer0__ffn__up=0.0), LIMITS).layers[0].ffn.inner >= 2
 
 
 def test_other_scales_are_refused() -> None:

@@ -15,12 +15,12 @@ from safetensors.numpy import load_file, save_file
 
 from privinf.models import calibrate, program, query, weights
 from privinf.models.decoder_calibrate import calibrate_decoder
-from privinf.models.decoder_fold import fold_decoder
 from privinf.models.decoder_passes import FixedSession
-from privinf.models.decoder_spec import DecoderSpec
+from privinf.models.fold import fold
 from privinf.models.plan.scales import PRE
 from privinf.models.query import Layout
 from privinf.models.reach import reach
+from privinf.models.spec import ModelSpec
 from privinf.models.weights import IdealStore
 from privinf.protocols import ring
 from privinf.protocols.contract import Advance, QueryShape, SessionShape
@@ -115,12 +115,12 @@ def agreed(toy: Toy, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("factor", [1.0, 10.0, RARE])
 @pytest.mark.parametrize("spec", [GPT2, LLAMA], ids=["gpt2", "llama"])
-def test_a_rare_token_of_a_decoder(spec: DecoderSpec, factor: float) -> None:
+def test_a_rare_token_of_a_decoder(spec: ModelSpec, factor: float) -> None:
     rare = spec.vocab - 1
     raw = random_weights(spec)
     raw["embed.token"] = raw["embed.token"].copy()
     raw["embed.token"][rare] *= factor
-    folded, draw = fold_decoder(spec, raw), np.random.default_rng(1)
+    folded, draw = fold(spec, raw), np.random.default_rng(1)
     texts = [draw.integers(0, rare, size).astype(np.int32) for size in (5, 9, 20, 33)]
     plan, tensors = calibrate_decoder(spec, folded, texts, (1, 2), 40)
     private, exact = agreed(Toy(spec, plan, folded | tensors), [3, 4, 5, 6, 7, 8, 9, 10, rare, 4, rare, 5])

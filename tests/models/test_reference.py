@@ -10,7 +10,7 @@ import pytest
 
 from privinf.errors import ConfigError, MissingExtra
 from privinf.formats.fetch import fetch
-from privinf.models.reference import Reference
+from privinf.models.source.reference import Reference
 
 PAIR = ["A man is eating food.", "Someone eats a meal.", "The stock market fell by 3%."]
 
@@ -41,7 +41,7 @@ def test_related_sentences_are_closer(reference: Reference) -> None:
 
 def test_an_encoder_has_no_logits(reference: Reference) -> None:
     with pytest.raises(ConfigError, match="no classifier"):
-        reference.logits(PAIR)
+        reference.classes(PAIR)
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,9 @@ import transformers
 
 from privinf.errors import InputError, ModelError
 from privinf.models.calibrate import clear_answers
-from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import fold
-from privinf.models.sentence import TextRules
-from privinf.models.spec import EncoderSpec, read_spec
+from privinf.models.source.checkpoint import load, read_spec
+from privinf.models.spec import ModelSpec, TextRules
 from privinf.models.text.tokenizer import Tokenizer
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "whale", "sea", "##s", "!", "a", "query", ":", "The"]
@@ -85,7 +84,7 @@ def folder(tmp_path: Path) -> Path:
 
 def embedded(folder: Path, texts: list[str], **options: Any) -> np.ndarray:
     """What a client is answered, in the clear."""
-    spec, tensors = load_encoder(folder)
+    spec, tensors = load(folder)
     return clear_answers(spec, fold(spec, tensors), Tokenizer(folder).encode(texts, truncate=True, **options))
 
 
@@ -113,20 +112,20 @@ TEXTS = ["the whale", LONG]
 def test_the_newer_format_of_pooling(folder: Path, pooling: str) -> None:
     put(folder, "1_Pooling/config.json", {"embedding_dimension": 8, "pooling_mode": pooling})
     spec = read_spec(folder)
-    assert (spec.pooling, spec.normalize) == (pooling, True)
+    assert (spec.pool.kind, spec.pool.unit) == (pooling, True)
     wanted = library(folder, TEXTS, most=24, pooling=pooling)
     assert np.abs(embedded(folder, TEXTS) - wanted).max() < 1e-5
 
 
 def test_one_pooling_may_come_as_a_list(folder: Path) -> None:
     put(folder, "1_Pooling/config.json", {"embedding_dimension": 8, "pooling_mode": ["cls"]})
-    assert read_spec(folder).pooling == "cls"
+    assert read_spec(folder).pool.kind == "cls"
 
 
 @pytest.mark.parametrize("pooling", [{}, {"pooling_mode_mean_tokens": False}, {"embedding_dimension": 8}])
 def test_the_mean_is_the_default(folder: Path, pooling: dict[str, Any]) -> None:
     put(folder, "1_Pooling/config.json", pooling)
-    assert read_spec(folder).pooling == "mean"
+    assert read_spec(folder).pool.kind == "mean"
 
 
 @pytest.mark.parametrize(
@@ -267,7 +266,7 @@ def test_what_is_not_obeyed_is_refused_by_name(
 ) -> None:
     put(folder, name, content)
     if named is None:
-        assert isinstance(read_spec(folder), EncoderSpec)
+        assert isinstance(read_spec(folder), ModelSpec)
         return
     with pytest.raises(ModelError) as caught:
         read_spec(folder)
@@ -277,7 +276,7 @@ def test_what_is_not_obeyed_is_refused_by_name(
 
 def test_a_prompt_that_is_not_pooled_is_refused(folder: Path) -> None:
     put(folder, "1_Pooling/config.json", {"pooling_mode": "mean", "include_prompt": False})
-    assert read_spec(folder).pooling == "mean"  # without prompts there is nothing to leave out
+    assert read_spec(folder).pool.kind == "mean"  # without prompts there is nothing to leave out
     put(folder, "config_sentence_transformers.json", {"prompts": PROMPTS})
     with pytest.raises(ModelError, match="include_prompt false"):
         read_spec(folder)
@@ -285,4 +284,4 @@ def test_a_prompt_that_is_not_pooled_is_refused(folder: Path) -> None:
 
 def test_a_folder_that_the_library_did_not_write_says_nothing_of_texts(tmp_path: Path) -> None:
     put(tmp_path, "config.json", CONFIG)
-    assert read_spec(tmp_path).texts == TextRules()
+    assert read_spec(tmp_path).tokens.texts == TextRules()

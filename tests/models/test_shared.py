@@ -16,7 +16,7 @@ from privinf.errors import InputError
 from privinf.models import calibrate, program, query
 from privinf.models.bundle import Mode
 from privinf.models.sharing import share
-from privinf.models.spec import read_spec
+from privinf.models.source.checkpoint import read_spec
 from privinf.protocols.contract import QueryShape
 from privinf.protocols.masked.counting import Counting
 
@@ -62,14 +62,14 @@ KINDS = pytest.mark.parametrize("kind", list(product(TASKS, MODES)), ids=per_row
 @pytest.mark.parametrize("task", TASKS)
 def test_clear_equals_transformers(tinies: dict[Task, Tiny], task: Task) -> None:
     pytest.importorskip("transformers")
-    from privinf.models.reference import Reference
+    from privinf.models.source.reference import Reference
 
     tiny = tinies[task]
     reference = Reference(tiny.directory)
     ids = tiny.tokenizer.encode(TEXTS)
     for mine, theirs in zip(ids, reference.ids(TEXTS), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    wanted = reference.embeddings(TEXTS) if task == "embed" else reference.logits(TEXTS)
+    wanted = reference.embeddings(TEXTS) if task == "embed" else reference.classes(TEXTS)
     clear = calibrate.clear_answers(tiny.spec, tiny.folded, ids)
     assert np.abs(wanted).max() > 0.1
     np.testing.assert_allclose(clear, wanted, atol=1e-5, rtol=0)
@@ -228,4 +228,4 @@ def test_a_pooling_that_lies_elsewhere_is_shared_too(tmp_path: Path) -> None:
     modules = model / "modules.json"
     modules.write_text(modules.read_text().replace("1_Pooling", "pool"))
     shared = share(model, tmp_path / "shared", calibration=sentences(4, seed=9))
-    assert shared.spec.pooling == read_spec(model).pooling == "mean"
+    assert shared.spec.pool.kind == read_spec(model).pool.kind == "mean"

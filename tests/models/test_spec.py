@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from specs import encoder
 
 from privinf.errors import ConfigError, ModelError
 from privinf.formats.fetch import fetch
-from privinf.models.families import FIXED_KEYS, HARMLESS_KEYS
-from privinf.models.sentence import TextRules
-from privinf.models.spec import EncoderSpec, read_spec
+from privinf.models.families._common import HARMLESS_KEYS
+from privinf.models.families._encoders import FIXED_KEYS
+from privinf.models.source.checkpoint import read_spec
+from privinf.models.spec import Classifier, Pool, TextRules, Tokens
 
 CONFIG: dict[str, Any] = {
     "model_type": "bert",
@@ -58,9 +61,7 @@ def refusal(folder: Path) -> str:
 
 
 def test_the_fields_of_a_plain_encoder(tmp_path: Path) -> None:
-    assert read_spec(write(tmp_path)) == EncoderSpec(
-        layers=2, width=8, heads=2, ffn=12, vocab=20, max_tokens=16, type_vocab=2
-    )
+    assert read_spec(write(tmp_path)) == encoder(2, 8, 2, 12, 20, 16)
 
 
 def test_weights_and_tokenizer_need_not_be_there(tmp_path: Path) -> None:
@@ -88,15 +89,15 @@ def test_what_old_versions_wrote_means_nothing(tmp_path: Path, key: str) -> None
 
 @pytest.mark.parametrize("name", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu"])
 def test_activations_keep_their_own_name(tmp_path: Path, name: str) -> None:
-    assert read_spec(write(tmp_path, hidden_act=name)).activation == name
+    assert read_spec(write(tmp_path, hidden_act=name)).blocks[0].activation == name
 
 
 @pytest.mark.parametrize(
     ("key", "value", "accepted"),
     [
-        ("model_type", "roberta", "'bert', 'mpnet'"),
-        ("model_type", None, "'bert', 'mpnet'"),
-        ("model_type", ["bert"], "'bert', 'mpnet'"),
+        ("model_type", "roberta", "'bert', 'gpt2'"),
+        ("model_type", None, "'bert', 'gpt2'"),
+        ("model_type", ["bert"], "'bert', 'gpt2'"),
         ("hidden_act", "swish_glu", "gelu_pytorch_tanh"),
         ("hidden_act", ["gelu"], "gelu_pytorch_tanh"),
         ("position_embedding_type", "relative_key", "'absolute'"),
@@ -131,10 +132,10 @@ def write_mpnet(folder: Path, **changed: Any) -> Path:
 @pytest.mark.parametrize("kind", ["MPNetModel", "MPNetForMaskedLM"])
 def test_mpnet_counts_positions_from_two(tmp_path: Path, kind: str) -> None:
     spec = read_spec(write_mpnet(tmp_path, architectures=[kind]))
-    assert spec == EncoderSpec(
-        layers=2, width=8, heads=2, ffn=12, vocab=20, max_tokens=14, type_vocab=0, family="mpnet"
+    inputs = Tokens(20, pad=1, places=16)
+    assert spec == replace(
+        encoder(2, 8, 2, 12, 20, 16), family="mpnet", max_tokens=14, buckets=32, inputs=inputs
     )
-    assert (spec.names.pad, spec.names.buckets) == (1, 32)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_labels_of_a_classifier(tmp_path: Path) -> None:
     kind = ["BertForSequenceClassification"]
     spec = read_spec(write(tmp_path, architectures=kind, id2label={"1": "good", "0": "bad"}))
-    assert (spec.head, spec.labels) == ("bert-classifier", ("bad", "good"))
+    assert spec.head == Classifier(("bad", "good"), dense="tanh")
     assert read_spec(write(tmp_path, architectures=kind)).labels == ("LABEL_0", "LABEL_1")
     assert read_spec(write(tmp_path, architectures=kind, num_labels=3)).labels[2] == "LABEL_2"
 
@@ -197,19 +198,19 @@ def test_labels_that_leave_a_gap_are_refused(tmp_path: Path, given: Any) -> None
 
 def test_pooling_and_normalisation(tmp_path: Path) -> None:
     spec = read_spec(write_modules(tmp_path, [TRANSFORMER, POOLING, NORMALIZE], MEAN))
-    assert (spec.pooling, spec.normalize) == ("mean", True)
+    assert (spec.pool.kind, spec.pool.unit) == ("mean", True)
 
 
 def test_pooling_without_normalisation(tmp_path: Path) -> None:
     cls = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
     spec = read_spec(write_modules(tmp_path, [TRANSFORMER, POOLING], cls))
-    assert (spec.pooling, spec.normalize) == ("cls", False)
+    assert (spec.pool.kind, spec.pool.unit) == ("cls", False)
 
 
 def test_pooling_of_a_directory_without_modules(tmp_path: Path) -> None:
     write_modules(tmp_path, [], MEAN)
     (tmp_path / "modules.json").unlink()
-    assert (read_spec(tmp_path).pooling, read_spec(tmp_path).normalize) == ("mean", False)
+    assert (read_spec(tmp_path).pool.kind, read_spec(tmp_path).pool.unit) == ("mean", False)
 
 
 @pytest.mark.parametrize(
@@ -257,15 +258,7 @@ def test_the_fetched_encoder() -> None:
         directory = fetch("minilm")
     except ConfigError as error:
         pytest.skip(f"minilm cannot be fetched: {error}")
-    assert read_spec(directory) == EncoderSpec(
-        layers=6,
-        width=384,
-        heads=12,
-        ffn=1536,
-        vocab=30522,
-        max_tokens=512,
-        type_vocab=2,
-        pooling="mean",
-        normalize=True,
-        texts=TextRules(longest=256),
+    assert read_spec(directory) == replace(
+        encoder(6, 384, 12, 1536, 30522, 512, head=Pool("mean", unit=True)),
+        inputs=Tokens(30522, places=512, types=2, texts=TextRules(longest=256)),
     )

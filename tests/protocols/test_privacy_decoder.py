@@ -6,7 +6,6 @@ Two passes over one session: a padded prompt behind a prefix that is moved by a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -17,6 +16,7 @@ from chosen import Opening, Session, session
 pytest.importorskip("torch")
 
 from generating import SPECS, Kind, Toy, Writer, seeds, toy
+from specs import changed
 from test_privacy import SURPRISE, surprise
 
 from privinf.models import decoder_query as wire
@@ -45,7 +45,7 @@ class Decoder:
     """A tiny decoder with private weights as a program on the shares of two passes."""
 
     def __init__(self, kind: Kind, task: str) -> None:
-        self.toy: Toy = toy(replace(SPECS[kind], layers=1))
+        self.toy: Toy = toy(changed(SPECS[kind], layers=1))
         self.layout, self.shape = self.toy.layout(), SessionShape(task, 5, 2)
         encoded, masks = encode(self.toy.weights, PRE.of), seeds(-2)
         opened = {name: mask_tensor(v, masks, "tests", name) for name, v in encoded.items()}
@@ -180,7 +180,7 @@ def test_every_kind_of_opening_is_there(decoder: Decoder) -> None:
     shapes = {shape for name, _, shape in names if name.startswith("embed/")}
     assert {(1, 5, 37), (1, 5, 3), (1, 1, 1, 5), (1, 5, 16), (1, 2, 37)} <= shapes
     assert len({name for name, _, _ in names}) == len(names)
-    if decoder.toy.spec.rope_theta:
+    if decoder.toy.spec.rotary:
         assert (2, 1, 1, 3) in shapes
         moved = (1, 2, len(plan.prefix), 6)
         assert sum(shape == moved for _, _, shape in names) == 1

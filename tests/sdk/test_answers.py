@@ -14,7 +14,8 @@ import transformers
 import privinf
 from privinf.cli.ask import classes, said_of
 from privinf.errors import InputError, ModelError
-from privinf.models.spec import Says, read_spec
+from privinf.models.source.checkpoint import read_spec
+from privinf.models.spec import Says
 from privinf.sdk.answers import Classification, Usage
 from privinf.sdk.asked import listed, seconds
 
@@ -80,7 +81,7 @@ def test_a_score_is_no_label(says: Says, first: float) -> None:
     ],
 )
 def test_what_a_head_was_made_for(tmp_path: Path, changed: dict[str, Any], says: str) -> None:
-    assert read(tmp_path, **changed).says == says
+    assert read(tmp_path, **changed).classifier.says == says
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_scores_are_those_of_the_pipeline(tmp_path: Path, problem: str | None, c
     outputs = {"logits": torch.tensor(logits)}
     theirs = {row["label"]: row["score"] for row in steps.postprocess(outputs, top_k=None, _legacy=False)}
     given = {} if problem is None else {"problem_type": problem}
-    says = read(tmp_path, id2label={str(i): name for i, name in labels.items()}, **given).says
+    says = read(tmp_path, id2label={str(i): name for i, name in labels.items()}, **given).classifier.says
     ours = answer(says, logits).scores[0]
     assert np.allclose(ours, [theirs[name] for name in NAMES[:count]], atol=1e-6)
 

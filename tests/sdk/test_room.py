@@ -20,7 +20,7 @@ PROMPT = [1, 2, 1, 2]
 
 
 def layout(session: int, model: int = 10_000) -> DecoderLayout:
-    spec = cast(Any, SimpleNamespace(max_tokens=model, rope_theta=1.0, vocab=9))
+    spec = cast(Any, SimpleNamespace(max_tokens=model, rotary=True, vocab=9))
     return DecoderLayout(spec, cast(Any, SimpleNamespace(max_tokens=session, prefix=(0,))), False, False)
 
 

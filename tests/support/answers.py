@@ -88,8 +88,8 @@ def embedded(own: dict[str, F64], ids: npt.NDArray[np.int64]) -> F64:
 
 
 def headed(own: dict[str, F64], rows: F64) -> F64:
-    if "final.norm.gain" in own:
-        rows = rows * own["final.norm.gain"] + own.get("final.norm.bias", 0.0)
+    if "head.norm.gain" in own:
+        rows = rows * own["head.norm.gain"] + own.get("head.norm.bias", 0.0)
     head = own["head.weight"] if "head.weight" in own else own["embed.token"].T
     return rows @ head + own.get("head.bias", 0.0)
 

@@ -11,20 +11,20 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import specs
 
 from privinf.drafts.speculation import Tree
 from privinf.models import decoder_layout as form
 from privinf.models import decoder_query as wire
 from privinf.models.decoder_calibrate import calibrate_decoder
-from privinf.models.decoder_fold import fold_decoder
 from privinf.models.decoder_layout import DecoderLayout, Rows
 from privinf.models.decoder_passes import FixedSession
 from privinf.models.decoder_public import Public
 from privinf.models.decoder_session import DecoderDealerSession, DecoderPartySession
-from privinf.models.decoder_spec import DecoderSpec
-from privinf.models.fold import F32, F64
+from privinf.models.fold import F32, F64, fold
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE
+from privinf.models.spec import Generator, ModelSpec
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, encode, mask_tensor
 from privinf.protocols import ring
 from privinf.protocols.contract import ALL, Advance, Order, SessionShape
@@ -36,17 +36,18 @@ PREPARATION = b"a preparation id"
 PREFIX = (1, 7, 9)
 Kind = Literal["gpt2", "llama"]
 Journal = list[tuple[int, str]]
-GPT2 = DecoderSpec("gpt2", 2, 16, 4, 4, 4, 24, 37, 48, "gelu_new", 1e-5, 0.0, True, 1, (2,))
-LLAMA = DecoderSpec("llama", 2, 16, 4, 2, 6, 24, 37, 48, "silu", 1e-5, 100.0, True, 1, (2,))
-SPECS: dict[Kind, DecoderSpec] = {"gpt2": GPT2, "llama": LLAMA}
+HEAD = Generator(True, 1, (2,))
+GPT2 = specs.gpt2(2, 16, 4, 24, 37, 48, HEAD)
+LLAMA = specs.llama(2, 16, (4, 2, 6), 24, 37, 48, HEAD)
+SPECS: dict[Kind, ModelSpec] = {"gpt2": GPT2, "llama": LLAMA}
 
 
-def random_weights(spec: DecoderSpec, seed: int = 5) -> dict[str, F32]:
+def random_weights(spec: ModelSpec, seed: int = 5) -> dict[str, F32]:
     """Tensors under our names, of sizes with which attention is neither flat nor sharp."""
     rng, out = np.random.default_rng(seed), {}
     inner, keys = spec.heads * spec.head_width, spec.kv_heads * spec.head_width
     out["embed.token"] = rng.normal(0, 0.5, (spec.vocab, spec.width))
-    if not spec.rope_theta:
+    if spec.rotary is None:
         out["embed.position"] = rng.normal(0, 0.3, (spec.max_tokens, spec.width))
     linear = {"attn.q": (spec.width, inner), "attn.k": (spec.width, keys), "attn.v": (spec.width, keys)}
     linear |= {"attn.out": (inner, spec.width), "ffn.up": (spec.width, spec.ffn)}
@@ -56,11 +57,11 @@ def random_weights(spec: DecoderSpec, seed: int = 5) -> dict[str, F32]:
     for i in range(spec.layers):
         for name, shape in linear.items():
             out[f"layer{i}.{name}.weight"] = rng.normal(0, 1.2 / np.sqrt(shape[0]), shape)
-            if spec.biased:
+            if spec.biases:
                 out[f"layer{i}.{name}.bias"] = rng.normal(0, 0.1, shape[1])
-    for norm in ("final", *(f"layer{i}.{part}" for i in range(spec.layers) for part in ("attn", "ffn"))):
+    for norm in ("head", *(f"layer{i}.{part}" for i in range(spec.layers) for part in ("attn", "ffn"))):
         out[f"{norm}.norm.gain"] = rng.uniform(0.6, 1.4, spec.width)
-        if spec.biased:
+        if spec.biases:
             out[f"{norm}.norm.bias"] = rng.normal(0, 0.1, spec.width)
     out["head.weight"] = out["embed.token"].T
     return {name: value.astype(np.float32) for name, value in out.items()}
@@ -70,7 +71,7 @@ def random_weights(spec: DecoderSpec, seed: int = 5) -> dict[str, F32]:
 class Toy:
     """A decoder that is ready to be shared, its prefix's tensors among the weights."""
 
-    spec: DecoderSpec
+    spec: ModelSpec
     plan: Plan
     weights: Mapping[str, F64]
 
@@ -94,9 +95,9 @@ class Toy:
         return logits
 
 
-def toy(spec: DecoderSpec, prefix: Sequence[int] = PREFIX, max_tokens: int = 40) -> Toy:
+def toy(spec: ModelSpec, prefix: Sequence[int] = PREFIX, max_tokens: int = 40) -> Toy:
     """A random decoder, calibrated on random texts."""
-    folded, rng = fold_decoder(spec, random_weights(spec)), np.random.default_rng(1)
+    folded, rng = fold(spec, random_weights(spec)), np.random.default_rng(1)
     ids = [rng.integers(0, spec.vocab, size).astype(np.int32) for size in (5, 9, 20, 33)]
     plan, tensors = calibrate_decoder(spec, folded, ids, prefix, max_tokens)
     return Toy(spec, plan, folded | tensors)

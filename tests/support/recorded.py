@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from privinf.models import program
-from privinf.models.bundle import folded_shapes
-from privinf.models.decoder_bundle import decoder_shapes
 from privinf.models.decoder_layout import PADDED, DecoderLayout
 from privinf.models.decoder_passes import count
-from privinf.models.decoder_spec import read_decoder_spec
 from privinf.models.folder import blank_weights
-from privinf.models.orders import post, pre
+from privinf.models.orders import ORDERS, Limits
+from privinf.models.parts import build
 from privinf.models.query import Layout
-from privinf.models.spec import read_spec
+from privinf.models.source.checkpoint import read_spec
 from privinf.protocols.contract import QueryShape, SessionShape
 from privinf.protocols.masked.counting import Counting
 
@@ -125,8 +123,9 @@ def _of(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
 
 def _encoder(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
     spec = read_spec(folder)
-    plan, shapes = post.make_plan(spec, Ranges(), 128), folded_shapes(spec)
-    task = "embed" if spec.head == "none" else "classify"
+    plan = ORDERS[spec.order].plan(spec, Ranges(), Limits(128))
+    shapes = build(spec, plan).shapes()
+    task = spec.task
     for public in (False, True):
         layout = Layout(spec, plan, public)
         for tokens in LENGTHS[name]:
@@ -138,10 +137,10 @@ def _encoder(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]
 
 
 def _decoder(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
-    spec = read_decoder_spec(folder)
+    spec = read_spec(folder)
     for prefix in ((), PREFIX):
-        plan = pre.make_plan(spec, Ranges(), 160, prefix, 2.0)
-        shapes = decoder_shapes(spec, len(prefix))
+        plan = ORDERS[spec.order].plan(spec, Ranges(), Limits(160, prefix, 2.0))
+        shapes = build(spec, plan).shapes()
         for public, embedded in ((False, False), (False, True), (True, True)):
             layout = DecoderLayout(spec, plan, public, embedded)
             for task in ("generate", "argmax", f"generate{PADDED}"):

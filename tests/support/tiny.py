@@ -17,11 +17,11 @@ from safetensors.numpy import save_file
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from privinf.models import bundle, calibrate, program, query
-from privinf.models.checkpoint import load_encoder
 from privinf.models.fold import F64, fold
 from privinf.models.plan.rings import Plan
 from privinf.models.query import Ids
-from privinf.models.spec import EncoderSpec
+from privinf.models.source.checkpoint import load
+from privinf.models.spec import ModelSpec
 from privinf.models.text.tokenizer import Tokenizer
 from privinf.models.weights import encode
 from privinf.protocols.contract import ALL, DealerQueries, PartyProgram, PartyQueries, QueryShape, Stock
@@ -186,14 +186,14 @@ class Tiny:
     """A written model: what it is, its folded weights, its tokenizer and its plan."""
 
     directory: Path
-    spec: EncoderSpec
+    spec: ModelSpec
     folded: Mapping[str, F64]
     tokenizer: Tokenizer
     plan: Plan
 
     @property
     def task(self) -> Task:
-        return "embed" if self.spec.head == "none" else "classify"
+        return self.spec.task
 
     def share(self, out: Path, mode: bundle.Mode) -> Shared:
         """Share the model among the roles' directories under `out`."""
@@ -206,7 +206,7 @@ class Tiny:
 
 def load_tiny(directory: Path) -> Tiny:
     """Read, fold and calibrate a written model."""
-    spec, weights = load_encoder(directory)
+    spec, weights = load(directory)
     folded, tokenizer = fold(spec, weights), Tokenizer(directory)
     return Tiny(
         directory, spec, folded, tokenizer, calibrate.calibrate(spec, folded, tokenizer.encode(sentences(64)))

@@ -14,11 +14,10 @@ import torch
 from safetensors.numpy import save_file
 
 from privinf.models.clear import ClearDecoder, prefix_cache
-from privinf.models.decoder_checkpoint import decoder_tensors, load_decoder
-from privinf.models.decoder_fold import fold_decoder
 from privinf.models.decoder_sharing import share_decoder
-from privinf.models.decoder_spec import read_decoder_spec
+from privinf.models.fold import fold
 from privinf.models.folder import Mode
+from privinf.models.source.checkpoint import load, read_spec, tensors
 from privinf.sdk.decoder_client import DecoderSide
 
 F32 = npt.NDArray[np.float32]
@@ -76,8 +75,11 @@ def checkpoint(
     about = {"chat_template": TEMPLATE} if chat else {}
     (folder / "tokenizer_config.json").write_text(json.dumps(about))
     _rules().save(str(folder / "tokenizer.json"))
-    draw, spec = np.random.default_rng(seed), read_decoder_spec(folder)
-    shapes = {tensor.theirs: tensor.shape for tensor in decoder_tensors(spec).values()}
+    draw, spec = np.random.default_rng(seed), read_spec(folder)
+    wanted = tensors(spec)
+    if spec.generator.tied:
+        del wanted["head.weight"]
+    shapes = {tensor.theirs: tensor.shape for tensor in wanted.values()}
     save_file(
         {name: _drawn(draw, name, shape) for name, shape in shapes.items()}, folder / "model.safetensors"
     )
@@ -112,8 +114,8 @@ class Clear:
 
     def __init__(self, source: Path, shared: Path) -> None:
         self.side = DecoderSide(shared / "client")
-        spec, tensors = load_decoder(source)
-        weights, prefix = fold_decoder(spec, tensors), self.side.bundle.layout.plan.prefix
+        spec, tensors = load(source)
+        weights, prefix = fold(spec, tensors), self.side.bundle.layout.plan.prefix
         self._decoder, self._past = ClearDecoder(spec, weights), prefix_cache(spec, weights, prefix)
 
     def ids(self, prompt: str | Sequence[int]) -> list[int]:

@@ -10,9 +10,8 @@ import tokenizers
 from safetensors.numpy import save_file
 
 from privinf.models import bundle, calibrate
-from privinf.models.checkpoint import load_encoder, tensors
 from privinf.models.fold import fold
-from privinf.models.spec import read_spec
+from privinf.models.source.checkpoint import load, read_spec, tensors
 from privinf.models.text.tokenizer import Tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -42,7 +41,7 @@ def checkpoint(folder: Path, *, head: bool = False, seed: int = 0) -> Path:
         _pooling(folder)
     _rules().save(str(folder / "tokenizer.json"))
     draw = np.random.default_rng(seed)
-    wanted = tensors(read_spec(folder), pooler=head)
+    wanted = {name: t for name, t in tensors(read_spec(folder)).items() if not t.optional}
     save_file(
         {tensor.theirs: _drawn(draw, ours, tensor.shape) for ours, tensor in wanted.items()},
         folder / "model.safetensors",
@@ -80,7 +79,7 @@ def _rules() -> tokenizers.Tokenizer:
 
 def share(source: Path, out: Path, mode: bundle.Mode = "private") -> Path:
     """Share a model as `privinf share` does, calibrated on the beginnings of a few shipped passages."""
-    spec, arrays = load_encoder(source)
+    spec, arrays = load(source)
     folded = fold(spec, arrays)
     ids = Tokenizer(source).encode([text[:60] for text in calibrate.default_text()[::8]])
     bundle.write(source, out, spec, folded, calibrate.calibrate(spec, folded, ids), mode)
@@ -89,5 +88,5 @@ def share(source: Path, out: Path, mode: bundle.Mode = "private") -> Path:
 
 def clear(source: Path, texts: list[str]) -> np.ndarray:
     """The float32 answers."""
-    spec, arrays = load_encoder(source)
+    spec, arrays = load(source)
     return calibrate.clear_answers(spec, fold(spec, arrays), Tokenizer(source).encode(texts))

@@ -14,9 +14,10 @@ from privinf.equivariant.asking.own_part import OwnPart
 from privinf.equivariant.asking.texts import MOST_BYTES, Batch, most_rows
 from privinf.equivariant.key import Key, KeyAbout
 from privinf.equivariant.levels import level_of
-from privinf.equivariant.vit_checkpoint import Image, read_vit_spec
 from privinf.equivariant.wire import F32
 from privinf.errors import InputError, IntegrityError
+from privinf.models.source.checkpoint import read_spec
+from privinf.models.spec import Patches
 from privinf.sdk.backend import Items
 from privinf.sdk.options import Reading
 from privinf.v1 import equivariant_pb2 as pb
@@ -26,10 +27,10 @@ class ImageSide:
     """The client's directory of a covered classifier of images."""
 
     def __init__(self, folder: Path, about: KeyAbout) -> None:
-        spec = read_vit_spec(folder)
-        if (about.context, about.width) != (spec.image.patches + 1, spec.width):
+        spec = read_spec(folder)
+        if (about.context, about.width) != (spec.max_tokens, spec.width):
             raise IntegrityError(f"{folder}: key and config.json are of different models: convert again")
-        self._image, self.says = spec.image, spec.says
+        self._image, self.says = spec.patches, spec.classifier.says
         self._own = OwnPart(folder, about) if level_of(about.level).local else None
         self._rows = most_rows(about)
 
@@ -41,8 +42,8 @@ class ImageSide:
         """As many images as fit one request."""
         image = self._image
         most = (
-            min(max_rows, self._rows) // (image.patches + 1),
-            MOST_BYTES // (4 * image.patches * image.values),
+            min(max_rows, self._rows) // (image.count + 1),
+            MOST_BYTES // (4 * image.count * image.values),
         )
         size = max(1, min(most))
         for start in range(0, len(patches), size):
@@ -62,7 +63,7 @@ class ImageSide:
         assert self._own is not None
         assert key.hidden is not None
         rows = self._own.patch_rows(np.stack(batch.items).astype(np.float64)) @ key.hidden
-        lengths = [self._image.patches] * len(batch.places)
+        lengths = [self._image.count] * len(batch.places)
         return pb.CoveredStep(rows=wire.rows_message(_placed(rows, key)), lengths=lengths, pooling="cls")
 
     def logits(self, rows: F32) -> F32:
@@ -71,7 +72,7 @@ class ImageSide:
         return self._own.logits(rows)
 
 
-def _checked(images: Items, image: Image) -> F32:
+def _checked(images: Items, image: Patches) -> F32:
     """Images as the plain model's processor gives them, (images, channels, height, width)."""
     try:
         array: F32 = np.asarray(images, dtype=np.float32)
@@ -85,14 +86,14 @@ def _checked(images: Items, image: Image) -> F32:
     return array
 
 
-def _patches(images: F32, image: Image) -> F32:
+def _patches(images: F32, image: Patches) -> F32:
     """(images, patches, values): patches row by row, their values channel by channel."""
     across = image.width // image.patch_width
     split = images.reshape(len(images), image.channels, -1, image.patch_height, across, image.patch_width)
-    return split.transpose(0, 2, 4, 1, 3, 5).reshape(len(images), image.patches, image.values)
+    return split.transpose(0, 2, 4, 1, 3, 5).reshape(len(images), image.count, image.values)
 
 
-def _pixels(patches: npt.NDArray[Any], image: Image) -> npt.NDArray[Any]:
+def _pixels(patches: npt.NDArray[Any], image: Patches) -> npt.NDArray[Any]:
     """The images that such patches make up."""
     across = image.width // image.patch_width
     form = (len(patches), -1, across, image.channels, image.patch_height, image.patch_width)

@@ -46,8 +46,8 @@ class OwnPart:
         """Of last hidden rows, (rows, vocab) or (rows, labels)."""
         assert self._head is not None
         rows = answer.astype(np.float64)
-        if "final.norm.gain" in self._arrays:  # the server's norm only divides
-            rows = rows * self._wide("final.norm.gain") + self._biased("final.norm.bias")
+        if "head.norm.gain" in self._arrays:  # the server's norm only divides
+            rows = rows * self._wide("head.norm.gain") + self._biased("head.norm.bias")
         if "pooler.weight" in self._arrays:
             rows = np.tanh(rows @ self._wide("pooler.weight") + self._wide("pooler.bias"))
         logits: F32 = rows.astype(np.float32) @ self._head

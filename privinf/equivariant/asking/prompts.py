@@ -9,8 +9,8 @@ from privinf.equivariant.asking.own_part import OwnPart
 from privinf.equivariant.key import KeyAbout
 from privinf.equivariant.levels import level_of
 from privinf.errors import ConfigError, InputError, IntegrityError, ModelError
-from privinf.models.decoder_spec import read_decoder_spec
-from privinf.models.settings import read_object
+from privinf.models.source.checkpoint import read_spec
+from privinf.models.source.reading import read_object
 from privinf.models.text.prompts import DecoderTokenizer
 from privinf.sdk.backend import Message, Prompt
 
@@ -34,14 +34,14 @@ class PromptSide:
     """The client's directory of a covered decoder."""
 
     def __init__(self, folder: Path, about: KeyAbout) -> None:
-        self._folder, self._about, self._spec = folder, about, read_decoder_spec(folder)
+        self._folder, self._about, self._spec = folder, about, read_spec(folder)
         if (about.vocab, about.width) != (self._spec.vocab, self._spec.width):
             raise IntegrityError(f"{folder}: key and config.json are of different models: convert again")
-        self.tokenizer, self.eos = DecoderRules(folder, about.vocab), self._spec.eos
+        self.tokenizer, self.eos = DecoderRules(folder, about.vocab), self._spec.generator.eos
         for token in self.eos:
             self.tokenizer.require(token, "eos_token_id")
-        if self._spec.bos is not None:
-            self.tokenizer.require(self._spec.bos, "bos_token_id")
+        if self._spec.generator.bos is not None:
+            self.tokenizer.require(self._spec.generator.bos, "bos_token_id")
         self.own = OwnPart(folder, about) if level_of(about.level).local else None
         self._chat = _has_template(folder)
 

@@ -16,7 +16,7 @@ from privinf.equivariant.levels import level_of
 from privinf.equivariant.wire import F32
 from privinf.errors import IntegrityError, ModelError, ProtocolError
 from privinf.models.query import Ids
-from privinf.models.spec import read_spec
+from privinf.models.source.checkpoint import read_spec
 from privinf.models.text.tokenizer import Tokenizer
 from privinf.sdk.asked import listed
 from privinf.sdk.backend import Items
@@ -55,10 +55,13 @@ class TextSide:
         if (about.vocab, about.width) != (self._spec.vocab, self._spec.width):
             raise IntegrityError(f"{folder}: key and config.json are of different models: convert again")
         self._most = most_rows(about)
-        self._own = OwnPart(folder, about, self._spec.layer_norm_eps) if level_of(about.level).local else None
-        self.says = self._spec.says
+        self._own = OwnPart(folder, about, self._spec.eps) if level_of(about.level).local else None
+        self.says = self._spec.classifier.says if self._spec.labels else "label"
         embeds = about.task == "embed"
-        self._pooling, self._unit = (self._spec.pooling or "mean") if embeds else "cls", self._spec.normalize
+        self._pooling, self._unit = (
+            (self._spec.pool.kind or "mean") if embeds else "cls",
+            embeds and self._spec.pool.unit,
+        )
 
     def read(self, texts: Items, reading: Reading) -> Sequence[Ids]:
         """Token ids of each text; InputError for one that the model cannot take."""

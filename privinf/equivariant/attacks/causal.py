@@ -13,12 +13,11 @@ import torch
 from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.weights import F32
 from privinf.models.clear import ClearDecoder
-from privinf.models.decoder_checkpoint import load_decoder
-from privinf.models.decoder_fold import fold_decoder
-from privinf.models.decoder_spec import DecoderSpec
 from privinf.models.engines.clear import Past
-from privinf.models.fold import F64
+from privinf.models.fold import F64, fold
 from privinf.models.orders import pre
+from privinf.models.source.checkpoint import load
+from privinf.models.spec import ModelSpec
 from privinf.models.transformer import attend
 
 Site = Literal["inner", "between", "residual"]
@@ -29,8 +28,8 @@ class CausalModel:
     """Weights once, for predictions by all layers and for candidates in the first few."""
 
     def __init__(self, folder: Path) -> None:
-        self.spec, weights = load_decoder(folder)
-        folded = {name: w.astype(np.float32) for name, w in fold_decoder(self.spec, weights).items()}
+        self.spec, weights = load(folder)
+        folded = {name: w.astype(np.float32) for name, w in fold(self.spec, weights).items()}
         self._weights = cast(dict[str, F64], folded)  # as_tensor shares float32 arrays
 
     def predictor(self) -> ClearDecoder:
@@ -39,7 +38,7 @@ class CausalModel:
     def layer(self, count: int, site: Site) -> Layer:
         """Of the last of the first `count` layers: its feed-forward part's inner values, or the residual before that
         part, or after it."""
-        return Layer(replace(self.spec, layers=count), self._weights, site)
+        return Layer(replace(self.spec, blocks=self.spec.blocks[:count]), self._weights, site)
 
     def tokens(self) -> F32:
         """The rows of all tokens, (vocab, width)."""
@@ -61,7 +60,7 @@ class CausalModel:
 class Layer:
     """Runs the first layers and returns what is inside the last of them or behind it."""
 
-    def __init__(self, spec: DecoderSpec, weights: dict[str, F64], site: Site) -> None:
+    def __init__(self, spec: ModelSpec, weights: dict[str, F64], site: Site) -> None:
         self.spec, self._site, self._decoder = spec, site, ClearDecoder(spec, weights)
 
     @torch.inference_mode()
@@ -92,6 +91,6 @@ class Layer:
             yield self.read(past, tokens[start : start + PIECE, None].tolist())[:, 0]
 
 
-def _first(spec: DecoderSpec) -> str:
+def _first(spec: ModelSpec) -> str:
     """The linear layer whose values an activation follows."""
     return "gate" if spec.gated else "up"

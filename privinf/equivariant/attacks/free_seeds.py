@@ -41,11 +41,11 @@ def _pairs(view: View) -> Iterator[tuple[Array, Array]]:
 
 
 def _names(view: View) -> Iterator[str]:
-    if view.facts.family == "llama":
+    if view.facts.kind == "rms":
         return
     yield from TABLES
     norms = [] if view.facts.decoder else ["embed.norm"]
-    for i in range(view.facts.layers):
+    for i in range(view.facts.spec.layers):
         yield f"layer{i}.attn.out.bias"
         yield f"layer{i}.ffn.down.bias"
         norms += [] if view.facts.decoder else [f"layer{i}.attn.norm", f"layer{i}.ffn.norm"]

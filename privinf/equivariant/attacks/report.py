@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from privinf.equivariant.attacks.published import FAMILY, PRINTED
+from privinf.equivariant.attacks.published import KEYED, PRINTED
 from privinf.equivariant.attacks.unattacked import unattacked
 
 Result = Mapping[str, Any]
@@ -68,7 +68,7 @@ def noise_of(result: Result) -> str:
     if noise is None:
         return "how much noise there is was not recorded"
     said = f"alpha_e {noise['alpha_e']:g}, alpha_h {noise['alpha_h']:g}"
-    keys = f", padding {noise['padding']}, mixing {noise['mixing']:g}" if result["family"] == FAMILY else ""
+    keys = f", padding {noise['padding']}, mixing {noise['mixing']:g}" if result["kind"] == KEYED else ""
     return said + keys
 
 
@@ -93,7 +93,7 @@ def _head(result: Result) -> Iterator[str]:
         f"A blind guess is right in {100 / result['vocab']:.4f} % of entries; always guessing the most frequent"
         f" token is right in {percent(result['scored']['most_frequent'])} of occurrences."
     )
-    if result["family"] == "bert":
+    if result["kind"] == "post":
         yield ""
         yield PLACES
     if result["level"] == NOISE:
@@ -105,7 +105,7 @@ def _head(result: Result) -> Iterator[str]:
 
 
 def _beside(result: Result) -> str:
-    if result["family"] != FAMILY:
+    if result["kind"] != KEYED:
         return "Models of this family take noise without key matrices; there are no published figures to compare with."
     return (
         f"{PRINTED} Here: {result['parameters']:,} parameters, {noise_of(result)}; the first guess counts; and"

@@ -25,7 +25,7 @@ from privinf.equivariant.covering.plain import fingerprint
 from privinf.equivariant.levels import WARNING, level_of
 from privinf.equivariant.variants import all_variants
 from privinf.errors import ConfigError, PrivinfError
-from privinf.models.tensors import WEIGHTS
+from privinf.models.source.tensors import WEIGHTS
 
 FORMAT = 2
 STREAM = 1_000_000  # tokens that pass by, for attacks that count
@@ -92,10 +92,11 @@ def _about(setting: Setting, view: View, truth: Truth) -> Result:
         "level": level,
         "says": level_of(level).says,
         "noise": dict(setting.noise) if setting.noise else None,
-        "family": known.family,
+        "family": known.spec.family,
+        "kind": known.kind,
         "parameters": _parameters(setting.model),
-        "vocab": known.vocab,
-        "width": known.width,
+        "vocab": known.spec.vocab,
+        "width": known.spec.width,
         "server_width": int(view.table.shape[1]),
         "texts": [path.name for path in setting.texts],
         "others": [path.name for path in setting.others],
@@ -153,7 +154,7 @@ def folders(model: Path, converted: Path, known: Facts) -> tuple[Path, Path]:
     """Of the server and of its client; the first variant's where there are variants."""
     server, client = converted / "server", converted / "client"
     about = read_about(server)
-    if about.family != known.family or about.vocab != known.vocab:
+    if about.family != known.spec.family or about.vocab != known.spec.vocab:
         raise ConfigError(f"{server} was not made from {model}: give the plain model that was converted")
     if not about.what.local:
         return server, client

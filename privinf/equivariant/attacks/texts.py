@@ -28,7 +28,7 @@ def tokens_of(files: Iterable[Path], model: Path, known: Facts, limit: int) -> l
         InputError: a file is no text, or there is none in it.
     """
     rules, found, tokens = ControlledTokenizer(model / "tokenizer.json").rules, list[Ids](), 0
-    rules.enable_truncation(known.max_tokens)
+    rules.enable_truncation(known.spec.max_tokens)
     for batch in _batches(text for path in files for text in _texts(path)):
         for encoding in rules.encode_batch(batch):
             found.append(np.array(encoding.ids, dtype=np.int64))

@@ -39,7 +39,7 @@ class Truth:
 
     def __init__(self, client: Path, known: Facts, texts: Sequence[Ids], sizes: Sizes, seed: int) -> None:
         self._seed, rng = seed, np.random.default_rng(seed)
-        shuffled = rng.permutation(known.vocab)
+        shuffled = rng.permutation(known.spec.vocab)
         self._drawn, self._pool = shuffled[: sizes.sample], np.sort(shuffled[:POOL])
         lengths = rng.integers(*LENGTHS, endpoint=True, size=sizes.prompts)
         long = [text for text in texts if len(text) >= LENGTHS[1]]
@@ -69,7 +69,7 @@ class Truth:
         """Each distinct token, or token at a position, is a symbol."""
         assert key.hidden is not None
         folder, positional = client.parent.parent, "embed.position" in known.arrays
-        own = OwnPart(folder, Key.load(folder).about, known.eps)
+        own = OwnPart(folder, Key.load(folder).about, known.spec.eps)
         sender = Sender(own, key.hidden, key.about.context, positional, known.decoder)
         window = [text[:POSITIONS] for text in texts] if positional else list(texts)
         window = window[: _texts_of(window, sizes.window)]

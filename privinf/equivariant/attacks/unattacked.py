@@ -25,9 +25,9 @@ ELSEWHERE = (
     "images: no attack here runs on ViT.",
 )
 LINKING = {
-    "llama": "sessions linked by the weights of two variants: the lengths of rows link them already.",
-    "bert": "rows linked over calls: a call with many texts is counted by itself.",
-    "gpt2": "counting over GPT-2's sessions: rows link them place by place, but only weights tell which places belong"
+    "rms": "sessions linked by the weights of two variants: the lengths of rows link them already.",
+    "post": "rows linked over calls: a call with many texts is counted by itself.",
+    "layer": "counting over GPT-2's sessions: rows link them place by place, but only weights tell which places belong"
     " together, and with those A2 reads everything anyway.",
 }
 
@@ -39,4 +39,4 @@ def unattacked(result: Result) -> Iterator[str]:
     yield from (f"* {text}" for label, text in OPEN.items() if label not in labels)
     yield from (f"* {text}" for text in ELSEWHERE)
     if result["level"] == "session":
-        yield f"* {LINKING[result['family']]}"
+        yield f"* {LINKING[result['kind']]}"

@@ -108,7 +108,7 @@ class View:
 
     def candidates(self, position: int = 0) -> F32:
         """The plain row of each token, (vocab, width): at this position where rows hold positions."""
-        if not self.local or self.facts.family == "llama":
+        if not self.local or self.facts.kind == "rms":
             return self.unshifted
         shift = self.shift(position)
         if shift is not None:
@@ -128,8 +128,8 @@ class View:
         """What a position adds to every candidate, or None where it does more than that."""
         if not self.facts.decoder:
             return None
-        if not self.local or self.facts.family == "llama":
-            return np.zeros(self.facts.width, dtype=np.float32)
+        if not self.local or self.facts.kind == "rms":
+            return np.zeros(self.facts.spec.width, dtype=np.float32)
         shift: F32 = self.plain.centred(self.plain["embed.position"][position][None])[0]
         return shift
 
@@ -151,7 +151,7 @@ class View:
             seen: what projects the plain rows, where uncovering left something out.
             noise: variance of each value of a row; above zero, the frequency of tokens counts as well.
         """
-        found = np.empty((len(symbols), min(TOP, self.facts.vocab)), dtype=np.int64)
+        found = np.empty((len(symbols), min(TOP, self.facts.spec.vocab)), dtype=np.int64)
         rare = np.sqrt(2 * noise * self.rarity)[:, None]
         for places, position in self.groups(symbols):
             pool = self.candidates(position)
@@ -163,7 +163,7 @@ class View:
     @cached_property
     def rarity(self) -> Array:
         """By how much each token's log probability in public text is below the most frequent one's."""
-        counts = np.full(self.facts.vocab, 0.5)
+        counts = np.full(self.facts.spec.vocab, 0.5)
         for texts in list(self.reference.values())[:1]:
             counts += np.bincount(np.concatenate(texts), minlength=len(counts))
         logs = np.log(counts)
@@ -171,7 +171,7 @@ class View:
 
     def plain_rows(self, plain: Ids, symbols: Ids) -> F32:
         """The plain rows of known tokens where these symbols stand for them."""
-        found = np.empty((len(plain), self.facts.width), dtype=np.float32)
+        found = np.empty((len(plain), self.facts.spec.width), dtype=np.float32)
         for places, position in self.groups(symbols):
             found[places] = self.candidates(position)[plain[places]]
         return found
@@ -184,6 +184,6 @@ class View:
     def _normed(self, rows: F32) -> F32:
         rows = rows + self.plain["embed.type"][0]
         rows = rows - rows.mean(-1, keepdims=True)
-        rows = rows / np.sqrt(np.square(rows).mean(-1, keepdims=True) + self.facts.eps)
+        rows = rows / np.sqrt(np.square(rows).mean(-1, keepdims=True) + self.facts.spec.eps)
         normed: F32 = rows * self.plain["embed.norm.gain"] + self.plain["embed.norm.bias"]
         return normed

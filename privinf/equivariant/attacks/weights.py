@@ -12,39 +12,30 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from privinf.errors import MissingExtra, ModelError
-from privinf.models.checkpoint import tensors
-from privinf.models.decoder_checkpoint import decoder_tensors
-from privinf.models.decoder_spec import model_kind, read_decoder_spec
-from privinf.models.spec import read_spec
-from privinf.models.tensors import WEIGHTS, Tensor
+from privinf.models.families import FAMILIES
+from privinf.models.source.checkpoint import plain_name, read_spec, tensors
+from privinf.models.source.tensors import WEIGHTS, Tensor
+from privinf.models.spec import ModelSpec
 
 F32 = npt.NDArray[np.float32]
-PREFIXES = ("transformer.", "model.", "bert.")
-HEAD = "lm_head.weight"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is public about a model: its family, its sizes, where its arrays lie in a file."""
+    """What is public about a model: what it is, and where its arrays lie in a file."""
 
-    family: str
-    layers: int
-    vocab: int
-    width: int
-    heads: int
-    kv_heads: int
-    max_tokens: int
-    eps: float
+    spec: ModelSpec
     arrays: Mapping[str, Tensor] = field(repr=False)
-
-    @property
-    def gated(self) -> bool:
-        return self.family == "llama"
 
     @property
     def decoder(self) -> bool:
         """Norms come before linear layers, so that their gains are folded; an encoder's stay on the residual."""
-        return self.family != "bert"
+        return self.spec.order == "pre"
+
+    @property
+    def kind(self) -> str:
+        """What its residual stream allows a cover to be: norms behind it, RMSNorm, or LayerNorm before it."""
+        return self.spec.norm if self.decoder else "post"
 
 
 def facts(folder: Path) -> Facts:
@@ -53,38 +44,12 @@ def facts(folder: Path) -> Facts:
     Raises:
         ModelError: it has no tokens to guess, or cannot be read.
     """
-    if model_kind(folder) == "encoder":
-        return _encoder(folder)
-    spec = read_decoder_spec(folder)
-    head = {"head.weight": Tensor(HEAD, (spec.vocab, spec.width), transposed=True)}
-    return Facts(
-        family=spec.family,
-        layers=spec.layers,
-        vocab=spec.vocab,
-        width=spec.width,
-        heads=spec.heads,
-        kv_heads=spec.kv_heads,
-        max_tokens=spec.max_tokens,
-        eps=spec.eps,
-        arrays={**decoder_tensors(spec), **head},
-    )
-
-
-def _encoder(folder: Path) -> Facts:
     spec = read_spec(folder)
-    if spec.family != "bert":
-        raise ModelError(f"{folder} is of family {spec.family!r}; attacks know bert, gpt2 and llama")
-    return Facts(
-        family="bert",
-        layers=spec.layers,
-        vocab=spec.vocab,
-        width=spec.width,
-        heads=spec.heads,
-        kv_heads=spec.heads,
-        max_tokens=spec.max_tokens,
-        eps=spec.layer_norm_eps,
-        arrays=tensors(spec, pooler=False),
-    )
+    if spec.vocab == 0 or spec.buckets:
+        raise ModelError(
+            f"{folder} is of family {spec.family!r}: no attack here knows images or relative positions"
+        )
+    return Facts(spec, tensors(spec))
 
 
 class Weights:
@@ -100,7 +65,7 @@ class Weights:
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{self._path} cannot be read ({error})") from None
         self._file = file
-        self._names = {_short(name): name for name in file.keys()}  # noqa: SIM118
+        self._names = {plain_name(name, FAMILIES[known.spec.family]): name for name in file.keys()}  # noqa: SIM118
 
     def __contains__(self, ours: str) -> bool:
         tensor = self.facts.arrays.get(ours)
@@ -111,8 +76,7 @@ class Weights:
         if ours not in self:
             raise ModelError(f"{self._path} has no {tensor.theirs}")
         whole: F32 = self._file.get_tensor(self._names[tensor.theirs]).float().numpy()
-        values = np.split(whole, tensor.parts, axis=-1)[tensor.part]
-        return np.ascontiguousarray(values.T if tensor.transposed else values)
+        return tensor.ours(whole)
 
     def embedding(self) -> F32:
         """(vocab, width); centred where a norm would do so."""
@@ -123,7 +87,7 @@ class Weights:
         if not self.facts.decoder:
             return None
         head = self["head.weight"] if "head.weight" in self else self["embed.token"].T
-        return self._folded(head, "final.norm")
+        return self._folded(head, "head.norm")
 
     def reads(self, layer: int, part: str) -> F32:
         """What a linear layer reads from the residual with, (width, out); q, k, v, gate or up."""
@@ -133,11 +97,11 @@ class Weights:
 
     def first(self) -> str:
         """The part of a feed-forward layer that a cover can only permute: what an activation follows."""
-        return "gate" if self.facts.gated else "up"
+        return "gate" if self.facts.spec.gated else "up"
 
     def centred(self, rows: F32) -> F32:
         """Rows of GPT-2's residual without their mean, which its norms ignore and covers keep."""
-        if self.facts.family != "gpt2":
+        if self.facts.kind != "layer":
             return rows
         without: F32 = rows - rows.mean(-1, keepdims=True)
         return without
@@ -149,9 +113,3 @@ class Weights:
             if np.ptp(gain) > 0:
                 weight = gain[:, None] * weight
         return self.centred(weight.T).T
-
-
-def _short(name: str) -> str:
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

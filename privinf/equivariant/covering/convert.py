@@ -25,8 +25,8 @@ from privinf.equivariant.key import Key, KeyAbout
 from privinf.equivariant.levels import DEFAULT, Level, level_of
 from privinf.errors import ConfigError
 from privinf.models.folder import copy
-from privinf.models.sentence import CLIENT_FILES as SENTENCE_FILES
-from privinf.models.sentence import pooling_files
+from privinf.models.source.sentences import CLIENT_FILES as SENTENCE_FILES
+from privinf.models.source.sentences import pooling_files
 
 __all__ = ["Converted", "Noise", "convert", "fingerprint"]
 
@@ -42,13 +42,6 @@ CLIENT_FILES = (
 ARRAYS = ("tokens", "hidden", "answer", "labels", "patches", "places")
 VARIANTS, MOST_VARIANTS = 4, 10_000
 PUBLIC = ("id", "level", "family", "task", "vocab", "context")  # of a key's facts, what servers may know
-COVER = {"bert": cover_encoder, "gpt2": cover_decoder, "llama": cover_decoder, "vit": cover_vision}
-COVER_LAYERS = {
-    "bert": cover_encoder_layers,
-    "gpt2": cover_decoder_layers,
-    "llama": cover_decoder_layers,
-    "vit": cover_vision_layers,
-}
 
 
 @dataclass(frozen=True)
@@ -119,23 +112,23 @@ class _Job:
 
     def check_client(self, model: Path) -> None:
         """Refuse a model that no client could ask about, as a client would: all but its own part is there already."""
-        side_of(model, replace(self._about(self.plain.width), level=DEFAULT))
+        side_of(model, replace(self._about(self.plain.spec.width), level=DEFAULT))
 
     def static(self, noise: Noise) -> KeyAbout:
         """One cover for good."""
-        self.say(f"covering {self.plain.layers} layers")
+        self.say(f"covering {self.plain.spec.layers} layers")
         return self._write(_cover(self.plain, self.level, noise), self.client, self.server)
 
     def sessions(self, variants: int) -> KeyAbout:
         """The client's own part, and covers of which each session uses another; the folder's key holds none itself."""
-        about = replace(self._about(self.plain.width), own_sha256=write_local(self.client, self.plain))
+        about = replace(self._about(self.plain.spec.width), own_sha256=write_local(self.client, self.plain))
         Key(about).save(self.client)
         for i in range(variants):
-            self.say(f"covering {self.plain.layers} layers, variant {i + 1} of {variants}")
-            covered = COVER_LAYERS[self.plain.family](self.plain, Draw())
+            self.say(f"covering {self.plain.spec.layers} layers, variant {i + 1} of {variants}")
+            covered = _cover_layers(self.plain)
             place = Path("variants") / f"{i:04}"
             self._write(covered, self.client / place, self.server / place)
-        write_about(self.server, {**_public(about), "width": self.plain.width, "variants": variants})
+        write_about(self.server, {**_public(about), "width": self.plain.spec.width, "variants": variants})
         return about
 
     def _write(self, covered: Covered, client: Path, server: Path) -> KeyAbout:
@@ -151,21 +144,30 @@ class _Job:
         return KeyAbout(
             id=secrets.token_hex(16),
             level=self.level.name,
-            family=plain.family,
-            task=plain.task,
+            family=plain.spec.family,
+            task=plain.spec.task,
             model=self.model,
-            vocab=plain.vocab,
-            width=plain.width,
+            vocab=plain.spec.vocab,
+            width=plain.spec.width,
             server_width=server_width,
-            context=plain.context,
-            labels=plain.labels,
+            context=plain.spec.max_tokens,
+            labels=plain.spec.labels,
         )
 
 
 def _cover(plain: Plain, level: Level, noise: Noise) -> Covered:
     if not level.covers:
         return relabel(plain, Draw())
-    return COVER[plain.family](plain, Draw(), noise if level.noisy else None)
+    drawn = noise if level.noisy else None
+    if plain.spec.vocab == 0:
+        return cover_vision(plain, Draw(), drawn)
+    return (cover_encoder if plain.post_norm else cover_decoder)(plain, Draw(), drawn)
+
+
+def _cover_layers(plain: Plain) -> Covered:
+    if plain.spec.vocab == 0:
+        return cover_vision_layers(plain, Draw())
+    return (cover_encoder_layers if plain.post_norm else cover_decoder_layers)(plain, Draw())
 
 
 def _public(about: KeyAbout) -> dict[str, object]:
@@ -186,8 +188,8 @@ def _check_noise(level: Level, plain: Plain, noise: Noise | None) -> None:
     if not level.noisy:
         raise ConfigError("settings of noise are only for the level noise: leave them out, or choose it")
     changed = {name for name, _ in asdict(noise).items() - asdict(Noise()).items()}
-    if plain.family != "llama" and (given := sorted(changed & {"padding", "mixing"})):
-        raise ConfigError(f"{', '.join(given)}: only Llama models take key matrices; leave it out")
+    if plain.spec.norm != "rms" and (given := sorted(changed & {"padding", "mixing"})):
+        raise ConfigError(f"{', '.join(given)}: only models with RMSNorm take key matrices; leave it out")
 
 
 @contextmanager

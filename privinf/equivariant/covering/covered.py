@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from privinf.equivariant.covering.draw import F64, Ids
-from privinf.models.tensors import Array
+from privinf.models.source.tensors import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,18 +13,18 @@ from privinf.equivariant.covering.noise import Noise, noisy
 from privinf.equivariant.covering.plain import Plain
 from privinf.equivariant.covering.stream import Stream, square
 
-NORM = "final.norm"
+NORM = "head.norm"
 
 
 def cover_decoder(plain: Plain, draw: Draw, noise: Noise | None = None) -> Covered:
     """The whole model; a tied head is untied, as the last norm's gain goes into it."""
     stream = _stream(plain, draw, noise)
-    tokens = draw.order(plain.vocab)
+    tokens = draw.order(plain.spec.vocab)
     alpha_e, alpha_h = (noise.alpha_e, noise.alpha_h) if noise else (0.0, 0.0)
     hidden, answer = stream.write(), stream.read()
     out: Weights = {}
     _put_rows(out, "embed.token", noisy(plain.exact("embed.token"), alpha_e, draw) @ hidden, tokens)
-    if not plain.rotary:
+    if not plain.spec.rotary:
         put(out, "embed.position", noisy(plain.exact("embed.position"), alpha_e, draw) @ hidden)
     out |= cover_layers(plain, draw, stream)
     put_norm(out, plain, NORM, stream)
@@ -33,7 +33,7 @@ def cover_decoder(plain: Plain, draw: Draw, noise: Noise | None = None) -> Cover
     head[:, tokens] = out["head.weight"]
     out["head.weight"] = head
     return Covered(
-        out, stream.width, plain.eps * stream.eps_scale, tokens=tokens, hidden=hidden, answer=answer
+        out, stream.width, plain.spec.eps * stream.eps_scale, tokens=tokens, hidden=hidden, answer=answer
     )
 
 
@@ -41,16 +41,18 @@ def cover_decoder_layers(plain: Plain, draw: Draw) -> Covered:
     """Layers and the last norm alone, which divides and no more: the client adds embeddings and applies the head."""
     stream = square(plain, draw)
     out = cover_layers(plain, draw, stream)
-    out["embed.token"] = np.zeros((1, plain.width), dtype=np.float32)
-    if not plain.rotary:
-        out["embed.position"] = np.zeros((plain.context, plain.width), dtype=np.float32)
+    out["embed.token"] = np.zeros((1, plain.spec.width), dtype=np.float32)
+    if not plain.spec.rotary:
+        out["embed.position"] = np.zeros((plain.spec.max_tokens, plain.spec.width), dtype=np.float32)
     put_norm(out, plain, NORM, stream)
-    return Covered(out, plain.width, plain.eps, local=True, hidden=stream.write(), answer=stream.read())
+    return Covered(
+        out, plain.spec.width, plain.spec.eps, local=True, hidden=stream.write(), answer=stream.read()
+    )
 
 
 def _stream(plain: Plain, draw: Draw, noise: Noise | None) -> Stream:
     """Key matrices wider than the model need a norm that only divides; LayerNorm also takes the mean off."""
-    return key_matrices(plain, draw, noise) if noise and plain.family == "llama" else square(plain, draw)
+    return key_matrices(plain, draw, noise) if noise and plain.spec.norm == "rms" else square(plain, draw)
 
 
 def _put_rows(out: Weights, name: str, rows: F64, tokens: Ids) -> None:
@@ -70,6 +72,6 @@ def _put_head(out: Weights, plain: Plain, head: F64, answer: F64) -> None:
     if bias is None:
         put(out, "head.weight", answer @ scaled)
         return
-    constant = (bias @ head) / plain.width
-    put(out, "head.weight", answer @ (centring(plain.width) @ scaled + constant))
-    put(out, f"{NORM}.bias", np.ones(plain.width))
+    constant = (bias @ head) / plain.spec.width
+    put(out, "head.weight", answer @ (centring(plain.spec.width) @ scaled + constant))
+    put(out, f"{NORM}.bias", np.ones(plain.spec.width))

@@ -18,7 +18,7 @@ TABLES = ("embed.token", "embed.position", "embed.type")
 def cover_encoder(plain: Plain, draw: Draw, noise: Noise | None = None) -> Covered:
     """The whole model; what a classifier answers is mapped by a matrix, too."""
     stream = square(plain, draw)
-    tokens = draw.order(plain.vocab)
+    tokens = draw.order(plain.spec.vocab)
     alpha_e, alpha_h = (noise.alpha_e, noise.alpha_h) if noise else (0.0, 0.0)
     out: Weights = {}
     for table in TABLES:
@@ -29,8 +29,8 @@ def cover_encoder(plain: Plain, draw: Draw, noise: Noise | None = None) -> Cover
     labels = _put_head(out, plain, draw, stream, alpha_h)
     return Covered(
         out,
-        plain.width,
-        plain.eps,
+        plain.spec.width,
+        plain.spec.eps,
         tokens=tokens,
         hidden=stream.into,
         answer=stream.back,
@@ -43,10 +43,10 @@ def cover_encoder_layers(plain: Plain, draw: Draw) -> Covered:
     stream = square(plain, draw)
     out = cover_layers(plain, draw, stream)
     for table in TABLES:
-        out[table] = np.zeros((1, plain.width), dtype=np.float32)
-    out["embed.norm.gain"] = np.ones(plain.width, dtype=np.float32)
-    out["embed.norm.bias"] = np.zeros(plain.width, dtype=np.float32)
-    return Covered(out, plain.width, plain.eps, local=True, hidden=stream.into, answer=stream.back)
+        out[table] = np.zeros((1, plain.spec.width), dtype=np.float32)
+    out["embed.norm.gain"] = np.ones(plain.spec.width, dtype=np.float32)
+    out["embed.norm.bias"] = np.zeros(plain.spec.width, dtype=np.float32)
+    return Covered(out, plain.spec.width, plain.spec.eps, local=True, hidden=stream.into, answer=stream.back)
 
 
 def _put_head(out: Weights, plain: Plain, draw: Draw, stream: Square, alpha: float) -> F64 | None:
@@ -58,13 +58,13 @@ def _put_head(out: Weights, plain: Plain, draw: Draw, stream: Square, alpha: flo
     if "pooler.weight" not in plain.weights:
         return None
     inner = stream.into
-    if plain.labels:
-        inner = permuting(draw, plain.width) * draw.signs(plain.width)
+    if plain.spec.labels:
+        inner = permuting(draw, plain.spec.width) * draw.signs(plain.spec.width)
     put(out, "pooler.weight", stream.back @ plain.exact("pooler.weight") @ inner)
     put(out, "pooler.bias", plain.exact("pooler.bias") @ inner)
-    if not plain.labels:
+    if not plain.spec.labels:
         return None
-    cover, labels = invertible(draw, len(plain.labels))
+    cover, labels = invertible(draw, len(plain.spec.labels))
     put(out, "head.weight", inner.T @ noisy(plain.exact("head.weight"), alpha, draw) @ cover)
     put(out, "head.bias", plain.exact("head.bias") @ cover)
     return labels

@@ -46,11 +46,11 @@ def draw_heads(plain: Plain, draw: Draw) -> Heads:
 
     Learned positions allow any invertible map of a head's queries, rotary ones only those that commute with turning.
     """
-    groups, size = plain.kv_heads, plain.head_width
-    each = plain.heads // groups
+    groups, size = plain.spec.kv_heads, plain.spec.head_width
+    each = plain.spec.heads // groups
     shared = draw.order(groups)
     inner = np.stack([draw.order(each) for _ in range(groups)])
-    if plain.rotary:
+    if plain.spec.rotary:
         q, k = turning(draw, size, groups)
     else:
         q, inverse = invertible(draw, size, groups)

@@ -69,8 +69,10 @@ class KeyMatrices:
 
 def key_matrices(plain: Plain, draw: Draw, noise: Noise) -> KeyMatrices:
     """One model's; transformers wants a width that the number of heads divides."""
-    width = plain.width
-    server = -(-(width + 2 * noise.padding) // lcm(plain.heads, ALIGNED)) * lcm(plain.heads, ALIGNED)
+    width = plain.spec.width
+    server = -(-(width + 2 * noise.padding) // lcm(plain.spec.heads, ALIGNED)) * lcm(
+        plain.spec.heads, ALIGNED
+    )
     first = (server - width) // 2
     second = server - width - first
     base = orthogonal(draw, width) + noise.mixing * _gaussian(draw, width, width)

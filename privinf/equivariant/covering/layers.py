@@ -9,7 +9,7 @@ from privinf.equivariant.covering.draw import F64, Draw
 from privinf.equivariant.covering.heads import draw_heads
 from privinf.equivariant.covering.plain import Plain
 from privinf.equivariant.covering.stream import Stream
-from privinf.models.tensors import Array
+from privinf.models.source.tensors import Array
 
 Weights = dict[str, Array]
 
@@ -17,7 +17,7 @@ Weights = dict[str, Array]
 def cover_layers(plain: Plain, draw: Draw, stream: Stream) -> Weights:
     """All layers, in float32 as they are stored."""
     out: Weights = {}
-    for i in range(plain.layers):
+    for i in range(plain.spec.layers):
         _attention(out, plain, f"layer{i}.attn", draw, stream)
         _feed_forward(out, plain, f"layer{i}.ffn", draw, stream)
     return out
@@ -71,10 +71,10 @@ def _attention(out: Weights, plain: Plain, name: str, draw: Draw, stream: Stream
 
 def _feed_forward(out: Weights, plain: Plain, name: str, draw: Draw, stream: Stream) -> None:
     """Neurons change places; those behind a gate also take any factor, those behind ReLU a positive one."""
-    order, scale = draw.order(plain.ffn), _factors(plain, draw)
-    for part in ("gate", "up") if plain.gated else ("up",):
+    order, scale = draw.order(plain.spec.ffn), _factors(plain, draw)
+    for part in ("gate", "up") if plain.spec.gated else ("up",):
         weight, bias = folded(plain, f"{name}.{part}", f"{name}.norm")
-        factor = scale if part == "up" else np.ones(plain.ffn)
+        factor = scale if part == "up" else np.ones(plain.spec.ffn)
         put(out, f"{name}.{part}.weight", stream.read() @ (weight[:, order] * factor))
         if bias is not None:
             put(out, f"{name}.{part}.bias", bias[order] * factor)
@@ -84,8 +84,8 @@ def _feed_forward(out: Weights, plain: Plain, name: str, draw: Draw, stream: Str
 
 
 def _factors(plain: Plain, draw: Draw) -> F64:
-    if plain.gated:
-        return draw.scales(plain.ffn, spread=SPREAD) * draw.signs(plain.ffn)
-    if plain.activation == "relu":
-        return draw.scales(plain.ffn, spread=SPREAD)
-    return np.ones(plain.ffn)
+    if plain.spec.gated:
+        return draw.scales(plain.spec.ffn, spread=SPREAD) * draw.signs(plain.spec.ffn)
+    if plain.spec.blocks[0].activation == "relu":
+        return draw.scales(plain.spec.ffn, spread=SPREAD)
+    return np.ones(plain.spec.ffn)

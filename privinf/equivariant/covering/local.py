@@ -10,16 +10,16 @@ from safetensors.numpy import save
 from privinf.equivariant.asking.own_part import FILE
 from privinf.equivariant.covering.plain import Plain
 from privinf.equivariant.key import write_private
-from privinf.models.tensors import Array
+from privinf.models.source.tensors import Array
 
-PARTS = ("embed.", "final.", "head.", "pooler.")
+PARTS = ("embed.", "head.", "pooler.")
 
 
 def local_weights(plain: Plain) -> dict[str, Array]:
     """Arrays by our names, weights of linear layers (in, out); a tied head is left out, as it is embed.token turned.
 
     Embeddings: embed.token, embed.position, embed.type, and for BERT embed.norm.gain and .bias; for images
-    embed.patch.weight and .bias, embed.class and embed.position. Head: final.norm.gain and .bias, pooler.weight and
+    embed.patch.weight and .bias, embed.class and embed.position. Head: head.norm.gain and .bias, pooler.weight and
     .bias, head.weight and .bias, as far as the family has them.
     """
     skipped = {"head.weight"} if plain.tied else set()

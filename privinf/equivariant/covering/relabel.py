@@ -13,17 +13,17 @@ def relabel(plain: Plain, draw: Draw) -> Covered:
     """The whole model; a tied head stays tied, as both change in the same way."""
     out = dict(plain.weights)
     tokens = labels = None
-    if plain.vocab:
-        tokens = draw.order(plain.vocab)
+    if plain.spec.vocab:
+        tokens = draw.order(plain.spec.vocab)
         place = np.argsort(tokens)  # the plain id at each covered one
         out["embed.token"] = plain.weights["embed.token"][place]
-    if plain.labels:
-        order = draw.order(len(plain.labels))
+    if plain.spec.labels:
+        order = draw.order(len(plain.spec.labels))
         labels = np.ascontiguousarray(np.eye(len(order))[:, order].T)
         out["head.weight"] = np.ascontiguousarray(out["head.weight"][:, order])
         out["head.bias"] = out["head.bias"][order]
     if plain.tied:
         del out["head.weight"]
-    elif tokens is not None and plain.task == "generate":
+    elif tokens is not None and plain.spec.task == "generate":
         out["head.weight"] = np.ascontiguousarray(out["head.weight"][:, place])
-    return Covered(out, plain.width, plain.eps, tied=plain.tied, tokens=tokens, labels=labels)
+    return Covered(out, plain.spec.width, plain.spec.eps, tied=plain.tied, tokens=tokens, labels=labels)

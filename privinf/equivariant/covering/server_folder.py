@@ -14,10 +14,11 @@ from safetensors.numpy import save_file
 from privinf.equivariant.about import FILE, FORMAT
 from privinf.equivariant.covering.covered import Covered
 from privinf.equivariant.covering.plain import Plain, digest
-from privinf.equivariant.covering.server_config import server_config
-from privinf.models.tensors import WEIGHTS, Array, Tensor
+from privinf.equivariant.covering.server_config import covered_spec, server_config
+from privinf.models.families import FAMILIES
+from privinf.models.source.checkpoint import tensors
+from privinf.models.source.tensors import WEIGHTS, Array
 
-PREFIX = {"bert": "bert.", "gpt2": "transformer.", "llama": "model.", "vit": "vit."}
 HEADS = ("lm_head.", "classifier.")  # beside the model proper, not in it
 
 
@@ -38,10 +39,10 @@ def write_about(folder: Path, about: Mapping[str, Any]) -> None:
 def _stored(plain: Plain, covered: Covered) -> dict[str, Array]:
     """The weights under the names, in the shapes and in the order of axes that transformers wants."""
     parts: dict[str, dict[int, Array]] = defaultdict(dict)
-    for ours, tensor in plain.tensors.items():
+    for ours, tensor in tensors(covered_spec(plain, covered)).items():
         if ours in covered.weights:
             name = _name(tensor.theirs, plain, covered)
-            parts[name][tensor.part] = _turned(covered.weights[ours], tensor, covered)
+            parts[name][tensor.part] = tensor.stored(covered.weights[ours])
     return {
         name: np.ascontiguousarray(np.concatenate([found[i] for i in sorted(found)], axis=-1))
         for name, found in parts.items()
@@ -50,15 +51,5 @@ def _stored(plain: Plain, covered: Covered) -> dict[str, Array]:
 
 def _name(theirs: str, plain: Plain, covered: Covered) -> str:
     """Models with a head keep the rest under a prefix."""
-    bare = covered.local or plain.task == "embed" or theirs.startswith(HEADS)
-    return theirs if bare else PREFIX[plain.family] + theirs
-
-
-def _turned(value: Array, tensor: Tensor, covered: Covered) -> Array:
-    """Linear layers (out, in) where they are stored so; kernels of patches and rows of images have further axes."""
-    axes = len(tensor.shape)
-    if axes == 4:
-        return value.T.reshape(covered.width, -1, *((1, 1) if covered.local else tensor.shape[2:]))
-    if axes == 3:
-        return value.reshape(1, -1, covered.width)
-    return value.T if tensor.transposed else value
+    bare = covered.local or plain.spec.task == "embed" or theirs.startswith(HEADS)
+    return theirs if bare else FAMILIES[plain.spec.family].prefix + theirs

@@ -59,10 +59,10 @@ def square(plain: Plain, draw: Draw) -> Square:
     added is centred, and ones stay ones. RMSNorm allows every rotation.
     """
     if plain.post_norm:
-        matrix = permuting(draw, plain.width)
+        matrix = permuting(draw, plain.spec.width)
         return Square(matrix, matrix.T)
-    if plain.family == "llama":
-        matrix = orthogonal(draw, plain.width)
+    if plain.spec.norm == "rms":
+        matrix = orthogonal(draw, plain.spec.width)
         return Square(matrix, matrix.T)
-    matrix = mean_keeping(draw, plain.width)
-    return Square(centring(plain.width) @ matrix, matrix.T)
+    matrix = mean_keeping(draw, plain.spec.width)
+    return Square(centring(plain.spec.width) @ matrix, matrix.T)

@@ -15,11 +15,10 @@ from privinf.equivariant.covering.stream import square
 
 def cover_vision(plain: Plain, draw: Draw, noise: Noise | None = None) -> Covered:
     """The whole model; the key's patches come in row by row, values as (channel, row, column)."""
-    assert plain.image is not None
     stream = square(plain, draw)
     alpha_e, alpha_h = (noise.alpha_e, noise.alpha_h) if noise else (0.0, 0.0)
-    patches, back = invertible(draw, plain.image.values)
-    places = draw.order(plain.image.patches)
+    patches, back = invertible(draw, plain.spec.patches.values)
+    places = draw.order(plain.spec.patches.count)
     out: Weights = {}
     weight = noisy(plain.exact("embed.patch.weight"), alpha_e, draw)
     put(out, "embed.patch.weight", back @ weight @ stream.into)
@@ -28,16 +27,16 @@ def cover_vision(plain: Plain, draw: Draw, noise: Noise | None = None) -> Covere
     positions = noisy(plain.exact("embed.position"), alpha_e, draw) @ stream.into
     put(out, "embed.position", _placed(positions, places))
     out |= cover_layers(plain, draw, stream)
-    put_norm(out, plain, "final.norm", stream)
-    cover, labels = invertible(draw, len(plain.labels))
-    head, bias = folded(plain, "head", "final.norm")
+    put_norm(out, plain, "head.norm", stream)
+    cover, labels = invertible(draw, len(plain.spec.labels))
+    head, bias = folded(plain, "head", "head.norm")
     put(out, "head.weight", stream.back @ noisy(head, alpha_h, draw) @ cover)
     assert bias is not None
     put(out, "head.bias", bias @ cover)
     return Covered(
         out,
-        plain.width,
-        plain.eps,
+        plain.spec.width,
+        plain.spec.eps,
         hidden=stream.into,
         answer=stream.back,
         labels=labels,
@@ -51,20 +50,19 @@ def cover_vision_layers(plain: Plain, draw: Draw) -> Covered:
 
     The row in front of them is the same for every image, and so it is a weight.
     """
-    assert plain.image is not None
     stream = square(plain, draw)
     out = cover_layers(plain, draw, stream)
-    put_norm(out, plain, "final.norm", stream)
+    put_norm(out, plain, "head.norm", stream)
     first = plain.exact("embed.class") + plain.exact("embed.position")[0]
     put(out, "embed.class", first @ stream.into)
-    put(out, "embed.position", np.zeros((plain.context, plain.width)))
-    put(out, "embed.patch.weight", np.eye(plain.width))
-    put(out, "embed.patch.bias", np.zeros(plain.width))
-    places = draw.order(plain.image.patches)
+    put(out, "embed.position", np.zeros((plain.spec.max_tokens, plain.spec.width)))
+    put(out, "embed.patch.weight", np.eye(plain.spec.width))
+    put(out, "embed.patch.bias", np.zeros(plain.spec.width))
+    places = draw.order(plain.spec.patches.count)
     return Covered(
         out,
-        plain.width,
-        plain.eps,
+        plain.spec.width,
+        plain.spec.eps,
         local=True,
         hidden=stream.into,
         answer=stream.back,

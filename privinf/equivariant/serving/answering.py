@@ -22,7 +22,7 @@ class Encoding:
     def __init__(self, model: Any, about: ServerAbout, config: EquivariantConfig, turn: Turn) -> None:
         self._model, self._about, self._turn, self._most = model, about, turn, config.max_rows
         # The row in front of an image's patches is the same for all, and a weight of the server's.
-        self._rows = about.context - 1 if about.family == "vit" else about.context
+        self._rows = about.context if about.vocab else about.context - 1
 
     def __call__(self, step: pb.CoveredStep) -> F32:
         """One row for each text or image."""
@@ -31,7 +31,7 @@ class Encoding:
         wire.require_room(len(rows), rows.shape[1], self._most)
         self._check(rows.shape[1], lengths, len(rows))
         with self._turn():
-            if self._about.family == "vit":
+            if not self._about.vocab:
                 return running.encode_patches(self._model, rows)
             return running.encode_rows(self._model, rows, lengths, pooling)
 
@@ -40,7 +40,7 @@ class Encoding:
         self._model = None
 
     def _check(self, longest: int, lengths: Sequence[int], count: int) -> None:
-        whole = self._about.family == "vit"
+        whole = not self._about.vocab
         if longest > self._rows or (whole and longest != self._rows):
             raise InputError(f"{'all' if whole else 'at most'} {self._rows} rows are needed, not {longest}")
         if len(lengths) != count or not 0 < min(lengths) <= max(lengths) <= longest:

@@ -15,18 +15,14 @@ from safetensors import SafetensorError
 
 from privinf.equivariant.about import ServerAbout, check_weights
 from privinf.errors import ModelError
+from privinf.models.families import FAMILIES
 
 F32 = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 PIECE = 512  # rows of a prompt that are read in one go: in between, a client that left is noticed
 _LOST = torch.finfo(torch.float32).min
-_KINDS = {
-    ("embed", "bert"): "AutoModel",
-    ("classify", "bert"): "AutoModelForSequenceClassification",
-    ("classify", "vit"): "AutoModelForImageClassification",
-    ("generate", "gpt2"): "AutoModelForCausalLM",
-    ("generate", "llama"): "AutoModelForCausalLM",
-}
+_KINDS = {"embed": "AutoModel", "generate": "AutoModelForCausalLM"}
+_CLASSIFIERS = {True: "AutoModelForSequenceClassification", False: "AutoModelForImageClassification"}
 
 
 def load_model(folder: Path, about: ServerAbout) -> Any:
@@ -37,8 +33,8 @@ def load_model(folder: Path, about: ServerAbout) -> Any:
         IntegrityError: its weights are not those that about.json names.
     """
     check_weights(folder, about)
-    kind = _KINDS.get((about.task, about.family))
-    if kind is None:
+    kind = _KINDS.get(about.task, _CLASSIFIERS[about.vocab > 0])
+    if about.family not in FAMILIES or about.task not in FAMILIES[about.family].classes.values():
         raise ModelError(f"{folder}: task {about.task} of family {about.family} is not served")
     local = about.what.local
     model, told = _loaded(folder, "AutoModel" if local else kind, pooled=about.task != "embed" and not local)
@@ -53,7 +49,8 @@ def _loaded(folder: Path, kind: str, *, pooled: bool) -> tuple[Any, dict[str, An
     transformers.utils.logging.set_verbosity_error()  # what does not fit is said by us, and refused
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-        plain = {"add_pooling_layer": False} if config.model_type in ("bert", "vit") and not pooled else {}
+        made = inspect.signature(transformers.MODEL_MAPPING[type(config)].__init__).parameters
+        plain = {"add_pooling_layer": False} if "add_pooling_layer" in made and not pooled else {}
         model, told = getattr(transformers, kind).from_pretrained(
             folder,
             config=config,

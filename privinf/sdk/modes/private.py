@@ -9,8 +9,8 @@ from pathlib import Path
 
 from privinf.config import ClientConfig
 from privinf.errors import InputError
-from privinf.models.decoder_spec import model_kind
 from privinf.models.folder import read_about
+from privinf.models.source.checkpoint import read_spec
 from privinf.protocols.contract import QueryShape
 from privinf.sdk.answers import F32, Classification, Embeddings, Usage
 from privinf.sdk.asked import listed
@@ -34,7 +34,7 @@ class Private:
     def __init__(self, model: Path, connection: Connection) -> None:
         self._config = connection.settings(ClientConfig)
         read_about(model, "client")  # says what is wrong with a directory that is no shared model
-        self._side = DecoderSide(model) if model_kind(model) == "decoder" else EncoderSide(model)
+        self._side = DecoderSide(model) if read_spec(model).task == "generate" else EncoderSide(model)
         self._seen: set[QueryShape] = set()
         self._link = Link(self._config, self._side.identity)
 

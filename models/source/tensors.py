@@ -23,7 +23,8 @@ WEIGHTS = "model.safetensors"
 class Tensor:
     """Where one of our arrays comes from: its name in the file, its shape there, whether it is turned or cut.
 
-    Of `parts` equal ranges of columns, it is the one at `part`.
+    Of `parts` equal ranges of columns, it is the one at `part`. laid: the shape in which it is turned, if that is
+    another. optional: read where the file has it; all that are optional are there, or none.
     """
 
     theirs: str
@@ -31,6 +32,20 @@ class Tensor:
     transposed: bool = False
     part: int = 0
     parts: int = 1
+    laid: tuple[int, ...] | None = None
+    optional: bool = False
+
+    def ours(self, stored: Array) -> Array:
+        """The array as we use it, of one as it is stored."""
+        values = np.split(stored, self.parts, axis=-1)[self.part]
+        if self.laid is not None:
+            values = values.reshape(self.laid)
+        return np.ascontiguousarray(values.T if self.transposed else values)
+
+    def stored(self, ours: Array) -> Array:
+        """The same the other way round, of the part that it is."""
+        values = ours.T if self.transposed else ours
+        return values if self.laid is None else values.reshape(self.shape)
 
 
 def stored_tensors(path: Path) -> dict[str, Stored]:
@@ -78,11 +93,10 @@ def read_tensor(stored: Stored, tensor: Tensor, name: str) -> Array:
     shape = tuple(stored["shape"])
     if shape != tensor.shape:
         raise ModelError(f"{name} has shape {shape}, where config.json calls for {tensor.shape}")
-    whole = _float32(stored["dtype"], stored["data"], name).reshape(shape)
-    values = np.split(whole, tensor.parts, axis=-1)[tensor.part]
+    values = tensor.ours(_float32(stored["dtype"], stored["data"], name).reshape(shape))
     if not np.isfinite(values).all():
         raise ModelError(f"{name} holds NaN or infinite values")
-    return np.ascontiguousarray(values.T if tensor.transposed else values)
+    return values
 
 
 def _some(names: list[str]) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from privinf.errors import ModelError
-from privinf.models.families import ACTIVATIONS
 
 Config = Mapping[str, Any]
+
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ def size(config: Config, key: str, path: Path, default: int | None = None) -> in
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelError(f"{path}: {key} must be a positive integer, not {value!r}")
     return value
+
+
+def size_or(config: Config, key: str, default: int, path: Path) -> int:
+    """A positive integer that may be null or absent."""
+    return default if config.get(key) is None else size(config, key, path)
 
 
 def flag(config: Config, key: str, path: Path, default: bool) -> bool:

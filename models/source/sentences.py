@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
-from privinf.errors import InputError, ModelError
-from privinf.models.settings import Config, Keys, flag, read_json, read_object, size
-
-Pooling = Literal["mean", "cls"]
+from privinf.errors import ModelError
+from privinf.models.source.reading import Config, Keys, flag, read_json, read_object, size
+from privinf.models.spec import WITHOUT_TEXT, Pool, Pooling, TextRules
 
 LIBRARY = "sentence_transformers."  # how the types of its own modules begin
 POOLING = "1_Pooling/config.json"  # where it is without modules.json
@@ -31,7 +29,6 @@ OLD_POOLINGS = {  # before version 5.4, in the order in which the library joins 
     "pooling_mode_lasttoken": "lasttoken",
 }
 DIMENSIONS = ("embedding_dimension", "word_embedding_dimension")
-WITHOUT_TEXT = ("query", "document")  # prompts that every model has, empty where it names none
 
 ABOUT_KEYS = Keys(
     "sentence-transformers",
@@ -78,41 +75,7 @@ MODULE_KEYS = {"idx", "name", "path", "type", "kwargs"}
 ACCEPTED = (("Transformer",), ("Transformer", "Pooling"), ("Transformer", "Pooling", "Normalize"))
 
 
-@dataclass(frozen=True)
-class TextRules:
-    """What becomes of a text before it is tokens.
-
-    longest: tokens that a text may have, special ones included; none where the model's files say nothing.
-    prompts: what may be put before a text, by name; default: the name of the one that is put there unasked.
-    """
-
-    longest: int | None = None
-    prompts: tuple[tuple[str, str], ...] = ()
-    default: str | None = None
-    lower: bool = False
-
-    def prompt(self, name: str | None) -> str:
-        """What goes before a text; InputError for a name that is none."""
-        chosen = self.default if name is None else name
-        known = dict.fromkeys(WITHOUT_TEXT, "") | dict(self.prompts)
-        if chosen is None:
-            return ""
-        if chosen not in known:
-            raise InputError(f"this model has no prompt {chosen!r}; choose one of {', '.join(sorted(known))}")
-        return known[chosen]
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """What follows the last layer, and what comes before the first; `dimension` cuts the answer."""
-
-    pooling: Pooling | None
-    normalize: bool
-    dimension: int | None
-    texts: TextRules
-
-
-def read_sentence(folder: Path, width: int) -> Sentence:
+def read_sentence(folder: Path, width: int) -> tuple[Pool, TextRules]:
     """All that the library's files say of an encoder of this width, whichever of them are there."""
     pooling, normalize, include_prompt = _modules_of(folder, width)
     about = _about(folder)
@@ -123,7 +86,7 @@ def read_sentence(folder: Path, width: int) -> Sentence:
         )
     given = about.get("truncate_dim")
     dimension = None if given is None else min(size(about, "truncate_dim", folder / ABOUT), width)
-    return Sentence(pooling, normalize, dimension, texts)
+    return Pool(pooling, normalize, dimension), texts
 
 
 def refuse_cross_encoder(folder: Path, config: Config) -> None:
