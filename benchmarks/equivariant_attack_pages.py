@@ -28,7 +28,7 @@ brackets is the share of them that are right in every token. A dash means not po
 page. Models are ordered by size, and the levels of each by how much they cover. Each row is one conversion under one
 random key. `noise-free` is `noise` with alpha 0, so only key matrices; `noise-published` is AloePri's own setting.
 
-`privinf ee attack` runs the same attacks on any BERT, GPT-2 or Llama. It does not run on ViT, and nothing attacks the
+`privinf attack` runs the same attacks on any BERT, GPT-2 or Llama. It does not run on ViT, and nothing attacks the
 labels and answers of classifiers: what those reveal is not measured."""
 READ = """\
 * `known-plaintext` and `inversion` are scored on tokens that the attacker was not told.

@@ -153,7 +153,7 @@ def embeddings(plain: Encoder, ours: Encoder, texts: list[Ids]) -> dict[str, Any
 def convert(source: Path, out: Path, setting: str, threads: int) -> dict[str, float]:
     """Run the command in a process of its own."""
     level, noise = SETTINGS[setting]
-    words = ["ee", "convert", str(source), "--out", str(out), "--level", level, "--json"]
+    words = ["cover", str(source), "--out", str(out), "--level", level, "--json"]
     words += [f"--{name.replace('_', '-')}={value}" for name, value in asdict(noise).items()] if noise else []
     words += ["--variants", "1"] if LEVELS[level].local else []
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))

@@ -120,14 +120,14 @@ def load(folder: Path, kind: str, **options: Any) -> Any:
 
 
 def converted_decoder(out: Path, level: str) -> Decoder | SessionDecoder:
-    """What `privinf ee convert` wrote."""
+    """What `privinf cover` wrote."""
     if level == "session":
         return SessionDecoder(out / "client", out / "server")
     return Decoder(out / "server", Key.load(out / "client"))
 
 
 def converted_encoder(out: Path, level: str) -> Encoder:
-    """What `privinf ee convert` wrote."""
+    """What `privinf cover` wrote."""
     if level != "session":
         return Encoder(out / "server", Key.load(out / "client"))
     eps = float(transformers.AutoConfig.from_pretrained(out / "client").layer_norm_eps)

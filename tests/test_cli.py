@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +17,15 @@ import numpy as np
 import pytest
 import toy
 from deployment import Deployment, in_this_process
+from typer.main import get_command
 
 import privinf
 from privinf.cli import main
+from privinf.cli.app import app
 from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
 from privinf.keys import ROLES
+from privinf.sdk.options import GenerationOptions, Reading
 
 COMMANDS = (
     "fetch",
@@ -38,6 +42,9 @@ COMMANDS = (
     "generate",
     "chat",
     "draft",
+    "cover",
+    "attack",
+    "serve",
     "demo",
     "doctor",
 )
@@ -107,6 +114,32 @@ def test_usage_errors(words: list[str], capsys: pytest.CaptureFixture[str]) -> N
     output = capsys.readouterr()
     assert output.out == ""
     assert "Usage:" in output.err
+
+
+@pytest.mark.parametrize(
+    ("words", "new"),
+    [
+        (["ee", "convert", "plain", "--out", "covered"], "privinf cover"),
+        (["ee", "embed", "--model", "covered/client", "calm"], "privinf embed --mode equivariant"),
+        (["ee", "serve", "--help"], "privinf serve"),
+        (["ee", "--help"], "`privinf --help`"),
+        (["ee"], "`privinf --help`"),
+    ],
+)
+def test_the_old_group_names_what_replaces_it(
+    words: list[str], new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    output = capsys.readouterr()
+    assert (output.out, new in output.err) == ("", True)
+
+
+def test_every_option_of_the_sdk_is_one_of_the_commands() -> None:
+    for command, kind in (("generate", GenerationOptions), ("chat", GenerationOptions), ("embed", Reading)):
+        taken = {parameter.name: parameter for parameter in get_command(app).commands[command].params}
+        for item in fields(kind):
+            assert taken[item.name].help == item.metadata["help"]
+            assert taken[item.name].default == (None if item.default == () else item.default)
 
 
 def test_the_shell_gets_the_exit_code() -> None:
@@ -273,7 +306,7 @@ def test_configuration_errors(
     [
         (["dealer", "--model", "nowhere"], "certificates are missing"),
         (["party", "--model", "nowhere", "--insecure-no-tls"], "lacks party, dealer, store"),
-        (["ee", "serve", "nowhere", "--insecure-no-tls", "--listen", ":1"], "has no host"),
+        (["serve", "nowhere", "--insecure-no-tls", "--listen", ":1"], "has no host"),
     ],
 )
 def test_a_servers_errors_are_lines_of_its_log(

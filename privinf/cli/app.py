@@ -4,7 +4,31 @@ from __future__ import annotations
 
 import typer
 
-from privinf.cli import ask, bench, check, convert, demo, doctor, draft, ee, generate, model, plan, serve
+from privinf.cli import (
+    ask,
+    attack,
+    bench,
+    check,
+    convert,
+    cover,
+    demo,
+    doctor,
+    draft,
+    generate,
+    plan,
+    serve,
+    share,
+)
+
+MOVED = {  # what stood under `privinf ee`
+    "convert": "cover",
+    "serve": "serve",
+    "attack": "attack",
+    "keygen": "keygen --mode equivariant",
+    "embed": "embed --mode equivariant",
+    "classify": "classify --mode equivariant",
+    "generate": "generate --mode equivariant",
+}
 
 app = typer.Typer(
     name="privinf",
@@ -14,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     add_completion=True,
 )
-for module in (model, plan, check, convert, serve, ask, generate, draft, ee, demo, doctor, bench):
+for module in (share, plan, check, convert, serve, ask, generate, draft, cover, attack, demo, doctor, bench):
     module.register(app)
 
 
@@ -27,3 +51,17 @@ def _root(
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.command(
+    "ee",
+    hidden=True,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def _ee(context: typer.Context) -> None:
+    """Refuse the old group by the name of what replaces it."""
+    verb = next((word for word in context.args if word in MOVED), None)
+    if verb is None:
+        context.fail("`privinf ee` is gone: `privinf --help` lists its commands among the others")
+    context.fail(f"`privinf ee {verb}` is now `privinf {MOVED[verb]}`")

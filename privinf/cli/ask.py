@@ -1,4 +1,4 @@
-"""Commands of a client: embed and classify, of texts given as arguments or in a file."""
+"""Commands of a client in every mode: embed and classify, of texts given as arguments or in a file, or of images."""
 
 from __future__ import annotations
 
@@ -6,33 +6,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from privinf.cli._options import ClientOptions, Model, with_options
 from privinf.cli.output import JsonFlag, emit_json, note, progress
-from privinf.cli.serve import Ca, Cert, Key, NoTls, tls_options
+from privinf.sdk.options import Reading
+
+if TYPE_CHECKING:
+    from privinf.sdk.answers import F32, Classification
 
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts.")]
-Model = Annotated[Path, typer.Option(help="The client's folder of a shared model.", envvar="PRIVINF_MODEL")]
 File = Annotated[Path | None, typer.Option("--file", help="UTF-8 text, one text a line; - is stdin.")]
-Config = Annotated[
-    Path | None, typer.Option(help="client.toml with addresses and certificates.", envvar="PRIVINF_CONFIG")
-]
-Parties = Annotated[str | None, typer.Option(help="host:port,host:port of party 0 and party 1.")]
-Deadline = Annotated[float | None, typer.Option(help="Seconds for each query.")]
-Truncate = Annotated[bool, typer.Option(help="Truncate texts that are too long.")]
-PromptName = Annotated[
-    str | None,
-    typer.Option(help="Which of the model's prompts to put before each text [the model's default]."),
-]
-Special = Annotated[
-    bool,
-    typer.Option(
-        "--special-tokens",
-        help="Turn control tokens spelled in the text ([SEP]) into tokens; never for other people's text.",
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -41,72 +27,66 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@with_options(Reading, ClientOptions)
 def embed(
     model: Model,
+    reading: Reading,
+    reach: ClientOptions,
     texts: Texts = None,
     file: File = None,
     out: Annotated[Path | None, typer.Option(help="Write vectors here as .npy; run again to resume.")] = None,
-    config: Config = None,
-    parties: Parties = None,
-    deadline: Deadline = None,
-    truncate: Truncate = False,
-    prompt_name: PromptName = None,
-    special_tokens: Special = False,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    insecure_no_tls: NoTls = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Embed texts privately."""
+    """Embed texts."""
     lines = asked_texts(texts, file)
-    options = {"truncate": truncate, "prompt_name": prompt_name, "special_tokens": special_tokens}
-    with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
+    with reach.client(model) as client, progress("embedding", len(lines)) as tick:
         if out is not None:
-            _embed_to_file(client, lines, out, options, as_json)
-            return
-        with progress("embedding", len(lines)) as tick:
-            answer = client.embed(lines, progress=tick, **options)
-    if as_json:
+            from privinf.sdk.batch import embed_file
+
+            report = embed_file(client, lines, out, reading, timeout=reach.deadline, progress=tick)
+        else:
+            answer = client.embed(lines, timeout=reach.deadline, progress=tick, **vars(reading))
+    if out is not None:
+        text = f"{report['done']} texts embedded now, {report['resumed']} before: {out}"
+        emit_json(report) if as_json else note(text)
+    elif as_json:
         emit_json({"embeddings": answer.vectors.tolist(), "stats": asdict(answer.stats)})
-        return
-    for text, vector in zip(lines, answer.vectors, strict=True):
-        head = " ".join(f"{v:+.4f}" for v in vector[:4])
-        typer.echo(f"{head} ...  {text}")
-    _print_stats(answer.stats)
+    else:
+        for text, vector in zip(lines, answer.vectors, strict=True):
+            head = " ".join(f"{v:+.4f}" for v in vector[:4])
+            typer.echo(f"{head} ...  {text}")
+        note(str(answer.stats))
 
 
+@with_options(Reading, ClientOptions)
 def classify(
     model: Model,
+    reading: Reading,
+    reach: ClientOptions,
     texts: Texts = None,
     file: File = None,
-    config: Config = None,
-    parties: Parties = None,
-    deadline: Deadline = None,
-    truncate: Truncate = False,
-    special_tokens: Special = False,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    insecure_no_tls: NoTls = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Equivariant mode: a .npy of float32 (images, channels, height, width), preprocessed."
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Classify texts privately."""
-    lines = asked_texts(texts, file)
-    with (
-        client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client,
-        progress("classifying", len(lines)) as tick,
-    ):
-        answer = client.classify(lines, truncate=truncate, special_tokens=special_tokens, progress=tick)
+    """Classify texts, or images in the equivariant mode."""
+    asked = asked_texts(texts, file) if images is None else _images(images, texts, file, reach)
+    with reach.client(model) as client, progress("classifying", len(asked)) as tick:
+        answer = client.classify(asked, timeout=reach.deadline, progress=tick, **vars(reading))
     if as_json:
         emit_json(classes(answer))
         return
-    for said, text in zip(said_of(answer), lines, strict=True):
-        typer.echo(f"{said}\t{text}")
-    _print_stats(answer.stats)
+    names = asked if images is None else [f"image {place}" for place in range(len(asked))]
+    for said, name in zip(said_of(answer), names, strict=True):
+        typer.echo(f"{said}\t{name}")
+    note(str(answer.stats))
 
 
-def classes(answer: Any) -> dict[str, Any]:
+def classes(answer: Classification) -> dict[str, Any]:
     """A classification for --json."""
     chosen = {"label": "labels", "labels": "label_sets"}.get(answer.says)
     return {
@@ -119,7 +99,7 @@ def classes(answer: Any) -> dict[str, Any]:
     }
 
 
-def said_of(answer: Any) -> Iterator[str]:
+def said_of(answer: Classification) -> Iterator[str]:
     """What a classifier says of each text: labels with their scores, or scores alone."""
     for place, row in enumerate(answer.scores):
         scores = dict(zip(answer.names, row, strict=True))
@@ -144,41 +124,17 @@ def asked_texts(texts: list[str] | None, file: Path | None) -> list[str]:
     return lines_of(sys.stdin.buffer.read(), "stdin") if str(file) == "-" else read_lines(file)
 
 
-def client_of(
-    model: Path,
-    config: Path | None,
-    parties: str | None,
-    deadline: float | None,
-    tls: dict[str, Path] | None,
-    insecure_no_tls: bool,
-) -> Any:
-    """The SDK's client, from a command's options."""
-    from privinf.sdk.client import Client
+def _images(images: Path, texts: list[str] | None, file: Path | None, reach: ClientOptions) -> F32:
+    import numpy as np
 
-    return Client(
-        model,
-        config=config,
-        parties=parties.split(",") if parties else None,
-        deadline=deadline,
-        tls=tls,
-        insecure_no_tls=insecure_no_tls or None,
-    )
+    from privinf.errors import InputError
 
-
-def _embed_to_file(client: Any, lines: list[str], out: Path, options: dict[str, Any], as_json: bool) -> None:
-    from privinf.sdk.batch import embed_file
-    from privinf.sdk.options import Reading
-
-    with progress("embedding", len(lines)) as tick:
-        report = embed_file(client, lines, out, Reading(**options), progress=tick)
-    if as_json:
-        emit_json(report)
-    else:
-        note(f"{report['done']} texts embedded now, {report['resumed']} before: {out}")
-
-
-def _print_stats(stats: Any) -> None:
-    note(
-        f"{stats.rounds} rounds; online {stats.online_seconds:.2f} s, {stats.online_bytes / 1e6:.1f} MB sent by a"
-        f" party; offline {stats.prepare_seconds:.2f} s, {stats.offline_bytes / 1e6:.1f} MB to both"
-    )
+    if texts or file:
+        raise InputError("give either texts or --images, not both")
+    if reach.mode != "equivariant":
+        raise InputError("--images are for --mode equivariant alone")
+    try:
+        array: F32 = np.load(images, allow_pickle=False)
+    except (OSError, ValueError):
+        raise InputError(f"{images} cannot be read as a .npy file of numbers") from None
+    return array

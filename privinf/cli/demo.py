@@ -36,7 +36,7 @@ def demo(
 ) -> None:
     """Query a real model through a dealer and two parties on this machine, and compare with the clear model."""
     from privinf.cli import demo_generate
-    from privinf.cli.model import weights_mode
+    from privinf.cli.share import weights_mode
 
     mode = weights_mode(weights)
     if generate:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from privinf.cli.ask import Model
+from privinf.cli._options import Model
 from privinf.cli.generate import Special
 from privinf.cli.output import JsonFlag, emit_json, note
 

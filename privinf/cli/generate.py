@@ -1,45 +1,22 @@
-"""Commands of a client of a decoder: generate and chat, written to stdout as the words come."""
+"""Commands of a client of a decoder in every mode: generate and chat, written to stdout as the words come."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from privinf.cli.ask import Config, Model, Parties, client_of
+from privinf.cli._options import ClientOptions, Model, with_options
 from privinf.cli.output import JsonFlag, emit_json, note
-from privinf.cli.serve import Ca, Cert, Key, NoTls, tls_options
+from privinf.sdk.options import GenerationOptions
 
-MaxNew = Annotated[int | None, typer.Option("--max-new-tokens", help="The most tokens to generate [64].")]
-Temperature = Annotated[
-    float | None,
-    typer.Option(help="0 takes the most likely token; 1 samples from the model's distribution [0]."),
-]
-TopK = Annotated[int | None, typer.Option(help="Sample from the k most likely tokens.")]
-TopP = Annotated[
-    float | None, typer.Option(help="Sample from the most likely tokens whose probabilities add up to this.")
-]
-Penalty = Annotated[float | None, typer.Option(help="Above 1, tokens already used become less likely [1].")]
-Seed = Annotated[int | None, typer.Option(help="Seed for sampling; the same seed gives the same answer.")]
-Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the answer; repeatable.")]
-Draft = Annotated[
-    str | None,
-    typer.Option(
-        help="none, lookup (guess from the text so far), or a file from `privinf draft`; its success rate is public."
-    ),
-]
-Drafts = Annotated[int | None, typer.Option(help="Tokens to guess in one pass [7].")]
-Argmax = Annotated[
-    bool | None, typer.Option("--secure-argmax", help="Learn the most likely token and no logits; slower.")
-]
-Hide = Annotated[
-    bool | None, typer.Option("--hide-accepted", help="Hide how many drafts were right; needs more room.")
-]
-PassDeadline = Annotated[float | None, typer.Option("--deadline", help="Seconds for each pass.")]
+if TYPE_CHECKING:
+    from privinf.sdk.client import Client
+    from privinf.sdk.completions import Completion, TokenStream
 
 Special = Annotated[
     bool,
@@ -49,20 +26,6 @@ Special = Annotated[
     ),
 ]
 
-WISH = (  # what both commands pass on to the SDK as it is
-    "max_new_tokens",
-    "temperature",
-    "top_k",
-    "top_p",
-    "repetition_penalty",
-    "seed",
-    "stop",
-    "draft",
-    "drafts",
-    "secure_argmax",
-    "hide_accepted",
-)
-
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
@@ -70,96 +33,63 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+@with_options(GenerationOptions, ClientOptions)
 def generate(
     model: Model,
+    options: GenerationOptions,
+    reach: ClientOptions,
     prompt: Annotated[str | None, typer.Argument(help="The text to continue or answer.")] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Read the prompt from this UTF-8 file; - is stdin.")
     ] = None,
     raw: Annotated[
         bool,
-        typer.Option(
-            "--raw", help="Continue the prompt as it is, even if the model was shared for conversations."
-        ),
+        typer.Option("--raw", help="Continue the prompt as it is, even if the model is for conversations."),
     ] = False,
-    max_new_tokens: MaxNew = None,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    repetition_penalty: Penalty = None,
-    seed: Seed = None,
-    stop: Stop = None,
-    draft: Draft = None,
-    drafts: Drafts = None,
-    secure_argmax: Argmax = None,
-    hide_accepted: Hide = None,
     special_tokens: Special = False,
-    config: Config = None,
-    parties: Parties = None,
-    deadline: PassDeadline = None,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    insecure_no_tls: NoTls = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Continue a text privately, or answer it if the model was shared for conversations."""
+    """Continue a text, or answer it if the model is for conversations."""
     text = asked_prompt(prompt, file)
-    wish = _given(locals())
-    with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
-        answer = show(client.stream(text, raw=raw, special_tokens=special_tokens, **wish), quiet=as_json)
-    if as_json:
-        emit_json(document(answer))
-    else:
-        print_usage(answer)
+    given = {"special_tokens": special_tokens, "timeout": reach.deadline, **vars(options)}
+    with reach.client(model) as client:
+        answer = show(client.stream(text, raw=raw, **given), quiet=as_json)
+    emit_json(document(answer)) if as_json else print_usage(answer)
 
 
+@with_options(GenerationOptions, ClientOptions)
 def chat(
     model: Model,
+    options: GenerationOptions,
+    reach: ClientOptions,
     system: Annotated[
         str | None,
-        typer.Option(help="The system message that the model was shared with (the default); no other works."),
+        typer.Option(
+            help="The system message. In the private mode the one that the model was shared with, and no other."
+        ),
     ] = None,
-    max_new_tokens: MaxNew = None,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    repetition_penalty: Penalty = None,
-    seed: Seed = None,
-    stop: Stop = None,
-    draft: Draft = None,
-    drafts: Drafts = None,
-    secure_argmax: Argmax = None,
-    hide_accepted: Hide = None,
     special_tokens: Special = False,
-    config: Config = None,
-    parties: Parties = None,
-    deadline: PassDeadline = None,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    insecure_no_tls: NoTls = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Chat privately: each line of stdin is a message; end of input ends the chat.
+    """Chat: each line of stdin is a message; end of input ends the chat.
 
-    Every turn is a new session that reads the whole conversation again. The system message is part of the public
-    prefix, so --system must be the one that the model was shared with.
+    Every turn is a new session that reads the whole conversation again. In the private mode the system message is part
+    of the public prefix, so --system must be the one that the model was shared with (the default).
     """
-    wish = _given(locals()) | {"special_tokens": special_tokens}
-    with client_of(model, config, parties, deadline, tls_options(ca, cert, key), insecure_no_tls) as client:
-        turns = _talk(client, system, wish, quiet=as_json)
+    given = {"special_tokens": special_tokens, "timeout": reach.deadline, **vars(options)}
+    with reach.client(model) as client:
+        turns = _talk(client, system, given, quiet=as_json)
     if as_json:
         emit_json({"turns": turns})
 
 
-def _talk(client: Any, system: str | None, wish: dict[str, Any], *, quiet: bool) -> list[dict[str, Any]]:
+def _talk(client: Client, system: str | None, given: dict[str, Any], *, quiet: bool) -> list[dict[str, Any]]:
     """Answer line after line; return what each turn took."""
     messages = [] if system is None else [{"role": "system", "content": system}]
     turns = []
     for line in _lines():
         messages.append({"role": "user", "content": line})
-        answer = show(client.stream_chat(messages, **wish), quiet=quiet)
+        answer = show(client.stream_chat(messages, **given), quiet=quiet)
         messages.append({"role": "assistant", "content": answer.text})
         turns.append(document(answer))
         if not quiet:
@@ -201,12 +131,7 @@ def asked_prompt(prompt: str | None, file: Path | None) -> str:
         raise InputError(f"{file}: byte {error.start} is not UTF-8") from error
 
 
-def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a command's arguments that say how to continue and were given; the SDK has defaults for the others."""
-    return {name: arguments[name] for name in WISH if arguments[name] is not None}
-
-
-def show(tokens: Any, *, quiet: bool = False) -> Any:
+def show(tokens: TokenStream, *, quiet: bool = False) -> Completion:
     """Print an answer as it comes; an interrupt on the way frees both parties at once."""
     with tokens:
         for token in tokens:
@@ -217,7 +142,7 @@ def show(tokens: Any, *, quiet: bool = False) -> Any:
     return tokens.completion
 
 
-def document(answer: Any) -> dict[str, Any]:
+def document(answer: Completion) -> dict[str, Any]:
     """An answer for --json."""
     return {
         "text": answer.text,
@@ -227,14 +152,10 @@ def document(answer: Any) -> dict[str, Any]:
     }
 
 
-def print_usage(answer: Any) -> None:
+def print_usage(answer: Completion) -> None:
     """One line about what an answer took, and one more if it ended for want of room."""
-    stats = answer.stats
     if answer.finish_reason == "full":
-        note("the session is full: the answer ends here; share the model for longer sessions (--max-tokens)")
-    drafted = f", {stats.accepted} of {stats.drafted} drafts right" if stats.drafted else ""
-    note(
-        f"{len(answer.tokens)} tokens ({answer.finish_reason}) in {stats.seconds:.1f} s, the first after"
-        f" {stats.first_seconds:.1f} s{drafted}; {stats.passes} passes, {stats.rounds} rounds,"
-        f" {stats.online_bytes / 1e6:.1f} MB sent by a party, {stats.offline_bytes / 1e6:.1f} MB offline to both"
-    )
+        note(
+            "the session is full: the answer ends here; --max-tokens of `share` or `serve` allows longer ones"
+        )
+    note(f"{len(answer.tokens)} tokens ({answer.finish_reason}) in {answer.stats}")

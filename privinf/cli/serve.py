@@ -1,4 +1,4 @@
-"""Commands that serve: dealer, party, and up, which runs all three on this machine."""
+"""Commands that serve: dealer, party, up, which runs all three on this machine, and serve, for covered models."""
 
 from __future__ import annotations
 
@@ -6,33 +6,27 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from privinf.cli._options import Model, ServerOptions, with_options
 from privinf.cli.output import JsonFlag, emit_json, note
 
-Model = Annotated[Path, typer.Option(help="This role's folder of a shared model.", envvar="PRIVINF_MODEL")]
-Listen = Annotated[str | None, typer.Option(help="host:port; port 0 picks a free port.")]
-File = Annotated[Path | None, typer.Option("--config", help="TOML file; options override it.")]
-Ca = Annotated[Path | None, typer.Option(help="Certificate authority.", envvar="PRIVINF_CA")]
-Cert = Annotated[Path | None, typer.Option(help="This role's certificate.", envvar="PRIVINF_CERT")]
-Key = Annotated[Path | None, typer.Option(help="This role's private key.", envvar="PRIVINF_KEY")]
-NoTls = Annotated[
-    bool, typer.Option("--insecure-no-tls", help="No TLS: anyone on the network can read and forge messages.")
+if TYPE_CHECKING:
+    from privinf.local import LocalParties
+    from privinf.protocols.contract import QueryShape
+
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option("--shape", help="TASK:BATCH:TOKENS to prepare ahead, such as embed:1:32; repeatable."),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (dealer, party, up):
+    for command in (dealer, party, up, serve):
         app.command()(command)
-
-
-def tls_options(ca: Path | None, cert: Path | None, key: Path | None) -> dict[str, Path] | None:
-    """The three paths as the configuration takes them."""
-    given = {name: path for name, path in (("ca", ca), ("cert", cert), ("key", key)) if path is not None}
-    return given or None
 
 
 @contextmanager
@@ -52,72 +46,68 @@ def log_to_the_end(role: str) -> Iterator[None]:
             raise typer.Exit(code) from error
 
 
-def dealer(
-    model: Model,
-    config: File = None,
-    listen: Listen = None,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    insecure_no_tls: NoTls = False,
-) -> None:
+@with_options(ServerOptions)
+def dealer(model: Model, server: ServerOptions) -> None:
     """Run the dealer: it prepares correlated randomness for both parties and never sees a query."""
-    from privinf.config import DealerConfig, load
+    from privinf.config import DealerConfig
     from privinf.models.programs import dealer_program
     from privinf.parties.serve import serve_dealer
 
     with log_to_the_end("dealer"):
-        settings = load(
-            DealerConfig,
-            config,
-            listen=listen,
-            tls=tls_options(ca, cert, key),
-            insecure_no_tls=insecure_no_tls or None,
-        )
-        serve_dealer(settings, dealer_program(model))
+        serve_dealer(server.settings(DealerConfig), dealer_program(model))
 
 
+@with_options(ServerOptions)
 def party(
     model: Model,
+    server: ServerOptions,
     party: Annotated[int | None, typer.Option(help="0 or 1.")] = None,
-    config: File = None,
-    listen: Listen = None,
     dealer: Annotated[str | None, typer.Option(help="host:port of the dealer.")] = None,
     peer: Annotated[str | None, typer.Option(help="host:port of party 1; party 0 needs it.")] = None,
     store: Annotated[Path | None, typer.Option(help="Directory for preparations.")] = None,
     ahead: Annotated[int | None, typer.Option(help="Preparations to keep ready for each --shape.")] = None,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(help="TASK:BATCH:TOKENS to prepare ahead, such as embed:1:32; repeatable."),
-    ] = None,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    insecure_no_tls: NoTls = False,
+    shape: Shapes = None,
 ) -> None:
     """Run party 0 or party 1, which compute on shares."""
-    from privinf.config import PartyConfig, load
+    from privinf.config import PartyConfig
     from privinf.models.programs import party_program
     from privinf.parties.serve import serve_party
 
     with log_to_the_end("party"):
-        settings = load(
-            PartyConfig,
-            config,
-            party=party,
-            listen=listen,
-            dealer=dealer,
-            peer=peer,
-            store=store,
-            ahead=ahead,
-            shapes=tuple(map(parse_shape, shape)) if shape else None,
-            tls=tls_options(ca, cert, key),
-            insecure_no_tls=insecure_no_tls or None,
-        )
+        own = {"party": party, "dealer": dealer, "peer": peer, "store": store, "ahead": ahead}
+        shapes = tuple(map(parse_shape, shape)) if shape else None
+        settings = server.settings(PartyConfig, shapes=shapes, **own)
         serve_party(settings, party_program(model, settings.party))
 
 
-def parse_shape(text: str) -> Any:
+@with_options(ServerOptions)
+def serve(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The server's part: OUT/server of `privinf cover`.")
+    ],
+    server: ServerOptions,
+    threads: Annotated[int | None, typer.Option(help="Threads for torch; 0 lets it choose [0].")] = None,
+    max_sessions: Annotated[
+        int | None, typer.Option(help="The most generations and sessions at once [8].")
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(help="The most tokens in prompt and answer together; 0 is the model's limit [0]."),
+    ] = None,
+) -> None:
+    """Serve a covered model in the equivariant mode, without the key or plain values: obfuscation, not encryption."""
+    from privinf.config import EquivariantConfig
+    from privinf.equivariant.levels import warn_once
+    from privinf.equivariant.serving.server import serve as run
+
+    with log_to_the_end("equivariant"):
+        limits = {"threads": threads, "max_sessions": max_sessions, "max_tokens": max_tokens}
+        settings = server.settings(EquivariantConfig, **limits)
+        warn_once()
+        run(folder, settings)
+
+
+def parse_shape(text: str) -> QueryShape:
     """TASK:BATCH:TOKENS."""
     from privinf.errors import ConfigError
     from privinf.protocols.contract import QueryShape
@@ -133,10 +123,7 @@ def up(
     model: Annotated[Path, typer.Argument(help="The directory written by `privinf share`.")],
     work: Annotated[Path, typer.Option(help="Keys, stores and logs go here.")] = Path(".privinf"),
     ahead: Annotated[int, typer.Option(help="Preparations to keep ready for each --shape.")] = 0,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(help="TASK:BATCH:TOKENS to prepare ahead, such as embed:1:32; repeatable."),
-    ] = None,
+    shape: Shapes = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run the dealer and both parties on this machine until interrupted. For trying things out: it protects nothing."""
@@ -160,7 +147,7 @@ def up(
             local.require_alive()
 
 
-def _client_settings(local: Any, model: Path, work: Path) -> dict[str, Any]:
+def _client_settings(local: LocalParties, model: Path, work: Path) -> dict[str, Any]:
     """Write client.toml, from which the SDK and `privinf embed` reach these parties."""
     tls = {name: str(Path(path).resolve()) for name, path in vars(local.tls()).items()}
     lines = [f'parties = ["{local.addresses[0]}", "{local.addresses[1]}"]', "[tls]"]

@@ -19,7 +19,7 @@ TASKS = ("embed", "classify", "generate")
 
 @dataclass(frozen=True)
 class ServerAbout:
-    """about.json of a directory that `privinf ee convert` wrote for the server."""
+    """about.json of a directory that `privinf cover` wrote for the server."""
 
     id: str
     level: str
@@ -47,9 +47,7 @@ def read_about(folder: Path) -> ServerAbout:
     try:
         about = json.loads(path.read_bytes())
     except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error.strerror}; `privinf ee convert` writes it"
-        ) from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; `privinf cover` writes it") from None
     except ValueError:
         raise ConfigError(f"{path} is not JSON: copy it again, or convert again") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:

@@ -161,9 +161,7 @@ def _about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_bytes())
     except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error.strerror}; `privinf ee convert` writes it"
-        ) from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; `privinf cover` writes it") from None
     except ValueError:
         raise IntegrityError(f"{path} is cut short or changed: copy it again, or convert again") from None
     names = {f.name for f in fields(KeyAbout)} | {"sha256", "bytes"}

@@ -41,6 +41,10 @@ class CoveredUsage(Usage):
 
     result_bytes: int = 0
 
+    def __str__(self) -> str:
+        sent = f"{self.query_bytes} bytes sent, {self.result_bytes} received"
+        return f"{self.queries} queries in {self.seconds:.2f} s; {sent}"
+
 
 class Equivariant:
     """The client's folder of a covered model, and the way to its one server.

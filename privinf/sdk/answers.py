@@ -33,6 +33,12 @@ class Usage:
     query_bytes: int = 0
     session_ids: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return (
+            f"{self.rounds} rounds; online {self.online_seconds:.2f} s, {self.online_bytes / 1e6:.1f} MB sent by a"
+            f" party; offline {self.prepare_seconds:.2f} s, {self.offline_bytes / 1e6:.1f} MB to both"
+        )
+
     def plus(self, stats: Stats) -> Usage:
         """Add one query."""
         slowest = max(stats.parties, key=lambda party: party.online_seconds)

@@ -45,12 +45,13 @@ class AsyncClient(Face):
         texts: Items,
         *,
         truncate: bool = False,
+        prompt_name: str | None = None,
         special_tokens: bool = False,
         timeout: float | None = None,
         progress: Progress | None = None,
     ) -> Classification:
         """Classify texts, or images, with the model's head; options as for `Client.embed`."""
-        work = partial(self._backend.classify, texts, Reading(truncate, None, special_tokens))
+        work = partial(self._backend.classify, texts, Reading(truncate, prompt_name, special_tokens))
         return await self._threads.run(work, Call(timeout, progress))
 
     async def generate(

@@ -25,6 +25,7 @@ def embed_file(
     out: Path,
     reading: Reading | None = None,
     *,
+    timeout: float | None = None,
     progress: Progress = lambda done: None,
 ) -> dict[str, str | int]:
     """Write (texts, width) float32 to `out`; pieces done lie beside it until all are.
@@ -44,7 +45,7 @@ def embed_file(
         if part.exists():
             resumed += len(chosen)
         else:
-            _save(part, client.embed(chosen, **options).vectors)
+            _save(part, client.embed(chosen, timeout=timeout, **options).vectors)
             done += len(chosen)
         progress(len(chosen))
     _save(out, np.concatenate([np.load(part) for part in sorted(pieces.glob("*.npy"))]))

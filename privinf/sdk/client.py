@@ -51,6 +51,7 @@ class Client(Face):
         texts: Items,
         *,
         truncate: bool = False,
+        prompt_name: str | None = None,
         special_tokens: bool = False,
         timeout: float | None = None,
         progress: Progress | None = None,
@@ -59,7 +60,7 @@ class Client(Face):
 
         In the equivariant mode also images (images, channels, height, width), as the model's processor gives them.
         """
-        reading = Reading(truncate, None, special_tokens)
+        reading = Reading(truncate, prompt_name, special_tokens)
         return self._backend.classify(texts, reading, Call(timeout, progress))
 
     def generate(

@@ -34,6 +34,14 @@ class GenerationUsage:
     query_bytes: int = 0
     session_id: str = ""
 
+    def __str__(self) -> str:
+        drafted = f", {self.accepted} of {self.drafted} drafts right" if self.drafted else ""
+        return (
+            f"{self.seconds:.1f} s, the first after {self.first_seconds:.1f} s{drafted}; {self.passes} passes,"
+            f" {self.rounds} rounds, {self.online_bytes / 1e6:.1f} MB sent by a party,"
+            f" {self.offline_bytes / 1e6:.1f} MB offline to both"
+        )
+
     def plus(self, written: PassTokens) -> GenerationUsage:
         """Add the passes of one step."""
         stats = written.stats

@@ -6,15 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal
 
 from privinf.errors import InputError
 from privinf.sdk.backend import Begin, Conversation, Facts, Prompt, Texts
 from privinf.sdk.connection import Connection, GivenTls
 from privinf.sdk.modes import mode_named
-from privinf.sdk.options import GenerationKeywords, GenerationOptions, Reading
-
-ModeName = Literal["private", "equivariant"]
+from privinf.sdk.options import GenerationKeywords, GenerationOptions, ModeName, Reading
 
 
 class Face:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final, Literal, TypedDict
 
 from privinf.drafts.draft import Draft
 from privinf.options import Sampling, is_whole, option, require
 
+ModeName = Literal["private", "equivariant"]
 MOST_DRAFTS: Final = 31  # with the token before them they fill the largest pass
 
 
@@ -67,7 +68,7 @@ class Reading:
 
     truncate: bool = option(False, "Truncate texts that are too long.")
     prompt_name: str | None = option(
-        None, "Which of the model's prompts to put before each text [the model's default]."
+        None, "Which of the model's prompts to put before each text; by default the one that the model names."
     )
     special_tokens: bool = option(
         False, "Turn control tokens spelled in the text ([SEP]) into tokens; never for other people's text."

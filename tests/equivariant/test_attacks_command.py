@@ -1,4 +1,4 @@
-"""privinf ee attack: its files, what it prints, what it keeps when an attack fails, and what it refuses."""
+"""privinf attack: its files, what it prints, what it keeps when an attack fails, and what it refuses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def written(tmp_path: Path) -> Path:
 
 def arguments(plain: Path, converted: Converted, text: Path, out: Path, *more: str) -> list[str]:
     return [
-        *("ee", "attack", str(plain), str(converted.server.parent)),
+        *("attack", str(plain), str(converted.server.parent)),
         *("--text", str(text), "--out", str(out), *more),
     ]
 

@@ -15,16 +15,14 @@ import pytest
 import typer
 from serving import converted, greedy, plain_of, serving
 
-from privinf.cli import ee_ask, ee_serve, main
+from privinf.cli import main
+from privinf.cli.app import app
 from privinf.equivariant.covering.convert import Converted
 from privinf.errors import ConfigError, InputError
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     """What a command prints on stdout."""
-    app = typer.Typer()
-    ee_serve.register(app)
-    ee_ask.register(app)
     capsys.readouterr()
     typer.main.get_command(app).main(args=[str(word) for word in words], standalone_mode=False)
     return capsys.readouterr().out
@@ -36,7 +34,7 @@ def reached(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Co
     made = converted(tmp_path, request.param, "cover")
     with serving(made.server) as server:
         at = f"127.0.0.1:{server.port}"
-        yield made, ["--model", made.client, "--server", at, "--insecure-no-tls"]
+        yield made, ["--mode", "equivariant", "--model", made.client, "--server", at, "--insecure-no-tls"]
 
 
 Reached = tuple[Converted, list[Any]]
@@ -45,8 +43,9 @@ Reached = tuple[Converted, list[Any]]
 @pytest.mark.parametrize("reached", ["bert"], indirect=True)
 def test_embed(reached: Reached, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (_, options), out = reached, tmp_path / "vectors.npy"
-    printed = run(capsys, "embed", "calm", "the sea", *options, "--out", out, "--json")
-    document = json.loads(printed)
+    document = json.loads(run(capsys, "embed", "calm", "the sea", *options, "--json"))
+    written = json.loads(run(capsys, "embed", "calm", "the sea", *options, "--out", out, "--json"))
+    assert (written["texts"], written["done"], written["resumed"]) == (2, 2, 0)
     assert np.allclose(document["embeddings"], np.load(out))
     assert np.load(out).shape == (2, 32)
     assert document["stats"]["query_bytes"] > 0
@@ -89,6 +88,15 @@ def test_generate(reached: Reached, capsys: pytest.CaptureFixture[str]) -> None:
     assert document["stats"]["result_bytes"] > 0
 
 
+@pytest.mark.parametrize("reached", ["llama"], indirect=True)
+def test_what_only_the_private_mode_does_is_refused(
+    reached: Reached, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in (["--secure-argmax"], ["--draft", "lookup"], ["--hide-accepted"]):
+        with pytest.raises(InputError, match="only the private mode supports that"):
+            run(capsys, "generate", "the sea", *reached[1], *option)
+
+
 def _ids(made: Converted, text: str) -> list[int]:
     from privinf.models.text.prompts import DecoderTokenizer
 
@@ -97,27 +105,28 @@ def _ids(made: Converted, text: str) -> list[int]:
 
 def test_keygen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = tmp_path / "keys"
-    assert run(capsys, "keygen", "--out", keys, "--host", "server.example").strip() == str(keys)
+    assert run(
+        capsys, "keygen", "--mode", "equivariant", "--out", keys, "--host", "server.example"
+    ).strip() == str(keys)
     assert {path.stem for path in keys.iterdir()} == {"ca", "equivariant", "client"}
     with pytest.raises(ConfigError, match="already holds"):
-        run(capsys, "keygen", "--out", keys)
+        run(capsys, "keygen", "--mode", "equivariant", "--out", keys)
 
 
 def test_serving_needs_certificates(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["ee", "serve", str(tmp_path)]) == ConfigError.exit_code
+    assert main(["serve", str(tmp_path)]) == ConfigError.exit_code
     assert "certificates are missing" in json.loads(capfd.readouterr().err.splitlines()[-1])["error"]
 
 
 @pytest.mark.processes
 def test_serve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made, keys = converted(tmp_path, "llama", "cover"), tmp_path / "keys"
-    run(capsys, "keygen", "--out", keys)
+    run(capsys, "keygen", "--mode", "equivariant", "--out", keys)
     tls = {role: _tls(keys, role) for role in ("equivariant", "client")}
     words = [
         sys.executable,
         "-m",
         "privinf",
-        "ee",
         "serve",
         str(made.server),
         "--threads",
@@ -129,7 +138,7 @@ def test_serve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert server.stdout is not None
             ready = json.loads(server.stdout.readline())
             at = f"127.0.0.1:{ready['port']}"
-            options = ["--model", made.client, "--server", at, *tls["client"]]
+            options = ["--mode", "equivariant", "--model", made.client, "--server", at, *tls["client"]]
             assert run(capsys, "generate", "the sea", *options, "--max-new-tokens", "3")
         finally:
             server.send_signal(signal.SIGTERM)

@@ -153,7 +153,7 @@ def test_a_key_cut_short(decoder: Converted, tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(ConfigError, match=r"key\.safetensors cannot be read"):
         client_of(made, 1)
-    with pytest.raises(ConfigError, match=r"`privinf ee convert` writes it"):
+    with pytest.raises(ConfigError, match=r"`privinf cover` writes it"):
         client_of(Converted(decoder.server, decoder.server, 0.0, decoder.about), 1)
 
 

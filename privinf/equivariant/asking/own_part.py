@@ -72,9 +72,7 @@ def _load(path: Path, sha256: str) -> dict[str, npt.NDArray[Any]]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error.strerror}; `privinf ee convert` writes it"
-        ) from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; `privinf cover` writes it") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise IntegrityError(
             f"{path} is cut short, changed, or not of this key: copy it again, or convert again"

@@ -33,6 +33,10 @@ class CoveredGenerationUsage(GenerationUsage):
 
     result_bytes: int = 0
 
+    def __str__(self) -> str:
+        sent = f"{self.query_bytes} bytes sent, {self.result_bytes} received"
+        return f"{self.seconds:.1f} s, the first after {self.first_seconds:.1f} s; {sent}"
+
     def plus(self, written: PassTokens) -> CoveredGenerationUsage:
         """Add one token."""
         received = self.result_bytes + sum(stats.result_bytes for stats in written.stats)

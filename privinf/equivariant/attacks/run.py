@@ -42,7 +42,7 @@ class Setting:
 
     Attributes:
         model: the public plain directory.
-        converted: what `privinf ee convert` wrote.
+        converted: what `privinf cover` wrote.
         texts: files of the clients' kind of text: half is sent, the other half is the attacker's.
         others: files of another kind, for the attacker to count in.
         stream: tokens sent in all.

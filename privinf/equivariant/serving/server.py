@@ -13,7 +13,7 @@ from privinf.parties.rpc.life import Bounds
 
 
 class Server(roles.Server):
-    """A server in this process; `folder` is the server's part of what `privinf ee convert` wrote."""
+    """A server in this process; `folder` is the server's part of what `privinf cover` wrote."""
 
     def __init__(self, folder: Path, config: EquivariantConfig) -> None:
         if config.threads:

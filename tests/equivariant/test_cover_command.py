@@ -1,4 +1,4 @@
-"""privinf ee convert: what it prints, says on stderr, and refuses."""
+"""privinf cover: what it prints, says on stderr, and refuses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_json_names_both_parts_and_the_warning(
     plain_model: Plain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main(["ee", "convert", str(plain_model("llama")), "--out", str(out), "--json"]) == 0
+    assert main(["cover", str(plain_model("llama")), "--out", str(out), "--json"]) == 0
     printed = capsys.readouterr()
     document = json.loads(printed.out)
     assert document["warning"] == WARNING
@@ -34,7 +34,7 @@ def test_people_are_warned_and_told_on_stderr_alone(
 ) -> None:
     out = tmp_path / "out"
     given = ["--level", "session", "--variants", "1", "--task", "generate"]
-    assert main(["ee", "convert", str(plain_model("gpt2")), "--out", str(out), *given]) == 0
+    assert main(["cover", str(plain_model("gpt2")), "--out", str(out), *given]) == 0
     printed = capsys.readouterr()
     assert printed.out == f"{out}\n"
     assert printed.err.startswith(WARNING)
@@ -45,7 +45,7 @@ def test_people_are_warned_and_told_on_stderr_alone(
 def test_noise_takes_its_sizes(plain_model: Plain, tmp_path: Path) -> None:
     sizes = ["--alpha-e", "0.3", "--alpha-h", "0.2", "--padding", "20", "--mixing", "0.2"]
     given = ["--level", "noise", *sizes]
-    assert main(["ee", "convert", str(plain_model("llama")), "--out", str(tmp_path / "out"), *given]) == 0
+    assert main(["cover", str(plain_model("llama")), "--out", str(tmp_path / "out"), *given]) == 0
     assert Key.load(tmp_path / "out" / "client").about.server_width >= 32 + 2 * 20
 
 
@@ -65,6 +65,6 @@ def test_options_that_do_not_fit_are_refused(
     plain_model: Plain, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], said: str
 ) -> None:
     out = tmp_path / "out"
-    assert main(["ee", "convert", str(plain_model("gpt2")), "--out", str(out), *given]) in (65, 78)
+    assert main(["cover", str(plain_model("gpt2")), "--out", str(out), *given]) in (65, 78)
     assert said in capsys.readouterr().err
     assert not out.exists()

@@ -1,4 +1,4 @@
-"""The command of a model's owner in the equivariant mode: convert."""
+"""The command of a model's owner in the equivariant mode: cover."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from privinf.cli.output import JsonFlag, emit_json, note
 
 def register(app: typer.Typer) -> None:
     """Add this module's command."""
-    app.command()(convert)
+    app.command()(cover)
 
 
-def convert(
+def cover(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory with BERT, GPT-2, Llama or ViT.")
     ],
@@ -46,8 +46,7 @@ def convert(
     as_json: JsonFlag = False,
 ) -> None:
     """Cover a model so that one server can run it at plain speed: weights for the server, a key for the client."""
-    from privinf.equivariant.covering.convert import VARIANTS, Noise
-    from privinf.equivariant.covering.convert import convert as run
+    from privinf.equivariant.covering.convert import VARIANTS, Noise, convert
     from privinf.equivariant.levels import WARNING, level_of
     from privinf.errors import ConfigError
 
@@ -58,7 +57,7 @@ def convert(
     sizes = {"alpha_e": alpha_e, "alpha_h": alpha_h, "padding": padding, "mixing": mixing}
     noise: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
     note(WARNING)
-    done = run(
+    done = convert(
         model,
         out,
         level,

@@ -24,8 +24,8 @@ def attack(
     converted: Annotated[
         Path,
         typer.Argument(
-            help="What `ee convert` wrote. client/ is used to make the traffic that a server sees, to reveal the tokens"
-            " that an attack is said to know, and to score guesses; no attack sees it."
+            help="What `privinf cover` wrote. client/ is used to make the traffic that a server sees, to reveal the"
+            " tokens that an attack is said to know, and to score guesses; no attack sees it."
         ),
     ],
     text: Annotated[

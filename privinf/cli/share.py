@@ -11,6 +11,7 @@ import typer
 
 from privinf.cli.output import JsonFlag, emit_json, note, progress
 from privinf.cli.plan import refuse
+from privinf.sdk.options import ModeName
 
 if TYPE_CHECKING:
     from privinf.protocols.cost import Cost
@@ -177,7 +178,11 @@ def weights_mode(text: str, option: str = "--weights") -> Mode:
 
 
 def keygen(
-    out: Annotated[Path, typer.Option(help="Directory for the authority and the four roles' certificates.")],
+    out: Annotated[Path, typer.Option(help="Directory for the authority and the roles' certificates.")],
+    mode: Annotated[
+        ModeName,
+        typer.Option(help="private: dealer, party0, party1, client; equivariant: its server, client."),
+    ] = "private",
     host: Annotated[
         list[str] | None, typer.Option(help="Host name or address of a server; repeatable.")
     ] = None,
@@ -185,11 +190,12 @@ def keygen(
     force: Annotated[bool, typer.Option(help="Overwrite what exists.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Create a certificate authority and certificates for dealer, party0, party1 and client."""
-    from privinf.keys import LOCAL_HOSTS
+    """Create a certificate authority, and a certificate for each role of a mode."""
+    from privinf.keys import EQUIVARIANT_ROLES, LOCAL_HOSTS, ROLES
     from privinf.keys import keygen as run
 
-    paths = run(out, host or LOCAL_HOSTS, days=days, force=force)
+    roles = EQUIVARIANT_ROLES if mode == "equivariant" else ROLES
+    paths = run(out, host or LOCAL_HOSTS, days=days, force=force, roles=roles)
     if as_json:
         emit_json({name: str(path) for name, path in paths.items()})
         return
