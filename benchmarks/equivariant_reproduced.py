@@ -15,7 +15,7 @@ from benchmarks import machine
 from benchmarks.equivariant_attack_pages import REPRODUCED
 from privinf.equivariant.attacks import texts as reading
 from privinf.equivariant.attacks.activations import permuted
-from privinf.equivariant.attacks.bigrams import Corpus, decipher
+from privinf.equivariant.attacks.bigrams import Corpus, deciphered
 from privinf.equivariant.attacks.causal import CausalModel
 from privinf.equivariant.attacks.frequency import by_rank
 from privinf.equivariant.attacks.matching import Ids
@@ -98,14 +98,14 @@ def _counted(name: str) -> Iterator[dict[str, Any]]:
     reference, tokens = Corpus.of(public, known.vocab), np.random.default_rng(0).permutation(known.vocab)
     for count in STREAMS:
         seen = Corpus.of([tokens[text] for text in reading.first(sent, count)], known.vocab)
-        ranked, deciphered = by_rank(seen, reference), decipher(seen, reference)
+        ranked, (found, _) = by_rank(seen, reference), deciphered(seen, reference)
         yield {
             "model": name,
             "tokens": int(seen.counts.sum()),
             "reference_tokens": int(reference.counts.sum()),
             "rank": _right(ranked, seen, tokens, 1),
             **{
-                key: _right(deciphered, seen, tokens, top)
+                key: _right(found, seen, tokens, top)
                 for key, top in (("neighbours", 1), ("neighbours_top10", 10), ("neighbours_top100", 100))
             },
         }

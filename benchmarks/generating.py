@@ -205,7 +205,7 @@ def served(shared: Path, *, network: str = "loopback", ahead: int = PASSES_AHEAD
         tempfile.TemporaryDirectory(prefix="privinf-bench-") as folder,
         Servers(shared, Path(folder), network=network, ahead=ahead) as servers,
         Link(
-            ClientConfig(servers.addresses, servers.tls(), deadline=DEADLINE, session_deadline=LONGEST),
+            ClientConfig(servers.addresses, tls=servers.tls(), deadline=DEADLINE, session_deadline=LONGEST),
             bundle.identity,
         ) as link,
     ):

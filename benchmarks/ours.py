@@ -90,7 +90,7 @@ def served(name: str, *, network: str = "loopback", tls: bool = True, ahead: int
                 head, Path(folder), network=network, tls=tls, ahead=ahead, shapes=[work.shape]
             ) as servers,
             Link(
-                ClientConfig(servers.addresses, servers.tls(), insecure_no_tls=not tls, deadline=DEADLINE)
+                ClientConfig(servers.addresses, tls=servers.tls(), insecure_no_tls=not tls, deadline=DEADLINE)
             ) as link,
         ):
             session = Session(work, servers, link)

@@ -33,44 +33,33 @@ class Tls:
 
 # What party 0 decides for both: it leads, and party 1 listens.
 PARTY0_ALONE = ("peer", "ahead", "shapes", "max_ahead_bytes")
+_ADDRESSES = ("dealer", "peer", "listen", "parties", "server")
 
 
-@dataclass(frozen=True)
-class PartyConfig:
-    """One of the two servers that compute on shares."""
+@dataclass(frozen=True, kw_only=True)
+class _Role:
+    """What every role is told."""
 
-    party: int
-    dealer: Address
-    store: Path  # a directory of its own, 0700; never shared by two parties
-    peer: Address | None = None  # party 0 only: where party 1 listens
-    listen: Address = ANY_PORT
     tls: Tls | None = None
     insecure_no_tls: bool = False
-    max_store_bytes: int = 8 * GIB
-    max_store_count: int = 1024
-    ahead: int = 0  # preparations kept ready for each of `shapes`; party 0 decides for both
-    shapes: tuple[QueryShape, ...] = ()
-    max_sessions: int = 8  # queries and generations under way
-    max_sessions_each: int = 0  # of one client, known by its certificate; 0 is half of them
-    max_waiting: int = 64  # queries and generations that wait for a place
-    max_waiting_each: int = 0  # of one client; 0 is half of them
-    wait_seconds: float = 300.0  # how long one of them waits; its client is then told when to ask again
-    max_seconds: float = (
-        3600.0  # the longest that a query or a generation lasts, whatever its client asked for
-    )
-    due_seconds: float = (
-        20.0  # how long a call may take over a message that is due: its opening, a part of a share
-    )
-    greet_seconds: float = 5.0  # how long a call that has a place waits for its other half at the other party
-    passes_ahead: int = 2  # passes of a generation kept ready, in memory; the smaller number of both parties
-    max_ahead_bytes: int = (
-        GIB  # of a generation's passes kept ready, about; one of any size; party 0's setting alone
-    )
-    idle_seconds: float = 300.0  # how long a generation may wait for its client's next request
-    journal: Path | None = None  # names of what passes opened are appended here, for an audit
-    max_journal_bytes: int = GIB  # of all its parts; the oldest of them are deleted
-    prepare_seconds: float = 600.0  # the longest that one preparation may take in the background
-    connect_seconds: float = 3.0  # how long a query waits for the other party or the dealer to be reachable
+
+    def __post_init__(self) -> None:
+        _parse(self, *(item.name for item in fields(self) if item.name in _ADDRESSES))
+        _check(
+            self.tls is not None or self.insecure_no_tls, "certificates are missing: give tls (ca, cert, key)"
+        )
+        _check(self.tls is None or not self.insecure_no_tls, "tls and insecure_no_tls exclude each other")
+        _check_seconds(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Server(_Role):
+    """What every server is told."""
+
+    listen: Address = ANY_PORT
+    max_seconds: float = 3600.0  # the longest that a call lasts, whatever its client asked for
+    idle_seconds: float = 300.0  # how long a generation or session may wait for its client's next request
+    due_seconds: float = 20.0  # how long a call may take over a message that is due, as a part of a share
     health_port: int = 0  # a plaintext port for probes; 0 is none
     health_host: str = (
         LOOPBACK  # another address lets everybody who reaches it ask whether this server serves
@@ -80,126 +69,121 @@ class PartyConfig:
     stop_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        _parse(self, "dealer", "peer", "listen")
+        super().__post_init__()
+        for name in ("health", "metrics"):
+            _check(0 <= getattr(self, f"{name}_port") <= 65535, f"{name}_port is 0 to 65535")
+            object.__setattr__(self, f"{name}_host", parse_host(getattr(self, f"{name}_host")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Admitting(_Server):
+    """What a server is told that clients ask themselves."""
+
+    max_sessions: int = 8  # queries, generations and sessions under way
+    max_sessions_each: int = 0  # of one client, known by its certificate; 0 is half of them
+    max_waiting: int = 64  # calls that wait for a place
+    max_waiting_each: int = 0  # of one client; 0 is half of them
+    wait_seconds: float = 300.0  # how long one of them waits; its client is then told when to ask again
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(min(self.max_sessions, self.max_waiting) > 0, "max_sessions and max_waiting count something")
+        each = self.max_sessions_each, self.max_waiting_each
+        _check(min(each) >= 0, "what one client may have is 0 or more")
+
+
+@dataclass(frozen=True)
+class PartyConfig(_Admitting):
+    """One of the two servers that compute on shares."""
+
+    party: int
+    dealer: Address
+    store: Path  # a directory of its own, 0700; never shared by two parties
+    peer: Address | None = None  # party 0 only: where party 1 listens
+    max_store_bytes: int = 8 * GIB
+    max_store_count: int = 1024
+    ahead: int = 0  # preparations kept ready for each of `shapes`; party 0 decides for both
+    shapes: tuple[QueryShape, ...] = ()
+    greet_seconds: float = 5.0  # how long a call that has a place waits for its other half at the other party
+    passes_ahead: int = 2  # passes of a generation kept ready, in memory; the smaller number of both parties
+    max_ahead_bytes: int = GIB  # of a generation's passes kept ready, about; party 0's setting alone
+    journal: Path | None = None  # names of what passes opened are appended here, for an audit
+    max_journal_bytes: int = GIB  # of all its parts; the oldest of them are deleted
+    prepare_seconds: float = 600.0  # the longest that one preparation may take in the background
+    connect_seconds: float = 3.0  # how long a query waits for the other party or the dealer to be reachable
+
+    def __post_init__(self) -> None:
         _check(self.party in (0, 1), "party is 0 or 1")
         _check(self.party == 1 or self.peer is not None, "party 0 needs peer, the address of party 1")
         if self.party == 1:
             _refuse_others(self, PARTY0_ALONE, "party 0's: set it there, it decides for both")
         _check(bool(self.ahead) == bool(self.shapes), "ahead and shapes go together: how many, and of what")
-        _check_ports(self)
-        _check_seconds(self)
-        _check_tls(self.tls, self.insecure_no_tls)
+        super().__post_init__()
         _check(self.max_store_bytes > 0 and self.max_store_count > 0, "the store needs room")
-        _check(self.ahead >= 0 and self.max_sessions > 0, "ahead and max_sessions count something")
-        _check(self.max_waiting > 0, "max_waiting counts something")
-        _check(
-            min(self.max_sessions_each, self.max_waiting_each) >= 0, "what one client may have is 0 or more"
-        )
+        _check(self.ahead >= 0, "ahead counts something")
         _check(0 < self.passes_ahead <= 32, "passes_ahead is 1 to 32")
         _check(min(self.max_ahead_bytes, self.max_journal_bytes) > 0, "a limit in bytes is positive")
 
 
 @dataclass(frozen=True)
-class DealerConfig:
+class DealerConfig(_Server):
     """The server that draws preparations."""
 
-    listen: Address = ANY_PORT
-    tls: Tls | None = None
-    insecure_no_tls: bool = False
     max_jobs: int = 8  # preparations created and not yet delivered
     max_sessions: int = 8  # generations under way
     queue_chunks: int = 32  # of 1 MiB, for each party and preparation, between drawing and delivery
     come_seconds: float = 10.0  # how long both parties may take to come for what was ordered
     stall_seconds: float = 60.0  # how long one party may lag once both have come
-    max_seconds: float = 3600.0  # the longest that a call lasts
     idle_seconds: float = 900.0  # how long a generation may wait for its next order
-    due_seconds: float = 20.0  # how long a call may take over a message that is due
-    health_port: int = 0
-    health_host: str = LOOPBACK
-    metrics_port: int = 0
-    metrics_host: str = LOOPBACK
-    stop_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        _parse(self, "listen")
-        _check_ports(self)
-        _check_tls(self.tls, self.insecure_no_tls)
+        super().__post_init__()
         counts = self.max_jobs, self.max_sessions, self.queue_chunks
         _check(min(counts) > 0, "max_jobs, max_sessions and queue_chunks count something")
-        _check_seconds(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asking(_Role):
+    """What the SDK is told in every mode."""
+
+    deadline: float = 120.0  # seconds for a whole query, or for one pass of a private generation
+    session_deadline: float = 3600.0  # seconds for a whole generation; the servers' max_seconds bound it
+    connect_seconds: float = 10.0
 
 
 @dataclass(frozen=True)
-class ClientConfig:
+class ClientConfig(_Asking):
     """What the SDK needs to reach both parties."""
 
     parties: tuple[Address, Address]
-    tls: Tls | None = None
-    insecure_no_tls: bool = False
-    deadline: float = 120.0  # seconds for a whole query, or for one pass of a generation
-    session_deadline: float = 3600.0  # seconds for a whole generation; the parties' max_seconds bound it
-    connect_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        _parse(self, "parties")
+        super().__post_init__()
         _check(len(self.parties) == 2, "parties are two addresses")
-        _check_tls(self.tls, self.insecure_no_tls)
-        _check_seconds(self)
 
 
 @dataclass(frozen=True)
-class EquivariantConfig:
+class EquivariantConfig(_Admitting):
     """The one server of the equivariant mode."""
 
-    listen: Address = ANY_PORT
-    tls: Tls | None = None
-    insecure_no_tls: bool = False
     threads: int = 0  # of torch, within one layer; 0 leaves that to torch
-    max_sessions: int = 8  # generations and sessions under way, each with a cache of its own
-    max_sessions_each: int = 0  # of one client, known by its certificate; 0 is half of them
     max_calls: int = 32  # embeddings and classifications under way
     max_calls_each: int = 0  # of one client; 0 is half of them
-    max_waiting: int = 64  # calls and sessions that wait for a place
-    max_waiting_each: int = 0  # of one client; 0 is half of them
-    wait_seconds: float = 300.0  # how long one of them waits; its client is then told when to ask again
     max_rows: int = 16384  # tokens or patches of one request, padding included
     max_tokens: int = 0  # of prompt and answer together; 0 is what the model takes
-    max_seconds: float = 3600.0  # the longest that a call lasts, whatever its client asked for
-    idle_seconds: float = 300.0  # how long a session may wait for its client's next rows
-    due_seconds: float = 20.0  # how long a call may take over a message that is due
-    health_port: int = 0
-    health_host: str = LOOPBACK
-    metrics_port: int = 0
-    metrics_host: str = LOOPBACK
-    stop_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        _parse(self, "listen")
-        _check_ports(self)
-        _check_tls(self.tls, self.insecure_no_tls)
-        counts = self.max_sessions, self.max_calls, self.max_waiting, self.max_rows
-        _check(min(counts) > 0, "max_sessions, max_calls, max_waiting and max_rows count something")
+        super().__post_init__()
+        _check(min(self.max_calls, self.max_rows) > 0, "max_calls and max_rows count something")
         _check(min(self.threads, self.max_tokens) >= 0, "threads and max_tokens are 0 or more")
-        each = self.max_sessions_each, self.max_calls_each, self.max_waiting_each
-        _check(min(each) >= 0, "what one client may have is 0 or more")
-        _check_seconds(self)
+        _check(self.max_calls_each >= 0, "what one client may have is 0 or more")
 
 
 @dataclass(frozen=True)
-class EquivariantClientConfig:
+class EquivariantClientConfig(_Asking):
     """What the SDK needs to reach the server of the equivariant mode."""
 
     server: Address
-    tls: Tls | None = None
-    insecure_no_tls: bool = False
-    deadline: float = 120.0  # seconds for a whole query
-    session_deadline: float = 3600.0  # seconds for a whole generation; the server's max_seconds bound it
-    connect_seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        _parse(self, "server")
-        _check_tls(self.tls, self.insecure_no_tls)
-        _check_seconds(self)
 
 
 Config = TypeVar(
@@ -339,7 +323,7 @@ def _address(value: Any, where: str) -> Address:
         raise ConfigError(f"{where}: {error}") from None
 
 
-def _parse(config: Any, *names: str) -> None:
+def _parse(config: _Role, *names: str) -> None:
     """Read the addresses that a caller of the constructor wrote as text; those to dial name their port."""
     for name in names:
         value = getattr(config, name)
@@ -349,14 +333,7 @@ def _parse(config: Any, *names: str) -> None:
         object.__setattr__(config, name, read if several else next(iter(read), None))
 
 
-def _check_ports(config: PartyConfig | DealerConfig | EquivariantConfig) -> None:
-    for name in ("health", "metrics"):
-        port = getattr(config, f"{name}_port")
-        _check(0 <= port <= 65535, f"{name}_port is 0 to 65535")
-        object.__setattr__(config, f"{name}_host", parse_host(getattr(config, f"{name}_host")))
-
-
-def _check_seconds(config: Any) -> None:
+def _check_seconds(config: _Role) -> None:
     """Every number of seconds is one, above 0; stopping alone may take none."""
     for item in fields(config):
         if item.type == "float":  # annotations are text here
@@ -365,7 +342,7 @@ def _check_seconds(config: Any) -> None:
             _check(holds, f"{item.name} is a number of seconds above 0, up to {LONGEST:g}, not {value:g}")
 
 
-def _refuse_others(config: Any, names: Sequence[str], why: str) -> None:
+def _refuse_others(config: PartyConfig, names: Sequence[str], why: str) -> None:
     for item in fields(config):
         if item.name in names:
             _check(getattr(config, item.name) == item.default, f"{item.name} is {why}")
@@ -374,8 +351,3 @@ def _refuse_others(config: Any, names: Sequence[str], why: str) -> None:
 def _check(holds: bool, claim: str) -> None:
     if not holds:
         raise ConfigError(claim)
-
-
-def _check_tls(tls: Tls | None, insecure_no_tls: bool) -> None:
-    _check(tls is not None or insecure_no_tls, "certificates are missing: give tls (ca, cert, key)")
-    _check(tls is None or not insecure_no_tls, "tls and insecure_no_tls exclude each other")

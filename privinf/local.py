@@ -142,27 +142,12 @@ class LocalParties:
     def _launch(self, role: str, listen: Address, *options: str) -> None:
         tls = self.tls(role)
         # -P: the folder that we run in, maybe a checkout, is no place to import from.
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "privinf",
-            role.rstrip("01"),
-            "--model",
-            str(self._model / role),
-        ]
-        command += [
-            "--listen",
-            str(listen),
-            "--ca",
-            str(tls.ca),
-            "--cert",
-            str(tls.cert),
-            "--key",
-            str(tls.key),
-        ]
+        command = [sys.executable, "-P", "-m", "privinf", role.rstrip("01"), "--listen", str(listen)]
+        paths = {"--model": self._model / role, "--ca": tls.ca, "--cert": tls.cert, "--key": tls.key}
         if role != "dealer":
-            command += ["--party", role[-1], "--store", str(self._work / f"{role}-store")]
+            command += ["--party", role[-1]]
+            paths["--store"] = self._work / f"{role}-store"
+        command += [word for option, path in paths.items() for word in (option, str(path))]
         log = self.log(role).open("a", encoding="utf-8")
         self._logs.append(log)
         process = subprocess.Popen(

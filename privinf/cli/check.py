@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from privinf.cli.ask import asked_texts
 from privinf.cli.output import JsonFlag, emit_json, note, progress
+
+if TYPE_CHECKING:
+    from privinf.check import Report
 
 OUTSIDE = 1  # the exit code where a text leaves the ranges
 SHOWN = 12
@@ -45,28 +49,18 @@ def check(
         raise typer.Exit(OUTSIDE)
 
 
-def _document(report: Any, margin: float) -> dict[str, Any]:
+def _document(report: Report, margin: float) -> dict[str, Any]:
     return {
         "within": report.within(margin),
         "margin": margin,
         "texts": len(report.answers),
         "wrong": report.wrong,
-        "sites": [
-            {
-                "site": site.site,
-                "bits": site.bits,
-                "low": site.low,
-                "high": site.high,
-                "least": site.least,
-                "most": site.most,
-            }
-            for site in report.sites
-        ],
-        "answers": [{"difference": a.difference, "correlation": a.correlation} for a in report.answers],
+        "sites": [asdict(site) | {"bits": site.bits} for site in report.sites],
+        "answers": [asdict(answer) for answer in report.answers],
     }
 
 
-def _print(report: Any, margin: float) -> None:
+def _print(report: Report, margin: float) -> None:
     typer.echo(f"{'site':<24} {'bits free':>9} {'seen':>23} {'held':>23}")
     for site in report.sites[:SHOWN]:
         seen, held = f"{site.low:.3g} to {site.high:.4g}", f"{site.least:.3g} to {site.most:.4g}"

@@ -6,9 +6,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from privinf.cli.output import emit_json, megabytes, note, progress
+
+if TYPE_CHECKING:
+    from privinf.cli.share import Mode
+    from privinf.models.decoder_bundle import DecoderBundle
+    from privinf.sdk.client import Client
 
 COUNT = 24  # tokens of an answer, at most
 CALIBRATION = 40  # everyday sentences: fewer than `privinf share` reads, so that the demo is short
@@ -31,7 +36,7 @@ MODELS = {
 }
 
 
-def run(name: str, weights: Any, as_json: bool) -> None:
+def run(name: str, weights: Mode, as_json: bool) -> None:
     """Fetch, share, serve, ask and compare; print one report."""
     from privinf.errors import ConfigError
     from privinf.formats.fetch import fetch
@@ -74,7 +79,7 @@ def _answers(work: Path, prompts: Sequence[str], quiet: bool) -> list[dict[str, 
         return [_answer(client, prompt, quiet) for prompt in prompts]
 
 
-def _answer(client: Any, prompt: str, quiet: bool) -> dict[str, Any]:
+def _answer(client: Client, prompt: str, quiet: bool) -> dict[str, Any]:
     """Print an answer as it comes; return it with what its first token took and what the others did."""
     if not quiet:
         print(f"\n> {prompt}")
@@ -102,7 +107,7 @@ def _answer(client: Any, prompt: str, quiet: bool) -> dict[str, Any]:
     }
 
 
-def _clear(source: Path, shared: Any, prompts: Sequence[str]) -> list[dict[str, Any]]:
+def _clear(source: Path, shared: DecoderBundle, prompts: Sequence[str]) -> list[dict[str, Any]]:
     """Float32's most likely tokens after the same prefix, and their text."""
     import torch
 

@@ -9,7 +9,7 @@ import typer
 
 from privinf.cli._options import Model
 from privinf.cli.generate import Special
-from privinf.cli.output import JsonFlag, emit_json, note
+from privinf.cli.output import JsonFlag, emit_json, note, read_text
 
 
 def register(app: typer.Typer) -> None:
@@ -26,20 +26,12 @@ def draft(
 ) -> None:
     """Learn from text what usually comes next, for `generate --draft FILE`. The file stays with the client."""
     from privinf.drafts.ngrams import NgramDraft
-    from privinf.errors import InputError
     from privinf.sdk.decoder_client import DecoderSide
 
     side = DecoderSide(model)
-    texts = []
-    for file in files:
-        try:
-            text = file.read_text("utf-8")
-            texts.append(side.tokenizer.encode(side.tokenizer.script(text, special_tokens)))
-        except OSError as error:
-            raise InputError(f"{file} cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"{file}: byte {error.start} is not UTF-8") from error
-    NgramDraft.learn(texts, side.bundle.spec.vocab).save(out)
+    rules = side.tokenizer
+    texts = [rules.encode(rules.script(read_text(file), special_tokens)) for file in files]
+    NgramDraft.learn(texts, side.vocab).save(out)
     tokens = sum(map(len, texts))
     if as_json:
         emit_json({"path": str(out), "tokens": tokens, "bytes": out.stat().st_size})

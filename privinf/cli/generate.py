@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from privinf.cli._options import ClientOptions, Model, with_options
-from privinf.cli.output import JsonFlag, emit_json, note
+from privinf.cli.output import JsonFlag, emit_json, note, read_text
 from privinf.sdk.options import GenerationOptions
 
 if TYPE_CHECKING:
@@ -120,15 +120,7 @@ def asked_prompt(prompt: str | None, file: Path | None) -> str:
 
     if (prompt is None) == (file is None):
         raise InputError("give a prompt either as an argument or as a file with --file, not both")
-    if file is None:
-        return str(prompt)
-    try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        return data.decode("utf-8")
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: byte {error.start} is not UTF-8") from error
+    return str(prompt) if file is None else read_text(file)
 
 
 def show(tokens: TokenStream, *, quiet: bool = False) -> Completion:

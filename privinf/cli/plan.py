@@ -82,19 +82,15 @@ def refuse(options: dict[str, Any], why: str) -> None:
 def _query(folder: Path, tokens: int | None, batch: int | None) -> dict[str, Any]:
     """Costs of an encoder's query."""
     from privinf.models import bundle
-    from privinf.models.folder import blank_weights
-    from privinf.models.program import count
     from privinf.protocols.contract import QueryShape
+    from privinf.sdk.costs import query_tally
 
     shared = bundle.read(folder)
     task = shared.spec.task
     shape = QueryShape(task, BATCH if batch is None else batch, TOKENS if tokens is None else tokens)
     shared.layout.check(shape)
-    shapes = shared.shapes()
-    public = blank_weights(shapes) if shared.layout.public else None
-    tally = count(shared.layout, shape, shapes, public).tally
     about = {"task": task, "batch": shape.batch, "tokens": shape.tokens}
-    return _facts(shared.identity) | about | _costs([tally])
+    return _facts(shared.identity) | about | _costs([query_tally(shared, shape)])
 
 
 def _session(

@@ -35,7 +35,7 @@ from privinf.sdk.options import GenerationOptions, Reading
 from privinf.sdk.transport import PartyStatus
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CoveredUsage(Usage):
     """What an answer took; `query_bytes` were sent and `result_bytes` received, HTTP/2 and TLS not counted."""
 

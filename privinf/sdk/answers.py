@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,27 +11,17 @@ import numpy.typing as npt
 from privinf.errors import InputError
 from privinf.models.spec import Says
 from privinf.sdk.query import Stats
+from privinf.sdk.usage import Took
 
 F32 = npt.NDArray[np.float32]
 LIKELY = 0.5  # a label is given to a text above this score, where each may have any number of them
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What an answer took: seconds by the client's clock, counts per party; offline and online apart.
-
-    `online_bytes` are sent by one party in one direction; `offline_bytes` are the preparations of both.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Usage(Took):
+    """What an answer took."""
 
     queries: int = 0
-    rounds: int = 0
-    seconds: float = 0.0
-    online_seconds: float = 0.0
-    offline_seconds: float = 0.0
-    prepare_seconds: float = 0.0
-    online_bytes: int = 0
-    offline_bytes: int = 0
-    query_bytes: int = 0
     session_ids: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -39,21 +30,10 @@ class Usage:
             f" party; offline {self.prepare_seconds:.2f} s, {self.offline_bytes / 1e6:.1f} MB to both"
         )
 
-    def plus(self, stats: Stats) -> Usage:
+    def plus(self, stats: Stats) -> Self:
         """Add one query."""
-        slowest = max(stats.parties, key=lambda party: party.online_seconds)
-        return Usage(
-            self.queries + 1,
-            self.rounds + slowest.rounds,
-            self.seconds + stats.seconds,
-            self.online_seconds + slowest.online_seconds,
-            self.offline_seconds + max(party.offline_seconds for party in stats.parties),
-            self.prepare_seconds + max(party.prepare_seconds for party in stats.parties),
-            self.online_bytes + max(party.online_bytes for party in stats.parties),
-            self.offline_bytes + sum(party.preparation_bytes for party in stats.parties),
-            self.query_bytes + stats.query_bytes,
-            (*self.session_ids, stats.session_id),
-        )
+        ids = (*self.session_ids, stats.session_id)
+        return replace(self.counting([stats]), queries=self.queries + 1, session_ids=ids)
 
 
 @dataclass(frozen=True)

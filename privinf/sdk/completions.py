@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from privinf.sdk.decoding import PassTokens
 from privinf.sdk.stops import Reason, TextStream
+from privinf.sdk.usage import Took
 
 
-@dataclass(frozen=True)
-class GenerationUsage:
-    """What a generation took: seconds by the client's clock, counts per party; offline and online apart.
+@dataclass(frozen=True, kw_only=True)
+class GenerationUsage(Took):
+    """What a generation took.
 
-    `online_bytes` are sent by one party in one direction; `offline_bytes` are the preparations of both.
     `first_seconds` passed until the first token. `tokens` counts those that a stop cuts off in the last pass too.
     `drafted` tokens were proposed, `accepted` of them right.
     """
@@ -23,15 +24,7 @@ class GenerationUsage:
     passes: int = 0
     drafted: int = 0
     accepted: int = 0
-    rounds: int = 0
-    seconds: float = 0.0
     first_seconds: float = 0.0
-    online_seconds: float = 0.0
-    offline_seconds: float = 0.0
-    prepare_seconds: float = 0.0
-    online_bytes: int = 0
-    offline_bytes: int = 0
-    query_bytes: int = 0
     session_id: str = ""
 
     def __str__(self) -> str:
@@ -42,26 +35,17 @@ class GenerationUsage:
             f" {self.offline_bytes / 1e6:.1f} MB offline to both"
         )
 
-    def plus(self, written: PassTokens) -> GenerationUsage:
+    def plus(self, written: PassTokens) -> Self:
         """Add the passes of one step."""
-        stats = written.stats
-        slowest = [max(s.parties, key=lambda party: party.online_seconds) for s in stats]
-        seconds = self.seconds + sum(s.seconds for s in stats)
-        return GenerationUsage(
-            self.tokens + len(written.tokens),
-            self.passes + len(stats),
-            self.drafted + written.drafted,
-            self.accepted + written.accepted,
-            self.rounds + sum(party.rounds for party in slowest),
-            seconds,
-            self.first_seconds or seconds,
-            self.online_seconds + sum(party.online_seconds for party in slowest),
-            self.offline_seconds + sum(max(p.offline_seconds for p in s.parties) for s in stats),
-            self.prepare_seconds + sum(max(p.prepare_seconds for p in s.parties) for s in stats),
-            self.online_bytes + sum(max(p.online_bytes for p in s.parties) for s in stats),
-            self.offline_bytes + sum(p.preparation_bytes for s in stats for p in s.parties),
-            self.query_bytes + sum(s.query_bytes for s in stats),
-            stats[-1].session_id,
+        took = self.counting(written.stats)
+        return replace(
+            took,
+            tokens=self.tokens + len(written.tokens),
+            passes=self.passes + len(written.stats),
+            drafted=self.drafted + written.drafted,
+            accepted=self.accepted + written.accepted,
+            first_seconds=self.first_seconds or took.seconds,
+            session_id=written.stats[-1].session_id,
         )
 
 

@@ -12,7 +12,7 @@ from privinf.models.folder import blank_weights
 from privinf.models.program import count
 from privinf.models.text.tokenizer import BUCKETS
 from privinf.protocols.contract import QueryShape, SessionShape
-from privinf.protocols.cost import NETWORKS, Cost, Network
+from privinf.protocols.cost import NETWORKS, Cost, Network, Tally
 from privinf.speed import Speed
 
 LARGE = 10**9  # bytes of both parties' preparations
@@ -23,11 +23,16 @@ class CostWarning(UserWarning):
     """A query is dearer than its asker may think."""
 
 
-def query_cost(bundle: Bundle, shape: QueryShape) -> Cost:
-    """Declared rounds and bytes of a query, exact."""
+def query_tally(bundle: Bundle, shape: QueryShape) -> Tally:
+    """Declared rounds and bytes of a query, layer by layer, exact."""
     shapes = bundle.shapes()
     public = blank_weights(shapes) if bundle.layout.public else None
-    return count(bundle.layout, shape, shapes, public).tally.total()
+    return count(bundle.layout, shape, shapes, public).tally
+
+
+def query_cost(bundle: Bundle, shape: QueryShape) -> Cost:
+    """The same in all."""
+    return query_tally(bundle, shape).total()
 
 
 def expected(cost: Cost, speed: Speed, network: Network) -> float:

@@ -11,7 +11,7 @@ from privinf.errors import ConfigError, InputError
 from privinf.models import decoder_bundle
 from privinf.models.text.control import Script
 from privinf.models.text.prompts import SYSTEM, DecoderTokenizer, require_prefix
-from privinf.protocols.contract import Identity, SessionShape
+from privinf.protocols.contract import SessionShape
 from privinf.sdk.backend import Message, Prompt
 from privinf.sdk.completions import TokenStream
 from privinf.sdk.decoding import Decoding, Passes, session_shape
@@ -26,22 +26,8 @@ class DecoderSide:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.bundle = decoder_bundle.read(directory, "client")
-        self.tokenizer = DecoderTokenizer(directory, self.bundle.spec.vocab)
-
-    @property
-    def identity(self) -> Identity:
-        """Model, plan and version that both parties must attest."""
-        return self.bundle.identity
-
-    @property
-    def task(self) -> str:
-        """What it can be asked for."""
-        return "generate"
-
-    @property
-    def vocab(self) -> int:
-        """How many tokens it knows."""
-        return self.bundle.spec.vocab
+        self.identity, self.task, self.vocab = self.bundle.identity, "generate", self.bundle.spec.vocab
+        self.tokenizer = DecoderTokenizer(directory, self.vocab)
 
     @property
     def _first(self) -> int:

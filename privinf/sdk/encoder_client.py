@@ -12,7 +12,7 @@ from privinf.models import query as wire
 from privinf.models.bundle import Bundle, read
 from privinf.models.query import Ids
 from privinf.models.text.tokenizer import Tokenizer, bucket
-from privinf.protocols.contract import Identity, QueryShape
+from privinf.protocols.contract import QueryShape
 from privinf.sdk.answers import F32, Classification, Usage
 from privinf.sdk.options import Reading
 
@@ -33,17 +33,9 @@ class EncoderSide:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.bundle: Bundle = read(directory, "client")
+        self.identity = self.bundle.identity
+        self.task = self.bundle.spec.task
         self.tokenizer = Tokenizer(directory)
-
-    @property
-    def identity(self) -> Identity:
-        """Model, plan and version that both parties must attest."""
-        return self.bundle.identity
-
-    @property
-    def task(self) -> str:
-        """What it can be asked for."""
-        return self.bundle.spec.task
 
     def read(self, texts: Sequence[str], reading: Reading) -> Sequence[Ids]:
         """Token ids of each text; InputError for one that the model cannot take."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import grpc
 
@@ -56,15 +56,7 @@ class Gate:
 
 def counted(stats: party_pb2.Stats) -> PartyStats:
     """Return a party's counts."""
-    return PartyStats(
-        rounds=stats.rounds,
-        online_seconds=stats.online_seconds,
-        offline_seconds=stats.offline_seconds,
-        prepare_seconds=stats.prepare_seconds,
-        online_bytes=stats.online_bytes,
-        wire_bytes=stats.wire_bytes,
-        preparation_bytes=stats.preparation_bytes,
-    )
+    return PartyStats(*(getattr(stats, item.name) for item in fields(PartyStats)))
 
 
 def failure(error: BaseException, role: str) -> PrivinfError:

@@ -32,7 +32,7 @@ from privinf.v1 import party_pb2
 
 _CLOSE_SECONDS = 2.0  # how long both parties may take to end in good order
 
-_Step = tuple[party_pb2.PassOpen, Buffer]
+_Pass = tuple[party_pb2.PassOpen, Buffer]
 _Item = party_pb2.GenerateReply | PrivinfError  # what comes of a call: replies, at last an error
 
 
@@ -70,7 +70,7 @@ class Generation:
         self._counts = [0, 0]  # replies that have come from each
         self._replies: tuple[deque[_Item], ...] = (deque(), deque())
         self._arrived: SimpleQueue[tuple[int, _Item]] = SimpleQueue()
-        self._steps: list[SimpleQueue[_Step | None]] = [SimpleQueue() for _ in peers]
+        self._steps: list[SimpleQueue[_Pass | None]] = [SimpleQueue() for _ in peers]
         self._calls: list[Any] = [
             GENERATE.on(peer)(_requests(opened, steps), timeout=seconds, metadata=peer.metadata)
             for peer, steps in zip(peers, self._steps, strict=True)
@@ -240,7 +240,7 @@ class Generation:
 
 
 def _requests(
-    opened: party_pb2.GenerateOpen, steps: SimpleQueue[_Step | None]
+    opened: party_pb2.GenerateOpen, steps: SimpleQueue[_Pass | None]
 ) -> Iterator[party_pb2.GenerateRequest]:
     yield party_pb2.GenerateRequest(open=opened)
     while (asked := steps.get()) is not None:

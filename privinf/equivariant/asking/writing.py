@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from privinf.v1 import equivariant_pb2 as pb
 _NONE = PartyStats(0, 0.0, 0.0, 0.0, 0, 0, 0)  # there are no parties
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CoveredGenerationUsage(GenerationUsage):
     """What a generation took; `query_bytes` were sent and `result_bytes` received, HTTP/2 and TLS not counted."""
 
@@ -37,10 +38,10 @@ class CoveredGenerationUsage(GenerationUsage):
         sent = f"{self.query_bytes} bytes sent, {self.result_bytes} received"
         return f"{self.seconds:.1f} s, the first after {self.first_seconds:.1f} s; {sent}"
 
-    def plus(self, written: PassTokens) -> CoveredGenerationUsage:
+    def plus(self, written: PassTokens) -> Self:
         """Add one token."""
-        received = self.result_bytes + sum(stats.result_bytes for stats in written.stats)
-        return CoveredGenerationUsage(**{**asdict(super().plus(written)), "result_bytes": received})
+        received = sum(stats.result_bytes for stats in written.stats)
+        return replace(super().plus(written), result_bytes=self.result_bytes + received)
 
 
 class Clock:

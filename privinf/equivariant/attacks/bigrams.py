@@ -82,11 +82,6 @@ class Corpus:
         return min(most, int(np.count_nonzero(self.counts)))
 
 
-def decipher(seen: Corpus, known: Corpus) -> Guess:
-    """Tokens for every symbol that occurs."""
-    return deciphered(seen, known)[0]
-
-
 def deciphered(seen: Corpus, known: Corpus) -> tuple[Guess, float]:
     """Tokens for every symbol that occurs, and the part of the stream whose symbols' neighbours were looked at."""
     most = seen.seen(KNOWN)
