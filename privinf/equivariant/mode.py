@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -135,13 +134,13 @@ class Equivariant:
 
     def _ask(self, task: str, items: Items, reading: Reading, call: Call) -> tuple[F32, CoveredUsage]:
         side = self._asked(task)
-        read: Any = side.read(items, reading)
+        count, batches = side.asked(items, reading)
         began = time.monotonic()
         width = self._about.width if task == "embed" else len(self._about.labels)
-        rows, queries = np.empty((len(read), width), dtype=np.float32), 0
-        batches = side.batches(read, self._link.connect().max_rows)
+        rows, queries = np.empty((count, width), dtype=np.float32), 0
+        room = self._link.connect().max_rows
         with asking(self._folder, self._link, side, self._key, call, local=self._local) as ask:
-            for queries, batch in enumerate(batches, start=1):  # noqa: B007
+            for queries, batch in enumerate(batches(room), start=1):  # noqa: B007
                 rows[list(batch.places)] = ask(batch)
                 call.progress(len(batch.places))
         return rows, _usage(ask, queries, time.monotonic() - began)

@@ -14,7 +14,7 @@ from privinf.sdk.backend import Begin, Conversation, Items, Message, Prompt, Tex
 from privinf.sdk.call import Call, Progress
 from privinf.sdk.completions import Completion
 from privinf.sdk.face import Face
-from privinf.sdk.options import GenerationKeywords, Reading
+from privinf.sdk.options import GenerationKeywords, Reading, ReadingKeywords
 from privinf.sdk.threads import Threads
 from privinf.sdk.transport import PartyStatus
 
@@ -30,28 +30,24 @@ class AsyncClient(Face):
         self,
         texts: Texts,
         *,
-        truncate: bool = False,
-        prompt_name: str | None = None,
-        special_tokens: bool = False,
         timeout: float | None = None,
         progress: Progress | None = None,
+        **reading: Unpack[ReadingKeywords],
     ) -> Embeddings:
         """Embed a text or several; options as for `Client.embed`."""
-        work = partial(self._backend.embed, texts, Reading(truncate, prompt_name, special_tokens))
+        work = partial(self._backend.embed, texts, Reading(**reading))
         return await self._threads.run(work, Call(timeout, progress))
 
     async def classify(
         self,
         texts: Items,
         *,
-        truncate: bool = False,
-        prompt_name: str | None = None,
-        special_tokens: bool = False,
         timeout: float | None = None,
         progress: Progress | None = None,
+        **reading: Unpack[ReadingKeywords],
     ) -> Classification:
         """Classify texts, or images, with the model's head; options as for `Client.embed`."""
-        work = partial(self._backend.classify, texts, Reading(truncate, prompt_name, special_tokens))
+        work = partial(self._backend.classify, texts, Reading(**reading))
         return await self._threads.run(work, Call(timeout, progress))
 
     async def generate(

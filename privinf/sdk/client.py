@@ -11,7 +11,7 @@ from privinf.sdk.backend import Conversation, Items, Message, Prompt, Texts
 from privinf.sdk.call import Call, Progress
 from privinf.sdk.completions import Completion, TokenStream
 from privinf.sdk.face import Face
-from privinf.sdk.options import GenerationKeywords, Reading
+from privinf.sdk.options import GenerationKeywords, Reading, ReadingKeywords
 from privinf.sdk.transport import PartyStatus
 
 
@@ -26,42 +26,36 @@ class Client(Face):
         self,
         texts: Texts,
         *,
-        truncate: bool = False,
-        prompt_name: str | None = None,
-        special_tokens: bool = False,
         timeout: float | None = None,
         progress: Progress | None = None,
+        **reading: Unpack[ReadingKeywords],
     ) -> Embeddings:
         """Embed a text or several.
 
         Args:
             texts: their vectors come in the same order; one text is a list of one.
-            truncate: cut texts that are longer than the model takes, instead of refusing them.
-            prompt_name: which of the model's prompts goes before each text; by default the one that the model names.
-            special_tokens: let "[SEP]" in a text be the control token and not five characters. Never for text
-                of others.
             timeout: the deadline of each query in seconds.
             progress: is told of texts done.
+            reading: truncate (cut texts that are longer than the model takes, instead of refusing them), prompt_name
+                (which of the model's prompts goes before each text; by default the one that the model names),
+                special_tokens (let "[SEP]" in a text be the control token and not five characters; never for text of
+                others).
         """
-        reading = Reading(truncate, prompt_name, special_tokens)
-        return self._backend.embed(texts, reading, Call(timeout, progress))
+        return self._backend.embed(texts, Reading(**reading), Call(timeout, progress))
 
     def classify(
         self,
         texts: Items,
         *,
-        truncate: bool = False,
-        prompt_name: str | None = None,
-        special_tokens: bool = False,
         timeout: float | None = None,
         progress: Progress | None = None,
+        **reading: Unpack[ReadingKeywords],
     ) -> Classification:
         """Classify texts with the model's head; options as for `embed`.
 
         In the equivariant mode also images (images, channels, height, width), as the model's processor gives them.
         """
-        reading = Reading(truncate, prompt_name, special_tokens)
-        return self._backend.classify(texts, reading, Call(timeout, progress))
+        return self._backend.classify(texts, Reading(**reading), Call(timeout, progress))
 
     def generate(
         self,

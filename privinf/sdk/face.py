@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Unpack
 
 from privinf.errors import InputError
 from privinf.sdk.backend import Begin, Conversation, Facts, Prompt, Texts
 from privinf.sdk.connection import Connection, GivenTls
-from privinf.sdk.modes import mode_named
-from privinf.sdk.options import GenerationKeywords, GenerationOptions, ModeName, Reading
+from privinf.sdk.modes import MODES
+from privinf.sdk.options import GenerationKeywords, GenerationOptions, ModeName, Reading, ReadingKeywords
 
 
 class Face:
@@ -39,7 +40,7 @@ class Face:
         config: str | Path | None = None,
     ) -> None:
         connection = Connection(parties, server, tls, deadline, insecure_no_tls, config)
-        self._mode = mode_named(mode)
+        self._mode = MODES[mode]
         self._backend = self._mode.open(Path(model), connection)
 
     @property
@@ -55,13 +56,10 @@ class Face:
     def check(
         self,
         texts: Texts,
-        *,
-        truncate: bool = False,
-        prompt_name: str | None = None,
-        special_tokens: bool = False,
+        **reading: Unpack[ReadingKeywords],
     ) -> None:
         """Raise InputError for the first text that the model cannot take; options as for `embed`. Nothing is asked."""
-        self._backend.check(texts, Reading(truncate, prompt_name, special_tokens))
+        self._backend.check(texts, Reading(**reading))
 
     def _read(
         self, prompt: Prompt | Conversation, raw: bool, special_tokens: bool, given: GenerationKeywords

@@ -75,6 +75,14 @@ class Reading:
     )
 
 
+class ReadingKeywords(TypedDict, total=False):
+    """The fields of `Reading` as keywords."""
+
+    truncate: bool
+    prompt_name: str | None
+    special_tokens: bool
+
+
 class GenerationKeywords(TypedDict, total=False):
     """The fields of `GenerationOptions` as keywords; a test holds both equal."""
 

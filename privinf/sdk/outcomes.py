@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Protocol, TypeVar
 
 import grpc
 
@@ -13,6 +14,8 @@ from privinf.parties.rpc.frames import CHUNK
 from privinf.parties.rpc.status import attribute, restore
 from privinf.protocols.contract import Buffer
 from privinf.v1 import party_pb2
+
+Reply = TypeVar("Reply", covariant=True)
 
 ROLES = ("party0", "party1")
 _PHASES = {"connect": 1, "offline": 2, "online": 3}
@@ -30,6 +33,14 @@ class PartyStats:
     online_bytes: int  # payload sent to the other party
     wire_bytes: int  # the same with control frames and headers; HTTP/2 and TLS are not counted
     preparation_bytes: int
+
+
+class Replying(Protocol[Reply]):
+    """A call to a party, as gRPC gives it."""
+
+    def cancel(self) -> object: ...
+    def __iter__(self) -> Iterator[Reply]: ...
+    def __next__(self) -> Reply: ...
 
 
 class Gate:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import grpc
 
@@ -22,6 +22,7 @@ from privinf.sdk.outcomes import (
     ROLES,
     VERDICT_SECONDS,
     PartyStats,
+    Replying,
     chunks,
     counted,
     failure,
@@ -71,7 +72,7 @@ class Generation:
         self._replies: tuple[deque[_Item], ...] = (deque(), deque())
         self._arrived: SimpleQueue[tuple[int, _Item]] = SimpleQueue()
         self._steps: list[SimpleQueue[_Pass | None]] = [SimpleQueue() for _ in peers]
-        self._calls: list[Any] = [
+        self._calls: list[Replying[party_pb2.GenerateReply]] = [
             GENERATE.on(peer)(_requests(opened, steps), timeout=seconds, metadata=peer.metadata)
             for peer, steps in zip(peers, self._steps, strict=True)
         ]

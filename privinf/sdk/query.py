@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any
 
 import grpc
 
@@ -18,6 +17,7 @@ from privinf.sdk.outcomes import (
     VERDICT_SECONDS,
     Gate,
     PartyStats,
+    Replying,
     counted,
     failure,
     telling,
@@ -42,7 +42,7 @@ class Run:
 
     def __init__(
         self,
-        calls: Sequence[Any],
+        calls: Sequence[Replying[party_pb2.InferReply]],
         gates: Sequence[Gate],
         session: bytes,
         nbytes: int,
@@ -116,8 +116,8 @@ class Run:
         gate.close()
 
 
-def _next(call: Any, role: str) -> party_pb2.InferReply:
-    reply: party_pb2.InferReply | None = next(call, None)
+def _next(call: Replying[party_pb2.InferReply], role: str) -> party_pb2.InferReply:
+    reply = next(call, None)
     if reply is None:
         raise PeerLost(f"{role} ended the query early")
     return reply

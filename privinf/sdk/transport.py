@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import TracebackType
 from typing import Self
 
@@ -198,9 +198,8 @@ class Link:
         except grpc.RpcError as error:
             raise restore(error, peer.role, phase="connect") from error
         ready = {read_shape(item.shape): item.count for item in reply.ready}
-        room = reply.store_bytes, reply.max_store_bytes
-        queue = reply.waiting, reply.max_waiting
-        return PartyStatus(peer.role, ready, reply.sessions, reply.max_sessions, *room, *queue)
+        counts = (getattr(reply, item.name) for item in fields(PartyStatus)[2:])
+        return PartyStatus(peer.role, ready, *counts)
 
 
 def _requests(opened: party_pb2.InferOpen, share: Buffer, gate: Gate) -> Iterator[party_pb2.InferRequest]:

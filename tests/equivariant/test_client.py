@@ -174,7 +174,7 @@ def test_one_face_for_both_modes(tmp_path: Path) -> None:
             client.status()
         client.close()
         client.close()
-    with pytest.raises(InputError, match="not a mode: choose equivariant or private"):
+    with pytest.raises(ConfigError, match="mode 'secret' is unknown; choose one of equivariant, private"):
         Client(made.client, mode="secret")  # type: ignore[arg-type]
     with pytest.raises(InputError, match='mode="equivariant"'):
         Client(made.client, server="127.0.0.1:1")

@@ -10,17 +10,23 @@ import pytest
 from privinf.drafts.speculation import PromptLookup
 from privinf.errors import InputError
 from privinf.models.decoder_layout import MOST_ROWS
-from privinf.sdk.options import MOST_DRAFTS, GenerationKeywords, GenerationOptions
+from privinf.sdk.options import (
+    MOST_DRAFTS,
+    GenerationKeywords,
+    GenerationOptions,
+    Reading,
+    ReadingKeywords,
+)
 
 
-def test_keywords_are_the_fields() -> None:
-    assert get_type_hints(GenerationKeywords) == get_type_hints(GenerationOptions)
-    assert list(get_type_hints(GenerationKeywords)) == [item.name for item in fields(GenerationOptions)]
-    assert not GenerationKeywords.__required_keys__
-
-
-def test_every_option_says_what_it_does() -> None:
-    assert all(item.metadata["help"].endswith(".") for item in fields(GenerationOptions))
+@pytest.mark.parametrize(
+    ("keywords", "options"), [(GenerationKeywords, GenerationOptions), (ReadingKeywords, Reading)]
+)
+def test_keywords_are_the_fields(keywords: Any, options: Any) -> None:
+    assert get_type_hints(keywords) == get_type_hints(options)
+    assert list(get_type_hints(keywords)) == [item.name for item in fields(options)]
+    assert not keywords.__required_keys__
+    assert all(item.metadata["help"].endswith(".") for item in fields(options))
 
 
 def test_drafts_and_the_token_before_them_fill_the_largest_pass() -> None:

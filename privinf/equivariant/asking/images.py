@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from privinf.equivariant import wire
 from privinf.equivariant.asking.own_part import OwnPart
-from privinf.equivariant.asking.texts import MOST_BYTES, Batch, most_rows
+from privinf.equivariant.asking.texts import MOST_BYTES, Asked, Batch, most_rows
 from privinf.equivariant.key import Key, KeyAbout
 from privinf.equivariant.levels import level_of
 from privinf.equivariant.wire import F32
@@ -37,6 +38,11 @@ class ImageSide:
     def read(self, images: Items, reading: Reading) -> F32:
         """Patches of each image; InputError for what the model cannot take."""
         return _patches(_checked(images, self._image), self._image)
+
+    def asked(self, images: Items, reading: Reading) -> Asked:
+        """How many images there are, and what cuts them into requests."""
+        patches = self.read(images, reading)
+        return len(patches), partial(self.batches, patches)
 
     def batches(self, patches: F32, max_rows: int) -> Iterator[Batch]:
         """As many images as fit one request."""

@@ -28,7 +28,7 @@ class OwnPart:
         if self._head is None and about.task != "embed":
             self._head = self._arrays["embed.token"].T
 
-    def token_rows(self, ids: Sequence[int], first: int = 0) -> F64:
+    def token_rows(self, ids: Sequence[int] | npt.NDArray[Any], first: int = 0) -> F64:
         """What the first layer takes of tokens from place `first` on, (tokens, width)."""
         rows = self._wide("embed.token", np.asarray(ids, dtype=np.int64))
         if "embed.position" in self._arrays:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from privinf.equivariant import wire
 from privinf.equivariant.asking.own_part import OwnPart
@@ -32,7 +34,10 @@ class Batch:
     """What is asked about in one request: places among all, and token ids or patches."""
 
     places: tuple[int, ...]
-    items: tuple[Any, ...] = field(repr=False)
+    items: tuple[npt.NDArray[Any], ...] = field(repr=False)
+
+
+Asked = tuple[int, Callable[[int], Iterator[Batch]]]
 
 
 class EncoderRules(Tokenizer):
@@ -66,6 +71,11 @@ class TextSide:
     def read(self, texts: Items, reading: Reading) -> Sequence[Ids]:
         """Token ids of each text; InputError for one that the model cannot take."""
         return self.tokenizer.encode(listed(texts), **vars(reading))
+
+    def asked(self, texts: Items, reading: Reading) -> Asked:
+        """How many texts there are, and what cuts them into requests."""
+        ids = self.read(texts, reading)
+        return len(ids), partial(self.batches, ids)
 
     def batches(self, ids: Sequence[Ids], max_rows: int) -> Iterator[Batch]:
         """Texts of like length go together, as many as fit one request."""
