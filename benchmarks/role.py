@@ -93,8 +93,8 @@ def main() -> None:
 def _party_config(given: argparse.Namespace, tls: Tls | None) -> PartyConfig:
     return PartyConfig(
         given.party,
-        given.dealer,
         given.store,
+        given.dealer,
         peer=given.peer,
         listen=given.listen,
         tls=tls,

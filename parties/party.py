@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -10,22 +9,19 @@ from typing import Any
 import grpc
 
 from privinf.config import PartyConfig
-from privinf.errors import DeadlineExceeded, InputError, PrivinfError, ProtocolError
+from privinf.errors import DeadlineExceeded, InputError, PrivinfError, ProtocolError, Unauthenticated
 from privinf.parties.logs import Log
 from privinf.parties.metrics import Meters
 from privinf.parties.rpc.admission import Admission, Parked, Queue, Room
 from privinf.parties.rpc.credentials import Peer
-from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.rpc.guard import Guard
 from privinf.parties.rpc.incoming import Requests
 from privinf.parties.rpc.messages import (
     identity_message,
     read_id,
     read_identity,
-    read_ids,
     read_shape,
     require_same,
-    shape_message,
 )
 from privinf.parties.rpc.methods import (
     ATTEST_PARTY,
@@ -39,20 +35,16 @@ from privinf.parties.rpc.methods import (
 )
 from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.rpc.parts import WHOLE_LIMIT, require_whole
+from privinf.parties.rpc.roles import PARTIES, index_of
 from privinf.parties.rpc.seats import share_of
 from privinf.parties.rpc.status import attribute
 from privinf.parties.served import QUERIES, served
-from privinf.parties.session.epochs import Epochs
 from privinf.parties.session.generations import Generations
 from privinf.parties.session.greeting import Greeter
 from privinf.parties.session.query import Answer, Engine, Query
 from privinf.parties.session.sessions import Sessions
-from privinf.parties.session.streams import guarding
 from privinf.parties.stock.dealt import PassLink
-from privinf.parties.stock.fetch import DealerLink
-from privinf.parties.stock.keeper import Keeper
-from privinf.parties.stock.spool import sized
-from privinf.parties.stock.store import PreparationStore
+from privinf.parties.stock.supply import Supply
 from privinf.protocols.contract import PartyProgram, QueryShape
 from privinf.v1 import common_pb2, party_pb2
 
@@ -64,58 +56,55 @@ class PartyCalls:
         self, config: PartyConfig, program: PartyProgram, peers: dict[str, Peer], log: Log, meters: Meters
     ) -> None:
         self._config, self._program, self._log, self._meters = config, program, log, meters
-        self._role, other = f"party{config.party}", peers.get("party1")
-        self._store = PreparationStore(
-            config.store,
-            program.identity,
-            config.max_store_bytes,
-            config.max_store_count,
-            lambda record: sized(record, program.queries),
+        self._role = PARTIES[config.party]
+        dialled = {index_of(role): peer for role, peer in peers.items() if role != "dealer"}
+        self._sessions = Sessions(config.max_sessions, config.party)
+        self._admission, self._count = self._admitting(config)
+        greeter = Greeter(config, program.identity, dialled, self._sessions)
+        self._supply: Supply | None = None
+        link: PassLink | None = None
+        if program.topology.dealer:
+            self._supply = Supply(config, program, peers["dealer"], dialled.get(1), log)
+            link = PassLink(peers["dealer"], program.identity, config.connect_seconds)
+        self._engine = Engine(program.queries, self._supply, log)
+        self._greeter, self._generations = (
+            greeter,
+            Generations(config, program, self._sessions, self._admission, greeter, link, log, meters),
         )
-        self._dealer = DealerLink(peers["dealer"], program, self._store, config.connect_seconds)
-        self._keeper: Keeper | None = None
-        if other is not None:
-            self._keeper = Keeper(config, program.identity, self._store, self._dealer, other, log)
-        self._engine = Engine(program.queries, self._store, self._keeper, log)
-        self._sessions, self._epochs = Sessions(config.max_sessions), Epochs()
-        self._admission, count = self._admitting(config)
-        self._greeter = Greeter(config, program.identity, other, self._sessions)
-        link = PassLink(peers["dealer"], program.identity, config.connect_seconds)
-        self._generations = Generations(
-            config, program, self._sessions, self._admission, self._greeter, link, log, meters
-        )
-        self._count = count
         meters.watch(
-            sessions=count,
+            sessions=self._count,
             waiting=lambda: self._admission.waiting,
-            ready=lambda: len(self._store.held()),
+            ready=lambda: len(self._supply.store.held()) if self._supply else 0,
         )
 
     def handlers(self, guard: Guard) -> grpc.GenericRpcHandler:
         """Return the calls of this party, each behind the check of its caller's role."""
         calls: dict[Method, Any] = {ATTEST_PARTY: self.attest, INFER: self.infer, STATUS: self.status}
         calls[GENERATE] = self._generations.generate
-        if self._config.party == 1:
-            calls |= {SESSION: self.session, PREFETCH: self.prefetch, RECONCILE: self.reconcile}
+        if self._config.party:
+            calls[SESSION] = self.session
+            if self._supply is not None:
+                calls |= {PREFETCH: self._supply.prefetch, RECONCILE: self._supply.reconcile}
         return guard.handlers(calls)
 
     def start(self) -> None:
         """Begin to keep preparations ready."""
-        if self._keeper is not None:
-            self._keeper.start()
+        if self._supply is not None:
+            self._supply.start()
 
     def drain(self) -> None:
         """Admit no more queries, and no more passes."""
         self._admission.close()
         self._sessions.close()
         self._generations.drain()
-        if self._keeper is not None:
-            self._keeper.stop()
+        if self._supply is not None:
+            self._supply.drain()
 
     def close(self) -> None:
         """Leave the store to the next process."""
         self._generations.close()
-        self._store.close()
+        if self._supply is not None:
+            self._supply.store.close()
 
     def attest(
         self, request: common_pb2.AttestRequest, context: grpc.ServicerContext, caller: str
@@ -127,16 +116,14 @@ class PartyCalls:
         self, request: party_pb2.StatusRequest, context: grpc.ServicerContext, caller: str
     ) -> party_pb2.StatusReply:
         """Count what is ready."""
-        usage, ready = self._store.usage(), Counter(record.shape for record in self._store.held())
+        supply = self._supply
         return party_pb2.StatusReply(
-            ready=[
-                party_pb2.Ready(shape=shape_message(shape), count=count) for shape, count in ready.items()
-            ],
+            ready=supply.ready() if supply else [],
             sessions=self._count(),
             max_sessions=self._config.max_sessions,
             waiting=self._admission.waiting,
             max_waiting=self._config.max_waiting,
-            store_bytes=usage.nbytes,
+            store_bytes=supply.store.usage().nbytes if supply else 0,
             max_store_bytes=self._config.max_store_bytes,
         )
 
@@ -153,13 +140,11 @@ class PartyCalls:
             with (
                 self._admission.place(requests.client, requests.life),
                 self._greeter.greeted(session, shape, requests.life, context) as met,
-                guarding(met.stream, self._config.party),
             ):
-                met.stream.watch(lambda: requests.life.end(met.stream.verdict()))
                 yield party_pb2.InferReply(admitted=True)
                 share = _share(requests, served(self._program.queries, QUERIES).sizes(shape).query)
                 query = Query(session, shape, share, requests.life)
-                answer = self._engine.answer(query, met.stream, met.channel)
+                answer = self._engine.answer(query, met)
         except PrivinfError as error:
             raise attribute(error, self._role, session) from error
         self._account(session, answer)
@@ -169,8 +154,12 @@ class PartyCalls:
         self, requests: Requests[bytes], context: grpc.ServicerContext, caller: str
     ) -> Iterator[bytes]:
         """Carry the frames of one session, as long as its query on this party takes."""
+        if index_of(caller) >= self._config.party:
+            raise Unauthenticated(f"{caller} may not call {SESSION.name} on {self._role}: it is dialled")
         outgoing: Outgoing[bytes] = Outgoing()
-        session, stream = self._sessions.arrive(requests.only(), requests.raw, outgoing, context.cancel)
+        session, stream = self._sessions.arrive(
+            requests.only(), requests.raw, outgoing, context.cancel, caller
+        )
         if not context.add_callback(lambda: self._sessions.depart(session, stream)):
             self._sessions.depart(session, stream)
         seconds = self._config.greet_seconds
@@ -178,39 +167,6 @@ class PartyCalls:
         expire = partial(self._sessions.expire, session, stream, late)
         with requests.life.watched(seconds, str(late), expire):
             yield from outgoing
-
-    def prefetch(
-        self, request: party_pb2.PrefetchRequest, context: grpc.ServicerContext, caller: str
-    ) -> party_pb2.PrefetchReply:
-        """Fetch our half of a preparation that party 0 had drawn."""
-        require_same(self._program.identity, read_identity(request.identity), caller)
-        shape = read_shape(request.shape)
-        served(self._program.queries, QUERIES).sizes(shape)
-        preparation_id = read_id(request.preparation_id, "a preparation id")
-        epoch = read_id(request.epoch, "an epoch")
-        self._epochs.enter(epoch)
-        deadline = Deadline.of(context, max(self._config.max_seconds, self._config.prepare_seconds))
-        record = self._dealer.join(
-            preparation_id, shape, epoch, deadline, lambda call: _cancel_with(context, call)
-        )
-        return party_pb2.PrefetchReply(prepare_seconds=record.prepare_seconds)
-
-    def reconcile(
-        self, request: party_pb2.ReconcileRequest, context: grpc.ServicerContext, caller: str
-    ) -> party_pb2.ReconcileReply:
-        """Drop what party 0 will never use: what it says is gone, and what an earlier run of it left here."""
-        held, gone = read_ids(request.held, "what is held"), read_ids(request.gone, "what is gone")
-        if held & gone:
-            raise ProtocolError("a preparation is held or gone, not both")
-        self._epochs.enter(read_id(request.epoch, "an epoch"))
-        mine = self._store.held()
-        old = {
-            record.preparation_id
-            for record in mine + self._store.coming()
-            if record.epoch != request.epoch and record.preparation_id not in held
-        }
-        self._store.burn(old | gone)
-        return party_pb2.ReconcileReply(held=sorted(held & {record.preparation_id for record in mine}))
 
     def _admitting(self, config: PartyConfig) -> tuple[Admission, Callable[[], int]]:
         """Return who decides on places, and what counts those that are taken."""
@@ -220,7 +176,7 @@ class PartyCalls:
             config.max_waiting,
             share_of(config.max_waiting, config.max_waiting_each),
         )
-        if config.party == 1:
+        if config.party:
             return Parked(room, lambda: self._sessions.count), lambda: self._sessions.count
         queue = Queue(room, config.wait_seconds, self._meters.waited, self._meters.refused)
         return queue, lambda: queue.running
@@ -238,16 +194,6 @@ class PartyCalls:
         self._log.info(
             "answered", session=session.hex(), rounds=stats.rounds, seconds=round(stats.online_seconds, 6)
         )
-
-
-def _cancel_with(context: grpc.ServicerContext, call: grpc.Call) -> None:
-    """Cancel a call of ours when the one that asked for it ends."""
-    if not context.add_callback(lambda: _cancel(call)):
-        _cancel(call)
-
-
-def _cancel(call: grpc.Call) -> None:
-    call.cancel()
 
 
 def _opening(requests: Requests[party_pb2.InferRequest]) -> party_pb2.InferOpen:

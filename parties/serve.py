@@ -27,6 +27,7 @@ from privinf.parties.rpc.health import Health
 from privinf.parties.rpc.life import Bounds
 from privinf.parties.rpc.methods import DEALER, PARTY
 from privinf.parties.rpc.own import check_own
+from privinf.parties.rpc.roles import PARTIES
 from privinf.parties.rpc.seats import share_of
 from privinf.parties.served import QUERIES, served
 from privinf.parties.stderr import own_stderr
@@ -128,6 +129,7 @@ class PartyServer(Server):
             raise ConfigError(
                 f"the program is party {program.index}'s, the configuration party {config.party}'s"
             )
+        _check_topology(config, program)
         _check_shapes(config, program)
         super().__init__(f"party{config.party}", PARTY, config, _calls(config), _party_bounds(config))
         self._peers = _dial_peers(config, self.role, self._unfit)
@@ -207,10 +209,24 @@ def _stop_signals() -> Iterator[Callable[[], Any]]:
 
 
 def _dial_peers(config: PartyConfig, role: str, told: Told) -> dict[str, Peer]:
-    peers = {"dealer": dial(config.dealer, "dealer", config.tls, role, told=told)}
-    if config.peer is not None:
-        peers["party1"] = dial(config.peer, "party1", config.tls, role, told=told)
-    return peers
+    others = dict(zip(PARTIES[config.party + 1 :], config.peer, strict=False))
+    if config.dealer is not None:
+        others["dealer"] = config.dealer
+    return {other: dial(where, other, config.tls, role, told=told) for other, where in others.items()}
+
+
+def _check_topology(config: PartyConfig, program: PartyProgram) -> None:
+    topology = program.topology
+    dialled = topology.parties - 1 - config.party
+    if len(config.peer) != dialled:
+        raise ConfigError(f"peer names {len(config.peer)} parties: {PARTIES[config.party]} dials {dialled}")
+    if (config.dealer is not None) != topology.dealer:
+        what = "needs a dealer: give its address" if topology.dealer else "knows no dealer: leave it out"
+        raise ConfigError(f"dealer: the protocol {program.identity.protocol} {what}")
+    if topology.dealer and topology.parties != 2:
+        raise ConfigError(f"a dealer prepares for two parties, not for {topology.parties}")
+    if program.sessions is not None and not topology.dealer:
+        raise ConfigError("sessions need a dealer: this program has none")
 
 
 def _calls(config: PartyConfig) -> int:

@@ -31,8 +31,8 @@ class Tls:
     key: Path = field(repr=False)
 
 
-# What party 0 decides for both: it leads, and party 1 listens.
-PARTY0_ALONE = ("peer", "ahead", "shapes", "max_ahead_bytes")
+# What party 0 decides for all: it leads.
+PARTY0_ALONE = ("ahead", "shapes", "max_ahead_bytes")
 _ADDRESSES = ("dealer", "peer", "listen", "parties", "server")
 
 
@@ -97,9 +97,11 @@ class PartyConfig(_Admitting):
     """One of the two servers that compute on shares."""
 
     party: int
-    dealer: Address
     store: Path  # a directory of its own, 0700; never shared by two parties
-    peer: Address | None = None  # party 0 only: where party 1 listens
+    dealer: Address | None = None  # where the protocol has one
+    peer: tuple[
+        Address, ...
+    ] = ()  # where parties of a higher index listen, in order: of two, party 0's alone
     max_store_bytes: int = 8 * GIB
     max_store_count: int = 1024
     ahead: int = 0  # preparations kept ready for each of `shapes`; party 0 decides for both
@@ -113,9 +115,9 @@ class PartyConfig(_Admitting):
     connect_seconds: float = 3.0  # how long a query waits for the other party or the dealer to be reachable
 
     def __post_init__(self) -> None:
-        _check(self.party in (0, 1), "party is 0 or 1")
-        _check(self.party == 1 or self.peer is not None, "party 0 needs peer, the address of party 1")
-        if self.party == 1:
+        _check(self.party >= 0, "party is 0 or more")
+        _check(self.party > 0 or bool(self.peer), "party 0 needs peer, the address of party 1")
+        if self.party:
             _refuse_others(self, PARTY0_ALONE, "party 0's: set it there, it decides for both")
         _check(bool(self.ahead) == bool(self.shapes), "ahead and shapes go together: how many, and of what")
         super().__post_init__()
@@ -327,9 +329,10 @@ def _parse(config: _Role, *names: str) -> None:
     """Read the addresses that a caller of the constructor wrote as text; those to dial name their port."""
     for name in names:
         value = getattr(config, name)
-        several = isinstance(value, (tuple, list))
-        read = tuple(_address(item, name) for item in (value if several else (value,)) if item is not None)
+        given = value if isinstance(value, (tuple, list)) else (value,)
+        read = tuple(_address(item, name) for item in given if item is not None)
         _check(name == "listen" or all(item.port for item in read), f"{name}: port 0 cannot be reached")
+        several = name in ("peer", "parties")
         object.__setattr__(config, name, read if several else next(iter(read), None))
 
 

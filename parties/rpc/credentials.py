@@ -17,8 +17,8 @@ from privinf.parties.rpc import descriptors
 from privinf.parties.rpc.certificates import Own, Renewal, Told
 from privinf.parties.rpc.frames import CHUNK
 from privinf.parties.rpc.listening import ALONE, listen
+from privinf.parties.rpc.roles import ROLES
 
-ROLES: Final = frozenset({"dealer", "party0", "party1", "client"})
 CLAIM: Final = "privinf-role"  # metadata that is believed without TLS alone
 MESSAGE_LIMIT: Final = CHUNK + 4096  # a chunk with what stands before it; whatever is larger goes in several
 

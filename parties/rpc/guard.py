@@ -15,8 +15,9 @@ from privinf.parties.rpc.entrance import OPEN, Entrance
 from privinf.parties.rpc.incoming import AnyRequests, Direct, Read, Requests, Source
 from privinf.parties.rpc.life import BOUNDS, Bounds, Life
 from privinf.parties.rpc.lives import Keeping
-from privinf.parties.rpc.methods import ANYBODY, CLIENT, PEERS, Method
+from privinf.parties.rpc.methods import ANYBODY, CLIENT, Method
 from privinf.parties.rpc.parts import cut
+from privinf.parties.rpc.roles import PEERS
 from privinf.parties.rpc.seats import Seats
 from privinf.parties.rpc.status import describe
 

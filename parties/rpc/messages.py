@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from google.protobuf.message import DecodeError
 
 from privinf.errors import InputError, MismatchError, ProtocolError
+from privinf.parties.rpc.roles import ROLES
 from privinf.protocols.contract import ID_BYTES, Identity, Order, QueryShape, SessionShape
 from privinf.v1 import common_pb2
 
 MAX_TASK = 64
-ROLES = ("dealer", "party0", "party1", "client")
 
 
 def identity_message(identity: Identity) -> common_pb2.Identity:

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.parts import PartsCall, encoded
+from privinf.parties.rpc.roles import PARTIES, ROLES
 from privinf.v1 import common_pb2, dealer_pb2, party_pb2
 
 PARTY: Final = "privinf.v1.Party"
@@ -16,8 +17,6 @@ DEALER: Final = "privinf.v1.Dealer"
 RAW: Final = None  # a message that is its own bytes
 ANYBODY: Final = frozenset[str]()  # whoever connects: for probes, which have no role
 _BOTH = frozenset({"party0", "party1"})
-PEERS: Final = _BOTH | {"dealer"}
-ALL = PEERS | {"client"}
 
 
 @dataclass(frozen=True)
@@ -59,18 +58,18 @@ class Method:
 CLIENT = frozenset({"client"})
 PARTY0 = frozenset({"party0"})
 
-ATTEST_PARTY = Method(PARTY, "Attest", common_pb2.AttestRequest, common_pb2.AttestReply, ALL)
+ATTEST_PARTY = Method(PARTY, "Attest", common_pb2.AttestRequest, common_pb2.AttestReply, ROLES)
 INFER = Method(
     PARTY, "Infer", party_pb2.InferRequest, party_pb2.InferReply, CLIENT, (True, True), (False, True)
 )
 GENERATE = Method(
     PARTY, "Generate", party_pb2.GenerateRequest, party_pb2.GenerateReply, CLIENT, (True, True), (False, True)
 )
-SESSION = Method(PARTY, "Session", RAW, RAW, PARTY0, (True, True))
+SESSION = Method(PARTY, "Session", RAW, RAW, frozenset(PARTIES), (True, True))
 PREFETCH = Method(PARTY, "Prefetch", party_pb2.PrefetchRequest, party_pb2.PrefetchReply, PARTY0)
 RECONCILE = Method(PARTY, "Reconcile", party_pb2.ReconcileRequest, party_pb2.ReconcileReply, PARTY0)
-STATUS = Method(PARTY, "Status", party_pb2.StatusRequest, party_pb2.StatusReply, ALL)
-ATTEST_DEALER = Method(DEALER, "Attest", common_pb2.AttestRequest, common_pb2.AttestReply, ALL)
+STATUS = Method(PARTY, "Status", party_pb2.StatusRequest, party_pb2.StatusReply, ROLES)
+ATTEST_DEALER = Method(DEALER, "Attest", common_pb2.AttestRequest, common_pb2.AttestReply, ROLES)
 CREATE = Method(DEALER, "Create", dealer_pb2.CreateRequest, dealer_pb2.CreateReply, PARTY0)
 DROP = Method(DEALER, "Drop", dealer_pb2.DropRequest, dealer_pb2.DropReply, _BOTH)
 FETCH = Method(DEALER, "Fetch", dealer_pb2.FetchRequest, RAW, _BOTH, (False, True))

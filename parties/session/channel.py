@@ -1,4 +1,4 @@
-"""A session as a program sees it: blocking rounds over frames, counted."""
+"""A session with one other party, as a program sees it: blocking rounds over frames, counted."""
 
 from __future__ import annotations
 
@@ -9,24 +9,20 @@ from privinf.parties.rpc.frames import FrameReader, FrameWriter, Kind
 from privinf.protocols.contract import Buffer
 
 
-class SessionChannel:
+class SessionLink:
     """One session with the other party; `send` must not block, `messages` blocks until the peer's next one.
 
     Whoever supplies `messages` bounds its waits and turns a broken stream into a typed error.
     """
 
     def __init__(
-        self, send: Callable[[bytes], None], messages: Iterator[bytes], session: bytes, party: int
+        self, send: Callable[[bytes], None], messages: Iterator[bytes], session: bytes, party: int, peer: int
     ) -> None:
         self._writer = FrameWriter(send, session, party)
-        self._reader = FrameReader(messages, session, 1 - party)
+        self._reader = FrameReader(messages, session, peer)
         self.rounds = 0
         self._pushed = 0  # parts of the round under way
         self._due: Callable[[], None] | None = None
-
-    def to(self, peer: int) -> SessionChannel:
-        """Return the link to the other party, the only one there is."""
-        return self
 
     @property
     def online_bytes(self) -> int:

@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 from privinf.errors import InputError, MismatchError, ProtocolError
 from privinf.parties.rpc.frames import Kind
 from privinf.parties.rpc.parts import WHOLE_LIMIT
-from privinf.parties.session.channel import SessionChannel
 from privinf.parties.session.feeder import Feeder, Prepared
+from privinf.parties.session.greeting import Session
 from privinf.parties.session.inbox import Inbox
 from privinf.parties.session.journal import Journal
 from privinf.protocols.contract import Advance, PartySession
@@ -29,7 +29,7 @@ class Generation:
     session: PartySession
     feeder: Feeder
     inbox: Inbox
-    channel: SessionChannel
+    met: Session
     journal: Journal | None
     passes: int = 0
 
@@ -52,7 +52,7 @@ class Generation:
     def _evaluate(
         self, step: party_pb2.PassOpen, query: memoryview, prepared: Prepared, waited: float
     ) -> party_pb2.GenerateReply:
-        channel, began = self.channel, time.monotonic()
+        channel, began = self.met.only.link, time.monotonic()
         before = channel.rounds, channel.online_bytes, channel.wire_bytes
         self._announce(step, prepared)
         result = self._journalled(step, query, prepared)
@@ -75,16 +75,17 @@ class Generation:
         ours = party_pb2.Pass(
             index=step.index, kept=step.kept, after=step.after, retired=prepared.order.retired
         )
-        self.channel.say(Kind.PASS, ours.SerializeToString())
-        self.channel.expect(Kind.PASS, partial(_compare, ours))
+        link = self.met.only.link
+        link.say(Kind.PASS, ours.SerializeToString())
+        link.expect(Kind.PASS, partial(_compare, ours))
 
     def _journalled(self, step: party_pb2.PassOpen, query: memoryview, prepared: Prepared) -> bytes:
         advance = Advance(tuple(step.kept), tuple(step.after))
         if self.journal is None:
-            return self.session.evaluate(advance, query, prepared.content, self.channel)
+            return self.session.evaluate(advance, query, prepared.content, self.met)
         self.session.journal = partial(self.journal.opened, self.preparation_id, step.index)
         try:
-            return self.session.evaluate(advance, query, prepared.content, self.channel)
+            return self.session.evaluate(advance, query, prepared.content, self.met)
         finally:
             self.journal.flush()
 

@@ -23,14 +23,13 @@ from privinf.parties.rpc.messages import read_id, read_identity, read_session_sh
 from privinf.parties.rpc.seats import unstarted
 from privinf.parties.rpc.status import attribute
 from privinf.parties.served import SESSIONS, served
-from privinf.parties.session.channel import SessionChannel
+from privinf.parties.session.channel import SessionLink
 from privinf.parties.session.feeder import Feeder
 from privinf.parties.session.generation import Generation
-from privinf.parties.session.greeting import Greeter, Session
+from privinf.parties.session.greeting import Greeter, Met
 from privinf.parties.session.inbox import Inbox
 from privinf.parties.session.journal import Journal
 from privinf.parties.session.sessions import Sessions
-from privinf.parties.session.streams import guarding
 from privinf.parties.stock.dealt import DealtStream, PassLink
 from privinf.protocols.contract import PartyProgram, PartySession, SessionShape
 from privinf.v1 import party_pb2
@@ -46,7 +45,7 @@ class Generations:
         sessions: Sessions,
         admission: Admission,
         greeter: Greeter,
-        link: PassLink,
+        link: PassLink | None,
         log: Log,
         meters: Meters,
     ) -> None:
@@ -105,16 +104,14 @@ class Generations:
         with (
             self._admission.place(requests.client, life),
             self._greeter.greeted(opened.session_id, shape, life, context) as met,
-            guarding(met.stream, self._config.party),
         ):
-            met.stream.watch(lambda: life.end(met.stream.verdict()))
-            met.stream.phase = "offline"
-            with self._fed(running, shape, met, life, context) as (feeder, preparation_id):
-                met.stream.phase = "online"
+            met.enter("offline")
+            with self._fed(running, shape, met.only, life, context) as (feeder, preparation_id):
+                met.enter("online")
                 yield party_pb2.GenerateReply(admitted=True)
-                generation = Generation(preparation_id, running, feeder, inbox, met.channel, self._journal)
+                generation = Generation(preparation_id, running, feeder, inbox, met, self._journal)
                 yield from self._counted(generation)
-                met.stream.finish(self._config.party == 0)
+                met.finish()
         self._log.info(
             "generated",
             session=opened.session_id.hex(),
@@ -127,7 +124,7 @@ class Generations:
         self,
         running: PartySession,
         shape: SessionShape,
-        met: Session,
+        met: Met,
         life: Life,
         context: grpc.ServicerContext,
     ) -> Iterator[tuple[Feeder, bytes]]:
@@ -135,7 +132,7 @@ class Generations:
         leads = self._config.party == 0
         ahead = max(1, min(self._config.passes_ahead, met.theirs.passes_ahead))
         with unstarted():
-            dealt = self._dealt(met.channel, shape, life.deadline, context)
+            dealt = self._dealt(met.link, shape, life.deadline, context)
         # Party 0 may be a pass further in what it has taken: then the dealer need not wait for us.
         most = self._config.max_ahead_bytes
         feeder = Feeder(running, dealt, life, leads, ahead if leads else ahead + 1, most, self._log)
@@ -146,14 +143,15 @@ class Generations:
             dealt.cancel()
 
     def _dealt(
-        self, channel: SessionChannel, shape: SessionShape, deadline: Deadline, context: grpc.ServicerContext
+        self, link: SessionLink, shape: SessionShape, deadline: Deadline, context: grpc.ServicerContext
     ) -> DealtStream:
         """Have a generation begun at the dealer, or join the one that party 0 has begun."""
+        assert self._link is not None  # a server without a dealer has no sessions
         if self._config.party == 1:
-            preparation_id = read_id(bytes(channel.hear(Kind.BEGIN)), "a preparation id")
+            preparation_id = read_id(bytes(link.hear(Kind.BEGIN)), "a preparation id")
             return self._link.join(preparation_id, deadline, context)
         dealt = self._link.begin(shape, deadline, context)
-        channel.say(Kind.BEGIN, dealt.preparation_id)
+        link.say(Kind.BEGIN, dealt.preparation_id)
         return dealt
 
     def _counted(self, generation: Generation) -> Iterator[party_pb2.GenerateReply]:

@@ -1,10 +1,11 @@
-"""How a session between the two parties opens: they meet, and compare what they are and what they were asked."""
+"""How a session between the parties opens: they meet, and compare what they are and what they were asked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import grpc
@@ -25,31 +26,76 @@ from privinf.parties.rpc.messages import (
     session_shape_message,
     shape_message,
 )
-from privinf.parties.session.channel import SessionChannel
+from privinf.parties.rpc.roles import PARTIES
+from privinf.parties.session.channel import SessionLink
 from privinf.parties.session.sessions import Sessions
 from privinf.parties.session.streams import PeerStream, guarding, open_stream
 from privinf.protocols.contract import Identity, QueryShape, SessionShape
 from privinf.v1 import party_pb2
 
-_SAYS_WHY: Final = 2.0  # seconds beyond its own patience in which party 1 is heard say what is wrong
+_SAYS_WHY: Final = (
+    2.0  # seconds beyond its own patience in which a party that is dialled is heard say what is wrong
+)
+
+
+@dataclass(frozen=True)
+class Met:
+    """One other party, greeted; `theirs` is what it said."""
+
+    stream: PeerStream
+    link: SessionLink
+    theirs: party_pb2.Hello
 
 
 @dataclass(frozen=True)
 class Session:
-    """The other party, greeted; `theirs` is what it said."""
+    """All other parties, greeted: the channel of a program."""
 
-    stream: PeerStream
-    channel: SessionChannel
-    theirs: party_pb2.Hello
+    others: Mapping[int, Met]
+
+    def to(self, peer: int) -> SessionLink:
+        """Return the link to a party."""
+        return self.others[peer].link
+
+    @property
+    def only(self) -> Met:
+        """The other of two parties."""
+        (other,) = self.others.values()
+        return other
+
+    @property
+    def rounds(self) -> int:
+        """Of the link that had most."""
+        return max(met.link.rounds for met in self.others.values())
+
+    @property
+    def online_bytes(self) -> int:
+        """Payload sent in rounds, to all."""
+        return sum(met.link.online_bytes for met in self.others.values())
+
+    @property
+    def wire_bytes(self) -> int:
+        """Everything sent, to all."""
+        return sum(met.link.wire_bytes for met in self.others.values())
+
+    def enter(self, phase: str) -> None:
+        """Say what a wait for a party is part of from here on."""
+        for met in self.others.values():
+            met.stream.phase = phase
+
+    def finish(self) -> None:
+        """All have read their last frame when this returns."""
+        for met in self.others.values():
+            met.stream.finish()
 
 
 class Greeter:
-    """Opens the sessions of one party: party 0 dials, party 1 is met."""
+    """Opens the sessions of one party: it meets those of a lower index, and dials the others."""
 
     def __init__(
-        self, config: PartyConfig, identity: Identity, other: Peer | None, sessions: Sessions
+        self, config: PartyConfig, identity: Identity, dialled: Mapping[int, Peer], sessions: Sessions
     ) -> None:
-        self._config, self._identity, self._other, self._sessions = config, identity, other, sessions
+        self._config, self._identity, self._dialled, self._sessions = config, identity, dialled, sessions
 
     def hello(self, asked: QueryShape | SessionShape) -> party_pb2.Hello:
         """Return what we say of ourselves and of what we were asked."""
@@ -69,55 +115,60 @@ class Greeter:
         life: Life,
         context: grpc.ServicerContext,
     ) -> Iterator[Session]:
-        """Meet the other party and compare, before a preparation is touched; party 0 dials until it is there."""
-        if self._other is None:
-            life.on_end(self._sessions.wake)
-            seconds = self._config.wait_seconds + self._config.greet_seconds
-            with self._sessions.met(session, life, seconds) as stream:
-                yield self._greet(stream, session, asked, life, context)
-        else:
-            yield self._dialled(self._other, session, asked, life, context)
+        """Meet all other parties and compare, before a preparation is touched; one that fails is told, and ended."""
+        life.on_end(self._sessions.wake)
+        seconds = self._config.wait_seconds + self._config.greet_seconds
 
-    def _dialled(
-        self,
-        other: Peer,
-        session: bytes,
-        asked: QueryShape | SessionShape,
-        life: Life,
-        context: grpc.ServicerContext,
-    ) -> Session:
+        def greet(peer: int, stream: PeerStream) -> Met:
+            return self._greet(peer, stream, session, asked, life, context)
+
+        with ExitStack() as stack:
+            others: dict[int, Met] = {}
+            for peer in range(self._config.party):
+                stream = stack.enter_context(self._sessions.met(session, life, seconds, PARTIES[peer]))
+                others[peer] = greet(peer, stream)
+                stack.enter_context(guarding(stream))
+            for peer, other in self._dialled.items():
+                others[peer] = self._dial(other, life, partial(greet, peer))
+                stack.enter_context(guarding(others[peer].stream))
+            for met in others.values():
+                met.stream.watch(partial(_lost, life, met.stream))
+            yield Session(others)
+
+    def _dial(self, other: Peer, life: Life, greet: Callable[[PeerStream], Met]) -> Met:
+        """Dial until the other party is there."""
         deadline = life.deadline
-        return persist(
-            lambda: self._greet(open_stream(other, deadline), session, asked, life, context),
-            self._config.connect_seconds,
-            deadline,
-        )
+        return persist(lambda: greet(open_stream(other, deadline)), self._config.connect_seconds, deadline)
 
     def _greet(
         self,
+        peer: int,
         stream: PeerStream,
         session: bytes,
         asked: QueryShape | SessionShape,
         life: Life,
         context: grpc.ServicerContext,
-    ) -> Session:
+    ) -> Met:
         config = self._config
-        stream.live(life, config.greet_seconds + (_SAYS_WHY if config.party == 0 else 0.0))
+        stream.live(life, config.greet_seconds + (_SAYS_WHY if peer in self._dialled else 0.0))
         if not context.add_callback(stream.cut):  # it ends when the client is gone
             stream.cut()
-        with guarding(stream, config.party):
-            channel = SessionChannel(stream.send, stream, session, config.party)
-            channel.say(Kind.HELLO, self.hello(asked).SerializeToString())
-            theirs = _parse(channel.hear(Kind.HELLO))
-            self._compare(theirs, asked)
+        with guarding(stream):
+            link = SessionLink(stream.send, stream, session, config.party, peer)
+            link.say(Kind.HELLO, self.hello(asked).SerializeToString())
+            theirs = _parse(link.hear(Kind.HELLO))
+            self._compare(PARTIES[peer], theirs, asked)
         stream.live(life, max(config.idle_seconds, config.prepare_seconds))
-        return Session(stream, channel, theirs)
+        return Met(stream, link, theirs)
 
-    def _compare(self, theirs: party_pb2.Hello, asked: QueryShape | SessionShape) -> None:
-        other = f"party{1 - self._config.party}"
+    def _compare(self, other: str, theirs: party_pb2.Hello, asked: QueryShape | SessionShape) -> None:
         require_same(self._identity, read_identity(theirs.identity), other)
         if _asked(theirs) != asked:
             raise MismatchError(f"{other} was asked another shape")
+
+
+def _lost(life: Life, stream: PeerStream) -> None:
+    life.end(stream.verdict())
 
 
 def _asked(hello: party_pb2.Hello) -> QueryShape | SessionShape:

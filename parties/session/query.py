@@ -12,11 +12,12 @@ from privinf.parties.rpc.life import Life
 from privinf.parties.rpc.messages import read_id
 from privinf.parties.rpc.seats import unstarted
 from privinf.parties.served import QUERIES, served
-from privinf.parties.session.channel import SessionChannel
-from privinf.parties.session.streams import PeerStream
+from privinf.parties.session.channel import SessionLink
+from privinf.parties.session.greeting import Session
 from privinf.parties.stock.keeper import Keeper
 from privinf.parties.stock.spool import Preparation, sized
 from privinf.parties.stock.store import PreparationStore
+from privinf.parties.stock.supply import Supply
 from privinf.protocols.contract import PartyQueries, QueryShape, Stock
 from privinf.v1 import party_pb2
 
@@ -42,110 +43,110 @@ class Answer:
 
 
 class Engine:
-    """Answers queries with a program; party 0 has a keeper, party 1 none."""
+    """Answers queries with a program; where a dealer prepares there is a supply, at party 0 with a keeper."""
 
-    def __init__(
-        self, queries: PartyQueries | None, store: PreparationStore, keeper: Keeper | None, log: Log
-    ) -> None:
-        self._queries, self._store, self._keeper, self._log = queries, store, keeper, log
+    def __init__(self, queries: PartyQueries | None, supply: Supply | None, log: Log) -> None:
+        self._queries, self._supply, self._log = queries, supply, log
 
-    def answer(self, query: Query, stream: PeerStream, channel: SessionChannel) -> Answer:
+    def answer(self, query: Query, session: Session) -> Answer:
         """Run a session after its greeting; the caller ends it if this raises.
 
         A preparation that either party finds changed, before the byte is used, is dropped by both for another one.
         """
         began = time.monotonic()
+        if self._supply is None:
+            return self._evaluate(query, session, None, 0.0)
         for left in reversed(range(_PREPARATIONS)):
             try:
-                return self._attempt(query, stream, channel, began, fresh=not left)
+                return self._attempt(query, session, self._supply, began, fresh=not left)
             except DamagedPreparation as error:
                 self._log.failure("preparation", error)
-                if not left or stream.closed:
+                if not left or session.only.stream.closed:
                     raise
-                _restart(channel, error)
+                _restart(session.only.link, error)
         raise AssertionError
 
-    def _attempt(
-        self, query: Query, stream: PeerStream, channel: SessionChannel, began: float, fresh: bool
-    ) -> Answer:
-        stream.phase = "offline"
-        preparation = self._lead(channel, query, fresh) if self._keeper else self._follow(channel, query)
-        offline = time.monotonic() - began
+    def _attempt(self, query: Query, session: Session, supply: Supply, began: float, fresh: bool) -> Answer:
+        session.enter("offline")
+        link, keeper = session.only.link, supply.keeper
+        if keeper is None:
+            preparation = _follow(link, query, supply.store)
+        else:
+            preparation = _lead(link, query, supply.store, keeper, fresh)
         try:
-            return self._evaluate(channel, query, preparation, stream, offline)
+            return self._evaluate(query, session, preparation, time.monotonic() - began)
+        except BaseException:
+            if keeper is not None:
+                keeper.discard(preparation.record.preparation_id)
+            raise
         finally:
             preparation.close()
-            if self._keeper is not None:
-                self._keeper.wake()
-
-    def _lead(self, channel: SessionChannel, query: Query, fresh: bool) -> Preparation:
-        """Choose a preparation. Party 1 hears of it while our disk marks it: an id is no part of it."""
-        assert self._keeper is not None
-        with unstarted():
-            preparation_id = self._keeper.obtain(query.shape, query.life, fresh)
-        try:
-            channel.say(Kind.BEGIN, preparation_id)
-            return self._store.claim(preparation_id, query.shape)
-        except BaseException:
-            self._keeper.discard(preparation_id)
-            raise
-
-    def _follow(self, channel: SessionChannel, query: Query) -> Preparation:
-        preparation_id = read_id(bytes(channel.hear(Kind.BEGIN)), "a preparation id")
-        try:
-            return self._store.claim(preparation_id, query.shape)
-        except MismatchError as error:  # lost here, which party 0 hears no sooner than it asks
-            raise DamagedPreparation(str(error)) from error
+            if keeper is not None:
+                keeper.wake()
 
     def _evaluate(
-        self,
-        channel: SessionChannel,
-        query: Query,
-        preparation: Preparation,
-        stream: PeerStream,
-        offline: float,
+        self, query: Query, session: Session, preparation: Preparation | None, offline: float
     ) -> Answer:
-        record, began, stream.phase = preparation.record, time.monotonic(), "online"
-        try:
-            if not sized(record, self._queries):
+        queries, began, record = served(self._queries, QUERIES), time.monotonic(), None
+        stock, sizes = None, queries.sizes(query.shape)
+        session.enter("online")
+        if preparation is not None:
+            record = preparation.record
+            if not sized(record, queries):
                 raise MismatchError("the preparation has other sizes than the program takes")
-            share = query.share.toreadonly()  # it may be asked of another preparation
             stock = Stock(record.preparation_id, record.seed, preparation, preparation.precomputed)
-            result = served(self._queries, QUERIES).evaluate(query.shape, share, stock, channel)
-            self._check(result, preparation, query.shape)
-            self._finish(stream, channel)
-        except BaseException:
-            if self._keeper is not None:
-                self._keeper.discard(record.preparation_id)
-            raise
+        share = query.share.toreadonly()  # it may be asked of another preparation
+        result = queries.evaluate(query.shape, share, stock, session)
+        if preparation is not None and preparation.remaining:
+            raise ProtocolError(f"{preparation.remaining} bytes of the preparation were not used")
+        if len(result) != sizes.result:
+            raise ProtocolError("the program's result has another size than it says")
+        _finish(session)
         stats = party_pb2.Stats(
-            rounds=channel.rounds,
+            rounds=session.rounds,
             online_seconds=time.monotonic() - began,
             offline_seconds=offline,
-            prepare_seconds=record.prepare_seconds,
-            online_bytes=channel.online_bytes,
-            wire_bytes=channel.wire_bytes,
-            preparation_bytes=record.nbytes,
+            prepare_seconds=record.prepare_seconds if record else 0.0,
+            online_bytes=session.online_bytes,
+            wire_bytes=session.wire_bytes,
+            preparation_bytes=record.nbytes if record else 0,
         )
         return Answer(result, stats)
 
-    def _finish(self, stream: PeerStream, channel: SessionChannel) -> None:
-        try:
-            stream.finish(self._keeper is not None)
-        except DamagedPreparation:
-            channel.told()
-            raise
 
-    def _check(self, result: bytes, preparation: Preparation, shape: QueryShape) -> None:
-        if preparation.remaining:
-            raise ProtocolError(f"{preparation.remaining} bytes of the preparation were not used")
-        if len(result) != served(self._queries, QUERIES).sizes(shape).result:
-            raise ProtocolError("the program's result has another size than it says")
+def _lead(
+    link: SessionLink, query: Query, store: PreparationStore, keeper: Keeper, fresh: bool
+) -> Preparation:
+    """Choose a preparation. Party 1 hears of it while our disk marks it: an id is no part of it."""
+    with unstarted():
+        preparation_id = keeper.obtain(query.shape, query.life, fresh)
+    try:
+        link.say(Kind.BEGIN, preparation_id)
+        return store.claim(preparation_id, query.shape)
+    except BaseException:
+        keeper.discard(preparation_id)
+        raise
 
 
-def _restart(channel: SessionChannel, error: DamagedPreparation) -> None:
+def _follow(link: SessionLink, query: Query, store: PreparationStore) -> Preparation:
+    preparation_id = read_id(bytes(link.hear(Kind.BEGIN)), "a preparation id")
+    try:
+        return store.claim(preparation_id, query.shape)
+    except MismatchError as error:  # lost here, which party 0 hears no sooner than it asks
+        raise DamagedPreparation(str(error)) from error
+
+
+def _finish(session: Session) -> None:
+    try:
+        session.finish()
+    except DamagedPreparation:
+        session.only.link.told()
+        raise
+
+
+def _restart(link: SessionLink, error: DamagedPreparation) -> None:
     """Agree with the other party to begin anew; where it is at its end already, the query is over."""
     try:
-        channel.restart()
+        link.restart()
     except (PeerLost, ProtocolError):
         raise error from None

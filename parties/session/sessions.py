@@ -1,10 +1,10 @@
-"""Where streams of party 0 meet the queries on party 1 that they belong to."""
+"""Where streams of parties that dial us meet the queries that they belong to."""
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +13,7 @@ from privinf.errors import Overloaded, PeerLost, PrivinfError, ProtocolError
 from privinf.parties.rpc.frames import peek_session
 from privinf.parties.rpc.life import Life
 from privinf.parties.rpc.outgoing import Outgoing
+from privinf.parties.rpc.roles import PARTIES
 from privinf.parties.rpc.seats import RETRY_SECONDS
 from privinf.parties.session.streams import PeerStream, guarding
 
@@ -20,20 +21,20 @@ _REMEMBERED = 1 << 16  # session ids refused a second time; their preparations a
 
 
 class Sessions:
-    """The sessions of one party, each id once; party 1 meets party 0 in a bounded number of them at a time."""
+    """The sessions of one party, each id once; it meets those who dial it in a bounded number of them at a time."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, callers: int = 1) -> None:
+        self.limit, self._callers = limit, callers
         self._changed = threading.Condition()
-        self._seen: OrderedDict[bytes, str] = OrderedDict()  # why it ended before party 0 came, if it did
-        self._streams: dict[bytes, PeerStream] = {}
-        self._met = 0
+        self._seen: OrderedDict[bytes, str] = OrderedDict()  # why it ended before its parties came, if it did
+        self._streams: dict[tuple[bytes, str], PeerStream] = {}
+        self._met: Counter[bytes] = Counter()
         self._closed = False
 
     @property
     def count(self) -> int:
         """Sessions in which the other party was met, and that are not over."""
-        return self._met
+        return len(self._met)
 
     def begin(self, session: bytes) -> None:
         """Refuse an id that was used before."""
@@ -50,18 +51,19 @@ class Sessions:
         messages: Iterator[bytes],
         outgoing: Outgoing[bytes],
         cancel: Callable[[], Any],
+        caller: str = PARTIES[0],
     ) -> tuple[bytes, PeerStream]:
-        """Take in a stream from party 0; its query may have come already, or come later."""
+        """Take in a stream from a party that dials us; its query may have come already, or come later."""
         session = peek_session(first)
-        stream = PeerStream(itertools.chain([first], messages), outgoing, "party0", cancel)
+        stream = PeerStream(itertools.chain([first], messages), outgoing, caller, cancel)
         with self._changed:
             if why := self._seen.get(session):
                 raise PeerLost(why)
-            if session in self._streams:
+            if (session, caller) in self._streams:
                 raise ProtocolError("a second stream for one session")
-            if len(self._streams) >= 2 * self.limit:
+            if len(self._streams) >= 2 * self.limit * self._callers:
                 raise Overloaded("too many sessions wait for their query", retry_after=RETRY_SECONDS)
-            self._streams[session] = stream
+            self._streams[session, caller] = stream
             self._changed.notify_all()
         return session, stream
 
@@ -77,20 +79,23 @@ class Sessions:
             stream.close(error)
 
     @contextmanager
-    def met(self, session: bytes, life: Life, seconds: float) -> Iterator[PeerStream]:
-        """Wait for party 0's stream of a session, and for room, for so long; hold both until it is over."""
+    def met(
+        self, session: bytes, life: Life, seconds: float, caller: str = PARTIES[0]
+    ) -> Iterator[PeerStream]:
+        """Wait for a party's stream of a session, and for room, for so long; hold both until it is over."""
         try:
-            stream = self._meet(session, life, seconds)
+            stream = self._meet(session, life, seconds, caller)
         except PrivinfError as error:
             self._refuse(session, f"this session has ended: {error}")
             raise
         try:
-            with guarding(stream, 1):
+            with guarding(stream):
                 life.keep()
             yield stream
         finally:
             with self._changed:
-                self._met -= 1
+                self._met[session] -= 1
+                self._met += Counter()  # without those that are over
                 self._changed.notify_all()
 
     def wake(self) -> None:
@@ -105,24 +110,25 @@ class Sessions:
             self._changed.notify_all()
 
     def _refuse(self, session: bytes, why: str) -> None:
-        """Tell party 0 why its stream is not met, whether it has come or comes yet."""
+        """Tell those who dial why their streams are not met, whether they have come or come yet."""
         with self._changed:
             if session in self._seen:
                 self._seen[session] = why
-            stream = self._streams.pop(session, None)
-        if stream is not None:
+            come = [self._streams.pop(key) for key in list(self._streams) if key[0] == session]
+        for stream in come:
             stream.close(PeerLost(why))
 
     def _drop(self, session: bytes, stream: PeerStream) -> bool:
         with self._changed:
-            there = self._streams.get(session) is stream
+            there = self._streams.get((session, stream.role)) is stream
             if there:
-                del self._streams[session]
+                del self._streams[session, stream.role]
         return there
 
-    def _meet(self, session: bytes, life: Life, seconds: float) -> PeerStream:
+    def _meet(self, session: bytes, life: Life, seconds: float, caller: str) -> PeerStream:
         def ready() -> bool:
-            there = session in self._streams and self._met < self.limit
+            room = session in self._met or len(self._met) < self.limit
+            there = room and (session, caller) in self._streams
             return there or self._closed or life.error is not None
 
         with self._changed:
@@ -133,7 +139,7 @@ class Sessions:
                 raise Overloaded("this party is stopping", retry_after=RETRY_SECONDS)
             if not come:
                 life.deadline.left("connect")  # says so if it is this that has passed
-                late = f"party0 did not come for this session in {seconds:g} s"
+                late = f"{caller} did not come for this session in {seconds:g} s"
                 raise Overloaded(late, retry_after=RETRY_SECONDS)
-            self._met += 1
-            return self._streams.pop(session)
+            self._met[session] += 1
+            return self._streams.pop((session, caller))

@@ -30,9 +30,15 @@ class PeerStream:
     """One session's messages to and from the other party."""
 
     def __init__(
-        self, messages: Iterator[bytes], outgoing: Outgoing[bytes], role: str, cancel: Callable[[], Any]
+        self,
+        messages: Iterator[bytes],
+        outgoing: Outgoing[bytes],
+        role: str,
+        cancel: Callable[[], Any],
+        dialled: bool = False,
     ) -> None:
-        self._messages, self._outgoing, self._role = messages, outgoing, role
+        self._messages, self._outgoing, self.role = messages, outgoing, role
+        self._dialled = dialled
         self.cancel = cancel
         self._heard = self._closed = False
         self.phase = "connect"  # what a wait for the peer is part of now
@@ -59,6 +65,12 @@ class PeerStream:
         """End our direction, with an error if the peer is to be told one."""
         self._closed = True
         self._outgoing.put(error)
+
+    def fail(self, error: PrivinfError) -> None:
+        """End both directions; a peer that has dialled us is told why."""
+        self.close(None if self._dialled else error)
+        if self._dialled:
+            self.cancel()
 
     def cut(self) -> None:
         """Drop the session, unless our side of it is over: the peer may not have heard how it ended."""
@@ -87,9 +99,9 @@ class PeerStream:
             return self._lost("ended the session early") if early else self._explain(call)
         return self._lost("dropped the session")
 
-    def finish(self, first: bool) -> None:
-        """Both have read their last frame when this returns: party 0 closes first, party 1 after it."""
-        if first:
+    def finish(self) -> None:
+        """Both have read their last frame when this returns: who dialled closes first, the other after it."""
+        if self._dialled:
             self.close()
             self.expect_end()
         else:
@@ -102,8 +114,8 @@ class PeerStream:
         if message is None:
             return
         if kind_of(message) is Kind.DAMAGED:
-            raise DamagedPreparation(f"{self._role} found its half of the preparation changed")
-        raise ProtocolError(f"{self._role} sent a frame after the last round")
+            raise DamagedPreparation(f"{self.role} found its half of the preparation changed")
+        raise ProtocolError(f"{self.role} sent a frame after the last round")
 
     def __iter__(self) -> PeerStream:
         return self
@@ -118,7 +130,7 @@ class PeerStream:
         life, watch = self._life, None
         if life is not None:
             watch = life.watch(
-                self._patience, f"{self._role} said nothing for {self._patience:g} s", self.cancel
+                self._patience, f"{self.role} said nothing for {self._patience:g} s", self.cancel
             )
         try:
             message = next(self._messages, None)
@@ -134,7 +146,7 @@ class PeerStream:
         """Return which time has run out, if any has."""
         life = self._life
         if life is not None and life.deadline.passed:
-            what = f"the deadline passed waiting for {self._role} ({self.phase})"
+            what = f"the deadline passed waiting for {self.role} ({self.phase})"
             return DeadlineExceeded(what, phase=self.phase)
         return life.error if life is not None and isinstance(life.error, DeadlineExceeded) else None
 
@@ -143,32 +155,30 @@ class PeerStream:
             return late
         if not isinstance(error, grpc.Call):  # on the serving side gRPC says no more than that
             return self._lost("dropped the session")
-        known = restore(error, self._role, phase=self.phase)
+        known = restore(error, self.role, phase=self.phase)
         # Before the first message a session can be opened again; after it something is lost.
         return self._lost("dropped the session") if type(known) is ConnectError and self._heard else known
 
     def _lost(self, what: str) -> PrivinfError:
-        return attribute(PeerLost(f"{self._role} {what}"), self._role)
+        return attribute(PeerLost(f"{self.role} {what}"), self.role)
 
 
 def open_stream(other: Peer, deadline: Deadline) -> PeerStream:
-    """Dial party 1 for one session."""
+    """Dial a party of a higher index for one session."""
     outgoing: Outgoing[bytes] = Outgoing()
     call = SESSION.on(other)(iter(outgoing), timeout=deadline.left("connect"), metadata=other.metadata)
-    stream = PeerStream(call, outgoing, other.role, call.cancel)
+    stream = PeerStream(call, outgoing, other.role, call.cancel, dialled=True)
     if not call.add_callback(stream.over):
         stream.over()
     return stream
 
 
 @contextmanager
-def guarding(stream: PeerStream, party: int) -> Iterator[None]:
-    """Hold a part of a session; one that fails is ended on both sides, and party 1 tells party 0 why."""
+def guarding(stream: PeerStream) -> Iterator[None]:
+    """Hold a part of a session; one that fails is ended on both sides, and who was dialled tells why."""
     try:
         yield
     except BaseException as error:
         known = error if isinstance(error, PrivinfError) else PrivinfError()
-        stream.close(known if party == 1 else None)
-        if party == 0:
-            stream.cancel()
+        stream.fail(known)
         raise

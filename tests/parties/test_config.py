@@ -117,7 +117,7 @@ def test_a_value_of_the_wrong_kind_is_refused(path: Path, key: str, value: str) 
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="lacks party, dealer, store"):
+    with pytest.raises(ConfigError, match="lacks party, store"):
         load(PartyConfig, None, {})
     with pytest.raises(ConfigError, match="cannot be read"):
         load(PartyConfig, tmp_path / "nothing.toml", {})

@@ -210,7 +210,7 @@ def test_what_party_0_gave_up_is_burnt_while_party_1_fetches_it(
 def _coming(cluster: Cluster) -> list[Record]:
     server = cluster.servers["party1"]
     assert isinstance(server, PartyServer)
-    return server.calls._store.coming()
+    return server.calls._supply.store.coming()
 
 
 def test_time_runs_out_in_the_phase_that_takes_too_long(tmp_path: Path, keys: Path) -> None:

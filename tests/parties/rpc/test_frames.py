@@ -17,7 +17,7 @@ from privinf.parties.rpc.frames import (
     Kind,
     peek_session,
 )
-from privinf.parties.session.channel import SessionChannel
+from privinf.parties.session.channel import SessionLink
 
 SESSION = bytes(range(16))
 PAYLOAD = b"sixteen bytes!!!"
@@ -146,7 +146,7 @@ def test_a_stream_that_ends_and_one_that_does_not_begin() -> None:
 def test_a_channel_counts_rounds_and_bytes() -> None:
     sent: list[bytes] = []
     replies = frame(round_=1) + frame(round_=2, payload=LONG)
-    channel = SessionChannel(sent.append, iter(replies), SESSION, 0)
+    channel = SessionLink(sent.append, iter(replies), SESSION, 0, 1)
     channel.say(Kind.BEGIN, b"not a round")
     assert exchanged(channel, b"ours", len(PAYLOAD)) == PAYLOAD
     assert exchanged(channel, LONG, len(LONG)) == LONG
@@ -158,7 +158,7 @@ def test_a_round_of_parts() -> None:
     """Each part is sent as it is pushed; the peer's are read in their order, and no other way."""
     sent: list[bytes] = []
     replies = [*frame(payload=b"one"), *frame(payload=LONG, part=1), *frame(round_=2)]
-    channel = SessionChannel(sent.append, iter(replies), SESSION, 0)
+    channel = SessionLink(sent.append, iter(replies), SESSION, 0, 1)
     channel.push(b"first")
     assert len(sent) == 1
     channel.push(b"second")
@@ -175,7 +175,7 @@ def test_a_round_of_parts() -> None:
 @pytest.mark.parametrize("parts", [(1, 0), (0, 0), (0, 2)])
 def test_parts_out_of_order_are_refused(parts: tuple[int, int]) -> None:
     messages = [message for part in parts for message in frame(part=part)]
-    channel = SessionChannel([].append, iter(messages), SESSION, 0)
+    channel = SessionLink([].append, iter(messages), SESSION, 0, 1)
     with pytest.raises(ProtocolError, match="wrong part"):
         channel.pull([len(PAYLOAD)] * 2)
 
@@ -183,8 +183,8 @@ def test_parts_out_of_order_are_refused(parts: tuple[int, int]) -> None:
 def test_a_control_frame_between_rounds_is_heard_with_the_next_part() -> None:
     sent: list[bytes] = []
     replies: list[bytes] = []
-    peer = SessionChannel(replies.append, iter(sent), SESSION, 1)
-    channel = SessionChannel(sent.append, iter(replies), SESSION, 0)
+    peer = SessionLink(replies.append, iter(sent), SESSION, 1, 0)
+    channel = SessionLink(sent.append, iter(replies), SESSION, 0, 1)
     heard: list[bytes] = []
     for end, name in ((peer, b"one"), (channel, b"two")):
         end.push(PAYLOAD)
@@ -193,7 +193,7 @@ def test_a_control_frame_between_rounds_is_heard_with_the_next_part() -> None:
     reader = FrameReader(iter(replies), SESSION, 1)
     reader.read(Kind.DATA, 1, len(PAYLOAD))
     assert bytes(reader.read(Kind.PASS, 1)) == b"one"
-    ours = SessionChannel([].append, iter(replies[1:]), SESSION, 0)
+    ours = SessionLink([].append, iter(replies[1:]), SESSION, 0, 1)
     ours.rounds = 1
     ours.expect(Kind.PASS, lambda payload: heard.append(bytes(payload)))
     assert not heard  # not before it is needed
@@ -203,7 +203,7 @@ def test_a_control_frame_between_rounds_is_heard_with_the_next_part() -> None:
 
 
 def test_a_part_where_a_control_frame_is_due_is_refused() -> None:
-    channel = SessionChannel([].append, iter(frame()), SESSION, 0)
+    channel = SessionLink([].append, iter(frame()), SESSION, 0, 1)
     channel.expect(Kind.PASS, lambda payload: None)
     with pytest.raises(ProtocolError, match="wrong kind"):
         channel.pull([len(PAYLOAD)])

@@ -181,7 +181,7 @@ def test_a_session_has_one_stream(scene: Scene) -> None:
     waiting = methods.SESSION.on(scene._party1)(iter(first.get, None), timeout=60)
     server = scene.cluster.servers["party1"]
     assert isinstance(server, PartyServer)
-    wait_until(lambda: scene.session in server.calls._sessions._streams)
+    wait_until(lambda: (scene.session, "party0") in server.calls._sessions._streams)
     error = _error(lambda: list(methods.SESSION.on(scene._party1)(iter([hello]), timeout=60)), "party1")
     assert isinstance(error, ProtocolError)
     waiting.cancel()

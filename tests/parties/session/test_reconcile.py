@@ -16,7 +16,7 @@ from privinf.parties.rpc import methods
 from privinf.parties.rpc.credentials import Peer, dial
 from privinf.parties.rpc.messages import shape_message
 from privinf.parties.rpc.status import restore
-from privinf.parties.session.epochs import Epochs
+from privinf.parties.stock.epochs import Epochs
 from privinf.v1 import party_pb2
 
 ID, OTHER = b"an epoch of 16 B", b"another epoch..."
@@ -67,8 +67,8 @@ def test_what_is_said_badly_burns_nothing(stored: tuple[Cluster, Peer], said: di
 
 def test_a_run_that_is_over_burns_and_stores_nothing(stored: tuple[Cluster, Peer]) -> None:
     cluster, peer = stored
-    epoch = cluster.party(1).calls._store.held()[0].epoch
-    ready = [record.preparation_id for record in cluster.party(1).calls._store.held()]
+    epoch = cluster.party(1).calls._supply.store.held()[0].epoch
+    ready = [record.preparation_id for record in cluster.party(1).calls._supply.store.held()]
     new = party_pb2.ReconcileRequest(epoch=OTHER, held=sorted(ready))
     assert sorted(methods.RECONCILE.on(peer)(new, timeout=10).held) == sorted(ready)
     old = party_pb2.ReconcileRequest(epoch=epoch, gone=ready)

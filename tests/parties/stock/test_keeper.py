@@ -85,7 +85,7 @@ def keeping(store: PreparationStore, tmp_path: Path, lost_at: str = "") -> tuple
         ahead=1,
         shapes=(SHAPE,),
     )
-    other = dial(config.peer, "party1", None, "party0")
+    other = dial(config.peer[0], "party1", None, "party0")
     dealer = cast(DealerLink, LostDealer(store, lost_at))
     keeper = Keeper(config, IDENTITY, store, dealer, other, Log("party0"))
     keeper._changed = noted = Noted(lambda: store.fits(ROOM))
