@@ -131,6 +131,7 @@ class ClientOptions(TlsOptions):
             parties=self.parties.split(",") if self.parties else None,
             server=self.server,
             tls=self.tls,
+            deadline=self.deadline,
             insecure_no_tls=self.insecure_no_tls or None,
             config=self.config,
         )

@@ -11,15 +11,15 @@ from typing import Self, Unpack
 from privinf.sdk.answers import Classification, Embeddings
 from privinf.sdk.async_tokens import AsyncTokenStream, collect
 from privinf.sdk.backend import Begin, Conversation, Items, Message, Prompt, Texts
+from privinf.sdk.base_client import BaseClient
 from privinf.sdk.call import Call, Progress
 from privinf.sdk.completions import Completion
-from privinf.sdk.face import Face
 from privinf.sdk.options import GenerationKeywords, Reading, ReadingKeywords
 from privinf.sdk.threads import Threads
 from privinf.sdk.transport import PartyStatus
 
 
-class AsyncClient(Face):
+class AsyncClient(BaseClient):
     """`Client` for asyncio; a cancelled call is dropped at the servers."""
 
     @cached_property

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from privinf.parties.rpc.deadline import Deadline
 from privinf.sdk.asked import seconds
 
 Progress = Callable[[int], None]
@@ -33,12 +34,18 @@ class Call:
         self.timeout, self.progress = seconds(timeout), progress or _ignore
         self._lock, self._dropped = threading.Lock(), threading.Event()
         self._running: Running | None = None
+        self.late = 0.0  # seconds that it has waited for its turn in the client
         self.sleep = self._dropped.wait
 
     @property
     def dropped(self) -> bool:
         """Whether nobody waits for it any more."""
         return self._dropped.is_set()
+
+    def until(self, configured: float, given: float | None = None) -> Deadline:
+        """The end of what begins now; that a call had to wait for its turn shortens what it begins with."""
+        late, self.late = self.late, 0.0
+        return Deadline.after((configured if given is None else given) - late)
 
     def cancel(self) -> None:
         """Drop what is under way for it, and whatever would be asked after that."""

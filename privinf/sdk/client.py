@@ -8,14 +8,14 @@ from typing import Self, Unpack
 
 from privinf.sdk.answers import Classification, Embeddings
 from privinf.sdk.backend import Conversation, Items, Message, Prompt, Texts
+from privinf.sdk.base_client import BaseClient
 from privinf.sdk.call import Call, Progress
 from privinf.sdk.completions import Completion, TokenStream
-from privinf.sdk.face import Face
 from privinf.sdk.options import GenerationKeywords, Reading, ReadingKeywords
 from privinf.sdk.transport import PartyStatus
 
 
-class Client(Face):
+class Client(BaseClient):
     """Asks the servers of a model; a context manager.
 
     Errors are those of `privinf.errors`; a failed query is never resent, as its shares must not be used twice: call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
@@ -22,8 +23,14 @@ class Threads:
 
     async def run(self, work: Callable[[Call], T], call: Call) -> T:
         """What `work` gives for a call."""
+        asked = time.monotonic()
+
+        def begin() -> T:
+            call.late = time.monotonic() - asked
+            return work(call)
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, call)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, begin)
         except asyncio.CancelledError:
             call.cancel()
             raise

@@ -93,7 +93,8 @@ class Link:
         `deadline` is in seconds, for all of it. A query that no server has room for is asked again until then, with
         shares that are drawn anew if `shares` is a function. One whose shares could have been used is never resent.
         """
-        until, call = self.until(deadline), call or Call()
+        call = call or Call()
+        until = call.until(self._config.deadline, deadline)
         patience = Patience(until)
         while True:
             run = call.begun(self.start(shape, shares() if callable(shares) else shares, until))
@@ -102,10 +103,6 @@ class Link:
             except Overloaded as refusal:
                 seconds = patience.pause(refusal, callable(shares) or not run.sent)
             call.sleep(seconds)
-
-    def until(self, deadline: float | None) -> Deadline:
-        """Return the end of a query that begins now."""
-        return Deadline.after(self._config.deadline if deadline is None else deadline)
 
     def start(self, shape: QueryShape, shares: tuple[Buffer, Buffer], until: Deadline) -> Run:
         """Begin a query without waiting for its answer; it is not asked again."""
@@ -133,8 +130,10 @@ class Link:
         `deadline` is in seconds, for all of it; `wait` for its place, during which one that no server has room for is
         asked again: as long as a query may take if it is left out. One that fails is never resumed: begin another.
         """
-        until = Deadline.after(self._config.session_deadline if deadline is None else deadline)
-        waits, call = Deadline(min(until.at, self.until(wait).at)), call or Call()
+        call = call or Call()
+        waits = call.until(self._config.deadline, wait)
+        until = call.until(self._config.session_deadline, deadline)
+        waits = Deadline(min(until.at, waits.at))
         return patiently(lambda: self._attempt(shape, until, waits, call), waits, call.sleep)
 
     def _attempt(self, shape: SessionShape, until: Deadline, waits: Deadline, call: Call) -> Generation:

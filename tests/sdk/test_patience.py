@@ -17,14 +17,14 @@ from harness import SHAPE, SHARES, Cluster, ask, tls, wait_until
 from sessions import SESSION, freed, generate
 from sessions import SHARES as PASS
 
-from privinf.errors import InputError, Overloaded
+from privinf.errors import DeadlineExceeded, InputError, Overloaded
 from privinf.parties.rpc.credentials import dial
 from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.rpc.methods import INFER
 from privinf.protocols.contract import Advance
 from privinf.sdk.call import Call
 from privinf.sdk.patience import Patience, patiently
-from privinf.sdk.threads import ASYNC_CALLS
+from privinf.sdk.threads import ASYNC_CALLS, Threads
 
 BUSY: dict[str, Any] = {role: {"max_sessions": 1, "max_waiting": 1} for role in ("party0", "party1")}
 
@@ -199,6 +199,34 @@ def test_what_is_given_up_before_it_was_asked_is_dropped_at_once() -> None:
 
     call.begun(Begun())
     assert dropped == ["cancelled"]
+
+
+def test_waiting_for_a_turn_in_the_client_counts(tmp_path: Path, keys: Path) -> None:
+    call = Call()
+    call.late = 100.0
+    with Cluster(tmp_path, keys) as cluster, cluster.link() as link:
+        with pytest.raises(DeadlineExceeded):
+            link.run(SHAPE, SHARES, 20, call)
+        assert link.run(SHAPE, SHARES, 20, call)[:2] == SHARES  # of what it begins with alone
+
+
+def test_a_call_knows_how_late_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("privinf.sdk.threads.ASYNC_CALLS", 1)
+
+    async def two() -> tuple[float, float]:
+        threads, busy, first, second = Threads(), threading.Event(), Call(), Call()
+        try:
+            holding = asyncio.create_task(threads.run(lambda _: busy.wait(30), first))
+            waiting = asyncio.create_task(threads.run(lambda call: call.late, second))
+            await asyncio.sleep(0)
+            asyncio.get_running_loop().call_later(0.1, busy.set)
+            await holding
+            return first.late, await waiting
+        finally:
+            threads.close()
+
+    first, second = asyncio.run(two())
+    assert 0 <= first < second
 
 
 def test_a_client_that_has_all_its_calls_under_way_connects_once_one_has_ended(

@@ -128,7 +128,7 @@ def open_session(
     One that the server has no room for is opened again: it has not looked at it. Until it has, no row is sent:
     of a client's folder that was copied or restored, it may have seen some under this cover.
     """
-    until = link.until(timeout)  # a server that cannot be reached, or is another's, costs no variant
+    until = link.until(call, timeout)  # a server that cannot be reached, or is another's, costs no variant
     variant = Key.load(variants.take(folder))
     require_variant(variant, key)
     waits = until if patience is None else Deadline(min(until.at, Deadline.after(patience).at))

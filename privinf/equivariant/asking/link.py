@@ -57,14 +57,14 @@ class Link:
 
     def query(self, task: str, query: pb.CoveredQuery, call: Call) -> pb.CoveredRows:
         """Embed or classify."""
-        until = Deadline.after(self.seconds(call.timeout))
+        until = call.until(self._config.deadline, call.timeout)
         self.connect()
         rows: pb.CoveredRows = self._ask(_QUERIES[task], query, until, call)
         return rows
 
     def generate(self, prompt: pb.CoveredPrompt, call: Call) -> Replies:
         """Begin a continuation; the call's seconds are for all of it."""
-        until = self.until(call.timeout)
+        until = self.until(call, call.timeout)
         begin = partial(self._begin, GENERATE, prompt, until)
         return call.begun(Replies(begin, self._forget, Patience(until)))
 
@@ -79,10 +79,10 @@ class Link:
         self._closed = True
         self._peer.close()
 
-    def until(self, timeout: float | None) -> Deadline:
+    def until(self, call: Call, timeout: float | None) -> Deadline:
         """For all of a session or generation that begins now, on a server that was found to be ours."""
         self.connect()
-        return Deadline.after(self._config.session_deadline if timeout is None else timeout)
+        return call.until(self._config.session_deadline, timeout)
 
     def _ask(self, method: Method, request: Any, until: Deadline, call: Call) -> Any:
         begin = partial(self._begin, method, request, until, lambda stub: stub.future)

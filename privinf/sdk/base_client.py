@@ -15,7 +15,7 @@ from privinf.sdk.modes import MODES
 from privinf.sdk.options import GenerationKeywords, GenerationOptions, ModeName, Reading, ReadingKeywords
 
 
-class Face:
+class BaseClient:
     """A model, in a mode; `model` is the client's directory of a shared or a covered model.
 
     Args:
