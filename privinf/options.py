@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -23,6 +23,12 @@ def option(default: T, help: str, *, repr: bool = True, **spelled: Any) -> T:
     """
     made: T = field(default=default, repr=repr, metadata={"help": help, **spelled})
     return made
+
+
+def changed(options: Any) -> dict[str, Any]:
+    """The fields of a dataclass of options that differ from their defaults."""
+    values = {item.name: (getattr(options, item.name), item.default) for item in fields(options)}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -65,6 +65,14 @@ def _parameters(kind: type) -> Iterator[inspect.Parameter]:
         annotation = typed | None if default is None else typed
         keyword = inspect.Parameter.KEYWORD_ONLY
         yield inspect.Parameter(item.name, keyword, default=said, annotation=annotation)
+
+
+def refuse(names: Iterable[str], why: str) -> None:
+    """Raise ConfigError for options that were given and mean nothing here."""
+    from privinf.errors import ConfigError
+
+    if flags := [f"--{name.replace('_', '-')}" for name in names]:
+        raise ConfigError(f"{', '.join(flags)}: this is for {why}")
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from privinf.cli._options import with_options
 from privinf.cli.output import JsonFlag, emit_json, note
+from privinf.options import changed, option
+
+
+@dataclass(frozen=True)
+class NoiseOptions:
+    """How much noise, at that level."""
+
+    alpha_e: float | None = option(None, "noise: on embeddings, in their standard deviations [0.1].")
+    alpha_h: float | None = option(None, "noise: on the head, in its standard deviations [0.1].")
+    padding: int | None = option(
+        None, "noise, Llama: columns added to each half of a key matrix, at least [64]."
+    )
+    mixing: float | None = option(None, "noise, Llama: how far key matrices are from rotations [0.1].")
 
 
 def register(app: typer.Typer) -> None:
@@ -15,10 +30,12 @@ def register(app: typer.Typer) -> None:
     app.command()(cover)
 
 
+@with_options(NoiseOptions)
 def cover(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory with BERT, GPT-2, Llama or ViT.")
     ],
+    noise: NoiseOptions,
     out: Annotated[Path, typer.Option(help="A new directory for the client's and the server's part.")],
     level: Annotated[
         str, typer.Option(help="tokens, cover, noise or session; SECURITY.md says what each hides.")
@@ -29,19 +46,6 @@ def cover(
     ] = None,
     variants: Annotated[
         int | None, typer.Option(help="session: how many covers to make; each session uses up one [4].")
-    ] = None,
-    alpha_e: Annotated[
-        float | None, typer.Option(help="noise: on embeddings, in their standard deviations [0.1].")
-    ] = None,
-    alpha_h: Annotated[
-        float | None, typer.Option(help="noise: on the head, in its standard deviations [0.1].")
-    ] = None,
-    padding: Annotated[
-        int | None,
-        typer.Option(help="noise, Llama: columns added to each half of a key matrix, at least [64]."),
-    ] = None,
-    mixing: Annotated[
-        float | None, typer.Option(help="noise, Llama: how far key matrices are from rotations [0.1].")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -54,8 +58,7 @@ def cover(
         raise ConfigError(
             "--variants is for the level session alone: leave it out, or choose --level session"
         )
-    sizes = {"alpha_e": alpha_e, "alpha_h": alpha_h, "padding": padding, "mixing": mixing}
-    noise: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
+    sizes = changed(noise)
     note(WARNING)
     done = convert(
         model,
@@ -63,7 +66,7 @@ def cover(
         level,
         task=task,
         variants=VARIANTS if variants is None else variants,
-        noise=Noise(**noise) if noise else None,
+        noise=Noise(**sizes) if sizes else None,
         progress=note,
     )
     if as_json:

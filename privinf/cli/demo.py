@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from privinf.cli._options import refuse
 from privinf.cli.output import JsonFlag, emit_json, megabytes, note, progress
-from privinf.cli.plan import refuse
 
 SHOWN = 8
 SENTENCES = 24
@@ -40,10 +40,10 @@ def demo(
 
     mode = weights_mode(weights)
     if generate:
-        refuse({"--sentences": sentences}, "embeddings, without --generate")
+        refuse(() if sentences is None else ("sentences",), "embeddings, without --generate")
         demo_generate.run("smollm2" if model is None else model, mode, as_json)
     else:
-        refuse({"--model": model}, "--generate")
+        refuse(() if model is None else ("model",), "--generate")
         _embed(SENTENCES if sentences is None else sentences, mode, as_json)
 
 

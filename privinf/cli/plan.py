@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from privinf.cli._options import refuse, with_options
 from privinf.cli.output import JsonFlag, emit_json, megabytes, note
+from privinf.options import changed, option
 
 NETWORKS = ("loopback", "lan", "wan")
-TOKENS, BATCH = 128, 1  # of an encoder's query
-PROMPT, DRAFTS, GENERATED = 32, 0, 64  # of a generation
+
+
+@dataclass(frozen=True)
+class Query:
+    """An encoder's query."""
+
+    tokens: int = option(128, "Encoders: length bucket.")
+    batch: int = option(1, "Encoders: texts in one query.")
+
+
+@dataclass(frozen=True)
+class LaterPass:
+    """A pass of a generation."""
+
+    prompt: int = option(32, "Decoders: tokens of the prompt.")
+    drafts: int = option(0, "Decoders: drafts in one pass.")
+    generated: int = option(64, "Decoders: tokens generated before the pass.")
+    secure_argmax: bool = option(False, "Decoders: the client learns no logits.")
 
 
 def register(app: typer.Typer) -> None:
@@ -20,20 +39,13 @@ def register(app: typer.Typer) -> None:
     app.command()(plan)
 
 
+@with_options(Query, LaterPass)
 def plan(
     directory: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A shared model, or one role's folder of it.")
     ],
-    tokens: Annotated[int | None, typer.Option(help=f"Encoders: length bucket [{TOKENS}].")] = None,
-    batch: Annotated[int | None, typer.Option(help=f"Encoders: texts in one query [{BATCH}].")] = None,
-    prompt: Annotated[int | None, typer.Option(help=f"Decoders: tokens of the prompt [{PROMPT}].")] = None,
-    drafts: Annotated[int | None, typer.Option(help=f"Decoders: drafts in one pass [{DRAFTS}].")] = None,
-    generated: Annotated[
-        int | None, typer.Option(help=f"Decoders: tokens generated before the pass [{GENERATED}].")
-    ] = None,
-    secure_argmax: Annotated[
-        bool | None, typer.Option("--secure-argmax", help="Decoders: the client learns no logits.")
-    ] = None,
+    query: Query,
+    later: LaterPass,
     measure: Annotated[
         bool,
         typer.Option(
@@ -47,18 +59,15 @@ def plan(
     from privinf.models.source.checkpoint import read_spec
 
     folder = directory / "client" if (directory / "client").is_dir() else directory
-    encoders = {"--tokens": tokens, "--batch": batch}
-    decoders = {"--prompt": prompt, "--drafts": drafts, "--generated": generated}
-    decoders["--secure-argmax"] = secure_argmax
     read_about(folder)  # says what is wrong with a directory that is no shared model
     if measure:
         _measure()
     if read_spec(folder).task == "generate":
-        refuse(encoders, "encoders, and this model is a decoder")
-        document = _session(folder, prompt, drafts, generated, bool(secure_argmax))
+        refuse(changed(query), "encoders, and this model is a decoder")
+        document = _session(folder, later)
     else:
-        refuse(decoders, "decoders, and this model is an encoder")
-        document = _query(folder, tokens, batch)
+        refuse(changed(later), "decoders, and this model is an encoder")
+        document = _query(folder, query)
     emit_json(document) if as_json else _print(document)
 
 
@@ -70,16 +79,7 @@ def _measure() -> None:
     note(f"kept in {speed.path()}")
 
 
-def refuse(options: dict[str, Any], why: str) -> None:
-    """Raise ConfigError for an option that was given and means nothing here."""
-    from privinf.errors import ConfigError
-
-    given = [name for name, value in options.items() if value is not None]
-    if given:
-        raise ConfigError(f"{', '.join(given)}: this is for {why}")
-
-
-def _query(folder: Path, tokens: int | None, batch: int | None) -> dict[str, Any]:
+def _query(folder: Path, query: Query) -> dict[str, Any]:
     """Costs of an encoder's query."""
     from privinf.models import bundle
     from privinf.protocols.contract import QueryShape
@@ -87,15 +87,13 @@ def _query(folder: Path, tokens: int | None, batch: int | None) -> dict[str, Any
 
     shared = bundle.read(folder)
     task = shared.spec.task
-    shape = QueryShape(task, BATCH if batch is None else batch, TOKENS if tokens is None else tokens)
+    shape = QueryShape(task, query.batch, query.tokens)
     shared.layout.check(shape)
     about = {"task": task, "batch": shape.batch, "tokens": shape.tokens}
     return _facts(shared.identity) | about | _costs([query_tally(shared, shape)])
 
 
-def _session(
-    folder: Path, prompt: int | None, drafts: int | None, generated: int | None, argmax: bool
-) -> dict[str, Any]:
+def _session(folder: Path, later: LaterPass) -> dict[str, Any]:
     """Costs of one pass of a generation, and beside them those of reading the prompt."""
     from privinf.errors import InputError
     from privinf.models import decoder_bundle
@@ -103,18 +101,17 @@ def _session(
     from privinf.protocols.contract import SessionShape
 
     shared = decoder_bundle.read(folder)
-    prompt, drafts = PROMPT if prompt is None else prompt, DRAFTS if drafts is None else drafts
-    generated = GENERATED if generated is None else generated
-    if min(prompt, generated) < 1:
+    if min(later.prompt, later.generated) < 1:
         raise InputError("a prompt has at least one token, and a pass follows one that was generated")
-    shape = SessionShape("argmax" if argmax else "generate", prompt_rows(prompt), 1 + drafts)
-    reading, one = _tallies(shared, shape, generated - 1)
+    task = "argmax" if later.secure_argmax else "generate"
+    shape = SessionShape(task, prompt_rows(later.prompt), 1 + later.drafts)
+    reading, one = _tallies(shared, shape, later.generated - 1)
     about = {
         "task": shape.task,
         "prompt_rows": shape.prompt,
         "rows": shape.rows,
-        "generated": generated,
-        "slots": len(shared.layout.plan.prefix) + shape.prompt + generated - 1,
+        "generated": later.generated,
+        "slots": len(shared.layout.plan.prefix) + shape.prompt + later.generated - 1,
     }
     reads = {"passes": len(reading)} | _costs(reading)
     return _facts(shared.identity) | about | _costs([one]) | {"prompt": reads}

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from privinf.cli._options import refuse, with_options
 from privinf.cli.output import JsonFlag, emit_json, note, progress
-from privinf.cli.plan import refuse
+from privinf.options import changed, option
 from privinf.sdk.options import ModeName
 
 if TYPE_CHECKING:
     from privinf.protocols.cost import Cost
 
 Mode = Literal["private", "public"]
+
+
+@dataclass(frozen=True)
+class DecoderOptions:
+    """What a decoder may be shared with."""
+
+    embeddings: str | None = option(
+        None, "Decoders: private, or public if everyone may know the embedding tables."
+    )
+    prefix: str | None = option(None, "Decoders: public text before every prompt; rules out conversations.")
+    system: str | None = option(None, "Decoders: the system message of every conversation; public.")
+    max_tokens: int | None = option(None, "Decoders: the longest session, including the prefix [1024].")
+    special_tokens: bool = option(False, "Decoders: turn control tokens spelled in --prefix into tokens.")
 
 
 def register(app: typer.Typer) -> None:
@@ -51,36 +65,18 @@ def fetch(
     emit_json({"name": name, "path": str(path)}) if as_json else typer.echo(path)
 
 
+@with_options(DecoderOptions)
 def share(
     source: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory with an encoder or a decoder.")
     ],
+    decoder: DecoderOptions,
     out: Annotated[Path, typer.Option(help="A new directory, with one folder for each role.")],
     weights: Annotated[
         str, typer.Option(help="private: weights are shared under masks; public: everyone knows them.")
     ] = "private",
     calibration: Annotated[
         Path | None, typer.Option(help="UTF-8 text to calibrate on, one passage a line.")
-    ] = None,
-    embeddings: Annotated[
-        str | None,
-        typer.Option(help="Decoders: private, or public if everyone may know the embedding tables."),
-    ] = None,
-    prefix: Annotated[
-        str | None,
-        typer.Option(help="Decoders: public text before every prompt; rules out conversations."),
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option(help="Decoders: the system message of every conversation; public.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Decoders: the longest session, including the prefix [1024].")
-    ] = None,
-    special_tokens: Annotated[
-        bool | None,
-        typer.Option(
-            "--special-tokens", help="Decoders: turn control tokens spelled in --prefix into tokens."
-        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -92,17 +88,10 @@ def share(
     mode = weights_mode(weights)
     lines = read_lines(calibration) if calibration else default_text()
     _require_new(out)
-    decoders = {
-        "--embeddings": embeddings,
-        "--prefix": prefix,
-        "--system": system,
-        "--max-tokens": max_tokens,
-        "--special-tokens": special_tokens,
-    }
     if read_spec(source).task == "generate":
-        about = _share_decoder(source, out, mode, lines, decoders)
+        about = _share_decoder(source, out, mode, lines, decoder)
     else:
-        refuse(decoders, "decoders, and this model is an encoder")
+        refuse(changed(decoder), "decoders, and this model is an encoder")
         about = _share_encoder(source, out, mode, lines)
     if as_json:
         emit_json({"path": str(out), "weights": mode, "calibration_texts": len(lines), **about})
@@ -136,16 +125,16 @@ def _large(what: str, lengths: Iterable[tuple[int, Cost]]) -> dict[str, int]:
 
 
 def _share_decoder(
-    source: Path, out: Path, mode: Mode, lines: list[str], options: dict[str, Any]
+    source: Path, out: Path, mode: Mode, lines: list[str], decoder: DecoderOptions
 ) -> dict[str, Any]:
     from privinf.models.decoder_sharing import MORE, share_decoder
     from privinf.sdk.costs import large_prompts
 
-    given = {name[2:].replace("-", "_"): value for name, value in options.items() if value is not None}
-    if "embeddings" in given:
-        given["embeddings"] = weights_mode(given["embeddings"], "--embeddings")
+    options = changed(decoder)
+    if decoder.embeddings is not None:
+        options["embeddings"] = weights_mode(decoder.embeddings, "--embeddings")
     with progress("calibrating", len(lines) + MORE) as tick:
-        client = share_decoder(source, out, weights=mode, calibration=lines, tick=tick, **given)
+        client = share_decoder(source, out, weights=mode, calibration=lines, tick=tick, **options)
     layout = client.layout
     facts = {
         "embeddings": "public" if layout.embedded else "private",

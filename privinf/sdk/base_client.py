@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Unpack
 
 from privinf.errors import InputError
+from privinf.options import changed
 from privinf.sdk.backend import Begin, Conversation, Facts, Prompt, Texts
 from privinf.sdk.connection import Connection, GivenTls
 from privinf.sdk.modes import MODES
@@ -68,11 +68,6 @@ class BaseClient:
         if "stream" in given:
             raise InputError("stream: call `stream`, or `stream_chat` for a conversation, instead")
         options = GenerationOptions(**given)
-        foreign = [
-            item.name
-            for item in fields(options)
-            if item.name not in self._mode.options and getattr(options, item.name) != item.default
-        ]
-        if foreign:
+        if foreign := [name for name in changed(options) if name not in self._mode.options]:
             raise InputError(f"{', '.join(foreign)}: only the private mode supports that; leave it out")
         return self._backend.write(prompt, options, raw, special_tokens)
