@@ -305,7 +305,7 @@ def test_configuration_errors(
     ("words", "said"),
     [
         (["dealer", "--model", "nowhere"], "certificates are missing"),
-        (["party", "--model", "nowhere", "--insecure-no-tls"], "lacks party, dealer, store"),
+        (["party", "--model", "nowhere", "--insecure-no-tls"], "lacks party, store"),
         (["serve", "nowhere", "--insecure-no-tls", "--listen", ":1"], "has no host"),
     ],
 )

@@ -218,7 +218,7 @@ def test_weights_that_are_no_numbers_are_not_shared(
 ) -> None:
     source = toy.checkpoint(tmp_path / "toy")
     weights = load_file(source / "model.safetensors")
-    name = "encoder.layer.1.intermediate.dense.weight"
+    name = "encoder.layer.0.intermediate.dense.weight"
     weights[name][3, 4] = value
     save_file(weights, source / "model.safetensors")
     code = main(["share", str(source), "--out", str(tmp_path / "out")])
