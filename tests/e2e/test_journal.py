@@ -30,7 +30,7 @@ class Wrong:
 
 @contextmanager
 def _journalled(folder: Path, family: tiny.Family) -> Iterator[Deployment]:
-    source = tiny.checkpoint(folder / "tiny", family, endless=True)
+    source = tiny.checkpoint(folder / "tiny", family, endless=True, layers=1 if family == "gpt2" else 2)
     settings = {f"party{number}": {"journal": folder / f"journal{number}"} for number in (0, 1)}
     shared = tiny.share(source, folder / "shared", max_tokens=96)
     with in_this_process(source, shared, folder, **settings) as deployment:

@@ -271,14 +271,8 @@ def test_the_pages_of_the_documents_are_those_of_the_results(tmp_path: Path) -> 
     assert names == {path.name for path in PAGES.iterdir()}
     for name in (name for name in names if name.endswith(".md")):
         assert (PAGES / name).read_text("utf-8") == (tmp_path / name).read_text("utf-8"), name
-
-
-@pytest.mark.slow
-def test_the_plots_of_the_documents_are_those_of_the_results(tmp_path: Path) -> None:
-    drawn = f"Matplotlib v{matplotlib.__version__}"
-    if drawn not in (PAGES / OVERVIEW).read_text("utf-8"):
-        pytest.skip(f"docs/attacks were not drawn by {drawn}, and no two versions draw the same")
-    for name in (name for name in write_pages(RESULTS, tmp_path) if name.endswith(".svg")):
+    drawn = f"Matplotlib v{matplotlib.__version__}"  # no two versions draw the same
+    for name in names if drawn in (PAGES / OVERVIEW).read_text("utf-8") else ():
         assert (PAGES / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
