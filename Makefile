@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCK := .venv-lock
 NEWEST := .venv-newest
-SIDE_BY_SIDE := -n 2 --dist worksteal
+# One worker more than processors: many tests wait for a while.
+SIDE_BY_SIDE := -n 3 --dist worksteal
 EXTRAS := node models chat convert bench dev
 NATIVE := $(wildcard protocols/kernels/*.cpp protocols/kernels/*.h)
 
@@ -30,7 +31,7 @@ test test-fast: export PYTHONDONTWRITEBYTECODE :=
 # Everything; the tests that start server processes by themselves, those of a file together, as they share servers.
 test: $(STAMP)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not processes"
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m processes
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m processes
 
 # Without server processes, and without slow tests and most cases of long ones.
 test-fast: $(STAMP)

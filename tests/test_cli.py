@@ -20,11 +20,12 @@ from deployment import Deployment, in_this_process
 from typer.main import get_command
 
 import privinf
-from privinf.cli import main
+from privinf.cli import demo_generate, main
 from privinf.cli.app import app
 from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
 from privinf.keys import ROLES
+from privinf.models import calibrate
 from privinf.sdk.options import GenerationOptions, Reading
 
 COMMANDS = (
@@ -361,14 +362,16 @@ def test_an_interrupt_is_no_traceback(
 
 @pytest.mark.slow
 @pytest.mark.processes
-def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = calibrate.default_text()[::4]
+    monkeypatch.setattr(calibrate, "default_text", lambda: texts)
     try:
         fetch("minilm")
     except ConfigError as error:
         pytest.skip(f"minilm cannot be fetched: {error}")
-    assert main(["demo", "--sentences", "3", "--json"]) == 0
+    assert main(["demo", "--sentences", "2", "--json"]) == 0
     document = _document(capsys)
-    assert document["sentences"] == 3
+    assert document["sentences"] == 2
     assert 1.001 > document["cosine_mean"] >= document["cosine_min"] > 0.9995
     for name in ("online_s", "offline_s", "rounds", "online_bytes", "offline_bytes"):
         assert document[name] > 0, name
@@ -376,16 +379,18 @@ def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.processes
-def test_demo_of_generation(capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_of_generation(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_generate, "COUNT", 4)
+    monkeypatch.setattr(demo_generate, "CALIBRATION", 10)
     try:
         fetch("tinystories")
     except ConfigError as error:
         pytest.skip(f"tinystories cannot be fetched: {error}")
     assert main(["demo", "--generate", "--model", "tinystories", "--json"]) == 0
     document = _document(capsys)
-    assert [len(answer["tokens"]) for answer in document["answers"]] == [24, 24]
+    assert [len(answer["tokens"]) for answer in document["answers"]] == [4, 4]
     for answer in document["answers"]:
-        assert answer["identical"] == (answer["same"] == 24) == (answer["text"] == answer["clear_text"])
+        assert answer["identical"] == (answer["same"] == 4) == (answer["text"] == answer["clear_text"])
         for name in ("seconds_a_token", "rounds_a_token", "online_bytes_a_token", "offline_bytes_a_token"):
             assert answer[name] > 0, name
 

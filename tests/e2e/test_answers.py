@@ -8,17 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy
-from deployment import DEADLINE, Deployment, of_processes
+from deployment import Deployment, of_processes
 
-from privinf.errors import ConfigError, InputError
-from privinf.formats.fetch import fetch
+from privinf.errors import InputError
 from privinf.local import LocalParties
-from privinf.models import bundle, calibrate, program
-from privinf.models.fold import fold
-from privinf.models.source.checkpoint import load
-from privinf.models.text.tokenizer import Tokenizer
+from privinf.models import bundle, program
 from privinf.protocols.contract import QueryShape
-from privinf.sdk.client import Client
 
 pytestmark = pytest.mark.processes
 CLOSE = 0.9999  # cosine to float32
@@ -106,27 +101,3 @@ def test_a_cancelled_task_leaves_the_parties_serving(private: Deployment) -> Non
 
     vectors = asyncio.run(ask())
     assert _cosines(vectors, toy.clear(private.source, ["calm"])).min() > CLOSE
-
-
-@pytest.mark.slow
-def test_minilm_with_private_weights(tmp_path: Path) -> None:
-    try:
-        source = fetch("minilm")
-    except ConfigError as error:
-        pytest.skip(f"minilm cannot be fetched: {error}")
-    texts = ["The dog barked at the mailman.", "A dog was barking at the postman.", "Stocks fell on Monday."]
-    spec, tensors = load(source)
-    folded, tokenizer = fold(spec, tensors), Tokenizer(source)
-    plan = calibrate.calibrate(spec, folded, tokenizer.encode(calibrate.default_text()))
-    bundle.write(source, tmp_path / "shared", spec, folded, plan, "private")
-    with (
-        LocalParties(tmp_path / "shared", tmp_path / "run") as local,
-        Client(
-            tmp_path / "shared" / "client", parties=local.addresses, tls=local.tls(), deadline=4 * DEADLINE
-        ) as client,
-    ):
-        vectors = client.embed(texts).vectors
-    clear = calibrate.clear_answers(spec, folded, tokenizer.encode(texts))
-    assert _cosines(vectors, clear).min() > 0.9995
-    similar = vectors @ vectors.T
-    assert similar[0, 1] > 0.7 > 0.3 > similar[0, 2]
