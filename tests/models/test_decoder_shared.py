@@ -204,7 +204,7 @@ def test_prompts_of_all_lengths_around_a_chunk(toys: dict[tuple[Kind, bool], Toy
 
 def test_a_slot_that_was_rejected_is_seen_by_no_later_row() -> None:
     """Whatever the drafts were, and whether or not an order has dropped them."""
-    model = toy(replace(SPECS["llama"], layers=1))
+    model = toy(changed(SPECS["llama"], layers=1))
 
     def after(wrong: list[int], ahead: int) -> F64:
         trio, writer = begin(model, SessionShape("generate", 8, 3), ahead=ahead)
@@ -224,7 +224,7 @@ def test_a_slot_that_was_rejected_is_seen_by_no_later_row() -> None:
 
 def test_answers_say_nothing_but_their_sum() -> None:
     """Party 0's share follows from its seed alone, so that it is the same for every prompt."""
-    model = toy(replace(SPECS["gpt2"], layers=1))
+    model = toy(changed(SPECS["gpt2"], layers=1))
     for task in ("generate", "argmax"):
         shares = []
         for prompt in ([1, 2, 3], [30, 20, 10, 9]):
