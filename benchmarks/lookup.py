@@ -21,13 +21,13 @@ from privinf.models.plan.scales import POST
 from privinf.models.row_keys import ROOT, KeyForm
 from privinf.models.weights import DealerStore, PartyStore, mask_tensor
 from privinf.protocols import kernels, prg, ring
-from privinf.protocols.masked import lockstep
 from privinf.protocols.masked.gates.linear import MatMul
 from privinf.protocols.masked.gates.product import Lift, Product
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Share, map_share, narrow, subtract
 from privinf.protocols.ring import U64
+from privinf.protocols.testing import lockstep
 
 WIDTH, VOCABULARIES = 576, (32_000, 49_152)
 EMBED_BITS, RESIDUAL_BITS = 19, 48  # rings of SmolLM2's plan

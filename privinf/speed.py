@@ -25,7 +25,7 @@ from privinf.models.weights import DealerStore, PartyStore
 from privinf.protocols import kernels
 from privinf.protocols.contract import ALL, ID_BYTES, QueryShape, Stock
 from privinf.protocols.cost import Cost
-from privinf.protocols.masked import lockstep
+from privinf.protocols.testing import lockstep
 
 FILE = "speed.json"
 PHASES = ("deal", "prepare", "answer")

@@ -18,8 +18,8 @@ from privinf.cli import bench as command
 from privinf.cli import main
 from privinf.errors import ConfigError
 from privinf.protocols import prg, ring
-from privinf.protocols.masked import lockstep
 from privinf.protocols.masked.wires import Share
+from privinf.protocols.testing import lockstep
 
 sys.path.append(str(Path(__file__).parent.parent))
 # Scripts that run in other environments, without the project.

@@ -111,7 +111,7 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def test_shares_need_no_framework() -> None:
-    names = ("protocols.masked.party", "protocols.masked.lockstep", "models.query", "models.bundle")
+    names = ("protocols.masked.party", "protocols.testing.lockstep", "models.query", "models.bundle")
     modules = ", ".join(f"privinf.{name}" for name in names)
     assert not _imported(f"import {modules}") & {"torch", "transformers", "grpc"}
 

@@ -7,22 +7,8 @@ from collections.abc import Callable, Sequence
 import composites
 import numpy as np
 from hypothesis import strategies as st
-from trials import (
-    Draw,
-    Exactly,
-    Trial,
-    Within,
-    held,
-    integers,
-    row_shape,
-    shape,
-    share,
-    signed,
-    stored,
-    wide,
-    width,
-)
 
+from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore, mask_tensor
 from privinf.protocols.masked.gates import exp2 as powers
 from privinf.protocols.masked.gates.activation import ACTIVATIONS
 from privinf.protocols.masked.gates.bits import from_bits
@@ -36,6 +22,34 @@ from privinf.protocols.masked.gates.separable import NOTHING, Factors, Separable
 from privinf.protocols.masked.gates.table import Table, Window, lookup
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Known, Share, Wire, narrow
+from privinf.protocols.testing.trials import (
+    I64,
+    Draw,
+    Exactly,
+    Stores,
+    Trial,
+    Within,
+    held,
+    integers,
+    row_shape,
+    shape,
+    share,
+    signed,
+    wide,
+    width,
+)
+
+
+def stored(name: str, value: I64) -> Stores:
+    seeds, sharing = (b"\x05" * 32, b"\x06" * 32), "tests"
+    tensor, shapes = value.view(np.uint64), {name: value.shape}
+    masked = {name: mask_tensor(tensor, seeds, sharing, name)}
+    return Stores(
+        (PartyStore(masked, seeds[0], sharing), PartyStore(masked, seeds[1], sharing)),
+        DealerStore(shapes, seeds, sharing),
+        IdealStore({name: tensor}),
+        ShapeStore(shapes),
+    )
 
 
 def matmul(draw: Draw) -> Trial:

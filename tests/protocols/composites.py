@@ -6,7 +6,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from hypothesis import strategies as st
-from trials import (
+
+from privinf.protocols.masked.gates import exp2, softmax
+from privinf.protocols.masked.gates.activation import ACTIVATIONS, activate
+from privinf.protocols.masked.gates.argmax import argmax
+from privinf.protocols.masked.gates.histogram import MaxSpec, distance_below_max
+from privinf.protocols.masked.gates.norm import NormSpec, normalise
+from privinf.protocols.masked.gates.power import Power, evaluate
+from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.wires import Share, map_share
+from privinf.protocols.testing.trials import (
     Draw,
     Exactly,
     Trial,
@@ -19,16 +29,6 @@ from trials import (
     signed,
     width,
 )
-
-from privinf.protocols.masked.gates import exp2, softmax
-from privinf.protocols.masked.gates.activation import ACTIVATIONS, activate
-from privinf.protocols.masked.gates.argmax import argmax
-from privinf.protocols.masked.gates.histogram import MaxSpec, distance_below_max
-from privinf.protocols.masked.gates.norm import NormSpec, normalise
-from privinf.protocols.masked.gates.power import Power, evaluate
-from privinf.protocols.masked.gates.product import Product
-from privinf.protocols.masked.interpreter import Interpreter
-from privinf.protocols.masked.wires import Share, map_share
 
 
 def _below_max(draw: Draw, spec: MaxSpec, bits: int, most: int) -> Trial:

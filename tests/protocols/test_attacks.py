@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 from cases import TABLE
-from trials import I64, share
 
 from privinf.protocols import ring
-from privinf.protocols.masked import lockstep
 from privinf.protocols.masked.dealer import ALL, Buffer, Dealer
 from privinf.protocols.masked.gates import softmax
 from privinf.protocols.masked.gates.activation import activate
@@ -20,10 +18,12 @@ from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.gates.table import lookup
 from privinf.protocols.masked.gates.truncate import truncate
 from privinf.protocols.masked.interpreter import Interpreter
-from privinf.protocols.masked.lockstep import Tamper
 from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Share, map_share
 from privinf.protocols.ring import U64
+from privinf.protocols.testing import lockstep
+from privinf.protocols.testing.lockstep import Tamper
+from privinf.protocols.testing.trials import I64, share
 
 SEEDS = (b"\x08" * 32, b"\x09" * 32)
 PREPARATION = b"a preparation id"

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from privinf.protocols import prg, ring
-from privinf.protocols.masked import lockstep
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.gates.bits import from_bits
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, Wire
+from privinf.protocols.testing import lockstep
 
 
 def test_any_ring_element_in_place_of_a_bit_is_a_bit() -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from privinf.protocols import prg, ring
-from privinf.protocols.masked import lockstep
 from privinf.protocols.masked.gates.product import Lift, Product, SumSquares
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share
+from privinf.protocols.testing import lockstep
 
 BITS, DROP = 32, 8
 BEYOND = np.array([[1 << 22, int(1.77 * 2**22), (1 << 23) - 1, -(1 << 22) - 1, -(1 << 23)]])

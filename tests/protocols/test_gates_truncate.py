@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trials import I64, SEEDS, counted, examples, integers, shape, share, width
 
 from privinf.protocols import ring
-from privinf.protocols.masked import lockstep
 from privinf.protocols.masked.gates.truncate import truncate
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share
+from privinf.protocols.testing import lockstep
+from privinf.protocols.testing.trials import I64, SEEDS, counted, examples, integers, shape, share, width
 
 
 def _program(count: int) -> lockstep.Program:

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trials import share
 
 from privinf.protocols.cost import NETWORKS, Cost, Network, Tally
-from privinf.protocols.masked import lockstep
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.gates.compare import AtLeast
 from privinf.protocols.masked.gates.linear import MatMul, ToShare
 from privinf.protocols.masked.gates.product import Lift, Product
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share
+from privinf.protocols.testing import lockstep
+from privinf.protocols.testing.trials import share
 
 SEEDS = (b"\x01" * 32, b"\x02" * 32)
 X = share(np.array([[3, -4], [100, 7]]), 40, 4)

@@ -117,37 +117,6 @@ GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
 ]
 
 
-def _spoiled(value: Any) -> list[Any]:
-    """Values near the given one that no kernel takes."""
-    if isinstance(value, np.ndarray):
-        spread = np.zeros((*value.shape[:-1], 2 * value.shape[-1]), value.dtype)[..., ::2]
-        return [value[None], value.astype(np.float32), spread, value.tolist()]
-    return [bytes(15), "0" * 16] if isinstance(value, bytes) else [-1, 2**64, 1.0]
-
-
-CASES = [
-    pytest.param(function, {**good, name: bad}, name, id=f"{function.__name__}-{name}-{number}")
-    for function, good in GOOD
-    for name, value in good.items()
-    if name not in ("start", "first")  # which may be negative
-    for number, bad in enumerate(_spoiled(value))
-]
-
-
-@pytest.mark.parametrize(("function", "good"), [pytest.param(f, g, id=f.__name__) for f, g in GOOD])
-def test_good_arguments_are_taken(function: Callable[..., Any], good: dict[str, Any]) -> None:
-    assert function(*good.values()) is not None
-
-
-@pytest.mark.fast_cases(40)
-@pytest.mark.parametrize(("function", "arguments", "name"), CASES)
-def test_bad_arguments_are_refused(
-    function: Callable[..., Any], arguments: dict[str, Any], name: str
-) -> None:
-    with pytest.raises(ValueError, match=rf"\b{name}\b"):
-        function(*arguments.values())
-
-
 @pytest.mark.parametrize(
     ("function", "change", "message"),
     [

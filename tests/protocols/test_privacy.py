@@ -8,20 +8,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import TABLE
-from chosen import Opening, Session, session
-from trials import I64, share
 
 from privinf.models import calibrate, program, query, weights
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import QueryShape
 from privinf.protocols.kernels import Kernels
-from privinf.protocols.masked import lockstep
 from privinf.protocols.masked.gates import exp2, softmax
 from privinf.protocols.masked.gates.activation import ACTIVATIONS, activate
 from privinf.protocols.masked.gates.linear import MatMul, ToShare
@@ -32,9 +28,12 @@ from privinf.protocols.masked.gates.truncate import truncate
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, map_share
 from privinf.protocols.ring import F64, U64, Shape
+from privinf.protocols.testing import lockstep
+from privinf.protocols.testing.sessions import Opening, Session, session
+from privinf.protocols.testing.trials import share
+from privinf.protocols.testing.uniform import SURPRISE, difference_surprise, opened_surprise, overlap_surprise
 
 SESSIONS = 50
-SURPRISE = 6.0  # standard deviations; the seeds are fixed, so that a test's outcome is too
 ROWS: Shape = (8, 6)
 SPEC = NormSpec(6, 33, 3, 14, -6, 8, 1e-5, 31, 12, 37)
 
@@ -133,63 +132,6 @@ def sessions(name: str, count: int = SESSIONS, same_seeds: int = 1) -> Iterator[
     probe = PROBES[name]
     for i in range(count):
         yield session(probe.program, [probe.input(i % 2)], seeds(i // same_seeds))
-
-
-def surprise(counts: I64) -> float:
-    """How many standard deviations a chi-square statistic against equal counts lies too high (Wilson and Hilferty)."""
-    degrees, mean = counts.size - 1, counts.mean()
-    assert mean >= 10
-    statistic = ((counts - mean) ** 2 / mean).sum()
-    spread = 2 / (9 * degrees)
-    return float(((statistic / degrees) ** (1 / 3) - (1 - spread)) / np.sqrt(spread))
-
-
-def worst(samples: Sequence[U64], bits: int) -> float:
-    """The largest surprise among all half bytes of ring elements, cut from the low end and from the high one."""
-    values = np.concatenate([s.reshape(-1) for s in samples])
-    size = min(bits, 4)
-    starts = {*range(0, bits - size + 1, 4), bits - size}
-    cells = ((values >> np.uint64(start)) & np.uint64((1 << size) - 1) for start in starts)
-    return max(surprise(np.bincount(c.astype(np.int64), minlength=1 << size).astype(np.int64)) for c in cells)
-
-
-def by_opening(runs: Sequence[Session]) -> Iterator[tuple[Opening, ...]]:
-    """The same opening of all sessions, one after another."""
-    return zip(*(run.openings for run in runs), strict=True)
-
-
-def opened_surprise(runs: Sequence[Session]) -> float:
-    """The largest over all openings, of sums and of what was received."""
-    return max(
-        worst([getattr(o, what) for o in group], group[0].bits)
-        for group in by_opening(runs)
-        for what in ("opened", "received")
-    )
-
-
-def difference_surprise(runs: Sequence[Session]) -> float:
-    """The largest among differences of the same opening in sessions 0 and 1, 2 and 3, ..."""
-    return max(
-        worst(
-            [ring.low(a.opened - b.opened, a.bits) for a, b in zip(group[::2], group[1::2], strict=True)],
-            group[0].bits,
-        )
-        for group in by_opening(runs)
-    )
-
-
-def overlap_surprise(runs: Sequence[Session]) -> float:
-    """The largest among differences of two openings of one session that have a ring and a shape in common."""
-    groups = list(by_opening(runs))
-    alike = [(a, b) for a, b in combinations(groups, 2) if _kind(a) == _kind(b)]
-    return max(
-        worst([ring.low(a.opened - b.opened, a.bits) for a, b in zip(*pair, strict=True)], pair[0][0].bits)
-        for pair in alike
-    )
-
-
-def _kind(group: Sequence[Opening]) -> tuple[int, Shape]:
-    return group[0].bits, group[0].opened.shape
 
 
 @NAMES

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chosen import Opening, Session, session
+
+from privinf.protocols.testing.sessions import Opening, Session, session
 
 pytest.importorskip("torch")
 
 from generating import SPECS, Kind, Toy, Writer, seeds, toy
 from specs import changed
-from test_privacy import SURPRISE, surprise
 
 from privinf.models import decoder_query as wire
 from privinf.models.cache import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache
@@ -34,6 +34,7 @@ from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import F64, U64
+from privinf.protocols.testing.uniform import SURPRISE, surprise
 
 SESSIONS = 8
 PROMPTS = ([5, 3, 11, 30], [36], [0, 0, 7, 7, 1])

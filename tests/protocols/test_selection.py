@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trials import I64, held, share
 
 from privinf.errors import InputError
 from privinf.protocols import prg, ring
-from privinf.protocols.masked import lockstep
 from privinf.protocols.masked.gates.selection import open_sums, require_one_row
 from privinf.protocols.masked.interpreter import DIGEST_BYTES, Interpreter
 from privinf.protocols.masked.wires import Share
+from privinf.protocols.testing import lockstep
+from privinf.protocols.testing.trials import I64, held, share
 
 SIZE = 300
 

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trials import share
 
 from privinf.protocols import kernels, prg, ring
-from privinf.protocols.masked import lockstep
 from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.gates.activation import activate
 from privinf.protocols.masked.gates.compare import AtLeast, Equals
@@ -21,6 +19,8 @@ from privinf.protocols.masked.gates.table import Table, lookup
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Share
+from privinf.protocols.testing import lockstep
+from privinf.protocols.testing.trials import share
 
 SEEDS = (b"\x01" * 32, b"\x02" * 32)
 X = share(np.arange(-16, 16).reshape(4, 8), 16, 4)

@@ -40,7 +40,7 @@ TASK = "add"
 
 @dataclass
 class Adder:
-    """Adds its shares of so many numbers, and gives the sum's share anew: each pair of parties exchanges a mask."""
+    """Adds its shares of each row of numbers, and gives the sums' shares anew: each pair of parties exchanges masks."""
 
     index: int
     used: list[Stock | None] = field(default_factory=list)
@@ -50,10 +50,14 @@ class Adder:
         return PartyProgram(replace(identity, role=PARTIES[self.index]), THREE, self.index, self)
 
     def sizes(self, shape: QueryShape) -> QuerySizes:
-        """A word a number, and one for the sum."""
+        """A word a number, and one for each sum."""
         if shape.task != TASK:
             raise InputError(f"there is no task {shape.task}")
-        return QuerySizes(8 * shape.tokens, 8)
+        return QuerySizes(8 * shape.batch * shape.tokens, 8 * shape.batch)
+
+    def draw(self, nbytes: int) -> bytes:
+        """Return masks."""
+        return os.urandom(nbytes)
 
     def prepare(self, shape: QueryShape, prep: Source, seed: bytes, room: memoryview) -> None:
         """Nothing is prepared."""
@@ -62,13 +66,14 @@ class Adder:
     def evaluate(self, shape: QueryShape, query: memoryview, stock: Stock | None, channel: Channel) -> bytes:
         """One round with each of the others."""
         self.used.append(stock)
-        total = np.frombuffer(query, np.uint64).sum(dtype=np.uint64, keepdims=True)
+        numbers = np.frombuffer(query, np.uint64).reshape(shape.batch, shape.tokens)
+        total = numbers.sum(axis=1, dtype=np.uint64)
         others = [channel.to(peer) for peer in range(THREE.parties) if peer != self.index]
-        masks = [np.frombuffer(os.urandom(8), np.uint64) for _ in others]
+        masks = [np.frombuffer(self.draw(8 * shape.batch), np.uint64) for _ in others]
         for link, mask in zip(others, masks, strict=True):
             link.push(mask.tobytes())
         for link, mask in zip(others, masks, strict=True):
-            (theirs,) = link.pull([8])
+            (theirs,) = link.pull([8 * shape.batch])
             total = total + mask - np.frombuffer(theirs, np.uint64)
         return bytes(total.tobytes())
 

@@ -28,8 +28,8 @@ from privinf.models.spec import Generator, ModelSpec
 from privinf.models.weights import DealerStore, IdealStore, PartyStore, encode, mask_tensor
 from privinf.protocols import ring
 from privinf.protocols.contract import ALL, Advance, Order, SessionShape
-from privinf.protocols.masked.lockstep import Loop, Tape
 from privinf.protocols.ring import U64, Shape
+from privinf.protocols.testing.lockstep import Loop, Tape
 
 SHARING = "sharing"
 PREPARATION = b"a preparation id"

@@ -25,7 +25,7 @@ from privinf.models.spec import ModelSpec
 from privinf.models.text.tokenizer import Tokenizer
 from privinf.models.weights import encode
 from privinf.protocols.contract import ALL, DealerQueries, PartyProgram, PartyQueries, QueryShape, Stock
-from privinf.protocols.masked import lockstep
+from privinf.protocols.testing import lockstep
 
 F32 = npt.NDArray[np.float32]
 Task = Literal["embed", "classify"]

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from privinf.protocols import ring
-from privinf.protocols.masked import lockstep
-from privinf.protocols.masked.dealer import ALL, Buffer, Dealer
+from privinf.protocols.contract import ALL, Buffer
+from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.gates.linear import MatMul, PublicMatMul
 from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
+from privinf.protocols.testing import lockstep
 
 TIMEOUT = 60.0
 PREPARATION = b"a preparation id"

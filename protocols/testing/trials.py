@@ -11,14 +11,13 @@ import numpy.typing as npt
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore, mask_tensor
 from privinf.protocols import ring
 from privinf.protocols.cost import Cost
-from privinf.protocols.masked import lockstep
 from privinf.protocols.masked.gates.linear import ToShare
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import F64, Shape
+from privinf.protocols.testing import lockstep
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 I64 = npt.NDArray[np.int64]
@@ -44,12 +43,12 @@ class Within:
 
 @dataclass(frozen=True)
 class Stores:
-    """One static weight as every role holds it."""
+    """Static weights as every role holds them."""
 
-    parties: tuple[PartyStore, PartyStore]
-    dealer: DealerStore
-    ideal: IdealStore
-    shapes: ShapeStore
+    parties: tuple[Any, Any]
+    dealer: Any
+    ideal: Any
+    shapes: Any
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Trial:
 def examples(count: int) -> settings:
     """Return settings under which every run draws the same cases, fewer of them in the fast one."""
     return settings(
-        max_examples=min(count, settings.default.max_examples),
+        max_examples=min(count, settings().max_examples),
         derandomize=True,
         deadline=None,
         database=None,
@@ -126,15 +125,3 @@ def counted(program: Program, inputs: Sequence[Share], weights: Any, run: lockst
     assert run.left == (0, 0)
     for sent in run.transcripts:
         assert (len(sent), sum(map(len, sent))) == (declared.rounds, declared.online)
-
-
-def stored(name: str, value: I64) -> Stores:
-    seeds, sharing = (b"\x05" * 32, b"\x06" * 32), "tests"
-    tensor, shapes = value.view(np.uint64), {name: value.shape}
-    masked = {name: mask_tensor(tensor, seeds, sharing, name)}
-    return Stores(
-        (PartyStore(masked, seeds[0], sharing), PartyStore(masked, seeds[1], sharing)),
-        DealerStore(shapes, seeds, sharing),
-        IdealStore({name: tensor}),
-        ShapeStore(shapes),
-    )
