@@ -20,12 +20,11 @@ from deployment import Deployment, in_this_process
 from typer.main import get_command
 
 import privinf
-from privinf.cli import demo_generate, main
+from privinf.cli import main
 from privinf.cli.app import app
 from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
 from privinf.keys import ROLES
-from privinf.models import calibrate
 from privinf.sdk.options import GenerationOptions, Reading
 
 COMMANDS = (
@@ -179,34 +178,6 @@ def test_a_plan_for_people(served: Deployment, capsys: pytest.CaptureFixture[str
     assert "on the wire, wan" in text
 
 
-def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "--json"]) == 0
-    document = _document(capsys)
-    assert document["ok"] is True
-    assert {"python", "kernels", "torch", "jinja2", "gguf", "npm", "cores"} <= {
-        check["name"] for check in document["checks"]
-    }
-    assert all(check["ok"] or check["do"] for check in document["checks"])
-
-
-def test_doctor_names_what_is_missing(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert main(["doctor", "--json"]) == 0
-    (torch,) = [check for check in _document(capsys)["checks"] if check["name"] == "torch"]
-    assert not torch["ok"]
-    assert torch["do"] == 'pip install "privinf[models]"'
-
-
-def test_doctor_fails_where_a_query_could_not_run(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "version_info", (3, 10, 0))
-    assert main(["doctor", "--json"]) == 1
-    assert _document(capsys)["ok"] is False
-
-
 def test_keygen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = tmp_path / "keys"
     assert main(["keygen", "--out", str(keys), "--host", "party0.example", "--json"]) == 0
@@ -358,55 +329,6 @@ def test_an_interrupt_is_no_traceback(
 
     monkeypatch.setattr("privinf.formats.fetch.fetch", interrupted)
     assert "interrupted" in _said(main(["fetch", "minilm"]), 130, capsys)
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-def test_demo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = calibrate.default_text()[::4]
-    monkeypatch.setattr(calibrate, "default_text", lambda: texts)
-    try:
-        fetch("minilm")
-    except ConfigError as error:
-        pytest.skip(f"minilm cannot be fetched: {error}")
-    assert main(["demo", "--sentences", "2", "--json"]) == 0
-    document = _document(capsys)
-    assert document["sentences"] == 2
-    assert 1.001 > document["cosine_mean"] >= document["cosine_min"] > 0.9995
-    for name in ("online_s", "offline_s", "rounds", "online_bytes", "offline_bytes"):
-        assert document[name] > 0, name
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-def test_demo_of_generation(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_generate, "COUNT", 4)
-    monkeypatch.setattr(demo_generate, "CALIBRATION", 10)
-    try:
-        fetch("tinystories")
-    except ConfigError as error:
-        pytest.skip(f"tinystories cannot be fetched: {error}")
-    assert main(["demo", "--generate", "--model", "tinystories", "--json"]) == 0
-    document = _document(capsys)
-    assert [len(answer["tokens"]) for answer in document["answers"]] == [4, 4]
-    for answer in document["answers"]:
-        assert answer["identical"] == (answer["same"] == 4) == (answer["text"] == answer["clear_text"])
-        for name in ("seconds_a_token", "rounds_a_token", "online_bytes_a_token", "offline_bytes_a_token"):
-            assert answer[name] > 0, name
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["demo", "--model", "tinystories"], "--model: this is for --generate"),
-        (["demo", "--generate", "--sentences", "4"], "--sentences: this is for embeddings"),
-        (["demo", "--generate", "--model", "gpt5"], "--model is smollm2 or tinystories"),
-        (["generate", "--model", "nowhere", "calm"], "lacks parties"),
-        (["chat", "--model", "nowhere"], "lacks parties"),
-    ],
-)
-def test_options_that_do_not_fit(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said in _said(main(words), 78, capsys)
 
 
 def test_texts_come_from_stdin(

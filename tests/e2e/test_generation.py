@@ -386,21 +386,3 @@ async def _first(stream: Any, count: int) -> Any:
         count -= 1
         if not count:
             return
-
-
-@pytest.mark.slow
-def test_a_full_session_says_that_it_is(tmp_path: Path) -> None:
-    source = tiny.checkpoint(tmp_path / "tiny", "llama", layers=1)
-    for deployment in _served(source, tmp_path, max_tokens=24):
-        clear = tiny.Clear(deployment.source, deployment.shared)
-        with deployment.client() as client:
-            answer = client.generate("calm", max_new_tokens=100)
-            assert clear.agrees("calm", answer.tokens)
-            ended = answer.tokens[-1] == tiny.ENDS["eos_token_id"]
-            assert answer.finish_reason == ("eos" if ended else "full")
-            assert (
-                ended or len(answer.tokens) == 24 - 1 - 8 + 1
-            )  # a first token, its prompt of 8 rows, one more
-            _until(lambda: _idle(client))
-            with pytest.raises(InputError, match="the prompt has 20 tokens, and 16 fit"):
-                client.generate("a" * 20)
