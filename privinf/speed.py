@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Queue
-from typing import Any
 
 import numpy as np
 
@@ -126,7 +125,7 @@ def measure() -> Speed:
     return speed
 
 
-def _rate(costs: Any, seconds: list[float]) -> Rate:
+def _rate(costs: Sequence[Cost], seconds: Sequence[float]) -> Rate:
     """The line through both; neither rate is less than nothing."""
     (few, many), (short, long) = costs, seconds
     small, large = few.prep0 + few.prep1, many.prep0 + many.prep1

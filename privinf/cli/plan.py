@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from privinf.cli._options import refuse, with_options
 from privinf.cli.output import JsonFlag, emit_json, megabytes, note
 from privinf.options import changed, option
+
+if TYPE_CHECKING:
+    from privinf.protocols.contract import Identity
+    from privinf.protocols.cost import Cost, Tally
 
 NETWORKS = ("loopback", "lan", "wan")
 
@@ -99,13 +103,14 @@ def _session(folder: Path, later: LaterPass) -> dict[str, Any]:
     from privinf.models import decoder_bundle
     from privinf.models.text.prompts import prompt_rows
     from privinf.protocols.contract import SessionShape
+    from privinf.sdk.costs import session_tallies
 
     shared = decoder_bundle.read(folder)
     if min(later.prompt, later.generated) < 1:
         raise InputError("a prompt has at least one token, and a pass follows one that was generated")
     task = "argmax" if later.secure_argmax else "generate"
     shape = SessionShape(task, prompt_rows(later.prompt), 1 + later.drafts)
-    reading, one = _tallies(shared, shape, later.generated - 1)
+    reading, one = session_tallies(shared, shape, later.generated - 1)
     about = {
         "task": shape.task,
         "prompt_rows": shape.prompt,
@@ -117,47 +122,11 @@ def _session(folder: Path, later: LaterPass) -> dict[str, Any]:
     return _facts(shared.identity) | about | _costs([one]) | {"prompt": reads}
 
 
-def _tallies(shared: Any, shape: Any, later: int) -> tuple[list[Any], Any]:
-    """Of the passes that read the prompt, and of one that finds `later` further slots in the cache."""
-    from privinf.models.decoder_passes import Shadow
-    from privinf.models.decoder_public import Public
-    from privinf.models.plan.scales import PRE
-    from privinf.models.weights import ShapeStore
-    from privinf.protocols.contract import Order
-    from privinf.protocols.masked.counting import Counting
-
-    layout, shapes = shared.layout, shared.shapes()
-    public = Public.blank(shapes, layout.public, layout.embedded)
-    shadow = Shadow(layout, shape)
-
-    def run() -> Any:
-        ctx = Counting(ShapeStore(shapes, PRE.of))
-        shadow.run(ctx, Order(shadow.ledger.index), public)
-        return ctx.tally
-
-    reading = [run() for _ in range(layout.passes(shape))]
-    _fill(shadow, layout.spec, later)
-    return reading, run()
-
-
-def _fill(shadow: Any, spec: Any, slots: int) -> None:
-    """Put slots into the cache that no pass has written: a pass depends on their number alone."""
-    from privinf.protocols.masked.wires import Wire
-
-    if not slots:
-        return
-    for layer in range(spec.layers):
-        blank = Wire((1, spec.kv_heads, slots, spec.head_width), 0, 0)  # ring and scale are those before it
-        shadow.cache.extend(layer, [blank], [blank])
-    shadow.cache.settle(slots, None)
-    shadow.ledger.slots += [(shadow.ledger.index, row) for row in range(slots)]
-
-
-def _facts(identity: Any) -> dict[str, Any]:
+def _facts(identity: Identity) -> dict[str, Any]:
     return {"model": identity.model_id, "plan_hash": identity.plan_hash}
 
 
-def _costs(tallies: Iterable[Any]) -> dict[str, Any]:
+def _costs(tallies: Iterable[Tally]) -> dict[str, Any]:
     from privinf.protocols.cost import NETWORKS as KNOWN
     from privinf.protocols.cost import Cost
 
@@ -190,7 +159,7 @@ def _costs(tallies: Iterable[Any]) -> dict[str, Any]:
     }
 
 
-def _computed(total: Any) -> dict[str, Any] | None:
+def _computed(total: Cost) -> dict[str, Any] | None:
     """Seconds of a core at roles as fast as this machine, if it was measured."""
     from privinf import speed
 

@@ -1,4 +1,4 @@
-"""Says before a query is asked that it needs gigabytes of preparations, or longer than its deadline."""
+"""What queries and passes cost, and a warning before one needs gigabytes, or longer than its deadline."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from privinf.models import decoder_passes
 from privinf.models.bundle import Bundle
 from privinf.models.decoder_bundle import DecoderBundle
 from privinf.models.decoder_layout import CHUNK, TASKS
+from privinf.models.decoder_passes import Shadow
+from privinf.models.decoder_public import Public
 from privinf.models.folder import blank_weights
+from privinf.models.plan.scales import PRE
 from privinf.models.program import count
+from privinf.models.spec import ModelSpec
 from privinf.models.text.tokenizer import BUCKETS
-from privinf.protocols.contract import QueryShape, SessionShape
+from privinf.models.weights import ShapeStore
+from privinf.protocols.contract import Order, QueryShape, SessionShape
 from privinf.protocols.cost import NETWORKS, Cost, Network, Tally
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.wires import Wire
 from privinf.speed import Speed
 
 LARGE = 10**9  # bytes of both parties' preparations
@@ -78,6 +85,33 @@ def prompt_cost(bundle: DecoderBundle, rows: int) -> Cost:
     shape = SessionShape(TASKS[0], rows, 1)
     counted = decoder_passes.count(bundle.layout, shape, bundle.layout.passes(shape), bundle.shapes())
     return sum((ctx.tally.total() for ctx in counted), Cost())
+
+
+def session_tallies(bundle: DecoderBundle, shape: SessionShape, later: int) -> tuple[list[Tally], Tally]:
+    """Of the passes that read the prompt, and of one that finds `later` further slots in the cache, exact."""
+    layout, shapes = bundle.layout, bundle.shapes()
+    public = Public.blank(shapes, layout.public, layout.embedded)
+    shadow = Shadow(layout, shape)
+
+    def run() -> Tally:
+        ctx = Counting(ShapeStore(shapes, PRE.of))
+        shadow.run(ctx, Order(shadow.ledger.index), public)
+        return ctx.tally
+
+    reading = [run() for _ in range(layout.passes(shape))]
+    _fill(shadow, layout.spec, later)
+    return reading, run()
+
+
+def _fill(shadow: Shadow, spec: ModelSpec, slots: int) -> None:
+    """Put slots into the cache that no pass has written: a pass depends on their number alone."""
+    if not slots:
+        return
+    for layer in range(spec.layers):
+        blank = Wire((1, spec.kv_heads, slots, spec.head_width), 0, 0)  # ring and scale are those before it
+        shadow.cache.extend(layer, [blank], [blank])
+    shadow.cache.settle(slots, None)
+    shadow.ledger.slots += [(shadow.ledger.index, row) for row in range(slots)]
 
 
 def gigabytes(count: int) -> str:

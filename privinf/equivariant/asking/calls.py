@@ -31,7 +31,14 @@ class Opened(NamedTuple):
 
     key: Key
     outgoing: Outgoing
-    replies: Replies
+    replies: Replies[pb.CoveredRows]
+
+    def answer(self, step: pb.CoveredStep, seconds: float | None = None) -> pb.CoveredRows:
+        """What the server makes of a step, in so many seconds."""
+        self.outgoing.put(step)
+        if (reply := self.replies.take(seconds)) is None:
+            raise ProtocolError("server: the session ended before its answer")
+        return reply
 
     def end(self, clean: bool) -> None:
         """End it; the server forgets it at once."""
@@ -82,19 +89,16 @@ class InSession:
     """Every batch is a step of one session, each answered in so many seconds; the client computes the rest."""
 
     def __init__(self, side: Requests, opened: Opened, seconds: float) -> None:
-        self._side, self._seconds = side, seconds
-        self._key, self._outgoing, self._replies = opened
+        self._side, self._opened, self._seconds = side, opened, seconds
         self.sent = self.received = 0
 
     def __call__(self, batch: Batch) -> F32:
         """Pooled rows, or logits."""
-        step, about = self._side.step(batch, self._key), self._key.about
-        self._outgoing.put(step)
-        reply = self._replies.take(self._seconds)
-        if reply is None:
-            raise ProtocolError("server: the session ended before its answer")
+        key = self._opened.key
+        step, about = self._side.step(batch, key), key.about
+        reply = self._opened.answer(step, self._seconds)
         self.sent, self.received = self.sent + step.ByteSize(), self.received + reply.ByteSize()
-        rows = uncovered(read_reply(reply, (len(batch.places), about.server_width)), self._key.answer)
+        rows = uncovered(read_reply(reply, (len(batch.places), about.server_width)), key.answer)
         return rows if about.task == "embed" else self._side.logits(rows)
 
 

@@ -62,13 +62,13 @@ class Link:
         rows: pb.CoveredRows = self._ask(_QUERIES[task], query, until, call)
         return rows
 
-    def generate(self, prompt: pb.CoveredPrompt, call: Call) -> Replies:
+    def generate(self, prompt: pb.CoveredPrompt, call: Call) -> Replies[pb.CoveredTokens]:
         """Begin a continuation; the call's seconds are for all of it."""
         until = self.until(call, call.timeout)
         begin = partial(self._begin, GENERATE, prompt, until)
         return call.begun(Replies(begin, self._forget, Patience(until)))
 
-    def session(self, opened: pb.CoveredOpen, until: Deadline) -> tuple[Outgoing, Replies]:
+    def session(self, opened: pb.CoveredOpen, until: Deadline) -> tuple[Outgoing, Replies[pb.CoveredRows]]:
         """Open a variant; all of the session is over by `until`."""
         outgoing = Outgoing()
         outgoing.put(pb.CoveredStep(open=opened))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import grpc
 
@@ -13,6 +13,9 @@ from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, Overlo
 from privinf.parties.rpc.status import attribute, restore
 from privinf.sdk.patience import Patience
 from privinf.v1 import equivariant_pb2 as pb
+
+T = TypeVar("T")
+Reply = TypeVar("Reply")
 
 NAME = "server"  # in messages
 
@@ -32,7 +35,7 @@ class Outgoing:
         return iter(self._steps.get, None)
 
 
-class Replies:
+class Replies(Generic[Reply]):
     """The replies of one call; to be read by one thread at a time, dropped by any.
 
     `begin` makes the call; given `patience`, one that the server has no room for, and so has not begun, is made again.
@@ -46,20 +49,21 @@ class Replies:
         self._call, self._dropped = begin(), threading.Event()
         self._heard = self._late = False
 
-    def whole(self) -> Any:
+    def whole(self) -> Reply:
         """The one reply of a call that has one; who stops waiting drops the call."""
         try:
-            return self._told(lambda: self._call.result())
+            reply: Reply = self._told(lambda: self._call.result())
+            return reply
         finally:
             self.cancel()  # makes no difference to one that is over
 
-    def take(self, seconds: float | None = None) -> Any:
+    def take(self, seconds: float | None = None) -> Reply | None:
         """The next reply, or None after the last; `seconds` bounds this wait, beside the deadline of the whole call."""
         watch = None if seconds is None else threading.Timer(seconds, self._expire)
         if watch is not None:
             watch.start()
         try:
-            reply = self._told(lambda: next(self._call, None))
+            reply: Reply | None = self._told(lambda: next(self._call, None))
         finally:
             if watch is not None:
                 watch.cancel()
@@ -79,7 +83,7 @@ class Replies:
         self._late = True
         self.cancel()
 
-    def _told(self, read: Callable[[], Any]) -> Any:
+    def _told(self, read: Callable[[], T]) -> T:
         while True:
             try:
                 return read()

@@ -59,7 +59,9 @@ class Clock:
         return PassTokens((token,), 0, 0, (stats,))
 
 
-def received(prompt: pb.CoveredPrompt, replies: Replies, key: Key, room: int) -> Iterator[PassTokens]:
+def received(
+    prompt: pb.CoveredPrompt, replies: Replies[pb.CoveredTokens], key: Key, room: int
+) -> Iterator[PassTokens]:
     """Plain tokens as the server chooses their covers; it has room for so many with the prompt."""
     assert key.tokens is not None
     plain, clock, sent = np.argsort(key.tokens), Clock(""), prompt.ByteSize()
@@ -81,8 +83,7 @@ class Chooser:
     """Writes at level session: embeds, uncovers, and chooses; the server has room for so many tokens."""
 
     def __init__(self, own: OwnPart, opened: Opened, room: int) -> None:
-        self._own, self._room = own, room
-        self._key, self._outgoing, self._replies = opened
+        self._own, self._opened, self._key, self._room = own, opened, opened.key, room
 
     def write(self, ids: Sequence[int], options: GenerationOptions) -> Iterator[PassTokens]:
         """Token after token, until there are enough or the session is full."""
@@ -96,12 +97,10 @@ class Chooser:
 
     def _read(self, ids: Sequence[int], first: int) -> tuple[F32, int, int]:
         """The last one's hidden row, and the bytes sent and received for it."""
-        size, sent, come = most_rows(self._key.about), 0, 0
+        size, sent, come, reply = most_rows(self._key.about), 0, 0, pb.CoveredRows()
         for start in range(0, len(ids), size):
             step = self._step(ids[start : start + size], first + start)
-            self._outgoing.put(step)
-            if (reply := self._replies.take()) is None:
-                raise ProtocolError("server: the session ended before its answer")
+            reply = self._opened.answer(step)
             sent, come = sent + step.ByteSize(), come + reply.ByteSize()
         row = read_reply(reply, (1, self._key.about.server_width))
         return uncovered(row, self._key.answer), sent, come
