@@ -83,7 +83,8 @@ def main() -> None:
     tls = None if given.insecure_no_tls else Tls(given.ca, given.cert, given.key)
     serve: dict[str, Callable[[], None]] = {
         "dealer": lambda: serve_dealer(
-            DealerConfig(given.listen, tls, given.insecure_no_tls), dealer_program(work)
+            DealerConfig(listen=given.listen, tls=tls, insecure_no_tls=given.insecure_no_tls),
+            dealer_program(work),
         ),
         "party": lambda: serve_party(_party_config(given, tls), party_program(work, given.party)),
     }

@@ -199,13 +199,13 @@ def test_no_plot_of_the_documents_is_too_wide_to_read() -> None:
 @pytest.mark.parametrize("name", gates.NAMES)
 def test_every_gate_of_the_benchmark_is_right(name: str, tmp_path: Path) -> None:
     work = role.build(name, tmp_path)
-    stores = tuple(role.party_program(work, party).store for party in (0, 1))
+    stores = tuple(role.party_program(work, party).queries.store for party in (0, 1))
     inputs = [
         Share(f.shape, f.bits, f.scale, ring.encode(value, f.scale, f.bits))
         for f, value in zip(work.inputs, work.values(), strict=True)
     ]
     seeds = prg.fresh_seed(), prg.fresh_seed()
-    ran = lockstep.run(work.run, inputs, seeds, weights=(*stores, role.dealer_program(work).store))
+    ran = lockstep.run(work.run, inputs, seeds, weights=(*stores, role.dealer_program(work).queries.store))
     first, second = (ring.pack(share.value, work.result.bits) for share in ran.results)
     assert work.name == name
     assert work.error(first, second) <= work.bound
