@@ -109,9 +109,9 @@ def operators(server: Path, ids: Sequence[int]) -> tuple[Counter[str], int]:
     model = running.load_model(server, about)
     with Operators() as seen, FlopCounterMode(display=False) as flops:
         if about.task == "generate":
-            course = running.Course(model)
-            course.read_ids(np.array(ids))
-            course.read_ids(np.array(ids[:1]))
+            sequence = running.CachedSequence(model)
+            sequence.read_ids(np.array(ids))
+            sequence.read_ids(np.array(ids[:1]))
         else:
             running.embed(model, [np.array(ids)], "mean")
     return seen.seen, flops.get_total_flops()

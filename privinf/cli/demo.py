@@ -65,22 +65,14 @@ def _embed(sentences: int, mode: Literal["private", "public"], as_json: bool) ->
 
 
 def _run(lines: list[str], source: Path, work: Path, mode: Literal["private", "public"]) -> dict[str, Any]:
-    from privinf.local import LocalParties
+    from privinf.cli.demo_generate import asking
     from privinf.models import sharing
-    from privinf.sdk.client import Client
 
     note(f"sharing the model ({mode} weights)")
     clear = _clear(source, lines)
     sharing.share(source, work / "shared", weights=mode)
-    with (
-        LocalParties(work / "shared", work / "run") as local,
-        Client(
-            work / "shared" / "client", parties=local.addresses, tls=local.tls(), deadline=300.0
-        ) as client,
-    ):
-        note("sending queries: dealer, party 0 and party 1 are separate processes, over TLS")
-        with progress("embedding", len(lines)) as tick:
-            answer = client.embed(lines, progress=tick)
+    with asking(work) as client, progress("embedding", len(lines)) as tick:
+        answer = client.embed(lines, progress=tick)
     cosines = (answer.vectors * clear).sum(axis=-1)
     return {
         "model": client.facts.model_id,

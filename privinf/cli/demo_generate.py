@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,17 +66,23 @@ def run(name: str, weights: Mode, as_json: bool) -> None:
     _report(shared.identity.model_id, weights, shown.prompts, answers, clear, as_json)
 
 
-def _answers(work: Path, prompts: Sequence[str], quiet: bool) -> list[dict[str, Any]]:
+@contextmanager
+def asking(work: Path) -> Iterator[Client]:
+    """A client of the model in work/shared, whose three servers run meanwhile."""
     from privinf.local import LocalParties
     from privinf.sdk.client import Client
 
+    model = work / "shared"
     with (
-        LocalParties(work / "shared", work / "run") as local,
-        Client(
-            work / "shared" / "client", parties=local.addresses, tls=local.tls(), deadline=300.0
-        ) as client,
+        LocalParties(model, work / "run") as local,
+        Client(model / "client", parties=local.addresses, tls=local.tls(), deadline=300.0) as client,
     ):
         note("sending queries: dealer, party 0 and party 1 are separate processes, over TLS")
+        yield client
+
+
+def _answers(work: Path, prompts: Sequence[str], quiet: bool) -> list[dict[str, Any]]:
+    with asking(work) as client:
         return [_answer(client, prompt, quiet) for prompt in prompts]
 
 

@@ -41,9 +41,9 @@ def seen(folder: Path) -> Counter[str]:
     model = running.load_model(folder, about)
     with Seen() as seen:
         if about.task == "generate":
-            course = running.Course(model)
-            course.read_ids(np.array([1, 6, 9]))
-            course.read_ids(np.array([4]))
+            sequence = running.CachedSequence(model)
+            sequence.read_ids(np.array([1, 6, 9]))
+            sequence.read_ids(np.array([4]))
         elif about.task == "embed":
             running.embed(model, [np.array([2, 6, 3]), np.array([2, 3])], "mean")
         else:

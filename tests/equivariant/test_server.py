@@ -74,13 +74,13 @@ def test_so_many_at_once_and_no_more(tmp_path: Path) -> None:
 @pytest.mark.parametrize("left", ["cancel", "end", "idle", "stop"])
 def test_a_session_leaves_no_cache_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str) -> None:
     held: list[weakref.ref[Any]] = []
-    begin = running.Course.__init__
+    begin = running.CachedSequence.__init__
 
-    def kept(course: running.Course, model: Any) -> None:
-        begin(course, model)
-        held.extend(weakref.ref(one) for one in (model, course._cache["cache"]))
+    def kept(sequence: running.CachedSequence, model: Any) -> None:
+        begin(sequence, model)
+        held.extend(weakref.ref(one) for one in (model, sequence._cache["cache"]))
 
-    monkeypatch.setattr(running.Course, "__init__", kept)
+    monkeypatch.setattr(running.CachedSequence, "__init__", kept)
     made = converted(tmp_path, "llama", "session")
     with serving(made.server, idle_seconds=1.0 if left == "idle" else 60.0) as server:
         caller, outgoing = Caller(made, server), Outgoing()

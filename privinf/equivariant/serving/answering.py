@@ -9,7 +9,7 @@ from privinf.config import EquivariantConfig
 from privinf.equivariant import wire
 from privinf.equivariant.about import ServerAbout
 from privinf.equivariant.serving import running
-from privinf.equivariant.serving.running import PIECE, Course
+from privinf.equivariant.serving.running import PIECE, CachedSequence
 from privinf.equivariant.serving.turns import Turn
 from privinf.equivariant.wire import F32
 from privinf.errors import InputError
@@ -51,20 +51,20 @@ class Decoding:
     """Rows that follow those before; the last one's hidden row is the answer."""
 
     def __init__(self, model: Any, about: ServerAbout, config: EquivariantConfig, turn: Turn) -> None:
-        self._course, self._turn, self._width = Course(model), turn, about.width
+        self._sequence, self._turn, self._width = CachedSequence(model), turn, about.width
         self._room = min(about.context, config.max_tokens or about.context)
 
     def __call__(self, step: pb.CoveredStep) -> F32:
         """The last hidden row, (1, width)."""
         rows = wire.read_rows(step.rows, (None, self._width), "rows")
-        left = self._room - self._course.tokens
+        left = self._room - self._sequence.tokens
         if len(rows) > left:
             raise InputError(f"{len(rows)} rows do not fit the {left} that this session has left")
         for start in range(0, len(rows), PIECE):
             with self._turn():
-                answer = self._course.read_rows(rows[start : start + PIECE])
+                answer = self._sequence.read_rows(rows[start : start + PIECE])
         return answer
 
     def close(self) -> None:
         """Let go of the variant and of what it has read."""
-        self._course.close()
+        self._sequence.close()

@@ -116,7 +116,7 @@ def pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tens
     return (hidden * kept).sum(1) / kept.sum(1)
 
 
-class Course:
+class CachedSequence:
     """One sequence under way through a decoder, with its cache."""
 
     def __init__(self, model: Any) -> None:

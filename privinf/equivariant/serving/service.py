@@ -18,7 +18,7 @@ from privinf.equivariant.about import read_about
 from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, SESSION
 from privinf.equivariant.serving import limits, running
 from privinf.equivariant.serving.limits import Entrances
-from privinf.equivariant.serving.running import PIECE, Course
+from privinf.equivariant.serving.running import PIECE, CachedSequence
 from privinf.equivariant.serving.sessions import Sessions
 from privinf.equivariant.serving.turns import Turn, Turns
 from privinf.equivariant.wire import F32, Ids
@@ -108,16 +108,16 @@ class Calls:
             return  # it has all that it wants: the server is not told which token ends a text
 
     def _written(self, ids: Ids, sampler: Sampler, most: int, turn: Turn) -> Iterator[pb.CoveredTokens]:
-        course, seen, given, began = Course(self._model), ids.tolist(), ids, time.monotonic()
+        sequence, seen, given, began = CachedSequence(self._model), ids.tolist(), ids, time.monotonic()
         try:
             for _ in range(most):
-                token = sampler.choose(_read(course, given, turn), seen)
+                token = sampler.choose(_read(sequence, given, turn), seen)
                 yield pb.CoveredTokens(ids=[token])
                 seen.append(token)
                 given = np.array([token], dtype=np.int64)
         finally:
-            course.close()
-            self._log.info("generated", passes=course.passes, seconds=round(time.monotonic() - began, 6))
+            sequence.close()
+            self._log.info("generated", passes=sequence.passes, seconds=round(time.monotonic() - began, 6))
 
     def _texts(self, query: pb.CoveredQuery) -> list[Ids]:
         return wire.read_texts(query, self.about.vocab, self.about.context, self._config.max_rows)
@@ -140,9 +140,9 @@ class Calls:
         return self._turns.of(Deadline.of(context, self._config.max_seconds), context.is_active)()
 
 
-def _read(course: Course, ids: Ids, turn: Turn) -> F32:
+def _read(sequence: CachedSequence, ids: Ids, turn: Turn) -> F32:
     """Read on in pieces, between which others have their turn, and a client that left is noticed."""
     for start in range(0, len(ids), PIECE):
         with turn():
-            logits = course.read_ids(ids[start : start + PIECE])
+            logits = sequence.read_ids(ids[start : start + PIECE])
     return logits
