@@ -24,29 +24,9 @@ MAX_LANES = 8
 MOST = 2**62
 
 
-def point_words(bits: int) -> int:
-    """Correction words of a 1-bit function: one a level, and one of the leaves."""
-    return max(bits - LEAF, 0) + 1
-
-
-def onehot_words(bits: int, lane: int) -> int:
-    """Those of a function with lanes."""
-    return max(bits - leaf_index_bits(lane), 0) + 1
-
-
-def depth(bits: int) -> int:
-    """Correction words of a function whose leaves are not shared by points."""
-    return bits
-
-
-def domain(bits: int) -> int:
-    """How many points there are."""
-    return 1 << bits
-
-
-def domain_bytes(bits: int) -> int:
-    """Whole leaves of one bit a point."""
-    return BLOCK << max(bits - LEAF, 0)
+def lane_type(lane: int) -> type[np.generic]:
+    """The ring of a lane."""
+    return np.uint8 if lane == 8 else np.uint16
 
 
 def groups(n: int, group: int) -> int:
@@ -54,39 +34,8 @@ def groups(n: int, group: int) -> int:
     return n // group
 
 
-def block(low_bits: int) -> int:
-    """Units of a block."""
-    return 1 << low_bits
-
-
-def last_bytes(lanes: int, lane_bytes: int) -> int:
-    """The corrections of one element's lanes."""
-    return lanes * lane_bytes
-
-
-def packed(bits: int, count: int) -> int:
-    """What `pack` makes of so many elements."""
-    return packed_bytes(count, bits)
-
-
-def packed_elements(n: int, bits: int) -> int:
-    """The same of an array's."""
-    return packed_bytes(n, bits)
-
-
-def whole_bytes(bits: int, count: int) -> int:
-    """Whole bytes for each element."""
-    return count * width_of(bits)
-
-
-def lane_type(lane: int) -> type[np.generic]:
-    """The ring of a lane."""
-    return np.uint8 if lane == 8 else np.uint16
-
-
-Tree: TypeAlias = Annotated[
-    bytes, Exactly(TREE_BYTES)
-]  # the AES keys of the gate's trees, as when they were made
+# The AES keys of the gate's trees, those under which they were made.
+Tree: TypeAlias = Annotated[bytes, Exactly(TREE_BYTES)]
 Party: TypeAlias = Annotated[int, Between(0, 1)]
 Bits: TypeAlias = Annotated[int, Between(1, MAX_BITS)]
 DenseBits: TypeAlias = Annotated[int, Between(1, MAX_DENSE_BITS)]
@@ -103,10 +52,12 @@ Group: TypeAlias = Annotated[
 ]
 Elements: TypeAlias = Annotated[U64, Array(np.uint64, "n")]
 Roots: TypeAlias = Annotated[U8, Array(np.uint8, "n", BLOCK)]
-PointKey: TypeAlias = Annotated[U8, Array(np.uint8, point_words, "n", BLOCK)]
-OneHotKey: TypeAlias = Annotated[U8, Array(np.uint8, onehot_words, "n", BLOCK)]
-VectorKey: TypeAlias = Annotated[U8, Array(np.uint8, depth, "n", BLOCK)]
-Last: TypeAlias = Annotated[U8, Array(np.uint8, "n", last_bytes)]
+PointKey: TypeAlias = Annotated[U8, Array(np.uint8, lambda bits: max(bits - LEAF, 0) + 1, "n", BLOCK)]
+OneHotKey: TypeAlias = Annotated[
+    U8, Array(np.uint8, lambda bits, lane: max(bits - leaf_index_bits(lane), 0) + 1, "n", BLOCK)
+]
+VectorKey: TypeAlias = Annotated[U8, Array(np.uint8, lambda bits: bits, "n", BLOCK)]
+Last: TypeAlias = Annotated[U8, Array(np.uint8, "n", lambda lanes, lane_bytes: lanes * lane_bytes)]
 Points: TypeAlias = Annotated[U64, Array(np.uint64, "rows", "n")]
 Signs: TypeAlias = Annotated[U8, Array(np.uint8, "n")]
 Found: TypeAlias = Annotated[U8, Array(np.uint8, "rows", "n")]
@@ -116,12 +67,12 @@ Right: TypeAlias = Annotated[U64, Array(np.uint64, "shared", "k", "columns"), ON
 Product: TypeAlias = Annotated[U64, Array(np.uint64, "batch", "m", "columns")]
 Payload: TypeAlias = Annotated[
     I64,
-    Array(np.int64, block, "lanes"),
+    Array(np.int64, lambda low_bits: 1 << low_bits, "lanes"),
     Where(lambda lanes: 1 <= lanes <= MAX_LANES, f"payload must have 1 to {MAX_LANES} lanes"),
 ]
 Near: TypeAlias = Annotated[
     I32,
-    Array(np.int32, "near", block, "lanes"),
+    Array(np.int32, "near", lambda low_bits: 1 << low_bits, "lanes"),
     Where(lambda lanes: 1 <= lanes <= MAX_LANES, f"tables must have 1 to {MAX_LANES} lanes"),
 ]
 First: TypeAlias = Annotated[
@@ -148,10 +99,11 @@ Entries: TypeAlias = Annotated[
     Array(np.int64, "count"),
     Where(lambda count, bits: count <= 1 << bits, "table must have at most 2^bits entries"),
 ]
-Packed: TypeAlias = Annotated[U8, Array(np.uint8, packed)]
-Spread: TypeAlias = Annotated[U8, Array(np.uint8, whole_bytes)]
+Packed: TypeAlias = Annotated[U8, Array(np.uint8, lambda bits, count: packed_bytes(count, bits))]
+Spread: TypeAlias = Annotated[U8, Array(np.uint8, lambda bits, count: count * width_of(bits))]
 Listed: TypeAlias = Annotated[U64, Array(np.uint64, "count")]
-Sums: TypeAlias = Annotated[Lanes, Array(lane_type, groups, domain)]
+Packing: TypeAlias = Annotated[U8, Array(np.uint8, lambda n, bits: packed_bytes(n, bits))]
+Sums: TypeAlias = Annotated[Lanes, Array(lane_type, groups, lambda bits: 1 << bits)]
 Window: TypeAlias = Annotated[Lanes, Array(lane_type, groups, "count")]
 
 
@@ -183,7 +135,7 @@ class Kernels(Protocol):
 
     def dpf_whole(
         self, tree: Tree, party: Party, roots: Roots, cw: PointKey, bits: DenseBits, /
-    ) -> Annotated[U8, Array(np.uint8, "n", domain_bytes)]:
+    ) -> Annotated[U8, Array(np.uint8, "n", lambda bits: BLOCK << max(bits - LEAF, 0))]:
         """XOR shares of 1{alpha = q} for every q, a bit each from the lowest of the first byte up, in whole leaves."""
         ...
 
@@ -309,7 +261,7 @@ class Kernels(Protocol):
         """The first bytes of AES-128 in counter mode; key: the AES key, then the first counter, modulo 2^128."""
         ...
 
-    def pack(self, x: Elements, bits: Width, /) -> Annotated[U8, Array(np.uint8, packed_elements)]:
+    def pack(self, x: Elements, bits: Width, /) -> Packing:
         """x (N,) modulo 2^bits, bit after bit from the lowest of the first byte up, in whole bytes together."""
         ...
 

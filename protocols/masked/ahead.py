@@ -52,7 +52,8 @@ class Ahead(Counting):
         self._passed = memoryview(b"")
 
     def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
-        return gate.ahead(self, *inputs)
+        gate.ahead(self, *inputs)
+        return gate.output(*inputs)
 
     def account(self, cost: Cost) -> None:
         super().account(cost)

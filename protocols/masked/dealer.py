@@ -43,7 +43,8 @@ class Dealer(Interpreter):
         self._weights = weights
 
     def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
-        return gate.deal(self, *inputs)
+        dealt = gate.deal(self, *inputs)
+        return gate.output(*inputs) if dealt is None else dealt
 
     def masks(self, tag: str, shape: Shape, bits: int) -> U64:
         """A fresh mask: the sum of what each party draws under this name."""

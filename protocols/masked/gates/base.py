@@ -24,9 +24,8 @@ class Gate(ABC):
     def require(self, ctx: Interpreter, *inputs: Any) -> None:  # noqa: B027
         """Nothing is needed by default."""
 
-    @abstractmethod
-    def deal(self, ctx: Dealer, *inputs: Any) -> Any:
-        """From the masks: what the parties need to evaluate."""
+    def deal(self, ctx: Dealer, *inputs: Any) -> Any:  # noqa: B027
+        """From the masks: what the parties need to evaluate. What it returns, if anything, are the outputs."""
 
     @abstractmethod
     def evaluate(self, ctx: Party, *inputs: Any) -> Any:
@@ -36,10 +35,13 @@ class Gate(ABC):
     def ideal(self, ctx: Ideal, *inputs: Any) -> Any:
         """The exact integers that the shares add up to."""
 
-    @abstractmethod
-    def cost(self, ctx: Counting, *inputs: Any) -> Any:
-        """Declared preparation bytes, as a function of shape."""
+    def cost(self, ctx: Counting, *inputs: Any) -> None:  # noqa: B027
+        """Declare preparation bytes, as a function of shape."""
 
-    def ahead(self, ctx: Ahead, *inputs: Any) -> Any:
+    def ahead(self, ctx: Ahead, *inputs: Any) -> None:
         """What a party computes before a query comes: nothing by default, the preparation is passed over."""
-        return self.cost(ctx, *inputs)
+        self.cost(ctx, *inputs)
+
+    @abstractmethod
+    def output(self, *inputs: Any) -> Any:
+        """The outputs as those see them who have none of their data: their shapes, rings and scales."""

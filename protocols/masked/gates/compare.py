@@ -42,13 +42,12 @@ class AtLeast(Gate):
     def __init__(self, thresholds: tuple[int, ...] = (0,)) -> None:
         self._thresholds = thresholds
 
-    def deal(self, ctx: Dealer, x: Wire) -> tuple[Share, ...]:
+    def deal(self, ctx: Dealer, x: Wire) -> None:
         negated = ring.low(-x.secret, x.bits)
         alpha = ring.low(negated, x.bits - 1).reshape(-1)
         keys, _ = ctx.kernels.dpf_gen(ctx.tree(), alpha, x.bits - 1, *ctx.roots("key", alpha.size))
         ctx.common(keys)
         ctx.share("top", negated >> np.uint64(x.bits - 1), 1)
-        return self._output(x)
 
     def evaluate(self, ctx: Party, x: Wire) -> tuple[Share, ...]:
         size = ring.size_of(x.shape)
@@ -77,13 +76,12 @@ class AtLeast(Gate):
         ]
         return tuple(bit(x.shape, (m >= 0).astype(np.uint64)) for m in moved)
 
-    def cost(self, ctx: Counting, x: Wire) -> tuple[Share, ...]:
+    def cost(self, ctx: Counting, x: Wire) -> None:
         size = ring.size_of(x.shape)
         ctx.common(size * point_key_bytes(x.bits - 1))
         ctx.share(x.shape, 1)
-        return self._output(x)
 
-    def _output(self, x: Wire) -> tuple[Share, ...]:
+    def output(self, x: Wire) -> tuple[Share, ...]:
         return tuple(bit(x.shape) for _ in self._thresholds)
 
 
@@ -95,24 +93,25 @@ class Equals(Gate):
     def __init__(self, constant: int = 0) -> None:
         self._constant = constant
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:
+    def deal(self, ctx: Dealer, x: Wire) -> None:
         keys, _ = ctx.kernels.dpf_gen(
             ctx.tree(), x.secret.reshape(-1), x.bits, *ctx.roots("key", x.secret.size)
         )
         ctx.common(keys)
-        return bit(x.shape)
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         size = ring.size_of(x.shape)
         keys = ctx.common(point_key_shape(x.bits, size))
         points = ring.low(x.public - np.uint64(self._constant % (1 << x.bits)), x.bits).reshape(1, -1)
         found = ctx.kernels.dpf_bit(ctx.tree(), ctx.index, ctx.roots("key", size), keys, x.bits, points)
-        return bit(x.shape, found[0].astype(np.uint64).reshape(x.shape))
+        return self.output(x, found[0].astype(np.uint64).reshape(x.shape))
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
         difference = ring.low(x.public - x.secret - np.uint64(self._constant % (1 << x.bits)), x.bits)
-        return bit(x.shape, (difference == 0).astype(np.uint64))
+        return self.output(x, (difference == 0).astype(np.uint64))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:
+    def cost(self, ctx: Counting, x: Wire) -> None:
         ctx.common(ring.size_of(x.shape) * point_key_bytes(x.bits))
-        return bit(x.shape)
+
+    def output(self, x: Wire, data: U64 | None = None) -> Share:
+        return bit(x.shape, data)

@@ -7,6 +7,7 @@ first, then fine ones in the window that the first pass leaves.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,17 +35,31 @@ def lane_key_shape(bits: int, lane: int, count: int) -> Shape:
     return (max(bits - per_leaf, 0) + 1, count, 16)
 
 
-class Tail(Gate):
-    """Counts [N_t], t = 1 .. 2^n - 1, of a row's entries of signed value t - 2^(n-1) or more; modulo 2^lane."""
-
-    name = "tail"
+class _Counts(ABC):
+    """What gates that count by one-hot keys share: the lanes of a leaf, the keys of a wire, and their cost."""
 
     def __init__(self, lane: int) -> None:
         self._lane = lane
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:
-        _deal_key(ctx, x, self._lane)
-        return self._output(x)
+    @abstractmethod
+    def _shape(self, x: Wire) -> Shape:
+        """The counts'."""
+
+    def deal(self, ctx: Dealer, x: Wire) -> None:
+        alpha, tree = x.secret.reshape(-1), ctx.tree()
+        ctx.common(ctx.kernels.onehot_gen(tree, alpha, x.bits, self._lane, *ctx.roots("key", alpha.size)))
+
+    def cost(self, ctx: Counting, x: Wire) -> None:
+        ctx.common(ring.size_of(lane_key_shape(x.bits, self._lane, ring.size_of(x.shape))))
+
+    def output(self, x: Wire, data: U64 | None = None) -> Share:
+        return Share(self._shape(x), self._lane, 0, data)
+
+
+class Tail(_Counts, Gate):
+    """Counts [N_t], t = 1 .. 2^n - 1, of a row's entries of signed value t - 2^(n-1) or more; modulo 2^lane."""
+
+    name = "tail"
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         roots, keys, opened = _key(ctx, x, self._lane)
@@ -52,95 +67,60 @@ class Tail(Gate):
         counts = ctx.kernels.onehot_sum(
             ctx.tree(), ctx.index, roots, keys, x.bits, self._lane, index, x.shape[-1]
         )
-        return self._output(x, _tails(counts).reshape(self._shape(x)))
+        return self.output(x, _tails(counts).reshape(self._shape(x)))
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
         index = ring.low(x.public - x.secret + _half(x), x.bits).reshape(-1, x.shape[-1])
         rows = np.arange(index.shape[0])[:, None]
         counts = np.zeros((index.shape[0], 1 << x.bits), dtype=np.uint64)
         np.add.at(counts, (rows, index), np.uint64(1))
-        return self._output(x, _tails(counts).reshape(self._shape(x)))
+        return self.output(x, _tails(counts).reshape(self._shape(x)))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:
-        _declare_key(ctx, x, self._lane)
-        return self._output(x)
-
-    @staticmethod
-    def _shape(x: Wire) -> Shape:
+    def _shape(self, x: Wire) -> Shape:
         return (*x.shape[:-1], (1 << x.bits) - 1)
 
-    def _output(self, x: Wire, data: U64 | None = None) -> Share:
-        return Share(self._shape(x), self._lane, 0, data)
 
-
-class Head(Gate):
+class Head(_Counts, Gate):
     """Counts [N_t], t = 1 .. count, of a row's entries whose unsigned value is below t; modulo 2^lane."""
 
     name = "head"
 
     def __init__(self, lane: int, count: int) -> None:
-        self._lane = lane
+        super().__init__(lane)
         self._count = count
-
-    def deal(self, ctx: Dealer, x: Wire) -> Share:
-        _deal_key(ctx, x, self._lane)
-        return self._output(x)
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         roots, keys, index = _key(ctx, x, self._lane)
         counts = ctx.kernels.onehot_window(
             ctx.tree(), ctx.index, roots, keys, x.bits, self._lane, index, x.shape[-1], self._count
         )
-        return self._output(x, np.cumsum(counts, axis=1, dtype=np.uint64).reshape(self._shape(x)))
+        return self.output(x, np.cumsum(counts, axis=1, dtype=np.uint64).reshape(self._shape(x)))
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
         index = ring.low(x.public - x.secret, x.bits)[..., None]
         below = index < np.arange(1, self._count + 1, dtype=np.uint64)
-        return self._output(x, below.sum(axis=-2, dtype=np.uint64))
-
-    def cost(self, ctx: Counting, x: Wire) -> Share:
-        _declare_key(ctx, x, self._lane)
-        return self._output(x)
+        return self.output(x, below.sum(axis=-2, dtype=np.uint64))
 
     def _shape(self, x: Wire) -> Shape:
         return (*x.shape[:-1], self._count)
 
-    def _output(self, x: Wire, data: U64 | None = None) -> Share:
-        return Share(self._shape(x), self._lane, 0, data)
 
-
-class CountZeros(Gate):
+class CountZeros(_Counts, Gate):
     """[number of zero entries along the last axis, kept] modulo 2^lane."""
 
     name = "count_zeros"
 
-    def __init__(self, lane: int) -> None:
-        self._lane = lane
-
-    def deal(self, ctx: Dealer, x: Wire) -> Share:
-        _deal_key(ctx, x, self._lane)
-        return self._output(x)
-
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         roots, keys, points = _key(ctx, x, self._lane)
         zero = ctx.kernels.onehot_point(ctx.tree(), ctx.index, roots, keys, x.bits, self._lane, points[None])
-        return self._output(x, zero.reshape(x.shape).sum(axis=-1, keepdims=True, dtype=np.uint64))
+        return self.output(x, zero.reshape(x.shape).sum(axis=-1, keepdims=True, dtype=np.uint64))
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
         zero = ring.low(x.public - x.secret, x.bits) == 0
-        return self._output(x, zero.sum(axis=-1, keepdims=True, dtype=np.uint64))
+        return self.output(x, zero.sum(axis=-1, keepdims=True, dtype=np.uint64))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:
-        _declare_key(ctx, x, self._lane)
-        return self._output(x)
-
-    def _output(self, x: Wire, data: U64 | None = None) -> Share:
-        return Share((*x.shape[:-1], 1), self._lane, 0, data)
-
-
-def _deal_key(ctx: Dealer, x: Wire, lane: int) -> None:
-    alpha = x.secret.reshape(-1)
-    ctx.common(ctx.kernels.onehot_gen(ctx.tree(), alpha, x.bits, lane, *ctx.roots("key", alpha.size)))
+    def _shape(self, x: Wire) -> Shape:
+        return (*x.shape[:-1], 1)
 
 
 def _key(ctx: Party, x: Wire, lane: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], U64]:
@@ -148,10 +128,6 @@ def _key(ctx: Party, x: Wire, lane: int) -> tuple[npt.NDArray[np.uint8], npt.NDA
     size = ring.size_of(x.shape)
     keys = ctx.common(lane_key_shape(x.bits, lane, size))
     return ctx.roots("key", size), keys, np.ascontiguousarray(x.public).reshape(-1)
-
-
-def _declare_key(ctx: Counting, x: Wire, lane: int) -> None:
-    ctx.common(ring.size_of(lane_key_shape(x.bits, lane, ring.size_of(x.shape))))
 
 
 @dataclass(frozen=True)

@@ -61,17 +61,15 @@ class MatMul(Gate):
         for wire in inputs:
             ctx.mask_share(wire)
 
-    @staticmethod
-    def _output(x: Wire, y: Wire, data: U64 | None = None) -> Share:
+    def output(self, x: Wire, y: Wire, data: U64 | None = None) -> Share:
         return Share(matmul_shape(x.shape, y.shape), min(x.bits, y.bits), x.scale + y.scale, data)
 
-    def deal(self, ctx: Dealer, x: Wire, y: Wire) -> Share:
-        out = self._output(x, y)
+    def deal(self, ctx: Dealer, x: Wire, y: Wire) -> None:
+        out = self.output(x, y)
         ctx.share("cross", matmul(ctx.kernels, x.secret, y.secret, out.bits), out.bits)
-        return out
 
     def evaluate(self, ctx: Party, x: Wire, y: Wire) -> Share:
-        out = self._output(x, y)
+        out = self.output(x, y)
         if y.static:
             rest = ctx.ahead(out.shape, dealt=out.bits)
             if "operand" not in y.cache:
@@ -82,14 +80,14 @@ class MatMul(Gate):
         out.data = matmul(ctx.kernels, x.public, ctx.public_term(y.public) - y.own_mask, out.bits) + rest
         return out
 
-    def ahead(self, ctx: Ahead, x: Wire, y: Wire) -> Share:
+    def ahead(self, ctx: Ahead, x: Wire, y: Wire) -> None:
         """For a static y: the products with the mask of x, which no query changes."""
         if not y.static:
-            return self.cost(ctx, x, y)
-        out = self._output(x, y)
+            self.cost(ctx, x, y)
+            return
+        out = self.output(x, y)
         cross = ctx.correction("cross", out.shape, out.bits)
         ctx.keep(cross - matmul(ctx.kernels, x.own_mask, y.public, out.bits))
-        return out
 
     def ideal(self, ctx: Ideal, x: Wire, y: Wire) -> Share:
         right = y.cache.get("value") if y.static else None
@@ -97,14 +95,13 @@ class MatMul(Gate):
             right = value(y)
         if y.static:
             y.cache["value"] = right
-        return self._output(x, y, matmul(ctx.kernels, value(x), right, min(x.bits, y.bits)))
+        return self.output(x, y, matmul(ctx.kernels, value(x), right, min(x.bits, y.bits)))
 
-    def cost(self, ctx: Counting, x: Wire, y: Wire) -> Share:
-        out = self._output(x, y)
+    def cost(self, ctx: Counting, x: Wire, y: Wire) -> None:
+        out = self.output(x, y)
         ctx.share(out.shape, out.bits)
         if y.static:
             ctx.kept(out.shape)
-        return out
 
 
 class PublicMatMul(Gate):
@@ -119,30 +116,24 @@ class PublicMatMul(Gate):
     def require(self, ctx: Interpreter, *inputs: Any) -> None:
         ctx.mask_share(inputs[0])
 
-    def _output(self, x: Wire, data: U64 | None = None) -> Share:
+    def output(self, x: Wire, data: U64 | None = None) -> Share:
         return Share(matmul_shape(x.shape, self._weight.shape), x.bits, x.scale + self._scale, data)
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:
-        return self._output(x)
-
     def evaluate(self, ctx: Party, x: Wire) -> Share:
-        rest = ctx.ahead(self._output(x).shape)
-        return self._output(
+        rest = ctx.ahead(self.output(x).shape)
+        return self.output(
             x, rest + matmul(ctx.kernels, x.public, self._weight, x.bits) if ctx.index else rest
         )
 
-    def ahead(self, ctx: Ahead, x: Wire) -> Share:
+    def ahead(self, ctx: Ahead, x: Wire) -> None:
         """The whole of party 0's share, and what party 1's lacks without the opened value."""
         ctx.keep(-matmul(ctx.kernels, x.own_mask, self._weight, x.bits))
-        return self._output(x)
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
-        return self._output(x, matmul(ctx.kernels, value(x), self._weight, x.bits))
+        return self.output(x, matmul(ctx.kernels, value(x), self._weight, x.bits))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:
-        out = self._output(x)
-        ctx.kept(out.shape)
-        return out
+    def cost(self, ctx: Counting, x: Wire) -> None:
+        ctx.kept(self.output(x).shape)
 
 
 class ToShare(Gate):
@@ -153,18 +144,11 @@ class ToShare(Gate):
     def require(self, ctx: Interpreter, *inputs: Any) -> None:
         ctx.mask_share(inputs[0])
 
-    @staticmethod
-    def _output(x: Wire, data: U64 | None = None) -> Share:
+    def output(self, x: Wire, data: U64 | None = None) -> Share:
         return Share(x.shape, x.bits, x.scale, data)
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:
-        return self._output(x)
-
     def evaluate(self, ctx: Party, x: Wire) -> Share:
-        return self._output(x, ctx.public_term(x.public) - x.own_mask)
+        return self.output(x, ctx.public_term(x.public) - x.own_mask)
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
-        return self._output(x, value(x))
-
-    def cost(self, ctx: Counting, x: Wire) -> Share:
-        return self._output(x)
+        return self.output(x, value(x))

@@ -71,7 +71,7 @@ class Product(Gate):
             elif how == "lifted":
                 ctx.lift_share(factor, self._bits)
 
-    def _output(self, factors: tuple[Factor, ...], data: U64 | None = None) -> Share:
+    def output(self, *factors: Factor, data: U64 | None = None) -> Share:
         scale = sum(f.scale for f in factors if isinstance(f, Wire))
         return Share(broadcast(*(f.shape for f in factors)), self._bits, scale, data)
 
@@ -89,13 +89,12 @@ class Product(Gate):
     def _monomial_shape(factors: tuple[Factor, ...], picks: tuple[int, ...]) -> Shape:
         return broadcast(*(f.shape for f, pick in zip(factors, picks, strict=True) if pick))
 
-    def deal(self, ctx: Dealer, *factors: Factor) -> Share:
+    def deal(self, ctx: Dealer, *factors: Factor) -> None:
         for picks in self._combinations(factors):
             if self._dealt(factors, picks):
                 ctx.share(
                     f"m{picks}", _monomial(factors, picks), self._bits, self._monomial_shape(factors, picks)
                 )
-        return self._output(factors)
 
     def evaluate(self, ctx: Party, *factors: Factor) -> Share:
         coefficients = [self._coefficients(f) for f in factors]
@@ -103,9 +102,9 @@ class Product(Gate):
         for picks in self._combinations(factors):
             public = _multiply([c[pick] for c, pick in zip(coefficients, picks, strict=True)])
             total = total + self._term(ctx, factors, picks, public)
-        out = self._output(factors)
-        out.data = np.broadcast_to(np.asarray(total), out.shape)
-        return out
+        return self.output(
+            *factors, data=np.broadcast_to(np.asarray(total), broadcast(*(f.shape for f in factors)))
+        )
 
     def _term(self, ctx: Party, factors: tuple[Factor, ...], picks: tuple[int, ...], public: U64) -> Any:
         if not any(picks):
@@ -131,15 +130,13 @@ class Product(Gate):
         return {0: start, 1: -one, 2: carry}
 
     def ideal(self, ctx: Ideal, *factors: Factor) -> Share:
-        out = self._output(factors)
-        out.data = np.broadcast_to(_multiply([_ideal_value(f, self._bits) for f in factors]), out.shape)
-        return out
+        value = _multiply([_ideal_value(f, self._bits) for f in factors])
+        return self.output(*factors, data=np.broadcast_to(value, broadcast(*(f.shape for f in factors))))
 
-    def cost(self, ctx: Counting, *factors: Factor) -> Share:
+    def cost(self, ctx: Counting, *factors: Factor) -> None:
         for picks in self._combinations(factors):
             if self._dealt(factors, picks):
                 ctx.share(self._monomial_shape(factors, picks), self._bits)
-        return self._output(factors)
 
 
 class SumSquares(Gate):
@@ -153,14 +150,13 @@ class SumSquares(Gate):
     def require(self, ctx: Interpreter, *inputs: Any) -> None:
         ctx.lift_share(inputs[0], self._bits)
 
-    def _output(self, x: Wire, data: U64 | None = None) -> Share:
+    def output(self, x: Wire, data: U64 | None = None) -> Share:
         return Share((*x.shape[:-1], 1), self._bits, 2 * x.scale, data)
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:
+    def deal(self, ctx: Dealer, x: Wire) -> None:
         top = x.secret >> np.uint64(x.bits - 1)
         ctx.share("square", _row_sum(x.secret * x.secret), self._bits)
         ctx.share("cross", x.secret * top, self._bits)
-        return self._output(x)
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         start, carry = lifted_terms(x.public, x.bits)
@@ -169,17 +165,16 @@ class SumSquares(Gate):
         cross = ctx.share("cross", x.shape, self._bits)
         half = start * mask + carry * cross
         rows = carry * (start + start + carry) * top - half - half + ctx.public_term(start * start)
-        return self._output(x, _row_sum(rows) + square)
+        return self.output(x, _row_sum(rows) + square)
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
         v = lifted_value(x)
-        return self._output(x, _row_sum(v * v))
+        return self.output(x, _row_sum(v * v))
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:
-        out = self._output(x)
+    def cost(self, ctx: Counting, x: Wire) -> None:
+        out = self.output(x)
         ctx.share(out.shape, self._bits)
         ctx.share(x.shape, self._bits)
-        return out
 
 
 class Lift(Gate):
@@ -193,22 +188,16 @@ class Lift(Gate):
     def require(self, ctx: Interpreter, *inputs: Any) -> None:
         ctx.lift_share(inputs[0], self._bits)
 
-    def _output(self, x: Wire, data: U64 | None = None) -> Share:
+    def output(self, x: Wire, data: U64 | None = None) -> Share:
         return Share(x.shape, self._bits, x.scale, data)
-
-    def deal(self, ctx: Dealer, x: Wire) -> Share:
-        return self._output(x)
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         start, carry = lifted_terms(x.public, x.bits)
         mask, top = (share.value for share in x.lifts[self._bits])
-        return self._output(x, ctx.public_term(start) - mask + carry * top)
+        return self.output(x, ctx.public_term(start) - mask + carry * top)
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
-        return self._output(x, lifted_value(x))
-
-    def cost(self, ctx: Counting, x: Wire) -> Share:
-        return self._output(x)
+        return self.output(x, lifted_value(x))
 
 
 def _row_sum(x: U64) -> U64:

@@ -27,7 +27,7 @@ from privinf.protocols.masked.ideal import Ideal
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Share, Wire, derive, map_share, subtract
-from privinf.protocols.ring import U64, Shape
+from privinf.protocols.ring import U64
 
 WORDS = prg.SEED_BYTES // 8
 SUMS = 3  # A, B and D
@@ -77,9 +77,8 @@ class Sums(Gate):
 
     name = "selection"
 
-    def deal(self, ctx: Dealer, vectors: Share) -> Share:
+    def deal(self, ctx: Dealer, vectors: Share) -> None:
         ctx.common(ctx.masks("coins", (WORDS,), ring.MAX_BITS))
-        return self._output(vectors.shape)
 
     def evaluate(self, ctx: Party, vectors: Share) -> Share:
         return self._summed(ctx, vectors, ctx.common((WORDS,), np.uint64))
@@ -87,14 +86,12 @@ class Sums(Gate):
     def ideal(self, ctx: Ideal, vectors: Share) -> Share:
         return self._summed(ctx, vectors, ctx.masks("coins", (WORDS,), ring.MAX_BITS))
 
-    def cost(self, ctx: Counting, vectors: Share) -> Share:
+    def cost(self, ctx: Counting, vectors: Share) -> None:
         ctx.common(prg.SEED_BYTES)
-        return self._output(vectors.shape)
 
     def _summed(self, ctx: Interpreter, vectors: Share, coins: U64) -> Share:
         columns = _columns(coins, vectors.shape[-1])
-        return self._output(vectors.shape, matmul(ctx.kernels, vectors.value, columns))
+        return self.output(vectors, matmul(ctx.kernels, vectors.value, columns))
 
-    @staticmethod
-    def _output(shape: Shape, data: U64 | None = None) -> Share:
-        return Share((*shape[:-1], SUMS), ring.MAX_BITS, 0, data)
+    def output(self, vectors: Share, data: U64 | None = None) -> Share:
+        return Share((*vectors.shape[:-1], SUMS), ring.MAX_BITS, 0, data)

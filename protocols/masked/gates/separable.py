@@ -74,14 +74,13 @@ class Separable(Gate):
             raise ValueError(f"a wire of {x.bits} bits is too narrow for this function")
         return depth
 
-    def deal(self, ctx: Dealer, x: Wire) -> Share:
+    def deal(self, ctx: Dealer, x: Wire) -> None:
         mask = np.ascontiguousarray(x.secret).reshape(-1)
         f, roots = self._factors, ctx.roots("key", x.secret.size)
         keys = ctx.kernels.separable_gen(
             ctx.tree(), mask, self._depth(x), f.low, f.payload, self._lane_bytes, *roots
         )
         ctx.common(*keys)
-        return self._output(x)
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         f, depth, size = self._factors, self._depth(x), ring.size_of(x.shape)
@@ -90,7 +89,7 @@ class Separable(Gate):
         index, far = np.ascontiguousarray(x.public).reshape(-1), np.array(f.far, dtype=np.int64)
         key = (ctx.tree(), ctx.index, ctx.roots("key", size), words, last)
         value = ctx.kernels.separable_eval(*key, depth, f.low, self._lane_bytes, index, f.first, f.near, far)
-        return self._output(x, value.reshape(x.shape))
+        return self.output(x, value.reshape(x.shape))
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
         f, low = self._factors, np.uint64(self._factors.low)
@@ -100,7 +99,7 @@ class Separable(Gate):
         inside = (block >= f.first) & (block < f.end)
         rows = f.near[np.clip(block - f.first, 0, len(f.near) - 1), place].astype(np.int64)
         near = np.where(inside, (rows * payload).sum(axis=-1), 0)
-        return self._output(x, (near + self._far(block, place, payload)).view(np.uint64))
+        return self.output(x, (near + self._far(block, place, payload)).view(np.uint64))
 
     def _far(
         self, block: npt.NDArray[np.int64], place: npt.NDArray[np.int64], payload: npt.NDArray[np.int64]
@@ -112,11 +111,10 @@ class Separable(Gate):
         value = (slope * ((block << f.low) + place) + start) * payload[..., 0] + second * payload[..., 1]
         return np.where(block >= f.end, value, 0)
 
-    def cost(self, ctx: Counting, x: Wire) -> Share:
+    def cost(self, ctx: Counting, x: Wire) -> None:
         size = ring.size_of(x.shape)
         ctx.common(16 * size * self._depth(x))
         ctx.common(size * self._factors.lanes * self._lane_bytes)
-        return self._output(x)
 
-    def _output(self, x: Wire, data: U64 | None = None) -> Share:
+    def output(self, x: Wire, data: U64 | None = None) -> Share:
         return Share(x.shape, self._bits, self._factors.scale, data)

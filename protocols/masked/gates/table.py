@@ -53,7 +53,7 @@ class Window(Gate):
         keys, leaf = ctx.kernels.dpf_gen(ctx.tree(), alpha, x.bits, *ctx.roots("key", alpha.size))
         ctx.common(keys)
         sign = (np.uint64(2) * leaf.astype(np.uint64) - np.uint64(1)).reshape(x.shape)
-        return self._output(x, known=sign)
+        return self.output(x, known=sign)
 
     def evaluate(self, ctx: Party, x: Wire) -> tuple[Share, Known]:
         size = ring.size_of(x.shape)
@@ -62,18 +62,17 @@ class Window(Gate):
         entries = ctx.kernels.dpf_table(
             ctx.tree(), ctx.index, roots, keys, x.bits, index, self._table.start, self._table.entries
         )
-        return self._output(x, entries.reshape(x.shape))
+        return self.output(x, entries.reshape(x.shape))
 
     def ideal(self, ctx: Ideal, x: Wire) -> tuple[Share, Known]:
         index = ring.signed(x.public - x.secret, x.bits)
         entries = self._table.at(index).view(np.uint64)
-        return self._output(x, entries, np.ones(x.shape, dtype=np.uint64))
+        return self.output(x, entries, np.ones(x.shape, dtype=np.uint64))
 
-    def cost(self, ctx: Counting, x: Wire) -> tuple[Share, Known]:
+    def cost(self, ctx: Counting, x: Wire) -> None:
         ctx.common(ring.size_of(x.shape) * point_key_bytes(x.bits))
-        return self._output(x)
 
-    def _output(self, x: Wire, entries: U64 | None = None, known: U64 | None = None) -> tuple[Share, Known]:
+    def output(self, x: Wire, entries: U64 | None = None, known: U64 | None = None) -> tuple[Share, Known]:
         return Share(x.shape, self._table.bits, self._table.scale, entries), Known(x.shape, known)
 
 

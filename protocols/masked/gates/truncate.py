@@ -51,17 +51,14 @@ class ClearTop(Gate):
 
     name = "clear_top"
 
-    def deal(self, ctx: Dealer, x: Share) -> Share:
-        return bit(x.shape)
-
     def evaluate(self, ctx: Party, x: Share) -> Share:
-        return bit(x.shape, ONE - (_moved(ctx, x) >> np.uint64(x.bits - 1)))
+        return self.output(x, ONE - (_moved(ctx, x) >> np.uint64(x.bits - 1)))
 
     def ideal(self, ctx: Ideal, x: Share) -> Share:
-        return bit(x.shape, np.zeros(x.shape, dtype=np.uint64))
+        return self.output(x, np.zeros(x.shape, dtype=np.uint64))
 
-    def cost(self, ctx: Counting, x: Share) -> Share:
-        return bit(x.shape)
+    def output(self, x: Share, data: U64 | None = None) -> Share:
+        return bit(x.shape, data)
 
 
 class Shift(Gate):
@@ -73,10 +70,9 @@ class Shift(Gate):
         self._count = count
         self._opening = opening
 
-    def deal(self, ctx: Dealer, opened: Wire, clear_top: Share, x: Share) -> Share:
+    def deal(self, ctx: Dealer, opened: Wire, clear_top: Share, x: Share) -> None:
         first, second = ctx.own_masks(self._opening, x.shape, 1)
         ctx.share("both", first & second, self._count)
-        return self._output(x)
 
     def evaluate(self, ctx: Party, opened: Wire, clear_top: Share, x: Share) -> Share:
         mine = clear_top.value ^ opened.own_mask
@@ -90,17 +86,17 @@ class Shift(Gate):
         # one for the carry that the shift of the parts loses, less what made x positive
         offset = ONE - (_quarter(x) >> np.uint64(self._count))
         total = shifted - (wrapped << np.uint64(x.bits - self._count)) + ctx.public_term(offset)
-        return self._output(x, ring.low(total, x.bits))
+        return self.output(opened, clear_top, x, ring.low(total, x.bits))
 
     def ideal(self, ctx: Ideal, opened: Wire, clear_top: Share, x: Share) -> Share:
         value = ring.signed(ring.low(x.value, x.bits), x.bits)
         lower = value >> np.int64(self._count)
         round_up = (value >> np.int64(self._count - 1)) & 1
-        return self._output(x, ring.low((lower + round_up).view(np.uint64), x.bits))
+        rounded = ring.low((lower + round_up).view(np.uint64), x.bits)
+        return self.output(opened, clear_top, x, rounded)
 
-    def cost(self, ctx: Counting, opened: Wire, clear_top: Share, x: Share) -> Share:
+    def cost(self, ctx: Counting, opened: Wire, clear_top: Share, x: Share) -> None:
         ctx.share(x.shape, self._count)
-        return self._output(x)
 
-    def _output(self, x: Share, data: U64 | None = None) -> Share:
+    def output(self, opened: Wire, clear_top: Share, x: Share, data: U64 | None = None) -> Share:
         return Share(x.shape, x.bits, x.scale - self._count, data)
