@@ -7,9 +7,8 @@ import gc
 import threading
 from collections.abc import Callable
 
-IDLE_SECONDS = (
-    1.0  # the next session of a client that is at work begins sooner, and would have to ask for it again
-)
+# The next session of a client that is at work begins sooner, and would have to ask for it again
+IDLE_SECONDS = 1.0
 
 
 def give_back() -> None:

@@ -34,7 +34,7 @@ from privinf.parties.rpc.methods import (
     Method,
 )
 from privinf.parties.rpc.outgoing import Outgoing
-from privinf.parties.rpc.parts import WHOLE_LIMIT, require_whole
+from privinf.parties.rpc.parts import WHOLE_LIMIT, filled
 from privinf.parties.rpc.roles import PARTIES, index_of
 from privinf.parties.rpc.seats import share_of
 from privinf.parties.rpc.status import attribute
@@ -204,15 +204,9 @@ def _opening(requests: Requests[party_pb2.InferRequest]) -> party_pb2.InferOpen:
 
 
 def _share(requests: Requests[party_pb2.InferRequest], nbytes: int) -> memoryview:
-    """Read a share of exactly `nbytes`; it is writable, and aligned as an allocation is."""
-    whole, filled = memoryview(bytearray(nbytes)), 0
-    for request in requests:
-        chunk = request.chunk
-        if request.WhichOneof("part") != "chunk" or filled + len(chunk) > nbytes:
-            raise ProtocolError(f"a share of this query has {nbytes} bytes, no more")
-        require_whole(chunk, nbytes - filled)
-        whole[filled : filled + len(chunk)] = chunk
-        filled += len(chunk)
-    if filled != nbytes:
-        raise ProtocolError(f"a share of this query has {nbytes} bytes, not {filled}")
-    return whole
+    """Read a share of exactly `nbytes`, with which the requests end."""
+    chunks = (request.chunk if request.WhichOneof("part") == "chunk" else None for request in requests)
+    share = filled(nbytes, "query", chunks)
+    if next(requests, None) is not None:
+        raise ProtocolError(f"a share of this query has {nbytes} bytes, no more")
+    return share

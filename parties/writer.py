@@ -36,10 +36,8 @@ class Writer:
                     )
                     self._lost = 0
                 self._put(text)
-            except (
-                OSError,
-                ValueError,
-            ):  # a full disk, a reader that is gone or stands still, a closed stderr
+            except (OSError, ValueError):
+                # a full disk, a reader that is gone or stands still, a closed stderr
                 self._lost += 1
 
     def _put(self, text: str) -> None:

@@ -16,9 +16,8 @@ Dealt: TypeAlias = tuple[int, Buffer]  # (to, bytes); to is a party's index, or 
 ALL = -1
 SEED_BYTES = 32
 ID_BYTES = 16  # of a session, a preparation, an epoch
-PROTOCOL = (
-    5  # goes up with whatever roles send each other, or derive from seeds and ids, and a plan does not name
-)
+# Goes up with whatever roles send each other, or derive from seeds and ids, and a plan does not name
+PROTOCOL = 5
 
 
 @dataclass(frozen=True)

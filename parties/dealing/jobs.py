@@ -6,8 +6,10 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 
+import grpc
+
 from privinf.config import DealerConfig
-from privinf.errors import PartyError, PrivinfError
+from privinf.errors import PartyError, PeerLost, PrivinfError
 from privinf.parties.dealing.pipes import Packer, Pipe, pack
 from privinf.parties.dealing.table import Meeting, Table
 from privinf.parties.rpc.frames import CHUNK
@@ -18,18 +20,51 @@ from privinf.protocols.contract import ALL, ID_BYTES, SEED_BYTES, DealerQueries,
 Report = Callable[[BaseException], None]  # told of a failure that is a fault of the program
 
 
-class Job:
+class Delivery:
+    """What is dealt to both parties through bounded pipes, once both have come."""
+
+    def __init__(self, config: DealerConfig, what: str, report: Report) -> None:
+        self.preparation_id = secrets.token_bytes(ID_BYTES)
+        limit = config.queue_chunks * CHUNK
+        self._pipes = (Pipe(limit, config.stall_seconds), Pipe(limit, config.stall_seconds))
+        self._meeting, self._report = Meeting(config.come_seconds, what), report
+
+    def abort(self, error: PrivinfError) -> None:
+        """End the streams of both parties: what one of them has is worth nothing."""
+        for pipe in self._pipes:
+            pipe.end(error)
+        self._meeting.end()
+
+    def settle(self) -> None:
+        """Wait until both have taken all."""
+        for pipe in self._pipes:
+            pipe.settle()
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Deal in a thread of its own; a failure is both parties'."""
+        threading.Thread(target=self._guarded, args=(work,), name="deal", daemon=True).start()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except PrivinfError as error:
+            self.abort(error)
+        except grpc.RpcError:
+            self.abort(PeerLost("party0 left the generation"))
+        except Exception as error:  # parties are told its kind alone: the text might hold a value
+            self._report(error)
+            self.abort(PartyError(f"the dealer's program failed with {type(error).__name__}"))
+
+
+class Job(Delivery):
     """A preparation that was ordered: it is dealt once both parties have come, and ends when both have it."""
 
     def __init__(
         self, queries: DealerQueries, shape: QueryShape, order: bytes, config: DealerConfig, report: Report
     ) -> None:
-        self.preparation_id, self.order = secrets.token_bytes(ID_BYTES), order
-        self.sizes = queries.sizes(shape)
-        self._queries, self._shape, self._report = queries, shape, report
-        limit = config.queue_chunks * CHUNK
-        self._pipes = (Pipe(limit, config.stall_seconds), Pipe(limit, config.stall_seconds))
-        self._meeting = Meeting(config.come_seconds, "preparation")
+        super().__init__(config, "preparation", report)
+        self.order, self.sizes = order, queries.sizes(shape)
+        self._queries, self._shape = queries, shape
         self._lock = threading.Lock()
         self._delivered: set[int] = set()
 
@@ -41,7 +76,7 @@ class Job:
     def take(self, party: int) -> Iterator[bytes]:
         """Return the messages of one party: its seed, its preparation, the digest of that. Works once."""
         if self._meeting.come(party):
-            threading.Thread(target=self._generate, name="deal", daemon=True).start()
+            self.begin(self._generate)
         return self._messages(party)
 
     def deliver(self, party: int) -> bool:
@@ -54,12 +89,6 @@ class Job:
         """Return whether a party that is gone leaves the preparation undelivered."""
         return party not in self._delivered
 
-    def abort(self, error: PrivinfError) -> None:
-        """End the streams of both parties: what one of them has is worth nothing."""
-        for pipe in self._pipes:
-            pipe.end(error)
-        self._meeting.end()
-
     def _messages(self, party: int) -> Iterator[bytes]:
         """The party that is first waits here; if the other does not come, it is over for both."""
         try:
@@ -69,24 +98,17 @@ class Job:
         yield from stated(iter(self._pipes[party]))
 
     def _generate(self) -> None:
-        try:
-            seeds = secrets.token_bytes(SEED_BYTES), secrets.token_bytes(SEED_BYTES)
-            packers = [Packer(pipe.put, size) for pipe, size in zip(self._pipes, self.sizes, strict=True)]
-            for pipe, seed in zip(self._pipes, seeds, strict=True):
-                pipe.put(seed)
-            for to, buffer in self._queries.deal(self._shape, self.preparation_id, seeds):
-                pack(packers if to == ALL else packers[to : to + 1], buffer)
-            for packer in packers:
-                packer.finish()
-            for pipe in self._pipes:
-                pipe.settle()  # a party that stops just before the end would hold its place
-            for pipe in self._pipes:
-                pipe.end()
-        except PrivinfError as error:
-            self.abort(error)
-        except Exception as error:
-            self._report(error)
-            self.abort(program_failed(error))
+        seeds = secrets.token_bytes(SEED_BYTES), secrets.token_bytes(SEED_BYTES)
+        packers = [Packer(pipe.put, size) for pipe, size in zip(self._pipes, self.sizes, strict=True)]
+        for pipe, seed in zip(self._pipes, seeds, strict=True):
+            pipe.put(seed)
+        for to, buffer in self._queries.deal(self._shape, self.preparation_id, seeds):
+            pack(packers if to == ALL else packers[to : to + 1], buffer)
+        for packer in packers:
+            packer.finish()
+        self.settle()  # a party that stops just before the end would hold its place
+        for pipe in self._pipes:
+            pipe.end()
 
 
 def stated(messages: Iterator[bytes]) -> Iterator[bytes]:
@@ -110,8 +132,3 @@ class Jobs(Table[Job]):
     def create(self, shape: QueryShape, order: bytes) -> Job:
         """Draw a preparation's id; nothing is generated yet."""
         return self.add(Job(served(self._queries, QUERIES), shape, order, self._config, self._report))
-
-
-def program_failed(error: Exception) -> PartyError:
-    """Return what parties are told of a program's own exception: its kind alone, the text might hold a value."""
-    return PartyError(f"the dealer's program failed with {type(error).__name__}")

@@ -7,23 +7,19 @@ read once because there is nothing to read it from a second time, so no log of w
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Iterator
-
-import grpc
+from functools import partial
 
 from privinf.config import DealerConfig
-from privinf.errors import PeerLost, PrivinfError
-from privinf.parties.dealing.jobs import Report, program_failed
-from privinf.parties.dealing.pipes import Packer, Pipe, pack
-from privinf.parties.dealing.table import Meeting, Table
-from privinf.parties.rpc.frames import CHUNK
+from privinf.errors import PeerLost
+from privinf.parties.dealing.jobs import Delivery, Report
+from privinf.parties.dealing.pipes import Packer, pack
+from privinf.parties.dealing.table import Table
 from privinf.parties.rpc.messages import order_message
 from privinf.parties.served import SESSIONS, served
 from privinf.parties.stock.digest import Tally
 from privinf.protocols.contract import (
     ALL,
-    ID_BYTES,
     SEED_BYTES,
     DealerSession,
     DealerSessions,
@@ -34,16 +30,14 @@ from privinf.protocols.contract import (
 END_OF_PASS = b""  # a party that reads on finds it, and does not wait for bytes that never come
 
 
-class Dealing:
+class Dealing(Delivery):
     """A generation that was begun: runs once both parties have come, and waits for orders as long as they listen."""
 
+    order = b""
+
     def __init__(self, session: DealerSession, config: DealerConfig, report: Report) -> None:
-        self.preparation_id, self.order = secrets.token_bytes(ID_BYTES), b""
-        self.passes = 0
-        self._session, self._report = session, report
-        limit = config.queue_chunks * CHUNK
-        self._pipes = (Pipe(limit, config.stall_seconds), Pipe(limit, config.stall_seconds))
-        self._meeting = Meeting(config.come_seconds, "generation")
+        super().__init__(config, "generation", report)
+        self.passes, self._session = 0, session
 
     @property
     def overdue(self) -> bool:
@@ -52,32 +46,18 @@ class Dealing:
 
     def start(self, orders: Iterator[Order]) -> None:
         """Begin to deal what party 0 orders."""
-        threading.Thread(target=self._run, args=(orders,), name="deal", daemon=True).start()
+        self.begin(partial(self._run, orders))
 
     def take(self, party: int) -> Iterator[bytes]:
         """Return the messages of one party, once: of each pass its order, and what is stated in `_stated`."""
         self._meeting.come(party)
         return _stated(iter(self._pipes[party]))
 
-    def abort(self, error: PrivinfError) -> None:
-        """End the streams of both parties."""
-        for pipe in self._pipes:
-            pipe.end(error)
-        self._meeting.end()
-
     def _run(self, orders: Iterator[Order]) -> None:
-        try:
-            self._meeting.wait()
-            for order in orders:
-                self._deal(order)
-            self.abort(PeerLost("party0 orders no more"))
-        except PrivinfError as error:
-            self.abort(error)
-        except grpc.RpcError:
-            self.abort(PeerLost("party0 left the generation"))
-        except Exception as error:
-            self._report(error)
-            self.abort(program_failed(error))
+        self._meeting.wait()
+        for order in orders:
+            self._deal(order)
+        self.abort(PeerLost("party0 orders no more"))
 
     def _deal(self, order: Order) -> None:
         """Deal one pass to both; the wait for the next order begins when they have taken all of it."""
@@ -92,8 +72,7 @@ class Dealing:
         for packer, pipe in zip(packers, self._pipes, strict=True):
             packer.finish()
             pipe.put(END_OF_PASS)
-        for pipe in self._pipes:
-            pipe.settle()
+        self.settle()
         self.passes += 1
 
 

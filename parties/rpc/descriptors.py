@@ -14,9 +14,8 @@ IDLE_SECONDS: Final = 600.0
 _STREAMS: Final = 256  # calls at once on one connection; more wait at their client
 _MOST: Final = 1 << 16  # descriptors; a higher limit is left as it is
 PROBES: Final = 32  # connections to the port for probes
-_OWN: Final = (
-    256  # for files, peers, pipes and probes; a quarter where there are fewer than four times as many
-)
+# For files, peers, pipes and probes; a quarter where there are fewer than four times as many
+_OWN: Final = 256
 
 
 def raise_limit() -> int:

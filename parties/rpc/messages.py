@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from google.protobuf.message import DecodeError
-
 from privinf.errors import InputError, MismatchError, ProtocolError
 from privinf.parties.rpc.roles import ROLES
 from privinf.protocols.contract import ID_BYTES, Identity, Order, QueryShape, SessionShape
@@ -65,14 +63,6 @@ def read_order(message: common_pb2.Order) -> Order:
     if list(retired) != sorted(set(retired)):
         raise ProtocolError("slots are retired once each, in ascending order")
     return Order(message.index, retired)
-
-
-def parse_order(encoded: bytes) -> Order:
-    """Return an order that came as bytes among others."""
-    try:
-        return read_order(common_pb2.Order.FromString(encoded))
-    except DecodeError as error:
-        raise ProtocolError("no order where one was due") from error
 
 
 def read_id(value: bytes, what: str) -> bytes:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from privinf.config import Tls
 from privinf.errors import ConfigError
+from privinf.parties.rpc import roles
 
 if TYPE_CHECKING:
     from cryptography import x509
 
-ROLES: Final = frozenset({"dealer", "party0", "party1", "client", "equivariant"})
+_KNOWN: Final = roles.ROLES | {"equivariant"}
 
 
 def check_own(tls: Tls, role: str) -> None:
@@ -35,7 +36,7 @@ def check_own(tls: Tls, role: str) -> None:
 
 def require_role(certificate: x509.Certificate, path: Path, role: str) -> None:
     """Raise ConfigError unless the certificate names this role and no other."""
-    found = sorted(ROLES.intersection(_names(certificate)))
+    found = sorted(_KNOWN.intersection(_names(certificate)))
     if found == [role]:
         return
     whose = f"is the certificate of {found[0]}" if len(found) == 1 else f"names {len(found)} roles, not one"

@@ -52,6 +52,21 @@ def require_whole(chunk: bytes, left: int) -> None:
         raise ProtocolError(f"a chunk of {len(chunk)} bytes where {min(CHUNK, left)} were due")
 
 
+def filled(nbytes: int, what: str, chunks: Iterator[bytes | None]) -> memoryview:
+    """Return a share of exactly `nbytes`, as its chunks come; it is writable, and aligned as an allocation is."""
+    whole, at = memoryview(bytearray(nbytes)), 0
+    while at < nbytes:
+        chunk = next(chunks, None)
+        if chunk is None:
+            raise ProtocolError(f"a share of this {what} has {nbytes} bytes, not {at}")
+        if len(chunk) > nbytes - at:
+            raise ProtocolError(f"a share of this {what} has {nbytes} bytes, no more")
+        require_whole(chunk, nbytes - at)
+        whole[at : at + len(chunk)] = chunk
+        at += len(chunk)
+    return whole
+
+
 def require_size(size: int, limit: int) -> None:
     """Refuse a message that is larger than it may be."""
     if size > limit:

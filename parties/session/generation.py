@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from google.protobuf.message import DecodeError
-
 from privinf.errors import InputError, MismatchError, ProtocolError
 from privinf.parties.rpc.frames import Kind
-from privinf.parties.rpc.parts import WHOLE_LIMIT
+from privinf.parties.rpc.parts import WHOLE_LIMIT, parse
 from privinf.parties.session.feeder import Feeder, Prepared
 from privinf.parties.session.greeting import Session
 from privinf.parties.session.inbox import Inbox
@@ -92,10 +90,7 @@ class Generation:
 
 def _compare(ours: party_pb2.Pass, payload: memoryview) -> None:
     """Refuse a pass that client or dealer described to the other party in another way."""
-    try:
-        theirs = party_pb2.Pass.FromString(bytes(payload))
-    except DecodeError as error:
-        raise ProtocolError(f"pass {ours.index}: it does not begin with its description") from error
+    theirs = parse(party_pb2.Pass, bytes(payload))
     for field in ("index", "kept", "after", "retired"):
         if getattr(ours, field) != getattr(theirs, field):
             raise MismatchError(f"pass {ours.index}: the other party was told differently of {field}")

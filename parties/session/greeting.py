@@ -9,10 +9,9 @@ from functools import partial
 from typing import Final
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from privinf.config import PartyConfig
-from privinf.errors import MismatchError, ProtocolError
+from privinf.errors import MismatchError
 from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.deadline import persist
 from privinf.parties.rpc.frames import Kind
@@ -26,6 +25,7 @@ from privinf.parties.rpc.messages import (
     session_shape_message,
     shape_message,
 )
+from privinf.parties.rpc.parts import parse
 from privinf.parties.rpc.roles import PARTIES
 from privinf.parties.session.channel import SessionLink
 from privinf.parties.session.sessions import Sessions
@@ -33,9 +33,8 @@ from privinf.parties.session.streams import PeerStream, guarding, open_stream
 from privinf.protocols.contract import Identity, QueryShape, SessionShape
 from privinf.v1 import party_pb2
 
-_SAYS_WHY: Final = (
-    2.0  # seconds beyond its own patience in which a party that is dialled is heard say what is wrong
-)
+# Seconds beyond its own patience in which a party that is dialled is heard say what is wrong
+_SAYS_WHY: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ class Greeter:
         with guarding(stream):
             link = SessionLink(stream.send, stream, session, config.party, peer)
             link.say(Kind.HELLO, self.hello(asked).SerializeToString())
-            theirs = _parse(link.hear(Kind.HELLO))
+            theirs = parse(party_pb2.Hello, bytes(link.hear(Kind.HELLO)))
             self._compare(PARTIES[peer], theirs, asked)
         stream.live(life, max(config.idle_seconds, config.prepare_seconds))
         return Met(stream, link, theirs)
@@ -175,10 +174,3 @@ def _asked(hello: party_pb2.Hello) -> QueryShape | SessionShape:
     if hello.WhichOneof("asked") == "generation":
         return read_session_shape(hello.generation)
     return read_shape(hello.shape)
-
-
-def _parse(payload: memoryview) -> party_pb2.Hello:
-    try:
-        return party_pb2.Hello.FromString(bytes(payload))
-    except DecodeError as error:
-        raise ProtocolError("a session that does not begin with identity and shape") from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from privinf.errors import Overloaded, ProtocolError
 from privinf.parties.rpc.frames import CHUNK, CONTROL_LIMIT
 from privinf.parties.rpc.incoming import Requests
-from privinf.parties.rpc.parts import require_whole
+from privinf.parties.rpc.parts import filled
 from privinf.v1 import party_pb2
 
 _LAST_SECONDS = 1.0
@@ -42,20 +44,13 @@ class Inbox:
         return request.step
 
     def share(self, nbytes: int) -> memoryview:
-        """Read a share of exactly `nbytes`; it is writable, and aligned as an allocation is."""
-        whole, filled = memoryview(bytearray(nbytes)), 0
-        while filled < nbytes:
-            request = next(self._requests, None)
-            if request is None or request.WhichOneof("part") != "chunk":
-                raise ProtocolError(f"a share of this pass has {nbytes} bytes, not {filled}")
+        """Read a share of exactly `nbytes`."""
+        return filled(nbytes, "pass", self._chunks())
+
+    def _chunks(self) -> Iterator[bytes | None]:
+        for request in self._requests:
             _check(request)
-            chunk = request.chunk
-            if len(chunk) > nbytes - filled:
-                raise ProtocolError(f"a share of this pass has {nbytes} bytes, no more")
-            require_whole(chunk, nbytes - filled)
-            whole[filled : filled + len(chunk)] = chunk
-            filled += len(chunk)
-        return whole
+            yield request.chunk if request.WhichOneof("part") == "chunk" else None
 
     def _get(self) -> party_pb2.GenerateRequest | None:
         late = f"the client asked for nothing for {self._idle:g} s"

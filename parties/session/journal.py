@@ -34,9 +34,8 @@ class Journal:
         with self._lock:
             self._file.flush()
             if os.fstat(self._file.fileno()).st_size >= self._part_bytes:
-                with contextlib.suppress(
-                    OSError, ConfigError
-                ):  # it goes on as it is, and that is tried again
+                with contextlib.suppress(OSError, ConfigError):
+                    # it goes on as it is, and that is tried again
                     self._turn()
 
     def close(self) -> None:

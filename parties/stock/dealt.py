@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from privinf.errors import PeerLost, ProtocolError
 from privinf.parties.rpc.credentials import Peer
@@ -14,19 +13,20 @@ from privinf.parties.rpc.deadline import Deadline, persist
 from privinf.parties.rpc.messages import (
     identity_message,
     order_message,
-    parse_order,
     read_id,
     read_identity,
+    read_order,
     require_same,
     session_shape_message,
 )
 from privinf.parties.rpc.methods import PASSES
 from privinf.parties.rpc.outgoing import Outgoing
+from privinf.parties.rpc.parts import parse
 from privinf.parties.rpc.status import attribute, restore
 from privinf.parties.stock.digest import Tally
 from privinf.parties.stock.places import Places
 from privinf.protocols.contract import SEED_BYTES, Identity, Order, SessionShape
-from privinf.v1 import dealer_pb2
+from privinf.v1 import common_pb2, dealer_pb2
 
 
 class DealtStream:
@@ -47,10 +47,7 @@ class DealtStream:
 
     def hear(self) -> Identity:
         """Hear the generation's id, and return what the dealer deals for."""
-        try:
-            begun = dealer_pb2.PassesBegun.FromString(self._next())
-        except DecodeError as error:
-            raise ProtocolError("the dealer does not say what it has begun") from error
+        begun = parse(dealer_pb2.PassesBegun, self._next())
         self.preparation_id = read_id(begun.preparation_id, "a preparation id")
         self.places = begun.places
         return read_identity(begun.identity)
@@ -61,7 +58,7 @@ class DealtStream:
 
     def begin(self) -> tuple[Order, bytes]:
         """Wait for the next pass: return its order as the dealer understood it, and our seed."""
-        order, seed = parse_order(self._next()), self._next()
+        order, seed = read_order(parse(common_pb2.Order, self._next())), self._next()
         if len(seed) != SEED_BYTES:
             raise ProtocolError(f"the dealer's seed has {len(seed)} bytes, not {SEED_BYTES}")
         self.nbytes, self._tally = 0, Tally(seed)

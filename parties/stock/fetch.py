@@ -66,9 +66,8 @@ class DealerLink:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(
-                ValueError, ConfigError
-            ):  # the channel is closed, or our certificate has expired
+            with contextlib.suppress(ValueError, ConfigError):
+                # the channel is closed, or our certificate has expired
                 request = dealer_pb2.DropRequest(**which)
                 DROP.on(self._dealer).future(request, timeout=_DROP_SECONDS, metadata=self._dealer.metadata)
             raise

@@ -20,9 +20,8 @@ BLOCK, HALF = 16, 8  # units of y
 PAYLOAD_SCALE = 9
 SPARE = 6  # fraction bits of the public factor beyond the result's
 RELATIVE_ERROR = 2.0 ** -(PAYLOAD_SCALE + 1)  # rounding of the dealer's factor
-UNITS_ERROR = (
-    3.0  # rounding of the public factor, twice a unit at most, and the drop's: of the result's scale
-)
+# Rounding of the public factor, twice a unit at most, and the drop's: of the result's scale
+UNITS_ERROR = 3.0
 
 
 def blocks(scale: int) -> int:

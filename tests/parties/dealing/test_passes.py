@@ -28,12 +28,14 @@ from privinf.parties.logs import Log
 from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.rpc.frames import CHUNK
 from privinf.parties.rpc.life import Life
-from privinf.parties.rpc.messages import order_message, parse_order
+from privinf.parties.rpc.messages import order_message, read_order
 from privinf.parties.rpc.outgoing import Outgoing
+from privinf.parties.rpc.parts import parse
 from privinf.parties.session.feeder import Feeder
 from privinf.parties.stock.dealt import DealtStream
 from privinf.parties.stock.digest import Tally
 from privinf.protocols.contract import Buffer, Order, SessionShape
+from privinf.v1 import common_pb2
 
 SHAPE = SessionShape(TASK, 3, 2)
 CONFIG = DealerConfig(insecure_no_tls=True, max_sessions=2, queue_chunks=2, stall_seconds=20)
@@ -94,7 +96,7 @@ def test_both_parties_are_dealt_each_pass_once() -> None:
     seeds: set[bytes] = set()
     for order in (Order(0), Order(1, (0, 3))):
         first, second = (passed(taken) for taken, _ in streams)
-        assert [parse_order(half[0]) for half in (first, second)] == [order, order]
+        assert [read_order(parse(common_pb2.Order, half[0])) for half in (first, second)] == [order, order]
         seeds |= {first[1], second[1]}
         assert b"".join(first[2:]) == b"".join(second[2:])
         assert [len(message) for message in first[2:]] == [CHUNK, CHUNK, CHUNK, 7, 0]
@@ -124,7 +126,7 @@ def test_a_wait_for_an_order_begins_when_all_is_taken_and_has_no_end() -> None:
     assert not asked[1].is_set()  # the last message of the pass may still be on its way
     streams = [drained(messages) for messages in (first, second)]
     for taken, reader in streams:
-        assert parse_order(passed(taken)[0]) == Order(1)
+        assert read_order(parse(common_pb2.Order, passed(taken)[0])) == Order(1)
         reader.join()
     assert asked[1].is_set()
 
@@ -255,7 +257,7 @@ def test_a_stream_that_ends_early_is_a_lost_dealer() -> None:
 @pytest.mark.parametrize(
     ("messages", "complaint"),
     [
-        ([b"\xff\xff", SEED], "no order"),
+        ([b"\xff\xff", SEED], "no Order"),
         ([order_message(Order(0, (3, 1))).SerializeToString(), SEED], "ascending"),
         ([order_message(Order(0, (3, 3))).SerializeToString(), SEED], "ascending"),
         ([b"", b"short"], "seed has 5 bytes"),

@@ -315,7 +315,7 @@ RELAYED: dict[str, tuple[Any, type[PrivinfError], str]] = {
     "no digest": (dealt([*RIGHT[:4], b"digest"], RIGHT), ProtocolError, "where the dealer's digest was due"),
     "too little": (dealt(RIGHT, [*RIGHT[:2], CONTENT[1:], b""]), ProtocolError, "sent less"),
     "a message too large": (dealt([*RIGHT[:2], bytes(8 << 20)], RIGHT), ProtocolError, "size limit"),
-    "no word": (dealt([], [], (b"\xff", BEGUN)), ProtocolError, "does not say"),
+    "no word": (dealt([], [], (b"\xff", BEGUN)), ProtocolError, "no PassesBegun"),
     "another generation": (
         dealt(
             RIGHT,
