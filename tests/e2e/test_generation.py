@@ -120,7 +120,7 @@ def test_with_public_weights(gpt2: Deployment) -> None:
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_private_weights_behind_a_prefix(tmp_path: Path, family: tiny.Family, embeddings: str) -> None:
     options = {"prefix": "it was so: ", "embeddings": embeddings, "max_tokens": 64}
-    for deployment in _served(tiny.checkpoint(tmp_path / "tiny", family, layers=1), tmp_path, **options):
+    for deployment in _served(tiny.checkpoint(tmp_path / "tiny", family), tmp_path, **options):
         clear = tiny.Clear(deployment.source, deployment.shared)
         with deployment.client() as client:
             answer = client.generate(CERTAIN, max_new_tokens=4)
