@@ -25,6 +25,7 @@ if (
     and threading.current_thread() is threading.main_thread()
 ):
     signal.signal(signal.SIGINT, signal.default_int_handler)
+pytest.register_assert_rewrite("privinf.protocols.testing")  # before any test imports it
 settings.register_profile("fast", max_examples=5)  # `make test-fast`; else each test says how many
 
 
