@@ -18,8 +18,8 @@ from benchmarks.machine import ROOT
 from benchmarks.pass_costs import Pace, summary
 from benchmarks.peers import BASELINES, ENVIRONMENTS
 from benchmarks.rows import MeasureError
-from privinf.models import decoder_bundle
-from privinf.models.decoder_passes import count
+from privinf.models.programs.passes import count
+from privinf.models.sharing import bundle
 from privinf.models.text.prompts import prompt_rows
 from privinf.protocols.contract import SessionShape
 
@@ -39,10 +39,10 @@ Result = dict[str, Any]
 
 def declared(shared: Path, keys: int) -> Result:
     """Exact costs of the first pass behind `keys` slots, in all and of its parts."""
-    about = decoder_bundle.read(shared / "client")
+    about = bundle.read(shared / "client")
     shape = SessionShape("generate", keys, 1)
     passes = about.layout.passes(shape) + 1
-    tally = count(about.layout, shape, passes, about.shapes())[-1].tally
+    tally = count(about.layout, shape, passes)[-1].tally
     parts = {"all": tally.total(), **tally.top()}
     return {
         name or "query": {

@@ -20,9 +20,9 @@ import torch
 from benchmarks import machine
 from benchmarks.decoders import FIRST, MODELS, Fixed, Subject, texts
 from privinf.local import LocalParties
-from privinf.models import decoder_layout as form
-from privinf.models import decoder_query as wire
-from privinf.models.decoder_layout import Rows
+from privinf.models.programs import layout as form
+from privinf.models.programs import rows as wire
+from privinf.models.programs.rows import Rows
 from privinf.protocols.contract import Advance, SessionShape
 from privinf.sdk.transport import Link
 

@@ -13,17 +13,18 @@ import torch
 
 from privinf.formats.fetch import fetch
 from privinf.models.clear import ClearDecoder, prefix_cache
-from privinf.models.decoder_bundle import read
-from privinf.models.decoder_layout import DecoderLayout, Rows
-from privinf.models.decoder_passes import FixedSession
-from privinf.models.decoder_sharing import share_decoder
 from privinf.models.engines.clear import Past
+from privinf.models.engines.stores import IdealStore, encode
 from privinf.models.fold import F64, fold
 from privinf.models.plan.scales import PRE
+from privinf.models.programs.layout import SessionLayout
+from privinf.models.programs.passes import FixedSession
+from privinf.models.programs.rows import Rows
+from privinf.models.sharing.bundle import read
+from privinf.models.sharing.share import share_decoder
 from privinf.models.source.checkpoint import load
 from privinf.models.spec import ModelSpec
 from privinf.models.text.prompts import DecoderTokenizer
-from privinf.models.weights import IdealStore, encode
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import Advance, SessionShape
 
@@ -39,7 +40,7 @@ class Subject:
     """A decoder that was shared, its weights in the clear beside it."""
 
     name: str
-    layout: DecoderLayout
+    layout: SessionLayout
     folded: dict[str, F64]
     past: Past
     tokenizer: DecoderTokenizer
@@ -86,7 +87,7 @@ class Fixed:
         known = {name: w for name, w in subject.folded.items() if name.startswith("embed.")}
         rest = {name: w for name, w in subject.folded.items() if name not in known}
         spec, plan = subject.layout.spec, subject.layout.plan
-        self._layout = DecoderLayout(spec, plan, False, True)  # the lookup is exact: no need to run it
+        self._layout = SessionLayout(spec, plan, False, True)  # the lookup is exact: no need to run it
         self._known = encode(known, PRE.of)
         self._store = IdealStore(encode(rest, PRE.of), PRE.of)
         self._prefix = subject.prefix
@@ -111,7 +112,7 @@ class Fixed:
 class Session:
     """One text under way in the fixed interpreter."""
 
-    def __init__(self, fixed: FixedSession, layout: DecoderLayout, shape: SessionShape, prefix: int) -> None:
+    def __init__(self, fixed: FixedSession, layout: SessionLayout, shape: SessionShape, prefix: int) -> None:
         self._fixed, self._layout, self._shape = fixed, layout, shape
         self._next, self._kept = prefix, 0
 

@@ -12,18 +12,18 @@ import numpy as np
 
 from benchmarks.workload import Workload
 from privinf.errors import ConfigError, InputError
-from privinf.models.encoder_inputs import padding
 from privinf.models.engines.masked import MaskedOps, Sight
 from privinf.models.engines.observers import Ranges
 from privinf.models.engines.weights import MaskedWeights
 from privinf.models.fold import F64
+from privinf.models.inputs.texts import padding
 from privinf.models.orders import Limits, post
 from privinf.models.parts import build, planned
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import POST
-from privinf.models.query import Field
+from privinf.models.programs.stream import Write, streamed
+from privinf.models.programs.wire import Field
 from privinf.models.spec import ModelSpec
-from privinf.models.stream import Write, streamed
 from privinf.protocols import masked, ring
 from privinf.protocols.contract import Channel, Dealt, Identity, QueryShape, QuerySizes, Source, Stock
 from privinf.protocols.masked.ahead import Ahead, Precomputed
@@ -127,9 +127,9 @@ def in_clear(size: Size, folded: dict[str, F64]) -> tuple[Plan, F64]:
 
     ranges = Ranges({"embed.square": 0.5}, {"embed.square": 2.0, "embed.residual": 8.0, "pool.result": 8.0})
     tensors = {name: torch.as_tensor(w, dtype=torch.float32) for name, w in folded.items()}
-    ops = ClearOps(tensors, observer=ranges)
+    x = torch.as_tensor(source(size), dtype=torch.float32)
     with torch.inference_mode():
-        x = post.run(ops, build(size.spec), torch.as_tensor(source(size), dtype=torch.float32))
+        x = post.layers(ClearOps(tensors, x, observer=ranges), build(size.spec), x)
     return post.make_plan(size.spec, ranges, Limits(size.tokens)), x.numpy()
 
 
@@ -137,7 +137,7 @@ def run(size: Size, plan: Plan, ctx: Interpreter, rows: Share, real: Share) -> S
     """Open the input and run the layers."""
     x, bits, model = ctx.open(rows), ctx.open(real), build(size.spec, plan)
     sight = Sight(padding(ctx, from_bits(ctx, bits, ring.MAX_BITS)))
-    x = post.run(MaskedOps(ctx, MaskedWeights(), model.scales, sight), model, x)
+    x = post.layers(MaskedOps(ctx, MaskedWeights(), model.scales, x, sight), model, x)
     ctx.flush()
     share: Share = ctx.run(ToShare(), x)
     ctx.flush()

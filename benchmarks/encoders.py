@@ -18,8 +18,9 @@ from benchmarks.fidelity import LEAST_COSINE, SENTENCES
 from benchmarks.ours import DEADLINE, system
 from benchmarks.rows import MeasureError, Row, row_of
 from privinf.formats.fetch import fetch
-from privinf.models import bundle, calibrate, program
 from privinf.models.fold import fold
+from privinf.models.programs import query
+from privinf.models.sharing import bundle, calibrate
 from privinf.models.source.checkpoint import load
 from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 from privinf.protocols.contract import QueryShape
@@ -51,7 +52,7 @@ def shared(name: str) -> Shared:
     spec, tensors = load(source)
     folded, folder = fold(spec, tensors), Path(scratch.name) / "shared"
     ids = Tokenizer(source).encode(calibrate.default_text(), truncate=True)
-    bundle.write(source, folder, spec, folded, calibrate.calibrate(spec, folded, ids), "private")
+    bundle.write(source, folder, folded, calibrate.calibrate(spec, folded, ids), "private")
     return Shared(source, folder, spec, folded)
 
 
@@ -139,5 +140,5 @@ def _rows(model: Shared, stats: Sequence[Usage], peaks: dict[str, int], about: d
 def prepared(model: Shared, batch: int, tokens: int) -> int:
     """Declared preparation of party 1, the larger one, for one query."""
     about = bundle.read(model.folder / "client")
-    counted = program.count(about.layout, QueryShape("embed", batch, tokens), about.shapes(), None)
+    counted = query.count(about.layout, QueryShape("embed", batch, tokens))
     return counted.tally.total().prep1

@@ -30,8 +30,8 @@ from privinf.equivariant.key import Key
 from privinf.equivariant.serving import running
 from privinf.equivariant.serving.server import Server
 from privinf.formats import fetch
-from privinf.models.calibrate import default_text
-from privinf.models.folder import copy
+from privinf.models.sharing.calibrate import default_text
+from privinf.models.sharing.folder import copy
 from privinf.models.text.prompts import DecoderTokenizer
 from privinf.sdk.client import Client
 

@@ -18,10 +18,15 @@ import torch
 from benchmarks import machine
 from privinf.formats.fetch import fetch
 from privinf.local import LocalParties
-from privinf.models import bundle, calibrate, program, query, weights
+from privinf.models.engines import stores
 from privinf.models.fold import F64, fold
 from privinf.models.plan.rings import Plan
-from privinf.models.query import Ids, Layout
+from privinf.models.plan.scales import POST
+from privinf.models.programs import query, texts
+from privinf.models.programs.layout import QueryLayout
+from privinf.models.programs.public import Public
+from privinf.models.programs.texts import Ids
+from privinf.models.sharing import bundle, calibrate
 from privinf.models.source.checkpoint import load
 from privinf.models.spec import ModelSpec
 from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
@@ -76,21 +81,21 @@ def by_bucket(ids: Sequence[Ids]) -> dict[int, list[int]]:
 
 def in_fixed(subject: Subject, ids: Sequence[Ids]) -> tuple[F32, list[dict[str, Any]]]:
     """Answers of the fixed interpreter under fresh masks, and the seconds of each bucket."""
-    layout = Layout(subject.spec, subject.plan, subject.mode == "public")
-    encoded = weights.encode(subject.folded)
-    store = weights.IdealStore(encoded)
-    tables = program.embedded(layout, encoded) if layout.public else None
+    layout = QueryLayout(subject.spec, subject.plan, subject.mode == "public", subject.mode == "public")
+    encoded = stores.encode(subject.folded, POST.of)
+    store = stores.IdealStore(encoded, POST.of)
+    known = Public.of(layout, encoded)
     answers: dict[int, F32] = {}
     report = []
     for tokens, places in by_bucket(ids).items():
         began = time.monotonic()
         for part in _parts(places, FIXED_TOKENS // tokens):
             shape = QueryShape(subject.task, len(part), tokens)
-            asked = query.lay_out(layout, shape, [ids[i] for i in part])
-            given = query.plain(layout, shape, asked)
+            asked = texts.lay_out(layout, shape, [ids[i] for i in part])
+            given = texts.plain(layout, shape, asked)
             seeds = prg.fresh_seed(), prg.fresh_seed()
-            rows = program.fixed(layout, shape, given, seeds, encoded, store, tables)
-            answers |= zip(part, query.finish(layout, asked, rows), strict=True)
+            rows = query.fixed(layout, shape, given, seeds, store, known)
+            answers |= zip(part, texts.finish(layout, asked, rows), strict=True)
         report.append(_said(tokens, len(places), time.monotonic() - began))
     return np.stack([answers[i] for i in range(len(ids))]), report
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.workload import Workload
+from privinf.models.engines.stores import ShapeStore
 from privinf.models.plan.ranges import bits_for
 from privinf.models.plan.scales import POST
-from privinf.models.query import Field
-from privinf.models.weights import ShapeStore
+from privinf.models.programs.wire import Field
 from privinf.protocols.contract import QueryShape
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.gates import softmax
@@ -43,7 +43,7 @@ def gate(
     """A workload of one input; ring and scale of its result are those that the gate gives it."""
     given, value = source
     shapes = {key: w.shape for key, w in (weights or {}).items()}
-    out = run(Counting(ShapeStore(shapes)), Share(given.shape, given.bits, given.scale))
+    out = run(Counting(ShapeStore(shapes, POST.of)), Share(given.shape, given.bits, given.scale))
     return Workload(
         name,
         QueryShape("gate", 1, TOKENS),

@@ -19,8 +19,8 @@ from benchmarks.pass_costs import Pace, Pass, passes_of
 from benchmarks.rows import MeasureError
 from privinf.config import ClientConfig
 from privinf.drafts.draft import Draft
-from privinf.models import decoder_bundle
-from privinf.models.decoder_bundle import DecoderBundle
+from privinf.models.sharing import bundle
+from privinf.models.sharing.bundle import Bundle
 from privinf.protocols.contract import Advance
 from privinf.sdk.decoding import Decoding, PassTokens, session_shape
 from privinf.sdk.options import GenerationOptions
@@ -139,7 +139,7 @@ class _Paced:
 class Decoder:
     """A shared decoder that is being served."""
 
-    def __init__(self, bundle: DecoderBundle, servers: Servers, link: Link) -> None:
+    def __init__(self, bundle: Bundle, servers: Servers, link: Link) -> None:
         self.bundle, self.servers, self.link = bundle, servers, link
 
     def write(
@@ -200,14 +200,14 @@ class Decoder:
 @contextmanager
 def served(shared: Path, *, network: str = "loopback", ahead: int = PASSES_AHEAD) -> Iterator[Decoder]:
     """Serve a shared decoder by three fresh processes with TLS."""
-    bundle = decoder_bundle.read(shared / "client")
+    facts = bundle.read_sessions(shared / "client")
     with (
         tempfile.TemporaryDirectory(prefix="privinf-bench-") as folder,
         Servers(shared, Path(folder), network=network, ahead=ahead) as servers,
         Link(
             ClientConfig(servers.addresses, tls=servers.tls(), deadline=DEADLINE, session_deadline=LONGEST),
-            bundle.identity,
+            facts.identity,
         ) as link,
     ):
         servers.settle()
-        yield Decoder(bundle, servers, link)
+        yield Decoder(facts, servers, link)

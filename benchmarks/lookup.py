@@ -16,10 +16,10 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.pass_costs import spread
 from benchmarks.table import grid
-from privinf.models.decoder_layout import index_bits
+from privinf.models.engines.stores import DealerStore, PartyStore, mask_tensor
 from privinf.models.plan.scales import POST
-from privinf.models.row_keys import ROOT, KeyForm
-from privinf.models.weights import DealerStore, PartyStore, mask_tensor
+from privinf.models.programs.keys import ROOT, KeyForm
+from privinf.models.programs.layout import index_bits
 from privinf.protocols import kernels, prg, ring
 from privinf.protocols.masked.gates.linear import MatMul
 from privinf.protocols.masked.gates.product import Lift, Product

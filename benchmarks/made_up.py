@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from privinf.models import decoder_bundle
-from privinf.models.decoder_calibrate import calibrate_decoder
 from privinf.models.fold import F32, fold
-from privinf.models.folder import Mode
+from privinf.models.sharing import bundle
+from privinf.models.sharing.calibrate import calibrate_decoder
+from privinf.models.sharing.folder import Mode
 from privinf.models.source.checkpoint import read_spec, tensors
 from privinf.models.spec import ModelSpec
 
@@ -93,7 +93,7 @@ def share(form: Form, folder: Path, *, embeddings: Mode, max_tokens: int) -> Pat
     lengths = np.linspace(*LENGTHS, TEXTS).astype(int)
     texts = [draw.integers(0, spec.vocab, size).astype(np.int32) for size in lengths]
     plan, prefixed = calibrate_decoder(spec, folded, texts, (), max_tokens)
-    decoder_bundle.write(source, out, folded | prefixed, plan, "private", embeddings)
+    bundle.write(source, out, folded | prefixed, plan, "private", embeddings)
     return out
 
 

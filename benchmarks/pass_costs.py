@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmarks.rows import MeasureError
-from privinf.models.decoder_layout import DecoderLayout
+from privinf.models.programs.layout import SessionLayout
 from privinf.protocols.contract import SessionShape
 from privinf.sdk.passes import PassStats
 
@@ -54,7 +54,7 @@ class Pass:
         )
 
 
-def passes_of(layout: DecoderLayout, shape: SessionShape, stats: Sequence[PassStats]) -> tuple[Pass, ...]:
+def passes_of(layout: SessionLayout, shape: SessionShape, stats: Sequence[PassStats]) -> tuple[Pass, ...]:
     """The figures of a session's passes, in order."""
     keys, passes = len(layout.plan.prefix), list[Pass]()
     for index, one in enumerate(stats):

@@ -11,9 +11,9 @@ from benchmarks import encoder_layer, gates
 from benchmarks.encoder_layer import LayerDealer, LayerParty, Size, identity
 from benchmarks.workload import Workload
 from privinf.config import GIB, DealerConfig, PartyConfig, Tls
+from privinf.models.engines.stores import DealerStore, PartyStore, encode, mask_tensor
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import POST
-from privinf.models.weights import DealerStore, PartyStore, encode, mask_tensor
 from privinf.parties.serve import serve_dealer, serve_party
 from privinf.protocols import masked
 from privinf.protocols.contract import DealerProgram, PartyProgram, QueryShape
@@ -40,16 +40,16 @@ def mask_seeds() -> tuple[bytes, bytes]:
 
 def dealer_program(work: Workload) -> DealerProgram:
     """The dealer's side: masks of the weights alone."""
-    store = DealerStore(work.weight_shapes, mask_seeds(), SHARING)
+    store = DealerStore(work.weight_shapes, mask_seeds(), SHARING, POST.of)
     store.warm()
     return DealerProgram(identity(work, "dealer"), masked.TOPOLOGY, LayerDealer(work, store))
 
 
 def party_program(work: Workload, party: int) -> PartyProgram:
     """A party's side: masked weights."""
-    seeds, encoded = mask_seeds(), encode(work.weights())
+    seeds, encoded = mask_seeds(), encode(work.weights(), POST.of)
     opened = {name: mask_tensor(value, seeds, SHARING, name) for name, value in encoded.items()}
-    store = PartyStore(opened, seeds[party], SHARING)
+    store = PartyStore(opened, seeds[party], SHARING, POST.of)
     store.warm(party)
     queries = LayerParty(work, party, store)
     return PartyProgram(identity(work, f"party{party}"), masked.TOPOLOGY, party, queries)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from privinf.models.query import Field
-from privinf.models.weights import ShapeStore
+from privinf.models.engines.stores import ShapeStore
+from privinf.models.plan.scales import POST
+from privinf.models.programs.wire import Field
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import QueryShape
 from privinf.protocols.cost import Cost
@@ -44,7 +45,7 @@ class Workload:
     @cached_property
     def cost(self) -> Cost:
         """Declared rounds and bytes: exact, from shapes alone."""
-        ctx = Counting(ShapeStore(self.weight_shapes))
+        ctx = Counting(ShapeStore(self.weight_shapes, POST.of))
         self.run(ctx, *self.blank())
         return ctx.tally.total()
 

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import MissingExtra
+from privinf.models.asking import ask
 from privinf.models.engines.observers import Observer
 from privinf.models.fold import F64
 from privinf.models.orders import pre
 from privinf.models.parts import Model, build
 from privinf.models.spec import ModelSpec
-from privinf.models.tasks import TASKS, predict
 
 try:
     import torch
@@ -43,20 +43,15 @@ class ClearEncoder:
         observer: Observer | None = None,
     ) -> None:
         self._model, self._observer = build(spec), observer
-        self._task = TASKS[spec.task]
         self._weights = _tensors(weights)
 
     def run(self, query: ClearQuery) -> torch.Tensor:
         """Embeddings (batch, 1, width) or logits (batch, 1, labels)."""
-        ops = ClearOps(self._weights, real=query.real, observer=self._observer)
-        norm = self._model.embed_norm
-        assert norm is not None
-        with torch.inference_mode(), ops.at("embed"):
-            places = ops.table("embed.position")[: query.ids.shape[1]]
-            rows = ops.normalise(ops.table("embed.token")[query.ids] + places, norm)
+        given = _embedded(self._weights, query.ids, 0)
         with torch.inference_mode():
-            answer: torch.Tensor = self._task(ops, self._model, rows)
-        return answer
+            return _answer(
+                ClearOps(self._weights, given, real=query.real, observer=self._observer), self._model
+            )
 
 
 class ClearDecoder:
@@ -74,26 +69,35 @@ class ClearDecoder:
 
     def run(self, ids: torch.Tensor, rows: int | None = None) -> torch.Tensor:
         """Logits (batch, rows, vocab) of the last `rows` of ids (batch, tokens); all without a number."""
-        count = ids.shape[1] if rows is None else rows
         with torch.inference_mode():
-            return predict(*self.begin(ids), count)
+            return _answer(*self.begin(ids), rows)
 
     def read(self, ids: torch.Tensor) -> torch.Tensor:
         """Extend the cache alone; the residual behind the last layer (batch, tokens, width)."""
         with torch.inference_mode():
-            return pre.run(*self.begin(ids))
+            return pre.residual(*self.begin(ids))
 
     def rewind(self, past: Past, batch: int = 1) -> None:
         """Begin again from a cache of one row."""
         self.past = [(k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in past]
 
-    def begin(self, ids: torch.Tensor) -> tuple[ClearOps, Model, torch.Tensor]:
-        """A pass over ids (batch, tokens): its engine, the model's parts, and the rows that go into the first layer."""
-        ops = ClearOps(self._weights, past=self.past, observer=self._observer)
-        x = ops.table("embed.token")[ids]
-        if self.spec.rotary is None:
-            x = x + ops.table("embed.position")[self.slots : self.slots + ids.shape[1]]
-        return ops, self._model, x
+    def begin(self, ids: torch.Tensor) -> tuple[ClearOps, Model]:
+        """A pass over ids (batch, tokens): its engine, and the model's parts."""
+        given = _embedded(self._weights, ids, self.slots)
+        return ClearOps(self._weights, given, past=self.past, observer=self._observer), self._model
+
+
+def _embedded(weights: Mapping[str, torch.Tensor], ids: torch.Tensor, start: int) -> torch.Tensor:
+    """Rows of tokens, and of their positions from `start` on where those have a table."""
+    rows = weights["embed.token"][ids]
+    places = weights.get("embed.position")
+    return rows if places is None else rows + places[start : start + ids.shape[1]]
+
+
+def _answer(ops: ClearOps, model: Model, rows: int | None = None) -> torch.Tensor:
+    answer = ask(ops, model, rows)
+    assert answer is not None
+    return answer
 
 
 def prefix_cache(spec: ModelSpec, weights: Mapping[str, F64], prefix: Sequence[int]) -> Past:

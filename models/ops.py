@@ -35,6 +35,12 @@ class Ops(Protocol[Sum, Rows]):
     def at(self, label: str) -> AbstractContextManager[None]:
         """Name what follows, for masks and costs; nobody parses a label."""
 
+    def sums(self) -> Sum:
+        """What the first layer takes, as a sum (batch, rows, width)."""
+
+    def rows(self, norm: Norm) -> Rows:
+        """The same, normalised."""
+
     def normalise(self, x: Sum, norm: Norm) -> Rows:
         """Each row over its deviation."""
 

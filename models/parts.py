@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from privinf.errors import ModelError
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import RELATIVE, SCALES, Scales
-from privinf.models.spec import BlockSpec, ModelSpec, Rotary
+from privinf.models.spec import BlockSpec, ModelSpec, Patches, Rotary
 from privinf.protocols.masked.gates.norm import NormSpec
 from privinf.protocols.ring import Shape
 
@@ -194,7 +195,9 @@ def _head_shapes(head: Head, spec: ModelSpec) -> Iterator[tuple[str, Shape]]:
 
 
 def build(spec: ModelSpec, plan: Plan | None = None) -> Model:
-    """The parts of a model."""
+    """The parts of a model; ModelError for one that has none."""
+    if isinstance(spec.inputs, Patches):
+        raise ModelError("models of images are not computed in shares yet: the equivariant mode takes them")
     skips = spec.order == "post"
     rings = plan.layers if plan is not None else [None] * spec.layers
     layers = tuple(_layer(spec, i, made, skips, plan) for i, made in enumerate(rings))

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from privinf.models import bundle, program, query
-from privinf.models.calibrate import Tick
-from privinf.models.decoder_layout import DecoderLayout, Rows
-from privinf.models.decoder_passes import FixedSession
 from privinf.models.engines.observers import Ranges
+from privinf.models.engines.stores import BITS, IdealStore, Scale
 from privinf.models.fold import F64
-from privinf.models.margins import Margin, limits, margins
-from privinf.models.opened import opened, opened_decoder, require_whole
-from privinf.models.plan.scales import POST, PRE
-from privinf.models.query import Ids
+from privinf.models.plan.margins import Margin, limits, margins
+from privinf.models.programs import query, texts
+from privinf.models.programs.layout import SessionLayout
+from privinf.models.programs.passes import FixedSession
+from privinf.models.programs.public import Public
+from privinf.models.programs.rows import Rows
+from privinf.models.programs.texts import Ids
+from privinf.models.sharing import bundle
+from privinf.models.sharing.calibrate import Tick
+from privinf.models.sharing.opened import opened, require_whole
 from privinf.models.source.checkpoint import read_spec
 from privinf.models.text.tokenizer import Tokenizer, bucket
-from privinf.models.weights import BITS, IdealStore, Scale
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import Advance, QueryShape, SessionShape
 from privinf.protocols.ring import U64
@@ -86,23 +88,23 @@ def check(
 def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
     from privinf.models.clear import ClearEncoder, clear_query
 
-    public = bundle.read(folder / "client")
+    public = bundle.read_queries(folder / "client")
     layout, spec = public.layout, public.spec
-    encoded = opened(folder, public.shapes(), "public" if layout.public else "private", public.sharing)
-    store, ranges, answers = IdealStore(encoded), Ranges(), []
-    tables = program.embedded(layout, encoded) if layout.public else None
-    clear = ClearEncoder(spec, _decoded(encoded, POST.of), ranges)
+    encoded = opened(folder, public)
+    store, ranges, answers = IdealStore(encoded, layout.scale), Ranges(), []
+    known = Public.of(layout, encoded)
+    clear = ClearEncoder(spec, _decoded(encoded, layout.scale), ranges)
     task = spec.task
     for tokens in ids:
         shape = QueryShape(task, 1, min(bucket(len(tokens)), layout.max_tokens))
-        rows = query.lay_out(layout, shape, [tokens])
+        rows = texts.lay_out(layout, shape, [tokens])
         seeds = prg.fresh_seed(), prg.fresh_seed()
-        given = query.plain(layout, shape, rows)
-        private = program.fixed(layout, shape, given, seeds, encoded, store, tables)
+        given = texts.plain(layout, shape, rows)
+        private = query.fixed(layout, shape, given, seeds, store, known)
         exact = clear.run(clear_query([tokens], shape.tokens, spec.tokens.pad))[0].numpy()
         if spec.pool.unit if spec.task == "embed" else False:
             exact = exact / np.linalg.norm(exact)
-        answers.append(_compared(query.finish(layout, rows, private), exact[:, : spec.answer_width]))
+        answers.append(_compared(texts.finish(layout, rows, private), exact[:, : spec.answer_width]))
         tick(1)
     return Report(tuple(answers), tuple(margins(limits(layout.model, layout.plan.max_tokens), ranges)))
 
@@ -115,9 +117,9 @@ def _decoder(folder: Path, lines: Sequence[str], tick: Tick) -> Report:
 
     side = DecoderSide(folder / "client")
     spec, layout = side.bundle.spec, side.bundle.layout
-    encoded = opened_decoder(folder, side.bundle)
-    weights, ranges = _decoded(encoded, PRE.of), Ranges()
-    clear, store, answers = ClearDecoder(spec, weights, ranges), IdealStore(encoded, PRE.of), []
+    encoded = opened(folder, side.bundle)
+    weights, ranges = _decoded(encoded, layout.scale), Ranges()
+    clear, store, answers = ClearDecoder(spec, weights, ranges), IdealStore(encoded, layout.scale), []
     names = [f"layer{i}.attn.prefix." for i in range(spec.layers if layout.plan.prefix else 0)]
     kept = {name: torch.from_numpy(w).float() for name, w in weights.items() if ".prefix." in name}
     past = [(kept[f"{name}k"], kept[f"{name}v"]) for name in names]
@@ -130,7 +132,7 @@ def _decoder(folder: Path, lines: Sequence[str], tick: Tick) -> Report:
 
 
 def _passes(
-    layout: DecoderLayout, ids: Numbers, store: IdealStore, encoded: Mapping[str, U64], clear: ClearDecoder
+    layout: SessionLayout, ids: Numbers, store: IdealStore, encoded: Mapping[str, U64], clear: ClearDecoder
 ) -> Iterator[tuple[F64, npt.NDArray[np.float32]]]:
     """The logits of a text's passes in the fixed interpreter, and in float32."""
     import torch

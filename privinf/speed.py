@@ -16,11 +16,12 @@ import numpy as np
 
 from privinf.errors import ConfigError
 from privinf.formats.fetch import home
+from privinf.models.engines.stores import DealerStore, PartyStore
 from privinf.models.orders import ORDERS, Limits
-from privinf.models.program import EncoderDealer, EncoderParty, count
-from privinf.models.query import Layout, lay_out, split
+from privinf.models.programs.layout import QueryLayout
+from privinf.models.programs.query import QueryDealer, QueryParty, count
+from privinf.models.programs.texts import lay_out, split
 from privinf.models.spec import BlockSpec, ModelSpec, Pool, Tokens
-from privinf.models.weights import DealerStore, PartyStore
 from privinf.protocols import kernels
 from privinf.protocols.contract import ALL, ID_BYTES, QueryShape, Stock
 from privinf.protocols.cost import Cost
@@ -133,11 +134,12 @@ def _rate(costs: Sequence[Cost], seconds: Sequence[float]) -> Rate:
     return Rate(max(short - byte * small, 0.0) / few.rounds, byte)
 
 
-def _layout() -> Layout:
+def _layout() -> QueryLayout:
     high = {"embed.residual": 1.5, "pool.result": 4.0} | {f"layer0.{s}": float(v) for s, v in SITES.items()}
     squares = [f"{site}.square" for site in ("embed", "layer0.attn", "layer0.ffn")]
     ranges = _Ranges(dict.fromkeys(squares, 0.02), high | dict.fromkeys(squares, 4.0))
-    return Layout(SPEC, ORDERS[SPEC.order].plan(SPEC, ranges, Limits(SPEC.max_tokens)), public=False)
+    plan = ORDERS[SPEC.order].plan(SPEC, ranges, Limits(SPEC.max_tokens))
+    return QueryLayout(SPEC, plan, public=False, embedded=False)
 
 
 def _run(shape: QueryShape) -> tuple[Cost, dict[str, float]]:
@@ -146,8 +148,9 @@ def _run(shape: QueryShape) -> tuple[Cost, dict[str, float]]:
     shapes = layout.model.shapes()
     seeds, own = _seeds(), _seeds()
     opened = {name: np.ones(size, dtype=np.uint64) for name, size in shapes.items()}
-    dealer = EncoderDealer(layout, shapes, DealerStore(shapes, own, "measured"))
-    parties = [EncoderParty(b, layout, shapes, PartyStore(opened, own[b], "measured")) for b in (0, 1)]
+    dealer = QueryDealer(layout, DealerStore(shapes, own, "measured", layout.scale))
+    stores = [PartyStore(opened, seed, "measured", layout.scale) for seed in own]
+    parties = [QueryParty(b, layout, stores[b]) for b in (0, 1)]
     preparation = secrets.token_bytes(ID_BYTES)
     tapes: tuple[list[bytes], list[bytes]] = ([], [])
     rooms = [memoryview(bytearray(party.sizes(shape).precomputed)) for party in parties]
@@ -176,7 +179,7 @@ def _run(shape: QueryShape) -> tuple[Cost, dict[str, float]]:
                 run.result()
 
     spent = {"deal": _core(deal), "prepare": _core(prepare) / 2, "answer": _core(answer) / 2}
-    return count(layout, shape, shapes, None).tally.total(), spent
+    return count(layout, shape).tally.total(), spent
 
 
 def _core(work: Callable[[], None]) -> float:

@@ -10,7 +10,7 @@ import pytest
 from privinf.cli import demo_generate, main
 from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
-from privinf.models import calibrate
+from privinf.models.sharing import calibrate
 
 
 def _document(capsys: pytest.CaptureFixture[str]) -> Any:

@@ -111,7 +111,12 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def test_shares_need_no_framework() -> None:
-    names = ("protocols.masked.party", "protocols.testing.lockstep", "models.query", "models.bundle")
+    names = (
+        "protocols.masked.party",
+        "protocols.testing.lockstep",
+        "models.programs.texts",
+        "models.sharing.bundle",
+    )
     modules = ", ".join(f"privinf.{name}" for name in names)
     assert not _imported(f"import {modules}") & {"torch", "transformers", "grpc"}
 

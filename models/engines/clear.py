@@ -36,19 +36,21 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 class ClearOps:
     """Implements models.ops.Ops[torch.Tensor, torch.Tensor], for one pass.
 
-    real: which rows are real (batch, rows); padding is hidden from all. past: what earlier passes left, which this one
-    extends; with it, a row sees none that come after.
+    given: what the first layer takes (batch, rows, width). real: which rows are real (batch, rows); padding is hidden
+    from all. past: what earlier passes left, which this one extends; with it, a row sees none that come after.
     """
 
     def __init__(
         self,
         weights: Mapping[str, torch.Tensor],
+        given: torch.Tensor,
         *,
         real: torch.Tensor | None = None,
         past: Past | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self._weights, self._real, self._past, self._observer = weights, real, past, observer
+        self._weights, self._given = weights, given
+        self._real, self._past, self._observer = real, past, observer
         self._start = past[0][0].shape[2] if past else 0
         self._site = ""
 
@@ -63,9 +65,11 @@ class ClearOps:
             self._observer.see(f"{self._site}.{what}", x)
         return x
 
-    def table(self, name: str) -> torch.Tensor:
-        """A tensor of the model."""
-        return self._weights[name]
+    def sums(self) -> torch.Tensor:
+        return self._given
+
+    def rows(self, norm: Norm) -> torch.Tensor:
+        return self.normalise(self._given, norm)
 
     def normalise(self, x: torch.Tensor, norm: Norm) -> torch.Tensor:
         self._see("residual", x)

@@ -74,7 +74,8 @@ NOWHERE = Memory()
 class MaskedOps:
     """Implements models.ops.Ops[Share, Wire] over an interpreter, for one pass.
 
-    real: which rows are real (batch, rows), where an answer is a mean. likeliest: whether the answer is a token.
+    given: what the first layer takes: a sum, or rows that are normalised already. real: which rows are real
+    (batch, rows), where an answer is a mean. likeliest: whether the answer is a token.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class MaskedOps:
         ctx: Interpreter,
         weights: Weights,
         scales: Scales,
+        given: Share | Wire,
         sight: Sight,
         *,
         angles: Angles | None = None,
@@ -90,11 +92,18 @@ class MaskedOps:
         likeliest: bool = False,
     ) -> None:
         self.ctx, self.weights, self.scales = ctx, weights, scales
-        self._sight, self._angles, self._memory = sight, angles, memory
+        self._given, self._sight, self._angles, self._memory = given, sight, angles, memory
         self._real, self._likeliest = real, likeliest
 
     def at(self, label: str) -> AbstractContextManager[None]:
         return self.ctx.scope(label)
+
+    def sums(self) -> Share:
+        assert isinstance(self._given, Share)
+        return self._given
+
+    def rows(self, norm: Norm) -> Wire:
+        return self._given if isinstance(self._given, Wire) else self.normalise(self._given, norm)
 
     def normalise(self, x: Share, norm: Norm) -> Wire:
         return normalise(self.ctx, x, planned(norm.rings))

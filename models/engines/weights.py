@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from privinf.models.weights import Scale
+from privinf.models.engines.stores import Scale
 from privinf.protocols import ring
 from privinf.protocols.masked.gates.linear import MatMul, PublicMatMul, ToShare
 from privinf.protocols.masked.gates.product import Product

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
+from privinf.models.ops import Ops, Rows, Sum
+from privinf.models.parts import Model
 from privinf.models.plan.ranges import RangeTable
 from privinf.models.plan.rings import Plan
 from privinf.models.spec import ModelSpec
@@ -24,10 +27,18 @@ class Limits:
     embedding: float = 0.0
 
 
+class Run(Protocol):
+    """All layers."""
+
+    def __call__(self, ops: Ops[Sum, Rows], model: Model, outputs: int | None) -> Rows | None:
+        """Normalised rows, before gain and bias: the last `outputs` of them, or all; none where 0 are wanted."""
+
+
 @dataclass(frozen=True)
 class Order:
     """One order: `plan` raises ModelError that names the site whose range fits no ring."""
 
+    run: Run
     plan: Callable[[ModelSpec, RangeTable, Limits], Plan]
 
 

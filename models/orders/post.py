@@ -25,8 +25,16 @@ from privinf.protocols.masked.gates import activation
 from privinf.protocols.masked.gates.norm import NormSpec
 
 
-def run(ops: Ops[Sum, Rows], model: Model, x: Rows) -> Rows:
-    """The last layer's normalised rows (batch, rows, width), before gain and bias."""
+def run(ops: Ops[Sum, Rows], model: Model, outputs: int | None) -> Rows:
+    """The last layer's normalised rows (batch, rows, width), before gain and bias: all of them."""
+    assert model.embed_norm is not None
+    with ops.at("embed"):
+        x = ops.rows(model.embed_norm)
+    return layers(ops, model, x)
+
+
+def layers(ops: Ops[Sum, Rows], model: Model, x: Rows) -> Rows:
+    """All layers on normalised rows."""
     for layer in model.layers:
         x = block(ops, layer, x)
     return x
@@ -104,4 +112,4 @@ def _require_room(plan: Plan, last: int) -> None:
             require_norm(norm)
 
 
-ENTRY = Order(make_plan)
+ENTRY = Order(run, make_plan)

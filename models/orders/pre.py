@@ -31,8 +31,19 @@ GAIN, PRECISION, FINAL_PRECISION = 12, 9, 12
 EMBED_BITS = 32  # of the largest ring that a row of embeddings is looked up in
 
 
-def run(ops: Ops[Sum, Rows], model: Model, x: Sum) -> Sum:
+def run(ops: Ops[Sum, Rows], model: Model, outputs: int | None) -> Rows | None:
+    """The last rows of the residual, normalised; those that nobody asks for are not."""
+    x = residual(ops, model)
+    if outputs == 0:
+        return None
+    assert model.head.norm is not None
+    with ops.at(model.head.label):
+        return ops.normalise(x if outputs is None else ops.last(x, outputs), model.head.norm)
+
+
+def residual(ops: Ops[Sum, Rows], model: Model) -> Sum:
     """The residual behind the last layer (batch, rows, width)."""
+    x = ops.sums()
     for layer in model.layers:
         x = block(ops, layer, x)
     return x
@@ -127,4 +138,4 @@ def _require_room(plan: Plan) -> None:
             require_norm(norm)
 
 
-ENTRY = Order(make_plan)
+ENTRY = Order(run, make_plan)

@@ -66,11 +66,11 @@ def _embed(sentences: int, mode: Literal["private", "public"], as_json: bool) ->
 
 def _run(lines: list[str], source: Path, work: Path, mode: Literal["private", "public"]) -> dict[str, Any]:
     from privinf.cli.demo_generate import asking
-    from privinf.models import sharing
+    from privinf.models.sharing import share
 
     note(f"sharing the model ({mode} weights)")
     clear = _clear(source, lines)
-    sharing.share(source, work / "shared", weights=mode)
+    share.share(source, work / "shared", weights=mode)
     with asking(work) as client, progress("embedding", len(lines)) as tick:
         answer = client.embed(lines, progress=tick)
     cosines = (answer.vectors * clear).sum(axis=-1)
@@ -93,8 +93,8 @@ def _run(lines: list[str], source: Path, work: Path, mode: Literal["private", "p
 
 
 def _clear(source: Path, lines: list[str]) -> Any:
-    from privinf.models.calibrate import clear_answers
     from privinf.models.fold import fold
+    from privinf.models.sharing.calibrate import clear_answers
     from privinf.models.source.checkpoint import load
     from privinf.models.text.tokenizer import Tokenizer
 

@@ -13,7 +13,8 @@ from privinf.cli.output import emit_json, megabytes, note, progress
 
 if TYPE_CHECKING:
     from privinf.cli.share import Mode
-    from privinf.models.decoder_bundle import DecoderBundle
+    from privinf.models.programs.layout import SessionLayout
+    from privinf.models.sharing.bundle import Bundle
     from privinf.sdk.client import Client
 
 COUNT = 24  # tokens of an answer, at most
@@ -41,8 +42,8 @@ def run(name: str, weights: Mode, as_json: bool) -> None:
     """Fetch, share, serve, ask and compare; print one report."""
     from privinf.errors import ConfigError
     from privinf.formats.fetch import fetch
-    from privinf.models.calibrate import default_text
-    from privinf.models.decoder_sharing import MORE, share_decoder
+    from privinf.models.sharing.calibrate import default_text
+    from privinf.models.sharing.share import MORE, share_decoder
 
     if name not in MODELS:
         raise ConfigError(f"--model is {' or '.join(MODELS)}, not {name!r}")
@@ -114,7 +115,7 @@ def _answer(client: Client, prompt: str, quiet: bool) -> dict[str, Any]:
     }
 
 
-def _clear(source: Path, shared: DecoderBundle, prompts: Sequence[str]) -> list[dict[str, Any]]:
+def _clear(source: Path, shared: Bundle[SessionLayout], prompts: Sequence[str]) -> list[dict[str, Any]]:
     """Float32's most likely tokens after the same prefix, and their text."""
     import torch
 

@@ -59,7 +59,7 @@ def plan(
     as_json: JsonFlag = False,
 ) -> None:
     """Show rounds and bytes of a query or a pass, layer by layer, and seconds to compute, prepare and send it."""
-    from privinf.models.folder import read_about
+    from privinf.models.sharing.folder import read_about
     from privinf.models.source.checkpoint import read_spec
 
     folder = directory / "client" if (directory / "client").is_dir() else directory
@@ -85,11 +85,11 @@ def _measure() -> None:
 
 def _query(folder: Path, query: Query) -> dict[str, Any]:
     """Costs of an encoder's query."""
-    from privinf.models import bundle
+    from privinf.models.sharing import bundle
     from privinf.protocols.contract import QueryShape
     from privinf.sdk.costs import query_tally
 
-    shared = bundle.read(folder)
+    shared = bundle.read_queries(folder)
     task = shared.spec.task
     shape = QueryShape(task, query.batch, query.tokens)
     shared.layout.check(shape)
@@ -100,12 +100,12 @@ def _query(folder: Path, query: Query) -> dict[str, Any]:
 def _session(folder: Path, later: LaterPass) -> dict[str, Any]:
     """Costs of one pass of a generation, and beside them those of reading the prompt."""
     from privinf.errors import InputError
-    from privinf.models import decoder_bundle
+    from privinf.models.sharing import bundle
     from privinf.models.text.prompts import prompt_rows
     from privinf.protocols.contract import SessionShape
     from privinf.sdk.costs import session_tallies
 
-    shared = decoder_bundle.read(folder)
+    shared = bundle.read_sessions(folder)
     if min(later.prompt, later.generated) < 1:
         raise InputError("a prompt has at least one token, and a pass follows one that was generated")
     task = "argmax" if later.secure_argmax else "generate"

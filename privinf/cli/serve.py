@@ -50,7 +50,7 @@ def log_to_the_end(role: str) -> Iterator[None]:
 def dealer(model: Model, server: ServerOptions) -> None:
     """Run the dealer: it prepares correlated randomness for both parties and never sees a query."""
     from privinf.config import DealerConfig
-    from privinf.models.programs import dealer_program
+    from privinf.models.sharing.bundle import dealer_program
     from privinf.parties.serve import serve_dealer
 
     with log_to_the_end("dealer"):
@@ -70,7 +70,7 @@ def party(
 ) -> None:
     """Run party 0 or party 1, which compute on shares."""
     from privinf.config import PartyConfig
-    from privinf.models.programs import party_program
+    from privinf.models.sharing.bundle import party_program
     from privinf.parties.serve import serve_party
 
     with log_to_the_end("party"):

@@ -81,7 +81,7 @@ def share(
     as_json: JsonFlag = False,
 ) -> None:
     """Split a model into one folder each for the client, the dealer and both parties."""
-    from privinf.models.calibrate import default_text
+    from privinf.models.sharing.calibrate import default_text
     from privinf.models.source.checkpoint import read_spec
     from privinf.models.text.tokenizer import read_lines
 
@@ -103,11 +103,11 @@ def share(
 
 
 def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str]) -> dict[str, Any]:
-    from privinf.models import sharing
+    from privinf.models.sharing import share
     from privinf.sdk.costs import large_lengths
 
     with progress("calibrating", len(lines)) as tick:
-        client = sharing.share(source, out, weights=mode, calibration=lines, tick=tick)
+        client = share.share(source, out, weights=mode, calibration=lines, tick=tick)
     task = client.spec.task
     return {"large": _large("text", large_lengths(client, task)), **asdict(client.identity)}
 
@@ -127,7 +127,7 @@ def _large(what: str, lengths: Iterable[tuple[int, Cost]]) -> dict[str, int]:
 def _share_decoder(
     source: Path, out: Path, mode: Mode, lines: list[str], decoder: DecoderOptions
 ) -> dict[str, Any]:
-    from privinf.models.decoder_sharing import MORE, share_decoder
+    from privinf.models.sharing.share import MORE, share_decoder
     from privinf.sdk.costs import large_prompts
 
     options = changed(decoder)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from privinf.models import decoder_passes
-from privinf.models.bundle import Bundle
-from privinf.models.decoder_bundle import DecoderBundle
-from privinf.models.decoder_layout import CHUNK, TASKS
-from privinf.models.decoder_passes import Shadow
-from privinf.models.decoder_public import Public
-from privinf.models.folder import blank_weights
-from privinf.models.plan.scales import PRE
-from privinf.models.program import count
+from privinf.models.engines.stores import ShapeStore
+from privinf.models.programs import passes
+from privinf.models.programs.layout import CHUNK, TASKS, QueryLayout, SessionLayout
+from privinf.models.programs.passes import Shadow
+from privinf.models.programs.public import Public
+from privinf.models.programs.query import count
+from privinf.models.sharing.bundle import Bundle
 from privinf.models.spec import ModelSpec
 from privinf.models.text.tokenizer import BUCKETS
-from privinf.models.weights import ShapeStore
 from privinf.protocols.contract import Order, QueryShape, SessionShape
 from privinf.protocols.cost import NETWORKS, Cost, Network, Tally
 from privinf.protocols.masked.counting import Counting
@@ -30,14 +27,12 @@ class CostWarning(UserWarning):
     """A query is dearer than its asker may think."""
 
 
-def query_tally(bundle: Bundle, shape: QueryShape) -> Tally:
+def query_tally(bundle: Bundle[QueryLayout], shape: QueryShape) -> Tally:
     """Declared rounds and bytes of a query, layer by layer, exact."""
-    shapes = bundle.shapes()
-    public = blank_weights(shapes) if bundle.layout.public else None
-    return count(bundle.layout, shape, shapes, public).tally
+    return count(bundle.layout, shape).tally
 
 
-def query_cost(bundle: Bundle, shape: QueryShape) -> Cost:
+def query_cost(bundle: Bundle[QueryLayout], shape: QueryShape) -> Cost:
     """The same in all."""
     return query_tally(bundle, shape).total()
 
@@ -61,7 +56,7 @@ def warning(shape: QueryShape, cost: Cost, deadline: float, speed: Speed | None)
     return f"{_named(shape)} {', and '.join(said)}; `privinf plan` shows what shorter ones need"
 
 
-def large_lengths(bundle: Bundle, task: str) -> Iterator[tuple[int, Cost]]:
+def large_lengths(bundle: Bundle[QueryLayout], task: str) -> Iterator[tuple[int, Cost]]:
     """The lengths at which one text needs gigabytes."""
     longest = bundle.layout.max_tokens
     for tokens in (*(b for b in BUCKETS if SMALL_ROWS < b < longest), longest):
@@ -70,7 +65,7 @@ def large_lengths(bundle: Bundle, task: str) -> Iterator[tuple[int, Cost]]:
             yield tokens, cost
 
 
-def large_prompts(bundle: DecoderBundle) -> Iterator[tuple[int, Cost]]:
+def large_prompts(bundle: Bundle[SessionLayout]) -> Iterator[tuple[int, Cost]]:
     """The shortest of some lengths of prompts, in rows, that needs gigabytes; longer ones are not counted."""
     longest, rows = bundle.layout.room - 1, min(CHUNK, bundle.layout.room - 1)
     while (cost := prompt_cost(bundle, rows)).prep0 + cost.prep1 < LARGE:
@@ -80,21 +75,22 @@ def large_prompts(bundle: DecoderBundle) -> Iterator[tuple[int, Cost]]:
     yield rows, cost
 
 
-def prompt_cost(bundle: DecoderBundle, rows: int) -> Cost:
+def prompt_cost(bundle: Bundle[SessionLayout], rows: int) -> Cost:
     """Declared rounds and bytes of the passes that read a prompt, exact."""
     shape = SessionShape(TASKS[0], rows, 1)
-    counted = decoder_passes.count(bundle.layout, shape, bundle.layout.passes(shape), bundle.shapes())
+    counted = passes.count(bundle.layout, shape, bundle.layout.passes(shape))
     return sum((ctx.tally.total() for ctx in counted), Cost())
 
 
-def session_tallies(bundle: DecoderBundle, shape: SessionShape, later: int) -> tuple[list[Tally], Tally]:
+def session_tallies(
+    bundle: Bundle[SessionLayout], shape: SessionShape, later: int
+) -> tuple[list[Tally], Tally]:
     """Of the passes that read the prompt, and of one that finds `later` further slots in the cache, exact."""
-    layout, shapes = bundle.layout, bundle.shapes()
-    public = Public.blank(shapes, layout.public, layout.embedded)
-    shadow = Shadow(layout, shape)
+    layout = bundle.layout
+    shadow, public = Shadow(layout, shape), Public.blank(layout)
 
     def run() -> Tally:
-        ctx = Counting(ShapeStore(shapes, PRE.of))
+        ctx = Counting(ShapeStore(layout.masked, layout.scale))
         shadow.run(ctx, Order(shadow.ledger.index), public)
         return ctx.tally
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from privinf.errors import ConfigError, InputError
-from privinf.models import decoder_bundle
+from privinf.models.sharing import bundle
 from privinf.models.text.control import Script
 from privinf.models.text.prompts import SYSTEM, DecoderTokenizer, require_prefix
 from privinf.protocols.contract import SessionShape
@@ -25,7 +25,7 @@ class DecoderSide:
     """The client's directory of a shared decoder."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.bundle = decoder_bundle.read(directory, "client")
+        self.bundle = bundle.read_sessions(directory, "client")
         self.identity, self.task, self.vocab = self.bundle.identity, "generate", self.bundle.spec.vocab
         self.tokenizer = DecoderTokenizer(directory, self.vocab)
 

@@ -12,9 +12,10 @@ from privinf.drafts.draft import Draft
 from privinf.drafts.ngrams import NgramDraft
 from privinf.drafts.speculation import NoDraft, PromptLookup, Tree, Verdict, drafted_by, verify, walk
 from privinf.errors import InputError
-from privinf.models import decoder_layout as form
-from privinf.models import decoder_query as wire
-from privinf.models.decoder_layout import DecoderLayout, Rows
+from privinf.models.programs import layout as form
+from privinf.models.programs import rows as wire
+from privinf.models.programs.layout import SessionLayout
+from privinf.models.programs.rows import Rows
 from privinf.models.text.prompts import prompt_rows
 from privinf.protocols.contract import Advance, SessionShape
 from privinf.sampling import Sampler
@@ -60,7 +61,7 @@ class PassTokens:
     stats: tuple[PassStats, ...]  # of the pass, and at first of those that read the prompt
 
 
-def fitting(layout: DecoderLayout, prompt: Sequence[int], options: GenerationOptions) -> GenerationOptions:
+def fitting(layout: SessionLayout, prompt: Sequence[int], options: GenerationOptions) -> GenerationOptions:
     """The same, with no more drafts than leave room for all tokens asked for, were every draft wrong.
 
     Where these do not fit even without drafts, they are as they were: the session ends when it is full, and says so.
@@ -74,7 +75,7 @@ def fitting(layout: DecoderLayout, prompt: Sequence[int], options: GenerationOpt
     return options if most < 0 else replace(options, drafts=min(options.drafts, most))
 
 
-def session_shape(layout: DecoderLayout, prompt: Sequence[int], options: GenerationOptions) -> SessionShape:
+def session_shape(layout: SessionLayout, prompt: Sequence[int], options: GenerationOptions) -> SessionShape:
     """The public shape of a session; InputError where the prompt is empty or too long."""
     if not prompt:
         raise InputError("the prompt is empty: a continuation needs at least one token")
@@ -107,7 +108,7 @@ class Decoding:
 
     def __init__(
         self,
-        layout: DecoderLayout,
+        layout: SessionLayout,
         prompt: Sequence[int],
         options: GenerationOptions,
         passes: Passes,

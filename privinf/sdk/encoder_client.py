@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from privinf.models import query as wire
-from privinf.models.bundle import Bundle, read
-from privinf.models.query import Ids
+from privinf.models.programs import texts as wire
+from privinf.models.programs.texts import Ids
+from privinf.models.sharing.bundle import read_queries
 from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.protocols.contract import QueryShape
 from privinf.sdk.answers import F32, Classification, Usage
@@ -32,7 +32,7 @@ class EncoderSide:
     """The client's directory of a shared encoder: tokenising, sharing and adding up."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.bundle: Bundle = read(directory, "client")
+        self.bundle = read_queries(directory, "client")
         self.identity = self.bundle.identity
         self.task = self.bundle.spec.task
         self.tokenizer = Tokenizer(directory)

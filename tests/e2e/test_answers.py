@@ -12,7 +12,8 @@ from deployment import Deployment, of_processes
 
 from privinf.errors import InputError
 from privinf.local import LocalParties
-from privinf.models import bundle, program
+from privinf.models.programs import query
+from privinf.models.sharing import bundle
 from privinf.protocols.contract import QueryShape
 
 pytestmark = pytest.mark.processes
@@ -37,7 +38,7 @@ def test_what_a_query_takes_is_what_was_declared(private: Deployment) -> None:
     facts = bundle.read(private.model)
     with private.client() as client:
         stats = client.embed(texts).stats
-    declared = program.count(facts.layout, QueryShape("embed", 3, 16), facts.shapes(), None).tally.total()
+    declared = query.count(facts.layout, QueryShape("embed", 3, 16)).tally.total()
     assert (stats.queries, stats.rounds) == (1, declared.rounds)
     assert stats.online_bytes == declared.online
     assert stats.offline_bytes == declared.prep0 + declared.prep1

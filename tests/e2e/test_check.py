@@ -14,12 +14,12 @@ import toy
 from privinf import check
 from privinf.cli import main
 from privinf.errors import ModelError
-from privinf.models import bundle
 from privinf.models.fold import fold
-from privinf.models.margins import margins
-from privinf.models.opened import require_whole
+from privinf.models.plan.margins import margins
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import POST
+from privinf.models.sharing import bundle
+from privinf.models.sharing.opened import require_whole
 from privinf.models.source.checkpoint import load
 
 LINES = ["call me a ship", "the sea is deep"]
@@ -40,7 +40,7 @@ def narrowed(source: Path, out: Path, bits: int) -> Path:
     first = plan.layers[0]
     attention = replace(first.attention, narrow_bits=first.attention.narrow_bits - bits)
     small = replace(plan, layers=(replace(first, attention=attention), *plan.layers[1:]))
-    bundle.write(source, out / "narrow", spec, fold(spec, tensors), small, "private")
+    bundle.write(source, out / "narrow", fold(spec, tensors), small, "private")
     return out / "narrow"
 
 

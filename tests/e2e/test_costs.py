@@ -15,7 +15,7 @@ from deployment import Deployment
 
 from privinf import speed
 from privinf.cli import main
-from privinf.models import bundle
+from privinf.models.sharing import bundle
 from privinf.protocols import kernels
 from privinf.protocols.contract import QueryShape
 from privinf.protocols.cost import NETWORKS, Cost

@@ -21,10 +21,11 @@ from deployment import DEADLINE, Deployment, in_this_process
 
 from privinf.drafts.speculation import Tree
 from privinf.errors import ConfigError, InputError
-from privinf.models import decoder_bundle
-from privinf.models import decoder_query as wire
-from privinf.models.decoder_layout import DecoderLayout, Rows
-from privinf.models.decoder_passes import count
+from privinf.models.programs import rows as wire
+from privinf.models.programs.layout import SessionLayout
+from privinf.models.programs.passes import count
+from privinf.models.programs.rows import Rows
+from privinf.models.sharing import bundle
 from privinf.options import Sampling
 from privinf.protocols.contract import SessionShape
 from privinf.sampling import Sampler
@@ -141,7 +142,7 @@ def test_keys_that_select_no_row_end_the_session_and_no_other(
     """A client that changes one word of a later pass is told why, and both servers go on."""
     honest = wire.encode
 
-    def changed(layout: DecoderLayout, shape: SessionShape, index: int, rows: Rows) -> tuple[bytes, bytes]:
+    def changed(layout: SessionLayout, shape: SessionShape, index: int, rows: Rows) -> tuple[bytes, bytes]:
         first, second = honest(layout, shape, index, rows)
         return first, bytes([second[0] ^ (index > 0), *second[1:]])
 
@@ -163,9 +164,9 @@ def test_a_stream(client: Client, likeliest: list[int]) -> None:
 
 
 def test_what_a_pass_takes_is_what_was_declared(llama: Deployment, client: Client) -> None:
-    facts = decoder_bundle.read(llama.model)
+    facts = bundle.read(llama.model)
     shape = SessionShape("generate", 32, 1)
-    declared = [ctx.tally.total() for ctx in count(facts.layout, shape, 3, facts.shapes())]
+    declared = [ctx.tally.total() for ctx in count(facts.layout, shape, 3)]
     stats = client.generate(CERTAIN, max_new_tokens=3).stats
     assert (stats.passes, stats.tokens) == (3, 3)
     assert stats.rounds == sum(cost.rounds for cost in declared)

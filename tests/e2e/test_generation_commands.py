@@ -21,8 +21,8 @@ import toy
 from deployment import DEADLINE, Deployment, in_this_process
 
 from privinf.cli import main
-from privinf.models import decoder_bundle
-from privinf.models.decoder_passes import count
+from privinf.models.programs.passes import count
+from privinf.models.sharing import bundle
 from privinf.protocols.contract import SessionShape
 
 Run = Callable[..., int]
@@ -110,9 +110,9 @@ def test_share_refuses(served: Deployment, lines: str, tmp_path: Path, capsys: C
 @pytest.mark.parametrize("drafts", [0, 3])
 def test_plan(served: Deployment, capsys: Capture, drafts: int) -> None:
     words = ["plan", str(served.shared), "--prompt", "20", "--drafts", str(drafts), "--generated"]
-    facts = decoder_bundle.read(served.model)
+    facts = bundle.read(served.model)
     shape = SessionShape("generate", 24, 1 + drafts)
-    declared = [ctx.tally.total() for ctx in count(facts.layout, shape, 3, facts.shapes())]
+    declared = [ctx.tally.total() for ctx in count(facts.layout, shape, 3)]
     assert main([*words, str(1 + 1 * shape.rows), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["rounds"] == declared[2].rounds

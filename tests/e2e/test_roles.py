@@ -14,8 +14,8 @@ import tiny_decoder
 from privinf import Client
 from privinf.errors import ModelError
 from privinf.models.engines.positions import circle
-from privinf.models.folder import ROLES
-from privinf.models.programs import dealer_program, party_program
+from privinf.models.sharing.bundle import dealer_program, party_program
+from privinf.models.sharing.folder import ROLES
 
 ADDRESSES = ("localhost:1", "localhost:2")
 

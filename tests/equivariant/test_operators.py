@@ -17,7 +17,7 @@ from privinf.equivariant.about import read_about
 from privinf.equivariant.covering.convert import Converted
 from privinf.equivariant.covering.plain import digest
 from privinf.equivariant.serving import running
-from privinf.models.folder import copy
+from privinf.models.sharing.folder import copy
 
 IMAGES = np.ones((2, 3, 8, 12), dtype=np.float32)
 

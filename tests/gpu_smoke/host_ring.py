@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from privinf.protocols import ring
+from privinf.protocols import kernels, ring
 from privinf.protocols.masked.gates import linear
 from privinf.protocols.masked.gates.product import lifted_terms as lifted_terms
 from privinf.protocols.masked.interpreter import drop_bits
@@ -46,4 +46,4 @@ def unpack(raw: np.ndarray, bits: int, shape: Shape) -> U64:
 
 def matmul(a: U64, b: U64, bits: int) -> U64:
     """a @ b modulo 2^bits by the kernel in use."""
-    return ring.low(linear.matmul(a, b), bits)
+    return ring.low(linear.matmul(kernels.default(), a, b), bits)

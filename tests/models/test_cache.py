@@ -11,10 +11,10 @@ from generating import LLAMA, Toy, Trio, Writer, toy
 from specs import changed
 
 from privinf.errors import InputError, ProtocolError
-from privinf.models import decoder_layout as form
-from privinf.models.cache import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache, Keeps
-from privinf.models.decoder_ledger import Ledger
-from privinf.models.decoder_session import DecoderPartySession
+from privinf.models.cache._ledger import Ledger
+from privinf.models.cache.full import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache, Keeps
+from privinf.models.programs import layout as form
+from privinf.models.programs.session import PartyGeneration
 from privinf.protocols.contract import Advance, Order, SessionShape
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64
@@ -285,7 +285,7 @@ def test_an_order_may_drop_only_what_is_ruled_out(model: Toy) -> None:
             _refuses(party, retired)
 
 
-def _refuses(party: DecoderPartySession, retired: tuple[int, ...]) -> None:
+def _refuses(party: PartyGeneration, retired: tuple[int, ...]) -> None:
     ledger, rejected = party._ledger, set(party._rejected)
     slots, start, excluded = list(ledger.slots), ledger.start, party._cache.excluded.copy()
     with pytest.raises(ProtocolError, match="in use"):

@@ -15,9 +15,11 @@ from generating import SPECS, Kind, Toy, Trio, Writer, toy
 from specs import changed as resized
 
 from privinf.errors import InputError
-from privinf.models import decoder_query as wire
-from privinf.models.decoder_layout import ADVANCED, MOVED, Rows
-from privinf.models.row_keys import ROOT
+from privinf.models.programs import rows as wire
+from privinf.models.programs.keys import ROOT, KeyForm
+from privinf.models.programs.layout import ADVANCED, MOVED
+from privinf.models.programs.rows import Rows
+from privinf.models.programs.wire import parse
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import Advance, SessionShape
 from privinf.protocols.ring import U64
@@ -49,10 +51,15 @@ class Asked:
     def honest(self) -> Bodies:
         return wire.encode(self.trio.layout, self.trio.shape, self.index, self.rows)
 
+    def key(self, name: str) -> KeyForm:
+        """The keys of a table."""
+        form = self.trio.layout.form(self.trio.shape, self.index)
+        return next(key for key in form.keys if key.name == name)
+
     def words(self, name: str) -> slice:
         """Where the correction words of a table's keys lie in what party 1 is sent."""
         at = prg.QUERY_ID_BYTES
-        for key in self.trio.layout.keys(self.trio.shape, self.index).values():
+        for key in self.trio.layout.form(self.trio.shape, self.index).keys:
             end = at + key.words_bytes
             if key.name == name:
                 return slice(at, end)
@@ -83,7 +90,7 @@ class Asked:
         """The choice that a query makes; nothing where a key selects no row, or more than one."""
         layout, shape = self.trio.layout, self.trio.shape
         first, second = (
-            wire.parse(layout, shape, self.index, party, memoryview(body))
+            parse(layout.form(shape, self.index), party, memoryview(body))
             for party, body in enumerate(bodies)
         )
         found = {name: first.lookups[name].value + second.lookups[name].value for name in first.lookups}
@@ -102,8 +109,8 @@ class Asked:
             ahead = int(places[ADVANCED][0]) - wire._advanced(layout, shape, self.index, self.rows)
             rows = replace(rows, places=rows.places + ahead)
         for name in ("pads", "rejected"):
-            one, two = getattr(first, name), getattr(second, name)
-            if one is not None:
+            one, two = first.bits.get(name), second.bits.get(name)
+            if one is not None and two is not None:
                 bits = ring.low(one.value + two.value, 1).reshape(-1).astype(bool)
                 given = {"padding": bits} if name == "pads" else {"rejected": np.append(False, bits)}
                 rows = replace(rows, **given)
@@ -181,10 +188,7 @@ def both(asked: Asked, name: str, bits: Sequence[int]) -> Change:
 
     These are output bits: where keys differ, the outputs of the leaf are changed at one party and not at the other.
     """
-    end = (
-        asked.words(name).stop
-        - (asked.trio.layout.keys(asked.trio.shape, asked.index)[name].count - 1) * ROOT
-    )
+    end = asked.words(name).stop - (asked.key(name).count - 1) * ROOT
 
     def change(first: bytearray, second: bytearray) -> None:
         for bit in bits:
@@ -210,7 +214,7 @@ def test_sums_of_rows_and_empty_keys_are_refused(
     toys: dict[Kind, Toy], kind: Kind, mode: str, which: str, name: str
 ) -> None:
     """Sums of tokens, of positions, and of angles, which would scale queries and keys; and no row at all."""
-    key = PASSES[which](toys[kind], mode).trio.layout.keys(*_where(which))[name]
+    key = PASSES[which](toys[kind], mode).key(name)
     size = key.size
     for more in (1, 2, size):
         asked = PASSES[which](toys[kind], mode)

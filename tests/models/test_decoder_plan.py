@@ -13,19 +13,19 @@ from generating import GPT2, LLAMA, PREFIX, Toy, Trio, Writer, toy
 from specs import changed
 
 from privinf.errors import ModelError
-from privinf.models import decoder_layout as form
-from privinf.models.decoder_calibrate import calibrate_decoder
-from privinf.models.decoder_layout import DecoderLayout
-from privinf.models.decoder_passes import Shadow, count
-from privinf.models.decoder_public import PRIVATE
+from privinf.models.engines.stores import ShapeStore
 from privinf.models.orders import Limits
 from privinf.models.orders.pre import make_plan
 from privinf.models.parts import build as parts_of
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE
 from privinf.models.plan.tables import fingerprint, verify
+from privinf.models.programs import layout as form
+from privinf.models.programs.layout import SessionLayout
+from privinf.models.programs.passes import Shadow, count
+from privinf.models.programs.public import PRIVATE
+from privinf.models.sharing.calibrate import calibrate_decoder
 from privinf.models.spec import ModelSpec
-from privinf.models.weights import ShapeStore
 from privinf.protocols.contract import Order, SessionShape
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.wires import Share
@@ -261,8 +261,8 @@ def test_a_prefix_that_leaves_no_room_is_refused(models: dict[str, Toy]) -> None
         calibrate_decoder(LLAMA, models["llama"].weights, [], (1, 2, 3), 4)
 
 
-def declared(layout: DecoderLayout, shape: SessionShape, passes: int, model: Toy) -> list[Counting]:
-    return count(layout, shape, passes, model.shapes)
+def declared(layout: SessionLayout, shape: SessionShape, passes: int, model: Toy) -> list[Counting]:
+    return count(layout, shape, passes)
 
 
 MODES = {"private": (False, False), "embedded": (False, True), "public": (True, True)}

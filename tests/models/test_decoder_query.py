@@ -13,11 +13,12 @@ from generating import GPT2, LLAMA, PREFIX
 from specs import changed
 
 from privinf.errors import InputError
-from privinf.models import decoder_query as wire
-from privinf.models.decoder_layout import DecoderLayout, Rows
-from privinf.models.decoder_step import DecoderQuery
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE
+from privinf.models.programs import rows as wire
+from privinf.models.programs.layout import SessionLayout
+from privinf.models.programs.rows import Rows
+from privinf.models.programs.wire import Asked, empty, parse
 from privinf.models.spec import ModelSpec
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import SessionShape
@@ -32,10 +33,10 @@ SPECS = {"gpt2": GPT2, "llama": LLAMA}
 
 def layout(
     spec: ModelSpec, *, prefix: tuple[int, ...] = PREFIX, public: bool = False, embedded: bool = False
-) -> DecoderLayout:
+) -> SessionLayout:
     """Nothing of a plan but what a query needs."""
     plan = Plan(PRE, spec.max_tokens, (), 36, embed_bits=19, residual_bits=42, final_norm=NORM, prefix=prefix)
-    return DecoderLayout(spec, plan, public, embedded)
+    return SessionLayout(spec, plan, public, embedded)
 
 
 def rows(ids: list[int], padding: int = 0) -> Rows:
@@ -43,12 +44,18 @@ def rows(ids: list[int], padding: int = 0) -> Rows:
     return Rows(np.array(ids, dtype=np.int64), places, np.arange(len(ids)) < padding, padding)
 
 
-def both(form: DecoderLayout, shape: SessionShape, index: int, given: Rows) -> tuple[DecoderQuery, ...]:
+def named(form: SessionLayout, shape: SessionShape, index: int) -> list[str]:
+    """Keys and bits of a pass's query."""
+    whole = form.form(shape, index)
+    return [*(key.name for key in whole.keys), *(field.name for field in whole.bits)]
+
+
+def both(form: SessionLayout, shape: SessionShape, index: int, given: Rows) -> tuple[Asked, ...]:
     """Each party's part of a query."""
     parts = wire.encode(form, shape, index, given)
     for party, part in enumerate(parts):
-        assert len(part) == form.query_bytes(shape, index, party)
-    return tuple(wire.parse(form, shape, index, party, memoryview(part)) for party, part in enumerate(parts))
+        assert len(part) == form.form(shape, index).nbytes(party)
+    return tuple(parse(form.form(shape, index), party, memoryview(part)) for party, part in enumerate(parts))
 
 
 def total(*shares: Share | None) -> npt.NDArray[np.int64]:
@@ -68,7 +75,7 @@ def test_shares_add_up_to_one_hots_up_to_their_sign(family: str, vocab: int, emb
     shape, signs = SessionShape("generate", len(ids), 1), set()
     for _ in range(4):
         first, second = both(form, shape, 0, given := rows(ids, 2))
-        for name, key in form.keys(shape, 0).items():
+        for name, key in {key.name: key for key in form.form(shape, 0).keys}.items():
             wanted = {"token": np.array(ids), "position": given.places, "moved": np.array([2])}[name]
             found = total(first.lookups[name], second.lookups[name])
             assert found.shape == (1, key.count, key.size)
@@ -81,10 +88,10 @@ def test_shares_add_up_to_one_hots_up_to_their_sign(family: str, vocab: int, emb
 def test_bits_add_up_modulo_two(family: str) -> None:
     form = layout(SPECS[family])
     first, second = both(form, SessionShape("generate", 5, 1), 0, rows([4, 4, 4, 9, 36], 2))
-    assert first.rejected is None
-    assert first.pads is not None
-    assert first.pads.bits == 1  # no client can ask for a factor
-    assert np.abs(total(first.pads, second.pads)).tolist() == [[[[1, 1, 0, 0, 0]]]]
+    assert "rejected" not in first.bits
+    assert "pads" in first.bits
+    assert first.bits["pads"].bits == 1  # no client can ask for a factor
+    assert np.abs(total(first.bits["pads"], second.bits["pads"])).tolist() == [[[[1, 1, 0, 0, 0]]]]
 
 
 def test_where_rows_are_and_which_are_out_is_shared_where_acceptance_is_hidden() -> None:
@@ -94,24 +101,24 @@ def test_where_rows_are_and_which_are_out_is_shared_where_acceptance_is_hidden()
         given, places=given.places + 5
     )  # three tokens of two passes, of at most six, less padding
     first, second = both(form, shape, 3, given)
-    assert first.pads is None
-    assert first.rejected is not None
-    assert first.rejected.bits == 1
-    assert np.abs(total(first.rejected, second.rejected)).tolist() == [[[[1, 1]]]]
+    assert "pads" not in first.bits
+    assert "rejected" in first.bits
+    assert first.bits["rejected"].bits == 1
+    assert np.abs(total(first.bits["rejected"], second.bits["rejected"])).tolist() == [[[[1, 1]]]]
     advanced = np.abs(total(first.lookups["advanced"], second.lookups["advanced"]))
     assert advanced.tolist() == [[[0, 1, 0, 0, 0]]]  # each pass gives one token at least
     assert "advanced" not in both(form, shape, 1, given)[0].lookups  # all know where the first begins
-    assert both(form, shape, 1, given)[0].rejected is None  # nothing was drafted before the first
+    assert both(form, shape, 1, given)[0].bits == {}  # nothing was drafted before the first
 
 
 def test_no_bit_rules_out_the_row_that_a_pass_goes_on_from() -> None:
     """Only drafts can be out: a pass without any has no bits, and one with some has as many."""
     form, sizes = layout(LLAMA), {1: [], 2: [(1, 1, 1, 1)], 4: [(1, 1, 1, 3)]}
     for many, shapes in sizes.items():
-        assert [f.shape for f in form.fields(SessionShape("generate-padded", 4, many), 3)] == shapes
+        assert [f.shape for f in form.form(SessionShape("generate-padded", 4, many), 3).bits] == shapes
     given = replace(rows([4]), rejected=np.array([False]))
     given = replace(given, places=given.places + 6)
-    assert both(form, SessionShape("generate-padded", 4, 1), 3, given)[0].rejected is None
+    assert both(form, SessionShape("generate-padded", 4, 1), 3, given)[0].bits == {}
 
 
 @pytest.mark.parametrize("advanced", [-1, 5])
@@ -127,15 +134,15 @@ def test_a_position_that_no_course_leads_to_is_refused(advanced: int) -> None:
 
 def test_what_a_pass_has_no_use_for_is_not_sent() -> None:
     form, shape = layout(LLAMA), SessionShape("generate", 70, 2)
-    names = [[*form.keys(shape, index), *(f.name for f in form.fields(shape, index))] for index in range(3)]
+    names = [named(form, shape, index) for index in range(3)]
     assert names == [["token", "moved", "pads"], ["token", "pads"], ["token"]]
     assert [form.rows(shape, index) for index in range(4)] == [64, 6, 2, 2]
     assert [form.outputs(shape, index) for index in range(4)] == [0, 1, 2, 2]
     assert form.result(shape, 0).nbytes == 0
-    assert list(layout(LLAMA, prefix=()).keys(shape, 0)) == ["token"]
+    assert named(layout(LLAMA, prefix=()), shape, 0) == ["token", "pads"]
     assert list(layout(GPT2).tables.items()) == [("token", 37), ("position", 48)]
     one = SessionShape("generate", 1, 1)
-    assert list(form.keys(one, 0)) == ["token"]  # a prompt of one row has no padding
+    assert named(form, one, 0) == ["token", "pads"]  # a prompt of one row has no padding
 
 
 @pytest.mark.parametrize("vocab", [128, 129, 32000])
@@ -143,8 +150,8 @@ def test_a_query_is_as_small_as_its_keys(vocab: int) -> None:
     """16 bytes of name, 16 a level and a root at party 1: not one element a token of the vocabulary."""
     form, shape = layout(changed(LLAMA, vocab=vocab)), SessionShape("generate", 1, 1)
     words = 16 * (1 + max((vocab - 1).bit_length() - 7, 0))
-    assert form.query_bytes(shape, 1, 0) == 32 + 16 + words
-    assert form.query_bytes(shape, 1, 1) == 16 + words + 16
+    assert form.form(shape, 1).nbytes(0) == 32 + 16 + words
+    assert form.form(shape, 1).nbytes(1) == 16 + words + 16
 
 
 @pytest.mark.parametrize("task", ["generate", "generate-padded"])
@@ -156,7 +163,7 @@ def test_a_token_takes_a_kilobyte_at_most(task: str, embedded: bool) -> None:
         for prompt, drafts in ((1, 1), (64, 8), (1024, 32)):
             shape = SessionShape(task, prompt, drafts)
             for index in (0, form.passes(shape), form.passes(shape) + 100):
-                sent = sum(form.query_bytes(shape, index, party) for party in (0, 1))
+                sent = sum(form.form(shape, index).nbytes(party) for party in (0, 1))
                 assert sent <= 1024 * form.rows(shape, index)
 
 
@@ -243,7 +250,7 @@ def test_the_fixed_interpreter_is_given_the_query_itself() -> None:
     assert query.lookups["token"].value.argmax(-1).tolist() == [[36, 0, 5]]
     assert query.lookups["position"].value.argmax(-1).tolist() == [[3, 4, 5]]
     assert query.lookups["token"].value.sum(-1).tolist() == [[1, 1, 1]]
-    blank = wire.empty(form, shape, 0)
+    blank = empty(form.form(shape, 0))
     assert blank.lookups["token"].shape == query.lookups["token"].shape
     assert blank.lookups["token"].data is None
 

@@ -14,11 +14,11 @@ pytest.importorskip("torch")
 from generating import PREFIX, SPECS, Kind, Toy, Trio, Writer, seeds, toy
 from specs import changed
 
-from privinf.models import decoder_layout as form
-from privinf.models.decoder_passes import FixedSession
+from privinf.models.engines.stores import IdealStore, encode
 from privinf.models.fold import F64
 from privinf.models.plan.scales import PRE
-from privinf.models.weights import IdealStore, encode
+from privinf.models.programs import layout as form
+from privinf.models.programs.passes import FixedSession
 from privinf.protocols import ring
 from privinf.protocols.contract import Advance, SessionShape
 from privinf.protocols.ring import U64

@@ -12,9 +12,10 @@ pytest.importorskip("torch")
 from tiny import Shared, Tiny, load_tiny, write_model
 
 from privinf.errors import InputError
-from privinf.models import query
 from privinf.models.plan.ranges import sum_bits
 from privinf.models.plan.scales import POST
+from privinf.models.programs import texts
+from privinf.models.programs.wire import parse
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import QueryShape
 from privinf.protocols.ring import F64, U64
@@ -52,20 +53,20 @@ def model(request: pytest.FixtureRequest) -> Shared:
     return shared
 
 
-def honest(model: Shared) -> tuple[query.Rows, Parts]:
+def honest(model: Shared) -> tuple[texts.Rows, Parts]:
     rows = model.rows(SHAPE, [np.array(TOKENS, dtype=np.int32)])
-    return rows, query.split(model.client.layout, SHAPE, rows)
+    return rows, texts.split(model.client.layout, SHAPE, rows)
 
 
-def meaning(model: Shared, parts: Parts) -> query.Rows | None:
+def meaning(model: Shared, parts: Parts) -> texts.Rows | None:
     """What both parties' messages select together; None where some key selects no single row."""
     layout = model.client.layout
-    first, second = (query.parse(layout, SHAPE, b, memoryview(part)) for b, part in enumerate(parts))
-    vectors = (first.vectors.value + second.vectors.value).view(np.int64)
+    first, second = (parse(layout.form(SHAPE), b, memoryview(part)) for b, part in enumerate(parts))
+    vectors = (first.lookups["token"].value + second.lookups["token"].value).view(np.int64)
     if not (np.abs(vectors).sum(axis=-1) == 1).all():
         return None
-    real = (first.real.value ^ second.real.value).astype(bool)
-    return query.Rows(np.abs(vectors).argmax(axis=-1).astype(np.uint64), real)
+    real = (first.bits["real"].value ^ second.bits["real"].value).astype(bool)
+    return texts.Rows(np.abs(vectors).argmax(axis=-1).astype(np.uint64), real)
 
 
 def outcome(model: Shared, parts: Parts) -> U64 | None:
@@ -89,14 +90,14 @@ def means_what_it_selects(model: Shared, parts: Parts) -> bool:
     assert (rows is None) == (found is None)
     if rows is None or found is None:
         return False
-    np.testing.assert_array_equal(found, outcome(model, query.split(model.client.layout, SHAPE, rows)))
+    np.testing.assert_array_equal(found, outcome(model, texts.split(model.client.layout, SHAPE, rows)))
     return True
 
 
 def _keys(part: int, model: Shared) -> slice:
     """Where the correction words lie in a party's message."""
     start = prg.QUERY_ID_BYTES if part else HEAD
-    return slice(start, start + model.client.layout.keys(SHAPE).words_bytes)
+    return slice(start, start + model.client.layout.form(SHAPE).keys[0].words_bytes)
 
 
 def garbage(model: Shared, parts: Parts) -> Parts:
@@ -115,7 +116,7 @@ def same_message(model: Shared, parts: Parts) -> Parts:
 
 def empty_keys(model: Shared, parts: Parts) -> Parts:
     """Both parties hold the same bits, so that every difference is zero: what once was a row without a token."""
-    form = model.client.layout.keys(SHAPE)
+    form = model.client.layout.form(SHAPE).keys[0]
     roots = form.own_roots(parts[0][: prg.SEED_BYTES]).tobytes()
     words = bytes(form.words_bytes)
     end = _keys(1, model).stop
@@ -154,7 +155,7 @@ def test_any_change_to_a_query_chooses_tokens_and_rows_or_is_refused(model: Shar
     """Bytes anywhere in either message: seeds, ids, words, roots and bits."""
     draw, taken = np.random.default_rng(11), 0
     _, parts = honest(model)
-    bits = model.client.layout.real(SHAPE).nbytes
+    bits = model.client.layout.form(SHAPE).bits[0].nbytes
     for trial in range(TRIALS):
         changed = [bytearray(part) for part in parts]
         party = int(draw.integers(2))
@@ -169,8 +170,8 @@ def test_any_change_to_a_query_chooses_tokens_and_rows_or_is_refused(model: Shar
 def test_no_rows_at_all_give_zero(model: Shared) -> None:
     """Where a pool of zero once gave the last bias."""
     rows, _ = honest(model)
-    none = query.Rows(rows.tokens, np.zeros_like(rows.real))
-    found = outcome(model, query.split(model.client.layout, SHAPE, none))
+    none = texts.Rows(rows.tokens, np.zeros_like(rows.real))
+    found = outcome(model, texts.split(model.client.layout, SHAPE, none))
     assert found is not None
     assert not found.any()
 
@@ -179,9 +180,9 @@ def test_messages_have_one_size(model: Shared) -> None:
     """No field is left in which a weight, a mask or an embedded row could stand."""
     layout = model.client.layout
     for party in (0, 1):
-        keys, bits = layout.keys(SHAPE), layout.real(SHAPE).nbytes
+        keys, bits = layout.form(SHAPE).keys[0], layout.form(SHAPE).bits[0].nbytes
         ours = keys.roots_bytes + bits if party else prg.SEED_BYTES
-        assert layout.query_bytes(SHAPE, party) == prg.QUERY_ID_BYTES + keys.words_bytes + ours
+        assert layout.form(SHAPE).nbytes(party) == prg.QUERY_ID_BYTES + keys.words_bytes + ours
 
 
 # ---------------------------------------------------------------- gains of the last layer
@@ -223,8 +224,8 @@ def test_repeated_texts_give_no_gain(private: Shared, name: str) -> None:
     """One query of 8 copies of one token gave 32 of 32 gains when the client could weigh a row by 2^26."""
     shape, layout = QueryShape("embed", COPIES, 8), private.client.layout
     tokens = np.full((COPIES, 8), 5, dtype=np.uint64)
-    rows = query.Rows(tokens, CHOICES[name](np.random.default_rng(1)))
-    session = private.exchange(shape, query.split(layout, shape, rows), SEEDS)
+    rows = texts.Rows(tokens, CHOICES[name](np.random.default_rng(1)))
+    session = private.exchange(shape, texts.split(layout, shape, rows), SEEDS)
     total = ring.signed(_total(private, shape, session.shares), layout.result(shape).bits)[:, 0]
     found = estimated(total.astype(np.float64) * 2.0 ** (POST.linear - POST.result + sum_bits(8)))
     gains = np.abs(ring.signed(ring.encode(private.tiny.folded["pool.gain"], POST.weight), 64))

@@ -14,11 +14,11 @@ from tiny import Shared, Tiny
 
 from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
-from privinf.models import calibrate
-from privinf.models.bundle import Mode
 from privinf.models.fold import fold
-from privinf.models.program import count
-from privinf.models.query import Layout
+from privinf.models.programs.layout import QueryLayout
+from privinf.models.programs.query import count
+from privinf.models.sharing import calibrate
+from privinf.models.sharing.bundle import Mode
 from privinf.models.source.checkpoint import load
 from privinf.models.text.tokenizer import Tokenizer
 from privinf.protocols.contract import QueryShape
@@ -59,9 +59,9 @@ def test_shares_equal_the_fixed_interpreter(minilm: Tiny, shared: Shared) -> Non
 
 @pytest.mark.parametrize("tokens", [8, 24, 128])
 def test_rounds_of_a_layer(minilm: Tiny, tokens: int) -> None:
-    layout = Layout(minilm.spec, minilm.plan, public=False)
+    layout = QueryLayout(minilm.spec, minilm.plan, False, False)
     shape = QueryShape("embed", 1, tokens)
-    costs = count(layout, shape, layout.model.shapes(), None).tally.top()
+    costs = count(layout, shape).tally.top()
     layers = [cost.rounds for name, cost in costs.items() if name.startswith("layer")]
     assert len(layers) == minilm.spec.layers
     assert max(layers) <= 20 + math.ceil(math.log2(tokens))

@@ -14,11 +14,12 @@ import torch
 from tiny import F32, MAX_TOKENS, Shared, Task, Tiny, load_tiny, sentences, write_model
 
 from privinf.errors import InputError
-from privinf.models import calibrate, program
-from privinf.models.bundle import Mode
 from privinf.models.engines.relative import buckets
 from privinf.models.engines.weights import MaskedWeights, PublicWeights
 from privinf.models.plan.scales import RELATIVE
+from privinf.models.programs import query
+from privinf.models.sharing import calibrate
+from privinf.models.sharing.bundle import Mode
 from privinf.protocols.contract import QueryShape
 from privinf.protocols.masked.counting import Counting
 
@@ -114,11 +115,10 @@ def test_the_bias_costs_no_round_and_no_byte(
     shared: dict[tuple[Task, Mode], Shared], kind: tuple[Task, Mode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, shape = shared[kind], QueryShape(kind[0], 2, 16)
-    layout, shapes = model.client.layout, model.client.shapes()
-    blank = {name: np.broadcast_to(np.zeros((), dtype=np.uint64), size) for name, size in shapes.items()}
+    layout = model.client.layout
 
     def declared() -> Counting:
-        return program.count(layout, shape, shapes, blank if layout.public else None)
+        return query.count(layout, shape)
 
     biased = declared()
     for weights in (MaskedWeights, PublicWeights):

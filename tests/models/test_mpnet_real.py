@@ -15,12 +15,14 @@ from tiny import F32
 
 from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
-from privinf.models import calibrate, program, query
+from privinf.models.engines.stores import IdealStore, encode
 from privinf.models.fold import F64, fold
-from privinf.models.query import Layout
+from privinf.models.plan.scales import POST
+from privinf.models.programs import query, texts
+from privinf.models.programs.layout import QueryLayout
+from privinf.models.sharing import calibrate
 from privinf.models.source.checkpoint import load
 from privinf.models.text.tokenizer import Tokenizer, bucket
-from privinf.models.weights import encode
 from privinf.protocols.contract import QueryShape
 
 pytestmark = pytest.mark.slow
@@ -63,10 +65,12 @@ def test_the_fixed_interpreter_stays_near(loaded: Loaded) -> None:
     directory, spec, folded = loaded
     tokenizer = Tokenizer(directory)
     plan = calibrate.calibrate(spec, folded, tokenizer.encode(calibrate.default_text()[::4], truncate=True))
-    layout, encoded = Layout(spec, plan, public=False), encode(folded)
+    layout, encoded = QueryLayout(spec, plan, False, False), encode(folded, POST.of)
     for ids, wanted in zip(tokenizer.encode(TEXTS[:4]), clear_answers(loaded, TEXTS[:4]), strict=True):
         shape = QueryShape("embed", 1, bucket(len(ids)))
-        rows = query.lay_out(layout, shape, [ids])
-        given = query.plain(layout, shape, rows)
-        row = query.finish(layout, rows, program.fixed(layout, shape, given, SEEDS, encoded))
+        rows = texts.lay_out(layout, shape, [ids])
+        given = texts.plain(layout, shape, rows)
+        row = texts.finish(
+            layout, rows, query.fixed(layout, shape, given, SEEDS, IdealStore(encoded, layout.scale))
+        )
         assert float(row[0] @ wanted) > 0.9995

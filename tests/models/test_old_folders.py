@@ -9,7 +9,7 @@ import pytest
 
 from privinf import __version__
 from privinf.errors import ModelError
-from privinf.models import folder
+from privinf.models.sharing import folder
 from privinf.protocols.contract import PROTOCOL
 
 
@@ -17,7 +17,9 @@ def test_a_folder_of_an_earlier_format_is_to_be_shared_again(tmp_path: Path) -> 
     about = {"format": folder.FORMAT - 1, "weights": "private", "sharing": "0", "model": "m"}
     (tmp_path / "bundle.json").write_text(json.dumps(about))
     (tmp_path / "plan.json").write_text("{}")
-    with pytest.raises(ModelError, match=f"format 2 is not {folder.FORMAT}: share the model again"):
+    with pytest.raises(
+        ModelError, match=f"format {folder.FORMAT - 1} is not {folder.FORMAT}: share the model again"
+    ):
         folder.read_about(tmp_path)
 
 

@@ -13,15 +13,17 @@ import tiny
 from generating import GPT2, LLAMA, Toy, Writer, random_weights, seeds
 from safetensors.numpy import load_file, save_file
 
-from privinf.models import calibrate, program, query, weights
-from privinf.models.decoder_calibrate import calibrate_decoder
-from privinf.models.decoder_passes import FixedSession
+from privinf.models.engines import stores
+from privinf.models.engines.stores import IdealStore
 from privinf.models.fold import fold
-from privinf.models.plan.scales import PRE
-from privinf.models.query import Layout
-from privinf.models.reach import reach
+from privinf.models.plan.scales import POST, PRE
+from privinf.models.programs import query, texts
+from privinf.models.programs.layout import QueryLayout
+from privinf.models.programs.passes import FixedSession
+from privinf.models.sharing import calibrate
+from privinf.models.sharing.calibrate import calibrate_decoder
+from privinf.models.sharing.reach import reach
 from privinf.models.spec import ModelSpec
-from privinf.models.weights import IdealStore
 from privinf.protocols import ring
 from privinf.protocols.contract import Advance, QueryShape, SessionShape
 
@@ -57,11 +59,13 @@ def loud(folder: Path, token: int, factor: float) -> tiny.Tiny:
 
 
 def cosine(model: tiny.Tiny, ids: np.ndarray) -> float:
-    layout, encoded = Layout(model.spec, model.plan, False), weights.encode(model.folded)
+    layout, encoded = QueryLayout(model.spec, model.plan, False, False), stores.encode(model.folded, POST.of)
     shape = QueryShape("embed", 1, 8)
-    rows = query.lay_out(layout, shape, [ids])
-    given = query.plain(layout, shape, rows)
-    private = query.finish(layout, rows, program.fixed(layout, shape, given, seeds(1), encoded))[0]
+    rows = texts.lay_out(layout, shape, [ids])
+    given = texts.plain(layout, shape, rows)
+    private = texts.finish(
+        layout, rows, query.fixed(layout, shape, given, seeds(1), IdealStore(encoded, layout.scale))
+    )[0]
     exact = calibrate.clear_answers(model.spec, model.folded, [ids])[0]
     return float(private @ exact / np.linalg.norm(private) / np.linalg.norm(exact))
 
@@ -102,7 +106,7 @@ def test_the_text_that_ships_is_of_many_kinds() -> None:
 def agreed(toy: Toy, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """The logits of all rows after a short prompt, in the fixed interpreter and in float32."""
     prompt, rest = ids[:8], ids[8:]
-    encoded = weights.encode(toy.weights, PRE.of)
+    encoded = stores.encode(toy.weights, PRE.of)
     shape = SessionShape("generate", 8, len(rest))
     session = FixedSession(toy.layout(), shape, IdealStore(encoded, PRE.of), encoded)
     writer = Writer(toy, shape, list(prompt))

@@ -13,8 +13,8 @@ import torch
 import transformers
 
 from privinf.errors import InputError, ModelError
-from privinf.models.calibrate import clear_answers
 from privinf.models.fold import fold
+from privinf.models.sharing.calibrate import clear_answers
 from privinf.models.source.checkpoint import load, read_spec
 from privinf.models.spec import ModelSpec, TextRules
 from privinf.models.text.tokenizer import Tokenizer

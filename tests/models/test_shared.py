@@ -13,9 +13,9 @@ pytest.importorskip("torch")
 from tiny import F32, Shared, Task, Tiny, load_tiny, sentences, write_model
 
 from privinf.errors import InputError
-from privinf.models import calibrate, program, query
-from privinf.models.bundle import Mode
-from privinf.models.sharing import share
+from privinf.models.programs import query, texts
+from privinf.models.sharing import calibrate, share
+from privinf.models.sharing.bundle import Mode
 from privinf.models.source.checkpoint import read_spec
 from privinf.protocols.contract import QueryShape
 from privinf.protocols.masked.counting import Counting
@@ -42,7 +42,7 @@ def shared(
     return {(task, mode): tinies[task].share(out / task / mode, mode) for task, mode in product(TASKS, MODES)}
 
 
-def fitting(tiny: Tiny, tokens: int) -> list[query.Ids]:
+def fitting(tiny: Tiny, tokens: int) -> list[texts.Ids]:
     """Return the ids of the texts that fit a bucket, the longest first, so that some are padded."""
     return sorted((ids for ids in tiny.tokenizer.encode(TEXTS) if len(ids) <= tokens), key=len)[::-1]
 
@@ -108,9 +108,7 @@ def test_costs_are_as_declared(
 
 
 def _declared(model: Shared, shape: QueryShape) -> Counting:
-    shapes = model.client.shapes()
-    blank = {name: np.broadcast_to(np.zeros((), dtype=np.uint64), size) for name, size in shapes.items()}
-    return program.count(model.client.layout, shape, shapes, blank if model.client.layout.public else None)
+    return query.count(model.client.layout, shape)
 
 
 @KINDS
@@ -227,5 +225,5 @@ def test_a_pooling_that_lies_elsewhere_is_shared_too(tmp_path: Path) -> None:
     (model / "1_Pooling").rename(model / "pool")
     modules = model / "modules.json"
     modules.write_text(modules.read_text().replace("1_Pooling", "pool"))
-    shared = share(model, tmp_path / "shared", calibration=sentences(4, seed=9))
+    shared = share.share(model, tmp_path / "shared", calibration=sentences(4, seed=9))
     assert shared.spec.pool.kind == read_spec(model).pool.kind == "mean"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from privinf.models import stream
-from privinf.models.stream import streamed
+from privinf.models.programs import stream
+from privinf.models.programs.stream import streamed
 
 Write = Callable[[int, bytes], None]
 

@@ -8,7 +8,8 @@ import composites
 import numpy as np
 from hypothesis import strategies as st
 
-from privinf.models.weights import DealerStore, IdealStore, PartyStore, ShapeStore, mask_tensor
+from privinf.models.engines.stores import DealerStore, IdealStore, PartyStore, ShapeStore, mask_tensor
+from privinf.models.plan.scales import POST
 from privinf.protocols.masked.gates import exp2 as powers
 from privinf.protocols.masked.gates.activation import ACTIVATIONS
 from privinf.protocols.masked.gates.bits import from_bits
@@ -45,10 +46,10 @@ def stored(name: str, value: I64) -> Stores:
     tensor, shapes = value.view(np.uint64), {name: value.shape}
     masked = {name: mask_tensor(tensor, seeds, sharing, name)}
     return Stores(
-        (PartyStore(masked, seeds[0], sharing), PartyStore(masked, seeds[1], sharing)),
-        DealerStore(shapes, seeds, sharing),
-        IdealStore({name: tensor}),
-        ShapeStore(shapes),
+        (PartyStore(masked, seeds[0], sharing, POST.of), PartyStore(masked, seeds[1], sharing, POST.of)),
+        DealerStore(shapes, seeds, sharing, POST.of),
+        IdealStore({name: tensor}, POST.of),
+        ShapeStore(shapes, POST.of),
     )
 
 

@@ -14,7 +14,12 @@ import numpy as np
 import pytest
 from cases import TABLE
 
-from privinf.models import calibrate, program, query, weights
+from privinf.models.engines import stores
+from privinf.models.plan.scales import POST
+from privinf.models.programs import query, texts
+from privinf.models.programs.layout import QueryLayout
+from privinf.models.programs.public import PRIVATE
+from privinf.models.sharing import calibrate
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import QueryShape
 from privinf.protocols.kernels import Kernels
@@ -259,24 +264,24 @@ class Encoder:
         from tiny import load_tiny, write_model
 
         self.tiny = load_tiny(write_model(folder, "embed"))
-        self.layout = query.Layout(self.tiny.spec, self.tiny.plan, public=False)
+        self.layout = QueryLayout(self.tiny.spec, self.tiny.plan, False, False)
         self.shape = QueryShape("embed", 1, 8)
-        encoded, mask_seeds = weights.encode(self.tiny.folded), seeds(-1)
-        masked = {n: weights.mask_tensor(v, mask_seeds, "tests", n) for n, v in encoded.items()}
+        encoded, mask_seeds = stores.encode(self.tiny.folded, POST.of), seeds(-1)
+        masked = {n: stores.mask_tensor(v, mask_seeds, "tests", n) for n, v in encoded.items()}
         shapes = {n: v.shape for n, v in encoded.items()}
-        first, second = (weights.PartyStore(masked, seed, "tests") for seed in mask_seeds)
-        self.stores = first, second, weights.DealerStore(shapes, mask_seeds, "tests")
+        first, second = (stores.PartyStore(masked, seed, "tests", POST.of) for seed in mask_seeds)
+        self.stores = first, second, stores.DealerStore(shapes, mask_seeds, "tests", POST.of)
 
     def program(self, ctx: Interpreter, vectors: Share, real: Share) -> Sequence[Share]:
-        given = query.arrange(self.layout, self.shape, vectors.data, real.data)
-        return [program.run_model(ctx, self.layout, self.shape, given, None)]
+        given = self.layout.form(self.shape).asked({"token": vectors.data, "real": real.data})
+        return [query.run_model(ctx, self.layout, given, PRIVATE)]
 
-    def rows(self, text: str) -> query.Rows:
-        return query.lay_out(self.layout, self.shape, self.tiny.tokenizer.encode([text]))
+    def rows(self, text: str) -> texts.Rows:
+        return texts.lay_out(self.layout, self.shape, self.tiny.tokenizer.encode([text]))
 
     def inputs(self, text: str) -> list[Share]:
-        given = query.plain(self.layout, self.shape, self.rows(text))
-        return [given.vectors, given.real]
+        given = texts.plain(self.layout, self.shape, self.rows(text))
+        return [given.lookups["token"], given.bits["real"]]
 
     def run(self, text: str, like: Sequence[Opening] | None = None) -> Session:
         return session(self.program, self.inputs(text), seeds(0), weights=self.stores, like=like)

@@ -19,13 +19,13 @@ pytest.importorskip("torch")
 from generating import SPECS, Kind, Toy, Writer, seeds, toy
 from specs import changed
 
-from privinf.models import decoder_query as wire
-from privinf.models.cache import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache
-from privinf.models.decoder_ledger import Ledger
-from privinf.models.decoder_passes import run_pass
-from privinf.models.decoder_public import PRIVATE
+from privinf.models.cache._ledger import Ledger
+from privinf.models.cache.full import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache
+from privinf.models.engines.stores import DealerStore, PartyStore, encode, mask_tensor
 from privinf.models.plan.scales import PRE
-from privinf.models.weights import DealerStore, PartyStore, encode, mask_tensor
+from privinf.models.programs import rows as wire
+from privinf.models.programs.passes import run_pass
+from privinf.models.programs.public import PRIVATE
 from privinf.protocols import ring
 from privinf.protocols.contract import SessionShape
 from privinf.protocols.masked.dealer import Dealer
@@ -59,9 +59,10 @@ class Decoder:
         cache = Cache(1, next((k for role, k in keeps.items() if isinstance(ctx, role)), NOTHING))
         ledger, left, results = Ledger(self.layout, self.shape), iter(shares), []
         for index in (0, 1):
-            names = [f.name for f in self.layout.fields(self.shape, index)]
-            data = {name: next(left).data for name in (*names, *self.layout.keys(self.shape, index))}
-            query = wire.arrange(self.layout, self.shape, index, data)
+            names = [f.name for f in self.layout.form(self.shape, index).bits]
+            names += [key.name for key in self.layout.form(self.shape, index).keys]
+            data = {name: next(left).data for name in names}
+            query = self.layout.form(self.shape, index).asked(data)
             result = run_pass(ctx, ledger, ledger.step(cache.excluded), cache, query, PRIVATE)
             assert result is not None
             results.append(result)
@@ -76,7 +77,7 @@ class Decoder:
             query = wire.plain(self.layout, self.shape, index, rows)
             for onehot in query.lookups.values() if minus else ():
                 onehot.data = np.uint64(0) - onehot.value
-            out += [x for x in (query.pads, query.rejected) if x is not None]
+            out += query.bits.values()
             out += query.lookups.values()
         return out
 

@@ -123,7 +123,7 @@ class TestMasked(ProtocolSuite):
         self.model, self.out = masked
 
     def programs(self) -> tuple[Sequence[PartyProgram], DealerProgram | None]:
-        from privinf.models.programs import dealer_program, party_program
+        from privinf.models.sharing.bundle import dealer_program, party_program
 
         parties = [party_program(self.out / f"party{index}", index) for index in (0, 1)]
         return parties, dealer_program(self.out / "dealer")
@@ -133,13 +133,13 @@ class TestMasked(ProtocolSuite):
         return [self.model.rows(self.shape, [row]) for row in ids]
 
     def share(self, query: Any) -> Sequence[bytes]:
-        from privinf.models.query import split
+        from privinf.models.programs.texts import split
 
         return split(self.model.client.layout, self.shape, query)
 
     def right(self, query: Any, answers: Sequence[bytes]) -> None:
-        from privinf.models import calibrate
-        from privinf.models.query import decode
+        from privinf.models.programs.texts import decode
+        from privinf.models.sharing import calibrate
 
         (row,) = decode(self.model.client.layout, self.shape, query, *answers)
         tiny = self.model.tiny

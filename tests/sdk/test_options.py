@@ -9,7 +9,7 @@ import pytest
 
 from privinf.drafts.speculation import PromptLookup
 from privinf.errors import InputError
-from privinf.models.decoder_layout import MOST_ROWS
+from privinf.models.programs.layout import MOST_ROWS
 from privinf.sdk.options import (
     MOST_DRAFTS,
     GenerationKeywords,

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from privinf.drafts.speculation import PromptLookup, Tree, Verdict
-from privinf.models.decoder_layout import DecoderLayout
+from privinf.models.programs.layout import SessionLayout
 from privinf.sdk.completions import Completion, TokenStream
 from privinf.sdk.decoding import Decoding, fitting
 from privinf.sdk.options import GenerationOptions
@@ -19,12 +19,12 @@ NOTHING = PartyStats(0, 0.0, 0.0, 0.0, 0, 0, 0)
 PROMPT = [1, 2, 1, 2]
 
 
-def layout(session: int, model: int = 10_000) -> DecoderLayout:
+def layout(session: int, model: int = 10_000) -> SessionLayout:
     spec = cast(Any, SimpleNamespace(max_tokens=model, rotary=True, vocab=9))
-    return DecoderLayout(spec, cast(Any, SimpleNamespace(max_tokens=session, prefix=(0,))), False, False)
+    return SessionLayout(spec, cast(Any, SimpleNamespace(max_tokens=session, prefix=(0,))), False, False)
 
 
-def written(form: DecoderLayout, most: int, *, drafts: int, monkeypatch: pytest.MonkeyPatch) -> Completion:
+def written(form: SessionLayout, most: int, *, drafts: int, monkeypatch: pytest.MonkeyPatch) -> Completion:
     """A generation in which no draft is ever right, and nobody else takes part."""
     monkeypatch.setattr(Decoding, "_ask", _pass)
     monkeypatch.setattr(Decoding, "_choose", lambda decoding, shares, drafts: Verdict((0,), (3,)))

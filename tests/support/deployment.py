@@ -12,7 +12,7 @@ from typing import Any
 from privinf.config import DealerConfig, PartyConfig, Tls
 from privinf.keys import keygen
 from privinf.local import LocalParties, Node
-from privinf.models.programs import dealer_program, party_program
+from privinf.models.sharing.bundle import dealer_program, party_program
 from privinf.parties.serve import DealerServer, PartyServer
 from privinf.sdk.async_client import AsyncClient
 from privinf.sdk.client import Client

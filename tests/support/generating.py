@@ -14,18 +14,19 @@ import numpy.typing as npt
 import specs
 
 from privinf.drafts.speculation import Tree
-from privinf.models import decoder_layout as form
-from privinf.models import decoder_query as wire
-from privinf.models.decoder_calibrate import calibrate_decoder
-from privinf.models.decoder_layout import DecoderLayout, Rows
-from privinf.models.decoder_passes import FixedSession
-from privinf.models.decoder_public import Public
-from privinf.models.decoder_session import DecoderDealerSession, DecoderPartySession
+from privinf.models.engines.stores import DealerStore, IdealStore, PartyStore, encode, mask_tensor
 from privinf.models.fold import F32, F64, fold
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE
+from privinf.models.programs import layout as form
+from privinf.models.programs import rows as wire
+from privinf.models.programs.layout import SessionLayout
+from privinf.models.programs.passes import FixedSession
+from privinf.models.programs.public import Public
+from privinf.models.programs.rows import Rows
+from privinf.models.programs.session import DealerGeneration, PartyGeneration
+from privinf.models.sharing.calibrate import calibrate_decoder
 from privinf.models.spec import Generator, ModelSpec
-from privinf.models.weights import DealerStore, IdealStore, PartyStore, encode, mask_tensor
 from privinf.protocols import ring
 from privinf.protocols.contract import ALL, Advance, Order, SessionShape
 from privinf.protocols.ring import U64, Shape
@@ -75,8 +76,8 @@ class Toy:
     plan: Plan
     weights: Mapping[str, F64]
 
-    def layout(self, public: bool = False, embedded: bool = False) -> DecoderLayout:
-        return DecoderLayout(self.spec, self.plan, public, embedded)
+    def layout(self, public: bool = False, embedded: bool = False) -> SessionLayout:
+        return SessionLayout(self.spec, self.plan, public, embedded)
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -139,7 +140,7 @@ class Writer:
 class Trio:
     """Dealer and both parties of one session, and the fixed interpreter; passes are prepared as far ahead as asked."""
 
-    layout: DecoderLayout
+    layout: SessionLayout
     shape: SessionShape
     weights: Mapping[str, F64]
     names: tuple[Journal, Journal] = field(default_factory=lambda: ([], []))  # of openings, and their passes
@@ -149,16 +150,14 @@ class Trio:
     def __post_init__(self) -> None:
         layout, shape = self.layout, self.shape
         encoded = encode(self.weights, PRE.of)
-        public = Public.of(encoded, layout.public, layout.embedded)
+        public = Public.of(layout, encoded)
         self.fixed = FixedSession(layout, shape, IdealStore(encoded, PRE.of), encoded)
         own = seeds(-1)
         opened = {name: mask_tensor(v, own, SHARING, name) for name, v in encoded.items()}
-        shapes = {name: v.shape for name, v in encoded.items()}
-        blank = Public.blank(shapes, layout.public, layout.embedded)
-        masks = None if layout.public else DealerStore(shapes, own, SHARING, PRE.of)
-        self.dealer = DecoderDealerSession(layout, shape, masks, blank)
+        masks = None if layout.public else DealerStore(layout.masked, own, SHARING, PRE.of)
+        self.dealer = DealerGeneration(layout, shape, masks)
         stores = [None if layout.public else PartyStore(opened, seed, SHARING, PRE.of) for seed in own]
-        self.parties = [DecoderPartySession(layout, shape, b, stores[b], public) for b in (0, 1)]
+        self.parties = [PartyGeneration(layout, shape, b, stores[b], public) for b in (0, 1)]
         for party, names in zip(self.parties, self.names, strict=True):
             party.journal = self._journal(names)
         queues: tuple[Queue[bytes], Queue[bytes]] = (Queue(), Queue())

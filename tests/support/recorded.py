@@ -12,13 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from privinf.models import program
-from privinf.models.decoder_layout import PADDED, DecoderLayout
-from privinf.models.decoder_passes import count
-from privinf.models.folder import blank_weights
 from privinf.models.orders import ORDERS, Limits
-from privinf.models.parts import build
-from privinf.models.query import Layout
+from privinf.models.programs import query
+from privinf.models.programs.layout import PADDED, QueryLayout, SessionLayout
+from privinf.models.programs.passes import count
 from privinf.models.source.checkpoint import read_spec
 from privinf.protocols.contract import QueryShape, SessionShape
 from privinf.protocols.masked.counting import Counting
@@ -124,15 +121,14 @@ def _of(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
 def _encoder(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
     spec = read_spec(folder)
     plan = ORDERS[spec.order].plan(spec, Ranges(), Limits(128))
-    shapes = build(spec, plan).shapes()
     task = spec.task
     for public in (False, True):
-        layout = Layout(spec, plan, public)
+        layout = QueryLayout(spec, plan, public, public)
         for tokens in LENGTHS[name]:
             for batch in (1, 2):
                 shape = QueryShape(task, batch, tokens)
-                ctx = program.count(layout, shape, shapes, blank_weights(shapes) if public else None)
-                sizes = [*(layout.query_bytes(shape, b) for b in (0, 1)), layout.result(shape).nbytes]
+                ctx = query.count(layout, shape)
+                sizes = [*(layout.form(shape).nbytes(b) for b in (0, 1)), layout.result(shape).nbytes]
                 yield f"{name} {_known(public)} {batch}x{tokens}", _row(ctx, sizes)
 
 
@@ -140,13 +136,12 @@ def _decoder(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]
     spec = read_spec(folder)
     for prefix in ((), PREFIX):
         plan = ORDERS[spec.order].plan(spec, Ranges(), Limits(160, prefix, 2.0))
-        shapes = build(spec, plan).shapes()
         for public, embedded in ((False, False), (False, True), (True, True)):
-            layout = DecoderLayout(spec, plan, public, embedded)
+            layout = SessionLayout(spec, plan, public, embedded)
             for task in ("generate", "argmax", f"generate{PADDED}"):
                 shape = SessionShape(task, 80, 4)
-                for index, ctx in enumerate(count(layout, shape, 4, shapes)):
-                    sizes = [layout.query_bytes(shape, index, b) for b in (0, 1)]
+                for index, ctx in enumerate(count(layout, shape, 4)):
+                    sizes = [layout.form(shape, index).nbytes(b) for b in (0, 1)]
                     sizes.append(layout.result(shape, index).nbytes)
                     known = _known(public) if public == embedded else "embedded"
                     yield f"{name} {known} prefix {len(prefix)} {task} pass {index}", _row(ctx, sizes)

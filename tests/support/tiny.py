@@ -16,14 +16,19 @@ import tokenizers
 from safetensors.numpy import save_file
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
-from privinf.models import bundle, calibrate, program, query
+from privinf.models.engines.stores import IdealStore, encode
 from privinf.models.fold import F64, fold
 from privinf.models.plan.rings import Plan
-from privinf.models.query import Ids
+from privinf.models.plan.scales import POST
+from privinf.models.programs import query, texts
+from privinf.models.programs.layout import QueryLayout
+from privinf.models.programs.public import Public
+from privinf.models.programs.texts import Ids
+from privinf.models.programs.wire import Asked
+from privinf.models.sharing import bundle, calibrate
 from privinf.models.source.checkpoint import load
 from privinf.models.spec import ModelSpec
 from privinf.models.text.tokenizer import Tokenizer
-from privinf.models.weights import encode
 from privinf.protocols.contract import ALL, DealerQueries, PartyProgram, PartyQueries, QueryShape, Stock
 from privinf.protocols.testing import lockstep
 
@@ -197,11 +202,11 @@ class Tiny:
 
     def share(self, out: Path, mode: bundle.Mode) -> Shared:
         """Share the model among the roles' directories under `out`."""
-        bundle.write(self.directory, out, self.spec, self.folded, self.plan, mode)
+        bundle.write(self.directory, out, self.folded, self.plan, mode)
         parties = tuple(queries(bundle.party_program(out / f"party{b}", b)) for b in (0, 1))
         dealer = bundle.dealer_program(out / "dealer").queries
         assert dealer is not None
-        return Shared(self, bundle.read(out / "client"), dealer, parties)
+        return Shared(self, bundle.read_queries(out / "client"), dealer, parties)
 
 
 def load_tiny(directory: Path) -> Tiny:
@@ -244,32 +249,35 @@ class Shared:
     """A shared model in one process."""
 
     tiny: Tiny
-    client: bundle.Bundle
+    client: bundle.Bundle[QueryLayout]
     dealer: DealerQueries
     parties: tuple[PartyQueries, ...]
     dealt: dict[tuple[QueryShape, bytes, bytes], Prepared] = field(default_factory=dict)
 
-    def rows(self, shape: QueryShape, ids: Sequence[Ids]) -> query.Rows:
+    def rows(self, shape: QueryShape, ids: Sequence[Ids]) -> texts.Rows:
         """Return what the client asks."""
-        return query.lay_out(self.client.layout, shape, ids)
+        return texts.lay_out(self.client.layout, shape, ids)
 
     def fixed(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> F32:
         """Return the fixed interpreter's answer under the same seeds."""
         return self.fixed_rows(shape, self.rows(shape, ids), seeds)
 
-    def fixed_rows(self, shape: QueryShape, rows: query.Rows, seeds: tuple[bytes, bytes]) -> F32:
+    def fixed_rows(self, shape: QueryShape, rows: texts.Rows, seeds: tuple[bytes, bytes]) -> F32:
         """Return the same of any rows."""
         layout = self.client.layout
-        given = query.plain(layout, shape, rows)
-        return query.finish(
-            layout, rows, program.fixed(layout, shape, given, seeds, encode(self.tiny.folded))
-        )
+        given = texts.plain(layout, shape, rows)
+        return texts.finish(layout, rows, self._fixed(shape, given, seeds))
+
+    def _fixed(self, shape: QueryShape, given: Asked, seeds: tuple[bytes, bytes]) -> F64:
+        layout, encoded = self.client.layout, encode(self.tiny.folded, POST.of)
+        store = IdealStore(encoded, POST.of)
+        return query.fixed(layout, shape, given, seeds, store, Public.of(layout, encoded))
 
     def ask(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> Answer:
         """Deal, evaluate at both parties, and add up."""
         rows = self.rows(shape, ids)
-        session = self.exchange(shape, query.split(self.client.layout, shape, rows), seeds)
-        values = query.decode(self.client.layout, shape, rows, *session.shares)
+        session = self.exchange(shape, texts.split(self.client.layout, shape, rows), seeds)
+        values = texts.decode(self.client.layout, shape, rows, *session.shares)
         return Answer(**vars(session), rows=values)
 
     def _prepared(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Prepared:

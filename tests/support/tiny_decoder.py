@@ -14,9 +14,9 @@ import torch
 from safetensors.numpy import save_file
 
 from privinf.models.clear import ClearDecoder, prefix_cache
-from privinf.models.decoder_sharing import share_decoder
 from privinf.models.fold import fold
-from privinf.models.folder import Mode
+from privinf.models.sharing.folder import Mode
+from privinf.models.sharing.share import share_decoder
 from privinf.models.source.checkpoint import load, read_spec, tensors
 from privinf.sdk.decoder_client import DecoderSide
 

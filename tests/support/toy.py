@@ -9,8 +9,8 @@ import numpy as np
 import tokenizers
 from safetensors.numpy import save_file
 
-from privinf.models import bundle, calibrate
 from privinf.models.fold import fold
+from privinf.models.sharing import bundle, calibrate
 from privinf.models.source.checkpoint import load, read_spec, tensors
 from privinf.models.text.tokenizer import Tokenizer
 
@@ -82,7 +82,7 @@ def share(source: Path, out: Path, mode: bundle.Mode = "private") -> Path:
     spec, arrays = load(source)
     folded = fold(spec, arrays)
     ids = Tokenizer(source).encode([text[:60] for text in calibrate.default_text()[::8]])
-    bundle.write(source, out, spec, folded, calibrate.calibrate(spec, folded, ids), mode)
+    bundle.write(source, out, folded, calibrate.calibrate(spec, folded, ids), mode)
     return out
 
 

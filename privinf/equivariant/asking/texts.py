@@ -17,7 +17,7 @@ from privinf.equivariant.key import Key, KeyAbout
 from privinf.equivariant.levels import level_of
 from privinf.equivariant.wire import F32
 from privinf.errors import IntegrityError, ModelError, ProtocolError
-from privinf.models.query import Ids
+from privinf.models.programs.texts import Ids
 from privinf.models.source.checkpoint import read_spec
 from privinf.models.text.tokenizer import Tokenizer
 from privinf.sdk.asked import listed

@@ -74,7 +74,8 @@ class Layer:
 
     def _inside(self, given: torch.Tensor) -> torch.Tensor:
         """Before or inside the last feed-forward part: the rest of it is not computed, as candidates are many."""
-        ops, model, x = self._decoder.begin(given)
+        ops, model = self._decoder.begin(given)
+        x = ops.sums()
         *before, last = model.layers
         for layer in before:
             x = pre.block(ops, layer, x)

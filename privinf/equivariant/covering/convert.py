@@ -24,7 +24,7 @@ from privinf.equivariant.covering.vision import cover_vision, cover_vision_layer
 from privinf.equivariant.key import Key, KeyAbout
 from privinf.equivariant.levels import DEFAULT, Level, level_of
 from privinf.errors import ConfigError
-from privinf.models.folder import copy
+from privinf.models.sharing.folder import copy
 from privinf.models.source.sentences import CLIENT_FILES as SENTENCE_FILES
 from privinf.models.source.sentences import pooling_files
 

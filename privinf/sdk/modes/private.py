@@ -9,7 +9,7 @@ from pathlib import Path
 
 from privinf.config import ClientConfig
 from privinf.errors import InputError
-from privinf.models.folder import read_about
+from privinf.models.sharing.folder import read_about
 from privinf.models.source.checkpoint import read_spec
 from privinf.protocols.contract import QueryShape
 from privinf.sdk.answers import F32, Classification, Embeddings, Usage

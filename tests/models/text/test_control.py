@@ -13,7 +13,7 @@ import transformers
 from conversing import CHATML, CLOSED, SENTENCES, SPECIALS, TEMPLATES, TOKENIZERS, made
 
 from privinf.errors import InputError
-from privinf.models import decoder_bundle
+from privinf.models.sharing import bundle
 from privinf.models.text.chat import ChatTemplate, Message
 from privinf.models.text.control import ControlledTokenizer, Script
 from privinf.models.text.prompts import DecoderTokenizer
@@ -252,4 +252,4 @@ def test_scripts_add_up() -> None:
     assert whole == Script("<s>ab</s>", ((0, 3), (5, 9)))
     assert "ab" not in repr(whole)
     assert json.loads(json.dumps(whole.control)) == [[0, 3], [5, 9]]
-    assert Script("") == decoder_bundle.NO_HEAD
+    assert Script("") == bundle.NO_HEAD

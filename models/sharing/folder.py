@@ -17,12 +17,12 @@ from safetensors.numpy import load_file, save_file
 
 from privinf import __version__
 from privinf.errors import ConfigError, ModelError
-from privinf.models.weights import mask_tensor
+from privinf.models.engines.stores import mask_tensor
 from privinf.protocols import prg
 from privinf.protocols.contract import PROTOCOL
 from privinf.protocols.ring import U64, Shape
 
-FORMAT = 3
+FORMAT = 4
 VERSION = f"{__version__}, protocol {PROTOCOL}"  # of what roles say to each other, attested by all
 WEIGHTS, DIGEST = "weights.safetensors", ".sha256"
 ROLES = ("client", "dealer", "party0", "party1")
@@ -122,11 +122,6 @@ def read_about(path: Path, role: str | None = None) -> tuple[dict[str, Any], str
 def _other_folder(path: Path, role: str | None) -> str:
     beside = path.resolve().parent / str(role)
     return f"give it {beside}" if beside.is_dir() else f"give it the folder {role} of the same shared model"
-
-
-def blank_weights(shapes: Mapping[str, Shape]) -> dict[str, U64]:
-    """Stand-ins that have a shape and no memory: the dealer needs no more of public weights."""
-    return {name: np.broadcast_to(np.zeros((), dtype=np.uint64), shape) for name, shape in shapes.items()}
 
 
 def read_tensors(path: Path, shapes: Mapping[str, Shape]) -> dict[str, U64]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from privinf.models.fold import F64
-from privinf.models.plan.scales import POST
 from privinf.protocols import prg, ring
 from privinf.protocols.masked.wires import Wire
 from privinf.protocols.ring import U64, Shape
@@ -16,7 +15,7 @@ BITS = 64
 Scale = Callable[[str], int]  # fraction bits of a folded tensor, by its name
 
 
-def encode(weights: Mapping[str, F64], scale: Scale = POST.of) -> dict[str, U64]:
+def encode(weights: Mapping[str, F64], scale: Scale) -> dict[str, U64]:
     """Ring elements of all folded tensors."""
     return {name: ring.encode(w, scale(name)) for name, w in weights.items()}
 
@@ -39,7 +38,7 @@ def _static(scale: int, shape: Shape) -> Wire:
 class PartyStore:
     """A party's weights: opened tensors and its share of their masks."""
 
-    def __init__(self, opened: Mapping[str, U64], seed: bytes, sharing: str, scale: Scale = POST.of) -> None:
+    def __init__(self, opened: Mapping[str, U64], seed: bytes, sharing: str, scale: Scale) -> None:
         self._opened, self._seed, self._sharing, self._scale = opened, seed, sharing, scale
         self._wires: dict[str, Wire] = {}
 
@@ -68,7 +67,7 @@ class DealerStore:
     """The dealer's side: masks alone, rederived from both seeds."""
 
     def __init__(
-        self, shapes: Mapping[str, Shape], seeds: tuple[bytes, bytes], sharing: str, scale: Scale = POST.of
+        self, shapes: Mapping[str, Shape], seeds: tuple[bytes, bytes], sharing: str, scale: Scale
     ) -> None:
         self._shapes, self._seeds, self._sharing, self._scale = shapes, seeds, sharing, scale
         self._wires: dict[str, Wire] = {}
@@ -90,7 +89,7 @@ class DealerStore:
 class IdealStore:
     """Encoded weights in the clear, for the ideal interpreter."""
 
-    def __init__(self, encoded: Mapping[str, U64], scale: Scale = POST.of) -> None:
+    def __init__(self, encoded: Mapping[str, U64], scale: Scale) -> None:
         self._encoded, self._scale = encoded, scale
         self._wires: dict[str, Wire] = {}
 
@@ -106,7 +105,7 @@ class IdealStore:
 class ShapeStore:
     """Shapes alone, for the cost interpreter."""
 
-    def __init__(self, shapes: Mapping[str, Shape], scale: Scale = POST.of) -> None:
+    def __init__(self, shapes: Mapping[str, Shape], scale: Scale) -> None:
         self._shapes, self._scale = shapes, scale
 
     def cost_wire(self, name: str) -> Wire:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from privinf.models.decoder_layout import ADVANCED, MOVED
-from privinf.models.decoder_public import Public, picked
-from privinf.models.decoder_step import DecoderQuery, Step
-from privinf.models.engines.positions import angles
-from privinf.models.plan.rings import Plan
+from privinf.models.engines.positions import Places, angles
 from privinf.models.plan.scales import PRE, ROTARY
-from privinf.models.spec import ModelSpec
+from privinf.models.programs.layout import ADVANCED, MOVED, Layout
+from privinf.models.programs.public import Public
+from privinf.models.programs.wire import Asked
 from privinf.protocols import kernels
+from privinf.protocols.kernels.reference import U32
 from privinf.protocols.masked.gates.bits import from_bits
 from privinf.protocols.masked.gates.linear import MatMul
 from privinf.protocols.masked.gates.product import Product
@@ -44,16 +43,16 @@ class Taken:
 
 
 class Inputs:
-    """Takes one pass's query in."""
+    """Takes one pass's query in, whose rows stand at these places."""
 
-    def __init__(self, ctx: Interpreter, spec: ModelSpec, plan: Plan, step: Step, public: Public) -> None:
-        self._ctx, self._spec, self._plan, self._step, self._public = ctx, spec, plan, step, public
+    def __init__(self, ctx: Interpreter, layout: Layout, places: Places, public: Public) -> None:
+        self._ctx, self._spec, self._plan = ctx, layout.spec, layout.plan
+        self._places, self._public = places, public
 
-    def take(self, query: DecoderQuery) -> Taken:
+    def take(self, query: Asked) -> Taken:
         ctx = self._ctx
         chosen = {name: ctx.open(self._chosen(name, x)) for name, x in query.lookups.items()}
-        given = {"pads": query.pads, "rejected": query.rejected}
-        bits = {name: ctx.open(x) for name, x in given.items() if x is not None}
+        bits = {name: ctx.open(x) for name, x in query.bits.items()}
         sums = {name: open_sums(ctx, x) for name, x in query.lookups.items()}
         signs = {name: require_one_row(ctx, x) for name, x in sums.items()}
         angled = {
@@ -74,13 +73,13 @@ class Inputs:
         table = self._public.tables.get(f"embed.{name}")
         if table is None:
             return narrow(onehot, self._plan.embed_bits)
-        return picked(onehot, table, self._plan.embed_bits, PRE.embed)
+        return _picked(onehot, table, self._plan.embed_bits)
 
     def _turned(self, name: str, onehot: Share) -> Share:
         """Plus or minus the cosines and sines of the places that a key selects."""
         size, rotary = onehot.shape[-1], self._spec.rotary
         assert rotary is not None
-        first = np.zeros(1, dtype=np.int64) if name == MOVED else self._step.places - (size - 1)
+        first = np.zeros(1, dtype=np.int64) if name == MOVED else self._places - (size - 1)
         shape = (2, 1, len(first), self._spec.head_width // 2)
 
         def turned(v: U64) -> U64:
@@ -103,7 +102,7 @@ class Inputs:
         for part in parts[1:]:
             total = add(total, part)
         return Share(
-            total.shape, total.bits, PRE.residual, None if total.data is None else raised(total.data)
+            total.shape, total.bits, PRE.residual, None if total.data is None else _raised(total.data)
         )
 
     def _looked_up(self, name: str, chosen: Wire) -> Wire:
@@ -114,5 +113,16 @@ class Inputs:
         return self._ctx.open(narrow(product, self._plan.embed_bits))
 
 
-def raised(v: U64) -> U64:
+def _picked(onehot: Share, table: U32, bits: int) -> Share:
+    """[rows of a public table] modulo 2^bits of one-hots (1, rows, table), up to 32 bits; local."""
+    shape = (*onehot.shape[:2], table.shape[1])
+
+    def times(v: U64) -> U64:
+        return kernels.default().ring_matmul32(v.astype(np.uint32), table[None]).astype(np.uint64)
+
+    row = map_share(onehot, shape, times)
+    return narrow(Share(shape, onehot.bits, PRE.embed, row.data), bits)
+
+
+def _raised(v: U64) -> U64:
     return v * np.uint64(1 << (PRE.residual - PRE.embed))

@@ -1,23 +1,21 @@
-"""What everybody knows of a session's form: its passes, and the tensors that a pass's query and answer consist of."""
+"""What everybody knows of a shared model, and the form of what it is asked: texts, or the passes of a session."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
-
 from privinf.errors import InputError
-from privinf.models.engines.positions import Places
 from privinf.models.parts import Model, build
 from privinf.models.plan.rings import Plan
-from privinf.models.query import Field
-from privinf.models.row_keys import KeyForm
+from privinf.models.programs.keys import KeyForm
+from privinf.models.programs.wire import Field, Form
 from privinf.models.spec import ModelSpec
-from privinf.protocols import prg
-from privinf.protocols.contract import SessionShape
+from privinf.protocols.contract import QueryShape, SessionShape
+from privinf.protocols.ring import Shape
 
+LOW_TOKENS, MAX_ROWS = 4, 1024  # of a text; of a query
 TASKS = ("generate", "argmax")  # all logits to the client, or the likeliest token alone
 PADDED = "-padded"  # after a task: nobody but the client learns how many drafts were right
 CHUNK = 64  # rows of a prompt that go through the model in one pass: preparations are held in memory
@@ -26,26 +24,12 @@ MOVED, ADVANCED = (
     "moved",
     "advanced",
 )  # keys of how far the prefix moves, and of how many drafts were right so far
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Rows:
-    """What the client knows of a pass's rows: tokens, true positions, which are padding.
-
-    moved: how far the prompt's padding moves all positions. rejected: which rows of the pass before are out, where
-    the servers are not to know; never the first.
-    """
-
-    ids: npt.NDArray[np.int64]
-    places: Places
-    padding: npt.NDArray[np.bool_]
-    moved: int = 0
-    rejected: npt.NDArray[np.bool_] | None = None
+TABLES = ("embed.token", "embed.position")
 
 
 @dataclass(frozen=True)
-class DecoderLayout:
-    """Public facts from which every role derives the form of a session.
+class Layout:
+    """Public facts from which every role derives all forms.
 
     public: everybody knows the weights. embedded: everybody knows the tables of embeddings at least.
     """
@@ -59,6 +43,60 @@ class DecoderLayout:
     def model(self) -> Model:
         """The parts that programs run."""
         return build(self.spec, self.plan)
+
+    @property
+    def scale(self) -> Callable[[str], int]:
+        """Fraction bits of a folded tensor, by its name."""
+        return self.plan.scales.of
+
+    @property
+    def masked(self) -> dict[str, Shape]:
+        """Shapes of the tensors that the parties hold under masks."""
+        if self.public:
+            return {}
+        return {n: s for n, s in self.model.shapes().items() if not (self.embedded and n in TABLES)}
+
+
+@dataclass(frozen=True)
+class QueryLayout(Layout):
+    """Of a model that is asked about whole texts."""
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest bucket that the model takes and that its ranges were calibrated for."""
+        return min(self.spec.longest, self.plan.max_tokens)
+
+    def check(self, shape: QueryShape) -> None:
+        """Raise InputError for a shape that this model cannot take."""
+        self.check_task(shape.task)
+        if not LOW_TOKENS <= shape.tokens <= self.max_tokens:
+            raise InputError(
+                f"{shape.tokens} tokens: this shared model takes {LOW_TOKENS} to {self.max_tokens}"
+            )
+        if not (shape.batch >= 1 and shape.batch * shape.tokens <= MAX_ROWS):
+            raise InputError(
+                f"{shape.batch} texts of {shape.tokens} tokens: a query holds 1 to {MAX_ROWS} rows"
+            )
+
+    def check_task(self, task: str) -> None:
+        """Raise InputError for what this model does not do."""
+        if task != self.spec.task:
+            raise InputError(f"this model does {self.spec.task}, not {task!r}")
+
+    def form(self, shape: QueryShape) -> Form:
+        """A key for each row's token, and a bit for whether the row is real: the rest is padding."""
+        rows = (shape.batch, shape.tokens)
+        return Form((KeyForm("token", rows, self.spec.vocab),), (Field("real", rows, 1, 0),))
+
+    def result(self, shape: QueryShape) -> Field:
+        """The answer's tensor."""
+        last = len(self.spec.labels) or self.spec.width
+        return Field("result", (shape.batch, 1, last), self.plan.answer_bits, self.plan.scales.result)
+
+
+@dataclass(frozen=True)
+class SessionLayout(Layout):
+    """Of a model that generates, pass after pass."""
 
     @property
     def room(self) -> int:
@@ -100,26 +138,31 @@ class DecoderLayout:
         sizes = {"token": self.spec.vocab}
         return sizes if self.spec.rotary else sizes | {"position": self.spec.max_tokens}
 
-    def keys(self, shape: SessionShape, index: int) -> dict[str, KeyForm]:
-        """The keys of a pass's query, in order.
+    def form(self, shape: SessionShape, index: int) -> Form:
+        """Keys and bits of a pass's query."""
+        return Form(tuple(self._keys(shape, index)), tuple(self._bits(shape, index)))
 
-        Rotary positions are selected too where the servers are not to know them: how far the prefix moves towards
-        the prompt, and how many drafts were right so far, which all rows of a pass stand behind. What can have one
-        value alone has no key.
+    def _keys(self, shape: SessionShape, index: int) -> list[KeyForm]:
+        """Rows of tables; rotary positions are selected too where the servers are not to know them.
+
+        How far the prefix moves towards the prompt, and how many drafts were right so far, which all rows of a pass
+        stand behind. What can have one value alone has no key.
         """
-        rows = self.rows(shape, index)
+        rows = (1, self.rows(shape, index))
         keys = [KeyForm(name, rows, size) for name, size in self.tables.items()]
+        turned = []
         if self.spec.rotary and index == 0 and self.plan.prefix:
-            keys.append(KeyForm(MOVED, 1, shape.prompt))
+            turned.append(KeyForm(MOVED, (1, 1), shape.prompt))
         if self.spec.rotary and self.padded(shape):
-            keys.append(KeyForm(ADVANCED, 1, 1 + max(index - self.passes(shape), 0) * (shape.rows - 1)))
-        return {key.name: key for key in keys if key.name in self.tables or key.size > 1}
+            size = 1 + max(index - self.passes(shape), 0) * (shape.rows - 1)
+            turned.append(KeyForm(ADVANCED, (1, 1), size))
+        return keys + [key for key in turned if key.size > 1]
 
-    def fields(self, shape: SessionShape, index: int) -> list[Field]:
-        """The bits of a pass's query that are shared modulo two, in order."""
+    def _bits(self, shape: SessionShape, index: int) -> list[Field]:
+        """Which rows are padding, or which drafts of the pass before are out: its first row is no draft."""
         if index < self.passes(shape):
             return [Field("pads", (1, 1, 1, self.rows(shape, index)), 1, 0)]
-        drafts = shape.rows - 1  # the first row is no draft, and never out
+        drafts = shape.rows - 1
         if drafts and self.padded(shape) and index > self.passes(shape):
             return [Field("rejected", (1, 1, 1, drafts), 1, 0)]
         return []
@@ -131,14 +174,6 @@ class DecoderLayout:
             return Field("token", (1, outputs, 1), index_bits(self.spec.vocab), 0)
         bits = self.plan.answer_bits
         return Field("logits", (1, outputs, self.spec.vocab), bits, self.plan.scales.result)
-
-    def query_bytes(self, shape: SessionShape, index: int, party: int) -> int:
-        """A seed at party 0, differences and roots at party 1, the query's id and correction words at both."""
-        keys = self.keys(shape, index).values()
-        words = prg.QUERY_ID_BYTES + sum(key.words_bytes for key in keys)
-        if party == 0:
-            return prg.SEED_BYTES + words
-        return words + sum(key.roots_bytes for key in keys) + sum(f.nbytes for f in self.fields(shape, index))
 
 
 def index_bits(size: int) -> int:

@@ -1,4 +1,4 @@
-"""What a decoder's owner does, from a checkpoint and a public prefix to one directory for each role."""
+"""What a model owner does, from a checkpoint to one directory for each role."""
 
 from __future__ import annotations
 
@@ -9,18 +9,41 @@ from pathlib import Path
 import numpy as np
 
 from privinf.errors import ConfigError
-from privinf.models import decoder_bundle
-from privinf.models.calibrate import Tick, default_text
-from privinf.models.decoder_calibrate import calibrate_decoder
 from privinf.models.fold import fold
-from privinf.models.folder import Mode
-from privinf.models.query import Ids
+from privinf.models.programs.layout import QueryLayout, SessionLayout
+from privinf.models.programs.texts import Ids
+from privinf.models.sharing import bundle, calibrate
+from privinf.models.sharing.bundle import Bundle
+from privinf.models.sharing.calibrate import Tick, default_text
+from privinf.models.sharing.folder import Mode
 from privinf.models.source.checkpoint import load
 from privinf.models.text.control import Script
 from privinf.models.text.prompts import SYSTEM, DecoderTokenizer
+from privinf.models.text.tokenizer import Tokenizer
 
 MAX_TOKENS = 1024
 MORE = 4  # texts that calibration reads beside those it is given, at most
+
+
+def share(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    weights: Mode = "private",
+    calibration: Sequence[str] | None = None,
+    tick: Tick = lambda done: None,
+) -> Bundle[QueryLayout]:
+    """Read, fold, calibrate and split a Hugging Face directory; return the client's part.
+
+    `calibration` is text like that of the queries, one passage an item; by default what ships with privinf.
+    `tick` counts passages done. Raises ModelError for what cannot be computed faithfully.
+    """
+    spec, tensors = load(source)
+    folded = fold(spec, tensors)
+    lines = default_text() if calibration is None else calibration
+    plan = calibrate.calibrate(spec, folded, Tokenizer(source).encode(lines, truncate=True), tick)
+    bundle.write(source, out, folded, plan, weights)
+    return bundle.read_queries(os.path.join(out, "client"))
 
 
 def share_decoder(
@@ -35,7 +58,7 @@ def share_decoder(
     calibration: Sequence[str] | None = None,
     special_tokens: bool = False,
     tick: Tick = lambda done: None,
-) -> decoder_bundle.DecoderBundle:
+) -> Bundle[SessionLayout]:
     """Read, fold, calibrate and split a decoder; return the client's part.
 
     prefix: the public beginning of every session; without one it is the header of the model's chat template with this
@@ -66,12 +89,12 @@ def share_decoder(
     )
     encoded: list[Ids] = [np.array(tokenizer.after(text, ids, len(first)), np.int32) for text in texts]
     most = min(max_tokens, spec.max_tokens)
-    plan, prefixed = calibrate_decoder(spec, folded, encoded, ids, most, tick)
+    plan, prefixed = calibrate.calibrate_decoder(spec, folded, encoded, ids, most, tick)
     folded |= prefixed
-    decoder_bundle.write(source, out, folded, plan, weights, embeddings, head, chat)
+    bundle.write(source, out, folded, plan, weights, embeddings, head, chat)
     if chat and system is not None:
         (Path(out) / "client" / SYSTEM).write_text(system, encoding="utf-8", newline="")
-    return decoder_bundle.read(os.path.join(out, "client"))
+    return bundle.read_sessions(os.path.join(out, "client"))
 
 
 def _has_template(source: str | os.PathLike[str]) -> bool:

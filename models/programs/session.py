@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from privinf.errors import ProtocolError
-from privinf.models import decoder_query as wire
-from privinf.models.cache import AT_DEALER, AT_PARTY, Cache
-from privinf.models.decoder_layout import DecoderLayout
-from privinf.models.decoder_ledger import Ledger, Slot, keep
-from privinf.models.decoder_passes import Shadow, run_pass
-from privinf.models.decoder_public import Public
-from privinf.models.stream import streamed
-from privinf.models.weights import DealerStore, PartyStore
+from privinf.models.cache._ledger import Ledger, Slot, keep
+from privinf.models.cache.full import AT_DEALER, AT_PARTY, Cache
+from privinf.models.engines.stores import DealerStore, PartyStore
+from privinf.models.programs.layout import SessionLayout
+from privinf.models.programs.passes import Shadow, run_pass
+from privinf.models.programs.public import PRIVATE, Public
+from privinf.models.programs.stream import streamed
+from privinf.models.programs.wire import parse
 from privinf.protocols import ring
 from privinf.protocols.contract import Advance, Channel, Dealt, Order, SessionShape, Source
 from privinf.protocols.masked.ahead import Ahead
@@ -32,14 +32,12 @@ def pass_id(preparation: bytes, index: int) -> bytes:
     return preparation + index.to_bytes(4, "big")
 
 
-class DecoderDealerSession:
+class DealerGeneration:
     """One generation at the dealer."""
 
-    def __init__(
-        self, layout: DecoderLayout, shape: SessionShape, store: DealerStore | None, public: Public
-    ) -> None:
+    def __init__(self, layout: SessionLayout, shape: SessionShape, store: DealerStore | None) -> None:
         self._shadow = Shadow(layout, shape, AT_DEALER)
-        self._store, self._public = store, public
+        self._store, self._public = store, Public.blank(layout)
 
     def deal(self, order: Order, preparation: bytes, seeds: tuple[bytes, ...]) -> Iterator[Dealt]:
         """Generation runs in a thread of its own, a bounded number of chunks ahead of delivery."""
@@ -62,11 +60,11 @@ class PreparedPass:
     results: list[U64] = field(repr=False)
 
 
-class DecoderPartySession:
+class PartyGeneration:
     """One generation at one party."""
 
     def __init__(
-        self, layout: DecoderLayout, shape: SessionShape, party: int, store: PartyStore | None, public: Public
+        self, layout: SessionLayout, shape: SessionShape, party: int, store: PartyStore | None, public: Public
     ) -> None:
         self.journal: Callable[[str], None] | None = None
         self._party, self._store, self._public = party, store, public
@@ -90,7 +88,7 @@ class DecoderPartySession:
         return PreparedPass(order, pass_id(preparation, order.index), seed, _Tape(tape.pieces), notes.results)
 
     def query_bytes(self, index: int) -> int:
-        return self._ledger.layout.query_bytes(self._ledger.shape, index, self._party)
+        return self._ledger.layout.form(self._ledger.shape, index).nbytes(self._party)
 
     def result_bytes(self, index: int) -> int:
         return self._ledger.layout.result(self._ledger.shape, index).nbytes
@@ -102,7 +100,7 @@ class DecoderPartySession:
         ledger.require(advance)
         self._drop(advance.kept, prepared.order)
         step = ledger.step(self._cache.excluded, advance.after)
-        shares = wire.parse(ledger.layout, ledger.shape, ledger.index, self._party, query)
+        shares = parse(ledger.layout.form(ledger.shape, ledger.index), self._party, query)
         tape = prepared.tape
         seed, notes, link = prepared.seed, _Notes(prepared.results), channel.to(1 - self._party)
         ctx = Party(self._party, prepared.preparation, seed, tape, link, self._store, notes)
@@ -124,6 +122,30 @@ class DecoderPartySession:
                 raise ProtocolError("an order drops slots that are in use")
             self._rejected -= dropped
         self._cache.retire(order.retired)
+
+
+@dataclass(frozen=True)
+class SessionDealer:
+    """What the dealer deals for generations."""
+
+    layout: SessionLayout
+    store: DealerStore | None
+
+    def begin(self, shape: SessionShape) -> DealerGeneration:
+        return DealerGeneration(self.layout, shape, self.store)
+
+
+@dataclass(frozen=True)
+class SessionParty:
+    """How a party generates."""
+
+    party: int
+    layout: SessionLayout
+    store: PartyStore | None
+    public: Public = PRIVATE
+
+    def begin(self, shape: SessionShape) -> PartyGeneration:
+        return PartyGeneration(self.layout, shape, self.party, self.store, self.public)
 
 
 class _Recorder:

@@ -8,15 +8,17 @@ column of inverse deviations, and as a key's sign is in both factors, their prod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from privinf.models.embedded import Embedded
+from privinf.models.inputs.embedded import Embedded
+from privinf.models.parts import planned
+from privinf.models.programs.layout import Layout
+from privinf.models.programs.public import Public
+from privinf.models.programs.wire import Asked
 from privinf.protocols import ring
 from privinf.protocols.masked.gates.bits import from_bits
 from privinf.protocols.masked.gates.linear import MatMul, ToShare
-from privinf.protocols.masked.gates.norm import NormSpec, normalise
+from privinf.protocols.masked.gates.norm import NormSpec
 from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.gates.selection import open_sums, require_one_row
 from privinf.protocols.masked.interpreter import Interpreter
@@ -24,42 +26,38 @@ from privinf.protocols.masked.wires import Share, Wire, add, derive, map_share, 
 from privinf.protocols.ring import U64
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class SharedQuery:
-    """A query's shares.
-
-    vectors: plus or minus the one-hot of each row's token (batch, tokens, vocabulary) modulo 2^64, if the client
-    follows the protocol. real: 1 for each row that is no padding (batch, tokens), modulo 2.
-    """
-
-    vectors: Share
-    real: Share
+def take(ctx: Interpreter, layout: Layout, query: Asked, public: Public) -> tuple[Share | Wire, Share]:
+    """The rows that go into the first layer's norm, or behind it, and the row bits modulo 2^64."""
+    norm = planned(layout.plan.embed_norm)
+    if public.weights:
+        return _take_public(ctx, norm, query, public.normalised)
+    return _take_private(ctx, norm, query)
 
 
-def take_private(
-    ctx: Interpreter, norm: NormSpec, query: SharedQuery, tokens: Wire, positions: Wire
-) -> tuple[Wire, Share]:
-    """Normalised embeddings from private tables, and the row bits modulo 2^64."""
-    bits, sums = ctx.open(query.real), open_sums(ctx, query.vectors)
-    vectors = ctx.open(narrow(query.vectors, norm.bits))
-    found = ctx.open(ctx.run(MatMul(), vectors, tokens))
+def _take_private(ctx: Interpreter, norm: NormSpec, query: Asked) -> tuple[Share, Share]:
+    """Embeddings from private tables."""
+    onehots = query.lookups["token"]
+    bits, sums = ctx.open(query.bits["real"]), open_sums(ctx, onehots)
+    vectors = ctx.open(narrow(onehots, norm.bits))
+    found = ctx.open(ctx.run(MatMul(), vectors, ctx.weight("embed.token")))
     sign = require_one_row(ctx, sums)
     real = from_bits(ctx, bits, ring.MAX_BITS)
     rows = ctx.run(Product(norm.bits), sign, found)
-    places = ctx.run(ToShare(), _first_rows(positions, query.vectors.shape[1]))
-    return normalise(ctx, add(rows, places), norm), real
+    places = ctx.run(ToShare(), _first_rows(ctx.weight("embed.position"), onehots.shape[1]))
+    return add(rows, places), real
 
 
-def take_public(
-    ctx: Interpreter, norm: NormSpec, query: SharedQuery, tables: Embedded | None
+def _take_public(
+    ctx: Interpreter, norm: NormSpec, query: Asked, tables: Embedded | None
 ) -> tuple[Wire, Share]:
-    """The same from public tables, which a role without data lacks."""
-    bits, sums = ctx.open(query.real), open_sums(ctx, query.vectors)
-    shape = (*query.vectors.shape[:2], norm.width)
-    found, factor = query.vectors.data, query.vectors.data
-    if query.vectors.data is not None:
+    """Normalised embeddings from public tables, which a role without data lacks."""
+    onehots = query.lookups["token"]
+    bits, sums = ctx.open(query.bits["real"]), open_sums(ctx, onehots)
+    shape = (*onehots.shape[:2], norm.width)
+    found = factor = onehots.data
+    if onehots.data is not None:
         assert tables is not None
-        found, factor = tables.rows(query.vectors.data), tables.inverses(query.vectors.data)
+        found, factor = tables.rows(onehots.data), tables.inverses(onehots.data)
     row = ctx.open(Share(shape, norm.bits - norm.drop, 0, found))
     inverse = ctx.open(Share((*shape[:2], 1), norm.product_bits, norm.inverse_scale, factor))
     require_one_row(ctx, sums)

@@ -10,20 +10,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from privinf.protocols import kernels, prg
+from privinf.protocols import kernels, prg, ring
 from privinf.protocols.kernels.prg import U8
-from privinf.protocols.ring import U64
+from privinf.protocols.ring import U64, Shape
 
 LEAF, ROOT = 7, 16  # index bits within a leaf of a point function, bytes of a root and of a correction word
 
 
 @dataclass(frozen=True)
 class KeyForm:
-    """The public form of `count` keys, each of which selects a row of a table of `size`."""
+    """The public form of keys (batch, rows), each of which selects a row of a table of `size`."""
 
     name: str
-    count: int
+    rows: Shape
     size: int
+
+    @property
+    def count(self) -> int:
+        return ring.size_of(self.rows)
 
     @property
     def index_bits(self) -> int:
@@ -55,11 +59,11 @@ class KeyForm:
         return words.tobytes(), theirs.tobytes()
 
     def spread(self, query: bytes, party: int, roots: U8, words: U8) -> U64:
-        """This party's share (count, size) modulo 2^64: its bits, negated at party 1."""
+        """This party's share (batch, rows, size) modulo 2^64: its bits, negated at party 1."""
         tree = prg.sent_tree(query, self.name)
         packed = kernels.default().dpf_whole(tree, party, roots, words, self.index_bits)
         bits = np.unpackbits(packed, axis=1, count=self.size, bitorder="little")
-        share = bits.astype(np.uint64)
+        share = bits.astype(np.uint64).reshape(*self.rows, self.size)
         return np.uint64(0) - share if party else share
 
 
@@ -78,10 +82,3 @@ class Cut:
     def blocks(self, shape: tuple[int, ...]) -> U8:
         """The next bytes as an array of their own."""
         return np.frombuffer(self.take(int(np.prod(shape))), dtype=np.uint8).reshape(shape).copy()
-
-
-def cut_shares(query: bytes, party: int, seed: bytes, cut: Cut, form: KeyForm) -> U64:
-    """A party's share of plus or minus one-hots, from the part of its message that holds these keys."""
-    words = cut.blocks(form.words_shape)
-    roots = cut.blocks((form.count, ROOT)) if party else form.own_roots(seed)
-    return form.spread(query, party, roots, words)

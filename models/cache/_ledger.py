@@ -9,19 +9,32 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError, ProtocolError
-from privinf.models.cache import Cache
-from privinf.models.decoder_layout import DecoderLayout
-from privinf.models.decoder_step import Step
+from privinf.models.cache.full import Cache
+from privinf.models.engines.positions import Places
+from privinf.models.programs.layout import SessionLayout
 from privinf.protocols.contract import Advance, Order, SessionShape
 
 Slot = tuple[int, int]  # pass and row: a slot's name, which no other slot ever has
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What everybody knows of one pass: positions of its rows, and which slots each may not attend to."""
+
+    places: Places
+    hidden: npt.NDArray[np.bool_]  # (rows, slots), the pass's own last
+    first: bool
+
+    @property
+    def rows(self) -> int:
+        return len(self.places)
 
 
 @dataclass
 class Ledger:
     """Which slots a session's passes have written, dropped and ruled out, and where the next row stands."""
 
-    layout: DecoderLayout
+    layout: SessionLayout
     shape: SessionShape
     slots: list[Slot] = field(default_factory=list)
     index: int = 0  # of the next pass

@@ -1,0 +1,163 @@
+"""A shared model: a directory each for client, dealer and both parties, what each says, and the programs of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from privinf.errors import ModelError
+from privinf.models.engines.stores import DealerStore, PartyStore, encode
+from privinf.models.fold import F64
+from privinf.models.plan.rings import Plan
+from privinf.models.plan.scales import SCALES
+from privinf.models.plan.tables import verify
+from privinf.models.programs.layout import TABLES, Layout, QueryLayout, SessionLayout
+from privinf.models.programs.public import Public
+from privinf.models.programs.query import QueryDealer, QueryParty
+from privinf.models.programs.session import SessionDealer, SessionParty
+from privinf.models.sharing import folder
+from privinf.models.sharing.folder import Mode, read_seed, read_tensors
+from privinf.models.source.checkpoint import read_spec
+from privinf.models.source.sentences import CLIENT_FILES as SENTENCE_FILES
+from privinf.models.source.sentences import pooling_files
+from privinf.models.spec import ModelSpec
+from privinf.models.text.control import Script
+from privinf.protocols import kernels, masked
+from privinf.protocols.contract import DealerProgram, Identity, PartyProgram
+
+PUBLIC_FILES = ("config.json", "generation_config.json", "modules.json")
+CLIENT_FILES = ("tokenizer.json", "special_tokens_map.json", "chat_template.jinja", *SENTENCE_FILES)
+EMBEDDINGS = "embed.safetensors"  # a party's, where these alone are public
+NO_HEAD = Script("")
+
+L = TypeVar("L", bound=Layout, covariant=True)
+
+
+@dataclass(frozen=True)
+class Bundle(Generic[L]):
+    """The public part of a shared model, equal in every role's directory.
+
+    head: the public prefix as text, without a first special token that it may begin with. chat: whether that is the
+    header of a conversation.
+    """
+
+    directory: Path
+    layout: L
+    identity: Identity
+    sharing: str
+    head: Script = NO_HEAD
+    chat: bool = False
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.layout.spec
+
+
+def write(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    weights: Mapping[str, F64],
+    plan: Plan,
+    mode: Mode,
+    embeddings: Mode | None = None,
+    head: Script = NO_HEAD,
+    chat: bool = False,
+) -> None:
+    """Split a folded model under a fresh random sharing id; an existing directory is refused."""
+    origin, target = Path(source), Path(out)
+    known = embeddings or mode
+    about = {
+        "weights": mode,
+        "embeddings": known,
+        "head": head.text,
+        "control": head.control,
+        "chat": chat,
+    }
+    sharing = folder.begin(origin, target, about, (*PUBLIC_FILES, *pooling_files(origin)), plan.to_json())
+    for name in CLIENT_FILES:
+        if (origin / name).is_file():
+            folder.copy(origin / name, target / "client" / name)
+    encoded = encode(weights, plan.scales.of)
+    apart = (mode, known) == ("private", "public")
+    tables = {n: encoded.pop(n) for n in TABLES if n in encoded} if apart else {}
+    folder.write_weights(target, encoded, mode, sharing)
+    for role in folder.ROLES[2:] if tables else ():
+        folder.write_tensors(target / role / EMBEDDINGS, tables)
+
+
+def read(
+    directory: str | os.PathLike[str], role: str | None = None
+) -> Bundle[QueryLayout] | Bundle[SessionLayout]:
+    """Read a role's directory; ModelError names what is missing or damaged, or that it is another role's."""
+    path = Path(directory)
+    about, text = folder.read_about(path, role)
+    spec = read_spec(path)
+    plan, mode, sharing = Plan.from_json(text, SCALES[spec.order]), about["weights"], str(about["sharing"])
+    embeddings = about.get("embeddings")
+    known = {"head", "control", "chat"} <= set(about) and embeddings in ("private", "public")
+    if not known or (mode, embeddings) == ("public", "private"):
+        raise ModelError(f"{path}/bundle.json is damaged: share the model again")
+    model_id = f"{about['model']}:{sharing}:{mode}:{embeddings}"
+    identity = Identity(folder.VERSION, masked.NAME, model_id, plan.hash, str(about["role"]))
+    head = Script(str(about["head"]), tuple((start, end) for start, end in about["control"]))
+    facts = spec, plan, mode == "public", embeddings == "public"
+    if spec.task == "generate":
+        return Bundle(path, SessionLayout(*facts), identity, sharing, head, bool(about["chat"]))
+    return Bundle(path, QueryLayout(*facts), identity, sharing)
+
+
+def read_queries(directory: str | os.PathLike[str], role: str | None = None) -> Bundle[QueryLayout]:
+    """The same of a model that is asked about texts."""
+    bundle = read(directory, role)
+    if isinstance(bundle.layout, QueryLayout):
+        return Bundle(bundle.directory, bundle.layout, bundle.identity, bundle.sharing)
+    raise ModelError(f"{directory} is a model that generates")
+
+
+def read_sessions(directory: str | os.PathLike[str], role: str | None = None) -> Bundle[SessionLayout]:
+    """The same of a model that generates."""
+    bundle = read(directory, role)
+    if isinstance(bundle.layout, SessionLayout):
+        return Bundle(
+            bundle.directory, bundle.layout, bundle.identity, bundle.sharing, bundle.head, bundle.chat
+        )
+    raise ModelError(f"{directory} is a model of texts: it does not generate")
+
+
+def dealer_program(directory: str | os.PathLike[str]) -> DealerProgram:
+    """The dealer's program; ModelError where the directory is no shared model, ConfigError for unknown kernels."""
+    kernels.default()
+    bundle = read(directory, "dealer")
+    layout, store = bundle.layout, None
+    verify(layout.model, layout.plan)
+    if not layout.public:
+        seeds = read_seed(bundle.directory / "mask0.seed"), read_seed(bundle.directory / "mask1.seed")
+        store = DealerStore(layout.masked, seeds, bundle.sharing, layout.scale)
+        store.warm()
+    if isinstance(layout, QueryLayout):
+        return DealerProgram(bundle.identity, masked.TOPOLOGY, queries=QueryDealer(layout, store))
+    return DealerProgram(bundle.identity, masked.TOPOLOGY, sessions=SessionDealer(layout, store))
+
+
+def party_program(directory: str | os.PathLike[str], party: int) -> PartyProgram:
+    """A party's program; ModelError where the directory is no shared model, ConfigError for unknown kernels."""
+    kernels.default()
+    bundle = read(directory, f"party{party}")
+    layout, path = bundle.layout, bundle.directory
+    verify(layout.model, layout.plan)
+    shapes, store = layout.masked or layout.model.shapes(), None
+    tensors = read_tensors(path / folder.WEIGHTS, shapes)
+    apart = {name: shape for name, shape in layout.model.shapes().items() if name not in shapes}
+    known = read_tensors(path / EMBEDDINGS, apart) if apart else {}
+    if not layout.public:
+        store = PartyStore(tensors, read_seed(path / "mask.seed"), bundle.sharing, layout.scale)
+        store.warm(party)
+    public = Public.of(layout, tensors if layout.public else known)
+    if isinstance(layout, QueryLayout):
+        queries = QueryParty(party, layout, store, public)
+        return PartyProgram(bundle.identity, masked.TOPOLOGY, party, queries=queries)
+    sessions = SessionParty(party, layout, store, public)
+    return PartyProgram(bundle.identity, masked.TOPOLOGY, party, sessions=sessions)
