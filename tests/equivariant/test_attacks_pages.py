@@ -86,32 +86,6 @@ def test_a_page_for_each_result_and_one_for_all(tmp_path: Path) -> None:
     assert "(m-cover-attacks.svg)" in (pages / "m-cover.md").read_text()
 
 
-def test_rows_go_from_small_models_and_weak_levels_on(tmp_path: Path) -> None:
-    free = NOISE | {"alpha_e": 0.0}
-    overview = overview_of(
-        tmp_path,
-        a_cover=result_of("cover", 1.0, model="a", parameters=10**6),
-        m_session=result_of("session", 1.0),
-        m_noise=result_of("noise", 1.0, noise=NOISE),
-        m_noise_free=result_of("noise", 1.0, noise=free),
-        m_tokens=result_of("tokens", 1.0),
-    )
-    names = ["m-tokens", "m-noise-free", "m-noise", "m-session", "a-cover"]
-    places = [overview.index(f"| [{name}]") for name in names]
-    assert places == sorted(places)
-
-
-def test_attacks_that_are_new_get_a_column_and_prompts_a_bracket(tmp_path: Path) -> None:
-    prompts = {"exact_prompts": 0.25, "occurrences": 0.75, "prompts": 4, "occurrences_scored": 40}
-    attacks = [
-        attack_of("later", "A6", skipped=None, found={"x": {"vocabulary": 0.5}}),
-        attack_of("sooner", "A5", skipped=None, found={"x": prompts}),
-    ]
-    overview = overview_of(tmp_path, m_cover=result_of("cover", 1.0, attacks=attacks))
-    assert "| model and level | A5 sooner | A6 later |" in overview
-    assert "| [m-cover](m-cover.md) | 75.0 % (25.0 %) | 50.0 % of entries |" in overview
-
-
 def test_strong_levels_stand_beside_the_published_figures(tmp_path: Path) -> None:
     counted = {
         "rank, text": {"occurrences": 0.25, "occurrences_top100": 0.625},
