@@ -118,7 +118,7 @@ def test_shares_need_no_framework() -> None:
         "models.sharing.bundle",
     )
     modules = ", ".join(f"privinf.{name}" for name in names)
-    assert not _imported(f"import {modules}") & {"torch", "transformers", "grpc"}
+    assert not _imported(f"import {modules}") & {"torch", "transformers", "grpc", "pytest", "hypothesis"}
 
 
 def test_sources_are_not_importable_by_their_folders() -> None:

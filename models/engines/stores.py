@@ -42,7 +42,7 @@ class PartyStore:
         self._opened, self._seed, self._sharing, self._scale = opened, seed, sharing, scale
         self._wires: dict[str, Wire] = {}
 
-    def party_wire(self, name: str) -> Wire:
+    def wire(self, name: str) -> Wire:
         if name not in self._wires:
             wire = _static(self._scale(name), self._opened[name].shape)
             wire.source = self._opened[name]
@@ -56,7 +56,7 @@ class PartyStore:
     def warm(self, party: int) -> None:
         """Derive mask shares and product operands before the first query; of a factor the operand alone is kept."""
         for name in self._opened:
-            wire = self.party_wire(name)
+            wire = self.wire(name)
             own = wire.own_mask
             if name.endswith((".weight", ".token", ".position", ".mean")):
                 wire.cache["operand"] = wire.public - own if party else np.uint64(0) - own
@@ -72,7 +72,7 @@ class DealerStore:
         self._shapes, self._seeds, self._sharing, self._scale = shapes, seeds, sharing, scale
         self._wires: dict[str, Wire] = {}
 
-    def dealer_wire(self, name: str) -> Wire:
+    def wire(self, name: str) -> Wire:
         if name not in self._wires:
             wire = _static(self._scale(name), self._shapes[name])
             first, second = (mask_share(s, self._sharing, name, wire.shape) for s in self._seeds)
@@ -83,7 +83,7 @@ class DealerStore:
     def warm(self) -> None:
         """Derive all masks before the first preparation."""
         for name in self._shapes:
-            self.dealer_wire(name)
+            self.wire(name)
 
 
 class IdealStore:
@@ -93,7 +93,7 @@ class IdealStore:
         self._encoded, self._scale = encoded, scale
         self._wires: dict[str, Wire] = {}
 
-    def ideal_wire(self, name: str) -> Wire:
+    def wire(self, name: str) -> Wire:
         if name not in self._wires:
             wire = _static(self._scale(name), self._encoded[name].shape)
             wire.source = self._encoded[name]
@@ -108,5 +108,5 @@ class ShapeStore:
     def __init__(self, shapes: Mapping[str, Shape], scale: Scale) -> None:
         self._shapes, self._scale = shapes, scale
 
-    def cost_wire(self, name: str) -> Wire:
+    def wire(self, name: str) -> Wire:
         return _static(self._scale(name), self._shapes[name])

@@ -15,7 +15,7 @@ from privinf.protocols.kernels.trees import ONE, as_blocks, generate, start, wal
 
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
-Lanes = NDArray[Any]  # uint8 or uint16, as the lane says
+Lanes = NDArray[np.uint8 | np.uint16]  # as the lane says
 LEAF = 7  # a leaf of the 1-bit function holds 2^7 outputs
 WORK = 1 << 22  # leaf outputs held at once
 

@@ -11,7 +11,8 @@ from privinf.protocols.contract import Source
 from privinf.protocols.cost import Cost
 from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.counting import Counting
-from privinf.protocols.masked.party import Computed, PartyWeights
+from privinf.protocols.masked.interpreter import Weights
+from privinf.protocols.masked.party import Computed
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
 
@@ -43,12 +44,12 @@ class Ahead(Counting):
         seed: bytes,
         source: Source,
         precomputed: Computed,
-        weights: PartyWeights | None = None,
+        weights: Weights | None = None,
         kernels: Kernels | None = None,
     ) -> None:
-        super().__init__(kernels=kernels)
+        super().__init__(weights, kernels)
         self.index = index
-        self._seed, self._source, self._precomputed, self._masked = seed, source, precomputed, weights
+        self._seed, self._source, self._precomputed = seed, source, precomputed
         self._passed = memoryview(b"")
 
     def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
@@ -85,7 +86,3 @@ class Ahead(Counting):
             wire.mask_share = lambda: ring.unpack(dealt, wire.bits, wire.shape, self.kernels)
         else:
             wire.mask_share = lambda: prg.elements(self._seed, name, wire.shape, wire.bits, self.kernels)
-
-    def weight(self, name: str) -> Wire:
-        assert self._masked is not None
-        return self._masked.party_wire(name)

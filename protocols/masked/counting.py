@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from privinf.protocols import ring
 from privinf.protocols.cost import Cost
-from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
@@ -15,18 +14,8 @@ from privinf.protocols.ring import U64, Shape
 WORD = 8
 
 
-class WeightShapes(Protocol):
-    """Shapes and scales of the static weights."""
-
-    def cost_wire(self, name: str) -> Wire: ...
-
-
 class Counting(Interpreter):
     """Declared rounds and bytes of a program."""
-
-    def __init__(self, weights: WeightShapes | None = None, kernels: Kernels | None = None) -> None:
-        super().__init__(kernels)
-        self._weights = weights
 
     def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
         gate.cost(self, *inputs)
@@ -66,7 +55,3 @@ class Counting(Interpreter):
 
     def add_public(self, share: Share, constant: U64) -> Share:
         return share
-
-    def weight(self, name: str) -> Wire:
-        assert self._weights is not None
-        return self._weights.cost_wire(name)

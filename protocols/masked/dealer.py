@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +12,14 @@ from privinf.protocols import prg, ring
 from privinf.protocols.contract import ALL, Buffer
 from privinf.protocols.cost import Cost
 from privinf.protocols.kernels import Kernels
-from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.interpreter import Seeded, Weights
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
 
 Write = Callable[[int, Buffer], None]
 
 
-class MaskedWeights(Protocol):
-    """The dealer's side of the static weights: their masks."""
-
-    def dealer_wire(self, name: str) -> Wire: ...
-
-
-class Dealer(Interpreter):
+class Dealer(Seeded):
     """Derives every mask from both seeds and writes corrections to party 1 and keys to both."""
 
     def __init__(
@@ -33,37 +27,24 @@ class Dealer(Interpreter):
         preparation: bytes,
         seeds: tuple[bytes, bytes],
         write: Write,
-        weights: MaskedWeights | None = None,
+        weights: Weights | None = None,
         kernels: Kernels | None = None,
     ) -> None:
-        super().__init__(kernels)
-        self._preparation = preparation
-        self._seeds = seeds
-        self._write = write
-        self._weights = weights
+        super().__init__(seeds, weights, kernels)
+        self._preparation, self._write = preparation, write
 
     def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
         dealt = gate.deal(self, *inputs)
         return gate.output(*inputs) if dealt is None else dealt
 
-    def masks(self, tag: str, shape: Shape, bits: int) -> U64:
-        """A fresh mask: the sum of what each party draws under this name."""
-        name = f"{self.name}:{tag}"
-        first, second = (self._drawn(seed, name, shape, bits) for seed in self._seeds)
-        return ring.low(first + second, bits)
-
-    def _drawn(self, seed: bytes, name: str, shape: Shape, bits: int) -> U64:
-        return prg.elements(seed, name, shape, bits, self.kernels)
-
     def own_masks(self, opening: str, shape: Shape, bits: int) -> tuple[U64, U64]:
         """Each party's own part of the mask of the opening of this name."""
-        first, second = (self._drawn(seed, f"{opening}:mask", shape, bits) for seed in self._seeds)
-        return first, second
+        return self.parts(f"{opening}:mask", shape, bits)
 
     def share(self, tag: str, value: U64, bits: int, shape: Shape | None = None) -> None:
         """Share a value: party 0 draws its part, party 1 is sent the difference."""
         shape = value.shape if shape is None else shape
-        own = self._drawn(self._seeds[0], f"{self.name}:{tag}", shape, bits)
+        own = prg.elements(self._seeds[0], f"{self.name}:{tag}", shape, bits, self.kernels)
         self._send(1, ring.pack(value - own, bits, self.kernels))
 
     def roots(self, tag: str, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -107,7 +88,3 @@ class Dealer(Interpreter):
 
     def add_public(self, share: Share, constant: U64) -> Share:
         return share
-
-    def weight(self, name: str) -> Wire:
-        assert self._weights is not None
-        return self._weights.dealer_wire(name)

@@ -5,23 +5,30 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from privinf.protocols import ring
+from privinf.protocols import prg, ring
 from privinf.protocols.cost import Cost, Tally
 from privinf.protocols.kernels import Kernels, default
 from privinf.protocols.masked.wires import Share, Wire, derive
+from privinf.protocols.ring import U64, Shape
 
 DIGEST_BYTES = 32
+
+
+class Weights(Protocol):
+    """One role's side of the static weights: opened values and a share of masks, masks, clear values, or shapes."""
+
+    def wire(self, name: str) -> Wire: ...
 
 
 class Interpreter(ABC):
     """Runs gates for one role: party, dealer, ideal functionality, or cost."""
 
-    def __init__(self, kernels: Kernels | None = None) -> None:
-        self.kernels = kernels or default()
+    def __init__(self, weights: Weights | None = None, kernels: Kernels | None = None) -> None:
+        self._weights, self.kernels = weights, kernels or default()
         self.rounds = 0
         self.tally = Tally()
         self.name = ""
@@ -42,6 +49,11 @@ class Interpreter(ABC):
     @property
     def where(self) -> str:
         return "/".join(self._scope)
+
+    def weight(self, name: str) -> Wire:
+        """A static weight as this role holds it."""
+        assert self._weights is not None
+        return self._weights.wire(name)
 
     def run(self, gate: Any, *inputs: Any) -> Any:
         """Run a gate once every wire it reads is open; each call has a name of its own."""
@@ -134,9 +146,25 @@ class Interpreter(ABC):
     def add_public(self, share: Share, constant: ring.U64) -> Share:
         """Add public ring elements to a shared value."""
 
-    @abstractmethod
-    def weight(self, name: str) -> Wire:
-        """A static tensor of the model as a masked wire."""
+
+class Seeded(Interpreter):
+    """Knows both parties' seeds, and so every mask."""
+
+    def __init__(
+        self, seeds: tuple[bytes, bytes], weights: Weights | None = None, kernels: Kernels | None = None
+    ) -> None:
+        super().__init__(weights, kernels)
+        self._seeds = seeds
+
+    def masks(self, tag: str, shape: Shape, bits: int) -> U64:
+        """A fresh mask: the sum of what each party draws under this name."""
+        first, second = self.parts(f"{self.name}:{tag}", shape, bits)
+        return ring.low(first + second, bits)
+
+    def parts(self, name: str, shape: Shape, bits: int) -> tuple[U64, U64]:
+        """What each party draws under a name."""
+        first, second = (prg.elements(seed, name, shape, bits, self.kernels) for seed in self._seeds)
+        return first, second
 
 
 def drop_bits(wire: Wire, count: int) -> Wire:

@@ -16,7 +16,7 @@ from privinf.protocols.contract import Link, Source
 from privinf.protocols.cost import Cost
 from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.counting import WORD
-from privinf.protocols.masked.interpreter import DIGEST_BYTES, Interpreter
+from privinf.protocols.masked.interpreter import DIGEST_BYTES, Interpreter, Weights
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
 
@@ -29,12 +29,6 @@ class Computed(Protocol):
     def next(self, shape: Shape) -> U64: ...
 
 
-class PartyWeights(Protocol):
-    """A party's side of the static weights: opened values and its share of the masks."""
-
-    def party_wire(self, name: str) -> Wire: ...
-
-
 class Party(Interpreter):
     """Party 0 or 1 of a session; public terms are added by party 1 alone."""
 
@@ -45,17 +39,16 @@ class Party(Interpreter):
         seed: bytes,
         source: Source,
         link: Link,
-        weights: PartyWeights | None = None,
+        weights: Weights | None = None,
         precomputed: Computed | None = None,
         kernels: Kernels | None = None,
     ) -> None:
-        super().__init__(kernels)
+        super().__init__(weights, kernels)
         self.index = index
         self._preparation = preparation
         self._seed = seed
         self._prep = source
         self._link = link
-        self._weights = weights
         self._precomputed = precomputed
         self._outbox: list[tuple[U64, Wire]] = []
         self._digests: list[tuple[bytes, str]] = []  # of shares that must be of zero, and what is said if not
@@ -158,10 +151,6 @@ class Party(Interpreter):
 
     def add_public(self, share: Share, constant: U64) -> Share:
         return Share(share.shape, share.bits, share.scale, share.value + self.public_term(constant))
-
-    def weight(self, name: str) -> Wire:
-        assert self._weights is not None
-        return self._weights.party_wire(name)
 
 
 class _Replies:
