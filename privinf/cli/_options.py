@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 Model = Annotated[
-    Path,
-    typer.Option(help="This role's folder of a shared or a covered model.", envvar="PRIVINF_MODEL"),
+    Path, typer.Option(help="This role's folder of a shared or a covered model.", envvar="PRIVINF_MODEL")
 ]
 
 
@@ -102,14 +101,8 @@ class ServerOptions(TlsOptions):
         """Its configuration, with the options that are its own."""
         from privinf.config import load
 
-        return load(
-            kind,
-            self.config,
-            listen=self.listen,
-            tls=self.tls,
-            insecure_no_tls=self.insecure_no_tls or None,
-            **given,
-        )
+        given |= {"listen": self.listen, "tls": self.tls, "insecure_no_tls": self.insecure_no_tls or None}
+        return load(kind, self.config, **given)
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,7 @@ def register(app: typer.Typer) -> None:
 
 def fetch(
     name: Annotated[
-        str | None,
-        typer.Argument(help="Such as minilm or smollm2; without a name, list what is available."),
+        str | None, typer.Argument(help="Such as minilm or smollm2; without a name, list what is available.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to put it [$PRIVINF_HOME or the cache].")] = None,
     as_json: JsonFlag = False,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from privinf.config import EquivariantClientConfig
 from privinf.equivariant import variants
-from privinf.equivariant.asking.calls import Answering, asking, open_session
+from privinf.equivariant.asking.calls import asking, open_session
 from privinf.equivariant.asking.images import ImageSide
 from privinf.equivariant.asking.link import Link
 from privinf.equivariant.asking.prompts import PromptSide
@@ -107,15 +107,8 @@ class Equivariant:
 
         def begin(call: Call) -> TokenStream:
             steps, end = self._begun(side, ids, options, call)
-            return TokenStream(
-                steps,
-                side.tokenizer.decode,
-                options.stops,
-                side.eos,
-                options.max_new_tokens,
-                end,
-                CoveredGenerationUsage(),
-            )
+            decode, most, usage = side.tokenizer.decode, options.max_new_tokens, CoveredGenerationUsage()
+            return TokenStream(steps, decode, options.stops, side.eos, most, end, usage)
 
         return begin
 
@@ -143,7 +136,9 @@ class Equivariant:
             for queries, batch in enumerate(batches(room), start=1):  # noqa: B007
                 rows[list(batch.places)] = ask(batch)
                 call.progress(len(batch.places))
-        return rows, _usage(ask, queries, time.monotonic() - began)
+        took = time.monotonic() - began
+        usage = CoveredUsage(queries=queries, rounds=queries, seconds=took, online_seconds=took)
+        return rows, replace(usage, query_bytes=ask.sent, result_bytes=ask.received)
 
     def _begun(
         self, side: PromptSide, ids: Sequence[int], options: GenerationOptions, call: Call
@@ -160,17 +155,6 @@ class Equivariant:
         prompt = prompt_message(self._about.id, covered, options.max_new_tokens, options)
         replies = self._link.generate(prompt, call)
         return received(prompt, replies, self._key, room), lambda clean: replies.cancel()
-
-
-def _usage(ask: Answering, queries: int, seconds: float) -> CoveredUsage:
-    return CoveredUsage(
-        queries=queries,
-        rounds=queries,
-        seconds=seconds,
-        online_seconds=seconds,
-        query_bytes=ask.sent,
-        result_bytes=ask.received,
-    )
 
 
 ENTRY = Mode(frozenset(item.name for item in fields(Sampling)) | {"max_new_tokens", "stop"}, Equivariant)

@@ -53,11 +53,7 @@ class BaseClient:
         """How many more calls the client's folder allows; None for any number."""
         return self._backend.sessions_left
 
-    def check(
-        self,
-        texts: Texts,
-        **reading: Unpack[ReadingKeywords],
-    ) -> None:
+    def check(self, texts: Texts, **reading: Unpack[ReadingKeywords]) -> None:
         """Raise InputError for the first text that the model cannot take; options as for `embed`. Nothing is asked."""
         self._backend.check(texts, Reading(**reading))
 

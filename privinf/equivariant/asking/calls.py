@@ -120,12 +120,7 @@ def asking(
 
 
 def open_session(
-    folder: Path,
-    link: Link,
-    key: KeyAbout,
-    call: Call,
-    timeout: float | None,
-    patience: float | None = None,
+    folder: Path, link: Link, key: KeyAbout, call: Call, timeout: float | None, patience: float | None = None
 ) -> Opened:
     """Mark a variant as used on disk, tell the server of it, and wait until it has found that it is new.
 
