@@ -34,7 +34,7 @@ class AsyncClient(BaseClient):
         progress: Progress | None = None,
         **reading: Unpack[ReadingKeywords],
     ) -> Embeddings:
-        """Embed a text or several; options as for `Client.embed`."""
+        """Embed a text or several; options as for `Client.embed`, but `progress` is called in another thread."""
         work = partial(self._backend.embed, texts, Reading(**reading))
         return await self._threads.run(work, Call(timeout, progress))
 
