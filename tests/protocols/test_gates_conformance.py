@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from cases import CASES
 
 from privinf.protocols.testing.gates import GateSuite
 
 
+@pytest.mark.fast_cases(27)
 class TestGates(GateSuite):
     """All gates."""
 

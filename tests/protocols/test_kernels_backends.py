@@ -30,6 +30,7 @@ def _native() -> list[str]:
     return [level for level in found if level != "reference"]
 
 
+@pytest.mark.fast_cases(18)
 class TestBackends(KernelSuite):
     """Every level that this processor runs; the reference itself, for its buffers and refusals."""
 
