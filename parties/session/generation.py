@@ -50,22 +50,13 @@ class Generation:
     def _evaluate(
         self, step: party_pb2.PassOpen, query: memoryview, prepared: Prepared, waited: float
     ) -> party_pb2.GenerateReply:
-        channel, began = self.met.only.link, time.monotonic()
-        before = channel.rounds, channel.online_bytes, channel.wire_bytes
+        before, began = self.met.counts, time.monotonic()
         self._announce(step, prepared)
         result = self._journalled(step, query, prepared)
-        channel.settle()
+        self.met.only.link.settle()
         if len(result) != self.session.result_bytes(step.index):
             raise ProtocolError("the program's result has another size than it says")
-        stats = party_pb2.Stats(
-            rounds=channel.rounds - before[0],
-            online_seconds=time.monotonic() - began,
-            offline_seconds=waited,
-            prepare_seconds=prepared.seconds,
-            online_bytes=channel.online_bytes - before[1],
-            wire_bytes=channel.wire_bytes - before[2],
-            preparation_bytes=prepared.nbytes,
-        )
+        stats = self.met.stats(began, waited, prepared.seconds, prepared.nbytes, before)
         return party_pb2.GenerateReply(index=step.index, result=result, stats=stats)
 
     def _announce(self, step: party_pb2.PassOpen, prepared: Prepared) -> None:

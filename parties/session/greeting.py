@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ from privinf.v1 import party_pb2
 _SAYS_WHY: Final = 2.0
 
 
+Counts = tuple[int, int, int]
+
+
 @dataclass(frozen=True)
 class Met:
     """One other party, greeted; `theirs` is what it said."""
@@ -63,19 +67,26 @@ class Session:
         return other
 
     @property
-    def rounds(self) -> int:
-        """Of the link that had most."""
-        return max(met.link.rounds for met in self.others.values())
+    def counts(self) -> Counts:
+        """Rounds of the link that had most, payload sent in them to all, and everything sent to all."""
+        links = [met.link for met in self.others.values()]
+        sent = sum(link.online_bytes for link in links), sum(link.wire_bytes for link in links)
+        return max(link.rounds for link in links), *sent
 
-    @property
-    def online_bytes(self) -> int:
-        """Payload sent in rounds, to all."""
-        return sum(met.link.online_bytes for met in self.others.values())
-
-    @property
-    def wire_bytes(self) -> int:
-        """Everything sent, to all."""
-        return sum(met.link.wire_bytes for met in self.others.values())
+    def stats(
+        self, began: float, offline: float, prepared: float, nbytes: int, before: Counts = (0, 0, 0)
+    ) -> party_pb2.Stats:
+        """Say what a query or a pass took: since when, what it waited for, and what was prepared for it."""
+        rounds, online, wire = (now - then for now, then in zip(self.counts, before, strict=True))
+        return party_pb2.Stats(
+            rounds=rounds,
+            online_seconds=time.monotonic() - began,
+            offline_seconds=offline,
+            prepare_seconds=prepared,
+            online_bytes=online,
+            wire_bytes=wire,
+            preparation_bytes=nbytes,
+        )
 
     def enter(self, phase: str) -> None:
         """Say what a wait for a party is part of from here on."""

@@ -102,16 +102,8 @@ class Engine:
         if len(result) != sizes.result:
             raise ProtocolError("the program's result has another size than it says")
         _finish(session)
-        stats = party_pb2.Stats(
-            rounds=session.rounds,
-            online_seconds=time.monotonic() - began,
-            offline_seconds=offline,
-            prepare_seconds=record.prepare_seconds if record else 0.0,
-            online_bytes=session.online_bytes,
-            wire_bytes=session.wire_bytes,
-            preparation_bytes=record.nbytes if record else 0,
-        )
-        return Answer(result, stats)
+        prepared = (record.prepare_seconds, record.nbytes) if record else (0.0, 0)
+        return Answer(result, session.stats(began, offline, *prepared))
 
 
 def _lead(
