@@ -57,9 +57,15 @@ class ClearEncoder:
 class ClearDecoder:
     """A decoder, and a cache that `run` extends; records ranges where a recorder is given."""
 
-    def __init__(self, spec: ModelSpec, weights: Mapping[str, F64], observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        weights: Mapping[str, F64],
+        observer: Observer | None = None,
+        cache: str = "full",
+    ) -> None:
         self.spec, self.past = spec, Past()
-        self._model, self._observer = build(spec), observer
+        self._model, self._observer = build(spec, cache=cache), observer
         self._weights = _tensors(weights)
 
     @property

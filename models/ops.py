@@ -57,13 +57,19 @@ class Ops(Protocol[Sum, Rows]):
         """Cut into heads, and turned by their positions."""
 
     def remember(self, part: Attention, heads: Heads[Rows]) -> View[Rows]:
-        """Keep keys and values for later passes; all that this one attends to."""
+        """Keep keys and values for later passes; return those of all slots."""
+
+    def slots(self, x: Rows) -> int:
+        """How many slots keys or values have."""
+
+    def newest(self, x: Rows, slots: int) -> Rows:
+        """Keys or values of so many slots, the last ones."""
 
     def scores(self, part: Attention, queries: Rows, keys: Rows) -> Sum:
-        """Scores (batch, heads, rows, slots) in base two, of which those that a row may not see are hidden."""
+        """Scores (batch, heads, rows, slots) in base two, also of slots that a row may not see."""
 
     def softmax(self, part: Attention, scores: Sum) -> Rows:
-        """Weights of each row's slots, up to one factor a row."""
+        """Weights of the slots that a row may see, up to one factor a row."""
 
     def mix(self, part: Attention, weights: Rows, values: Rows) -> Rows:
         """Values mixed by weights and divided by their row's sum, heads side by side (batch, rows, width)."""

@@ -60,9 +60,10 @@ class Skip:
 
 @dataclass(frozen=True)
 class Attention:
-    """index: its place in the cache. relative: the table of what relative positions add.
+    """index: its place in the cache. variant, cache: names in models/attention and models/cache.
 
-    prefix: names of the public prefix's keys and values, without .k and .v.
+    relative: the table of what relative positions add. prefix: names of the public prefix's keys and values, without
+    .k and .v.
     """
 
     label: str
@@ -74,6 +75,8 @@ class Attention:
     heads: int
     kv_heads: int
     head_width: int
+    variant: str
+    cache: str
     rotary: Rotary | None
     relative: str | None
     prefix: str | None
@@ -194,15 +197,15 @@ def _head_shapes(head: Head, spec: ModelSpec) -> Iterator[tuple[str, Shape]]:
         yield from ((f"{head.label}.{name}", (spec.width,)) for name in ("gain", "bias"))
 
 
-def build(spec: ModelSpec, plan: Plan | None = None) -> Model:
-    """The parts of a model; ModelError for one that has none."""
+def build(spec: ModelSpec, plan: Plan | None = None, cache: str = "full") -> Model:
+    """The parts of a model; ModelError for one that has none. A plan names the cache's policy itself."""
     if isinstance(spec.inputs, Patches):
         raise ModelError("models of images are not computed in shares yet: the equivariant mode takes them")
-    skips = spec.order == "post"
-    rings = plan.layers if plan is not None else [None] * spec.layers
-    layers = tuple(_layer(spec, i, made, skips, plan) for i, made in enumerate(rings))
-    norm = Norm("embed", spec.eps, None if plan is None else plan.embed_norm) if spec.embed_norm else None
     prefix = len(plan.prefix) if plan is not None else 0
+    kept = _Kept(cache if plan is None else plan.cache, prefix > 0)
+    rings = plan.layers if plan is not None else [None] * spec.layers
+    layers = tuple(_layer(spec, i, made, kept) for i, made in enumerate(rings))
+    norm = Norm("embed", spec.eps, None if plan is None else plan.embed_norm) if spec.embed_norm else None
     return Model(spec, SCALES[spec.order], norm, layers, _head(spec, plan), prefix)
 
 
@@ -221,12 +224,21 @@ def _head(spec: ModelSpec, plan: Plan | None) -> Head:
     return Head("head", norm, pooler=pooler, first=True, bits=bits)
 
 
-def _layer(spec: ModelSpec, i: int, rings: LayerRings | None, skips: bool, plan: Plan | None) -> Layer:
+@dataclass(frozen=True)
+class _Kept:
+    """What attention finds beside its own rows: by which policy, and whether there is a public prefix."""
+
+    cache: str
+    prefix: bool
+
+
+def _layer(spec: ModelSpec, i: int, rings: LayerRings | None, kept: _Kept) -> Layer:
+    skips = spec.order == "post"
     attn, ffn = f"layer{i}.attn", f"layer{i}.ffn"
     before, between = (rings.attention_norm, rings.ffn_norm) if rings else (None, None)
     return Layer(
         Norm(attn, spec.eps, before),
-        _attention(spec, i, attn, rings, prefix=plan is not None and bool(plan.prefix)),
+        _attention(spec, i, attn, rings, kept),
         Skip(f"{attn}.skip.gain", f"{attn}.skip.mean") if skips else None,
         Norm(ffn, spec.eps, between),
         _feed_forward(spec, spec.blocks[i], ffn, rings),
@@ -234,7 +246,7 @@ def _layer(spec: ModelSpec, i: int, rings: LayerRings | None, skips: bool, plan:
     )
 
 
-def _attention(spec: ModelSpec, i: int, site: str, rings: LayerRings | None, *, prefix: bool) -> Attention:
+def _attention(spec: ModelSpec, i: int, site: str, rings: LayerRings | None, kept: _Kept) -> Attention:
     q, k, v = (Linear(f"{site}.{part}", spec.biased("qkv")) for part in "qkv")
     return Attention(
         label=_label(site),
@@ -246,9 +258,11 @@ def _attention(spec: ModelSpec, i: int, site: str, rings: LayerRings | None, *, 
         heads=spec.heads,
         kv_heads=spec.kv_heads,
         head_width=spec.head_width,
+        variant=spec.blocks[i].attention,
+        cache=kept.cache,
         rotary=spec.blocks[i].rotary,
         relative=RELATIVE if spec.buckets else None,
-        prefix=f"{site}.prefix" if prefix else None,
+        prefix=f"{site}.prefix" if kept.prefix else None,
         rings=None if rings is None else rings.attention,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from privinf.models.attention import VARIANTS
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.parts import Attention, FeedForward
 
@@ -10,9 +11,7 @@ def attend(ops: Ops[Sum, Rows], part: Attention, rows: Rows) -> Sum:
     """Attention on normalised rows."""
     q, k, v = (ops.linear(rows, projection) for projection in (part.q, part.k, part.v))
     heads = ops.heads(part, q, k, v)
-    view = ops.remember(part, heads)
-    weights = ops.softmax(part, ops.scores(part, heads.queries, view.keys))
-    return ops.linear(ops.mix(part, weights, view.values), part.out)
+    return ops.linear(VARIANTS[part.variant].attend(ops, part, heads), part.out)
 
 
 def feed(ops: Ops[Sum, Rows], part: FeedForward, rows: Rows) -> Sum:

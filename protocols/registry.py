@@ -25,6 +25,10 @@ class Registry(Generic[T]):
         self._entries[name] = entry
         return entry
 
+    def forget(self, name: str) -> None:
+        """Take out what `register` added."""
+        del self._entries[name]
+
     def __getitem__(self, name: str) -> T:
         """ConfigError, with all names that there are, for any other."""
         if name not in self._entries:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError, ProtocolError
-from privinf.models.cache.full import Cache
+from privinf.models.cache._store import Cache
 from privinf.models.engines.positions import Places
 from privinf.models.programs.layout import SessionLayout
 from privinf.protocols.contract import Advance, Order, SessionShape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,26 +11,18 @@ from privinf.errors import MissingExtra
 from privinf.models.engines.observers import Observer
 from privinf.models.engines.positions import turns
 from privinf.models.engines.relative import buckets
+from privinf.models.functions import FUNCTIONS
 from privinf.models.ops import Heads, View
 from privinf.models.parts import Attention, FeedForward, Head, Linear, Norm, Skip
 
 try:
     import torch
-    from torch.nn import functional
 except ImportError as error:
     raise MissingExtra('the clear interpreter needs torch: pip install "privinf[models]"') from error
 
 Past = list[
     tuple[torch.Tensor, torch.Tensor]
 ]  # of each layer: keys and values (batch, kv heads, slots, width)
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "gelu": functional.gelu,
-    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
-    "relu": functional.relu,
-    "silu": functional.silu,
-    "tanh": torch.tanh,
-}
 
 
 class ClearOps:
@@ -114,6 +106,12 @@ class ClearOps:
             self._past.append(both)
         return View(*both)
 
+    def slots(self, x: torch.Tensor) -> int:
+        return int(x.shape[2])
+
+    def newest(self, x: torch.Tensor, slots: int) -> torch.Tensor:
+        return x[:, :, x.shape[2] - slots :]
+
     def scores(self, part: Attention, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Not hidden yet: those that are count towards ranges too, as they are in the ring."""
         scores = queries @ keys.repeat_interleave(part.heads // part.kv_heads, 1).transpose(-1, -2)
@@ -123,11 +121,12 @@ class ClearOps:
         return self._see("scores", scores)
 
     def softmax(self, part: Attention, scores: torch.Tensor) -> torch.Tensor:
-        hidden = torch.zeros(scores.shape[-2:], dtype=torch.bool)
+        rows, slots = scores.shape[-2:]
+        hidden = torch.zeros((rows, slots), dtype=torch.bool)
         if self._past is not None:
-            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(self._start + 1)
+            hidden = torch.ones((rows, slots), dtype=torch.bool).triu(slots - rows + 1)
         if self._real is not None:
-            hidden = hidden | ~self._real[:, None, None, :]
+            hidden = hidden | ~self._real[:, None, None, -slots:]
         return torch.softmax(scores.masked_fill(hidden, -torch.inf) * float(np.log(2.0)), -1)
 
     def mix(self, part: Attention, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -135,10 +134,10 @@ class ClearOps:
         return mixed.transpose(1, 2).flatten(2)
 
     def activate(self, x: torch.Tensor, part: FeedForward) -> torch.Tensor:
-        return self._see("hidden", ACTIVATIONS[part.activation](x))
+        return self._see("hidden", FUNCTIONS[part.activation].clear(x))
 
     def gate(self, x: torch.Tensor, y: torch.Tensor, part: FeedForward) -> torch.Tensor:
-        return self._see("hidden", ACTIVATIONS[part.activation](x) * y)
+        return self._see("hidden", FUNCTIONS[part.activation].clear(x) * y)
 
     def last(self, x: torch.Tensor, rows: int) -> torch.Tensor:
         return x[:, x.shape[1] - rows :]

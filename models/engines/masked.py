@@ -21,13 +21,13 @@ from privinf.models.engines.positions import (
 from privinf.models.engines.relative import buckets
 from privinf.models.engines.shapes import merge_heads, merged_shape, reshape, split_heads, transpose
 from privinf.models.engines.weights import Weights
+from privinf.models.functions import FUNCTIONS
 from privinf.models.ops import Heads, View
 from privinf.models.parts import Attention, FeedForward, Head, Linear, Norm, Skip, planned
-from privinf.models.plan.ranges import known_activation, sum_bits
+from privinf.models.plan.ranges import sum_bits
 from privinf.models.plan.scales import ROTARY, Scales
 from privinf.protocols import ring
 from privinf.protocols.masked.gates import softmax
-from privinf.protocols.masked.gates.activation import activate, extra
 from privinf.protocols.masked.gates.argmax import argmax
 from privinf.protocols.masked.gates.linear import MatMul, ToShare
 from privinf.protocols.masked.gates.norm import normalise
@@ -154,6 +154,13 @@ class MaskedOps:
     def remember(self, part: Attention, heads: Heads[Wire]) -> View[Wire]:
         return self._memory.read(self, part, heads)
 
+    def slots(self, x: Wire) -> int:
+        return x.shape[2]
+
+    def newest(self, x: Wire, slots: int) -> Wire:
+        shape = (*x.shape[:2], slots, x.shape[3])
+        return _derived(x, shape, lambda v: v[:, :, v.shape[2] - slots :])
+
     def prefix(self, part: Attention) -> tuple[Wire, Wire]:
         """The public prefix's keys, moved to where the prompt begins, and its values."""
         keys = self.weights.wire(self.ctx, f"{part.prefix}.k")
@@ -167,7 +174,7 @@ class MaskedOps:
         grouped = reshape(queries, (batch, part.kv_heads, heads // part.kv_heads * rows, width))
         product: Share = self.ctx.run(MatMul(), grouped, transpose(keys))
         shape = (batch, heads, rows, keys.shape[2])
-        scores = self._hidden(part, map_share(product, shape, lambda v: v.reshape(shape)))
+        scores = map_share(product, shape, lambda v: v.reshape(shape))
         if part.relative is None:
             return scores
         places = buckets(shape[-1])
@@ -186,7 +193,7 @@ class MaskedOps:
         rows, slots = scores.shape[-2:]
         if self._sight.hidden is None:
             return self._padded(scores, lower, (1, slots))
-        hidden = np.broadcast_to(self._sight.hidden, (rows, slots))
+        hidden = np.broadcast_to(self._sight.hidden[:, -slots:], (rows, slots))
         own = np.eye(rows, slots, slots - rows, dtype=bool)
         scores = self._padded(scores, np.where(hidden | own, np.uint64(0), lower), (rows, slots))
         return self.ctx.add_public(
@@ -198,11 +205,12 @@ class MaskedOps:
         if pads is None:
             return scores
         shape = (pads.shape[0], 1, *size)
-        padded = map_share(pads, shape, lambda v: v * lower)
+        padded = map_share(pads, shape, lambda v: v[..., -size[1] :] * lower)
         return add(scores, Share(shape, scores.bits, scores.scale, padded.data))
 
     def softmax(self, part: Attention, scores: Share) -> Wire:
         rings, scales = planned(part.rings), self.scales
+        scores = self._hidden(part, scores)
         offset = np.uint64(rings.offset << scales.product)
         centred = self.ctx.add_public(scores, np.full(scores.shape, offset, dtype=np.uint64))
         opened = self.ctx.open(centred, scales.product - scales.scores)
@@ -243,9 +251,9 @@ class MaskedOps:
 
     def _active(self, x: Wire, name: str, scale: int, bits: int) -> Wire:
         """f(x) at a scale, in a ring of so many bits."""
-        known = known_activation(name)
-        drop = self.scales.rows + extra(known) - scale
-        share = activate(self.ctx, x, known, bits + max(drop, 0) - extra(known))
+        function = FUNCTIONS[name]
+        drop = self.scales.rows + function.extra - scale
+        share = function.masked(self.ctx, x, bits + max(drop, 0) - function.extra)
         if drop >= 0:
             return self.ctx.open(share, drop)
         raised = map_share(share, share.shape, lambda v: v << np.uint64(-drop))

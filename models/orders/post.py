@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from privinf.errors import ModelError
+from privinf.models.attention import VARIANTS
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.orders import Limits, Order
 from privinf.models.parts import Layer, Model
 from privinf.models.plan.ranges import (
     KNOWN,
     RangeTable,
-    attention_rings,
     bits_for,
     hidden_bits,
     norm_spec,
@@ -57,7 +57,7 @@ def make_plan(spec: ModelSpec, ranges: RangeTable, limits: Limits) -> Plan:
     high, max_tokens = ranges.high, limits.max_tokens
     residuals = [bits_for(high[f"layer{i}.attn.residual"], SCALES.linear) for i in range(spec.layers)]
     attention = [
-        attention_rings(f"layer{i}.attn", high, max_tokens, residual, SCALES)
+        VARIANTS[spec.blocks[i].attention].rings(f"layer{i}.attn", high, max_tokens, residual, SCALES)
         for i, residual in enumerate(residuals)
     ]
     result = bits_for(high["pool.result" if spec.task == "embed" else "head.out"], SCALES.linear)

@@ -6,12 +6,12 @@ import math
 from dataclasses import replace
 
 from privinf.errors import ModelError
+from privinf.models.attention import VARIANTS
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.orders import Limits, Order
 from privinf.models.parts import Layer, Model
 from privinf.models.plan.ranges import (
     RangeTable,
-    attention_rings,
     bits_for,
     hidden_bits,
     norm_spec,
@@ -19,7 +19,7 @@ from privinf.models.plan.ranges import (
 )
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import PRE as SCALES
-from privinf.models.spec import ModelSpec
+from privinf.models.spec import BlockSpec, ModelSpec
 from privinf.models.transformer import attend, feed
 from privinf.protocols import ring
 from privinf.protocols.masked.gates import activation
@@ -70,6 +70,7 @@ def make_plan(spec: ModelSpec, ranges: RangeTable, limits: Limits) -> Plan:
         residual_bits=outer,
         final_norm=_norm(spec, ranges, "head", result, FINAL_PRECISION),
         prefix=limits.prefix,
+        cache=limits.cache,
     )
     _require_room(plan)
     return plan
@@ -90,11 +91,10 @@ def _residual_bits(spec: ModelSpec, ranges: RangeTable) -> int:
 
 def _layer(spec: ModelSpec, ranges: RangeTable, i: int, max_tokens: int, outer: int) -> LayerRings:
     attn, ffn = f"layer{i}.attn", f"layer{i}.ffn"
-    attention = _attention(spec, ranges, attn, max_tokens, outer)
-    inner = hidden_bits(
-        f"{ffn}.{'gate' if spec.blocks[i].gated else 'up'}", ranges.high, spec.blocks[i].activation, SCALES
-    )
-    up = bits_for(ranges.high[f"{ffn}.up"], SCALES.up) if spec.blocks[i].gated else 0
+    part = spec.blocks[i]
+    attention = _attention(part, ranges, attn, max_tokens, outer)
+    inner = hidden_bits(f"{ffn}.{'gate' if part.gated else 'up'}", ranges.high, part.activation, SCALES)
+    up = bits_for(ranges.high[f"{ffn}.up"], SCALES.up) if part.gated else 0
     scores = max(attention.query_bits, attention.key_bits) + SCALES.linear - SCALES.qk
     inputs = max(scores, attention.narrow_bits + SCALES.linear - SCALES.values)
     between = max(inner + SCALES.weight, up + SCALES.linear - SCALES.up)
@@ -106,10 +106,12 @@ def _layer(spec: ModelSpec, ranges: RangeTable, i: int, max_tokens: int, outer: 
     )
 
 
-def _attention(spec: ModelSpec, ranges: RangeTable, site: str, max_tokens: int, outer: int) -> AttentionRings:
+def _attention(
+    block: BlockSpec, ranges: RangeTable, site: str, max_tokens: int, outer: int
+) -> AttentionRings:
     """Queries and keys that positions turn afterwards are opened in rings of their own."""
-    rings = attention_rings(site, ranges.high, max_tokens, outer, SCALES)
-    if spec.rotary is None:
+    rings = VARIANTS[block.attention].rings(site, ranges.high, max_tokens, outer, SCALES)
+    if block.rotary is None:
         return rings
     query, key = (bits_for(ranges.high[f"{site}.{part}"], SCALES.qk) for part in "qk")
     return replace(rings, query_bits=query, key_bits=key)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from privinf.models.functions import FUNCTIONS
 from privinf.models.parts import Attention, FeedForward, Model, planned
-from privinf.models.plan.ranges import RangeTable, known_activation
+from privinf.models.plan.ranges import RangeTable
 from privinf.models.plan.scales import Scales
 from privinf.protocols.masked.gates import exp2, softmax
-from privinf.protocols.masked.gates.activation import ACTIVATIONS
 from privinf.protocols.masked.gates.norm import NormSpec
 
 Limits = dict[str, tuple[float, float]]  # by site: the smallest magnitude that is held, and the largest
@@ -85,13 +85,6 @@ def _feed_forward(part: FeedForward, scales: Scales) -> Limits:
     rings = planned(part.rings)
     found = {
         f"{part.label.replace('/', '.')}.hidden": _ring(rings.outer, scales.outer),
-        (part.gate or part.up).name: _activation(part.activation, rings.inner, scales.rows),
+        (part.gate or part.up).name: (0.0, FUNCTIONS[part.activation].most(rings.inner, scales.rows)),
     }
     return found | {part.up.name: _ring(rings.up, scales.up)} if part.gate else found
-
-
-def _activation(name: str, bits: int, scale: int) -> tuple[float, float]:
-    """Inputs beyond a table are right; beyond the ring they wrap around."""
-    if name == "relu":
-        return _ring(bits, scale)
-    return 0.0, 2.0 ** (bits - scale - 1) - 2.0 ** ACTIVATIONS[known_activation(name)].block

@@ -13,7 +13,7 @@ from privinf.models.plan.scales import Scales
 from privinf.protocols.masked.gates import softmax
 from privinf.protocols.masked.gates.norm import NormSpec
 
-PLAN_VERSION = 6
+PLAN_VERSION = 7
 
 Part = TypeVar("Part")
 
@@ -83,9 +83,10 @@ class Plan:
     """Everything the roles must agree on beside the architecture; every role checks its hash.
 
     max_tokens: of a text, or of a whole session, prefix and rejected drafts included. prefix: tokens of the public
-    prefix. embed_norm: of looked-up rows, where they are normalised; embed_bits: their ring, where they are not.
-    residual_bits: ring of a residual that is a sum. final_norm: before the head, where rows are not normalised by then.
-    pooler: of a classifier. tables: the fingerprint of all tables as the owner's machine computed them.
+    prefix. cache: the policy of a session's cache, a name in models/cache. embed_norm: of looked-up rows, where they
+    are normalised; embed_bits: their ring, where they are not. residual_bits: ring of a residual that is a sum.
+    final_norm: before the head, where rows are not normalised by then. pooler: of a classifier. tables: the
+    fingerprint of all tables as the owner's machine computed them.
     """
 
     scales: Scales
@@ -98,6 +99,7 @@ class Plan:
     final_norm: NormSpec | None = None
     pooler: FeedForwardRings | None = None
     prefix: tuple[int, ...] = ()
+    cache: str = "full"
     tables: str = ""
     version: int = PLAN_VERSION
 

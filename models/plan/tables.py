@@ -14,10 +14,10 @@ import numpy as np
 from privinf.errors import ModelError
 from privinf.models.engines.positions import circle
 from privinf.models.engines.relative import buckets
+from privinf.models.functions import FUNCTIONS
 from privinf.models.parts import Model, planned
-from privinf.models.plan.ranges import known_activation
 from privinf.models.plan.rings import Plan
-from privinf.protocols.masked.gates import activation, exp2, power, softmax
+from privinf.protocols.masked.gates import exp2, power, softmax
 from privinf.protocols.masked.gates.separable import Factors
 from privinf.protocols.ring import U64
 
@@ -47,9 +47,9 @@ def verify(model: Model, plan: Plan) -> None:
 
 
 def _factors(model: Model) -> Iterator[Factors]:
-    names = {known_activation(part.activation) for part in model.feed_forwards}
-    for name in sorted(names - {"relu"}):
-        yield activation.factors(name, model.scales.rows)
+    names = {part.activation for part in model.feed_forwards}
+    tables = dict(table for name in names for table in FUNCTIONS[name].tables(model.scales.rows))
+    yield from (tables[name] for name in sorted(tables))
     for fine in _buckets(model):
         yield exp2.factors(model.scales.scores, softmax.weight_scale(fine))
 

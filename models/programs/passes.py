@@ -8,7 +8,7 @@ import numpy as np
 
 from privinf.models.asking import ask
 from privinf.models.cache._ledger import Ledger, Step, keep
-from privinf.models.cache.full import IN_FIXED, NOTHING, Cache, Held, Keeps
+from privinf.models.cache._store import IN_FIXED, NOTHING, Cache, Held, Keeps
 from privinf.models.engines.masked import Angles, MaskedOps, Sight
 from privinf.models.engines.stores import IdealStore, ShapeStore
 from privinf.models.engines.weights import weights_of

@@ -12,7 +12,7 @@ import numpy as np
 
 from privinf.errors import ProtocolError
 from privinf.models.cache._ledger import Ledger, Slot, keep
-from privinf.models.cache.full import AT_DEALER, AT_PARTY, Cache
+from privinf.models.cache._store import AT_DEALER, AT_PARTY, Cache
 from privinf.models.engines.stores import DealerStore, PartyStore
 from privinf.models.programs.layout import SessionLayout
 from privinf.models.programs.passes import Shadow, run_pass

@@ -95,6 +95,7 @@ def calibrate_decoder(
     prefix: Sequence[int],
     max_tokens: int,
     tick: Tick = lambda done: None,
+    cache: str = "full",
 ) -> tuple[Plan, dict[str, F64]]:
     """Plan the rings of a model for sessions of up to `max_tokens`; return the prefix's tensors beside the plan.
 
@@ -108,7 +109,7 @@ def calibrate_decoder(
     if room < SHORTEST:
         raise ModelError(f"a prefix of {len(prefix)} tokens leaves no room in {max_tokens}")
     past, ranges = prefix_cache(spec, weights, prefix), Ranges()
-    decoder = ClearDecoder(spec, weights, ranges)
+    decoder = ClearDecoder(spec, weights, ranges, cache)
     # Not passages of what no language says, as encoders read: with them SmolLM2's residual fits no ring of 64 bits.
     for text in [*_cut(ids, room), *_filled(ids, room)]:
         decoder.rewind(past)
@@ -117,7 +118,7 @@ def calibrate_decoder(
     _see_all_tokens(spec, weights, ranges, max_tokens)
     tables = [weights[name] for name in ("embed.token", "embed.position") if name in weights]
     largest = max(float(np.abs(table).max()) for table in tables)
-    plan = planned(spec, ranges, Limits(max_tokens, tuple(prefix), largest))
+    plan = planned(spec, ranges, Limits(max_tokens, tuple(prefix), largest, cache))
     tensors = {
         f"layer{i}.attn.prefix.{part}": np.ascontiguousarray(tensor.numpy().astype(np.float64))
         for i, layer in enumerate(past)

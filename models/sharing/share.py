@@ -57,6 +57,7 @@ def share_decoder(
     max_tokens: int = MAX_TOKENS,
     calibration: Sequence[str] | None = None,
     special_tokens: bool = False,
+    cache: str = "full",
     tick: Tick = lambda done: None,
 ) -> Bundle[SessionLayout]:
     """Read, fold, calibrate and split a decoder; return the client's part.
@@ -65,7 +66,8 @@ def share_decoder(
     `system` message, or the token that begins a text. embeddings: whether everybody may know the
     embedding tables, which both parties then hold. max_tokens: of a session, prefix included.
     calibration: text like that of the prompts and of what follows.
-    special_tokens: whether the prefix means the control tokens that it spells.
+    special_tokens: whether the prefix means the control tokens that it spells. cache: which slots attention reads, a
+    name in models/cache.
     Raises ModelError for what cannot be computed faithfully.
     """
     embeddings = weights if embeddings is None else embeddings
@@ -89,7 +91,7 @@ def share_decoder(
     )
     encoded: list[Ids] = [np.array(tokenizer.after(text, ids, len(first)), np.int32) for text in texts]
     most = min(max_tokens, spec.max_tokens)
-    plan, prefixed = calibrate.calibrate_decoder(spec, folded, encoded, ids, most, tick)
+    plan, prefixed = calibrate.calibrate_decoder(spec, folded, encoded, ids, most, tick, cache)
     folded |= prefixed
     bundle.write(source, out, folded, plan, weights, embeddings, head, chat)
     if chat and system is not None:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from privinf.errors import ModelError
+from privinf.models.functions import FUNCTIONS
 
 Config = Mapping[str, Any]
-
-ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,8 @@ def flag(config: Config, key: str, path: Path, default: bool) -> bool:
 def activation(config: Config, key: str, path: Path, default: str) -> str:
     """The name of an activation that we compute."""
     name = config.get(key, default)
-    if name not in ACTIVATIONS:
-        raise ModelError(f"{path}: {key} {name!r} is not supported; accepted: {', '.join(ACTIVATIONS)}")
+    if name not in FUNCTIONS:
+        raise ModelError(f"{path}: {key} {name!r} is not supported; accepted: {', '.join(FUNCTIONS.names())}")
     return str(name)
 
 

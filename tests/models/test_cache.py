@@ -12,7 +12,7 @@ from specs import changed
 
 from privinf.errors import InputError, ProtocolError
 from privinf.models.cache._ledger import Ledger
-from privinf.models.cache.full import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache, Keeps
+from privinf.models.cache._store import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache, Keeps
 from privinf.models.programs import layout as form
 from privinf.models.programs.session import PartyGeneration
 from privinf.protocols.contract import Advance, Order, SessionShape

@@ -20,7 +20,7 @@ from generating import SPECS, Kind, Toy, Writer, seeds, toy
 from specs import changed
 
 from privinf.models.cache._ledger import Ledger
-from privinf.models.cache.full import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache
+from privinf.models.cache._store import AT_DEALER, AT_PARTY, IN_FIXED, NOTHING, Cache
 from privinf.models.engines.stores import DealerStore, PartyStore, encode, mask_tensor
 from privinf.models.plan.scales import PRE
 from privinf.models.programs import rows as wire

@@ -1,0 +1,156 @@
+"""Keys and values of all slots as wires: each opened once, in the pass that wrote it, and read by later ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from privinf.models.engines.masked import MaskedOps, Memory
+from privinf.models.engines.shapes import concatenate
+from privinf.models.ops import Heads, View
+from privinf.models.parts import Attention
+from privinf.protocols.masked.wires import Share, Wire, derive
+from privinf.protocols.ring import U64
+
+SLOTS = 2  # the axis of (1, kv heads, slots, head width) along which a cache grows
+Layer = tuple[Wire, Wire]
+
+
+@dataclass(frozen=True)
+class Keeps:
+    """What a role keeps of a wire when its pass is over."""
+
+    public: bool = False
+    mask: bool = False
+    mask_share: bool = False
+
+
+NOTHING = Keeps()  # whoever follows shapes alone
+AT_DEALER = Keeps(mask=True)
+AT_PARTY = Keeps(public=True, mask_share=True)
+IN_FIXED = Keeps(public=True, mask=True)
+
+
+class Cache:
+    """One role's cache.
+
+    pads: a share of 1 for each slot that holds padding and of 0 for the others, (1, 1, 1, slots).
+    excluded: which slots no row may attend to any more, as everybody knows.
+    """
+
+    def __init__(self, layers: int, keeps: Keeps = NOTHING) -> None:
+        self._layers: list[Layer | None] = [None] * layers
+        self._keeps = keeps
+        self.pads: Share | None = None
+        self.excluded = np.zeros(0, dtype=bool)
+
+    @property
+    def slots(self) -> int:
+        """Slots of passes that are over."""
+        return len(self.excluded)
+
+    def extend(self, layer: int, keys: Sequence[Wire], values: Sequence[Wire]) -> Layer:
+        """Add a pass's keys and values, whose masks must be shared already; return those of all slots."""
+        before = self._layers[layer]
+        whole = (
+            concatenate([*([before[0]] if before else []), *keys], SLOTS),
+            concatenate([*([before[1]] if before else []), *values], SLOTS),
+        )
+        self._layers[layer] = whole
+        return whole
+
+    def settle(self, slots: int, pads: Share | None) -> None:
+        """End a pass that wrote `slots`: make every wire stand on its own, apart from what made it."""
+        self._layers = [self._settled(layer) for layer in self._layers]
+        self.excluded = np.concatenate((self.excluded, np.zeros(slots, dtype=bool)))
+        self.pads = _joined(self.pads, pads, slots)
+
+    def with_pads(self, rows: int, pads: Share | None) -> Share | None:
+        """What is padding, of all slots and those of the pass under way."""
+        return _joined(self.pads, pads, rows)
+
+    def reject(self, rejected: Share) -> None:
+        """Hide rows of the last pass from later ones, where nobody but the client knows which."""
+        count, pads = rejected.shape[-1], self.pads
+        assert pads is not None
+        if pads.data is not None and rejected.data is not None:
+            data = pads.data.copy()
+            data[..., -count:] += rejected.data
+            self.pads = Share(pads.shape, pads.bits, pads.scale, data)
+
+    def exclude(self, slots: Sequence[int]) -> None:
+        """Let no later row attend to these."""
+        self.excluded[list(slots)] = True
+
+    def retire(self, slots: Sequence[int]) -> None:
+        """Drop slots for ever."""
+        if not slots:
+            return
+        places = list(slots)
+        self._layers = [self._without(layer, places) for layer in self._layers]
+        self.excluded = np.delete(self.excluded, places)
+        if self.pads is not None:
+            kept = None if self.pads.data is None else np.delete(self.pads.data, places, axis=-1)
+            self.pads = Share((1, 1, 1, self.slots), self.pads.bits, self.pads.scale, kept)
+
+    def _settled(self, layer: Layer | None) -> Layer | None:
+        if layer is None:
+            return None
+        return _standing(layer[0], self._keeps), _standing(layer[1], self._keeps)
+
+    def _without(self, layer: Layer | None, places: list[int]) -> Layer | None:
+        if layer is None:
+            return None
+
+        def cut(wire: Wire) -> Wire:
+            shape = (*wire.shape[:SLOTS], wire.shape[SLOTS] - len(places), *wire.shape[SLOTS + 1 :])
+
+            def drop(v: U64) -> U64:
+                return np.delete(v, places, axis=SLOTS)
+
+            return derive([wire], shape, wire.bits, wire.scale, public=drop, mask=drop)
+
+        return self._settled((cut(layer[0]), cut(layer[1])))
+
+
+class Held(Memory):
+    """Attention over all slots of a cache, the prefix's among them from the first pass on."""
+
+    def __init__(self, cache: Cache, first: bool) -> None:
+        self._cache, self._first = cache, first
+
+    def read(self, ops: MaskedOps, part: Attention, heads: Heads[Wire]) -> View[Wire]:
+        prefix = ops.prefix(part) if self._first and part.prefix else None
+        ops.ctx.touch(heads.keys)
+        ops.ctx.mask_share(heads.keys)
+        if prefix is None:
+            return View(*self._cache.extend(part.index, [heads.keys], [heads.values]))
+        ops.ctx.mask_share(prefix[0])
+        keys, values = zip(prefix, (heads.keys, heads.values), strict=True)
+        return View(*self._cache.extend(part.index, keys, values))
+
+
+def _standing(wire: Wire, keeps: Keeps) -> Wire:
+    out = Wire(wire.shape, wire.bits, wire.scale)
+    if keeps.public:
+        out.source = np.ascontiguousarray(wire.public)
+    if keeps.mask:
+        out.mask = np.ascontiguousarray(wire.secret)
+    if keeps.mask_share:
+        out.mask_share = np.ascontiguousarray(wire.own_mask)
+    return out
+
+
+def _joined(before: Share | None, pads: Share | None, slots: int) -> Share | None:
+    """Slots that are no padding have a share of zero at both parties."""
+    if before is None:
+        return pads
+    if pads is None:
+        pads = Share((1, 1, 1, slots), before.bits, before.scale)
+        pads.data = None if before.data is None else np.zeros(pads.shape, dtype=np.uint64)
+    data = None
+    if before.data is not None and pads.data is not None:
+        data = np.concatenate((before.data, pads.data), axis=-1)
+    return Share((1, 1, 1, before.shape[-1] + slots), before.bits, before.scale, data)

@@ -1,0 +1,267 @@
+"""A file alone adds a family, a function with its gate, an attention variant and a cache policy.
+
+Each of these is registered here, and runs in float32, in the fixed interpreter and in shares; no other file knows them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import specs
+import torch
+from generating import Toy, Trio, Writer, random_weights
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from privinf.errors import ConfigError
+from privinf.models.attention import VARIANTS, Variant
+from privinf.models.attention.softmax import attention_rings
+from privinf.models.cache import POLICIES
+from privinf.models.clear import ClearDecoder
+from privinf.models.families import FAMILIES, Family
+from privinf.models.fold import fold
+from privinf.models.functions import FUNCTIONS
+from privinf.models.ops import Heads, Ops, Rows, Sum, View
+from privinf.models.parts import Attention
+from privinf.models.sharing.calibrate import calibrate_decoder
+from privinf.models.source.checkpoint import load, tensors
+from privinf.models.source.reading import Config, Keys, size
+from privinf.models.source.tensors import Tensor
+from privinf.models.spec import BlockSpec, Generator, ModelSpec, Task, Tokens
+from privinf.protocols import ring
+from privinf.protocols.contract import SessionShape
+from privinf.protocols.masked.gates.base import Gate
+from privinf.protocols.masked.gates.linear import value
+from privinf.protocols.masked.gates.product import Lift
+from privinf.protocols.masked.gates.separable import Factors
+from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.wires import Share, Wire
+from privinf.protocols.registry import Registry
+from privinf.protocols.testing.gates import GateSuite
+from privinf.protocols.testing.trials import Draw, Exactly, Trial, integers
+
+T = TypeVar("T")
+SPEC = specs.gpt2(2, 16, 4, 24, 37, 48, Generator(True, 1, (2,)))
+PROMPT, LATER, NEAR = [5, 3, 11, 30, 2, 8], [4, 9], 0.05
+NEWEST = 7  # slots that the toy's cache policy reads, at least
+
+
+@contextmanager
+def added(registry: Registry[T], name: str, entry: T) -> Iterator[None]:
+    """An entry for as long as a test takes."""
+    registry.register(name, entry)
+    try:
+        yield
+    finally:
+        registry.forget(name)
+
+
+def calibrated(spec: ModelSpec, weights: Any, cache: str = "full") -> Toy:
+    """A decoder without a prefix, ready to be shared."""
+    folded, rng = fold(spec, weights), np.random.default_rng(1)
+    ids = [rng.integers(0, spec.vocab, size).astype(np.int32) for size in (5, 9, 20, 33)]
+    plan, prefix = calibrate_decoder(spec, folded, ids, (), 40, cache=cache)
+    return Toy(spec, plan, folded | prefix)
+
+
+def runs_everywhere(model: Toy) -> np.ndarray:
+    """Two passes in shares, fixed and in the clear; return the clear logits of the second."""
+    trio = Trio(model.layout(), SessionShape("generate", len(PROMPT), len(LATER)), model.weights)
+    clear = ClearDecoder(model.spec, model.weights, cache=model.plan.cache)
+    writer, kept, exact = Writer(model, trio.shape, list(PROMPT)), 0, np.empty(0)
+    for index, ids in enumerate((PROMPT, LATER)):
+        rows = writer.rows(ids) if index else writer.prompt(0)
+        total, fixed = trio.step(kept, rows)
+        field = trio.layout.result(trio.shape, index)
+        assert fixed is not None
+        np.testing.assert_array_equal(total, ring.low(fixed, field.bits))
+        exact = clear.run(torch.tensor([ids]), total.shape[1])[0].numpy()
+        assert np.abs(ring.decode(total, field.scale, field.bits)[0] - exact).max() < NEAR
+        kept = len(ids)
+    return exact
+
+
+class Triple(Gate):
+    """[3 x] in the wire's own ring: exact where 3 x fits, and no byte of preparation."""
+
+    name = "triple"
+
+    def require(self, ctx: Interpreter, *inputs: Any) -> None:
+        ctx.mask_share(inputs[0])
+
+    def output(self, x: Wire, data: Any = None) -> Share:
+        return Share(x.shape, x.bits, x.scale, data)
+
+    def evaluate(self, ctx: Party, x: Wire) -> Share:
+        return self.output(x, (ctx.public_term(x.public) - x.own_mask) * np.uint64(3))
+
+    def ideal(self, ctx: Ideal, x: Wire) -> Share:
+        return self.output(x, value(x) * np.uint64(3))
+
+
+def triple(draw: Draw) -> Trial:
+    bits = draw(st.integers(8, 64))
+    x = integers(draw, (3, 2), -(1 << (bits - 4)), 1 << (bits - 4))
+
+    def program(ctx: Interpreter, given: Share) -> Sequence[Share]:
+        return [ctx.run(Triple(), ctx.open(given))]
+
+    return Trial(program, (Share(x.shape, bits, 3, x.view(np.uint64)),), (Exactly(3 * x),))
+
+
+class TestTriple(GateSuite):
+    """A gate of this file keeps what every gate keeps."""
+
+    cases: ClassVar = {"triple": triple}
+
+
+@dataclass(frozen=True)
+class Tripled:
+    """f(x) = 3 x as an activation."""
+
+    extra: int = 0
+
+    def clear(self, x: torch.Tensor) -> torch.Tensor:
+        return 3 * x
+
+    def masked(self, ctx: Interpreter, x: Wire, bits: int) -> Share:
+        share: Share = ctx.run(Triple(), ctx.open(ctx.run(Lift(bits), x)))
+        return share
+
+    def input_bits(self, magnitude: float, scale: int) -> int:
+        return int(np.ceil(np.log2(max(magnitude, 2.0**-scale)))) + scale + 2
+
+    def most(self, bits: int, scale: int) -> float:
+        return float(2.0 ** (bits - scale - 2))
+
+    def tables(self, scale: int) -> Iterator[tuple[str, Factors]]:
+        yield from ()
+
+
+def test_a_function_and_its_gate() -> None:
+    with added(FUNCTIONS, "tripled", Tripled()):
+        plain = calibrated(SPEC, random_weights(SPEC))
+        spec = specs.changed(SPEC, activation="tripled")
+        assert (
+            np.abs(runs_everywhere(calibrated(spec, random_weights(spec))) - runs_everywhere(plain)).max()
+            > 0.1
+        )
+
+
+def sharper(ops: Ops[Sum, Rows], part: Attention, heads: Heads[Rows]) -> Rows:
+    """Softmax of scores that are added to themselves."""
+    view = POLICIES[part.cache](ops, part, heads)
+    scores = ops.scores(part, heads.queries, view.keys)
+    return ops.mix(part, ops.softmax(part, ops.add(scores, scores)), view.values)
+
+
+def test_an_attention_variant() -> None:
+    def rings(site: str, high: Any, *rest: Any) -> Any:
+        return attention_rings(site, {**high, f"{site}.scores": 2 * high[f"{site}.scores"]}, *rest)
+
+    with added(VARIANTS, "sharper", Variant(sharper, rings)):
+        blocks = tuple(replace(block, attention="sharper") for block in SPEC.blocks)
+        spec, weights = replace(SPEC, blocks=blocks), random_weights(SPEC)
+        sharp, plain = (runs_everywhere(calibrated(made, weights)) for made in (spec, SPEC))
+        assert np.abs(sharp - plain).max() > 2 * NEAR
+
+
+def newest(ops: Ops[Sum, Rows], part: Attention, heads: Heads[Rows]) -> View[Rows]:
+    """The newest slots alone, and as many as the pass has rows at least."""
+    view = ops.remember(part, heads)
+    count = min(max(NEWEST, ops.slots(heads.keys)), ops.slots(view.keys))
+    return View(ops.newest(view.keys, count), ops.newest(view.values, count))
+
+
+def test_a_cache_policy() -> None:
+    with added(POLICIES, "newest", newest):
+        weights = random_weights(SPEC)
+        few, all_of_them = (runs_everywhere(calibrated(SPEC, weights, name)) for name in ("newest", "full"))
+        assert np.abs(few - all_of_them).max() > 2 * NEAR
+
+
+def _read(config: Config, path: Path, task: Task) -> ModelSpec:
+    wide = size(config, "wide", path)
+    return ModelSpec(
+        family="plain",
+        width=wide,
+        heads=2,
+        kv_heads=2,
+        head_width=wide // 2,
+        ffn=2 * wide,
+        max_tokens=48,
+        order="pre",
+        norm="layer",
+        eps=1e-5,
+        blocks=(BlockSpec("relu"),) * size(config, "deep", path),
+        inputs=Tokens(size(config, "words", path), places=48),
+        head=Generator(False),
+    )
+
+
+def _write(spec: ModelSpec) -> dict[str, object]:
+    return {"wide": spec.width, "deep": spec.layers, "words": spec.vocab}
+
+
+def _tensors(spec: ModelSpec) -> Iterator[tuple[str, Tensor]]:
+    wide, ffn = spec.width, spec.ffn
+    yield "embed.token", Tensor("words", (spec.vocab, wide))
+    yield "embed.position", Tensor("places", (spec.max_tokens, wide))
+    for i in range(spec.layers):
+        for norm in ("attn.norm.gain", "ffn.norm.gain"):
+            yield f"layer{i}.{norm}", Tensor(f"{i}/{norm}", (wide,))
+        for part, (rows, columns) in {
+            **dict.fromkeys(("attn.q", "attn.k", "attn.v", "attn.out"), (wide, wide)),
+            "ffn.up": (wide, ffn),
+            "ffn.down": (ffn, wide),
+        }.items():
+            yield f"layer{i}.{part}.weight", Tensor(f"{i}/{part}", (rows, columns))
+    yield "head.norm.gain", Tensor("gain", (wide,))
+    yield "head.weight", Tensor("head", (spec.vocab, wide), transposed=True)
+
+
+PLAIN = Family(
+    keys=Keys("PlainConfig", {"model_type", "architectures", "wide", "deep", "words"}, {}, frozenset()),
+    classes={"PlainLM": "generate"},
+    bare="Plain",
+    prefix="plain.",
+    read=_read,
+    write=_write,
+    tensors=_tensors,
+)
+
+
+def test_a_family(tmp_path: Path) -> None:
+    sizes = {"wide": 16, "deep": 2, "words": 37}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "plain", **sizes}))
+    with added(FAMILIES, "plain", PLAIN):
+        spec = _read(sizes, tmp_path, "generate")
+        rng = np.random.default_rng(3)
+        stored = {
+            f"plain.{tensor.theirs}": rng.normal(ours.endswith(".gain"), 0.3, tensor.shape).astype(np.float32)
+            for ours, tensor in tensors(spec).items()
+        }
+        save_file(stored, tmp_path / "model.safetensors")
+        read, weights = load(tmp_path)
+        assert read == spec
+        assert FAMILIES["plain"].write(read) == sizes
+        runs_everywhere(calibrated(read, weights))
+
+
+def test_a_name_is_taken_once_and_an_unknown_one_lists_all() -> None:
+    with pytest.raises(ValueError, match="'softmax' is there already"):
+        VARIANTS.register("softmax", VARIANTS["softmax"])
+    with pytest.raises(ConfigError, match="cache policy 'none' is unknown; choose one of full"):
+        POLICIES["none"]
