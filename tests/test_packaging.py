@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -143,3 +144,28 @@ def test_version_is_the_projects() -> None:
     import privinf
 
     assert privinf.__version__ == PROJECT["project"]["version"] == metadata.version("privinf")
+
+
+def test_no_family_is_named_outside_its_file() -> None:
+    """But where a format of another project is named after one, and sentence-transformers' own files are."""
+    families = {path.stem for path in (ROOT / "models/families").glob("[!_]*.py")}
+    assert {"bert", "gpt2", "llama", "mpnet", "vit"} <= families
+    theirs = {"privinf/formats", "models/source/sentences.py"}
+    named = re.compile(rf"""["']({"|".join(families)})["']""")
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for folder in ("models", "privinf", "parties", "protocols")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.parent != ROOT / "models/families"
+        and not str(path.relative_to(ROOT)).startswith(tuple(theirs))
+        for match in named.finditer(path.read_text("utf-8"))
+    ]
+    assert found == []
+
+
+def test_no_file_is_long_and_no_folder_is_full() -> None:
+    """Product files have 400 lines at most, and 15 files at the top of models/, parties/ and privinf/."""
+    folders = [ROOT / name for name in ("models", "parties", "privinf", "protocols")]
+    files = [path for folder in folders for path in folder.rglob("*.py") if "_pb2" not in path.name]
+    assert [path for path in files if len(path.read_text("utf-8").splitlines()) > 400] == []
+    assert all(len(list(folder.glob("*.py"))) <= 15 for folder in folders)

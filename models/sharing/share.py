@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from privinf.errors import ConfigError
+from privinf.models.cache import POLICIES
 from privinf.models.fold import fold
 from privinf.models.programs.layout import QueryLayout, SessionLayout
 from privinf.models.programs.texts import Ids
@@ -71,6 +72,7 @@ def share_decoder(
     Raises ModelError for what cannot be computed faithfully.
     """
     embeddings = weights if embeddings is None else embeddings
+    POLICIES[cache]  # refused by name before minutes of calibration
     if (weights, embeddings) == ("public", "private"):
         raise ConfigError("embeddings are weights: where those are public, these are")
     if system is not None and prefix is not None:

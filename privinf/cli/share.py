@@ -31,6 +31,7 @@ class DecoderOptions:
     system: str | None = option(None, "Decoders: the system message of every conversation; public.")
     max_tokens: int | None = option(None, "Decoders: the longest session, including the prefix [1024].")
     special_tokens: bool = option(False, "Decoders: turn control tokens spelled in --prefix into tokens.")
+    cache: str = option("full", "Decoders: which cached keys attention reads: a policy's name.")
 
 
 def register(app: typer.Typer) -> None:
@@ -141,6 +142,7 @@ def _share_decoder(
         "prefix_tokens": len(layout.plan.prefix),
         "chat": client.chat,
         "max_tokens": layout.plan.max_tokens,
+        "cache": layout.plan.cache,
         "large": _large("prompt", large_prompts(client)),
     }
     return facts | asdict(client.identity)
