@@ -191,7 +191,7 @@ def test_cost_of_a_place(row: int, left: int, last: int) -> None:
 
 def test_every_gate_is_documented() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    gates = base.Gate.__subclasses__()
+    gates = [gate for gate in base.Gate.__subclasses__() if gate.__module__.startswith("privinf.")]
     assert len(gates) >= 14
     for gate in gates:
         assert f"`{gate.__name__}`" in text
