@@ -63,9 +63,9 @@ lock:
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks --benchmark-json $(VENV)/speed.json
 	$(BIN)/privinf bench --json benchmarks/results/bench.json
-	$(BIN)/python -m benchmarks.growth
-	$(BIN)/python -m benchmarks.plots
-	$(BIN)/python -m benchmarks.table
+	$(BIN)/python -m benchmarks.measure.growth
+	$(BIN)/python -m benchmarks.report.plots
+	$(BIN)/python -m benchmarks.report.table
 
 # The peers' environments, where the benchmark looks for them; without them they are left out, and it is said.
 peers:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gates, ours
+from benchmarks.harness import ours
+from benchmarks.workloads import gates
 
 ROUNDS = 3
 

@@ -26,12 +26,15 @@ sys.path.append(str(Path(__file__).parent.parent / "benchmarks" / "baselines"))
 
 import gpt2_step
 
-from benchmarks import gates, growth, ours, plots, role, rows, suite, table
 from benchmarks.baselines import decode_peers
-from benchmarks.encoder_layer import Size
-from benchmarks.peers import Environments
-from benchmarks.rows import MeasureError, Row, row_of
-from benchmarks.suite import Job
+from benchmarks.harness import ours, role, rows, suite
+from benchmarks.harness.peers import Environments
+from benchmarks.harness.rows import MeasureError, Row, row_of
+from benchmarks.harness.suite import Job
+from benchmarks.measure import growth
+from benchmarks.report import plots, table
+from benchmarks.workloads import gates
+from benchmarks.workloads.encoder_layer import Size
 
 ROOT = Path(__file__).parent.parent
 ROW = row_of([3.0, 1.0, 2.0], workload=suite.LAYER, system="privinf", network="loopback", phase="total")
@@ -162,11 +165,11 @@ def test_committed_rows_have_the_form_of_rows() -> None:
 @pytest.mark.parametrize("module", ["plots", "table"])
 def test_documents_are_made_from_json_alone(module: str) -> None:
     """Whoever draws or writes figures imports nothing that could measure one."""
-    tree = ast.parse((ROOT / "benchmarks" / f"{module}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "benchmarks" / "report" / f"{module}.py").read_text(encoding="utf-8"))
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     ours_ = {name for name in imported if name and name.split(".")[0] in ("benchmarks", "privinf")}
-    assert ours_ <= {"benchmarks.machine", "benchmarks.rows"}
+    assert ours_ <= {"benchmarks.harness.machine", "benchmarks.harness.rows"}
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("torch")  # the toy model is shared with ranges that torch measures
 
-from benchmarks import faults, hostile, load
-from benchmarks.faults import Fault
-from benchmarks.site import TEXTS, Site
+from benchmarks.harness.site import TEXTS, Site
+from benchmarks.measure import faults, hostile, load
+from benchmarks.measure.faults import Fault
 
 pytestmark = pytest.mark.processes
 WIRES = ("client-party0", "client-party1", "party0-dealer", "party0-party1", "party1-dealer")

@@ -14,7 +14,8 @@ from typer.main import get_command
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from benchmarks import decoder_table, equivariant_table, rows, table
+from benchmarks.harness import rows
+from benchmarks.report import decoder_table, equivariant_table, table
 from privinf.cli.app import app
 
 ROOT = Path(__file__).parent.parent

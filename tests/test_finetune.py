@@ -16,8 +16,8 @@ from privinf.models.source.reference import Reference
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from benchmarks import finetune as tuning
-from benchmarks.finetune import LABELS, Example, without_leaks
+from benchmarks.workloads import finetune as tuning
+from benchmarks.workloads.finetune import LABELS, Example, without_leaks
 
 HELD_OUT = [Example("it 's a charming journey . ", 1), Example("bleak and desperate", 0)]
 

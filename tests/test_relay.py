@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # for the benchmarks, which are not installed
 
-from benchmarks.relay import PROFILES, Profile, Relays, Way, _carry  # noqa: E402
+from benchmarks.harness.relay import PROFILES, Profile, Relays, Way, _carry  # noqa: E402
 from privinf.config import Tls  # noqa: E402
 from privinf.keys import keygen  # noqa: E402
 from privinf.parties.rpc.credentials import bind, dial  # noqa: E402
@@ -190,7 +190,7 @@ def test_loopback_relays_nothing() -> None:
 
 
 def test_the_process_ends_with_its_owner() -> None:
-    command = [sys.executable, "-m", "benchmarks.relay", "--network", "wan"]
+    command = [sys.executable, "-m", "benchmarks.harness.relay", "--network", "wan"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
         answer, _ = process.communicate("127.0.0.1:1\n127.0.0.1:2\n", timeout=PATIENCE)
@@ -200,7 +200,7 @@ def test_the_process_ends_with_its_owner() -> None:
 
 
 def test_a_relay_needs_a_link() -> None:
-    command = [sys.executable, "-m", "benchmarks.relay", "--target", "127.0.0.1:1", "--rtt-ms", "3"]
+    command = [sys.executable, "-m", "benchmarks.harness.relay", "--target", "127.0.0.1:1", "--rtt-ms", "3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 2
     assert "--mbit" in done.stderr

@@ -10,10 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, suite
-from benchmarks.peers import BASELINES, Environments
-from benchmarks.rows import NETWORKS, Row, find
-from benchmarks.suite import Job
+from benchmarks.harness import machine, suite
+from benchmarks.harness.peers import BASELINES, Environments
+from benchmarks.harness.rows import NETWORKS, Row, find
+from benchmarks.harness.suite import Job
 
 SYSTEMS = ("spu-aby3", "spu-semi2k")
 KEYS = 129  # 128 in the cache, and the new token's own

@@ -22,7 +22,7 @@ from workloads import BaselineError, Workload, row, show
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # SPU's environment does not know the project
 
-from benchmarks.relay import PROFILES, Relays
+from benchmarks.harness.relay import PROFILES, Relays
 
 PARTIES = {"aby3": 3, "semi2k": 2}
 LEAVES_OUT = {

@@ -62,11 +62,12 @@ def _suite() -> tuple[Any, Any]:
     """The benchmark's modules, which no wheel holds."""
     from privinf.errors import ConfigError
 
-    if not (CHECKOUT / "benchmarks" / "suite.py").is_file():
+    if not (CHECKOUT / "benchmarks" / "harness" / "suite.py").is_file():
         raise ConfigError("the benchmark is not installed with privinf: run it in a checkout of the sources")
     if str(CHECKOUT) not in sys.path:
         sys.path.append(str(CHECKOUT))
-    return importlib.import_module("benchmarks.suite"), importlib.import_module("benchmarks.peers")
+    suite, peers = (importlib.import_module(f"benchmarks.harness.{name}") for name in ("suite", "peers"))
+    return suite, peers
 
 
 def _print(rows: list[Any]) -> None:

@@ -14,10 +14,11 @@ from tiny_models import write_model
 
 sys.path.append(str(Path(__file__).resolve().parent.parent.parent))
 
-from benchmarks import equivariant_attacks, equivariant_exactness, equivariant_table
-from benchmarks.equivariant_attack_pages import INDEX, OVERVIEW, PAGES, PREFIX, REPRODUCED, write_pages
-from benchmarks.equivariant_attacks import MODELS, PUBLISHED, SPECIAL, Case, cases
-from benchmarks.machine import RESULTS
+from benchmarks.harness.machine import RESULTS
+from benchmarks.measure import equivariant_attacks, equivariant_exactness
+from benchmarks.measure.equivariant_attacks import MODELS, PUBLISHED, SPECIAL, Case, cases
+from benchmarks.report import equivariant_table
+from benchmarks.report.equivariant_attack_pages import INDEX, OVERVIEW, PAGES, PREFIX, REPRODUCED, write_pages
 from privinf.equivariant.attacks import report
 from privinf.equivariant.attacks.published import SETTING
 from privinf.equivariant.attacks.registry import ATTACKS

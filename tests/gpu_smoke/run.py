@@ -78,7 +78,7 @@ def why_not(device: str) -> str | None:
 
 def report(cases: Iterable[Case], device: str, repeat: int) -> dict[str, Any]:
     """The document: what was checked and how long it took, where, and with which versions."""
-    from benchmarks import machine
+    from benchmarks.harness import machine
 
     checks, times = [], []
     for case in cases:

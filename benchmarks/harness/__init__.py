@@ -1,0 +1,1 @@
+"""What every measurement stands on: roles as processes, links, rows of results, the machine."""

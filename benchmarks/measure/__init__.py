@@ -1,0 +1,1 @@
+"""Scripts that measure, each writing JSON with machine, versions and commit."""

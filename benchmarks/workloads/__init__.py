@@ -1,0 +1,1 @@
+"""What is measured: layers, gates and models, made up or real."""
