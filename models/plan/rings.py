@@ -6,16 +6,19 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from privinf.errors import ModelError
 from privinf.models.plan.scales import Scales
 from privinf.protocols.masked.gates import softmax
 from privinf.protocols.masked.gates.norm import NormSpec
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 PLAN_VERSION = 7
 
-Part = TypeVar("Part")
+Part = TypeVar("Part", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,6 @@ def _optional(kind: type[Part], raw: dict[str, Any] | None) -> Part | None:
 
 def _whole(kind: type[Part], raw: dict[str, Any]) -> Part:
     """A part of a plan with each of its fields, also those that have a default; KeyError otherwise."""
-    if set(raw) != {field.name for field in dataclasses.fields(kind)}:  # type: ignore[arg-type]
+    if set(raw) != {field.name for field in dataclasses.fields(kind)}:
         raise KeyError(kind.__name__)
     return kind(**raw)

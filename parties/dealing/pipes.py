@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from privinf.errors import DeadlineExceeded, PrivinfError, ProtocolError
 from privinf.parties.rpc.frames import CHUNK
@@ -37,7 +38,10 @@ class Pipe:
         """Wait until all was taken; raise DeadlineExceeded if the reader stops on the way."""
         with self._changed:
             while not self._settled():
-                self._wait(lambda seen=self._taken: self._taken != seen or self._settled())  # type: ignore[misc]
+                self._wait(partial(self._went_on, self._taken))
+
+    def _went_on(self, before: int) -> bool:
+        return self._taken != before or self._settled()
 
     def end(self, error: PrivinfError | None = None) -> None:
         """Close it; with an error, drop what is left."""

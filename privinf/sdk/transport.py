@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -76,8 +77,7 @@ class Link:
             seconds = min(seconds, until.left("connect"))
         deadline = Deadline.after(seconds)
         first, second = (
-            patiently(lambda peer=peer: self._reach(peer, seconds, deadline), deadline)  # type: ignore[misc]
-            for peer in self._peers
+            patiently(partial(self._reach, peer, seconds, deadline), deadline) for peer in self._peers
         )
         own = self._identity or first
         require_same(own, first, "party0")
