@@ -13,85 +13,25 @@ import numpy.typing as npt
 import tokenizers
 from safetensors.numpy import save_file
 
+from privinf.models.families import FAMILIES
+from privinf.models.spec import ModelSpec
+
 Array = npt.NDArray[np.float32]
 
-# What transformers calls the parts of a Llama, by their names in GGUF files.
-LLAMA = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-LLAMA_LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
+HEADS = ("lm_head.", "classifier.")  # beside the model proper, not in it
 
 
-@dataclass(frozen=True)
-class Llama:
-    """The sizes of a Llama, and the numbers that its file states or implies."""
+def config_of(spec: ModelSpec) -> dict[str, object]:
+    """What config.json says of a model, but for its special tokens."""
+    family = FAMILIES[spec.family]
+    named = {"model_type": spec.family, "architectures": [family.architecture(spec.task)]}
+    return {**named, "dtype": "float32", **family.write(spec)}
 
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    head_width: int
-    ffn: int
-    vocab: int
-    max_tokens: int
-    eps: float
-    rope_theta: float
-    tied: bool
 
-    def config(self) -> dict[str, Any]:
-        """What config.json says."""
-        return {
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "num_hidden_layers": self.layers,
-            "hidden_size": self.width,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads,
-            "head_dim": self.head_width,
-            "intermediate_size": self.ffn,
-            "vocab_size": self.vocab,
-            "max_position_embeddings": self.max_tokens,
-            "hidden_act": "silu",
-            "rms_norm_eps": self.eps,
-            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
-            "tie_word_embeddings": self.tied,
-            "dtype": "float32",
-        }
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the tensors (out, in), by their names in GGUF files; a layer's without its number."""
-        rows, kv_rows = self.heads * self.head_width, self.kv_heads * self.head_width
-        layer = {
-            "attn_norm": (self.width,),
-            "attn_q": (rows, self.width),
-            "attn_k": (kv_rows, self.width),
-            "attn_v": (kv_rows, self.width),
-            "attn_output": (self.width, rows),
-            "ffn_norm": (self.width,),
-            "ffn_gate": (self.ffn, self.width),
-            "ffn_up": (self.ffn, self.width),
-            "ffn_down": (self.width, self.ffn),
-        }
-        ends: dict[str, tuple[int, ...]] = {
-            "token_embd": (self.vocab, self.width),
-            "output_norm": (self.width,),
-        }
-        return layer | ends | ({} if self.tied else {"output": (self.vocab, self.width)})
-
-    def halves(self, part: str, rows: Array) -> Array:
-        """Queries and keys as transformers stores them: of a pair that turns together, halves apart, not neighbours."""
-        if part not in ("attn_q", "attn_k"):
-            return rows
-        pairs = rows.reshape(-1, self.head_width // 2, 2, self.width)
-        return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(rows.shape))
+def stored_name(theirs: str, spec: ModelSpec) -> str:
+    """A tensor's whole name in the file: models with a head keep the rest under a prefix."""
+    bare = spec.task == "embed" or theirs.startswith(HEADS)
+    return theirs if bare else FAMILIES[spec.family].prefix + theirs
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,14 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 
 from privinf.errors import ModelError
-from privinf.formats.directory import LLAMA, LLAMA_LAYER, Array, Converted, Llama
+from privinf.formats.directory import Array, Converted, config_of, stored_name
+from privinf.formats.rotary import FAMILY, blocks, halves
 from privinf.formats.vocabularies import Vocabulary
+from privinf.models.source.checkpoint import HEAD, tensors
+from privinf.models.spec import Generator, ModelSpec, Tokens
 
 TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
-# Keys under "llama." that shape the model: those read here, then those with one value we implement.
+# Keys under the architecture's name that shape the model: those read here, then those with one value we implement.
 READ = """
 block_count context_length embedding_length feed_forward_length vocab_size rope.freq_base rope.dimension_count
 attention.head_count attention.head_count_kv attention.key_length attention.value_length
@@ -26,6 +29,19 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
     "expert_count": (0,),
     "expert_used_count": (0,),
     "attention.causal": (True,),
+}
+# Our names of tensors by those of a file; a layer's without its number.
+ENDS = {"token_embd": "embed.token", "output_norm": "head.norm.gain", "output": HEAD}
+LAYER = {
+    "attn_norm": "attn.norm.gain",
+    "attn_q": "attn.q.weight",
+    "attn_k": "attn.k.weight",
+    "attn_v": "attn.v.weight",
+    "attn_output": "attn.out.weight",
+    "ffn_norm": "ffn.norm.gain",
+    "ffn_gate": "ffn.gate.weight",
+    "ffn_up": "ffn.up.weight",
+    "ffn_down": "ffn.down.weight",
 }
 
 
@@ -40,11 +56,11 @@ class _Reader(GGUFReader):
 
 def read_gguf(source: Path) -> Converted:
     """Reads weights, sizes and tokenizer."""
-    fields, tensors = _open(source)
+    fields, stored = _open(source)
     try:
         vocabulary = Vocabulary(fields)
-        llama = _sizes(fields, len(vocabulary.tokens), tied="output.weight" not in tensors)
-        return _converted(llama, dict(_weights(llama, tensors)), vocabulary)
+        spec = _spec(fields, len(vocabulary.tokens), stored)
+        return _converted(spec, dict(_weights(spec, stored)), vocabulary)
     except ModelError as error:
         raise ModelError(f"{source}: {error}") from None
 
@@ -61,11 +77,13 @@ def _open(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ModelError(f"{source} is cut short or not GGUF ({error})") from None
 
 
-def _sizes(fields: Mapping[str, Any], vocab: int, *, tied: bool) -> Llama:
+def _spec(fields: Mapping[str, Any], vocab: int, stored: Mapping[str, Any]) -> ModelSpec:
     kind = fields.get("general.architecture")
-    if kind != "llama":
-        raise ModelError(f"architecture {kind!r} is not supported; accepted: 'llama'")
-    given = {name.removeprefix("llama."): v for name, v in fields.items() if name.startswith("llama.")}
+    if kind != FAMILY:
+        raise ModelError(f"architecture {kind!r} is not supported; accepted: {FAMILY!r}")
+    given = {
+        name.removeprefix(f"{FAMILY}."): v for name, v in fields.items() if name.startswith(f"{FAMILY}.")
+    }
     _check_keys(given)
     heads, width = _count(given, "attention.head_count"), _count(given, "embedding_length")
     kv_heads = _count(given, "attention.head_count_kv", heads)
@@ -73,25 +91,30 @@ def _sizes(fields: Mapping[str, Any], vocab: int, *, tied: bool) -> Llama:
     same = ("attention.value_length", "rope.dimension_count")
     if heads % kv_heads or head_width % 2 or any(given.get(key, head_width) != head_width for key in same):
         raise ModelError(f"heads of width {head_width}, {heads} over {kv_heads}, are not supported")
-    return Llama(
-        layers=_count(given, "block_count"),
+    layers = _count(given, "block_count")
+    if layers > len(stored):
+        raise ModelError(f"{len(stored)} tensors do not make {layers} layers")
+    return ModelSpec(
+        family=FAMILY,
         width=width,
         heads=heads,
         kv_heads=kv_heads,
         head_width=head_width,
         ffn=_count(given, "feed_forward_length"),
-        vocab=_count(given, "vocab_size", vocab),
         max_tokens=_count(given, "context_length"),
+        order="pre",
+        norm="rms",
         eps=_short(given, "attention.layer_norm_rms_epsilon"),
-        rope_theta=_short(given, "rope.freq_base", 10000.0),
-        tied=tied,
+        blocks=blocks(layers, head_width, _short(given, "rope.freq_base", 10000.0)),
+        inputs=Tokens(_count(given, "vocab_size", vocab)),
+        head=Generator(tied="output.weight" not in stored),
     )
 
 
 def _check_keys(given: Mapping[str, Any]) -> None:
     for key, accepted in FIXED.items():
         if key in given and given[key] not in accepted:
-            raise ModelError(f"llama.{key} {given[key]!r} is not supported; accepted: {accepted[0]!r}")
+            raise ModelError(f"{FAMILY}.{key} {given[key]!r} is not supported; accepted: {accepted[0]!r}")
     if unknown := sorted(set(given) - set(READ.split()) - set(FIXED)):
         raise ModelError(f"unknown keys {', '.join(map(repr, unknown))} could change what the model computes")
 
@@ -99,7 +122,7 @@ def _check_keys(given: Mapping[str, Any]) -> None:
 def _count(given: Mapping[str, Any], key: str, default: int | None = None) -> int:
     value = given.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelError(f"llama.{key} must be a positive integer, not {value!r}")
+        raise ModelError(f"{FAMILY}.{key} must be a positive integer, not {value!r}")
     return value
 
 
@@ -107,25 +130,24 @@ def _short(given: Mapping[str, Any], key: str, default: float | None = None) -> 
     """The shortest number that means the same float32: 1e-05, not 9.999999747378752e-06."""
     value = given.get(key, default)
     if not isinstance(value, float) or not 0 < value < float("inf"):
-        raise ModelError(f"llama.{key} must be a positive number, not {value!r}")
+        raise ModelError(f"{FAMILY}.{key} must be a positive number, not {value!r}")
     return float(str(np.float32(value)))
 
 
-def _weights(llama: Llama, tensors: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
-    if llama.layers > len(tensors):
-        raise ModelError(f"{len(tensors)} tensors do not make {llama.layers} layers")
-    shapes = llama.shapes()
-    wanted = {f"{part}.weight": (part, f"{LLAMA[part]}.weight") for part in LLAMA if part in shapes} | {
-        f"blk.{i}.{part}.weight": (part, f"model.layers.{i}.{name}.weight")
-        for i in range(llama.layers)
-        for part, name in LLAMA_LAYER.items()
-    }
-    if missing := sorted(set(wanted) - set(tensors)):
+def _weights(spec: ModelSpec, stored: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
+    wanted = {f"{theirs}.weight": ours for theirs, ours in ENDS.items()}
+    if spec.generator.tied:
+        del wanted["output.weight"]
+    for i in range(spec.layers):
+        wanted |= {f"blk.{i}.{theirs}.weight": f"layer{i}.{ours}" for theirs, ours in LAYER.items()}
+    if missing := sorted(set(wanted) - set(stored)):
         raise ModelError(f"{len(missing)} tensors are missing, such as {missing[0]!r}")
-    if extra := sorted(set(tensors) - set(wanted)):
+    if extra := sorted(set(stored) - set(wanted)):
         raise ModelError(f"{len(extra)} tensors are not used here, such as {extra[0]!r}")
-    for theirs, (part, ours) in wanted.items():
-        yield ours, llama.halves(part, _dequantised(tensors[theirs], shapes[part]))
+    places = tensors(spec)
+    for theirs, ours in wanted.items():
+        rows = _dequantised(stored[theirs], places[ours].shape)
+        yield stored_name(places[ours].theirs, spec), halves(ours, rows, spec)
 
 
 def _dequantised(tensor: Any, shape: tuple[int, ...]) -> Array:
@@ -137,13 +159,13 @@ def _dequantised(tensor: Any, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), np.float32).reshape(shape)
 
 
-def _converted(llama: Llama, weights: dict[str, Array], vocabulary: Vocabulary) -> Converted:
-    if len(vocabulary.tokens) != llama.vocab:
+def _converted(spec: ModelSpec, weights: dict[str, Array], vocabulary: Vocabulary) -> Converted:
+    if len(vocabulary.tokens) != spec.vocab:
         raise ModelError(
-            f"the vocabulary has {len(vocabulary.tokens)} tokens, the embedding {llama.vocab} rows"
+            f"the vocabulary has {len(vocabulary.tokens)} tokens, the embedding {spec.vocab} rows"
         )
     return Converted(
-        config=llama.config(),
+        config=config_of(spec),
         tensors=weights,
         tokenizer=vocabulary.rules(),
         special=vocabulary.special(),

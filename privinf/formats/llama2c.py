@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +13,37 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from privinf.errors import ModelError
-from privinf.formats.directory import LLAMA, LLAMA_LAYER, Array, Converted, Llama
+from privinf.formats.directory import Array, Converted, config_of, stored_name
+from privinf.formats.rotary import FAMILY, blocks, halves
 from privinf.formats.tokenizers import SPACE, sentencepiece, start_with
+from privinf.models.source.checkpoint import HEAD, tensors
+from privinf.models.spec import Generator, ModelSpec, Tokens
 
 Bytes = npt.NDArray[np.uint8]
 
 HEADER = struct.Struct("<7i")
 LATER_MAGIC = 0x616B3432  # of the formats after the first
 UNKNOWN, BOS, EOS, FIRST_BYTE, FIRST_PIECE = 0, 1, 2, 3, 259
+# Of a layer, in the file's order.
+PARTS = (
+    "attn.norm.gain",
+    "attn.q.weight",
+    "attn.k.weight",
+    "attn.v.weight",
+    "attn.out.weight",
+    "ffn.norm.gain",
+    "ffn.gate.weight",
+    "ffn.down.weight",
+    "ffn.up.weight",
+)
 NAMES = ("<unk>", "<s>", "</s>")  # llama2.c puts line breaks around the last two
 
 
 def read_llama2c(source: Path, tokenizer: Path | None = None) -> Converted:
     """Reads `source`, which ends with the tokenizer's file where none is given."""
     data = _bytes(source)
-    llama = _header(data, source)
-    weights = _weights(llama)
+    one, layers = _header(data, source)
+    weights = _weights(one, layers)
     end = HEADER.size + 4 * sum(math.prod(shape) for _, shape in weights)
     if len(data) < end:
         raise ModelError(f"{source} is cut short: its header calls for {end} bytes, it has {len(data)}")
@@ -37,10 +53,11 @@ def read_llama2c(source: Path, tokenizer: Path | None = None) -> Converted:
         raise ModelError(
             f"{source} continues for {len(data) - end} bytes after the weights that its header describes"
         )
+    spec = replace(one, blocks=one.blocks * layers)
     return Converted(
-        config=llama.config(),
-        tensors=dict(_tensors(llama, data[HEADER.size : end].view("<f4"), weights)),
-        tokenizer=_rules(_bytes(tokenizer) if tokenizer else data[end:], llama.vocab, tokenizer or source),
+        config=config_of(spec),
+        tensors=dict(_tensors(spec, data[HEADER.size : end].view("<f4"), weights)),
+        tokenizer=_rules(_bytes(tokenizer) if tokenizer else data[end:], spec.vocab, tokenizer or source),
         special={"unk": UNKNOWN, "bos": BOS, "eos": EOS},
         ends=(EOS,),
     )
@@ -55,7 +72,8 @@ def _bytes(path: Path) -> Bytes:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _header(data: Bytes, path: Path) -> Llama:
+def _header(data: Bytes, path: Path) -> tuple[ModelSpec, int]:
+    """The model with one layer, and how many it says that it has."""
     if len(data) < HEADER.size:
         raise ModelError(f"{path} is cut short: it has {len(data)} bytes")
     width, ffn, layers, heads, kv_heads, vocab, max_tokens = HEADER.unpack(data[: HEADER.size].tobytes())
@@ -66,45 +84,48 @@ def _header(data: Bytes, path: Path) -> Llama:
         raise ModelError(
             f"{path} is neither GGUF nor a checkpoint of llama2.c: sizes {sizes} do not describe a model"
         )
-    return Llama(
-        layers=layers,
+    head_width = width // heads
+    one = ModelSpec(
+        family=FAMILY,
         width=width,
         heads=heads,
         kv_heads=kv_heads,
-        head_width=width // heads,
+        head_width=head_width,
         ffn=ffn,
-        vocab=abs(vocab),
         max_tokens=max_tokens,
-        eps=1e-5,  # this and the next are constants of llama2.c's code
-        rope_theta=10000.0,
-        tied=vocab > 0,
+        order="pre",
+        norm="rms",
+        eps=1e-5,  # this and the base of rotations are constants of llama2.c's code
+        blocks=blocks(1, head_width, 10000.0),
+        inputs=Tokens(abs(vocab)),
+        head=Generator(tied=vocab > 0),
     )
+    return one, layers
 
 
-def _weights(llama: Llama) -> list[tuple[str, tuple[int, ...]]]:
+def _weights(one: ModelSpec, layers: int) -> list[tuple[str, tuple[int, ...]]]:
     """Names and shapes in the file's order: each part of all layers together."""
-    shapes = llama.shapes()
-    parts = "attn_norm attn_q attn_k attn_v attn_output ffn_norm ffn_gate ffn_down ffn_up".split()  # noqa: SIM905
-    layers = [(part, (llama.layers, *shapes[part])) for part in parts]
-    turns = [(name, (llama.max_tokens, llama.head_width // 2)) for name in ("cos", "sin")]
-    ends = [] if llama.tied else [("output", shapes["output"])]
-    first, last = ("token_embd", shapes["token_embd"]), ("output_norm", shapes["output_norm"])
-    return [first, *layers, last, *turns, *ends]
+    shapes = {name: tensor.shape for name, tensor in tensors(one).items()}
+    inner = [(part, (layers, *shapes[f"layer0.{part}"])) for part in PARTS]
+    turns = [(name, (one.max_tokens, one.head_width // 2)) for name in ("cos", "sin")]
+    first, norm, head = ((name, shapes[name]) for name in ("embed.token", "head.norm.gain", HEAD))
+    return [first, *inner, norm, *turns, *([] if one.generator.tied else [head])]
 
 
 def _tensors(
-    llama: Llama, values: Array, weights: list[tuple[str, tuple[int, ...]]]
+    spec: ModelSpec, values: Array, weights: list[tuple[str, tuple[int, ...]]]
 ) -> Iterator[tuple[str, Array]]:
-    start = 0
+    start, places = 0, tensors(spec)
     for part, shape in weights:
         count = math.prod(shape)
         array = np.array(values[start : start + count], np.float32).reshape(shape)
         start += count
-        if part in LLAMA:
-            yield f"{LLAMA[part]}.weight", array
-        elif part in LLAMA_LAYER:
-            for i, rows in enumerate(array):
-                yield f"model.layers.{i}.{LLAMA_LAYER[part]}.weight", llama.halves(part, rows)
+        if part in PARTS:
+            named = {f"layer{i}.{part}": halves(part, rows, spec) for i, rows in enumerate(array)}
+        else:
+            named = {part: array} if part in places else {}  # not what turns, which transformers computes
+        for name, rows in named.items():
+            yield stored_name(places[name].theirs, spec), rows
 
 
 def _rules(data: Bytes, vocab: int, path: Path) -> Tokenizer:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from privinf.equivariant.covering.covered import Covered
 from privinf.equivariant.covering.plain import Plain
+from privinf.formats.directory import config_of
 from privinf.models.families import FAMILIES
 from privinf.models.spec import Classifier, Generator, ModelSpec, Patches, Tokens
 
@@ -40,9 +41,10 @@ def server_config(plain: Plain, covered: Covered) -> dict[str, object]:
 
     Special tokens are written as null, as transformers would else assume its defaults.
     """
-    spec, family = covered_spec(plain, covered), FAMILIES[plain.spec.family]
-    name = family.bare if covered.local else family.architecture(spec.task)
-    config = {"model_type": spec.family, "architectures": [name], "dtype": "float32", **family.write(spec)}
+    spec = covered_spec(plain, covered)
+    config = config_of(spec)
+    if covered.local:
+        config["architectures"] = [FAMILIES[spec.family].bare]
     if spec.vocab:
         config |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     return config

@@ -15,11 +15,9 @@ from privinf.equivariant.about import FILE, FORMAT
 from privinf.equivariant.covering.covered import Covered
 from privinf.equivariant.covering.plain import Plain, digest
 from privinf.equivariant.covering.server_config import covered_spec, server_config
-from privinf.models.families import FAMILIES
+from privinf.formats.directory import stored_name
 from privinf.models.source.checkpoint import tensors
 from privinf.models.source.tensors import WEIGHTS, Array
-
-HEADS = ("lm_head.", "classifier.")  # beside the model proper, not in it
 
 
 def write_server(folder: Path, plain: Plain, covered: Covered, about: Mapping[str, Any]) -> None:
@@ -41,15 +39,9 @@ def _stored(plain: Plain, covered: Covered) -> dict[str, Array]:
     parts: dict[str, dict[int, Array]] = defaultdict(dict)
     for ours, tensor in tensors(covered_spec(plain, covered)).items():
         if ours in covered.weights:
-            name = _name(tensor.theirs, plain, covered)
+            name = tensor.theirs if covered.local else stored_name(tensor.theirs, plain.spec)
             parts[name][tensor.part] = tensor.stored(covered.weights[ours])
     return {
         name: np.ascontiguousarray(np.concatenate([found[i] for i in sorted(found)], axis=-1))
         for name, found in parts.items()
     }
-
-
-def _name(theirs: str, plain: Plain, covered: Covered) -> str:
-    """Models with a head keep the rest under a prefix."""
-    bare = covered.local or plain.spec.task == "embed" or theirs.startswith(HEADS)
-    return theirs if bare else FAMILIES[plain.spec.family].prefix + theirs
