@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import traceback
-from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
@@ -41,11 +40,10 @@ _LONGEST: Final = 500  # characters of one value
 
 
 class Log:
-    """The log of one role; through structlog where it is installed, and the same without."""
+    """The log of one role."""
 
     def __init__(self, role: str) -> None:
         self._role, self._quota = role, Quota()
-        self._emit = _emitter()
 
     def info(self, event: str, **fields: object) -> None:
         """Write what happened."""
@@ -78,12 +76,12 @@ class Log:
         if missed is None:
             return
         left_out = {"left_out": missed} if missed else {}
-        self._emit(level, event, {"role": self._role} | clean(fields | left_out))
+        _emit(level, event, {"role": self._role} | clean(fields | left_out))
         self._tell(self._quota.rested())
 
     def _tell(self, missed: list[tuple[str, int]]) -> None:
         for name, count in missed:
-            self._emit("warning", "left out", {"role": self._role, "kind": name, "left_out": count})
+            _emit("warning", "left out", {"role": self._role, "kind": name, "left_out": count})
 
 
 def clean(fields: dict[str, Any]) -> dict[str, object]:
@@ -108,32 +106,6 @@ def _plain(value: str | float) -> str | float:
         text = value.encode("utf-8", "backslashreplace").decode("utf-8")
         return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return value if not isinstance(value, float) or math.isfinite(value) else str(value)
-
-
-def _emitter() -> Callable[[str, str, dict[str, object]], None]:
-    try:
-        import structlog
-    except ImportError:
-        return _emit
-    logger = structlog.wrap_logger(
-        _Lines(),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-    )
-    return lambda level, event, fields: getattr(logger, level)(event, **fields)
-
-
-class _Lines:
-    """What structlog hands its lines to."""
-
-    def info(self, line: str) -> None:
-        """Write it."""
-        WRITER.line(line)
-
-    warning = error = info
 
 
 def _emit(level: str, event: str, fields: dict[str, object]) -> None:

@@ -16,6 +16,7 @@ from privinf.parties.rpc.admission import Admission, Parked, Queue, Room
 from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.guard import Guard
 from privinf.parties.rpc.incoming import Requests
+from privinf.parties.rpc.life import when_over
 from privinf.parties.rpc.messages import (
     identity_message,
     read_id,
@@ -160,8 +161,7 @@ class PartyCalls:
         session, stream = self._sessions.arrive(
             requests.only(), requests.raw, outgoing, context.cancel, caller
         )
-        if not context.add_callback(lambda: self._sessions.depart(session, stream)):
-            self._sessions.depart(session, stream)
+        when_over(context, partial(self._sessions.depart, session, stream))
         seconds = self._config.greet_seconds
         late = DeadlineExceeded(f"no client asked for this session in {seconds:g} s", phase="connect")
         expire = partial(self._sessions.expire, session, stream, late)

@@ -102,7 +102,7 @@ def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
         given = texts.plain(layout, shape, rows)
         private = query.fixed(layout, shape, given, seeds, store, known)
         exact = clear.run(clear_query([tokens], shape.tokens, spec.tokens.pad))[0].numpy()
-        if spec.pool.unit if spec.task == "embed" else False:
+        if task == "embed" and spec.pool.unit:
             exact = exact / np.linalg.norm(exact)
         answers.append(_compared(texts.finish(layout, rows, private), exact[:, : spec.answer_width]))
         tick(1)

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.harness import machine
 from benchmarks.report.equivariant_attack_pages import REPRODUCED
 from privinf.equivariant.attacks import texts as reading
-from privinf.equivariant.attacks.activations import permuted
+from privinf.equivariant.attacks.activations import Reading
 from privinf.equivariant.attacks.bigrams import Corpus, deciphered
 from privinf.equivariant.attacks.causal import CausalModel
 from privinf.equivariant.attacks.frequency import by_rank
@@ -68,6 +68,19 @@ def _decoded(model: CausalModel, prompts: list[Ids], order: Ids, layer: int) -> 
         "prompts": len(prompts),
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+def permuted(
+    model: CausalModel, prompts: list[Ids], first: Ids, layers: int, seed: int
+) -> list[tuple[Ids, int]]:
+    """Decode prompts from residuals after so many layers whose channels a random permutation has moved."""
+    rng = np.random.default_rng(seed)
+    reading = Reading(model.layer(layers, "residual"), first, model.spec.vocab)
+    found = []
+    for prompt in prompts:
+        rows = model.rows(prompt.tolist(), layers)
+        found.append(reading.decode(model, rows[:, rng.permutation(rows.shape[1])]))
+    return found
 
 
 def _prompts(found: Sequence[Ids]) -> list[Ids]:

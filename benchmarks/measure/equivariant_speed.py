@@ -23,9 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.harness import machine
 from privinf.config import EquivariantConfig
 from privinf.equivariant import variants
-from privinf.equivariant.about import read_about
+from privinf.equivariant.about import digest, read_about
 from privinf.equivariant.covering.convert import convert
-from privinf.equivariant.covering.plain import digest
 from privinf.equivariant.key import Key
 from privinf.equivariant.serving import running
 from privinf.equivariant.serving.server import Server

@@ -14,6 +14,7 @@ from privinf.parties.dealing.passes import Dealing, Dealings
 from privinf.parties.logs import Log
 from privinf.parties.rpc.guard import Guard
 from privinf.parties.rpc.incoming import Requests
+from privinf.parties.rpc.life import when_over
 from privinf.parties.rpc.messages import (
     identity_message,
     read_id,
@@ -98,8 +99,7 @@ class DealerCalls:
         job = self._jobs.find(read_id(request.preparation_id, "a preparation id"))
         party = ("party0", "party1").index(caller)
         chunks = job.take(party)
-        if not context.add_callback(lambda: self._ended(job, party)):
-            self._ended(job, party)
+        when_over(context, lambda: self._ended(job, party))
         yield from chunks
         if job.deliver(party):
             self._jobs.forget(job)
@@ -113,8 +113,7 @@ class DealerCalls:
         require_same(self._program.identity, read_identity(opened.identity), caller)
         dealing = self._begin(opened) if caller == "party0" else self._joined(opened)
         messages = dealing.take(("party0", "party1").index(caller))
-        if not context.add_callback(lambda: self._left(dealing, caller)):
-            self._left(dealing, caller)
+        when_over(context, lambda: self._left(dealing, caller))
         if caller == "party0":
             dealing.start(_orders(requests))
         yield dealer_pb2.PassesBegun(

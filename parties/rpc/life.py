@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import grpc
+
 from privinf.errors import DeadlineExceeded, PrivinfError
 from privinf.parties.rpc.deadline import Deadline
 
@@ -33,6 +35,12 @@ class Bounds:
 
 
 BOUNDS: Final = Bounds()
+
+
+def when_over(call: grpc.RpcContext, then: Callable[[], None]) -> None:
+    """Have something done once a call of gRPC's has ended, at once if it has already."""
+    if not call.add_callback(then):
+        then()
 
 
 class Watch:

@@ -12,7 +12,7 @@ import grpc
 
 from privinf.errors import PeerLost
 from privinf.parties.rpc.deadline import Deadline
-from privinf.parties.rpc.life import Life
+from privinf.parties.rpc.life import Life, when_over
 
 _SWEEP = 0.5  # seconds between two looks at what blocks within gRPC
 
@@ -68,8 +68,7 @@ class Keeping:
         life = Life(Deadline.of(context, total), context.cancel)
         with self.lives.holding(life):
             try:
-                if not context.add_callback(lambda: life.end(PeerLost("the client left"))):
-                    life.end(PeerLost("the client left"))
+                when_over(context, lambda: life.end(PeerLost("the client left")))
                 yield life
             finally:
                 life.end(PeerLost("the call is over"))

@@ -16,7 +16,7 @@ from privinf.errors import MismatchError
 from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.deadline import persist
 from privinf.parties.rpc.frames import Kind
-from privinf.parties.rpc.life import Life
+from privinf.parties.rpc.life import Life, when_over
 from privinf.parties.rpc.messages import (
     identity_message,
     read_identity,
@@ -161,8 +161,7 @@ class Greeter:
     ) -> Met:
         config = self._config
         stream.live(life, config.greet_seconds + (_SAYS_WHY if peer in self._dialled else 0.0))
-        if not context.add_callback(stream.cut):  # it ends when the client is gone
-            stream.cut()
+        when_over(context, stream.cut)  # it ends when the client is gone
         with guarding(stream):
             link = SessionLink(stream.send, stream, session, config.party, peer)
             link.say(Kind.HELLO, self.hello(asked).SerializeToString())

@@ -20,7 +20,7 @@ from privinf.errors import (
 from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.rpc.frames import Kind, kind_of
-from privinf.parties.rpc.life import Life
+from privinf.parties.rpc.life import Life, when_over
 from privinf.parties.rpc.methods import SESSION
 from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.rpc.status import attribute, restore
@@ -168,8 +168,7 @@ def open_stream(other: Peer, deadline: Deadline) -> PeerStream:
     outgoing: Outgoing[bytes] = Outgoing()
     call = SESSION.on(other)(iter(outgoing), timeout=deadline.left("connect"), metadata=other.metadata)
     stream = PeerStream(call, outgoing, other.role, call.cancel, dialled=True)
-    if not call.add_callback(stream.over):
-        stream.over()
+    when_over(call, stream.over)
     return stream
 
 

@@ -10,6 +10,7 @@ import grpc
 from privinf.errors import PeerLost, ProtocolError
 from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.deadline import Deadline, persist
+from privinf.parties.rpc.life import when_over
 from privinf.parties.rpc.messages import (
     identity_message,
     order_message,
@@ -128,8 +129,7 @@ class PassLink:
         """Begin a generation, as party 0, once the dealer has a place for it; it is the dealer that names it."""
         context.add_callback(self._places.wake)  # one that is over already is not active either
         give_back = self._places.take(deadline, context.is_active)
-        if not context.add_callback(give_back):
-            give_back()
+        when_over(context, give_back)
         dealt = self._join(self._opening(begin=session_shape_message(shape)), deadline, context)
         self._places.learn(dealt.places)
         return dealt
@@ -160,8 +160,7 @@ class PassLink:
         passes, left = PASSES.on(self._dealer), deadline.left("offline")
         call = passes(iter(orders), timeout=left, metadata=self._dealer.metadata)
         dealt = DealtStream(call, orders, call.cancel)
-        if not context.add_callback(dealt.cancel):
-            dealt.cancel()
+        when_over(context, dealt.cancel)
         try:
             require_same(self._identity, dealt.hear(), "dealer")
         except BaseException:

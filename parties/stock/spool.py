@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from privinf.errors import DamagedPreparation, InputError, ProtocolError
@@ -40,13 +39,11 @@ class SpoolWriter:
             os.posix_fallocate(self._descriptor, 0, self._room)
             os.lseek(self._descriptor, BLOCK, os.SEEK_SET)
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         os.close(self._descriptor)
         self._part.unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ from privinf.errors import ProtocolError
 from privinf.parties.logs import Log
 from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.deadline import Deadline
+from privinf.parties.rpc.life import when_over
 from privinf.parties.rpc.messages import (
     read_id,
     read_identity,
@@ -76,7 +77,7 @@ class Supply:
         self._epochs.enter(epoch)
         deadline = Deadline.of(context, max(self._config.max_seconds, self._config.prepare_seconds))
         record = self._dealer.join(
-            preparation_id, shape, epoch, deadline, lambda call: _cancel_with(context, call)
+            preparation_id, shape, epoch, deadline, lambda call: when_over(context, lambda: _cancel(call))
         )
         return party_pb2.PrefetchReply(prepare_seconds=record.prepare_seconds)
 
@@ -96,12 +97,6 @@ class Supply:
         }
         self.store.burn(old | gone)
         return party_pb2.ReconcileReply(held=sorted(held & {record.preparation_id for record in mine}))
-
-
-def _cancel_with(context: grpc.ServicerContext, call: grpc.Call) -> None:
-    """Cancel a call of ours when the one that asked for it ends."""
-    if not context.add_callback(lambda: _cancel(call)):
-        _cancel(call)
 
 
 def _cancel(call: grpc.Call) -> None:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from privinf.cli import (
-    ask,
-    attack,
-    bench,
-    check,
-    convert,
-    cover,
-    demo,
-    doctor,
-    draft,
-    generate,
-    plan,
-    serve,
-    share,
-)
+from privinf.cli.ask import classify, embed
+from privinf.cli.attack import attack
+from privinf.cli.bench import bench
+from privinf.cli.check import check
+from privinf.cli.convert import convert
+from privinf.cli.cover import cover
+from privinf.cli.demo import demo
+from privinf.cli.doctor import doctor
+from privinf.cli.draft import draft
+from privinf.cli.generate import chat, generate
+from privinf.cli.plan import plan
+from privinf.cli.serve import dealer, party, serve, up
+from privinf.cli.share import fetch, keygen, share
 
+OWNER, SERVERS = (fetch, share, keygen, plan, check, convert), (dealer, party, up, serve)
+CLIENT, OTHERS = (embed, classify, generate, chat, draft), (cover, attack, demo, doctor, bench)
 MOVED = {  # what stood under `privinf ee`
     "convert": "cover",
     "serve": "serve",
@@ -38,8 +38,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     add_completion=True,
 )
-for module in (share, plan, check, convert, serve, ask, generate, draft, cover, attack, demo, doctor, bench):
-    module.register(app)
+for command in (*OWNER, *SERVERS, *CLIENT, *OTHERS):
+    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)

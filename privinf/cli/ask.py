@@ -21,12 +21,6 @@ Texts = Annotated[list[str] | None, typer.Argument(help="Texts.")]
 File = Annotated[Path | None, typer.Option("--file", help="UTF-8 text, one text a line; - is stdin.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
-    for command in (embed, classify):
-        app.command()(command)
-
-
 @with_options(Reading, ClientOptions)
 def embed(
     model: Model,

@@ -12,11 +12,6 @@ from privinf.cli.output import JsonFlag, emit_json, note
 RESULT, REPORT = "attacks.json", "report.md"
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's command."""
-    app.command()(attack)
-
-
 def attack(
     model: Annotated[
         Path, typer.Argument(help="The plain model, which the attacker knows: BERT, GPT-2, Llama.")

@@ -14,11 +14,6 @@ from privinf.cli.output import note, progress
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
-    app.command()(bench)
-
-
 def bench(
     workloads: Annotated[
         list[str] | None, typer.Argument(metavar="[WORKLOAD]...", help="Names that --list shows.")

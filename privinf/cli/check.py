@@ -18,11 +18,6 @@ OUTSIDE = 1  # the exit code where a text leaves the ranges
 SHOWN = 12
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
-    app.command()(check)
-
-
 def check(
     model: Annotated[
         Path, typer.Argument(help="What `privinf share` wrote, with the folders of all roles still in it.")

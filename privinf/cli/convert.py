@@ -10,11 +10,6 @@ import typer
 from privinf.cli.output import JsonFlag, emit_json
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's command."""
-    app.command()(convert)
-
-
 def convert(
     source: Annotated[
         Path, typer.Argument(help="A GGUF file of the Llama architecture, or a llama2.c checkpoint.")

@@ -25,11 +25,6 @@ class NoiseOptions:
     mixing: float | None = option(None, "noise, Llama: how far key matrices are from rotations [0.1].")
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's command."""
-    app.command()(cover)
-
-
 @with_options(NoiseOptions)
 def cover(
     model: Annotated[

@@ -16,11 +16,6 @@ SHOWN = 8
 SENTENCES = 24
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
-    app.command()(demo)
-
-
 def demo(
     sentences: Annotated[
         int | None, typer.Option(help=f"How many of the sentences to use [{SENTENCES}].", min=2, max=24)

@@ -20,13 +20,7 @@ OPTIONAL = {
     "gguf": ("convert", "privinf convert of GGUF files, privinf fetch smollm2"),
     "grpc_health": ("node", "health checks"),
     "prometheus_client": ("node", "metrics"),
-    "structlog": ("node", "structured logs"),
 }
-
-
-def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
-    app.command()(doctor)
 
 
 def doctor(as_json: JsonFlag = False) -> None:

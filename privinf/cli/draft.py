@@ -12,11 +12,6 @@ from privinf.cli.generate import Special
 from privinf.cli.output import JsonFlag, emit_json, note, read_text
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
-    app.command()(draft)
-
-
 def draft(
     files: Annotated[list[Path], typer.Argument(help="UTF-8 text that resembles the answers you expect.")],
     model: Model,

@@ -27,12 +27,6 @@ Special = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
-    for command in (generate, chat):
-        app.command()(command)
-
-
 @with_options(GenerationOptions, ClientOptions)
 def generate(
     model: Model,

@@ -38,11 +38,6 @@ class LaterPass:
     secure_argmax: bool = option(False, "Decoders: the client learns no logits.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's command."""
-    app.command()(plan)
-
-
 @with_options(Query, LaterPass)
 def plan(
     directory: Annotated[

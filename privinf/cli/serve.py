@@ -23,12 +23,6 @@ Shapes = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
-    for command in (dealer, party, up, serve):
-        app.command()(command)
-
-
 @contextmanager
 def log_to_the_end(role: str) -> Iterator[None]:
     """Have all that a server says on stderr be lines of its log, the reason of its end too."""

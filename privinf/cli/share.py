@@ -34,12 +34,6 @@ class DecoderOptions:
     cache: str = option("full", "Decoders: which cached keys attention reads: a policy's name.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
-    for command in (fetch, share, keygen):
-        app.command()(command)
-
-
 def fetch(
     name: Annotated[
         str | None, typer.Argument(help="Such as minilm or smollm2; without a name, list what is available.")

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from privinf.drafts.draft import Draft
 from privinf.errors import InputError
-from privinf.options import Sampling
 from privinf.sampling import F32, Sampler
 
 
@@ -130,30 +129,6 @@ def drafted_by(draft: Draft, ids: Sequence[int], count: int, *, straight: bool =
             )
         return tree
     return Tree.line(draft.propose(ids, count)[:count])
-
-
-class ModelDraft:
-    """Proposes what a small local model with the same tokenizer finds most likely.
-
-    Args:
-        logits: gives, for token ids, the logits of the next token, (vocab,), or those after every id,
-            (tokens, vocab), of which the last are used.
-        repetition_penalty: that of the sampler, so that guesses do not miss for want of it.
-    """
-
-    def __init__(
-        self, logits: Callable[[Sequence[int]], npt.ArrayLike], repetition_penalty: float = 1.0
-    ) -> None:
-        self._logits = logits
-        self._sampler = Sampler(Sampling(repetition_penalty=repetition_penalty))
-
-    def propose(self, ids: Sequence[int], count: int) -> Sequence[int]:
-        """`count` tokens, each the most likely one after those before it."""
-        known = [int(token) for token in ids]
-        for _ in range(count):
-            rows = np.atleast_2d(np.asarray(self._logits(known), dtype=np.float32))
-            known.append(self._sampler.choose(rows[-1], known))
-        return known[len(ids) :]
 
 
 @dataclass(frozen=True)

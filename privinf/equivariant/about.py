@@ -69,10 +69,17 @@ def _checked(about: dict[str, Any], path: Path) -> ServerAbout:
 def check_weights(folder: Path, about: ServerAbout) -> None:
     """Refuse weights that are not those that were written beside about.json."""
     path = folder / WEIGHTS
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
-    if found != about.model_sha256:
+    if digest(path) != about.model_sha256:
         raise IntegrityError(f"{path} is cut short or changed: copy it again, or convert again")
+
+
+def digest(*paths: Path) -> str:
+    """SHA-256 over files, one after the other."""
+    total = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                hashlib.file_digest(file, lambda: total)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    return total.hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import cached_property, partial
-from types import TracebackType
 from typing import Self, Unpack
 
 from privinf.sdk.answers import Classification, Embeddings
@@ -114,7 +113,5 @@ class AsyncClient(BaseClient):
         await asyncio.to_thread(self._backend.connect)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *failure: object) -> None:
         await self.close()

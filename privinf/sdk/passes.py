@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from types import TracebackType
 from typing import Self
 
 import grpc
@@ -21,7 +20,6 @@ from privinf.protocols.contract import Advance, Buffer
 from privinf.sdk.outcomes import (
     ROLES,
     VERDICT_SECONDS,
-    PartyStats,
     Replying,
     chunks,
     counted,
@@ -29,6 +27,7 @@ from privinf.sdk.outcomes import (
     telling,
     uninformed,
 )
+from privinf.sdk.query import Stats
 from privinf.v1 import party_pb2
 
 _CLOSE_SECONDS = 2.0  # how long both parties may take to end in good order
@@ -38,15 +37,10 @@ _Item = party_pb2.GenerateReply | PrivinfError  # what comes of a call: replies,
 
 
 @dataclass(frozen=True)
-class PassStats:
-    """What one pass took; seconds are those of the client's clock, from its sending."""
+class PassStats(Stats):
+    """What one pass took, from its sending."""
 
-    session_id: str
     index: int
-    seconds: float
-    query_bytes: int  # sent to both parties
-    result_bytes: int
-    parties: tuple[PartyStats, PartyStats]
 
 
 class Generation:
@@ -159,10 +153,8 @@ class Generation:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end(error is None)
+    def __exit__(self, kind: object, *failure: object) -> None:
+        self.end(kind is None)
 
     def _require_open(self) -> None:
         if self._over:
@@ -193,7 +185,8 @@ class Generation:
         self._answered += 1
         received = len(first.result) + len(second.result)
         parties = counted(first.stats), counted(second.stats)
-        return PassStats(self.session_id, first.index, time.monotonic() - began, sent, received, parties)
+        seconds = time.monotonic() - began
+        return PassStats(self.session_id, seconds, sent, received, parties, first.index)
 
     def _next(self, until: float, late: str) -> tuple[int, _Item]:
         try:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
-from privinf.sdk.passes import PassStats
 from privinf.sdk.query import Stats
 
 
@@ -26,7 +25,7 @@ class Took:
     offline_bytes: int = 0
     query_bytes: int = 0
 
-    def counting(self, several: Iterable[Stats | PassStats]) -> Self:
+    def counting(self, several: Iterable[Stats]) -> Self:
         """With some more of them."""
         took = self
         for one in several:

@@ -207,7 +207,7 @@ def test_columns_are_read_and_texts_cut_to_the_model(plain_model: Plain, tmp_pat
     path.write_text('text,label\n"the sea, deep",1\n"' + 200 * "sea " + '",0\n')
     short, long = texts.tokens_of([path], model, facts(model), 10_000)
     assert len(short) == 2 + 4  # [CLS] and [SEP]; the comma is unknown
-    assert len(long) == facts(model).spec.max_tokens
+    assert len(long) == facts(model).max_tokens
 
 
 def test_plots_need_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from tiny_models import write_model
 
-from privinf.equivariant.attacks.activations import Reading, permuted
+from benchmarks.measure.equivariant_reproduced import permuted
+from privinf.equivariant.attacks.activations import Reading
 from privinf.equivariant.attacks.causal import CausalModel
 from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.regression import _likeliest, learn

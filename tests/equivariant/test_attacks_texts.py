@@ -40,7 +40,7 @@ def test_texts_begin_as_the_clients_do(begun: Path, written: Path) -> None:
     short, long = tokens_of([written], begun, facts(begun), 1000)
     assert short[0] == long[0] == 1
     assert len(short) == 1 + len("the sea")
-    assert len(long) == facts(begun).spec.max_tokens
+    assert len(long) == facts(begun).max_tokens
     assert front(begun).tolist() == [1]
 
 

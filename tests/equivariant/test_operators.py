@@ -13,9 +13,8 @@ import torch
 from serving import converted
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from privinf.equivariant.about import read_about
+from privinf.equivariant.about import digest, read_about
 from privinf.equivariant.covering.convert import Converted
-from privinf.equivariant.covering.plain import digest
 from privinf.equivariant.serving import running
 from privinf.models.sharing.folder import copy
 

@@ -17,7 +17,6 @@ from serving import client_of, converted, eventually, serving
 
 from privinf import Client, Tls
 from privinf.config import EquivariantConfig, load
-from privinf.equivariant.asking.replies import Outgoing
 from privinf.equivariant.methods import GENERATE, SESSION
 from privinf.equivariant.serving import running
 from privinf.equivariant.serving.server import Server
@@ -32,6 +31,7 @@ from privinf.errors import (
     Unauthenticated,
 )
 from privinf.keys import EQUIVARIANT_ROLES, keygen
+from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.rpc.status import restore
 from privinf.v1 import equivariant_pb2 as pb
 
@@ -62,12 +62,12 @@ def test_so_many_at_once_and_no_more(tmp_path: Path) -> None:
         assert all(next(call).shape == [1, WIDTH] for call in open_)
         with pytest.raises(Overloaded, match=r"no free place within 0\.2 s"):
             caller.session(caller.variant(2))
-        steps[0].end()
+        steps[0].put(None)
         assert next(open_[0], None) is None
         assert eventually(lambda: server.calls.entrances.sessions.running == 1)
         assert caller.session(caller.variant(2), pb.CoveredStep(rows=rows_of(1, WIDTH)))
         open_[1].cancel()
-        steps[1].end()
+        steps[1].put(None)
         assert eventually(lambda: not server.calls.entrances.sessions.running)
 
 
@@ -92,7 +92,7 @@ def test_a_session_leaves_no_cache_behind(tmp_path: Path, monkeypatch: pytest.Mo
         if left == "cancel":
             call.cancel()
         elif left == "end":
-            outgoing.end()
+            outgoing.put(None)
         elif left == "stop":
             server.stop()
         if left in ("idle", "stop"):
@@ -101,7 +101,7 @@ def test_a_session_leaves_no_cache_behind(tmp_path: Path, monkeypatch: pytest.Mo
             kind = {"idle": DeadlineExceeded, "stop": Overloaded}[left]
             assert type(restore(caught.value, "server")) is kind
         assert eventually(lambda: not server.calls.entrances.sessions.running)
-        outgoing.end()
+        outgoing.put(None)
     model, cache = held
     assert eventually(lambda: cache() is None)
     assert eventually(lambda: model() is None)

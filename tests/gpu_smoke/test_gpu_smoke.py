@@ -149,7 +149,7 @@ def test_missing_packages_are_a_reason(monkeypatch: pytest.MonkeyPatch, package:
 ON_A_BARE_MACHINE = """
 import runpy, sys
 sys.meta_path[:] = [f for f in sys.meta_path if not getattr(f, "__module__", "").startswith("__editable__")]
-for name in ("cryptography", "grpc", "google", "structlog", "safetensors", "tokenizers", "transformers", "rich"):
+for name in ("cryptography", "grpc", "google", "safetensors", "tokenizers", "transformers", "rich"):
     sys.modules[name] = None
 sys.argv = [sys.argv[1], "--device", "cpu", "--small", "--repeat", "1"]
 try:

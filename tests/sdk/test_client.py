@@ -24,7 +24,7 @@ from privinf.sdk.options import Reading
 TEXTS = ["whales", "a storm is near, and so is the reef", "calm", "the sea is deep, and so is the night"]
 WITHOUT_TORCH = """
 import sys
-for name in ("torch", "transformers", "typer", "structlog", "prometheus_client"):
+for name in ("torch", "transformers", "typer", "prometheus_client"):
     sys.modules[name] = None  # importing it fails
 import json
 from privinf import Client

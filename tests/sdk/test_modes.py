@@ -64,7 +64,7 @@ class Echo:
 
         def steps() -> Iterator[PassTokens]:
             for token in ids:
-                yield PassTokens((int(token),), 0, 0, (PassStats("", 0, 0.0, 0, 0, (NONE, NONE)),))
+                yield PassTokens((int(token),), 0, 0, (PassStats("", 0.0, 0, 0, (NONE, NONE), 0),))
 
         most = min(options.max_new_tokens, len(ids))
         return lambda call: TokenStream(steps(), str, options.stops, (), most, lambda clean: None)

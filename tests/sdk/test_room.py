@@ -37,7 +37,7 @@ def written(form: SessionLayout, most: int, *, drafts: int, monkeypatch: pytest.
 
 def _pass(decoding: Any, advance: object, rows: object) -> tuple[None, PassStats]:
     decoding._index += 1
-    return None, PassStats("", decoding._index, 0.0, 0, 0, (NOTHING, NOTHING))
+    return None, PassStats("", 0.0, 0, 0, (NOTHING, NOTHING), decoding._index)
 
 
 @pytest.mark.parametrize(

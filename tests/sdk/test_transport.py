@@ -30,7 +30,7 @@ from privinf.sdk.transport import Link
 
 QUERY = """
 import sys
-for name in ("torch", "transformers", "numpy", "structlog", "prometheus_client", "grpc_health", "cryptography"):
+for name in ("torch", "transformers", "numpy", "prometheus_client", "grpc_health", "cryptography"):
     sys.modules[name] = None  # importing it fails
 from privinf.config import ClientConfig, load
 from privinf.protocols.contract import QueryShape

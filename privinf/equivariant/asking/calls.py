@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from privinf.equivariant import variants, wire
 from privinf.equivariant.asking.link import Link
-from privinf.equivariant.asking.replies import Outgoing, Replies
+from privinf.equivariant.asking.replies import Replies
 from privinf.equivariant.asking.texts import Batch
 from privinf.equivariant.key import F64, Key, KeyAbout
 from privinf.equivariant.wire import F32
 from privinf.errors import InputError, IntegrityError, ProtocolError
 from privinf.parties.rpc.deadline import Deadline
+from privinf.parties.rpc.outgoing import Outgoing
 from privinf.sdk.call import Call
 from privinf.sdk.patience import patiently
 from privinf.v1 import equivariant_pb2 as pb
@@ -30,7 +31,7 @@ class Opened(NamedTuple):
     """A session under a cover that was never used before, and never will be again."""
 
     key: Key
-    outgoing: Outgoing
+    outgoing: Outgoing[pb.CoveredStep]
     replies: Replies[pb.CoveredRows]
 
     def answer(self, step: pb.CoveredStep, seconds: float | None = None) -> pb.CoveredRows:
@@ -42,7 +43,7 @@ class Opened(NamedTuple):
 
     def end(self, clean: bool) -> None:
         """End it; the server forgets it at once."""
-        self.outgoing.end()
+        self.outgoing.put(None)
         self.replies.leave() if clean else self.replies.cancel()
 
     def cancel(self) -> None:

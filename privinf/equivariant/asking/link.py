@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any
 
 from privinf.config import EquivariantClientConfig
-from privinf.equivariant.asking.replies import Outgoing, Replies
+from privinf.equivariant.asking.replies import Replies
 from privinf.equivariant.key import KeyAbout
 from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, ROLE, SESSION
 from privinf.errors import ConnectError, MismatchError
 from privinf.parties.rpc.credentials import dial, warn_insecure
 from privinf.parties.rpc.deadline import Deadline, persist
 from privinf.parties.rpc.methods import Method
+from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.rpc.own import check_own
 from privinf.sdk.call import Call
 from privinf.sdk.patience import Patience
@@ -68,9 +69,11 @@ class Link:
         begin = partial(self._begin, GENERATE, prompt, until)
         return call.begun(Replies(begin, self._forget, Patience(until)))
 
-    def session(self, opened: pb.CoveredOpen, until: Deadline) -> tuple[Outgoing, Replies[pb.CoveredRows]]:
+    def session(
+        self, opened: pb.CoveredOpen, until: Deadline
+    ) -> tuple[Outgoing[pb.CoveredStep], Replies[pb.CoveredRows]]:
         """Open a variant; all of the session is over by `until`."""
-        outgoing = Outgoing()
+        outgoing: Outgoing[pb.CoveredStep] = Outgoing()
         outgoing.put(pb.CoveredStep(open=opened))
         return outgoing, Replies(partial(self._begin, SESSION, iter(outgoing), until), self._forget)
 

@@ -1,10 +1,9 @@
-"""What comes back of one call to the server: replies as they come, or a typed error; and what goes there."""
+"""What comes back of one call to the server: replies as they come, or a typed error."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from queue import SimpleQueue
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -12,27 +11,11 @@ import grpc
 from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, Overloaded, PeerLost, PrivinfError
 from privinf.parties.rpc.status import attribute, restore
 from privinf.sdk.patience import Patience
-from privinf.v1 import equivariant_pb2 as pb
 
 T = TypeVar("T")
 Reply = TypeVar("Reply")
 
 NAME = "server"  # in messages
-
-
-class Outgoing:
-    """Steps of a session on their way; gRPC's own thread takes them, and stays until `end`."""
-
-    def __init__(self) -> None:
-        self._steps: SimpleQueue[pb.CoveredStep | None] = SimpleQueue()
-        self.put: Callable[[pb.CoveredStep], None] = self._steps.put
-
-    def end(self) -> None:
-        """There are no more; idempotent."""
-        self._steps.put(None)
-
-    def __iter__(self) -> Iterator[pb.CoveredStep]:
-        return iter(self._steps.get, None)
 
 
 class Replies(Generic[Reply]):

@@ -54,7 +54,7 @@ class Clock:
         """A token that has just come."""
         now = time.monotonic()
         parties = (_NONE, _NONE)
-        stats = PassStats(self._session, self._index, now - self._began, sent, received, parties)
+        stats = PassStats(self._session, now - self._began, sent, received, parties, self._index)
         self._index, self._began = self._index + 1, now
         return PassTokens((token,), 0, 0, (stats,))
 

@@ -91,7 +91,7 @@ def _ranks(order: Ids) -> Ids:
 
 def activations(view: View, leak: Leak) -> Findings:
     """What the server's own feed-forward layer computes on prompts, decoded by the public weights."""
-    if not view.facts.decoder:
+    if not view.decoder:
         return Findings(skipped="every token attends to every other one: none can be decoded before the rest")
     if not view.traffic.prompts:
         return Findings(skipped="no text is long enough for a prompt")
@@ -113,8 +113,8 @@ def _sorted(view: View, model: CausalModel) -> Findings:
     """By values in order of size: nobody knows whose they are."""
     noisy = view.about.what.noisy  # nothing comes close, and every token takes all candidates
     prompts = view.traffic.prompts[: NOISY if noisy else None]
-    scaled = noisy and view.facts.spec.gated
-    reading = Reading(model.layer(1, "inner"), frequent(view), view.facts.spec.vocab, scaled=scaled)
+    scaled = noisy and view.spec.gated
+    reading = Reading(model.layer(1, "inner"), frequent(view), view.spec.vocab, scaled=scaled)
     decoded, tried = zip(*(reading.decode(model, values) for values in observe(view, prompts)), strict=True)
     facts = {"candidates_per_token": sum(tried) / sum(map(len, prompts))}
     return Findings(prompts={"values inside the first feed-forward layer": list(decoded)}, facts=facts)
@@ -141,7 +141,7 @@ def observe(view: View, prompts: Sequence[Ids]) -> list[F32]:
     """Of each prompt, what the first linear layer of the first feed-forward part gives: the server computes it."""
     model = load_model(view.folder, read_about(view.folder))
     body = getattr(model, model.base_model_prefix, model)
-    inner = body.layers[0].mlp.gate_proj if view.facts.spec.gated else body.h[0].mlp.c_fc
+    inner = body.layers[0].mlp.gate_proj if view.spec.gated else body.h[0].mlp.c_fc
     kept: list[F32] = []
     hook = inner.register_forward_hook(lambda layer, given, result: kept.append(result[0].numpy()))
     for prompt in prompts:
@@ -155,7 +155,7 @@ def observe(view: View, prompts: Sequence[Ids]) -> list[F32]:
 
 def frequent(view: View) -> Ids:
     """All tokens, the most frequent of public text first."""
-    counts = np.zeros(view.facts.spec.vocab, dtype=np.int64)
+    counts = np.zeros(view.spec.vocab, dtype=np.int64)
     for texts in view.reference.values():
         counts += np.bincount(np.concatenate(texts), minlength=len(counts))
     return np.argsort(-counts, kind="stable")
@@ -167,16 +167,3 @@ def _own(view: View) -> dict[str, Any]:
     decoded, _ = itself(CausalModel(view.folder)).decode(observe(view, prompts))
     right = [np.array_equal(ids, prompt) for ids, prompt in zip(decoded, prompts, strict=True)]
     return {"exact_prompts": float(np.mean(right)), "prompts": len(prompts)}
-
-
-def permuted(
-    model: CausalModel, prompts: list[Ids], first: Ids, layers: int, seed: int
-) -> list[tuple[Ids, int]]:
-    """Decode prompts from residuals after so many layers whose channels a random permutation has moved."""
-    rng = np.random.default_rng(seed)
-    reading = Reading(model.layer(layers, "residual"), first, model.spec.vocab)
-    found = []
-    for prompt in prompts:
-        rows = model.rows(prompt.tolist(), layers)
-        found.append(reading.decode(model, rows[:, rng.permutation(rows.shape[1])]))
-    return found

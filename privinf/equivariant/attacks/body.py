@@ -87,7 +87,7 @@ def columns(view: View, layer: int = 0) -> tuple[Ids, npt.NDArray[np.bool_]]:
 
 def _pairs(view: View) -> Iterator[tuple[Array, Array]]:
     """What each layer reads with, covered and plain, column by column."""
-    for layer in range(view.facts.spec.layers):
+    for layer in range(view.spec.layers):
         order, sure = columns(view, layer)
         covered, plain = _reads(view, layer)
         yield covered[:, sure], plain[:, order[sure]]

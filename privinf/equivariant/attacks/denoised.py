@@ -146,7 +146,7 @@ class Denoising:
 def ordered(view: View, model: CausalModel) -> Denoising | None:
     """None where the columns' order is not found."""
     found = uncover(view)
-    if found is None or found.sure.sum() <= view.facts.spec.width or found.residual > CLEAR:
+    if found is None or found.sure.sum() <= view.spec.width or found.residual > CLEAR:
         return None
     usual = np.exp(-view.rarity)
     return Denoising(model, found.sure, found.order[found.sure], usual / usual.sum())

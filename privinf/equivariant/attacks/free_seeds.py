@@ -10,6 +10,7 @@ import numpy.typing as npt
 from privinf.equivariant.attacks.matching import Array, nearest
 from privinf.equivariant.attacks.regression import Reader, learn, principal
 from privinf.equivariant.attacks.view import Findings, Leak, View
+from privinf.equivariant.attacks.weights import kind_of
 
 TABLES = ("embed.position", "embed.type")
 
@@ -22,7 +23,7 @@ def free_seeds(view: View, leak: Leak) -> Findings:
     covered = np.concatenate([ours for ours, _ in pairs]).astype(np.float64)
     plain = np.concatenate([theirs for _, theirs in pairs]).astype(np.float64)
     targets, facts = view.traffic.targets, {"free_rows": len(plain)}
-    if view.facts.decoder:
+    if view.decoder:
         axes = principal(view)
         guess, _ = Reader(view, axes, learn(plain, covered @ axes)).read(targets)
         return Findings({"likeliest token": guess}, facts=facts)
@@ -41,14 +42,14 @@ def _pairs(view: View) -> Iterator[tuple[Array, Array]]:
 
 
 def _names(view: View) -> Iterator[str]:
-    if view.facts.kind == "rms":
+    if kind_of(view.spec) == "rms":
         return
     yield from TABLES
-    norms = [] if view.facts.decoder else ["embed.norm"]
-    for i in range(view.facts.spec.layers):
+    norms = [] if view.decoder else ["embed.norm"]
+    for i in range(view.spec.layers):
         yield f"layer{i}.attn.out.bias"
         yield f"layer{i}.ffn.down.bias"
-        norms += [] if view.facts.decoder else [f"layer{i}.attn.norm", f"layer{i}.ffn.norm"]
+        norms += [] if view.decoder else [f"layer{i}.attn.norm", f"layer{i}.ffn.norm"]
     for norm in norms:
         yield f"{norm}.gain"
         yield f"{norm}.bias"

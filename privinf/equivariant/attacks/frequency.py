@@ -32,7 +32,7 @@ def frequency(view: View, leak: Leak) -> Findings:
     if tokens < LEAST:
         return Findings(skipped=f"{tokens} tokens are too few to count; at least {LEAST} are needed")
     if stream is None:
-        guesses, facts = _guesses(view, Corpus.of(texts, view.facts.spec.vocab))
+        guesses, facts = _guesses(view, Corpus.of(texts, view.spec.vocab))
         return Findings(guesses, facts={"tokens": tokens, **facts})
     link = linked(stream)
     guesses, facts = _guesses(view, Corpus.of([link.of(text) for text in texts], link.count))
@@ -47,7 +47,7 @@ def _guesses(view: View, seen: Corpus) -> tuple[dict[str, Guess], dict[str, Any]
     """By each public text."""
     guesses, looked = dict[str, Guess](), 0.0
     for name, reference in view.reference.items():
-        known = Corpus.of(reference, view.facts.spec.vocab)
+        known = Corpus.of(reference, view.spec.vocab)
         guesses[f"rank, {name}"] = by_rank(seen, known)
         guesses[f"neighbours, {name}"], looked = deciphered(seen, known)
     counted = {name: sum(map(len, reference)) for name, reference in view.reference.items()}

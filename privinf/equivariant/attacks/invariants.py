@@ -27,7 +27,7 @@ def invariants(view: View, leak: Leak) -> Findings:
 def _by_norm(view: View) -> Guess:
     targets = view.traffic.targets
     ours = _norms(view.table[targets])
-    found = np.empty((len(targets), min(TOP, view.facts.spec.vocab)), dtype=np.int64)
+    found = np.empty((len(targets), min(TOP, view.spec.vocab)), dtype=np.int64)
     for places, position in view.groups(targets):
         found[places] = _closest(ours[places], _norms(view.candidates(position)))
     return Guess(targets, found)

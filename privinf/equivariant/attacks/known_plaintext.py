@@ -31,12 +31,12 @@ def known_plaintext(view: View, leak: Leak) -> Findings:
             guesses.setdefault(name, []).append(read(session, known))
             seeds[name] = len(known.symbols)
     if not guesses:
-        least = round(SEEDS[0] * view.facts.spec.width) + 1
+        least = round(SEEDS[0] * view.spec.width) + 1
         return Findings(
             skipped=f"{most} different tokens are too few to know some and read others; at least {least}"
         )
     names = sorted(seeds, key=lambda name: seeds[name])
-    facts = {"seeds": {name: seeds[name] for name in names}, "width": view.facts.spec.width}
+    facts = {"seeds": {name: seeds[name] for name in names}, "width": view.spec.width}
     if view.traffic.sessions:
         facts["sessions"] = {name: len(guesses[name]) for name in names}
     return Findings({name: joined(guesses[name]) for name in names}, facts=facts)
@@ -48,7 +48,7 @@ def _known(session: View, told: Leak) -> Iterator[tuple[str, Leak]]:
     if len(prefix.symbols):
         yield PREFIX, prefix
     for widths in SEEDS:
-        count = round(widths * session.facts.spec.width)
+        count = round(widths * session.spec.width)
         if count < len(told.symbols):
             yield f"{widths:g} d seeds", told.first(count)
 
@@ -58,7 +58,7 @@ def _by_distance(view: View, known: Leak) -> Guess:
     targets = np.setdiff1d(view.traffic.targets, known.symbols)
     ours = _distances(view.table[targets], view.table[known.symbols])
     seeds = view.plain_rows(known.plain, known.symbols)
-    found = np.empty((len(targets), min(TOP, view.facts.spec.vocab)), dtype=np.int64)
+    found = np.empty((len(targets), min(TOP, view.spec.vocab)), dtype=np.int64)
     for places, position in view.groups(targets):
         theirs = _distances(view.candidates(position), seeds)
         found[places] = nearest(*comparable(ours[places], theirs))[0]

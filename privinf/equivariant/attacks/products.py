@@ -29,16 +29,14 @@ def weights(view: View, leak: Leak) -> Findings:
 
 def _products(view: View) -> dict[str, Maker]:
     """The embedding itself, and what feed-forward parts of three layers make of it."""
-    known = view.facts
-    layers = sorted({0, known.spec.layers // 2, known.spec.layers - 1})
+    known = view.spec
+    layers = sorted({0, known.layers // 2, known.layers - 1})
     if view.traffic.positions is not None:
         layers = layers[:1]  # candidates differ at every position: one product is dear enough
     found: dict[str, Maker] = {"rows": lambda weights, table: lambda rows: rows}
     for layer in layers:
         found[f"rows x {view.plain.first()} {layer}"] = _reading(layer, view.plain.first())
-        if (
-            known.spec.gated and not view.local
-        ):  # what is scaled is compared by its spread over the vocabulary
+        if known.gated and not view.local:  # what is scaled is compared by its spread over the vocabulary
             found[f"rows x up {layer}"] = _scaled(layer, "up")
     return found
 
@@ -66,7 +64,7 @@ def _scaled(layer: int, part: str) -> Maker:
 def _matched(view: View, targets: Ids, maker: Maker) -> tuple[Ids, float]:
     """The closest tokens of each target, and by how much the first is closer than the second."""
     ours = _sketched(maker(view.server, view.table), view.table[targets])
-    top = min(TOP, view.facts.spec.vocab)
+    top = min(TOP, view.spec.vocab)
     found, distance = np.empty((len(targets), top), dtype=np.int64), np.empty((len(targets), top))
     for places, position in view.groups(targets):
         pool = view.candidates(position)
@@ -87,7 +85,7 @@ def _sampled(view: View) -> dict[str, Guess]:
         return {}
     targets, pool, plain = view.traffic.sample[:SAMPLED], view.traffic.pool, view.candidates()
     wide: dict[str, Maker] = {"rows x q x k x rows, sampled": _scores}
-    if view.facts.decoder:
+    if view.decoder:
         wide["rows x head, sampled"] = _logits
     found = {}
     for name, maker in wide.items():
@@ -105,11 +103,9 @@ def _logits(weights: Weights, table: F32) -> Product:
 
 def _scores(weights: Weights, table: F32) -> Product:
     """Attention of the first layer between tokens, summed over heads: their order and their maps cancel."""
-    known = weights.facts
+    known = weights.spec
     q, k = weights.reads(0, "q"), weights.reads(0, "k")
-    width, size = len(q), q.shape[1] // known.spec.heads
-    k = np.repeat(
-        k.reshape(width, known.spec.kv_heads, size), known.spec.heads // known.spec.kv_heads, axis=1
-    )
+    width, size = len(q), q.shape[1] // known.heads
+    k = np.repeat(k.reshape(width, known.kv_heads, size), known.heads // known.kv_heads, axis=1)
     keys = (q @ k.reshape(width, -1).T) @ table.T
     return lambda rows: rows @ keys

@@ -96,7 +96,7 @@ class Reader:
     def read(self, symbols: Ids) -> tuple[Guess, F64]:
         """Tokens for symbols, and each one's misfit, (symbols, tokens)."""
         rows = self.view.table[symbols] @ self.axes
-        top = min(TOP, self.view.facts.spec.vocab)
+        top = min(TOP, self.view.spec.vocab)
         found, misfit = np.empty((len(symbols), top), dtype=np.int64), np.empty((len(symbols), top))
         for places, position in self.view.groups(symbols):
             means, variances = self._predicted(position)
@@ -130,7 +130,7 @@ def principal(view: View) -> F64:
     """Axes that hold all of what covered rows vary in, no more of them than plain rows have values."""
     table = view.table.astype(np.float64)
     _, vectors = np.linalg.eigh(table.T @ table)
-    return np.ascontiguousarray(vectors[:, -view.facts.spec.width :])
+    return np.ascontiguousarray(vectors[:, -view.spec.width :])
 
 
 def expand(view: View, leak: Leak) -> Guess:
@@ -156,7 +156,7 @@ def _sure(view: View, guess: Guess, misfit: F64, kept: float) -> npt.NDArray[np.
     """Which guesses to believe."""
     sure = np.zeros(len(guess.symbols), dtype=bool)
     for places, _ in view.groups(guess.symbols):
-        sure[places] = mutual(guess.plain[places, 0], view.facts.spec.vocab, misfit[places, 0])
+        sure[places] = mutual(guess.plain[places, 0], view.spec.vocab, misfit[places, 0])
     if sure.any():
         clear = misfit[:, 1] - misfit[:, 0]
         sure &= clear >= np.quantile(clear[sure], 1 - kept)

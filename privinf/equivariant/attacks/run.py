@@ -20,12 +20,13 @@ from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.registry import Attack
 from privinf.equivariant.attacks.truth import Sizes, Truth
 from privinf.equivariant.attacks.view import Findings, Leak, View
-from privinf.equivariant.attacks.weights import Facts, Weights, facts
+from privinf.equivariant.attacks.weights import Weights, facts, kind_of
 from privinf.equivariant.covering.plain import fingerprint
 from privinf.equivariant.levels import WARNING, level_of
 from privinf.equivariant.variants import all_variants
 from privinf.errors import ConfigError, PrivinfError
 from privinf.models.source.tensors import WEIGHTS
+from privinf.models.spec import ModelSpec
 
 FORMAT = 2
 STREAM = 1_000_000  # tokens that pass by, for attacks that count
@@ -83,7 +84,7 @@ def run(
 
 def _about(setting: Setting, view: View, truth: Truth) -> Result:
     """A result without attacks."""
-    known, level = view.facts, view.about.level
+    known, level = view.spec, view.about.level
     return {
         "format": FORMAT,
         "warning": WARNING,
@@ -92,11 +93,11 @@ def _about(setting: Setting, view: View, truth: Truth) -> Result:
         "level": level,
         "says": level_of(level).says,
         "noise": dict(setting.noise) if setting.noise else None,
-        "family": known.spec.family,
-        "kind": known.kind,
+        "family": known.family,
+        "kind": kind_of(known),
         "parameters": _parameters(setting.model),
-        "vocab": known.spec.vocab,
-        "width": known.spec.width,
+        "vocab": known.vocab,
+        "width": known.width,
         "server_width": int(view.table.shape[1]),
         "texts": [path.name for path in setting.texts],
         "others": [path.name for path in setting.others],
@@ -122,7 +123,7 @@ def _scored(truth: Truth) -> Result:
     }
 
 
-def prepare(setting: Setting, known: Facts) -> tuple[View, Truth]:
+def prepare(setting: Setting, known: ModelSpec) -> tuple[View, Truth]:
     """Read the texts and halve them: what clients send, and what is public."""
     server, client = folders(setting.model, setting.converted, known)
     whole = reading.tokens_of(setting.texts, setting.model, known, setting.stream + REFERENCE)
@@ -136,7 +137,7 @@ def prepare(setting: Setting, known: Facts) -> tuple[View, Truth]:
 
 
 def view_of(
-    model: Path, server: Path, known: Facts, truth: Truth, reference: Mapping[str, list[Ids]]
+    model: Path, server: Path, known: ModelSpec, truth: Truth, reference: Mapping[str, list[Ids]]
 ) -> View:
     """The attacker's side; of the truth it takes the traffic and nothing else."""
     return View(
@@ -150,11 +151,11 @@ def view_of(
     )
 
 
-def folders(model: Path, converted: Path, known: Facts) -> tuple[Path, Path]:
+def folders(model: Path, converted: Path, known: ModelSpec) -> tuple[Path, Path]:
     """Of the server and of its client; the first variant's where there are variants."""
     server, client = converted / "server", converted / "client"
     about = read_about(server)
-    if about.family != known.spec.family or about.vocab != known.spec.vocab:
+    if about.family != known.family or about.vocab != known.vocab:
         raise ConfigError(f"{server} was not made from {model}: give the plain model that was converted")
     if not about.what.local:
         return server, client

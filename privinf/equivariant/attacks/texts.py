@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from privinf.equivariant.attacks.matching import Ids
-from privinf.equivariant.attacks.weights import Facts
 from privinf.errors import InputError
+from privinf.models.spec import ModelSpec
 from privinf.models.text.control import ControlledTokenizer
 
 COLUMN = "text"
@@ -20,7 +20,7 @@ ANY = "a"  # some text
 LONGEST = 1 << 30  # characters of one cell
 
 
-def tokens_of(files: Iterable[Path], model: Path, known: Facts, limit: int) -> list[Ids]:
+def tokens_of(files: Iterable[Path], model: Path, known: ModelSpec, limit: int) -> list[Ids]:
     """Token ids of each text as a client sends it: cut to what the model takes, with the tokenizer's special tokens,
     and without a chat template; so many tokens in all.
 
@@ -28,7 +28,7 @@ def tokens_of(files: Iterable[Path], model: Path, known: Facts, limit: int) -> l
         InputError: a file is no text, or there is none in it.
     """
     rules, found, tokens = ControlledTokenizer(model / "tokenizer.json").rules, list[Ids](), 0
-    rules.enable_truncation(known.spec.max_tokens)
+    rules.enable_truncation(known.max_tokens)
     for batch in _batches(text for path in files for text in _texts(path)):
         for encoding in rules.encode_batch(batch):
             found.append(np.array(encoding.ids, dtype=np.int64))

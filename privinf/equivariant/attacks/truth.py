@@ -15,8 +15,10 @@ from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.sending import Sender, Symbols
 from privinf.equivariant.attacks.traffic import Traffic
 from privinf.equivariant.attacks.view import Guess, Leak
-from privinf.equivariant.attacks.weights import Facts
+from privinf.equivariant.attacks.weights import decodes
 from privinf.equivariant.key import Key
+from privinf.models.source.checkpoint import tensors
+from privinf.models.spec import ModelSpec
 
 WINDOW = 20_000  # tokens that are scored, by attacks that do not take the whole stream
 SAMPLE = 1024  # vocabulary entries that are scored
@@ -37,9 +39,9 @@ class Sizes:
 class Truth:
     """The key of one client and what its symbols stand for."""
 
-    def __init__(self, client: Path, known: Facts, texts: Sequence[Ids], sizes: Sizes, seed: int) -> None:
+    def __init__(self, client: Path, known: ModelSpec, texts: Sequence[Ids], sizes: Sizes, seed: int) -> None:
         self._seed, rng = seed, np.random.default_rng(seed)
-        shuffled = rng.permutation(known.spec.vocab)
+        shuffled = rng.permutation(known.vocab)
         self._drawn, self._pool = shuffled[: sizes.sample], np.sort(shuffled[:POOL])
         lengths = rng.integers(*LENGTHS, endpoint=True, size=sizes.prompts)
         long = [text for text in texts if len(text) >= LENGTHS[1]]
@@ -65,12 +67,12 @@ class Truth:
             seed=self._seed,
         )
 
-    def _by_rows(self, client: Path, key: Key, known: Facts, texts: Sequence[Ids], sizes: Sizes) -> None:
+    def _by_rows(self, client: Path, key: Key, known: ModelSpec, texts: Sequence[Ids], sizes: Sizes) -> None:
         """Each distinct token, or token at a position, is a symbol."""
         assert key.hidden is not None
-        folder, positional = client.parent.parent, "embed.position" in known.arrays
-        own = OwnPart(folder, Key.load(folder).about, known.spec.eps)
-        sender = Sender(own, key.hidden, key.about.context, positional, known.decoder)
+        folder, positional = client.parent.parent, "embed.position" in tensors(known)
+        own = OwnPart(folder, Key.load(folder).about, known.eps)
+        sender = Sender(own, key.hidden, key.about.context, positional, decodes(known))
         window = [text[:POSITIONS] for text in texts] if positional else list(texts)
         window = window[: _texts_of(window, sizes.window)]
         symbols = Symbols(positional)

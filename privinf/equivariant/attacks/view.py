@@ -13,7 +13,8 @@ import numpy as np
 from privinf.equivariant.about import ServerAbout
 from privinf.equivariant.attacks.matching import TOP, Array, Ids, nearest
 from privinf.equivariant.attacks.traffic import Traffic
-from privinf.equivariant.attacks.weights import F32, Facts, Weights
+from privinf.equivariant.attacks.weights import F32, Weights, decodes, kind_of
+from privinf.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +92,12 @@ class View:
     reference: Mapping[str, list[Ids]]
 
     @property
-    def facts(self) -> Facts:
-        return self.plain.facts
+    def spec(self) -> ModelSpec:
+        return self.plain.spec
+
+    @property
+    def decoder(self) -> bool:
+        return decodes(self.spec)
 
     @property
     def local(self) -> bool:
@@ -108,7 +113,7 @@ class View:
 
     def candidates(self, position: int = 0) -> F32:
         """The plain row of each token, (vocab, width): at this position where rows hold positions."""
-        if not self.local or self.facts.kind == "rms":
+        if not self.local or kind_of(self.spec) == "rms":
             return self.unshifted
         shift = self.shift(position)
         if shift is not None:
@@ -126,10 +131,10 @@ class View:
 
     def shift(self, position: int) -> F32 | None:
         """What a position adds to every candidate, or None where it does more than that."""
-        if not self.facts.decoder:
+        if not self.decoder:
             return None
-        if not self.local or self.facts.kind == "rms":
-            return np.zeros(self.facts.spec.width, dtype=np.float32)
+        if not self.local or kind_of(self.spec) == "rms":
+            return np.zeros(self.spec.width, dtype=np.float32)
         shift: F32 = self.plain.centred(self.plain["embed.position"][position][None])[0]
         return shift
 
@@ -151,7 +156,7 @@ class View:
             seen: what projects the plain rows, where uncovering left something out.
             noise: variance of each value of a row; above zero, the frequency of tokens counts as well.
         """
-        found = np.empty((len(symbols), min(TOP, self.facts.spec.vocab)), dtype=np.int64)
+        found = np.empty((len(symbols), min(TOP, self.spec.vocab)), dtype=np.int64)
         rare = np.sqrt(2 * noise * self.rarity)[:, None]
         for places, position in self.groups(symbols):
             pool = self.candidates(position)
@@ -163,7 +168,7 @@ class View:
     @cached_property
     def rarity(self) -> Array:
         """By how much each token's log probability in public text is below the most frequent one's."""
-        counts = np.full(self.facts.spec.vocab, 0.5)
+        counts = np.full(self.spec.vocab, 0.5)
         for texts in list(self.reference.values())[:1]:
             counts += np.bincount(np.concatenate(texts), minlength=len(counts))
         logs = np.log(counts)
@@ -171,7 +176,7 @@ class View:
 
     def plain_rows(self, plain: Ids, symbols: Ids) -> F32:
         """The plain rows of known tokens where these symbols stand for them."""
-        found = np.empty((len(plain), self.facts.spec.width), dtype=np.float32)
+        found = np.empty((len(plain), self.spec.width), dtype=np.float32)
         for places, position in self.groups(symbols):
             found[places] = self.candidates(position)[plain[places]]
         return found
@@ -184,6 +189,6 @@ class View:
     def _normed(self, rows: F32) -> F32:
         rows = rows + self.plain["embed.type"][0]
         rows = rows - rows.mean(-1, keepdims=True)
-        rows = rows / np.sqrt(np.square(rows).mean(-1, keepdims=True) + self.facts.spec.eps)
+        rows = rows / np.sqrt(np.square(rows).mean(-1, keepdims=True) + self.spec.eps)
         normed: F32 = rows * self.plain["embed.norm.gain"] + self.plain["embed.norm.bias"]
         return normed

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +12,24 @@ from safetensors import SafetensorError, safe_open
 from privinf.errors import MissingExtra, ModelError
 from privinf.models.families import FAMILIES
 from privinf.models.source.checkpoint import plain_name, read_spec, tensors
-from privinf.models.source.tensors import WEIGHTS, Tensor
+from privinf.models.source.tensors import WEIGHTS
 from privinf.models.spec import ModelSpec
 
 F32 = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What is public about a model: what it is, and where its arrays lie in a file."""
-
-    spec: ModelSpec
-    arrays: Mapping[str, Tensor] = field(repr=False)
-
-    @property
-    def decoder(self) -> bool:
-        """Norms come before linear layers, so that their gains are folded; an encoder's stay on the residual."""
-        return self.spec.order == "pre"
-
-    @property
-    def kind(self) -> str:
-        """What its residual stream allows a cover to be: norms behind it, RMSNorm, or LayerNorm before it."""
-        return self.spec.norm if self.decoder else "post"
+def decodes(spec: ModelSpec) -> bool:
+    """Norms come before linear layers, so that their gains are folded; an encoder's stay on the residual."""
+    return spec.order == "pre"
 
 
-def facts(folder: Path) -> Facts:
-    """Of a plain model.
+def kind_of(spec: ModelSpec) -> str:
+    """What its residual stream allows a cover to be: norms behind it, RMSNorm, or LayerNorm before it."""
+    return spec.norm if decodes(spec) else "post"
+
+
+def facts(folder: Path) -> ModelSpec:
+    """What is public about a plain model.
 
     Raises:
         ModelError: it has no tokens to guess, or cannot be read.
@@ -49,14 +39,14 @@ def facts(folder: Path) -> Facts:
         raise ModelError(
             f"{folder} is of family {spec.family!r}: no attack here knows images or relative positions"
         )
-    return Facts(spec, tensors(spec))
+    return spec
 
 
 class Weights:
     """Arrays of one file; linear layers are (in, out). Sizes may differ from those of the plain model."""
 
-    def __init__(self, folder: Path, known: Facts) -> None:
-        self.facts = known
+    def __init__(self, folder: Path, known: ModelSpec) -> None:
+        self.spec, self._arrays = known, tensors(known)
         self._path = folder / WEIGHTS
         try:
             file: Any = safe_open(self._path, "pt")
@@ -65,14 +55,14 @@ class Weights:
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{self._path} cannot be read ({error})") from None
         self._file = file
-        self._names = {plain_name(name, FAMILIES[known.spec.family]): name for name in file.keys()}  # noqa: SIM118
+        self._names = {plain_name(name, FAMILIES[known.family]): name for name in file.keys()}  # noqa: SIM118
 
     def __contains__(self, ours: str) -> bool:
-        tensor = self.facts.arrays.get(ours)
+        tensor = self._arrays.get(ours)
         return tensor is not None and tensor.theirs in self._names
 
     def __getitem__(self, ours: str) -> F32:
-        tensor = self.facts.arrays[ours]
+        tensor = self._arrays[ours]
         if ours not in self:
             raise ModelError(f"{self._path} has no {tensor.theirs}")
         whole: F32 = self._file.get_tensor(self._names[tensor.theirs]).float().numpy()
@@ -84,7 +74,7 @@ class Weights:
 
     def head(self) -> F32 | None:
         """(width, vocab) with the final norm's gain, or None where there is none."""
-        if not self.facts.decoder:
+        if not decodes(self.spec):
             return None
         head = self["head.weight"] if "head.weight" in self else self["embed.token"].T
         return self._folded(head, "head.norm")
@@ -97,18 +87,18 @@ class Weights:
 
     def first(self) -> str:
         """The part of a feed-forward layer that a cover can only permute: what an activation follows."""
-        return "gate" if self.facts.spec.gated else "up"
+        return "gate" if self.spec.gated else "up"
 
     def centred(self, rows: F32) -> F32:
         """Rows of GPT-2's residual without their mean, which its norms ignore and covers keep."""
-        if self.facts.kind != "layer":
+        if kind_of(self.spec) != "layer":
             return rows
         without: F32 = rows - rows.mean(-1, keepdims=True)
         return without
 
     def _folded(self, weight: F32, norm: str) -> F32:
         """With the gain before it, unless that is constant: a scale says nothing."""
-        if self.facts.decoder:
+        if decodes(self.spec):
             gain = self[f"{norm}.gain"]
             if np.ptp(gain) > 0:
                 weight = gain[:, None] * weight

@@ -6,7 +6,7 @@ import numpy as np
 
 from privinf.equivariant.covering.covered import Covered
 from privinf.equivariant.covering.covers import centring
-from privinf.equivariant.covering.draw import F64, Draw, Ids
+from privinf.equivariant.covering.draw import F64, Draw
 from privinf.equivariant.covering.keymat import key_matrices
 from privinf.equivariant.covering.layers import Weights, cover_layers, put, put_norm
 from privinf.equivariant.covering.noise import Noise, noisy
@@ -23,15 +23,15 @@ def cover_decoder(plain: Plain, draw: Draw, noise: Noise | None = None) -> Cover
     alpha_e, alpha_h = (noise.alpha_e, noise.alpha_h) if noise else (0.0, 0.0)
     hidden, answer = stream.write(), stream.read()
     out: Weights = {}
-    _put_rows(out, "embed.token", noisy(plain.exact("embed.token"), alpha_e, draw) @ hidden, tokens)
+    rows = noisy(plain.exact("embed.token"), alpha_e, draw) @ hidden
+    place = np.argsort(tokens)  # the plain id at each covered one
+    put(out, "embed.token", rows[place])
     if not plain.spec.rotary:
         put(out, "embed.position", noisy(plain.exact("embed.position"), alpha_e, draw) @ hidden)
     out |= cover_layers(plain, draw, stream)
     put_norm(out, plain, NORM, stream)
     _put_head(out, plain, noisy(plain.exact("head.weight"), alpha_h, draw), answer)
-    head = np.empty_like(out["head.weight"])
-    head[:, tokens] = out["head.weight"]
-    out["head.weight"] = head
+    out["head.weight"] = np.ascontiguousarray(out["head.weight"][:, place])
     return Covered(
         out, stream.width, plain.spec.eps * stream.eps_scale, tokens=tokens, hidden=hidden, answer=answer
     )
@@ -53,12 +53,6 @@ def cover_decoder_layers(plain: Plain, draw: Draw) -> Covered:
 def _stream(plain: Plain, draw: Draw, noise: Noise | None) -> Stream:
     """Key matrices wider than the model need a norm that only divides; LayerNorm also takes the mean off."""
     return key_matrices(plain, draw, noise) if noise and plain.spec.norm == "rms" else square(plain, draw)
-
-
-def _put_rows(out: Weights, name: str, rows: F64, tokens: Ids) -> None:
-    placed = np.empty(rows.shape, dtype=np.float32)
-    placed[tokens] = rows
-    out[name] = placed
 
 
 def _put_head(out: Weights, plain: Plain, head: F64, answer: F64) -> None:

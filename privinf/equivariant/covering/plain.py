@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from privinf.equivariant.about import digest
 from privinf.equivariant.covering.draw import F64
 from privinf.errors import ConfigError, ModelError
 from privinf.models.source import checkpoint
 from privinf.models.source.tensors import WEIGHTS, Array
 from privinf.models.spec import ModelSpec
-
-CHUNK = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +61,3 @@ def read_plain(model: Path, task: str | None = None) -> Plain:
 def fingerprint(model: Path) -> str:
     """What tells one plain model from another: SHA-256 over its weights' file and its config.json."""
     return digest(model / WEIGHTS, model / "config.json")
-
-
-def digest(*paths: Path) -> str:
-    """SHA-256 over files, one after the other."""
-    total = hashlib.sha256()
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                while piece := file.read(CHUNK):
-                    total.update(piece)
-        except OSError as error:
-            raise ModelError(f"{path} cannot be read: {error.strerror}") from None
-    return total.hexdigest()

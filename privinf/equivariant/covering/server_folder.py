@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from privinf.equivariant.about import FILE, FORMAT
+from privinf.equivariant.about import FILE, FORMAT, digest
 from privinf.equivariant.covering.covered import Covered
-from privinf.equivariant.covering.plain import Plain, digest
+from privinf.equivariant.covering.plain import Plain
 from privinf.equivariant.covering.server_config import covered_spec, server_config
 from privinf.formats.directory import stored_name
 from privinf.models.source.checkpoint import tensors

@@ -9,6 +9,7 @@ from privinf.config import EquivariantConfig
 from privinf.equivariant import wire
 from privinf.equivariant.about import ServerAbout
 from privinf.equivariant.serving import running
+from privinf.equivariant.serving.limits import room
 from privinf.equivariant.serving.running import PIECE, CachedSequence
 from privinf.equivariant.serving.turns import Turn
 from privinf.equivariant.wire import F32
@@ -52,7 +53,7 @@ class Decoding:
 
     def __init__(self, model: Any, about: ServerAbout, config: EquivariantConfig, turn: Turn) -> None:
         self._sequence, self._turn, self._width = CachedSequence(model), turn, about.width
-        self._room = min(about.context, config.max_tokens or about.context)
+        self._room = room(about, config)
 
     def __call__(self, step: pb.CoveredStep) -> F32:
         """The last hidden row, (1, width)."""
