@@ -134,7 +134,7 @@ class PartyCalls:
         """Answer a query: the client calls this on both parties."""
         session: bytes | None = None
         try:
-            opened = _opening(requests)
+            opened: party_pb2.InferOpen = requests.opening("a query begins with its opening")
             session = read_id(opened.session_id, "a session id")
             shape = self._shape(opened)
             self._sessions.begin(session)
@@ -194,13 +194,6 @@ class PartyCalls:
         self._log.info(
             "answered", session=session.hex(), rounds=stats.rounds, seconds=round(stats.online_seconds, 6)
         )
-
-
-def _opening(requests: Requests[party_pb2.InferRequest]) -> party_pb2.InferOpen:
-    first = next(requests, None)
-    if first is None or first.WhichOneof("part") != "open":
-        raise ProtocolError("a query begins with its opening")
-    return first.open
 
 
 def _share(requests: Requests[party_pb2.InferRequest], nbytes: int) -> memoryview:

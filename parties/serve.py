@@ -8,12 +8,12 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import grpc
 
 from privinf.addresses import Address
-from privinf.config import DealerConfig, PartyConfig, Tls
+from privinf.config import DealerConfig, PartyConfig, ServerConfig
 from privinf.errors import ConfigError, InputError, PrivinfError
 from privinf.parties.dealing.dealer import DealerCalls
 from privinf.parties.logs import Log
@@ -36,29 +36,10 @@ from privinf.protocols.contract import DealerProgram, PartyProgram
 _CONTROL_THREADS = 8  # for attest, status and health beside the long calls
 
 
-class Listening(Protocol):
-    """What every role's settings say."""
-
-    @property
-    def listen(self) -> Address: ...
-    @property
-    def tls(self) -> Tls | None: ...
-    @property
-    def health_port(self) -> int: ...
-    @property
-    def health_host(self) -> str: ...
-    @property
-    def metrics_port(self) -> int: ...
-    @property
-    def metrics_host(self) -> str: ...
-    @property
-    def stop_seconds(self) -> float: ...
-
-
 class Server:
     """A gRPC server with health and an orderly end; the calls are its subclass's."""
 
-    def __init__(self, role: str, service: str, config: Listening, calls: int, bounds: Bounds) -> None:
+    def __init__(self, role: str, service: str, config: ServerConfig, calls: int, bounds: Bounds) -> None:
         self.role, self._service, self._config = role, service, config
         if config.tls is not None:
             check_own(config.tls, role)

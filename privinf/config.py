@@ -53,7 +53,7 @@ class _Role:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Server(_Role):
+class ServerConfig(_Role):
     """What every server is told."""
 
     listen: Address = ANY_PORT
@@ -76,7 +76,7 @@ class _Server(_Role):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Admitting(_Server):
+class _Admitting(ServerConfig):
     """What a server is told that clients ask themselves."""
 
     max_sessions: int = 8  # queries, generations and sessions under way
@@ -128,7 +128,7 @@ class PartyConfig(_Admitting):
 
 
 @dataclass(frozen=True)
-class DealerConfig(_Server):
+class DealerConfig(ServerConfig):
     """The server that draws preparations."""
 
     max_jobs: int = 8  # preparations created and not yet delivered

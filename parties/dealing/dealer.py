@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from privinf.config import DealerConfig
-from privinf.errors import PeerLost, PrivinfError, ProtocolError
+from privinf.errors import PeerLost, ProtocolError
 from privinf.parties.dealing.jobs import Job, Jobs
 from privinf.parties.dealing.passes import Dealing, Dealings
 from privinf.parties.logs import Log
@@ -88,7 +88,8 @@ class DealerCalls:
     ) -> dealer_pb2.DropReply:
         """End what a party has given up: nobody is to wait for it, and its place is free."""
         which = request.preparation_id or request.order
-        self._jobs.drop(read_id(which, "what is dropped"), _given_up(caller))
+        error = attribute(PeerLost(f"{caller} gave this preparation up"), caller)
+        self._jobs.drop(read_id(which, "what is dropped"), error)
         return dealer_pb2.DropReply()
 
     def fetch(
@@ -109,7 +110,7 @@ class DealerCalls:
         self, requests: Requests[dealer_pb2.PassesRequest], context: grpc.ServicerContext, caller: str
     ) -> Iterator[bytes]:
         """Stream to the party that the certificate names its halves of a generation's passes."""
-        opened = _opening(requests)
+        opened: dealer_pb2.PassesOpen = requests.opening("passes begin with their opening")
         require_same(self._program.identity, read_identity(opened.identity), caller)
         dealing = self._begin(opened) if caller == "party0" else self._joined(opened)
         messages = dealing.take(("party0", "party1").index(caller))
@@ -149,17 +150,6 @@ class DealerCalls:
         """A generation is over for both with the first call that ends, however it does."""
         if self._dealings.forget(dealing, attribute(PeerLost(f"{caller} left the generation"), caller)):
             self._log.info("dealt", preparation=dealing.preparation_id.hex(), passes=dealing.passes)
-
-
-def _given_up(caller: str) -> PrivinfError:
-    return attribute(PeerLost(f"{caller} gave this preparation up"), caller)
-
-
-def _opening(requests: Requests[dealer_pb2.PassesRequest]) -> dealer_pb2.PassesOpen:
-    first = next(requests, None)
-    if first is None or first.WhichOneof("part") != "open":
-        raise ProtocolError("passes begin with their opening")
-    return first.open
 
 
 def _orders(requests: Requests[dealer_pb2.PassesRequest]) -> Iterator[Order]:

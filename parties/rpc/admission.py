@@ -13,7 +13,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from privinf.errors import Overloaded
 from privinf.parties.rpc.life import Life
@@ -31,24 +30,6 @@ class Room:
     places_each: int
     waiting: int
     waiting_each: int
-
-
-class Admission(Protocol):
-    """What a party asks before it computes."""
-
-    @property
-    def waiting(self) -> int:
-        """How many wait."""
-        ...
-
-    @contextmanager
-    def place(self, client: str, life: Life) -> Iterator[None]:
-        """Hold a place, after a wait where there is none; raise Overloaded if there is no room to wait."""
-        ...
-
-    def close(self) -> None:
-        """Admit no more, and send away those that wait."""
-        ...
 
 
 @dataclass(eq=False)
@@ -249,6 +230,9 @@ class Parked:
     def close(self) -> None:
         """Let nobody in any more."""
         self._seats.close()
+
+
+Admission = Queue | Parked  # what a party asks before it computes
 
 
 def _wake(tickets: list[_Ticket]) -> None:

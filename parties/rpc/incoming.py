@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 import grpc
 
@@ -18,26 +18,6 @@ from privinf.parties.rpc.parts import join, parse, require_size
 M = TypeVar("M")
 _HELD = 4  # messages of 1 MiB that may lie here unread; gRPC holds the caller back beyond them
 _WHOLE = 4  # times what one piece of a message may take: all of its pieces
-
-
-class Source(Protocol):
-    """Messages as they come over the wire."""
-
-    def take(self, seconds: float, late: str) -> bytes | None:
-        """Return the next one, or None after the last; DeadlineExceeded with `late` after so many seconds."""
-        ...
-
-    def peek(self, seconds: float, late: str) -> bytes | None:
-        """As `take`, and leave it where it is; None also where nobody knows before it is taken."""
-        ...
-
-    def due(self) -> bool:
-        """Whether `take` would return at once, as far as is known."""
-        ...
-
-    def some(self) -> bool:
-        """Whether a message lies here unread."""
-        ...
 
 
 class Direct:
@@ -80,7 +60,7 @@ class Read:
         threading.Thread(target=self._run, name="inbox", daemon=True).start()
 
     def take(self, seconds: float, late: str) -> bytes | None:
-        """Return the next one, or None after the last."""
+        """Return the next one, or None after the last; DeadlineExceeded with `late` after so many seconds."""
         with self._life.changed:
             self.peek(seconds, late)
             self._wanted = False
@@ -88,7 +68,7 @@ class Read:
             return self._items.popleft() if self._items else None
 
     def peek(self, seconds: float, late: str) -> bytes | None:
-        """As `take`, and leave it where it is."""
+        """As `take`, and leave it where it is; None also after the last."""
         with self._life.changed:
             self._wanted = True
             self._life.changed.notify_all()
@@ -123,6 +103,9 @@ class Read:
             else:
                 self._items.append(message)
             self._life.changed.notify_all()
+
+
+Source = Direct | Read  # messages as they come over the wire
 
 
 class Requests(Generic[M]):
@@ -177,6 +160,13 @@ class Requests(Generic[M]):
         if message is None:
             raise ProtocolError("a call without its message")
         return message
+
+    def opening(self, what: str) -> Any:
+        """Return what the first message opens a call with; `what` is said where it is another, or none."""
+        first: Any = next(self, None)
+        if first is None or first.WhichOneof("part") != "open":
+            raise ProtocolError(what)
+        return first.open
 
     def _wire(self) -> Iterator[bytes]:
         while (message := self._source.take(*self._wait())) is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 from privinf.parties.rpc.frames import FrameReader, FrameWriter, Kind
 from privinf.protocols.contract import Buffer
@@ -55,7 +54,7 @@ class SessionLink:
 
     def expect(self, kind: Kind, check: Callable[[memoryview], None]) -> None:
         """Have a control frame heard and checked before the peer's next part is: no wait of its own is needed."""
-        self._due = partial(self._checked, kind, check)
+        self._due = lambda: check(self.hear(kind))
 
     def settle(self) -> None:
         """Hear now what is still due."""
@@ -72,6 +71,3 @@ class SessionLink:
         self._writer.write(Kind.DAMAGED, 0, b"")
         self._reader.skip()
         self.rounds, self._pushed, self._due = 0, 0, None
-
-    def _checked(self, kind: Kind, check: Callable[[memoryview], None]) -> None:
-        check(self.hear(kind))

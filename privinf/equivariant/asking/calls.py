@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from privinf.equivariant import variants, wire
+from privinf.equivariant.asking.images import ImageSide
 from privinf.equivariant.asking.link import Link
 from privinf.equivariant.asking.replies import Replies
-from privinf.equivariant.asking.texts import Batch
+from privinf.equivariant.asking.texts import Batch, TextSide
 from privinf.equivariant.key import F64, Key, KeyAbout
 from privinf.equivariant.wire import F32
 from privinf.errors import InputError, IntegrityError, ProtocolError
@@ -51,21 +52,7 @@ class Opened(NamedTuple):
         self.end(False)
 
 
-class Requests(Protocol):
-    """What covers what is asked: texts or images."""
-
-    def query(self, batch: Batch, key: Key) -> pb.CoveredQuery: ...
-    def step(self, batch: Batch, key: Key) -> pb.CoveredStep: ...
-    def logits(self, rows: F32) -> F32: ...
-
-
-class Answering(Protocol):
-    """Gives a batch's plain rows, and counts what went over the wire."""
-
-    sent: int
-    received: int
-
-    def __call__(self, batch: Batch) -> F32: ...
+Requests = TextSide | ImageSide
 
 
 class Direct:
@@ -101,6 +88,9 @@ class InSession:
         self.sent, self.received = self.sent + step.ByteSize(), self.received + reply.ByteSize()
         rows = uncovered(read_reply(reply, (len(batch.places), about.server_width)), key.answer)
         return rows if about.task == "embed" else self._side.logits(rows)
+
+
+Answering = Direct | InSession  # gives a batch's plain rows, and counts what went over the wire
 
 
 @contextmanager

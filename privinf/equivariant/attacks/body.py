@@ -19,6 +19,7 @@ from privinf.equivariant.attacks.doubled import doubled
 from privinf.equivariant.attacks.matching import Array, Ids, mutual, nearest
 from privinf.equivariant.attacks.signatures import RANK, comparable, signatures, whitened
 from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
+from privinf.equivariant.attacks.weights import first_part
 
 F64 = npt.NDArray[np.float64]
 
@@ -94,5 +95,5 @@ def _pairs(view: View) -> Iterator[tuple[Array, Array]]:
 
 
 def _reads(view: View, layer: int) -> tuple[Array, Array]:
-    part = view.plain.first()
+    part = first_part(view.spec)
     return view.server.reads(layer, part), view.plain.reads(layer, part)

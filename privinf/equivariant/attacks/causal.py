@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from privinf.equivariant.attacks.matching import Ids
-from privinf.equivariant.attacks.weights import F32
+from privinf.equivariant.attacks.weights import F32, first_part
 from privinf.models.clear import ClearDecoder
 from privinf.models.engines.clear import Past
 from privinf.models.fold import F64, fold
@@ -46,7 +46,7 @@ class CausalModel:
 
     def inner(self, count: int) -> tuple[F32, F32]:
         """What the first linear layer of that feed-forward part does to a normed row: weights (width, values), bias."""
-        name = f"layer{count - 1}.ffn.{_first(self.spec)}"
+        name = f"layer{count - 1}.ffn.{first_part(self.spec)}"
         weight = np.asarray(self._weights[f"{name}.weight"], dtype=np.float32)
         bias = self._weights.get(f"{name}.bias", np.zeros(weight.shape[1]))
         return weight, np.asarray(bias, dtype=np.float32)
@@ -90,8 +90,3 @@ class Layer:
         """Values (tokens, values) of one more token each, in pieces."""
         for start in range(0, len(tokens), PIECE):
             yield self.read(past, tokens[start : start + PIECE, None].tolist())[:, 0]
-
-
-def _first(spec: ModelSpec) -> str:
-    """The linear layer whose values an activation follows."""
-    return "gate" if spec.gated else "up"

@@ -57,7 +57,7 @@ def by_length(stream: Stream) -> Linked:
 
 def by_position(stream: Stream) -> Linked:
     """Position after position, each row takes the number of the one seen before that is closest, or one of its own."""
-    counts, seen = _counts(stream), _Seen()
+    counts, seen = np.bincount(np.concatenate(stream.texts)), _Seen()
     symbols, numbers = list[Ids](), list[Ids]()
     for piece in stream.pieces():
         weights = counts[piece.symbols]
@@ -100,11 +100,6 @@ class _Seen:
         self._rows = np.concatenate([self._rows, rows[~same]])
         self._numbers = np.concatenate([self._numbers, found[~same]])
         return found
-
-
-def _counts(stream: Stream) -> Ids:
-    """How often each symbol came."""
-    return np.bincount(np.concatenate(stream.texts))
 
 
 def _numbered(symbols: Ids, numbers: Ids) -> Linked:

@@ -9,7 +9,7 @@ import numpy as np
 from privinf.equivariant.attacks.matching import TOP, Array, Ids, nearest, sketch, vote
 from privinf.equivariant.attacks.truth import SAMPLED
 from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
-from privinf.equivariant.attacks.weights import F32, Weights
+from privinf.equivariant.attacks.weights import F32, Weights, first_part
 
 SKETCH = 256
 BLOCK = 1024
@@ -35,7 +35,7 @@ def _products(view: View) -> dict[str, Maker]:
         layers = layers[:1]  # candidates differ at every position: one product is dear enough
     found: dict[str, Maker] = {"rows": lambda weights, table: lambda rows: rows}
     for layer in layers:
-        found[f"rows x {view.plain.first()} {layer}"] = _reading(layer, view.plain.first())
+        found[f"rows x {first_part(view.spec)} {layer}"] = _reading(layer, first_part(view.spec))
         if known.gated and not view.local:  # what is scaled is compared by its spread over the vocabulary
             found[f"rows x up {layer}"] = _scaled(layer, "up")
     return found

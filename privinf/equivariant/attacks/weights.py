@@ -28,6 +28,11 @@ def kind_of(spec: ModelSpec) -> str:
     return spec.norm if decodes(spec) else "post"
 
 
+def first_part(spec: ModelSpec) -> str:
+    """The part of a feed-forward layer that a cover can only permute: what an activation follows."""
+    return "gate" if spec.gated else "up"
+
+
 def facts(folder: Path) -> ModelSpec:
     """What is public about a plain model.
 
@@ -84,10 +89,6 @@ class Weights:
         block = "attn" if part in "qkv" else "ffn"
         name = f"layer{layer}.{block}"
         return self._folded(self[f"{name}.{part}.weight"], f"{name}.norm")
-
-    def first(self) -> str:
-        """The part of a feed-forward layer that a cover can only permute: what an activation follows."""
-        return "gate" if self.spec.gated else "up"
 
     def centred(self, rows: F32) -> F32:
         """Rows of GPT-2's residual without their mean, which its norms ignore and covers keep."""

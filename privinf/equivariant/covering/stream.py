@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from privinf.equivariant.covering.covers import centring, mean_keeping, orthogonal, permuting
 from privinf.equivariant.covering.draw import F64, Draw
+from privinf.equivariant.covering.keymat import KeyMatrices
 from privinf.equivariant.covering.plain import Plain
-
-
-class Stream(Protocol):
-    """A cover; write() @ read() is the identity on all rows that occur, whichever of them was drawn when.
-
-    Attributes:
-        width: of covered rows.
-        gain: of norms whose own gain went into the linear layer after them.
-        eps_scale: what a norm's epsilon is multiplied by.
-    """
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def gain(self) -> float: ...
-    @property
-    def eps_scale(self) -> float: ...
-    def write(self) -> F64:
-        """(plain width, width)."""
-
-    def read(self) -> F64:
-        """(width, plain width)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Square:
-    """One matrix without noise, as wide as the model."""
+    """One matrix without noise, as wide as the model.
+
+    Attributes:
+        gain: of norms whose own gain went into the linear layer after them.
+        eps_scale: what a norm's epsilon is multiplied by.
+    """
 
     into: F64 = field(repr=False)
     back: F64 = field(repr=False)
@@ -43,13 +26,20 @@ class Square:
 
     @property
     def width(self) -> int:
+        """Of covered rows."""
         return int(self.into.shape[1])
 
     def write(self) -> F64:
+        """(plain width, width)."""
         return self.into
 
     def read(self) -> F64:
+        """(width, plain width)."""
         return self.back
+
+
+# write() @ read() is the identity on all rows that occur, whichever of them was drawn when.
+Stream = Square | KeyMatrices
 
 
 def square(plain: Plain, draw: Draw) -> Square:

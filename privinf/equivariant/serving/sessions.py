@@ -16,7 +16,7 @@ from privinf.equivariant.serving import running
 from privinf.equivariant.serving.answering import Decoding, Encoding
 from privinf.equivariant.serving.turns import Turn, Turns
 from privinf.equivariant.wire import rows_message
-from privinf.errors import InputError, MismatchError, Overloaded, ProtocolError
+from privinf.errors import InputError, MismatchError, Overloaded
 from privinf.parties.logs import Log
 from privinf.parties.rpc.incoming import Requests
 from privinf.parties.rpc.lives import Lives
@@ -52,7 +52,7 @@ class Sessions:
             raise InputError(f"this server's model is of level {self._about.level}, which has no sessions")
         began, count = time.monotonic(), 0
         with self._lives.holding(requests.life):
-            opened = _opening(requests)
+            opened: pb.CoveredOpen = requests.opening("a session begins with its opening")
             turn = self._turns.of(requests.life.deadline, context.is_active)
             folder = self._new_variant(opened)
             yield pb.CoveredRows()  # it is new: the client may send rows under its cover
@@ -80,10 +80,3 @@ class Sessions:
             model = running.load_model(folder, read_about(folder))
         kind = Decoding if self._about.task == "generate" else Encoding
         return kind(model, self._about, self._config, turn)
-
-
-def _opening(requests: Requests[pb.CoveredStep]) -> pb.CoveredOpen:
-    first = next(requests, None)
-    if first is None or first.WhichOneof("part") != "open":
-        raise ProtocolError("a session begins with its opening")
-    return first.open
