@@ -138,7 +138,7 @@ DRAFTS: list[Draft] = [
 ]
 
 
-@pytest.mark.fast_cases(6)
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("draft", DRAFTS)
 @pytest.mark.parametrize("sampling", SETTINGS)
 def test_the_distribution_is_exactly_that_without_drafts(sampling: Sampling, draft: Draft) -> None:
@@ -175,7 +175,7 @@ def test_a_draft_is_accepted_by_its_probability_and_else_left_out(draft: int) ->
     assert (0, draft) not in law
 
 
-@pytest.mark.fast_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("draft", [PromptLookup(), ModelDraft(Markov(VOCAB, seed=7).row)])
 def test_drawn_frequencies_fit_the_distribution(draft: Draft) -> None:
     model, length, runs = Markov(VOCAB, seed=7, scale=0.7), 3, 6000
@@ -189,7 +189,7 @@ def test_drawn_frequencies_fit_the_distribution(draft: Draft) -> None:
     assert statistic < 54.05  # of 26 degrees of freedom, exceeded once in a thousand
 
 
-@pytest.mark.fast_cases(4)
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 @pytest.mark.parametrize("penalty", [1.0, 1.4])
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -282,7 +282,7 @@ def test_prompt_lookup_takes_the_longest_match_of_a_plain_search() -> None:
         assert list(PromptLookup(max_ngram=5).propose(ids, 1)) == (wanted or [])
 
 
-@pytest.mark.fast_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
 def test_greedy_generation_equals_that_of_transformers(penalty: float) -> None:
     torch = pytest.importorskip("torch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import tiny_decoder
-from deployment import Deployment
+from deployment import Deployment, in_this_process
 
 from privinf import speed
 from privinf.cli import main
@@ -43,6 +44,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def measured(cache: Path) -> None:
     cache.mkdir()
     (cache / "speed.json").write_text(json.dumps(asdict(SLOW)))
+
+
+@pytest.fixture
+def here(encoder: Path, shared: Path, tmp_path: Path) -> Iterator[Deployment]:
+    """Return the shared model served by this process."""
+    with in_this_process(encoder, shared, tmp_path) as deployment:
+        yield deployment
 
 
 def sizes(shared: Path, shape: QueryShape = SHAPE) -> tuple[int, int]:
@@ -97,6 +105,7 @@ def test_other_kernels_count_as_not_measured(measured: None, monkeypatch: pytest
     assert speed.stored() is None
 
 
+@pytest.mark.slow
 def test_measuring_is_kept_and_named(shared: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(shared), "--measure", "--json"]) == 0
     output = capsys.readouterr()
@@ -149,6 +158,7 @@ def test_sharing_a_decoder_names_the_prompt_that_needs_gigabytes(
     assert "a prompt of 128 tokens needs 0.1 GB of preparations, longer ones more" in output.err
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
 def test_small_models_are_shared_without_a_word(
     encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
@@ -160,6 +170,7 @@ def test_small_models_are_shared_without_a_word(
     assert "needs" not in output.err
 
 
+@pytest.mark.processes
 def test_a_client_is_warned_once_of_a_length_that_needs_gigabytes(
     private: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,20 +190,18 @@ def test_a_client_is_warned_once_of_a_length_that_needs_gigabytes(
         client.embed([LONG])
 
 
-def test_a_client_is_warned_of_a_deadline_that_cannot_be_met(private: Deployment, measured: None) -> None:
-    with private.client() as client:
+def test_a_client_is_warned_of_a_deadline_that_cannot_be_met(here: Deployment, measured: None) -> None:
+    with here.client() as client:
         cost = costs.query_cost(client._backend._encoder.bundle, SHAPE)
         wanted = costs.expected(cost, SLOW, NETWORKS["lan"])
         with pytest.warns(costs.CostWarning, match=f"takes about {wanted:.0f} s unless one is ready"):
             client.embed([LONG], timeout=wanted - 1)
-    with private.client() as client, warnings.catch_warnings():
+    with here.client() as client, warnings.catch_warnings():
         warnings.simplefilter("error")
         client.embed([LONG], timeout=wanted + 1)
 
 
-def test_the_command_line_warns_in_one_line(
-    private: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_line_warns_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "LARGE", 1)
     shown: list[str] = []
     monkeypatch.setattr(

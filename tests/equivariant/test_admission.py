@@ -42,6 +42,7 @@ def refused(server: Server, method: Method, messages: Iterator[bytes]) -> Privin
     raise AssertionError("it was answered")
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.parametrize(
     ("kind", "level", "method"),
     [
@@ -152,5 +153,5 @@ def test_who_has_no_more_time_is_told_that_there_is_no_room(tmp_path: Path) -> N
             first = pool.submit(client.embed, ["a b"])
             assert eventually(lambda: server.calls.entrances.queries.running == 1)
             with pytest.raises(Overloaded, match="no free place"):
-                client.embed(["a b"], timeout=3)
+                client.embed(["a b"], timeout=1.5)
         assert first.result().vectors.shape[0] == 1

@@ -46,7 +46,7 @@ def test_a_decoder_answers_as_the_plain_one(
     assert close(ours[:, :, tokens], plain)
 
 
-@pytest.mark.fast_cases(3)
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("level", EXACT)
 @pytest.mark.parametrize("kind", DECODERS)
 def test_greedy_tokens_are_the_plain_models(
@@ -132,7 +132,7 @@ def test_sessions_of_a_classifier_leave_pooler_and_head_with_the_client(
     assert close(headed(own, pooled), said(load(plain_model("bert-classifier")), ids))
 
 
-@pytest.mark.fast_cases(2)
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("kind", ["bert", "bert-classifier", "gpt2", "vit"])
 def test_square_covers_lose_nothing_but_to_noise(plain_model: Plain, tmp_path: Path, kind: Kind) -> None:
     """Families with LayerNorm keep exact covers at the level `noise`."""
@@ -143,6 +143,7 @@ def test_square_covers_lose_nothing_but_to_noise(plain_model: Plain, tmp_path: P
     assert errors[0] < TIGHT < errors[1] < errors[2]
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("kind", ["llama", "llama-untied", "llama-groups"])
 def test_key_matrices_cost_less_the_less_they_mix(plain_model: Plain, tmp_path: Path, kind: Kind) -> None:
     """Norms divide by the length of a row that is longer by a factor which mixing blurs."""

@@ -97,6 +97,7 @@ def test_streams_that_say_nothing_keep_nobody_out(tmp_path: Path, kind: str, lev
         way.close()
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
 def test_a_call_without_its_first_message_ends(tmp_path: Path, method: Method) -> None:
     made = converted(tmp_path, "bert", "session")

@@ -101,7 +101,7 @@ def keys(made: Converted) -> list[Key]:
     return [Key.load(folder) for folder in folders]
 
 
-@pytest.mark.fast_cases(4)
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(("kind", "level"), LEVELS)
 def test_no_part_of_a_key_is_sent(tmp_path: Path, kind: str, level: str) -> None:
     made = converted(tmp_path, kind, level)
@@ -147,6 +147,7 @@ def test_the_ids_of_texts_are_covered(tmp_path: Path, level: str) -> None:
         assert pb.CoveredIds(ids=ids.tolist()).SerializeToString()[2:] not in sent
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "bert"])
 def test_rows_that_the_client_embeds_are_sent_covered(tmp_path: Path, kind: str) -> None:
     made = converted(tmp_path, kind, "session")

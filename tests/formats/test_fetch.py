@@ -95,6 +95,7 @@ def left_behind(tmp_path: Path) -> list[Path]:
     return list(home.iterdir()) if home.exists() else []
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_wheel_becomes_a_plain_directory(toy: Callable[..., Package], tmp_path: Path) -> None:
     toy(by_pip=True)
     directory = fetch("toy")
@@ -131,6 +132,7 @@ def test_the_refused_file_is_removed(toy: Callable[..., Package], tmp_path: Path
     assert list((tmp_path / "wheels").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_failing_pip_says_what_to_do(toy: Callable[..., Package], tmp_path: Path) -> None:
     toy(by_pip=True, archives=(Archive("privinf-toy", "2.0", "0" * 64),))
     with pytest.raises(ConfigError, match=r"privinf-toy==2\.0 \(ERROR.*python -m pip download --no-deps"):

@@ -48,7 +48,7 @@ def test_names_are_distinct(cases: dict[str, Case]) -> None:
     assert len(NAMES) == len(cases) > 50
 
 
-@pytest.mark.fast_cases(24)
+@pytest.mark.fast_cases(8)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda])])
 def test_device_has_the_right_bits(cases: dict[str, Case], name: str, device: str) -> None:

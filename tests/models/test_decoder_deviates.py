@@ -165,7 +165,7 @@ def changed(bodies: Bodies, change: Change) -> Bodies:
     return bytes(first), bytes(second)
 
 
-@pytest.mark.fast_cases(3)
+@pytest.mark.fast_cases(2)
 @CASES
 def test_an_honest_query_is_answered(toys: dict[Kind, Toy], kind: Kind, mode: str, which: str) -> None:
     asked = PASSES[which](toys[kind], mode)
@@ -175,7 +175,7 @@ def test_an_honest_query_is_answered(toys: dict[Kind, Toy], kind: Kind, mode: st
     answered(asked, bodies, chosen)
 
 
-@pytest.mark.fast_cases(3)
+@pytest.mark.fast_cases(2)
 @CASES
 def test_a_random_body_is_refused(toys: dict[Kind, Toy], kind: Kind, mode: str, which: str) -> None:
     asked = PASSES[which](toys[kind], mode)
@@ -208,7 +208,7 @@ ATTACKS: list[tuple[Kind, str, str, str]] = [
 ]
 
 
-@pytest.mark.fast_cases(2)
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(("kind", "mode", "which", "name"), ATTACKS)
 def test_sums_of_rows_and_empty_keys_are_refused(
     toys: dict[Kind, Toy], kind: Kind, mode: str, which: str, name: str
@@ -238,7 +238,7 @@ def test_keys_that_the_two_parties_are_told_differently_are_refused(toys: dict[K
     refused(asked, (asked.honest()[0], other[1]))
 
 
-@pytest.mark.fast_cases(3)
+@pytest.mark.fast_cases(2)
 @CASES
 def test_a_changed_query_is_another_choice_or_refused(
     toys: dict[Kind, Toy], kind: Kind, mode: str, which: str

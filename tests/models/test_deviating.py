@@ -151,6 +151,7 @@ def test_keys_that_select_no_single_row_are_refused(
     assert outcome(private, parts) is None
 
 
+@pytest.mark.fast_cases(1)
 def test_any_change_to_a_query_chooses_tokens_and_rows_or_is_refused(model: Shared) -> None:
     """Bytes anywhere in either message: seeds, ids, words, roots and bits."""
     draw, taken = np.random.default_rng(11), 0
@@ -219,6 +220,7 @@ def estimated(answers: F64) -> F64:
 GUESSES = (1 << 10, 3 << 14)  # gains up to three
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("name", CHOICES)
 def test_repeated_texts_give_no_gain(private: Shared, name: str) -> None:
     """One query of 8 copies of one token gave 32 of 32 gains when the client could weigh a row by 2^26."""

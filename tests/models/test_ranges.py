@@ -117,6 +117,7 @@ def agreed(toy: Toy, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
     return ring.decode(values, field.scale, field.bits)[0], toy.clear(ids)[8:]
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("factor", [1.0, 10.0, RARE])
 @pytest.mark.parametrize("spec", [GPT2, LLAMA], ids=["gpt2", "llama"])
 def test_a_rare_token_of_a_decoder(spec: ModelSpec, factor: float) -> None:

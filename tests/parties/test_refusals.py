@@ -218,13 +218,14 @@ def test_time_runs_out_in_the_phase_that_takes_too_long(tmp_path: Path, keys: Pa
     with Cluster(tmp_path, keys, slow) as cluster, cluster.link() as link:
         link.connect()
         with pytest.raises(DeadlineExceeded) as failure:
-            ask(link, deadline=3)
+            ask(link, deadline=2)
         assert failure.value.phase == "offline"
         with pytest.raises(DeadlineExceeded) as failure:
             ask(link, deadline=-1)
         assert failure.value.phase == "connect"
 
 
+@pytest.mark.slow
 def test_each_party_names_the_phase_that_takes_too_long(tmp_path: Path, keys: Path) -> None:
     """Party 1 waits for party 0 meanwhile: that is no later phase, whether it hears party 0 end or the time does."""
     with Cluster(tmp_path, keys, Settings(deal_pause=3.0)) as cluster:

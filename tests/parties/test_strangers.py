@@ -113,6 +113,7 @@ def _reissue(folder: Path, role: str, other: str) -> None:
     (folder / f"{role}.pem").write_bytes(new.public_bytes(serialization.Encoding.PEM))
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("field", ["version", "protocol", "model_id", "plan_hash"])
 @pytest.mark.parametrize("role", ["dealer", "party1", "party0"])
 def test_a_role_with_another_program_is_named(tmp_path: Path, keys: Path, role: str, field: str) -> None:

@@ -62,7 +62,7 @@ def test_point_and_prefix(kernels: Kernels, rng: np.random.Generator, bits: int)
     np.testing.assert_array_equal(prefix[0] ^ prefix[1], alpha <= points)
 
 
-@pytest.mark.fast_cases(8)
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("bits", [1, 5, 7, 8, 11])
 @pytest.mark.parametrize("n", [1, 37])
 def test_whole_domain(kernels: Kernels, rng: np.random.Generator, bits: int, n: int) -> None:

@@ -30,11 +30,18 @@ def _native() -> list[str]:
     return [level for level in found if level != "reference"]
 
 
-@pytest.mark.fast_cases(18)
+@pytest.mark.fast_cases(12)
 class TestBackends(KernelSuite):
-    """Every level that this processor runs; the reference itself, for its buffers and refusals."""
+    """Every level that this processor runs."""
 
-    backends: ClassVar = {level: load(level) for level in (*_native(), "reference")}
+    backends: ClassVar = {level: load(level) for level in _native()}
+
+
+@pytest.mark.fast_cases(3)
+class TestReference(KernelSuite):
+    """The reference itself, for its buffers and refusals."""
+
+    backends: ClassVar = {"reference": load("reference")}
 
 
 def test_a_backend_that_differs_in_a_bit_is_found() -> None:
@@ -60,6 +67,7 @@ def _report(forced: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("level", [*_native(), "reference"])
 def test_the_environment_forces_a_backend(level: str) -> None:
     name, why = _report(level).stdout.split(maxsplit=1)

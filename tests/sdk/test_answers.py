@@ -84,6 +84,7 @@ def test_what_a_head_was_made_for(tmp_path: Path, changed: dict[str, Any], says:
     assert read(tmp_path, **changed).classifier.says == says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "count"),
     [

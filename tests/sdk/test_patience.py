@@ -24,9 +24,16 @@ from privinf.parties.rpc.methods import INFER
 from privinf.protocols.contract import Advance
 from privinf.sdk.call import Call
 from privinf.sdk.patience import Patience, patiently
-from privinf.sdk.threads import ASYNC_CALLS, Threads
+from privinf.sdk.threads import Threads
 
 BUSY: dict[str, Any] = {role: {"max_sessions": 1, "max_waiting": 1} for role in ("party0", "party1")}
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have clients wait for a moment where a server's hint says a second or more."""
+    pause = Patience.pause
+    monkeypatch.setattr(Patience, "pause", lambda *asked: min(pause(*asked), 0.2))
 
 
 def full(retry_after: float | None = 0.01) -> Overloaded:
@@ -90,6 +97,7 @@ def test_many_queries_of_a_busy_party_are_all_answered_and_share_anew(tmp_path: 
         assert len({stats.session_id for _, _, stats in answers}) == 6
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_shares_that_were_sent_are_not_sent_again(tmp_path: Path, keys: Path) -> None:
     """The store is full, which shows when the query has its place: it may come again with new shares alone."""
     options = {"party0": {"max_store_bytes": 1000}}
@@ -108,12 +116,15 @@ def test_shares_that_were_sent_are_not_sent_again(tmp_path: Path, keys: Path) ->
             link.run(SHAPE, shares, 1e6)
 
 
-def test_a_task_may_gather_more_than_the_parties_take_at_once(tmp_path: Path, keys: Path) -> None:
+def test_a_task_may_gather_more_than_the_parties_take_at_once(
+    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("privinf.sdk.threads.ASYNC_CALLS", 8)
     options = {role: {"max_sessions": 2} for role in ("party0", "party1")}
 
     async def gathered(cluster: Cluster) -> list[Any]:
         async with AsyncLink(cluster.client()) as link:
-            return await asyncio.gather(*(link.run(SHAPE, SHARES, 60) for _ in range(ASYNC_CALLS + 8)))
+            return await asyncio.gather(*(link.run(SHAPE, SHARES, 60) for _ in range(12)))
 
     with Cluster(tmp_path, keys, options=options) as cluster:
         answers = asyncio.run(gathered(cluster))
@@ -132,17 +143,18 @@ def test_a_task_may_gather_generations_too(tmp_path: Path, keys: Path) -> None:
 
     async def gathered(cluster: Cluster) -> None:
         async with AsyncLink(cluster.client()) as link:
-            await asyncio.gather(*(one(link) for _ in range(12)))
+            await asyncio.gather(*(one(link) for _ in range(6)))
 
     with Cluster(tmp_path, keys, options=options) as cluster:
         asyncio.run(gathered(cluster))
         freed(cluster)
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_a_generation_waits_for_its_place(tmp_path: Path, keys: Path) -> None:
     with Cluster(tmp_path, keys, options=BUSY) as cluster, cluster.link() as link:
-        with ThreadPoolExecutor(4) as pool:
-            assert len(set(pool.map(lambda _: generate(link, 2), range(4)))) == 4
+        with ThreadPoolExecutor(3) as pool:
+            assert len(set(pool.map(lambda _: generate(link, 2), range(3)))) == 3
         freed(cluster)
 
 
@@ -229,6 +241,7 @@ def test_a_call_knows_how_late_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 <= first < second
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_a_client_that_has_all_its_calls_under_way_connects_once_one_has_ended(
     tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,14 +91,18 @@ class Three:
         shares.append(numbers - shares[0] - shares[1])
         shape, session = QueryShape(TASK, 1, len(numbers)), os.urandom(16)
 
-        def ask(peer: Peer, share: U64, identity: Identity) -> list[party_pb2.InferReply]:
+        def ask(peer: Peer, share: U64, identity: Identity) -> Any:
             said = identity_message(replace(identity, role="client"))
             opened = party_pb2.InferOpen(session_id=session, identity=said, shape=shape_message(shape))
             parts = (party_pb2.InferRequest(open=opened), party_pb2.InferRequest(chunk=share.tobytes()))
-            return list(INFER.on(peer)(iter(parts), timeout=60, metadata=peer.metadata))
+            return INFER.on(peer)(iter(parts), timeout=60, metadata=peer.metadata)
 
-        with ThreadPoolExecutor(3) as pool:
-            replies = list(pool.map(ask, self.peers, shares, identities))
+        calls = list(map(ask, self.peers, shares, identities))
+        try:
+            replies = [list(call) for call in calls]
+        finally:  # where one party refuses, the others wait for it
+            for call in calls:
+                call.cancel()
         total = sum(int.from_bytes(reply[-1].result, "little") for reply in replies)
         return total % 2**64, [reply[-1].stats for reply in replies]
 

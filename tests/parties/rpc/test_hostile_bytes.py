@@ -125,7 +125,7 @@ def test_a_message_over_the_limit_is_refused(
     assert "over the size limit" in str(error)
 
 
-@pytest.mark.fast_cases(6)
+@pytest.mark.fast_cases(3)
 @pytest.mark.parametrize(("role", "own", "method"), CALLS, ids=NAMES)
 def test_a_compressed_message_is_refused_unread(served: Cluster, role: str, own: str, method: Method) -> None:
     """Unpacked it could have any size: this one has 64 MiB."""

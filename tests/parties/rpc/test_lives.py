@@ -16,7 +16,14 @@ from harness import SHAPE, Cluster, another_client, ask, tls, wait_until
 from sessions import SESSION, freed, generate
 
 from privinf.config import Tls
-from privinf.errors import DeadlineExceeded, Overloaded, PeerLost, PrivinfError, ProtocolError
+from privinf.errors import (
+    ConnectError,
+    DeadlineExceeded,
+    Overloaded,
+    PeerLost,
+    PrivinfError,
+    ProtocolError,
+)
 from privinf.parties.rpc import methods
 from privinf.parties.rpc.credentials import Peer, dial
 from privinf.parties.rpc.deadline import Deadline
@@ -93,6 +100,16 @@ def generation() -> party_pb2.GenerateRequest:
     return party_pb2.GenerateRequest(open=opened)
 
 
+def answers(cluster: Cluster, **client: Any) -> bool:
+    """Whether a query is answered: with short times, on a busy machine, not every one is."""
+    try:
+        with cluster.link(**client) as link:
+            ask(link)
+    except (ConnectError, DeadlineExceeded, Overloaded, PeerLost):
+        return False
+    return True
+
+
 @pytest.fixture
 def silent() -> Iterator[Silent]:
     with Silent() as made:
@@ -116,7 +133,7 @@ def bounded(tmp_path: Path, keys: Path, **limits: float) -> Cluster:
     return Cluster(tmp_path, keys, options=parties)
 
 
-@pytest.mark.fast_cases(3)
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("role", "own", "method"),
     [
@@ -133,7 +150,7 @@ def bounded(tmp_path: Path, keys: Path, **limits: float) -> Cluster:
 def test_a_call_without_its_first_message_ends_without_a_deadline_of_its_own(
     tmp_path: Path, keys: Path, silent: Silent, role: str, own: str, method: Method
 ) -> None:
-    options: dict[str, Any] = {role: {"due_seconds": 1.0}}
+    options: dict[str, Any] = {role: {"due_seconds": 0.5}}
     with Cluster(tmp_path, keys, options=options) as cluster:
         error = ended(silent.call(cluster, role, method, own=own), role)
         if own == "client" and method.streams[0]:
@@ -141,16 +158,16 @@ def test_a_call_without_its_first_message_ends_without_a_deadline_of_its_own(
             assert "a message that was due did not come" in str(error)
         else:
             assert isinstance(error, PeerLost)
-        with cluster.link() as link:
-            ask(link)
+        wait_until(lambda: answers(cluster))
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("first", [infer, generation])
 def test_a_query_for_party_0_alone_gives_its_place_back(
     tmp_path: Path, keys: Path, silent: Silent, first: Any
 ) -> None:
     method = methods.INFER if first is infer else methods.GENERATE
-    with bounded(tmp_path, keys, greet_seconds=1.0) as cluster, cluster.link() as link:
+    with bounded(tmp_path, keys, greet_seconds=0.5) as cluster, cluster.link() as link:
         calls = [silent.call(cluster, "party0", method, first()) for _ in range(4)]
         for call in calls:
             error = ended(call, "party0")
@@ -158,14 +175,21 @@ def test_a_query_for_party_0_alone_gives_its_place_back(
             assert error.party == "party1"
             assert "no client asked for this session" in str(error)
         wait_until(lambda: [status.sessions for status in link.status()] == [0, 0])
-        ask(link)
+        wait_until(lambda: answers(cluster))
         freed(cluster)
 
 
-def test_a_query_for_party_1_alone_takes_no_place(tmp_path: Path, keys: Path, silent: Silent) -> None:
-    with bounded(tmp_path, keys, wait_seconds=1.0, greet_seconds=1.0) as cluster, cluster.link() as link:
-        calls = [silent.call(cluster, "party1", methods.INFER, infer()) for _ in range(8)]
+def test_a_query_for_party_1_alone_takes_no_place(cluster: Cluster, silent: Silent) -> None:
+    for _ in range(8):
+        silent.call(cluster, "party1", methods.INFER, infer())
+    wait_until(lambda: cluster.party(1)._guard._calls.taken == 8)
+    with cluster.link() as link:
         ask(link)
+
+
+def test_a_query_for_party_1_alone_ends(tmp_path: Path, keys: Path, silent: Silent) -> None:
+    with bounded(tmp_path, keys, wait_seconds=0.3, greet_seconds=0.3) as cluster, cluster.link() as link:
+        calls = [silent.call(cluster, "party1", methods.INFER, infer()) for _ in range(8)]
         for call in calls:
             error = ended(call, "party1")
             assert isinstance(error, Overloaded)
@@ -186,20 +210,20 @@ def test_a_query_for_party_1_alone_takes_no_place(tmp_path: Path, keys: Path, si
 def test_a_share_that_stops_amid_or_comes_in_crumbs_ends_the_query(
     tmp_path: Path, keys: Path, silent: Silent, chunks: list[int], kind: type[PrivinfError], why: str
 ) -> None:
-    due = 1.0 if kind is DeadlineExceeded else 60.0
+    due = 0.5 if kind is DeadlineExceeded else 60.0
     with bounded(tmp_path, keys, due_seconds=due) as cluster, cluster.link() as link:
         first = [infer(os.urandom(16)), *(party_pb2.InferRequest(chunk=bytes(size)) for size in chunks)]
         calls = [silent.call(cluster, role, methods.INFER, *first) for role in ("party0", "party1")]
         errors = [ended(call, f"party{party}") for party, call in enumerate(calls)]
         assert any(isinstance(error, kind) and why in str(error) for error in errors)
         wait_until(lambda: [status.sessions for status in link.status()] == [0, 0])
-        ask(link)
+        wait_until(lambda: answers(cluster))
         freed(cluster)
 
 
 def test_a_session_that_says_no_more_ends(tmp_path: Path, keys: Path, silent: Silent) -> None:
     """Party 0 is played: it greets, and then nothing comes of it."""
-    limits = {"idle_seconds": 1.0, "prepare_seconds": 1.0}
+    limits = {"idle_seconds": 0.5, "prepare_seconds": 0.5}
     with Cluster(tmp_path, keys, options={"party1": limits}) as cluster:
         cluster.stop("party0")
         session, messages = os.urandom(16), list[bytes]()
@@ -210,7 +234,7 @@ def test_a_session_that_says_no_more_ends(tmp_path: Path, keys: Path, silent: Si
         asked = silent.call(cluster, "party1", methods.INFER, infer(session), share, None)
         error = ended(asked, "party1")
         assert isinstance(error, DeadlineExceeded)
-        assert "party0 said nothing for 1 s" in str(error)
+        assert "party0 said nothing for 0.5 s" in str(error)
         freed(cluster)
 
 
@@ -251,6 +275,7 @@ def test_one_client_cannot_take_all_calls(tmp_path: Path, keys: Path, silent: Si
             ask(link)
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("first", [(), (infer,)])
 @pytest.mark.parametrize("role", ["party0", "party1"])
 def test_two_clients_that_say_nothing_keep_no_third_out(
@@ -266,8 +291,8 @@ def test_two_clients_that_say_nothing_keep_no_third_out(
                 silent.call(cluster, role, methods.INFER, *opening, shown=shown)
         wait_until(lambda: server._guard._calls.taken == 2 * most)
         (tmp_path / "third").mkdir()
-        with cluster.link(tls=another_client(keys, tmp_path / "third")) as link:
-            ask(link)
+        third = another_client(keys, tmp_path / "third")
+        wait_until(lambda: answers(cluster, tls=third))
 
 
 @pytest.mark.parametrize("role", ["party1", "dealer"])

@@ -147,7 +147,7 @@ WRONG: dict[str, tuple[int, Any]] = {
 }
 
 
-@pytest.mark.fast_cases(6)
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("case", WRONG)
 def test_a_peer_that_errs_is_dropped_and_the_next_is_served(scene: Scene, case: str) -> None:
     place, make = WRONG[case]

@@ -240,6 +240,13 @@ def test_a_client_that_says_nothing_is_forgotten(tmp_path: Path, keys: Path) -> 
         wait_until(lambda: [status.sessions for status in link.status()] == [0, 0])
         with pytest.raises(DeadlineExceeded, match=r"asked for nothing for 1\.5 s"):
             generation.step(Advance(), SHARES)
+        freed(cluster)
+
+
+@pytest.mark.slow
+def test_a_client_that_never_asks_is_forgotten(tmp_path: Path, keys: Path) -> None:
+    options = {"party0": {"idle_seconds": 1.5}, "party1": {"idle_seconds": 1.5}}
+    with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
         unused = link.generate(SESSION)
         wait_until(lambda: not unused._readers[0].is_alive() and not unused._readers[1].is_alive())
         with pytest.raises(DeadlineExceeded, match="asked for nothing"):
@@ -258,6 +265,7 @@ def test_time_runs_out_for_a_pass(tmp_path: Path, keys: Path) -> None:
         freed(halted.cluster)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(("changes", "phase"), [({"halt_at": 4}, "online"), ({"halt_deal": 1}, "offline")])
 def test_time_runs_out_for_a_generation(
     tmp_path: Path, keys: Path, changes: dict[str, int], phase: str

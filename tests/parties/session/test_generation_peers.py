@@ -176,7 +176,7 @@ WRONG: dict[str, tuple[int, Any, type[PrivinfError]]] = {
 }
 
 
-@pytest.mark.fast_cases(6)
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("case", WRONG)
 def test_a_peer_that_errs_is_dropped(alone: Cluster, case: str) -> None:
     place, make, kind = WRONG[case]

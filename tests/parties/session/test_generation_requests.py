@@ -204,7 +204,7 @@ BAD: dict[str, tuple[Any, type[PrivinfError]]] = {
 }
 
 
-@pytest.mark.fast_cases(7)
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_request_is_refused(asker: BaseClient, case: str) -> None:
     make, kind = BAD[case]

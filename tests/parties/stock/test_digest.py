@@ -132,6 +132,7 @@ def _ready(link: Link, count: int = 2) -> None:
     wait_until(lambda: [status.ready.get(SHAPE) for status in link.status()] == [count, count])
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("party", [0, 1])
 @pytest.mark.parametrize("place", ["first block", "in the last round", "after the last round", "precomputed"])
 def test_a_query_takes_another_preparation_than_one_that_was_changed(
