@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from privinf.addresses import Address
 from privinf.errors import MissingExtra
 from privinf.parties.plain import PlainServer, serve_plain
 from privinf.v1 import party_pb2
 
+Answered = Literal["query", "pass"]
+
 
 class Meters:
     """Counts nothing: the metrics of a server without a port for them."""
 
-    def query(self, stats: party_pb2.Stats) -> None:
-        """Count an answered query."""
-
-    def passed(self, stats: party_pb2.Stats) -> None:
-        """Count a pass of a generation."""
+    def answered(self, stats: party_pb2.Stats, what: Answered) -> None:
+        """Count a query, or a pass of a generation."""
 
     def waited(self, seconds: float) -> None:
         """Count what has waited for its place."""
@@ -51,10 +50,11 @@ class PrometheusMeters(Meters):
         self._sent = prometheus.Counter("privinf_online_bytes", "payload sent to the other party", **common)
         self._spent = prometheus.Counter("privinf_preparation_bytes", "preparation used", **common)
         phased: dict[str, Any] = {"labelnames": ["role", "phase"], "registry": self._registry}
-        self._seconds = prometheus.Histogram("privinf_query_seconds", "time of a query", **phased)
-        self._pass_seconds = prometheus.Histogram(
-            "privinf_pass_seconds", "time of a pass of a generation", **phased
-        )
+        times: dict[Answered, str] = {"query": "time of a query", "pass": "time of a pass of a generation"}
+        self._seconds = {
+            what: prometheus.Histogram(f"privinf_{what}_seconds", text, **phased)
+            for what, text in times.items()
+        }
         self._waits = prometheus.Histogram("privinf_wait_seconds", "time in the queue for a place", **common)
         self._refusals = prometheus.Counter("privinf_refused", "calls that no place was found for", **common)
         self._address = address
@@ -64,18 +64,12 @@ class PrometheusMeters(Meters):
         """Serve what is counted."""
         self._server = serve_plain(self._library.make_wsgi_app(self._registry), self._address)
 
-    def query(self, stats: party_pb2.Stats) -> None:
-        """Count an answered query."""
-        self._count(stats, self._seconds)
-
-    def passed(self, stats: party_pb2.Stats) -> None:
-        """Count a pass of a generation."""
-        self._count(stats, self._pass_seconds)
-
-    def _count(self, stats: party_pb2.Stats, seconds: Any) -> None:
+    def answered(self, stats: party_pb2.Stats, what: Answered) -> None:
+        """Count a query, or a pass of a generation."""
         self._rounds.labels(self._role).inc(stats.rounds)
         self._sent.labels(self._role).inc(stats.online_bytes)
         self._spent.labels(self._role).inc(stats.preparation_bytes)
+        seconds = self._seconds[what]
         seconds.labels(self._role, "online").observe(stats.online_seconds)
         seconds.labels(self._role, "offline").observe(stats.offline_seconds)
 

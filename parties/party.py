@@ -190,7 +190,7 @@ class PartyCalls:
 
     def _account(self, session: bytes, answer: Answer) -> None:
         stats = answer.stats
-        self._meters.query(stats)
+        self._meters.answered(stats, "query")
         self._log.info(
             "answered", session=session.hex(), rounds=stats.rounds, seconds=round(stats.online_seconds, 6)
         )

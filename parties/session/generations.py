@@ -156,5 +156,5 @@ class Generations:
 
     def _counted(self, generation: Generation) -> Iterator[party_pb2.GenerateReply]:
         for reply in generation.run():
-            self._meters.passed(reply.stats)
+            self._meters.answered(reply.stats, "pass")
             yield reply

@@ -80,16 +80,16 @@ def _measure() -> None:
 
 def _query(folder: Path, query: Query) -> dict[str, Any]:
     """Costs of an encoder's query."""
+    from privinf.models.programs.query import count
     from privinf.models.sharing import bundle
     from privinf.protocols.contract import QueryShape
-    from privinf.sdk.costs import query_tally
 
     shared = bundle.read_queries(folder)
     task = shared.spec.task
     shape = QueryShape(task, query.batch, query.tokens)
     shared.layout.check(shape)
     about = {"task": task, "batch": shape.batch, "tokens": shape.tokens}
-    return _facts(shared.identity) | about | _costs([query_tally(shared, shape)])
+    return _facts(shared.identity) | about | _costs([count(shared.layout, shape).tally])
 
 
 def _session(folder: Path, later: LaterPass) -> dict[str, Any]:

@@ -75,13 +75,14 @@ def share(
     as_json: JsonFlag = False,
 ) -> None:
     """Split a model into one folder each for the client, the dealer and both parties."""
+    from privinf.formats.directory import require_new
     from privinf.models.sharing.calibrate import default_text
     from privinf.models.source.checkpoint import read_spec
     from privinf.models.text.tokenizer import read_lines
 
     mode = weights_mode(weights)
     lines = read_lines(calibration) if calibration else default_text()
-    _require_new(out)
+    require_new(out)  # before minutes of calibration
     if read_spec(source).task == "generate":
         about = _share_decoder(source, out, mode, lines, decoder)
     else:
@@ -140,14 +141,6 @@ def _share_decoder(
         "large": _large("prompt", large_prompts(client)),
     }
     return facts | asdict(client.identity)
-
-
-def _require_new(out: Path) -> None:
-    """Calibration may take minutes: say before it that its result could not be written."""
-    from privinf.errors import ConfigError
-
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists and is not empty: choose another directory, or remove it")
 
 
 def weights_mode(text: str, option: str = "--weights") -> Mode:

@@ -13,12 +13,19 @@ import numpy.typing as npt
 import tokenizers
 from safetensors.numpy import save_file
 
+from privinf.errors import ConfigError
 from privinf.models.families import FAMILIES
 from privinf.models.spec import ModelSpec
 
 Array = npt.NDArray[np.float32]
 
 HEADS = ("lm_head.", "classifier.")  # beside the model proper, not in it
+
+
+def require_new(folder: Path) -> None:
+    """Refuse a directory that holds anything: what is there is never overwritten or mixed."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not empty: choose another directory, or remove it")
 
 
 def config_of(spec: ModelSpec) -> dict[str, object]:

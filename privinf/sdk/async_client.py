@@ -49,6 +49,10 @@ class AsyncClient(BaseClient):
         work = partial(self._backend.classify, texts, Reading(**reading))
         return await self._threads.run(work, Call(timeout, progress))
 
+    async def status(self) -> tuple[PartyStatus, PartyStatus]:
+        """What both parties have ready."""
+        return await asyncio.to_thread(self._backend.status)
+
     async def generate(
         self,
         prompt: Prompt,
@@ -99,10 +103,6 @@ class AsyncClient(BaseClient):
 
     def _streamed(self, begin: Begin, timeout: float | None) -> AsyncTokenStream:
         return AsyncTokenStream(begin, Call(timeout), self._threads)
-
-    async def status(self) -> tuple[PartyStatus, PartyStatus]:
-        """What both parties have ready."""
-        return await asyncio.to_thread(self._backend.status)
 
     async def close(self) -> None:
         """Release the connections; queries under way are dropped."""

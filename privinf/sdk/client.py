@@ -56,6 +56,10 @@ class Client(BaseClient):
         """
         return self._backend.classify(texts, Reading(**reading), Call(timeout, progress))
 
+    def status(self) -> tuple[PartyStatus, PartyStatus]:
+        """What both parties have ready."""
+        return self._backend.status()
+
     def generate(
         self,
         prompt: Prompt,
@@ -114,10 +118,6 @@ class Client(BaseClient):
     ) -> TokenStream:
         """Answer a conversation token by token."""
         return self._read(Conversation(messages), False, special_tokens, options)(Call(timeout))
-
-    def status(self) -> tuple[PartyStatus, PartyStatus]:
-        """What both parties have ready."""
-        return self._backend.status()
 
     def close(self) -> None:
         """Release the connections; idempotent."""

@@ -27,14 +27,9 @@ class CostWarning(UserWarning):
     """A query is dearer than its asker may think."""
 
 
-def query_tally(bundle: Bundle[QueryLayout], shape: QueryShape) -> Tally:
-    """Declared rounds and bytes of a query, layer by layer, exact."""
-    return count(bundle.layout, shape).tally
-
-
 def query_cost(bundle: Bundle[QueryLayout], shape: QueryShape) -> Cost:
-    """The same in all."""
-    return query_tally(bundle, shape).total()
+    """Declared rounds and bytes of a query, exact."""
+    return count(bundle.layout, shape).tally.total()
 
 
 def expected(cost: Cost, speed: Speed, network: Network) -> float:

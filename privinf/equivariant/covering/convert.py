@@ -24,6 +24,7 @@ from privinf.equivariant.covering.vision import cover_vision, cover_vision_layer
 from privinf.equivariant.key import Key, KeyAbout
 from privinf.equivariant.levels import DEFAULT, Level, level_of
 from privinf.errors import ConfigError
+from privinf.formats.directory import require_new
 from privinf.models.sharing.folder import copy
 from privinf.models.source.sentences import CLIENT_FILES as SENTENCE_FILES
 from privinf.models.source.sentences import pooling_files
@@ -175,8 +176,7 @@ def _public(about: KeyAbout) -> dict[str, object]:
 
 
 def _check(out: Path, variants: int) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists and is not empty: choose another directory, or remove it")
+    require_new(out)
     if not 1 <= variants <= MOST_VARIANTS:
         raise ConfigError(f"variants is a number from 1 to {MOST_VARIANTS}, not {variants}")
 
