@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load
 
-from privinf.equivariant.key import KeyAbout
+from privinf.equivariant.key import F64, KeyAbout
+from privinf.equivariant.wire import F32
 from privinf.errors import ConfigError, IntegrityError
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 FILE = "local.safetensors"
 
 

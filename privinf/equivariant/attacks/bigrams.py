@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.view import Guess
+from privinf.equivariant.attacks.weights import F32
 
-F32 = npt.NDArray[np.float32]
 KNOWN = 3000  # of the most frequent symbols are deciphered by one another
 BLOCK, BLOCKS = 3000, 2  # rarer symbols at once, and how often; the others keep their rank
 OFTEN = 5  # so often a symbol occurs at least, for its neighbours to say something

@@ -17,11 +17,9 @@ import numpy.typing as npt
 
 from privinf.equivariant.attacks.doubled import doubled
 from privinf.equivariant.attacks.matching import Array, Ids, mutual, nearest
-from privinf.equivariant.attacks.signatures import RANK, comparable, signatures, whitened
+from privinf.equivariant.attacks.signatures import F64, RANK, comparable, signatures, whitened
 from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
 from privinf.equivariant.attacks.weights import first_part
-
-F64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from privinf.equivariant.attacks.matching import Array, Ids, nearest
-from privinf.equivariant.attacks.signatures import RANK
+from privinf.equivariant.attacks.signatures import F64, RANK
 from privinf.equivariant.attacks.view import Guess, View
 
 SOME = 512  # targets say how much noise there is
 LEAST = 1e-6  # of the rows' spread is taken for noise where there is none
-F64 = npt.NDArray[np.float64]
 Pairs = Callable[[], Iterable[tuple[Array, Array]]]  # of layers: columns covered and plain
 Rows = tuple[Array, Array]  # uncovered ones of the targets, and those of every token
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from privinf.equivariant.attacks.matching import TOP, Ids, nearest
-from privinf.equivariant.attacks.signatures import F64, Array, comparable, leverage, signatures, whitened
+from privinf.equivariant.attacks.matching import TOP, Array, Ids, nearest
+from privinf.equivariant.attacks.signatures import F64, comparable, leverage, signatures, whitened
 from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
 
 TWINS = 512  # tokens drawn

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.equivariant.attacks.matching import TOP, Array, Ids, mutual, nearest
+from privinf.equivariant.attacks.signatures import F64
 from privinf.equivariant.attacks.view import Guess, Leak, View
 
-F64 = npt.NDArray[np.float64]
 RIDGES = (1e-12, 1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # parts of the mean eigenvalue
 HELD_OUT = 5  # a part in so many of the pairs chooses among them
 FLAT = 1.001  # variances that differ by less are taken for equal

@@ -7,12 +7,11 @@ then the leverage score.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from privinf.equivariant.attacks.matching import Array
+
 F64 = npt.NDArray[np.float64]
 ORDERS = 3
 RANK = 1e-5  # singular values below this part of the largest are taken for rounding

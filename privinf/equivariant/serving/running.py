@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import transformers
 from safetensors import SafetensorError
 
 from privinf.equivariant.about import ServerAbout, check_weights
+from privinf.equivariant.wire import F32, Ids
 from privinf.errors import ModelError
 from privinf.models.families import FAMILIES
 
-F32 = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
 PIECE = 512  # rows of a prompt that are read in one go: in between, a client that left is noticed
 _LOST = torch.finfo(torch.float32).min
 _KINDS = {"embed": "AutoModel", "generate": "AutoModelForCausalLM"}
