@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from privinf.errors import ModelError
+from privinf.models.cache import POLICIES
 from privinf.models.engines.stores import DealerStore, PartyStore, encode
 from privinf.models.fold import F64
 from privinf.models.plan.rings import Plan
@@ -96,6 +97,8 @@ def read(
     about, text = folder.read_about(path, role)
     spec = read_spec(path)
     plan, mode, sharing = Plan.from_json(text, SCALES[spec.order]), about["weights"], str(about["sharing"])
+    if plan.cache not in POLICIES:
+        raise ModelError(f"{path}: this version knows no cache policy {plan.cache!r}: share the model again")
     embeddings = about.get("embeddings")
     known = {"head", "control", "chat"} <= set(about) and embeddings in ("private", "public")
     if not known or (mode, embeddings) == ("public", "private"):

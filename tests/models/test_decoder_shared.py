@@ -262,7 +262,9 @@ def test_hidden_acceptance(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode:
 
 
 @pytest.mark.fast_cases(1)
-@pytest.mark.parametrize(("kind", "name"), [("gpt2", "gelu"), ("gpt2", "relu"), ("llama", "relu")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("gpt2", "gelu"), ("gpt2", "relu"), ("gpt2", "tanh"), ("llama", "relu")]
+)
 def test_activations(kind: Kind, name: str) -> None:
     model = toy(changed(SPECS[kind], layers=1, activation=name))
     trio, writer = begin(model, SessionShape("generate", 8, 1))
