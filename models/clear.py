@@ -106,9 +106,11 @@ def _answer(ops: ClearOps, model: Model, rows: int | None = None) -> torch.Tenso
     return answer
 
 
-def prefix_cache(spec: ModelSpec, weights: Mapping[str, F64], prefix: Sequence[int]) -> Past:
-    """Keys and values of a prefix; none for an empty one."""
-    decoder = ClearDecoder(spec, weights)
+def prefix_cache(
+    spec: ModelSpec, weights: Mapping[str, F64], prefix: Sequence[int], cache: str = "full"
+) -> Past:
+    """Keys and values of a prefix, read in one pass; none for an empty one."""
+    decoder = ClearDecoder(spec, weights, cache=cache)
     if prefix:
         decoder.read(torch.tensor([list(prefix)]))
     return decoder.past

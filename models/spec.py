@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from privinf.errors import InputError, ModelError
@@ -227,6 +229,17 @@ class ModelSpec:
     def sums(self) -> bool:
         """Whether an answer is made of all real rows: of the first one alone otherwise."""
         return isinstance(self.head, Pool) and self.head.kind != "cls"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that parties compute by: what clients alone do to texts and to answers is not among it."""
+        inputs, head = self.inputs, self.head
+        if isinstance(inputs, Tokens):
+            inputs = replace(inputs, texts=TextRules())
+        if isinstance(head, Pool):
+            head = replace(head, unit=False, dimension=None)
+        whole = asdict(replace(self, inputs=inputs, head=head))
+        return hashlib.sha256(json.dumps(whole, sort_keys=True, default=sorted).encode()).hexdigest()
 
     def biased(self, part: str) -> bool:
         """Whether a folded linear layer has a bias: qkv, out, up, down or head.

@@ -119,7 +119,8 @@ def _decoder(folder: Path, lines: Sequence[str], tick: Tick) -> Report:
     spec, layout = side.bundle.spec, side.bundle.layout
     encoded = opened(folder, side.bundle)
     weights, ranges = _decoded(encoded, layout.scale), Ranges()
-    clear, store, answers = ClearDecoder(spec, weights, ranges), IdealStore(encoded, layout.scale), []
+    clear = ClearDecoder(spec, weights, ranges, layout.plan.cache)
+    store, answers = IdealStore(encoded, layout.scale), []
     names = [f"layer{i}.attn.prefix." for i in range(spec.layers if layout.plan.prefix else 0)]
     kept = {name: torch.from_numpy(w).float() for name, w in weights.items() if ".prefix." in name}
     past = [(kept[f"{name}k"], kept[f"{name}v"]) for name in names]

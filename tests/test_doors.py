@@ -18,16 +18,17 @@ import pytest
 pytest.importorskip("torch")
 
 import specs
+import tiny_decoder
 import torch
 from generating import Toy, Trio, Writer, random_weights
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from privinf.check import check
 from privinf.errors import ConfigError
-from privinf.models.attention import VARIANTS, Variant
-from privinf.models.attention.softmax import attention_rings
+from privinf.models.attention import VARIANTS, Variant, softmax
 from privinf.models.cache import POLICIES
-from privinf.models.clear import ClearDecoder
+from privinf.models.clear import ClearDecoder, prefix_cache
 from privinf.models.families import FAMILIES, Family
 from privinf.models.fold import fold
 from privinf.models.functions import FUNCTIONS
@@ -68,18 +69,19 @@ def added(registry: Registry[T], name: str, entry: T) -> Iterator[None]:
         registry.forget(name)
 
 
-def calibrated(spec: ModelSpec, weights: Any, cache: str = "full") -> Toy:
-    """A decoder without a prefix, ready to be shared."""
+def calibrated(spec: ModelSpec, weights: Any, cache: str = "full", prefix: tuple[int, ...] = ()) -> Toy:
+    """A decoder that is ready to be shared."""
     folded, rng = fold(spec, weights), np.random.default_rng(1)
     ids = [rng.integers(0, spec.vocab, size).astype(np.int32) for size in (5, 9, 20, 33)]
-    plan, prefix = calibrate_decoder(spec, folded, ids, (), 40, cache=cache)
-    return Toy(spec, plan, folded | prefix)
+    plan, kept = calibrate_decoder(spec, folded, ids, prefix, 40, cache=cache)
+    return Toy(spec, plan, folded | kept)
 
 
 def runs_everywhere(model: Toy) -> np.ndarray:
     """Two passes in shares, fixed and in the clear; return the clear logits of the second."""
     trio = Trio(model.layout(), SessionShape("generate", len(PROMPT), len(LATER)), model.weights)
     clear = ClearDecoder(model.spec, model.weights, cache=model.plan.cache)
+    clear.rewind(prefix_cache(model.spec, model.weights, model.plan.prefix, model.plan.cache))
     writer, kept, exact = Writer(model, trio.shape, list(PROMPT)), 0, np.empty(0)
     for index, ids in enumerate((PROMPT, LATER)):
         rows = writer.rows(ids) if index else writer.prompt(0)
@@ -172,9 +174,9 @@ def sharper(ops: Ops[Sum, Rows], part: Attention, heads: Heads[Rows]) -> Rows:
 
 def test_an_attention_variant(plain: np.ndarray) -> None:
     def rings(site: str, high: Any, *rest: Any) -> Any:
-        return attention_rings(site, {**high, f"{site}.scores": 2 * high[f"{site}.scores"]}, *rest)
+        return softmax.attention_rings(site, {**high, f"{site}.scores": 2 * high[f"{site}.scores"]}, *rest)
 
-    with added(VARIANTS, "sharper", Variant(sharper, rings)):
+    with added(VARIANTS, "sharper", Variant(sharper, rings, softmax.tables, softmax.limits)):
         blocks = tuple(replace(block, attention="sharper") for block in SPEC.blocks)
         sharp = runs_everywhere(calibrated(replace(SPEC, blocks=blocks), random_weights(SPEC)))
     assert np.abs(sharp - plain).max() > 2 * NEAR
@@ -190,7 +192,18 @@ def newest(ops: Ops[Sum, Rows], part: Attention, heads: Heads[Rows]) -> View[Row
 def test_a_cache_policy(plain: np.ndarray) -> None:
     with added(POLICIES, "newest", newest):
         few = runs_everywhere(calibrated(SPEC, random_weights(SPEC), "newest"))
+        runs_everywhere(calibrated(SPEC, random_weights(SPEC), "newest", (1, 7, 9)))
     assert np.abs(few - plain).max() > 2 * NEAR
+
+
+@pytest.mark.slow
+def test_a_shared_model_is_checked_under_its_policy(tmp_path: Path) -> None:
+    with added(POLICIES, "newest", newest):
+        shared = tiny_decoder.share(
+            tiny_decoder.checkpoint(tmp_path / "tiny", "gpt2"), tmp_path / "shared", cache="newest"
+        )
+        report = check(shared, ["the sea is deep, and so is the night"])
+        assert report.answers[0].correlation > 0.999
 
 
 def _read(config: Config, path: Path, task: Task) -> ModelSpec:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from privinf.errors import ModelError
-from privinf.models.attention import Variant
+from privinf.models.attention import Parts, Variant, parts_of, power_parts
 from privinf.models.cache import POLICIES
 from privinf.models.ops import Heads, Ops, Rows, Sum
-from privinf.models.parts import Attention
-from privinf.models.plan.ranges import HEADROOM, bits_for
+from privinf.models.parts import Attention, planned
+from privinf.models.plan.ranges import HEADROOM, Limits, bits_for, held
 from privinf.models.plan.rings import AttentionRings
 from privinf.models.plan.scales import Scales
 from privinf.protocols.masked.gates import exp2, softmax
@@ -80,4 +80,31 @@ def _buckets(half: float, fine: int) -> tuple[int, int]:
     return best, units(best)
 
 
-ENTRY = Variant(attend, attention_rings)
+def limits(part: Attention, scales: Scales, tokens: int) -> Limits:
+    rings, site = planned(part.rings), part.site
+    weight = softmax.weight_scale(rings.fine)
+    vanish = exp2.BLOCK * exp2.blocks(weight)
+    mixed = held(rings.value_bits, weight + scales.values)[1]
+    found = {
+        f"{site}.scores": (0.0, rings.offset - vanish / 2),
+        f"{site}.v": held(rings.narrow_bits, scales.values),
+        f"{site}.attended": (0.0, mixed / tokens),
+    }
+    if part.rotary is None:
+        return found
+    return found | {
+        f"{site}.q": held(rings.query_bits, scales.qk),
+        f"{site}.k": held(rings.key_bits, scales.qk),
+    }
+
+
+def tables(part: Attention, scales: Scales, tokens: int) -> Iterator[tuple[str, Parts]]:
+    """Exponentials, and inverse sums, which depend on the octave of a row's length alone."""
+    fine = planned(part.rings).fine
+    yield f"exponential {fine}", parts_of(exp2.factors(scales.scores, softmax.weight_scale(fine)))
+    for octave in range((tokens - 1).bit_length() + 1):
+        about = scales.inverse(1 << octave, fine)
+        yield repr(about), power_parts(about)
+
+
+ENTRY = Variant(attend, attention_rings, tables, limits)

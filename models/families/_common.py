@@ -9,8 +9,9 @@ from typing import Any
 from privinf.errors import ModelError
 from privinf.models.source.reading import Config, read_object, size
 from privinf.models.source.tensors import Tensor
-from privinf.models.spec import Classifier, Generator, Says
+from privinf.models.spec import BlockSpec, Classifier, Generator, Says
 
+MOST_LAYERS = 1024
 PROBLEMS: dict[object, Says] = {
     "single_label_classification": "label",
     "multi_label_classification": "labels",
@@ -90,6 +91,16 @@ def norm(ours: str, theirs: str, width: int, *, biased: bool = True) -> Iterator
         yield f"{ours}.bias", Tensor(f"{theirs}.bias", (width,))
 
 
+def blocks(
+    block: BlockSpec, config: Config, key: str, path: Path, default: int | None = None
+) -> tuple[BlockSpec, ...]:
+    """So many layers alike, as the key says."""
+    count = size(config, key, path, default)
+    if count > MOST_LAYERS:
+        raise ModelError(f"{path}: {key} {count} is more than the {MOST_LAYERS} layers that a model may have")
+    return (block,) * count
+
+
 def even_heads(width: int, heads: int, names: tuple[str, str], path: Path) -> int:
     """The width of each head, where they share the model's."""
     if width % heads:
@@ -100,7 +111,7 @@ def even_heads(width: int, heads: int, names: tuple[str, str], path: Path) -> in
 def classifier(config: Config, path: Path, dense: str | None) -> Classifier:
     """A head that classifies."""
     labels = _labels(config, path)
-    return Classifier(labels, _meaning(config, labels, path), dense)
+    return Classifier(labels, meaning(config, labels, path), dense)
 
 
 def _labels(config: Config, path: Path) -> tuple[str, ...]:
@@ -114,10 +125,10 @@ def _labels(config: Config, path: Path) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _meaning(config: Config, labels: tuple[str, ...], path: Path) -> Says:
+def meaning(config: Config, labels: tuple[str, ...], path: Path) -> Says:
     """What the numbers of a head mean, as transformers' own pipeline takes them; a single one is a score."""
     given = config.get("problem_type")
-    if given is not None and given not in PROBLEMS:
+    if given is not None and (not isinstance(given, str) or given not in PROBLEMS):
         raise ModelError(
             f"{path}: problem_type {given!r} is not supported; accepted: {', '.join(map(str, PROBLEMS))}"
         )

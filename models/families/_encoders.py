@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from privinf.errors import ModelError
-from privinf.models.families._common import classifier, even_heads, linear, named, norm
+from privinf.models.families._common import blocks, classifier, even_heads, linear, meaning, named, norm
 from privinf.models.source.reading import Config, activation, epsilon, size
 from privinf.models.source.sentences import read_sentence, refuse_cross_encoder, tokenizer_limit
 from privinf.models.source.tensors import Tensor
@@ -66,9 +66,10 @@ class Encoder:
     def read(self, config: Config, path: Path, task: Task) -> ModelSpec:
         """Of config.json and of what sentence-transformers wrote beside it."""
         width, heads = size(config, "hidden_size", path), size(config, "num_attention_heads", path)
-        layers, rows = size(config, "num_hidden_layers", path), size(config, "max_position_embeddings", path)
+        rows = size(config, "max_position_embeddings", path)
         if rows <= self.first:
             raise ModelError(f"{path}: max_position_embeddings must be above {self.first}, not {rows}")
+        block = BlockSpec(activation(config, "hidden_act", path, "gelu"))
         head, texts = self._head(config, path, task, width)
         types = size(config, "type_vocab_size", path, default=2) if self.typed else 0
         return ModelSpec(
@@ -82,7 +83,7 @@ class Encoder:
             order="post",
             norm="layer",
             eps=epsilon(config, "layer_norm_eps", path, 1e-12),
-            blocks=(BlockSpec(activation(config, "hidden_act", path, "gelu")),) * layers,
+            blocks=blocks(block, config, "num_hidden_layers", path),
             inputs=Tokens(size(config, "vocab_size", path), self.pad, rows, types, texts),
             head=head,
             biases=ALL,
@@ -94,6 +95,7 @@ class Encoder:
         self, config: Config, path: Path, task: Task, width: int
     ) -> tuple[Pool | Classifier, TextRules]:
         if task == "embed":
+            meaning(config, (), path)  # nothing here obeys it, and none that is unknown is passed over
             return read_sentence(path.parent, width)
         refuse_cross_encoder(path.parent, config)
         return classifier(config, path, "tanh"), TextRules(tokenizer_limit(path.parent))

@@ -14,6 +14,7 @@ from privinf.models.families._common import (
     HARMLESS_TO_DECODERS,
     NO_CONSTRAINTS,
     READ_BY_DECODERS,
+    blocks,
     generator,
     linear,
     norm,
@@ -56,7 +57,7 @@ def _read(config: Config, path: Path, task: Task) -> ModelSpec:
         order="pre",
         norm="rms",
         eps=epsilon(config, "rms_norm_eps", path, 1e-6),
-        blocks=(block,) * size(config, "num_hidden_layers", path),
+        blocks=blocks(block, config, "num_hidden_layers", path),
         inputs=Tokens(vocab),
         head=generator(config, path, vocab, tied, BEGIN, END),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from privinf.errors import ModelError
 from privinf.models.families import Family
-from privinf.models.families._common import HARMLESS_KEYS, classifier, even_heads, linear, named, norm
+from privinf.models.families._common import HARMLESS_KEYS, blocks, classifier, even_heads, linear, named, norm
 from privinf.models.source.reading import Config, Keys, activation, epsilon, flag, size
 from privinf.models.source.tensors import Tensor
 from privinf.models.spec import BlockSpec, ModelSpec, Patches, Task
@@ -35,7 +35,7 @@ def _read(config: Config, path: Path, task: Task) -> ModelSpec:
         order="pre",
         norm="layer",
         eps=epsilon(config, "layer_norm_eps", path, 1e-12),
-        blocks=(block,) * size(config, "num_hidden_layers", path, 12),
+        blocks=blocks(block, config, "num_hidden_layers", path, 12),
         inputs=patches,
         head=classifier(config, path, None),
         biases=BIASES | {"qkv"} if flag(config, "qkv_bias", path, True) else BIASES,

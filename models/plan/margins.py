@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from privinf.models.attention import VARIANTS
 from privinf.models.functions import FUNCTIONS
-from privinf.models.parts import Attention, FeedForward, Model, planned
-from privinf.models.plan.ranges import RangeTable
+from privinf.models.parts import FeedForward, Model, planned
+from privinf.models.plan.ranges import Limits, RangeTable, held
 from privinf.models.plan.scales import Scales
-from privinf.protocols.masked.gates import exp2, softmax
 from privinf.protocols.masked.gates.norm import NormSpec
-
-Limits = dict[str, tuple[float, float]]  # by site: the smallest magnitude that is held, and the largest
 
 
 @dataclass(frozen=True)
@@ -45,46 +43,23 @@ def limits(model: Model, max_tokens: int) -> Limits:
     for norm in model.norms:
         found |= _norm(norm.site, planned(norm.rings))
     for layer in model.layers:
-        found |= _attention(layer.attention, model.scales, max_tokens)
+        found |= VARIANTS[layer.attention.variant].limits(layer.attention, model.scales, max_tokens)
     for part in model.feed_forwards:
         found |= _feed_forward(part, model.scales)
-    return found | {model.head.site: _ring(model.head.bits, model.scales.linear)}
-
-
-def _ring(bits: int, scale: int) -> tuple[float, float]:
-    """Values at `scale` keep two bits of their ring: the sign, and what lifting needs."""
-    return 0.0, 2.0 ** (bits - scale - 2)
+    return found | {model.head.site: held(model.head.bits, model.scales.linear)}
 
 
 def _norm(site: str, norm: NormSpec) -> Limits:
     return {
-        f"{site}.residual": _ring(norm.bits, norm.drop + norm.scale),
+        f"{site}.residual": held(norm.bits, norm.drop + norm.scale),
         f"{site}.square": (2.0**norm.low, 2.0**norm.high),
-    }
-
-
-def _attention(part: Attention, scales: Scales, tokens: int) -> Limits:
-    rings, site = planned(part.rings), part.site
-    weight = softmax.weight_scale(rings.fine)
-    vanish = exp2.BLOCK * exp2.blocks(weight)
-    mixed = _ring(rings.value_bits, weight + scales.values)[1]
-    found = {
-        f"{site}.scores": (0.0, rings.offset - vanish / 2),
-        f"{site}.v": _ring(rings.narrow_bits, scales.values),
-        f"{site}.attended": (0.0, mixed / tokens),
-    }
-    if part.rotary is None:
-        return found
-    return found | {
-        f"{site}.q": _ring(rings.query_bits, scales.qk),
-        f"{site}.k": _ring(rings.key_bits, scales.qk),
     }
 
 
 def _feed_forward(part: FeedForward, scales: Scales) -> Limits:
     rings = planned(part.rings)
     found = {
-        f"{part.label.replace('/', '.')}.hidden": _ring(rings.outer, scales.outer),
+        f"{part.label.replace('/', '.')}.hidden": held(rings.outer, scales.outer),
         (part.gate or part.up).name: (0.0, FUNCTIONS[part.activation].most(rings.inner, scales.rows)),
     }
-    return found | {part.up.name: _ring(rings.up, scales.up)} if part.gate else found
+    return found | {part.up.name: held(rings.up, scales.up)} if part.gate else found

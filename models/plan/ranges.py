@@ -13,6 +13,7 @@ from privinf.protocols import ring
 from privinf.protocols.masked.gates import power
 from privinf.protocols.masked.gates.norm import NormSpec
 
+Limits = dict[str, tuple[float, float]]  # by site: the smallest magnitude that is held, and the largest
 HEADROOM = 3  # bits kept free above every calibrated range
 KNOWN = 1  # the same where the range is that of a whole table, and rounding alone can pass it
 INVERSE_GAIN = 10  # significant bits of a row's inverse deviation at the largest calibrated variance
@@ -31,6 +32,11 @@ class RangeTable(Protocol):
 def bits_for(magnitude: float, scale: int, headroom: int = HEADROOM) -> int:
     """Ring of a value at `scale` with headroom, its sign, and the bit that lifting needs."""
     return math.ceil(math.log2(max(magnitude, 2.0**-scale))) + headroom + scale + 2
+
+
+def held(bits: int, scale: int) -> tuple[float, float]:
+    """Limits of values at `scale`, which keep two bits of their ring: the sign, and what lifting needs."""
+    return 0.0, 2.0 ** (bits - scale - 2)
 
 
 def sum_bits(tokens: int) -> int:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from privinf.errors import ModelError
 from privinf.models.plan.scales import Scales
@@ -86,10 +86,10 @@ class Plan:
     """Everything the roles must agree on beside the architecture; every role checks its hash.
 
     max_tokens: of a text, or of a whole session, prefix and rejected drafts included. prefix: tokens of the public
-    prefix. cache: the policy of a session's cache, a name in models/cache. embed_norm: of looked-up rows, where they
-    are normalised; embed_bits: their ring, where they are not. residual_bits: ring of a residual that is a sum.
-    final_norm: before the head, where rows are not normalised by then. pooler: of a classifier. tables: the
-    fingerprint of all tables as the owner's machine computed them.
+    prefix. cache: the policy of a session's cache, a name in models/cache. spec: digest of the specification that it
+    was made for. embed_norm: of looked-up rows, where they are normalised; embed_bits: their ring, where they are not.
+    residual_bits: ring of a residual that is a sum. final_norm: before the head, where rows are not normalised by then.
+    pooler: of a classifier. tables: the fingerprint of all tables as the owner's machine computed them.
     """
 
     scales: Scales
@@ -103,6 +103,7 @@ class Plan:
     pooler: FeedForwardRings | None = None
     prefix: tuple[int, ...] = ()
     cache: str = "full"
+    spec: str = ""
     tables: str = ""
     version: int = PLAN_VERSION
 
@@ -160,4 +161,7 @@ def _whole(kind: type[Part], raw: dict[str, Any]) -> Part:
     """A part of a plan with each of its fields, also those that have a default; KeyError otherwise."""
     if set(raw) != {field.name for field in dataclasses.fields(kind)}:
         raise KeyError(kind.__name__)
+    for name, wanted in get_type_hints(kind).items():
+        if wanted in (int, str) and type(raw[name]) is not wanted:
+            raise TypeError(name)
     return kind(**raw)

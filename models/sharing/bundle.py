@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from privinf.errors import ModelError
 from privinf.models.cache import POLICIES
@@ -96,19 +96,37 @@ def read(
     path = Path(directory)
     about, text = folder.read_about(path, role)
     spec = read_spec(path)
-    plan, mode, sharing = Plan.from_json(text, SCALES[spec.order]), about["weights"], str(about["sharing"])
+    plan = Plan.from_json(text, SCALES[spec.order])
+    _require_fit(path, spec, plan)
+    try:
+        return _bundle(path, about, spec, plan)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"{path}/bundle.json is damaged: share the model again") from error
+
+
+def _require_fit(path: Path, spec: ModelSpec, plan: Plan) -> None:
+    """A plan is of one specification: under another, roles would run other programs that all attest."""
+    if plan.spec != spec.digest or len(plan.layers) != spec.layers:
+        raise ModelError(
+            f"{path}/config.json is not that of the model that was shared: share the model again"
+        )
     if plan.cache not in POLICIES:
         raise ModelError(f"{path}: this version knows no cache policy {plan.cache!r}: share the model again")
-    embeddings = about.get("embeddings")
-    known = {"head", "control", "chat"} <= set(about) and embeddings in ("private", "public")
-    if not known or (mode, embeddings) == ("public", "private"):
-        raise ModelError(f"{path}/bundle.json is damaged: share the model again")
+
+
+def _bundle(
+    path: Path, about: Mapping[str, Any], spec: ModelSpec, plan: Plan
+) -> Bundle[QueryLayout] | Bundle[SessionLayout]:
+    mode, embeddings, sharing = about["weights"], about["embeddings"], str(about["sharing"])
+    if (mode, embeddings) not in (("private", "private"), ("private", "public"), ("public", "public")):
+        raise ValueError(embeddings)
     model_id = f"{about['model']}:{sharing}:{mode}:{embeddings}"
     identity = Identity(folder.VERSION, masked.NAME, model_id, plan.hash, str(about["role"]))
-    head = Script(str(about["head"]), tuple((start, end) for start, end in about["control"]))
+    control = tuple((int(start), int(end)) for start, end in about["control"])
+    head, chat = Script(str(about["head"]), control), bool(about["chat"])
     facts = spec, plan, mode == "public", embeddings == "public"
     if spec.task == "generate":
-        return Bundle(path, SessionLayout(*facts), identity, sharing, head, bool(about["chat"]))
+        return Bundle(path, SessionLayout(*facts), identity, sharing, head, chat)
     return Bundle(path, QueryLayout(*facts), identity, sharing)
 
 

@@ -57,7 +57,7 @@ def calibrate(
 def planned(spec: ModelSpec, ranges: Ranges, limits: Limits) -> Plan:
     """The plan of a model's order, with the fingerprint of its tables."""
     plan = ORDERS[spec.order].plan(spec, ranges, limits)
-    return replace(plan, tables=fingerprint(build(spec, plan), limits.max_tokens))
+    return replace(plan, spec=spec.digest, tables=fingerprint(build(spec, plan), limits.max_tokens))
 
 
 def _long(ids: Sequence[Ids], tokens: int) -> list[Ids]:
@@ -108,7 +108,7 @@ def calibrate_decoder(
     room = max_tokens - len(prefix)
     if room < SHORTEST:
         raise ModelError(f"a prefix of {len(prefix)} tokens leaves no room in {max_tokens}")
-    past, ranges = prefix_cache(spec, weights, prefix), Ranges()
+    past, ranges = prefix_cache(spec, weights, prefix, cache), Ranges()
     decoder = ClearDecoder(spec, weights, ranges, cache)
     # Not passages of what no language says, as encoders read: with them SmolLM2's residual fits no ring of 64 bits.
     for text in [*_cut(ids, room), *_filled(ids, room)]:

@@ -49,9 +49,9 @@ def read_about(folder: Path) -> ServerAbout:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; `privinf cover` writes it") from None
     except ValueError:
-        raise ConfigError(f"{path} is not JSON: copy it again, or convert again") from None
+        raise ConfigError(f"{path} is not JSON: copy it again, or cover the model again") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ConfigError(f"{path} is not of format {FORMAT}: convert the model again")
+        raise ConfigError(f"{path} is not of format {FORMAT}: cover the model again")
     return _checked(about, path)
 
 
@@ -62,7 +62,7 @@ def _checked(about: dict[str, Any], path: Path) -> ServerAbout:
         isinstance(known.get(name), int) for name in counts
     )
     if not whole or known["level"] not in LEVELS or known["task"] not in TASKS:
-        raise ConfigError(f"{path} does not say what it should: convert the model again")
+        raise ConfigError(f"{path} does not say what it should: cover the model again")
     return ServerAbout(**known)
 
 
@@ -70,7 +70,7 @@ def check_weights(folder: Path, about: ServerAbout) -> None:
     """Refuse weights that are not those that were written beside about.json."""
     path = folder / WEIGHTS
     if digest(path) != about.model_sha256:
-        raise IntegrityError(f"{path} is cut short or changed: copy it again, or convert again")
+        raise IntegrityError(f"{path} is cut short or changed: copy it again, or cover the model again")
 
 
 def digest(*paths: Path) -> str:

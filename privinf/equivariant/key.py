@@ -116,7 +116,9 @@ class Key:
         if len(data) != about.pop("bytes", None) or hashlib.sha256(data).hexdigest() != about.pop(
             "sha256", None
         ):
-            raise IntegrityError(f"{folder / FILE} is cut short or changed: copy it again, or convert again")
+            raise IntegrityError(
+                f"{folder / FILE} is cut short or changed: copy it again, or cover the model again"
+            )
         key = cls(KeyAbout(**{**about, "labels": tuple(about["labels"])}), **_arrays(data, folder / FILE))
         key._check(folder)
         return key
@@ -124,7 +126,7 @@ class Key:
     def _check(self, folder: Path) -> None:
         about, held = self.about, set(self.arrays())
         if missing := sorted(needed(about) - held):
-            raise IntegrityError(f"{folder / FILE} lacks {', '.join(missing)}: convert the model again")
+            raise IntegrityError(f"{folder / FILE} lacks {', '.join(missing)}: cover the model again")
         wanted: Mapping[str, tuple[int, ...]] = {
             "tokens": (about.vocab,),
             "hidden": (about.width, about.server_width),
@@ -163,12 +165,14 @@ def _about(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; `privinf cover` writes it") from None
     except ValueError:
-        raise IntegrityError(f"{path} is cut short or changed: copy it again, or convert again") from None
+        raise IntegrityError(
+            f"{path} is cut short or changed: copy it again, or cover the model again"
+        ) from None
     names = {f.name for f in fields(KeyAbout)} | {"sha256", "bytes"}
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ConfigError(f"{path} is not a key of format {FORMAT}: convert the model again")
+        raise ConfigError(f"{path} is not a key of format {FORMAT}: cover the model again")
     if set(about) != names or about["level"] not in LEVELS or not isinstance(about["labels"], list):
-        raise IntegrityError(f"{path} is cut short or changed: copy it again, or convert again")
+        raise IntegrityError(f"{path} is cut short or changed: copy it again, or cover the model again")
     return about
 
 

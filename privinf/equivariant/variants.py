@@ -33,7 +33,7 @@ def take(folder: Path) -> Path:
             return path
     raise ConfigError(
         f"every variant in {folder / FOLDER} was used, and none may be used again: "
-        "convert the model again, with more --variants"
+        "cover the model again, with more --variants"
     )
 
 

@@ -74,7 +74,7 @@ def test_what_undoes_an_answer_may_not_be_missing(tmp_path: Path, facts: dict[st
     whole.save(tmp_path / "whole")
     Key.load(tmp_path / "whole")
     replace(whole, **{lost: None}).save(tmp_path / "less")
-    with pytest.raises(IntegrityError, match=f"lacks {lost}: convert the model again"):
+    with pytest.raises(IntegrityError, match=f"lacks {lost}: cover the model again"):
         Key.load(tmp_path / "less")
 
 
@@ -163,7 +163,7 @@ def test_another_format_says_what_to_do(tmp_path: Path) -> None:
     key().save(tmp_path)
     about = json.loads((tmp_path / ABOUT).read_text())
     (tmp_path / ABOUT).write_text(json.dumps(about | {"format": 1}))
-    with pytest.raises(ConfigError, match="convert the model again"):
+    with pytest.raises(ConfigError, match="cover the model again"):
         Key.load(tmp_path)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,13 +31,57 @@ def test_what_roles_attest_names_the_protocol() -> None:
     assert attested == f"{__version__}, protocol {PROTOCOL}"
 
 
-def test_an_unknown_cache_policy_is_refused(tmp_path: Path) -> None:
-    """A role of another version would run another program under a plan that both attest."""
+Change = Callable[[dict[str, Any]], object]
+CHANGES: dict[str, tuple[str, Change, str]] = {
+    "another cache policy": ("plan.json", lambda plan: plan.update(cache="later"), "no cache policy 'later'"),
+    "a policy that is no name": ("plan.json", lambda plan: plan.update(cache=[1]), "plan file is damaged"),
+    "a length that is no number": (
+        "plan.json",
+        lambda plan: plan.update(max_tokens="9"),
+        "plan file is damaged",
+    ),
+    "a layer too many": (
+        "plan.json",
+        lambda plan: plan["layers"].extend(plan["layers"]),
+        "is not that of the model",
+    ),
+    "other heads": ("config.json", lambda config: config.update(n_head=1), "is not that of the model"),
+    "another activation": (
+        "config.json",
+        lambda c: c.update(activation_function="relu"),
+        "is not that of the model",
+    ),
+    "control tokens nowhere": (
+        "bundle.json",
+        lambda about: about.update(control=5),
+        "bundle.json is damaged",
+    ),
+    "embeddings more secret": (
+        "bundle.json",
+        lambda about: about.update(embeddings="x"),
+        "bundle.json is damaged",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Share a small decoder."""
     pytest.importorskip("torch")
     import tiny_decoder
 
-    shared = tiny_decoder.share(tiny_decoder.checkpoint(tmp_path / "tiny", "gpt2"), tmp_path / "shared")
-    plan = shared / "client" / "plan.json"
-    plan.write_text(plan.read_text().replace('"cache": "full"', '"cache": "later"'))
-    with pytest.raises(ModelError, match="no cache policy 'later': share the model again"):
-        bundle.read(shared / "client")
+    folder = tmp_path_factory.mktemp("shared")
+    return tiny_decoder.share(tiny_decoder.checkpoint(folder / "tiny", "gpt2"), folder / "shared")
+
+
+@pytest.mark.parametrize(("name", "change", "said"), CHANGES.values(), ids=CHANGES)
+def test_a_folder_that_says_otherwise_than_the_owner_is_refused(
+    shared: Path, tmp_path: Path, name: str, change: Change, said: str
+) -> None:
+    """Each role computes by its own folder, and all must run one program."""
+    folder = shutil.copytree(shared / "party0", tmp_path / "party0")
+    document = json.loads((folder / name).read_text())
+    change(document)
+    (folder / name).write_text(json.dumps(document))
+    with pytest.raises(ModelError, match=said):
+        bundle.party_program(folder, 0)

@@ -30,7 +30,9 @@ class ImageSide:
     def __init__(self, folder: Path, about: KeyAbout) -> None:
         spec = read_spec(folder)
         if (about.context, about.width) != (spec.max_tokens, spec.width):
-            raise IntegrityError(f"{folder}: key and config.json are of different models: convert again")
+            raise IntegrityError(
+                f"{folder}: key and config.json are of different models: cover the model again"
+            )
         self._image, self.says = spec.patches, spec.classifier.says
         self._own = OwnPart(folder, about) if level_of(about.level).local else None
         self._rows = most_rows(about)

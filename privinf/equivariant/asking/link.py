@@ -119,4 +119,4 @@ def require_ours(about: pb.CoveredAbout, key: KeyAbout) -> None:
         )
     for name in ("level", "family", "task"):
         if getattr(about, name) != getattr(key, name):
-            raise MismatchError(f"the server's model differs from our key in {name}: convert again")
+            raise MismatchError(f"the server's model differs from our key in {name}: cover the model again")

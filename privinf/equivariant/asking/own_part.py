@@ -74,6 +74,6 @@ def _load(path: Path, sha256: str) -> dict[str, npt.NDArray[Any]]:
         raise ConfigError(f"{path} cannot be read: {error.strerror}; `privinf cover` writes it") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise IntegrityError(
-            f"{path} is cut short, changed, or not of this key: copy it again, or convert again"
+            f"{path} is cut short, changed, or not of this key: copy it again, or cover the model again"
         )
     return load(data)

@@ -36,7 +36,9 @@ class PromptSide:
     def __init__(self, folder: Path, about: KeyAbout) -> None:
         self._folder, self._about, self._spec = folder, about, read_spec(folder)
         if (about.vocab, about.width) != (self._spec.vocab, self._spec.width):
-            raise IntegrityError(f"{folder}: key and config.json are of different models: convert again")
+            raise IntegrityError(
+                f"{folder}: key and config.json are of different models: cover the model again"
+            )
         self.tokenizer, self.eos = DecoderRules(folder, about.vocab), self._spec.generator.eos
         for token in self.eos:
             self.tokenizer.require(token, "eos_token_id")

@@ -58,7 +58,9 @@ class TextSide:
         self._spec, self.tokenizer = read_spec(folder), EncoderRules(folder)
         self.tokenizer.require_specials()
         if (about.vocab, about.width) != (self._spec.vocab, self._spec.width):
-            raise IntegrityError(f"{folder}: key and config.json are of different models: convert again")
+            raise IntegrityError(
+                f"{folder}: key and config.json are of different models: cover the model again"
+            )
         self._most = most_rows(about)
         self._own = OwnPart(folder, about, self._spec.eps) if level_of(about.level).local else None
         self.says = self._spec.classifier.says if self._spec.labels else "label"

@@ -161,7 +161,7 @@ def folders(model: Path, converted: Path, known: ModelSpec) -> tuple[Path, Path]
         return server, client
     variants = all_variants(server)
     if not variants:
-        raise ConfigError(f"{server} has no variants: convert the model again")
+        raise ConfigError(f"{server} has no variants: cover the model again")
     return variants[0], client / variants[0].relative_to(server)
 
 

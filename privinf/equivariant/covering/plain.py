@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from privinf.equivariant.covering.draw import F64
 from privinf.errors import ConfigError, ModelError
 from privinf.models.source import checkpoint
 from privinf.models.source.tensors import WEIGHTS, Array
-from privinf.models.spec import ModelSpec
+from privinf.models.spec import Classifier, ModelSpec, Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +50,25 @@ def read_plain(model: Path, task: str | None = None) -> Plain:
         ConfigError: the model is not for this task.
     """
     spec = checkpoint.read_spec(model)
-    if spec.buckets:
-        path = model / "config.json"
-        raise ModelError(f"{path}: model_type {spec.family!r} cannot be covered: its positions are relative")
+    for wrong, why in _beyond_covers(spec):
+        if wrong:
+            path = model / "config.json"
+            raise ModelError(f"{path}: model_type {spec.family!r} cannot be covered: {why}")
     if task is not None and task != spec.task:
         raise ConfigError(f"{model} is a model to {spec.task}, not to {task}: leave --task out")
     return Plain(*checkpoint.load(model))
+
+
+def _beyond_covers(spec: ModelSpec) -> Iterator[tuple[bool, str]]:
+    """What no cover knows, and a client's own part does not compute."""
+    tokens = spec.inputs if isinstance(spec.inputs, Tokens) else None
+    yield spec.buckets > 0, "its positions are relative"
+    yield tokens is not None and tokens.places not in (0, spec.max_tokens), "its positions begin further on"
+    yield spec.order == "post" and (tokens is None or not tokens.types), "it has no segments"
+    dense = spec.head.dense if isinstance(spec.head, Classifier) else None
+    yield dense not in (None, "tanh"), f"its pooler has the activation {dense}"
+    yield len(set(spec.blocks)) > 1, "its layers differ"
+    yield any(block.attention != "softmax" for block in spec.blocks), "its attention is no softmax"
 
 
 def fingerprint(model: Path) -> str:

@@ -38,7 +38,7 @@ def load_model(folder: Path, about: ServerAbout) -> Any:
     model, told = _loaded(folder, "AutoModel" if local else kind, pooled=about.task != "embed" and not local)
     if told["missing_keys"] or told["mismatched_keys"]:
         lost = sorted(map(str, [*told["missing_keys"], *told["mismatched_keys"]]))[:3]
-        raise ModelError(f"{folder}/model.safetensors lacks {', '.join(lost)}: convert the model again")
+        raise ModelError(f"{folder}/model.safetensors lacks {', '.join(lost)}: cover the model again")
     return model.eval().requires_grad_(False)
 
 
