@@ -227,7 +227,7 @@ def _check_shapes(config: PartyConfig, program: PartyProgram) -> None:
     ready = 0
     for shape in config.shapes:
         try:
-            sizes = served(program.queries, QUERIES).sizes(shape)
+            sizes = served(program.queries, QUERIES).stock_sizes(shape)
         except InputError as error:
             raise ConfigError(f"shapes: {shape.task}:{shape.batch}:{shape.tokens}: {error}") from error
         ready += config.ahead * file_bytes(sizes.preparation, sizes.precomputed)

@@ -153,7 +153,7 @@ def _run(shape: QueryShape) -> tuple[Cost, dict[str, float]]:
     parties = [QueryParty(b, layout, stores[b]) for b in (0, 1)]
     preparation = secrets.token_bytes(ID_BYTES)
     tapes: tuple[list[bytes], list[bytes]] = ([], [])
-    rooms = [memoryview(bytearray(party.sizes(shape).precomputed)) for party in parties]
+    rooms = [memoryview(bytearray(party.stock_sizes(shape).precomputed)) for party in parties]
 
     def deal() -> None:
         for to, data in dealer.deal(shape, preparation, seeds):

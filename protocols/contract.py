@@ -139,12 +139,18 @@ class Stock:
 
 @dataclass(frozen=True)
 class QuerySizes:
-    """Exact bytes of one party: its shares of a query and of the answer, its preparation without the seed, and what
-    `prepare` writes, which is 0 where nothing can be computed ahead.
-    """
+    """Exact bytes of one party's shares of a query and of its answer."""
 
     query: int
     result: int
+
+
+@dataclass(frozen=True)
+class StockSizes:
+    """Exact bytes of what one party holds for a query: its preparation without the seed, and what `prepare` writes,
+    which is 0 where nothing can be computed ahead.
+    """
+
     preparation: int = 0
     precomputed: int = 0
 
@@ -153,7 +159,17 @@ class PartyQueries(Protocol):
     """How a party answers single queries."""
 
     def sizes(self, shape: QueryShape) -> QuerySizes:
-        """Return what a query of this shape takes; or raise InputError for one that cannot be served."""
+        """Return what a query of this shape sends; or raise InputError for one that cannot be served.
+
+        Arithmetic alone: it is asked before the query has its place, so that it must cost next to nothing.
+        """
+        ...
+
+    def stock_sizes(self, shape: QueryShape) -> StockSizes:
+        """Return what is held for a query of this shape, nothing without a dealer; or raise InputError.
+
+        It may walk through the whole program, and so is asked only once there is a place.
+        """
         ...
 
     def prepare(self, shape: QueryShape, prep: Source, seed: bytes, room: memoryview) -> None:

@@ -25,7 +25,16 @@ from privinf.models.programs.stream import Write, streamed
 from privinf.models.programs.wire import Field
 from privinf.models.spec import ModelSpec
 from privinf.protocols import masked, ring
-from privinf.protocols.contract import Channel, Dealt, Identity, QueryShape, QuerySizes, Source, Stock
+from privinf.protocols.contract import (
+    Channel,
+    Dealt,
+    Identity,
+    QueryShape,
+    QuerySizes,
+    Source,
+    Stock,
+    StockSizes,
+)
 from privinf.protocols.masked.ahead import Ahead, Precomputed
 from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.gates.bits import from_bits
@@ -200,10 +209,11 @@ class LayerParty:
     def sizes(self, shape: QueryShape) -> QuerySizes:
         if shape != self.work.shape:
             raise InputError(f"this benchmark answers one shape, {self.work.shape}")
-        cost, query = self.work.cost, sum(f.nbytes for f in self.work.inputs)
-        return QuerySizes(
-            query, self.work.result.nbytes, (cost.prep0, cost.prep1)[self.party], cost.precomputed
-        )
+        return QuerySizes(sum(f.nbytes for f in self.work.inputs), self.work.result.nbytes)
+
+    def stock_sizes(self, shape: QueryShape) -> StockSizes:
+        cost = self.work.cost
+        return StockSizes((cost.prep0, cost.prep1)[self.party], cost.precomputed)
 
     def prepare(self, shape: QueryShape, prep: Source, seed: bytes, room: memoryview) -> None:
         self.work.run(Ahead(self.party, seed, prep, Precomputed(room), self.store), *self.work.blank())

@@ -15,7 +15,7 @@ from privinf.models.programs.public import PRIVATE, Public
 from privinf.models.programs.stream import streamed
 from privinf.models.programs.wire import Asked, empty, parse
 from privinf.protocols import ring
-from privinf.protocols.contract import Channel, Dealt, QueryShape, QuerySizes, Source, Stock
+from privinf.protocols.contract import Channel, Dealt, QueryShape, QuerySizes, Source, Stock, StockSizes
 from privinf.protocols.masked.ahead import Ahead, Precomputed
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.dealer import Dealer
@@ -96,19 +96,18 @@ class QueryParty:
     ) -> None:
         self.party = party
         self._layout, self._store, self._public = layout, store, public
-        self._sizes: dict[QueryShape, QuerySizes] = {}
+        self._held: dict[QueryShape, StockSizes] = {}
 
     def sizes(self, shape: QueryShape) -> QuerySizes:
         self._layout.check(shape)
-        if shape not in self._sizes:
+        return QuerySizes(self._layout.form(shape).nbytes(self.party), self._layout.result(shape).nbytes)
+
+    def stock_sizes(self, shape: QueryShape) -> StockSizes:
+        self._layout.check(shape)
+        if shape not in self._held:
             cost = count(self._layout, shape).tally.total()
-            self._sizes[shape] = QuerySizes(
-                self._layout.form(shape).nbytes(self.party),
-                self._layout.result(shape).nbytes,
-                (cost.prep0, cost.prep1)[self.party],
-                cost.precomputed,
-            )
-        return self._sizes[shape]
+            self._held[shape] = StockSizes((cost.prep0, cost.prep1)[self.party], cost.precomputed)
+        return self._held[shape]
 
     def prepare(self, shape: QueryShape, prep: Source, seed: bytes, room: memoryview) -> None:
         if self._public.normalised is not None:

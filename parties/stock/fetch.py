@@ -21,7 +21,7 @@ from privinf.parties.served import QUERIES, served
 from privinf.parties.stock.places import Places
 from privinf.parties.stock.record import Record, file_bytes
 from privinf.parties.stock.store import Place, PreparationStore
-from privinf.protocols.contract import ID_BYTES, PartyProgram, QueryShape, QuerySizes
+from privinf.protocols.contract import ID_BYTES, PartyProgram, QueryShape, StockSizes
 from privinf.v1 import dealer_pb2
 
 _DROP_SECONDS = 5.0  # for the dealer to hear of it; one that does not ends the order itself, a little later
@@ -102,8 +102,8 @@ class DealerLink:
         sizes = self._sizes(shape)
         return file_bytes(sizes.preparation, sizes.precomputed)
 
-    def _sizes(self, shape: QueryShape) -> QuerySizes:
-        return served(self._program.queries, QUERIES).sizes(shape)
+    def _sizes(self, shape: QueryShape) -> StockSizes:
+        return served(self._program.queries, QUERIES).stock_sizes(shape)
 
     def _place(self, shape: QueryShape) -> contextlib.AbstractContextManager[Place]:
         """Take room in our store."""
@@ -125,7 +125,7 @@ class DealerLink:
         """
         identity, queries = self._program.identity, served(self._program.queries, QUERIES)
         request = dealer_pb2.FetchRequest(preparation_id=preparation_id, identity=identity_message(identity))
-        sizes = queries.sizes(shape)
+        sizes = queries.stock_sizes(shape)
         record = Record(preparation_id, shape, identity, sizes.preparation, sizes.precomputed, epoch=epoch)
         fetch, left = FETCH.on(self._dealer), deadline.left("offline")
         call = fetch(request, timeout=left, metadata=self._dealer.metadata)

@@ -143,7 +143,7 @@ class Preparation:
 def sized(record: Record, queries: PartyQueries | None) -> bool:
     """Return whether the program takes just these sizes: they may change though its identity does not."""
     try:
-        sizes = served(queries, QUERIES).sizes(record.shape)
+        sizes = served(queries, QUERIES).stock_sizes(record.shape)
     except InputError:
         return False
     return (record.nbytes, record.precomputed) == (sizes.preparation, sizes.precomputed)

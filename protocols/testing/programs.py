@@ -90,7 +90,9 @@ class ProtocolSuite:
             sizes = [queries_of(party).sizes(self.shape) for party in parties]
             assert [size.query for size in sizes] == list(map(len, shares))
             assert [size.result for size in sizes] == list(map(len, answers))
-            assert [size.preparation for size in sizes] == dealt.nbytes
+            assert [
+                queries_of(party).stock_sizes(self.shape).preparation for party in parties
+            ] == dealt.nbytes
             assert not any(dealt.left)
 
     def test_messages_say_nothing_of_the_query(self) -> None:
@@ -132,7 +134,7 @@ class ProtocolSuite:
         stocks: list[Stock | None] = []
         for party, seed, tape in zip(parties, seeds, tapes, strict=True):
             queries = queries_of(party)
-            room = memoryview(bytearray(queries.sizes(self.shape).precomputed))
+            room = memoryview(bytearray(queries.stock_sizes(self.shape).precomputed))
             queries.prepare(self.shape, Tape(tape), seed, room)
             stocks.append(Stock(preparation, seed, Tape(tape), room.toreadonly()))
         return Dealt(stocks, [sum(map(len, tape)) for tape in tapes])

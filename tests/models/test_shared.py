@@ -103,8 +103,26 @@ def test_costs_are_as_declared(
         assert (len(sent), sum(map(len, sent))) == (declared.rounds, declared.tally.total().online)
     total = declared.tally.total()
     assert answer.prepared == model.dealer.sizes(shape) == (total.prep0, total.prep1)
-    assert tuple(p.sizes(shape).preparation for p in model.parties) == answer.prepared
+    assert tuple(p.stock_sizes(shape).preparation for p in model.parties) == answer.prepared
     assert answer.unread == (0, 0)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_shape_is_checked_and_its_query_sized_without_the_program(
+    shared: dict[tuple[Task, Mode], Shared], task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, shape = shared[task, "private"], QueryShape(task, 3, 13)
+
+    def run(*given: object) -> Counting:
+        raise AssertionError("the program was run")
+
+    monkeypatch.setattr(query, "count", run)
+    for party in model.parties:
+        assert min(party.sizes(shape).query, party.sizes(shape).result) > 0
+        with pytest.raises(InputError):
+            party.sizes(QueryShape(task, 3, 1 << 20))
+        with pytest.raises(AssertionError, match="was run"):
+            party.stock_sizes(shape)
 
 
 def _declared(model: Shared, shape: QueryShape) -> Counting:

@@ -26,7 +26,7 @@ from privinf.errors import (
 from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.serve import PartyServer
 from privinf.parties.stock.record import file_bytes
-from privinf.protocols.contract import QueryShape
+from privinf.protocols.contract import QueryShape, StockSizes
 from privinf.sdk.transport import Link
 
 AHEAD: dict[str, dict[str, Any]] = {"party0": {"ahead": 2, "shapes": (SHAPE,)}}
@@ -82,6 +82,35 @@ def test_preparations_are_made_ahead_and_replaced(tmp_path: Path, keys: Path) ->
         wait_until(lambda: all(status.ready.get(SHAPE) == 2 for status in link.status()))
         ask(link)
         assert len(set(cluster.programs["party0"].used)) == 2
+
+
+def test_a_query_costs_arithmetic_alone_until_it_has_its_place(
+    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a preparation takes may need a walk through the whole model, which shapes that wait do not get."""
+    gate, noted, sizes = tmp_path / "gate", list[QueryShape](), DummyParty.stock_sizes
+    other = QueryShape("echo", 2, 8)
+
+    def note(party: DummyParty, shape: QueryShape) -> StockSizes:
+        noted.append(shape)
+        return sizes(party, shape)
+
+    monkeypatch.setattr(DummyParty, "stock_sizes", note)
+    gate.touch()
+    options = {role: {"max_sessions": 1} for role in ("party0", "party1")}
+    with (
+        Cluster(tmp_path, keys, Settings(halt_at=1, gate=str(gate)), options) as cluster,
+        cluster.link() as link,
+    ):
+        first = link.start(SHAPE, SHARES, Deadline.after(60))
+        wait_until(gate.with_suffix(".reached").exists)
+        second = link.start(other, (bytes(16), bytes(16)), Deadline.after(60))
+        wait_until(lambda: link.status()[0].waiting == 1)
+        assert set(noted) == {SHAPE}
+        gate.unlink()
+        assert first.result()[:2] == SHARES
+        assert second.result()[:2] == (bytes(16), bytes(16))
+    assert set(noted) == {SHAPE, other}
 
 
 def test_a_sequence_of_queries_finds_preparations_ready(tmp_path: Path, keys: Path) -> None:

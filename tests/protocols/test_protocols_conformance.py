@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from adding import TASK, Adder
 
-from privinf.protocols.contract import Channel, DealerProgram, PartyProgram, QueryShape, QuerySizes, Stock
+from privinf.protocols.contract import Channel, DealerProgram, PartyProgram, QueryShape, Stock, StockSizes
 from privinf.protocols.ring import U64
 from privinf.protocols.testing.programs import ProtocolSuite
 
@@ -66,8 +65,8 @@ class Wrong(Adder):
 class Greedy(Adder):
     """Says that it prepares what it does not."""
 
-    def sizes(self, shape: QueryShape) -> QuerySizes:
-        return replace(super().sizes(shape), preparation=8)
+    def stock_sizes(self, shape: QueryShape) -> StockSizes:
+        return StockSizes(8)
 
 
 class Talkative(Adder):

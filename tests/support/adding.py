@@ -27,6 +27,7 @@ from privinf.protocols.contract import (
     QuerySizes,
     Source,
     Stock,
+    StockSizes,
     Topology,
 )
 from privinf.v1 import party_pb2
@@ -53,6 +54,10 @@ class Adder:
         if shape.task != TASK:
             raise InputError(f"there is no task {shape.task}")
         return QuerySizes(8 * shape.batch * shape.tokens, 8 * shape.batch)
+
+    def stock_sizes(self, shape: QueryShape) -> StockSizes:
+        """Nothing is held."""
+        return StockSizes()
 
     def draw(self, nbytes: int) -> bytes:
         """Return masks."""

@@ -26,6 +26,7 @@ from privinf.protocols.contract import (
     SessionShape,
     Source,
     Stock,
+    StockSizes,
     Topology,
 )
 from privinf.v1 import common_pb2
@@ -160,7 +161,12 @@ class DummyParty:
         """Refuse a task that is not ours."""
         check_shape(shape)
         size = answer_bytes(shape)
-        return QuerySizes(size, size, self.settings.prep_bytes(), self.settings.precomputed)
+        return QuerySizes(size, size)
+
+    def stock_sizes(self, shape: QueryShape) -> StockSizes:
+        """The same for every shape."""
+        check_shape(shape)
+        return StockSizes(self.settings.prep_bytes(), self.settings.precomputed)
 
     def prepare(self, shape: QueryShape, prep: Source, seed: bytes, room: memoryview) -> None:
         """Compute something that only this preparation gives."""

@@ -287,7 +287,7 @@ class Shared:
             for to, data in self.dealer.deal(shape, PREPARATION, seeds):
                 for b in (0, 1) if to == ALL else (to,):
                     tapes[b].append(bytes(data))
-            rooms = [memoryview(bytearray(party.sizes(shape).precomputed)) for party in self.parties]
+            rooms = [memoryview(bytearray(party.stock_sizes(shape).precomputed)) for party in self.parties]
             for party, tape, room, seed in zip(self.parties, tapes, rooms, seeds, strict=True):
                 party.prepare(shape, lockstep.Tape(tape), seed, room)
             self.dealt[shape, *seeds] = tapes, rooms
