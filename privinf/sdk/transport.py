@@ -23,7 +23,6 @@ from privinf.parties.rpc.messages import (
     shape_message,
 )
 from privinf.parties.rpc.methods import ATTEST_PARTY, INFER, STATUS
-from privinf.parties.rpc.own import check_own
 from privinf.parties.rpc.status import attribute, restore
 from privinf.protocols.contract import ID_BYTES, Buffer, Identity, QueryShape, SessionShape
 from privinf.sdk.call import Call
@@ -56,8 +55,6 @@ class Link:
     def __init__(self, config: ClientConfig, identity: Identity | None = None) -> None:
         if config.tls is None:
             warn_insecure()
-        else:
-            check_own(config.tls, "client")
         self._config, self._identity = config, identity
         self._agreed: Identity | None = None
         self._closed = False

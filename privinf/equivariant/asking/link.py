@@ -18,7 +18,6 @@ from privinf.parties.rpc.credentials import dial, warn_insecure
 from privinf.parties.rpc.deadline import Deadline, persist
 from privinf.parties.rpc.methods import Method
 from privinf.parties.rpc.outgoing import Outgoing
-from privinf.parties.rpc.own import check_own
 from privinf.sdk.call import Call
 from privinf.sdk.patience import Patience
 from privinf.v1 import equivariant_pb2 as pb
@@ -32,8 +31,6 @@ class Link:
     def __init__(self, config: EquivariantClientConfig, key: KeyAbout) -> None:
         if config.tls is None:
             warn_insecure()
-        else:
-            check_own(config.tls, "client")
         self._config, self._key = config, key
         self._peer = dial(config.server, ROLE, config.tls, "client")
         self._about: pb.CoveredAbout | None = None
