@@ -207,6 +207,7 @@ def test_keys_are_made_once_and_each_role_gets_its_own(tmp_path: Path) -> None:
     assert _contents(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_keys_of_an_interrupted_run_are_all_made_anew(tmp_path: Path) -> None:
     _make_keys(tmp_path)
     before = _contents(tmp_path)

@@ -45,6 +45,7 @@ def test_the_form_depends_on_the_number_alone() -> None:
         assert len(next(iter(forms))) == count
 
 
+@pytest.mark.fast_cases(8)
 @pytest.mark.parametrize("count", range(32))
 def test_every_node_is_behind_one_that_is_there(count: int) -> None:
     nodes = form(count)

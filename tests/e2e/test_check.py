@@ -44,6 +44,7 @@ def narrowed(source: Path, out: Path, bits: int) -> Path:
     return out / "narrow"
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(("mode", "head"), [("private", False), ("public", False), ("private", True)])
 def test_an_encoder_within_its_ranges(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: bundle.Mode, head: bool
@@ -82,6 +83,7 @@ def test_a_site_that_is_close_fails_where_more_room_is_asked(
     assert (code, said["within"], said["wrong"]) == (1, False, [])
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("family", "options"),
     [

@@ -67,7 +67,7 @@ def scores(pair: tuple[View, Truth], name: str) -> dict[str, dict[str, Any]]:
     return found | {key: truth.score_prompts(ids) for key, ids in findings.prompts.items()}
 
 
-@pytest.mark.fast_cases(8)
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("level", ["tokens", "cover", "session"])
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "llama", "llama-groups"])
 @pytest.mark.parametrize("name", ["body", "inversion"])
@@ -76,6 +76,7 @@ def test_covers_without_noise_fall(staged: Staged, kind: Kind, level: str, name:
         assert row["occurrences"] == row["vocabulary"] == 1
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "llama-groups"])
 @pytest.mark.parametrize("level", ["tokens", "cover"])
 def test_weights_alone_are_enough(staged: Staged, kind: Kind, level: str) -> None:

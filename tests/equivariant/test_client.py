@@ -43,7 +43,7 @@ with Client(sys.argv[1], mode="equivariant", server=sys.argv[2], insecure_no_tls
 """
 
 
-@pytest.mark.fast_cases(2)
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("level", EXACT)
 @pytest.mark.parametrize("kind", ["gpt2", "llama-groups"])
 def test_continuations_are_those_of_the_plain_model(tmp_path: Path, kind: str, level: str) -> None:
@@ -90,6 +90,7 @@ def test_classes_of_images_are_those_of_the_plain_model(tmp_path: Path, level: s
     assert answer.stats.queries == 3
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("level", ["cover", "session"])
 def test_draws_follow_the_seed(tmp_path: Path, level: str) -> None:
     options = {
@@ -125,6 +126,7 @@ def test_tokens_come_one_by_one_and_add_up(tmp_path: Path) -> None:
     assert answer.stats.result_bytes >= 2 * len(answer.tokens)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("level", ["cover", "session"])
 def test_an_end_token_or_a_stop_frees_the_server(tmp_path: Path, level: str) -> None:
     folder = tmp_path / "plain"
@@ -258,7 +260,7 @@ def test_long_prompts_are_read_piece_by_piece(
     assert list(answer.tokens) == greedy(plain_of(made), prompt, 8)
 
 
-@pytest.mark.fast_cases(2)
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("level", ["cover", "session"])
 @pytest.mark.parametrize(("kind", "dtype"), [("llama", "BF16"), ("gpt2", "BF16"), ("llama", "F16")])
 def test_checkpoints_of_half_the_bits(tmp_path: Path, kind: str, dtype: str, level: str) -> None:

@@ -34,6 +34,7 @@ Made = Callable[[Kind, str], Converted]
 EXACT = ("tokens", "cover")
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("level", EXACT)
 @pytest.mark.parametrize("kind", DECODERS)
 def test_a_decoder_answers_as_the_plain_one(

@@ -35,6 +35,8 @@ from privinf.parties.logs import Log
 from privinf.parties.rpc.guard import Guard
 from privinf.v1 import equivariant_pb2 as pb
 
+pytestmark = pytest.mark.fast_cases(6)  # of each test
+
 
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> Converted:

@@ -170,7 +170,7 @@ def test_gguf_computes_the_same(tmp_path: Path, tied: bool) -> None:
     assert (spec.eps, spec.rotary and spec.rotary.theta) == (1e-5, 500.0)
 
 
-@pytest.mark.fast_cases(4)
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     "kind", ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
 )
@@ -281,6 +281,7 @@ def set_value(writer: Any, name: str, value: Any) -> None:
     writer.kv_data[0][f"tokenizer.ggml.{name}"].value = value
 
 
+@pytest.mark.fast_cases(8)
 @pytest.mark.parametrize("name", LIES)
 def test_what_a_gguf_file_cannot_mean_is_named(tmp_path: Path, name: str) -> None:
     options, named = LIES[name]

@@ -125,6 +125,7 @@ def test_another_digest_is_refused_before_unpacking(
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_refused_file_is_removed(toy: Callable[..., Package], tmp_path: Path) -> None:
     wheel = replace(toy(by_pip=True).archives[0], sha256="0" * 64)
     with pytest.raises(IntegrityError):

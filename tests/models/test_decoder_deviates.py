@@ -165,7 +165,7 @@ def changed(bodies: Bodies, change: Change) -> Bodies:
     return bytes(first), bytes(second)
 
 
-@pytest.mark.fast_cases(2)
+@pytest.mark.fast_cases(1)
 @CASES
 def test_an_honest_query_is_answered(toys: dict[Kind, Toy], kind: Kind, mode: str, which: str) -> None:
     asked = PASSES[which](toys[kind], mode)
@@ -175,7 +175,7 @@ def test_an_honest_query_is_answered(toys: dict[Kind, Toy], kind: Kind, mode: st
     answered(asked, bodies, chosen)
 
 
-@pytest.mark.fast_cases(2)
+@pytest.mark.fast_cases(1)
 @CASES
 def test_a_random_body_is_refused(toys: dict[Kind, Toy], kind: Kind, mode: str, which: str) -> None:
     asked = PASSES[which](toys[kind], mode)

@@ -314,6 +314,7 @@ def test_costs_with_dropped_slots_are_those_of_fewer_slots(models: dict[str, Toy
     assert trio.prepared[3][1] > trio.prepared[2][1]
 
 
+@pytest.mark.fast_cases(2)
 @FAMILIES
 @pytest.mark.parametrize("task", ["generate", "argmax"])
 def test_rounds_of_a_pass_do_not_depend_on_its_rows(models: dict[str, Toy], family: str, task: str) -> None:

@@ -146,6 +146,7 @@ def test_other_rotary_positions_are_refused(tmp_path: Path, rope: dict[str, Any]
     assert named in refusal(write(tmp_path, LLAMA, **rope))
 
 
+@pytest.mark.fast_cases(12)
 @pytest.mark.parametrize(
     ("family", "key", "value", "accepted"),
     [

@@ -80,7 +80,7 @@ def test_clear_equals_transformers(tinies: dict[Task, Tiny], task: Task) -> None
     np.testing.assert_allclose(clear, wanted, atol=1e-5, rtol=0)
 
 
-@pytest.mark.fast_cases(2)
+@pytest.mark.fast_cases(1)
 @KINDS
 @pytest.mark.parametrize(("batch", "tokens"), [(1, 8), (3, 16), (1, 64)])
 def test_shares_equal_the_fixed_interpreter(

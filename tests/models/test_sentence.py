@@ -128,6 +128,7 @@ def test_the_mean_is_the_default(folder: Path, pooling: dict[str, Any]) -> None:
     assert read_spec(folder).pool.kind == "mean"
 
 
+@pytest.mark.fast_cases(5)
 @pytest.mark.parametrize(
     ("files", "longest"),
     [
@@ -214,6 +215,7 @@ def test_lower_case_is_made_first(folder: Path) -> None:
     assert Tokenizer(folder).encode(["The sea"])[0].tolist() == [2, 12, 6, 3]
 
 
+@pytest.mark.fast_cases(12)
 @pytest.mark.parametrize(
     ("name", "content", "named"),
     [

@@ -58,6 +58,7 @@ def test_a_session_id_is_used_once(cluster: Cluster) -> None:
     assert "used before" in str(error)
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     ("requests", "kind"),
     [
@@ -76,6 +77,7 @@ def test_a_bad_query_is_refused(cluster: Cluster, requests: list[Any], kind: typ
         assert type(refused(cluster, role, "client", methods.INFER, iter(requests))) is kind
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.parametrize("chunks", [[], [7], [9], [4, 5], [8, 1]])
 def test_a_bad_share_is_refused(cluster: Cluster, chunks: list[int]) -> None:
     calls = [infer(cluster, party, IDENTITY, chunks=chunks) for party in (0, 1)]

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from privinf.errors import ConfigError
 from privinf.protocols.kernels import LEVELS, Kernels, load
 
+pytestmark = pytest.mark.fast_cases(5)  # of each test
+
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
 TREE = bytes(range(96))  # six keys of 16 bytes

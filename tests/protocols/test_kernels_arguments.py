@@ -10,6 +10,8 @@ import pytest
 
 from privinf.protocols.kernels import default
 
+pytestmark = pytest.mark.fast_cases(15)  # of each test
+
 kernels = default()
 N = 6
 TREE = bytes(96)

@@ -30,7 +30,7 @@ def _native() -> list[str]:
     return [level for level in found if level != "reference"]
 
 
-@pytest.mark.fast_cases(12)
+@pytest.mark.fast_cases(9)
 class TestBackends(KernelSuite):
     """Every level that this processor runs."""
 

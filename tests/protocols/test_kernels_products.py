@@ -14,6 +14,8 @@ from privinf.errors import ConfigError
 from privinf.protocols.kernels import LEVELS, Kernels, default, load
 from privinf.protocols.masked.gates.linear import matmul
 
+pytestmark = pytest.mark.fast_cases(5)  # of each test
+
 U64 = NDArray[np.uint64]
 Product = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 EXTREMES = (0, 1, 2**52 - 1, 2**52, 2**63, 2**64 - 1)

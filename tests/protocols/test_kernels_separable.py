@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from privinf.errors import ConfigError
 from privinf.protocols.kernels import LEVELS, Kernels, load
 
+pytestmark = pytest.mark.fast_cases(5)  # of each test
+
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
 I32 = NDArray[np.int32]

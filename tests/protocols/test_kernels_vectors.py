@@ -15,6 +15,8 @@ from privinf.errors import ConfigError
 from privinf.protocols.kernels import LEVELS, Kernels, load
 from privinf.protocols.kernels.prg import Use, hash_blocks
 
+pytestmark = pytest.mark.fast_cases(6)  # of each test
+
 VECTORS = Path(__file__).parent.parent / "vectors"
 Case = dict[str, Any]
 U8 = NDArray[np.uint8]

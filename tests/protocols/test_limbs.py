@@ -13,6 +13,8 @@ from privinf.protocols import ring
 from privinf.protocols.kernels import limbs
 from privinf.protocols.kernels.limbs import ring_matmul_limbs
 
+pytestmark = pytest.mark.fast_cases(5)  # of each test
+
 torch = pytest.importorskip("torch")
 
 U64 = ring.U64

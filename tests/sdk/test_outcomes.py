@@ -20,6 +20,7 @@ LOST, BROKEN = PeerLost("party0 dropped the session"), IntegrityError("the masks
 STRANGE = DeadlineExceeded("too late", phase="a phase of a later version")
 
 
+@pytest.mark.fast_cases(12)
 @pytest.mark.parametrize(
     ("cause", "other"),
     [

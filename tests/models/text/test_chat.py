@@ -25,6 +25,8 @@ from privinf.models.text.chat import (
     user_part,
 )
 
+pytestmark = pytest.mark.fast_cases(6)  # of each test
+
 ONE: list[Message] = [{"role": "user", "content": "  Where is the whale?\n"}]
 LONG: list[Message] = [
     *ONE,

@@ -19,6 +19,8 @@ from privinf.models.text.control import ControlledTokenizer, Script
 from privinf.models.text.prompts import DecoderTokenizer
 from privinf.models.text.spelling import may_spell
 
+pytestmark = pytest.mark.fast_cases(6)  # of each test
+
 BENIGN = [
     "Where is the whale?",
     "  spaces around it \n",

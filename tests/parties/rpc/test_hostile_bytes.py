@@ -79,6 +79,7 @@ def raw(served: Cluster) -> Iterator[dict[tuple[str, str], Raw]]:
         peer.close()
 
 
+@pytest.mark.fast_cases(9)
 @pytest.mark.parametrize(("role", "own", "method"), CALLS, ids=NAMES)
 def test_what_is_no_message_is_refused_by_name(
     raw: dict[tuple[str, str], Raw], role: str, own: str, method: Method
@@ -111,6 +112,7 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.fast_cases(9)
 @pytest.mark.parametrize(("role", "own", "method"), CALLS, ids=NAMES)
 def test_a_message_over_the_limit_is_refused(
     raw: dict[tuple[str, str], Raw], served: Cluster, role: str, own: str, method: Method

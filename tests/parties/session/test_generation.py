@@ -118,6 +118,7 @@ def test_passes_are_prepared_ahead_and_no_further(tmp_path: Path, keys: Path) ->
             assert sorted(session.ordered for session in begun) == [0, 5]
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(("passes", "ready"), [(0.5, 1), (2.5, 2), (3.5, 3), (99, 4)])
 def test_passes_are_prepared_ahead_within_their_bytes(
     tmp_path: Path, keys: Path, passes: float, ready: int

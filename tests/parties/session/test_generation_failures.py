@@ -157,6 +157,7 @@ def test_a_program_that_breaks_its_word_is_refused(tmp_path: Path, keys: Path, s
         freed(cluster)
 
 
+@pytest.mark.fast_cases(3)
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
@@ -176,6 +177,7 @@ def test_a_pass_takes_exactly_what_is_dealt(
         freed(cluster)
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("role", ["party0", "party1"])
 @pytest.mark.parametrize("between", [True, False])
 def test_a_party_that_leaves_ends_the_generation(

@@ -68,6 +68,7 @@ def test_a_party_that_cannot_fetch_costs_no_place(tmp_path: Path, keys: Path) ->
         assert [status.store_bytes for status in link.status()] == [0, 0]
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("full", ["party0", "party1"])
 def test_a_full_disk_at_one_party_costs_no_place(
     tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, full: str
