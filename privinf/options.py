@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from inspect import signature
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -29,6 +31,15 @@ def changed(options: Any) -> dict[str, Any]:
     """The fields of a dataclass of options that differ from their defaults."""
     values = {item.name: (getattr(options, item.name), item.default) for item in fields(options)}
     return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def chosen(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
+    """A dataclass of options from keywords; InputError for those that are no options, with what there is."""
+    known = list(signature(kind).parameters)
+    if unknown := sorted(set(given).difference(known)):
+        what = "is no option" if len(unknown) == 1 else "are no options"
+        raise InputError(f"{', '.join(unknown)} {what} here: {', '.join(known)} are")
+    return kind(**given)
 
 
 @dataclass(frozen=True)

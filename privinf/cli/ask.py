@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,11 +34,13 @@ def embed(
 ) -> None:
     """Embed texts."""
     lines = asked_texts(texts, file)
-    with reach.client(model) as client, progress("embedding", len(lines)) as tick:
+    with closing(reach.client(model)) as client, progress("embedding", len(lines)) as tick:
         if out is not None:
             from privinf.sdk.batch import embed_file
 
-            report = embed_file(client, lines, out, reading, timeout=reach.deadline, progress=tick)
+            client.check(lines, **vars(reading))
+            with client:  # before a directory is made for its answers
+                report = embed_file(client, lines, out, reading, timeout=reach.deadline, progress=tick)
         else:
             answer = client.embed(lines, timeout=reach.deadline, progress=tick, **vars(reading))
     if out is not None:
@@ -69,7 +72,7 @@ def classify(
 ) -> None:
     """Classify texts, or images in the equivariant mode."""
     asked = asked_texts(texts, file) if images is None else _images(images, texts, file, reach)
-    with reach.client(model) as client, progress("classifying", len(asked)) as tick:
+    with closing(reach.client(model)) as client, progress("classifying", len(asked)) as tick:
         answer = client.classify(asked, timeout=reach.deadline, progress=tick, **vars(reading))
     if as_json:
         emit_json(classes(answer))

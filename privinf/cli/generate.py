@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,7 +47,7 @@ def generate(
     """Continue a text, or answer it if the model is for conversations."""
     text = asked_prompt(prompt, file)
     given = {"special_tokens": special_tokens, "timeout": reach.deadline, **vars(options)}
-    with reach.client(model) as client:
+    with closing(reach.client(model)) as client:  # it reads the prompt, and only then connects
         answer = show(client.stream(text, raw=raw, **given), quiet=as_json)
     emit_json(document(answer)) if as_json else print_usage(answer)
 
@@ -71,10 +72,20 @@ def chat(
     of the public prefix, so --system must be the one that the model was shared with (the default).
     """
     given = {"special_tokens": special_tokens, "timeout": reach.deadline, **vars(options)}
-    with reach.client(model) as client:
+    client = reach.client(model)
+    _require_writer(client)
+    with client:
         turns = _talk(client, system, given, quiet=as_json)
     if as_json:
         emit_json({"turns": turns})
+
+
+def _require_writer(client: Client) -> None:
+    """Refuse a model that does not generate before anything is typed."""
+    from privinf.errors import InputError
+
+    if (task := client.facts.task) != "generate":
+        raise InputError(f"this model does not generate: use `privinf {task}`")
 
 
 def _talk(client: Client, system: str | None, given: dict[str, Any], *, quiet: bool) -> list[dict[str, Any]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Self, Unpack
 
+from privinf.options import chosen
 from privinf.sdk.answers import Classification, Embeddings
 from privinf.sdk.async_tokens import AsyncTokenStream, collect
 from privinf.sdk.backend import Begin, Conversation, Items, Message, Prompt, Texts
@@ -14,7 +14,7 @@ from privinf.sdk.base_client import BaseClient
 from privinf.sdk.call import Call, Progress
 from privinf.sdk.completions import Completion
 from privinf.sdk.options import GenerationKeywords, Reading, ReadingKeywords
-from privinf.sdk.threads import Threads
+from privinf.sdk.threads import Threads, aside
 from privinf.sdk.transport import PartyStatus
 
 
@@ -34,7 +34,7 @@ class AsyncClient(BaseClient):
         **reading: Unpack[ReadingKeywords],
     ) -> Embeddings:
         """Embed a text or several; options as for `Client.embed`, but `progress` is called in another thread."""
-        work = partial(self._backend.embed, texts, Reading(**reading))
+        work = partial(self._backend.embed, texts, chosen(Reading, reading))
         return await self._threads.run(work, Call(timeout, progress))
 
     async def classify(
@@ -46,12 +46,12 @@ class AsyncClient(BaseClient):
         **reading: Unpack[ReadingKeywords],
     ) -> Classification:
         """Classify texts, or images, with the model's head; options as for `Client.embed`."""
-        work = partial(self._backend.classify, texts, Reading(**reading))
+        work = partial(self._backend.classify, texts, chosen(Reading, reading))
         return await self._threads.run(work, Call(timeout, progress))
 
     async def status(self) -> tuple[PartyStatus, PartyStatus]:
         """What both parties have ready."""
-        return await asyncio.to_thread(self._backend.status)
+        return await aside(self._backend.status)
 
     async def generate(
         self,
@@ -106,11 +106,11 @@ class AsyncClient(BaseClient):
 
     async def close(self) -> None:
         """Release the connections; queries under way are dropped."""
-        await asyncio.to_thread(self._backend.close)
+        await aside(self._backend.close)
         self._threads.close()
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._backend.connect)
+        await aside(self._backend.connect)
         return self
 
     async def __aexit__(self, *failure: object) -> None:

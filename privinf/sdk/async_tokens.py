@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Self
 
 from privinf.errors import InputError
@@ -39,7 +39,7 @@ class AsyncTokenStream:
             return
         try:
             self._tokens = await self._threads.run(self._begin, self._call)
-            while (token := await asyncio.to_thread(next, self._tokens, None)) is not None:
+            while (token := await self._threads.step(partial(next, self._tokens, None))) is not None:
                 yield token
         finally:
             self.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Unpack
 
 from privinf.errors import InputError
-from privinf.options import changed
+from privinf.options import changed, chosen
 from privinf.sdk.backend import Begin, Conversation, Facts, Prompt, Texts
 from privinf.sdk.connection import Connection, GivenTls
 from privinf.sdk.modes import MODES
@@ -55,7 +55,7 @@ class BaseClient:
 
     def check(self, texts: Texts, **reading: Unpack[ReadingKeywords]) -> None:
         """Raise InputError for the first text that the model cannot take; options as for `embed`. Nothing is asked."""
-        self._backend.check(texts, Reading(**reading))
+        self._backend.check(texts, chosen(Reading, reading))
 
     def _read(
         self, prompt: Prompt | Conversation, raw: bool, special_tokens: bool, given: GenerationKeywords
@@ -63,7 +63,7 @@ class BaseClient:
         """Read a prompt and how to continue it; nothing is asked yet."""
         if "stream" in given:
             raise InputError("stream: call `stream`, or `stream_chat` for a conversation, instead")
-        options = GenerationOptions(**given)
+        options = chosen(GenerationOptions, given)
         if foreign := [name for name in changed(options) if name not in self._mode.options]:
             raise InputError(f"{', '.join(foreign)}: only the private mode supports that; leave it out")
         return self._backend.write(prompt, options, raw, special_tokens)

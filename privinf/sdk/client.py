@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self, Unpack
 
+from privinf.options import chosen
 from privinf.sdk.answers import Classification, Embeddings
 from privinf.sdk.backend import Conversation, Items, Message, Prompt, Texts
 from privinf.sdk.base_client import BaseClient
@@ -40,7 +41,7 @@ class Client(BaseClient):
                 special_tokens (let "[SEP]" in a text be the control token and not five characters; never for text of
                 others).
         """
-        return self._backend.embed(texts, Reading(**reading), Call(timeout, progress))
+        return self._backend.embed(texts, chosen(Reading, reading), Call(timeout, progress))
 
     def classify(
         self,
@@ -54,7 +55,7 @@ class Client(BaseClient):
 
         In the equivariant mode also images (images, channels, height, width), as the model's processor gives them.
         """
-        return self._backend.classify(texts, Reading(**reading), Call(timeout, progress))
+        return self._backend.classify(texts, chosen(Reading, reading), Call(timeout, progress))
 
     def status(self) -> tuple[PartyStatus, PartyStatus]:
         """What both parties have ready."""

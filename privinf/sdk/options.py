@@ -47,6 +47,12 @@ class GenerationOptions(Sampling):
             f"drafts must be 0 to {MOST_DRAFTS}, not {drafts!r}",
         )
         require(
+            self.draft is None
+            or isinstance(self.draft, str)
+            or callable(getattr(self.draft, "propose", None)),
+            "draft must be none, lookup, the path of a draft file, or an object with a method `propose`",
+        )
+        require(
             not self.secure_argmax or (self.greedy and self.repetition_penalty == 1.0),
             "secure_argmax only gives the most likely token: leave out sampling options",
         )

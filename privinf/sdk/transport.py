@@ -180,7 +180,7 @@ class Link:
 
     def _require_open(self) -> None:
         if self._closed:
-            raise ConnectError("this link is closed")
+            raise ConnectError("this client is closed")
 
     def _status(self, peer: Peer) -> PartyStatus:
         self._require_open()

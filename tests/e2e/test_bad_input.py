@@ -271,6 +271,35 @@ def test_a_party_that_is_not_there(
     _refused(code, ConnectError, capsys, f"party{lost}", "cannot be reached")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("generate", "calm"), "this model is an encoder: use embed or classify"),
+        (("chat",), "this model does not generate: use `privinf embed`"),
+        (("classify", "calm"), "this model does embed"),
+        (("embed", TOO_LONG), "text 0"),
+        (("embed", "--out", "out.npy", TOO_LONG), "text 0"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_any_party_is_reached(
+    run: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _refused(run(*words, addresses=(_closed_port(), _closed_port())), InputError, capsys, said)
+    assert not list(tmp_path.glob("out.npy*"))
+
+
+def test_parties_that_are_not_there_leave_no_pieces(run: Callable[..., int], tmp_path: Path) -> None:
+    out, lost = tmp_path / "out.npy", (_closed_port(), _closed_port())
+    assert run("embed", "--out", str(out), "calm", addresses=lost) == ConnectError.exit_code
+    assert not list(tmp_path.glob("out.npy*"))
+
+
 def test_parties_the_wrong_way_round(
     private: Deployment, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

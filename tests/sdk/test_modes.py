@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from privinf import AsyncClient, Client
-from privinf.errors import InputError
+from privinf.errors import ConnectError, InputError
 from privinf.sdk.answers import Classification, Embeddings, Usage
 from privinf.sdk.asked import listed
 from privinf.sdk.backend import Begin, Conversation, Facts, Items, Prompt, Texts, lacks
@@ -23,6 +25,7 @@ from privinf.sdk.modes import MODES, Mode
 from privinf.sdk.options import GenerationOptions, Reading
 from privinf.sdk.outcomes import PartyStats
 from privinf.sdk.passes import PassStats
+from privinf.sdk.threads import ASYNC_CALLS
 
 NONE = PartyStats(0, 0.0, 0.0, 0.0, 0, 0, 0)
 
@@ -109,6 +112,65 @@ def test_the_same_for_asyncio(echo: Any, tmp_path: Path) -> None:
     asyncio.run(ask())
 
 
+class Held(Echo):
+    """Every step of its streams waits until it is let go."""
+
+    go = threading.Event()
+
+    def write(
+        self, prompt: Prompt | Conversation, options: GenerationOptions, raw: bool, special_tokens: bool
+    ) -> Begin:
+        def steps() -> Iterator[PassTokens]:
+            assert self.go.wait(60)
+            yield from ()
+
+        return lambda call: TokenStream(steps(), str, (), (), 1, lambda clean: None)
+
+    def status(self) -> Any:
+        return "ready"
+
+
+def test_streams_that_wait_keep_nothing_else_waiting(tmp_path: Path) -> None:
+    """Neither what a program does in the loop's own threads, nor the client's status and close."""
+    Held.go.clear()
+    MODES.register("held", Mode(frozenset(), Held))
+
+    async def ask() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        client: Any = AsyncClient(tmp_path, mode="held")  # type: ignore[arg-type]
+        tasks = [asyncio.create_task(client.generate([1])) for _ in range(2 * ASYNC_CALLS)]
+        for _ in range(100):
+            await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(30):
+                assert await asyncio.to_thread(lambda: 1) == 1
+                await client.__aenter__()
+                assert await client.status() == "ready"
+                await client.close()
+        finally:
+            Held.go.set()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    try:
+        asyncio.run(ask())
+    finally:
+        del MODES._entries["held"]
+
+
+def test_a_closed_client_says_so(echo: Any, tmp_path: Path) -> None:
+    async def ask() -> None:
+        client = AsyncClient(tmp_path, mode=echo)
+        begun = aiter(client.stream([4, 5]))
+        await anext(begun)
+        await client.close()
+        await client.close()
+        for call in (client.embed("a"), client.classify("a"), client.generate([4]), anext(begun)):
+            with pytest.raises(ConnectError, match="this client is closed"):
+                await call
+
+    asyncio.run(ask())
+
+
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_what_is_wrong_is_said_before_anything_is_asked(echo: Any, tmp_path: Path, kind: Any) -> None:
     client = kind(tmp_path, mode=echo)
@@ -120,8 +182,24 @@ def test_what_is_wrong_is_said_before_anything_is_asked(echo: Any, tmp_path: Pat
         client.stream([1], max_new_tokens=0)
     with pytest.raises(InputError, match="the prompt is empty"):
         client.stream_chat([{"role": "user", "content": ""}])
-    with pytest.raises(TypeError, match="max_tokens"):
+    with pytest.raises(InputError, match=r"max_tokens is no option here: temperature, .*max_new_tokens"):
         client.stream([1], max_tokens=3)
+    for draft in (5, object(), ["lookup"]):
+        with pytest.raises(InputError, match="draft must be"):
+            client.stream([1], draft=draft)
+    with pytest.raises(InputError, match="cut, prompt are no options here: truncate, prompt_name"):
+        client.check("a", prompt="query", cut=True)
+
+
+def test_a_keyword_that_is_no_option_of_reading_is_refused(echo: Any, tmp_path: Path) -> None:
+    client, other = Client(tmp_path, mode=echo), AsyncClient(tmp_path, mode=echo)
+    wrong: Any = {"truncated": True}
+    for ask in (client.embed, client.classify):
+        with pytest.raises(InputError, match="truncated is no option here: truncate"):
+            ask("a", **wrong)
+    for begin in (other.embed, other.classify):
+        with pytest.raises(InputError, match="truncated is no option here: truncate"):
+            asyncio.run(begin("a", **wrong))
 
 
 @pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), "5", True])
