@@ -140,6 +140,7 @@ def test_sharing_names_the_length_that_needs_gigabytes(
     assert "a text of 128 tokens needs 0.0 GB of preparations" in output.err
 
 
+@pytest.mark.slow
 def test_sharing_a_decoder_names_the_prompt_that_needs_gigabytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

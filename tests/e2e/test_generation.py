@@ -86,7 +86,7 @@ def _until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.fast_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", [*tiny.TEXTS, "a" * 70])
 def test_what_float32_says(client: Client, clear: tiny.Clear, prompt: str) -> None:
     answer = client.generate(prompt, max_new_tokens=6)
