@@ -363,7 +363,10 @@ def test_a_dealer_that_ends_its_streams_is_lost(tmp_path: Path, keys: Path) -> N
     with Ending(keys, iter) as fake, Parties(tmp_path, keys, fake) as link:  # type: ignore[arg-type]
         with pytest.raises(ConnectError) as failure:
             once(link)
-        assert failure.value.party == "dealer"
+        assert failure.value.party in (
+            "dealer",
+            "party0",
+        )  # party 1 may be heard first: it lost party 0 by it
 
 
 class Parties:
