@@ -31,7 +31,7 @@ from privinf.parties.rpc.seats import share_of
 from privinf.parties.served import QUERIES, served
 from privinf.parties.stderr import own_stderr
 from privinf.parties.stock.record import file_bytes
-from privinf.protocols.contract import DealerProgram, PartyProgram
+from privinf.protocols.contract import DealerProgram, PartyProgram, Topology
 
 _CONTROL_THREADS = 8  # for attest, status and health beside the long calls
 
@@ -133,6 +133,7 @@ class DealerServer(Server):
     """The dealer in this process."""
 
     def __init__(self, config: DealerConfig, program: DealerProgram) -> None:
+        _check_dealt(program.topology, program.identity.protocol)
         super().__init__(
             "dealer", DEALER, config, config.max_jobs + config.max_sessions, _dealer_bounds(config)
         )
@@ -195,16 +196,25 @@ def _dial_peers(config: PartyConfig, role: str, told: Told) -> dict[str, Peer]:
 
 def _check_topology(config: PartyConfig, program: PartyProgram) -> None:
     topology = program.topology
-    dialled = topology.parties - 1 - config.party
-    if len(config.peer) != dialled:
-        raise ConfigError(f"peer names {len(config.peer)} parties: {PARTIES[config.party]} dials {dialled}")
+    topology.require(config.party)
+    if len(config.peer) != topology.parties - 1 - config.party:
+        others = PARTIES[config.party + 1 : topology.parties]
+        what = f"give the addresses of {', '.join(others)}" if others else "leave it out"
+        raise ConfigError(f"peer: {what}; {PARTIES[config.party]} dials {len(others) or 'nobody'}")
     if (config.dealer is not None) != topology.dealer:
         what = "needs a dealer: give its address" if topology.dealer else "knows no dealer: leave it out"
         raise ConfigError(f"dealer: the protocol {program.identity.protocol} {what}")
-    if topology.dealer and topology.parties != 2:
-        raise ConfigError(f"a dealer prepares for two parties, not for {topology.parties}")
+    if topology.dealer:
+        _check_dealt(topology, program.identity.protocol)
     if program.sessions is not None and not topology.dealer:
         raise ConfigError("sessions need a dealer: this program has none")
+
+
+def _check_dealt(topology: Topology, protocol: str) -> None:
+    if not topology.dealer:
+        raise ConfigError(f"the protocol {protocol} knows no dealer: start none")
+    if topology.parties != 2:
+        raise ConfigError(f"a dealer prepares for two parties, not for {topology.parties}")
 
 
 def _calls(config: PartyConfig) -> int:

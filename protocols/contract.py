@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from privinf.errors import ConfigError
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Dealt: TypeAlias = tuple[int, Buffer]  # (to, bytes); to is a party's index, or ALL for the same bytes to all
 
@@ -29,6 +31,12 @@ class Topology:
 
     parties: int
     dealer: bool
+
+    def require(self, party: int) -> None:
+        """Raise ConfigError for the index of a party that there is not."""
+        if not 0 <= party < self.parties:
+            indices = f"{', '.join(map(str, range(self.parties - 1)))} or {self.parties - 1}"
+            raise ConfigError(f"party is {indices}, not {party}")
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,7 @@ def test_shares_need_no_framework() -> None:
     names = (
         "protocols.masked.party",
         "protocols.testing.lockstep",
+        "speed",
         "models.programs.texts",
         "models.sharing.bundle",
     )

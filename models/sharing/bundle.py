@@ -165,6 +165,7 @@ def dealer_program(directory: str | os.PathLike[str]) -> DealerProgram:
 
 def party_program(directory: str | os.PathLike[str], party: int) -> PartyProgram:
     """A party's program; ModelError where the directory is no shared model, ConfigError for unknown kernels."""
+    masked.TOPOLOGY.require(party)
     kernels.default()
     bundle = read(directory, f"party{party}")
     layout, path = bundle.layout, bundle.directory

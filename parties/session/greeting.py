@@ -137,12 +137,10 @@ class Greeter:
             for peer in range(self._config.party):
                 stream = stack.enter_context(self._sessions.met(session, life, seconds, PARTIES[peer]))
                 others[peer] = greet(peer, stream)
-                stack.enter_context(guarding(stream))
+                stack.enter_context(_watched(stream, life))
             for peer, other in self._dialled.items():
                 others[peer] = self._dial(other, life, partial(greet, peer))
-                stack.enter_context(guarding(others[peer].stream))
-            for met in others.values():
-                met.stream.watch(partial(_lost, life, met.stream))
+                stack.enter_context(_watched(others[peer].stream, life))
             yield Session(others)
 
     def _dial(self, other: Peer, life: Life, greet: Callable[[PeerStream], Met]) -> Met:
@@ -174,6 +172,14 @@ class Greeter:
         require_same(self._identity, read_identity(theirs.identity), other)
         if _asked(theirs) != asked:
             raise MismatchError(f"{other} was asked another shape")
+
+
+@contextmanager
+def _watched(stream: PeerStream, life: Life) -> Iterator[None]:
+    """Guard a stream from its greeting on; the call is over with it, while another party is waited for too."""
+    with guarding(stream):
+        stream.watch(partial(_lost, life, stream))
+        yield
 
 
 def _lost(life: Life, stream: PeerStream) -> None:

@@ -101,9 +101,17 @@ class Engine:
             raise ProtocolError(f"{preparation.remaining} bytes of the preparation were not used")
         if len(result) != sizes.result:
             raise ProtocolError("the program's result has another size than it says")
-        _finish(session)
+        self._finish(session)
         prepared = (record.prepare_seconds, record.nbytes) if record else (0.0, 0)
         return Answer(result, session.stats(began, offline, *prepared))
+
+    def _finish(self, session: Session) -> None:
+        try:
+            session.finish()
+        except DamagedPreparation:
+            if self._supply is not None:  # else nothing can be begun anew, with any number of others
+                session.only.link.told()
+            raise
 
 
 def _lead(
@@ -126,14 +134,6 @@ def _follow(link: SessionLink, query: Query, store: PreparationStore) -> Prepara
         return store.claim(preparation_id, query.shape)
     except MismatchError as error:  # lost here, which party 0 hears no sooner than it asks
         raise DamagedPreparation(str(error)) from error
-
-
-def _finish(session: Session) -> None:
-    try:
-        session.finish()
-    except DamagedPreparation:
-        session.only.link.told()
-        raise
 
 
 def _restart(link: SessionLink, error: DamagedPreparation) -> None:

@@ -16,9 +16,11 @@ import tiny_models
 import tokenizers
 from serving import Wire, another_turn, asking, client_of, converted, eventually, serving
 
+from privinf.equivariant.about import read_about
 from privinf.equivariant.covering.convert import Converted
 from privinf.equivariant.key import Key
 from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, SESSION
+from privinf.equivariant.serving.running import load_model
 from privinf.equivariant.wire import rows_message
 from privinf.errors import (
     ConfigError,
@@ -355,3 +357,13 @@ def test_logits_beyond_all_reason(tmp_path: Path) -> None:
         pytest.raises(ProtocolError, match="which no model gives"),
     ):
         client.classify(["calm"])
+
+
+def test_a_server_whose_configuration_names_no_model(decoder: Converted, tmp_path: Path) -> None:
+    """A class that transformers knows, and that has no base model of its own."""
+    folder = tmp_path / "server"
+    shutil.copytree(decoder.server, folder)
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "blip_text_model"}))
+    with pytest.raises(ModelError, match="BlipTextConfig has no base model: cover the model again"):
+        load_model(folder, read_about(folder))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -12,11 +14,13 @@ import pytest
 from adding import IDENTITY, THREE, Adder, three
 from dummy import DummyParty
 
-from privinf.config import PartyConfig
-from privinf.errors import ConfigError, MismatchError
+from privinf.config import DealerConfig, PartyConfig
+from privinf.errors import ConfigError, DamagedPreparation, MismatchError, PeerLost
+from privinf.parties.rpc.frames import Kind
 from privinf.parties.rpc.status import restore
-from privinf.parties.serve import PartyServer
-from privinf.protocols.contract import PartyProgram, Topology
+from privinf.parties.serve import DealerServer, PartyServer
+from privinf.parties.session.greeting import Greeter, Met
+from privinf.protocols.contract import DealerProgram, PartyProgram, QueryShape, Stock, Topology
 
 NUMBERS = np.array([3, 2**63 + 5, 2**64 - 1, 70], dtype=np.uint64)
 TOTAL = int(NUMBERS.sum(dtype=np.uint64))
@@ -46,10 +50,17 @@ def test_a_party_of_another_protocol_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("program", "options", "why"),
     [
-        (Adder(0).program(), {"peer": "a:1"}, "peer names 1 parties: party0 dials 2"),
+        (Adder(0).program(), {"peer": "a:1"}, "give the addresses of party1, party2; party0 dials 2"),
+        (Adder(1).program(), {"peer": ()}, "peer: give the addresses of party2; party1 dials 1"),
         (Adder(0).program(), {"peer": ("a:1", "b:2"), "dealer": "c:3"}, "adding knows no dealer"),
         (DummyParty(0).program(), {"peer": "a:1"}, "echo needs a dealer"),
-        (DummyParty(1).program(), {"dealer": "c:3", "peer": "a:1"}, "peer names 1 parties: party1 dials 0"),
+        (
+            DummyParty(1).program(),
+            {"dealer": "c:3", "peer": "a:1"},
+            "peer: leave it out; party1 dials nobody",
+        ),
+        (PartyProgram(IDENTITY, Topology(2, dealer=False), 2), {}, "party is 0 or 1, not 2"),
+        (PartyProgram(IDENTITY, THREE, 11), {}, "party is 0, 1 or 2, not 11"),
         (
             PartyProgram(IDENTITY, Topology(3, dealer=True), 0),
             {"peer": ("a:1", "b:2"), "dealer": "c:3"},
@@ -68,3 +79,71 @@ def test_settings_that_do_not_fit_the_topology_are_refused(
     config = PartyConfig(party=program.index, store=tmp_path, insecure_no_tls=True, **options)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=why):
         PartyServer(config, program)
+
+
+@pytest.mark.parametrize(
+    ("topology", "why"),
+    [
+        (THREE, "adding knows no dealer"),
+        (Topology(3, dealer=True), "a dealer prepares for two parties, not for 3"),
+    ],
+)
+def test_a_dealer_of_another_topology_does_not_start(topology: Topology, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        DealerServer(DealerConfig(insecure_no_tls=True), DealerProgram(IDENTITY, topology))
+
+
+def test_what_one_of_several_found_damaged_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last frame: nothing can be begun anew where nobody prepares."""
+    add = Adder.evaluate
+
+    def evaluate(
+        adder: Adder, shape: QueryShape, query: memoryview, stock: Stock | None, channel: Any
+    ) -> bytes:
+        answer = add(adder, shape, query, stock, channel)
+        if adder.index == 2:
+            for other in range(2):
+                channel.to(other).say(Kind.DAMAGED, b"")
+        return answer
+
+    monkeypatch.setattr(Adder, "evaluate", evaluate)
+    with three(tmp_path) as running:
+        calls = running.ask(NUMBERS)
+        with pytest.raises(grpc.RpcError) as failure:
+            list(calls[0])
+    assert isinstance(restore(failure.value, "party0"), DamagedPreparation)
+
+
+def test_a_party_that_leaves_ends_the_wait_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Party 2 has greeted party 0, and waits for party 1."""
+    greeted, go, greet, dial = threading.Event(), threading.Event(), Greeter._greet, Greeter._dial
+
+    def greeting(greeter: Greeter, peer: int, *asked: Any) -> Met:
+        met = greet(greeter, peer, *asked)
+        if (greeter._config.party, peer) == (2, 0):
+            greeted.set()
+        return met
+
+    def dialling(greeter: Greeter, *asked: Any) -> Met:
+        if greeter._config.party == 1:
+            go.wait(60)
+        return dial(greeter, *asked)
+
+    monkeypatch.setattr(Greeter, "_greet", greeting)
+    monkeypatch.setattr(Greeter, "_dial", dialling)
+    with three(tmp_path) as running:
+        calls = running.ask(NUMBERS)
+        try:
+            assert greeted.wait(30)
+            calls[0].cancel()
+            with pytest.raises(grpc.RpcError) as failure:
+                list(calls[2])
+            assert not go.is_set()
+            assert isinstance(known := restore(failure.value, "party2"), PeerLost)
+            assert "party0" in str(known)
+        finally:
+            go.set()

@@ -92,17 +92,7 @@ class Three:
 
     def add(self, numbers: U64, identities: tuple[Identity, ...] = (IDENTITY,) * 3) -> tuple[int, list[Any]]:
         """Return the sum of the parties' answers, and what each said that it took."""
-        shares = [np.frombuffer(os.urandom(numbers.nbytes), np.uint64) for _ in range(2)]
-        shares.append(numbers - shares[0] - shares[1])
-        shape, session = QueryShape(TASK, 1, len(numbers)), os.urandom(16)
-
-        def ask(peer: Peer, share: U64, identity: Identity) -> Any:
-            said = identity_message(replace(identity, role="client"))
-            opened = party_pb2.InferOpen(session_id=session, identity=said, shape=shape_message(shape))
-            parts = (party_pb2.InferRequest(open=opened), party_pb2.InferRequest(chunk=share.tobytes()))
-            return INFER.on(peer)(iter(parts), timeout=60, metadata=peer.metadata)
-
-        calls = list(map(ask, self.peers, shares, identities))
+        calls = self.ask(numbers, identities)
         try:
             replies = [list(call) for call in calls]
         finally:  # where one party refuses, the others wait for it
@@ -110,6 +100,20 @@ class Three:
                 call.cancel()
         total = sum(int.from_bytes(reply[-1].result, "little") for reply in replies)
         return total % 2**64, [reply[-1].stats for reply in replies]
+
+    def ask(self, numbers: U64, identities: tuple[Identity, ...] = (IDENTITY,) * 3) -> list[Any]:
+        """Begin the calls of a query, of which each gives a party's replies."""
+        shares = [np.frombuffer(os.urandom(numbers.nbytes), np.uint64) for _ in range(2)]
+        shares.append(numbers - shares[0] - shares[1])
+        shape, session = QueryShape(TASK, 1, len(numbers)), os.urandom(16)
+
+        def begin(peer: Peer, share: U64, identity: Identity) -> Any:
+            said = identity_message(replace(identity, role="client"))
+            opened = party_pb2.InferOpen(session_id=session, identity=said, shape=shape_message(shape))
+            parts = (party_pb2.InferRequest(open=opened), party_pb2.InferRequest(chunk=share.tobytes()))
+            return INFER.on(peer)(iter(parts), timeout=60, metadata=peer.metadata)
+
+        return list(map(begin, self.peers, shares, identities))
 
 
 @contextmanager

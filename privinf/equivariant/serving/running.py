@@ -47,6 +47,10 @@ def _loaded(folder: Path, kind: str, *, pooled: bool) -> tuple[Any, dict[str, An
     transformers.utils.logging.set_verbosity_error()  # what does not fit is said by us, and refused
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        if type(config) not in transformers.MODEL_MAPPING:
+            raise ModelError(
+                f"{folder}/config.json: {type(config).__name__} has no base model: cover the model again"
+            )
         made = inspect.signature(transformers.MODEL_MAPPING[type(config)].__init__).parameters
         plain = {"add_pooling_layer": False} if "add_pooling_layer" in made and not pooled else {}
         model, told = getattr(transformers, kind).from_pretrained(

@@ -127,10 +127,10 @@ def _expansion(activation: Activation, block: int, low: int, scale: int) -> F64:
 
 
 def activate(ctx: Interpreter, x: Wire, name: str, bits: int) -> Share:
-    """[f(x)] modulo 2^(bits + extra), `extra(name)` bits finer than x; relu takes one round, others none.
+    """[f(x)] modulo 2^(bits + EXTRA), EXTRA bits finer than x, without a round; relu adds none, and takes one.
 
     Domain: |x| and a block below 2^(n-1) units of an n-bit wire (relu: |x| < 2^(n-2)); error: the activation's
-    `bound`, once the extra bits are dropped.
+    `bound`, once the bits added are dropped.
     """
     if name == "relu":
         return relu(ctx, x, bits)
@@ -140,11 +140,6 @@ def activate(ctx: Interpreter, x: Wire, name: str, bits: int) -> Share:
         return share
     one: npt.NDArray[np.uint64] = np.full(x.shape, (1 << 64) - (1 << (scale + EXTRA)), dtype=np.uint64)
     return ctx.add_public(share, one)
-
-
-def extra(name: str) -> int:
-    """Fraction bits that `activate` adds."""
-    return 0 if name == "relu" else EXTRA
 
 
 def input_bits(name: str, magnitude: float, scale: int) -> int:
