@@ -379,3 +379,22 @@ def test_days_are_some_and_not_too_many(
     code = main(["keygen", "--out", str(tmp_path / "keys"), "--days", days])
     assert f"days must be 1 to 36500, not {days}" in _said(code, ConfigError.exit_code, capsys)
     assert not (tmp_path / "keys").exists()
+
+
+def test_a_fault_of_ours_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its frames may hold shares: they are shown to who asks for them alone."""
+
+    def fails(*given: object, **named: object) -> None:
+        raise RuntimeError("a share: 12345")
+
+    monkeypatch.setattr("privinf.formats.fetch.packages", fails)
+    assert main(["fetch"]) == 70
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "internal error (RuntimeError)" in said
+    assert "12345" not in said
+    monkeypatch.setenv("PRIVINF_TRACEBACK", "1")
+    with pytest.raises(RuntimeError, match="a share"):
+        main(["fetch"])

@@ -159,8 +159,8 @@ class Tripled:
 
 
 def test_a_function_and_its_gate(plain: np.ndarray) -> None:
-    with added(FUNCTIONS, "tripled", Tripled()):
-        spec = specs.changed(SPEC, activation="tripled")
+    with added(FUNCTIONS, "door-tripled", Tripled()):
+        spec = specs.changed(SPEC, activation="door-tripled")
         tripled = runs_everywhere(calibrated(spec, random_weights(spec)))
     assert np.abs(tripled - plain).max() > 0.1
 
@@ -176,8 +176,8 @@ def test_an_attention_variant(plain: np.ndarray) -> None:
     def rings(site: str, high: Any, *rest: Any) -> Any:
         return softmax.attention_rings(site, {**high, f"{site}.scores": 2 * high[f"{site}.scores"]}, *rest)
 
-    with added(VARIANTS, "sharper", Variant(sharper, rings, softmax.tables, softmax.limits)):
-        blocks = tuple(replace(block, attention="sharper") for block in SPEC.blocks)
+    with added(VARIANTS, "door-sharper", Variant(sharper, rings, softmax.tables, softmax.limits)):
+        blocks = tuple(replace(block, attention="door-sharper") for block in SPEC.blocks)
         sharp = runs_everywhere(calibrated(replace(SPEC, blocks=blocks), random_weights(SPEC)))
     assert np.abs(sharp - plain).max() > 2 * NEAR
 
@@ -190,17 +190,17 @@ def newest(ops: Ops[Sum, Rows], part: Attention, heads: Heads[Rows]) -> View[Row
 
 
 def test_a_cache_policy(plain: np.ndarray) -> None:
-    with added(POLICIES, "newest", newest):
-        few = runs_everywhere(calibrated(SPEC, random_weights(SPEC), "newest"))
-        runs_everywhere(calibrated(SPEC, random_weights(SPEC), "newest", (1, 7, 9)))
+    with added(POLICIES, "door-newest", newest):
+        few = runs_everywhere(calibrated(SPEC, random_weights(SPEC), "door-newest"))
+        runs_everywhere(calibrated(SPEC, random_weights(SPEC), "door-newest", (1, 7, 9)))
     assert np.abs(few - plain).max() > 2 * NEAR
 
 
 @pytest.mark.slow
 def test_a_shared_model_is_checked_under_its_policy(tmp_path: Path) -> None:
-    with added(POLICIES, "newest", newest):
+    with added(POLICIES, "door-newest", newest):
         shared = tiny_decoder.share(
-            tiny_decoder.checkpoint(tmp_path / "tiny", "gpt2"), tmp_path / "shared", cache="newest"
+            tiny_decoder.checkpoint(tmp_path / "tiny", "gpt2"), tmp_path / "shared", cache="door-newest"
         )
         report = check(shared, ["the sea is deep, and so is the night"])
         assert report.answers[0].correlation > 0.999
@@ -209,7 +209,7 @@ def test_a_shared_model_is_checked_under_its_policy(tmp_path: Path) -> None:
 def _read(config: Config, path: Path, task: Task) -> ModelSpec:
     wide = size(config, "wide", path)
     return ModelSpec(
-        family="plain",
+        family="door-plain",
         width=wide,
         heads=2,
         kv_heads=2,
@@ -259,8 +259,8 @@ PLAIN = Family(
 
 def test_a_family(tmp_path: Path) -> None:
     sizes = {"wide": 16, "deep": 2, "words": 37}
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "plain", **sizes}))
-    with added(FAMILIES, "plain", PLAIN):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "door-plain", **sizes}))
+    with added(FAMILIES, "door-plain", PLAIN):
         spec = _read(sizes, tmp_path, "generate")
         rng = np.random.default_rng(3)
         stored = {
@@ -270,7 +270,7 @@ def test_a_family(tmp_path: Path) -> None:
         save_file(stored, tmp_path / "model.safetensors")
         read, weights = load(tmp_path)
         assert read == spec
-        assert FAMILIES["plain"].write(read) == sizes
+        assert FAMILIES["door-plain"].write(read) == sizes
         runs_everywhere(calibrated(read, weights))
 
 

@@ -32,7 +32,11 @@ def fingerprint(model: Model, max_tokens: int) -> str:
 
 def verify(model: Model, plan: Plan) -> None:
     """Raise ModelError where this machine computes other tables than the one on which the model was shared."""
-    if fingerprint(model, plan.max_tokens) != plan.tables:
+    try:
+        found = fingerprint(model, plan.max_tokens)
+    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+        raise ModelError("the plan file is damaged: share the model again") from error
+    if found != plan.tables:
         raise ModelError(
             "this machine's mathematical library rounds the model's tables differently from the owner's: "
             "share the model again on a machine like the servers'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -9,10 +10,11 @@ from contextlib import contextmanager
 
 INTERRUPTED = 130
 FILE_ERROR = 74  # sysexits.h: EX_IOERR
+INTERNAL = 70  # sysexits.h: EX_SOFTWARE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code: 0, 2 for usage, 74 for files, else the error's own."""
+    """Run the command line; return its exit code, as docs/exit_codes.md lists them."""
     with _plain_warnings():
         code = _run(list(arguments) if arguments is not None else None)
     if code == INTERRUPTED:  # typer itself may have turned the interrupt into this code
@@ -60,7 +62,14 @@ def _fail(error: Exception, otherwise: int = 1) -> int:
 
 def _usage(error: Exception) -> int:
     show = getattr(error, "show", None)
-    if show is None:
-        raise error
+    if show is None:  # a fault of ours: its frames may hold shares, so that its kind is all that is said
+        if os.environ.get("PRIVINF_TRACEBACK"):
+            raise error
+        print(
+            f"privinf: internal error ({type(error).__name__}): please report it; "
+            "PRIVINF_TRACEBACK=1 shows where, and may show what is secret",
+            file=sys.stderr,
+        )
+        return INTERNAL
     show()
     return int(getattr(error, "exit_code", 2))

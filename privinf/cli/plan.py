@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 NETWORKS = ("loopback", "lan", "wan")
 
 
+TOKENS = 128
+
+
 @dataclass(frozen=True)
 class Query:
     """An encoder's query."""
 
-    tokens: int = option(128, "Encoders: length bucket.")
+    tokens: int | None = option(None, "Encoders: length bucket [128, or the longest that the model takes].")
     batch: int = option(1, "Encoders: texts in one query.")
 
 
@@ -86,7 +89,8 @@ def _query(folder: Path, query: Query) -> dict[str, Any]:
 
     shared = bundle.read_queries(folder)
     task = shared.spec.task
-    shape = QueryShape(task, query.batch, query.tokens)
+    tokens = min(TOKENS, shared.layout.max_tokens) if query.tokens is None else query.tokens
+    shape = QueryShape(task, query.batch, tokens)
     shared.layout.check(shape)
     about = {"task": task, "batch": shape.batch, "tokens": shape.tokens}
     return _facts(shared.identity) | about | _costs([count(shared.layout, shape).tally])

@@ -13,7 +13,7 @@ from privinf.errors import ConfigError, IntegrityError, ModelError
 
 FILE = "about.json"
 WEIGHTS = "model.safetensors"
-FORMAT = 1
+FORMAT = 2
 TASKS = ("embed", "classify", "generate")
 
 

@@ -178,7 +178,7 @@ def test_directories_that_cannot_be_served(tmp_path: Path) -> None:
         Server(made.server, config)
     weights.write_bytes(whole)
     about = made.server / "about.json"
-    for said, match in ((b"{", "not JSON"), (b"[]", "format"), (b'{"format": 1}', "does not say")):
+    for said, match in ((b"{", "not JSON"), (b"[]", "format"), (b'{"format": 2}', "does not say")):
         about.write_bytes(said)
         with pytest.raises(ConfigError, match=match):
             Server(made.server, config)

@@ -234,7 +234,7 @@ def test_the_kind_of_a_model(tmp_path: Path) -> None:
     assert read_spec(write(tmp_path, GPT2)).task == "generate"
     assert read_spec(write(tmp_path, LLAMA)).task == "generate"
     for given in ("t5", None, ["bert"]):
-        with pytest.raises(ModelError, match="'bert', 'gpt2', 'llama', 'mpnet', 'vit'"):
+        with pytest.raises(ModelError, match=", ".join(map(repr, FAMILIES.names()))):
             read_spec(write(tmp_path, {"model_type": given}))
 
 
