@@ -238,6 +238,8 @@ class ModelSpec:
             inputs = replace(inputs, texts=TextRules())
         if isinstance(head, Pool):
             head = replace(head, unit=False, dimension=None)
+        elif isinstance(head, Generator):
+            head = Generator(head.tied)
         whole = asdict(replace(self, inputs=inputs, head=head))
         return hashlib.sha256(json.dumps(whole, sort_keys=True, default=sorted).encode()).hexdigest()
 
