@@ -18,7 +18,7 @@ from typing import IO, Self
 
 from privinf.addresses import Address
 from privinf.config import PREFIX, Tls
-from privinf.errors import ConnectError
+from privinf.errors import ConnectError, ListenError
 from privinf.keys import keygen
 from privinf.last_words import last_words
 from privinf.protocols.contract import QueryShape
@@ -32,6 +32,7 @@ SERVER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
 }
 START_SECONDS = 60.0
+ATTEMPTS = 3  # to start on ports that were free a moment ago
 STOP_SECONDS = 15.0
 
 
@@ -96,19 +97,31 @@ class LocalParties:
         self._work.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (self._work / "keys" / "ca.pem").exists():
             keygen(self._work / "keys")
-        listen = [_with_port(address) for address in self._listen]
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                self._start_on([_with_port(address) for address in self._listen])
+            except BaseException as error:
+                taken = any(node.process.poll() == ListenError.exit_code for node in self.nodes.values())
+                self.stop()
+                if not (left and taken and isinstance(error, ConnectError) and self._chooses):
+                    raise
+            else:
+                break
+        return self
+
+    @property
+    def _chooses(self) -> bool:
+        """Whether a port is ours to choose: another process may take it before its server does."""
+        return any(address.port == 0 for address in self._listen)
+
+    def _start_on(self, listen: Sequence[Address]) -> None:
         dealer, peer = str(listen[0].reachable), str(listen[2].reachable)
         options = ["--peer", peer, "--ahead", str(self._ahead), *self._shape_options()]
-        try:
-            self._launch("dealer", listen[0])
-            self._launch("party1", listen[2], "--dealer", dealer)
-            self._launch("party0", listen[1], "--dealer", dealer, *options)
-            for node in self.nodes.values():
-                node.port = _ready_port(node, self.log(node.role))
-        except BaseException:
-            self.stop()
-            raise
-        return self
+        self._launch("dealer", listen[0])
+        self._launch("party1", listen[2], "--dealer", dealer)
+        self._launch("party0", listen[1], "--dealer", dealer, *options)
+        for node in self.nodes.values():
+            node.port = _ready_port(node, self.log(node.role))
 
     def stop(self) -> None:
         """Ask all three to end, then make them; idempotent."""

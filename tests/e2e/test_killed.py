@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,8 @@ import pytest
 import toy
 from deployment import DEADLINE, Deployment, of_processes, start_again
 
+from privinf import local as local_module
+from privinf.addresses import Address
 from privinf.errors import ConnectError
 from privinf.local import LocalParties
 from privinf.sdk.answers import Embeddings
@@ -89,3 +92,20 @@ def test_the_dealer_killed_while_it_deals(local: LocalParties, deployment: Deplo
         start_again(local.nodes["dealer"])
         assert len(_until_answered(client)) == len(toy.TEXTS)
         assert [status.store_bytes for status in client.status()] == [0, 0]
+
+
+def test_a_port_that_is_taken_meanwhile_is_chosen_anew(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ports are chosen before servers start, and another process may be faster."""
+    chosen, usual = [], local_module._with_port
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+
+        def with_port(address: Address) -> Address:
+            chosen.append(address)
+            return address.with_port(taken.getsockname()[1]) if len(chosen) == 3 else usual(address)
+
+        monkeypatch.setattr(local_module, "_with_port", with_port)
+        with LocalParties(shared, tmp_path / "work") as started:
+            assert len(chosen) == 6
+            started.require_alive()
