@@ -1,7 +1,7 @@
 """The line between what is computed and the processes that carry it.
 
 A party program is straight-line blocking code. It reads its preparation in program order, and each call of
-`Channel.pull` ends one round. Nothing here knows of sockets; nothing behind it knows of cryptography.
+`Link.pull` ends one round. Nothing here knows of sockets; nothing behind it knows of cryptography.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
 from privinf.keys import ROLES
 from privinf.sdk.options import GenerationOptions, Reading
+from tests.support.said import error_line, its_json
 
 COMMANDS = (
     "fetch",
@@ -58,20 +58,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     source = toy.checkpoint(folder / "toy")
     with in_this_process(source, toy.share(source, folder / "shared"), folder) as deployment:
         yield deployment
-
-
-def _document(capsys: pytest.CaptureFixture[str]) -> Any:
-    """All of stdout is one JSON document."""
-    return json.loads(capsys.readouterr().out)
-
-
-def _said(code: int, expected: int, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line of an error."""
-    output = capsys.readouterr()
-    assert code == expected, output.err
-    assert output.out == ""
-    (line,) = output.err.strip().splitlines()
-    return line
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -151,7 +137,7 @@ def test_the_shell_gets_the_exit_code() -> None:
 
 def test_plan(served: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(served.shared), "--tokens", "16", "--batch", "2", "--json"]) == 0
-    document = _document(capsys)
+    document = its_json(capsys)
     assert (document["task"], document["batch"], document["tokens"]) == ("embed", 2, 16)
     layers = document["layers"]
     assert "layer0" in {layer["name"] for layer in layers}
@@ -167,7 +153,7 @@ def test_every_role_plans_the_same(served: Deployment, capsys: pytest.CaptureFix
     documents = []
     for role in ("client", "dealer", "party0", "party1"):
         assert main(["plan", str(served.shared / role), "--tokens", "8", "--json"]) == 0
-        documents.append(_document(capsys))
+        documents.append(its_json(capsys))
     assert all(document == documents[0] for document in documents)
 
 
@@ -181,11 +167,11 @@ def test_a_plan_for_people(served: Deployment, capsys: pytest.CaptureFixture[str
 def test_keygen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = tmp_path / "keys"
     assert main(["keygen", "--out", str(keys), "--host", "party0.example", "--json"]) == 0
-    document = _document(capsys)
+    document = its_json(capsys)
     assert set(document) == {f"{name}.{end}" for name in ("ca", *ROLES) for end in ("pem", "key")}
     assert all(Path(path).is_file() for path in document.values())
     assert stat.S_IMODE((keys / "client.key").stat().st_mode) == 0o600
-    line = _said(main(["keygen", "--out", str(keys)]), 78, capsys)
+    line = error_line(main(["keygen", "--out", str(keys)]), 78, capsys)
     assert "nothing was written" in line
 
 
@@ -195,7 +181,7 @@ def test_fetch(capsys: pytest.CaptureFixture[str]) -> None:
     except ConfigError as error:
         pytest.skip(f"minilm cannot be fetched: {error}")
     assert main(["fetch", "minilm", "--json"]) == 0
-    assert _document(capsys) == {"name": "minilm", "path": str(path)}
+    assert its_json(capsys) == {"name": "minilm", "path": str(path)}
 
 
 def test_share(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,16 +190,16 @@ def test_share(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture
     words = ["share", str(served.source), "--out", str(out), "--weights", "public"]
     words += ["--calibration", str(tmp_path / "lines.txt")]
     assert main([*words, "--json"]) == 0
-    document = _document(capsys)
+    document = its_json(capsys)
     assert (document["path"], document["weights"], document["calibration_texts"]) == (str(out), "public", 2)
     assert {path.name for path in out.iterdir()} == {"client", "dealer", "party0", "party1"}
-    assert "is not empty" in _said(main(words), 78, capsys)
+    assert "is not empty" in error_line(main(words), 78, capsys)
 
 
 def test_embed(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["embed", "--model", str(served.model), "--config", served.toml(tmp_path / "client.toml")]
     assert main([*words, "--json", "calm", "whales"]) == 0
-    document = _document(capsys)
+    document = its_json(capsys)
     clear = toy.clear(served.source, ["calm", "whales"])
     assert ((np.array(document["embeddings"]) * clear).sum(axis=-1) > 0.9999).all()
     assert document["stats"]["queries"] == 1
@@ -228,7 +214,7 @@ def test_embed_a_file(served: Deployment, tmp_path: Path, capsys: pytest.Capture
     words = ["embed", "--model", str(served.model), "--config", served.toml(tmp_path / "client.toml")]
     words += ["--file", str(tmp_path / "in.txt"), "--out", str(out)]
     assert main([*words, "--json"]) == 0
-    assert _document(capsys) == {"out": str(out), "texts": 3, "done": 3, "resumed": 0}
+    assert its_json(capsys) == {"out": str(out), "texts": 3, "done": 3, "resumed": 0}
     clear = toy.clear(served.source, ["calm", "whales", "calm"])
     assert ((np.load(out) * clear).sum(axis=-1) > 0.9999).all()
 
@@ -239,11 +225,11 @@ def test_certificates_come_from_options_too(
     words = ["embed", "--model", str(served.model), "--parties", ",".join(served.addresses), "--json", "calm"]
     ca, cert, key = (f"--{name}={getattr(served.tls, name)}" for name in ("ca", "cert", "key"))
     assert main([*words, ca, cert, key]) == 0
-    assert len(_document(capsys)["embeddings"]) == 1
-    assert "lacks cert" in _said(main([*words, ca, key]), 78, capsys)
+    assert len(its_json(capsys)["embeddings"]) == 1
+    assert "lacks cert" in error_line(main([*words, ca, key]), 78, capsys)
     config = served.toml(tmp_path / "client.toml")
     lost = f"--ca={tmp_path / 'lost.pem'}"
-    assert "lost.pem" in _said(main([*words, "--config", config, lost]), 78, capsys)  # an option wins
+    assert "lost.pem" in error_line(main([*words, "--config", config, lost]), 78, capsys)  # an option wins
 
 
 @pytest.mark.parametrize(
@@ -270,7 +256,7 @@ def test_configuration_errors(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert said in _said(main(words), 78, capsys)
+    assert said in error_line(main(words), 78, capsys)
 
 
 @pytest.mark.parametrize(
@@ -300,28 +286,30 @@ def test_a_configuration_file_with_a_slip(
 ) -> None:
     config = tmp_path / "client.toml"
     words = ["embed", "--model", str(served.model), "--config", str(config), "calm"]
-    assert "cannot be read" in _said(main(words), 78, capsys)
+    assert "cannot be read" in error_line(main(words), 78, capsys)
     config.write_text('partys = ["a:1", "b:1"]')
-    assert "did you mean parties?" in _said(main(words), 78, capsys)
+    assert "did you mean parties?" in error_line(main(words), 78, capsys)
     config.write_text("parties = [")
-    assert "is not TOML" in _said(main(words), 78, capsys)
+    assert "is not TOML" in error_line(main(words), 78, capsys)
 
 
 def test_input_errors(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "129 tokens: this shared model takes" in _said(
+    assert "129 tokens: this shared model takes" in error_line(
         main(["plan", str(served.shared), "--tokens", "129"]), 65, capsys
     )
-    assert "0 texts of 128 tokens" in _said(main(["plan", str(served.shared), "--batch", "0"]), 65, capsys)
+    assert "0 texts of 128 tokens" in error_line(
+        main(["plan", str(served.shared), "--batch", "0"]), 65, capsys
+    )
     words = ["embed", "--model", str(served.model), "--config", served.toml(tmp_path / "client.toml")]
-    assert "arguments or as a file" in _said(main(words), 65, capsys)
-    assert "empty" in _said(main([*words, ""]), 65, capsys)
+    assert "arguments or as a file" in error_line(main(words), 65, capsys)
+    assert "empty" in error_line(main([*words, ""]), 65, capsys)
 
 
 def test_a_folder_that_cannot_be_written(
     served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    line = _said(main(["keygen", "--out", str(tmp_path / "file" / "keys")]), 74, capsys)
+    line = error_line(main(["keygen", "--out", str(tmp_path / "file" / "keys")]), 74, capsys)
     assert str(tmp_path / "file") in line
 
 
@@ -332,7 +320,7 @@ def test_an_interrupt_is_no_traceback(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("privinf.formats.fetch.fetch", interrupted)
-    assert "interrupted" in _said(main(["fetch", "minilm"]), 130, capsys)
+    assert "interrupted" in error_line(main(["fetch", "minilm"]), 130, capsys)
 
 
 def test_texts_come_from_stdin(
@@ -342,7 +330,7 @@ def test_texts_come_from_stdin(
     config = served.toml(tmp_path / "client.toml")
     code = main(["embed", "--model", str(served.model), "--config", config, "--file", "-", "--json"])
     assert code == 0
-    assert len(_document(capsys)["embeddings"]) == 2
+    assert len(its_json(capsys)["embeddings"]) == 2
 
 
 def test_the_environment_names_the_configuration(
@@ -350,7 +338,7 @@ def test_the_environment_names_the_configuration(
 ) -> None:
     monkeypatch.setenv("PRIVINF_CONFIG", str(served.toml(tmp_path / "client.toml")))
     assert main(["embed", "--model", str(served.model), "calm", "--json"]) == 0
-    assert len(_document(capsys)["embeddings"]) == 1
+    assert len(its_json(capsys)["embeddings"]) == 1
     with privinf.Client(served.model) as client:
         assert len(client.embed("calm")) == 1
     monkeypatch.setenv("PRIVINF_CONFIG", str(tmp_path / "nowhere.toml"))
@@ -363,7 +351,7 @@ def test_fetch_lists_what_there_is(
 ) -> None:
     monkeypatch.setenv("PRIVINF_HOME", str(tmp_path))
     assert main(["fetch", "--json"]) == 0
-    known = {package["name"]: package for package in _document(capsys)}
+    known = {package["name"]: package for package in its_json(capsys)}
     assert {"minilm", "smollm2"} <= set(known)
     assert known["minilm"]["path"] is None
     assert main(["fetch"]) == 0
@@ -377,7 +365,7 @@ def test_days_are_some_and_not_too_many(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], days: str
 ) -> None:
     code = main(["keygen", "--out", str(tmp_path / "keys"), "--days", days])
-    assert f"days must be 1 to 36500, not {days}" in _said(code, ConfigError.exit_code, capsys)
+    assert f"days must be 1 to 36500, not {days}" in error_line(code, ConfigError.exit_code, capsys)
     assert not (tmp_path / "keys").exists()
 
 

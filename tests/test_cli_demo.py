@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from privinf.cli import demo_generate, main
 from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
 from privinf.models.sharing import calibrate
-
-
-def _document(capsys: pytest.CaptureFixture[str]) -> Any:
-    """All of stdout is one JSON document."""
-    return json.loads(capsys.readouterr().out)
-
-
-def _said(code: int, expected: int, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line of an error."""
-    output = capsys.readouterr()
-    assert code == expected, output.err
-    assert output.out == ""
-    (line,) = output.err.strip().splitlines()
-    return line
+from tests.support.said import error_line, its_json
 
 
 @pytest.mark.slow
@@ -37,7 +21,7 @@ def test_demo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     except ConfigError as error:
         pytest.skip(f"minilm cannot be fetched: {error}")
     assert main(["demo", "--sentences", "2", "--json"]) == 0
-    document = _document(capsys)
+    document = its_json(capsys)
     assert document["sentences"] == 2
     assert 1.001 > document["cosine_mean"] >= document["cosine_min"] > 0.9995
     for name in ("online_s", "offline_s", "rounds", "online_bytes", "offline_bytes"):
@@ -54,7 +38,7 @@ def test_demo_of_generation(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     except ConfigError as error:
         pytest.skip(f"tinystories cannot be fetched: {error}")
     assert main(["demo", "--generate", "--model", "tinystories", "--json"]) == 0
-    document = _document(capsys)
+    document = its_json(capsys)
     assert [len(answer["tokens"]) for answer in document["answers"]] == [4, 4]
     for answer in document["answers"]:
         assert answer["identical"] == (answer["same"] == 4) == (answer["text"] == answer["clear_text"])
@@ -73,4 +57,4 @@ def test_demo_of_generation(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     ],
 )
 def test_options_that_do_not_fit(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said in _said(main(words), 78, capsys)
+    assert said in error_line(main(words), 78, capsys)

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import Any
 
 import pytest
 
 from privinf.cli import main
-
-
-def _document(capsys: pytest.CaptureFixture[str]) -> Any:
-    """All of stdout is one JSON document."""
-    return json.loads(capsys.readouterr().out)
-
-
-def _said(code: int, expected: int, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line of an error."""
-    output = capsys.readouterr()
-    assert code == expected, output.err
-    assert output.out == ""
-    (line,) = output.err.strip().splitlines()
-    return line
+from tests.support.said import its_json
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json"]) == 0
-    document = _document(capsys)
+    document = its_json(capsys)
     assert document["ok"] is True
     assert {"python", "kernels", "torch", "jinja2", "gguf", "npm", "cores"} <= {
         check["name"] for check in document["checks"]
@@ -40,7 +25,7 @@ def test_doctor_names_what_is_missing(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["doctor", "--json"]) == 0
-    (torch,) = [check for check in _document(capsys)["checks"] if check["name"] == "torch"]
+    (torch,) = [check for check in its_json(capsys)["checks"] if check["name"] == "torch"]
     assert not torch["ok"]
     assert torch["do"] == 'pip install "privinf[models]"'
 
@@ -50,4 +35,4 @@ def test_doctor_fails_where_a_query_could_not_run(
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 10, 0))
     assert main(["doctor", "--json"]) == 1
-    assert _document(capsys)["ok"] is False
+    assert its_json(capsys)["ok"] is False

@@ -8,11 +8,11 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from privinf.protocols import kernels
+from privinf.versions import versions
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -25,7 +25,7 @@ def about() -> dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
-        "versions": versions(),
+        "versions": versions(PACKAGES),
         "commit": commit(),
     }
 
@@ -49,17 +49,6 @@ def _cpu() -> str:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that matter here, where installed."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def commit() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-from benchmarks.harness.machine import RESULTS
-from benchmarks.report.plots import FIGURES
+from benchmarks.report.plots import print_drawn
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -28,12 +26,7 @@ COLOURS = {"online": "tab:blue", "sustained": "tab:cyan"}
 
 def main() -> None:
     """Write the PNGs of each result that is there."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.report.decoder_plots", description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--figures", type=Path, default=FIGURES)
-    given = parser.parse_args()
-    for name in draw_all(given.results, given.figures):
-        print(name)
+    print_drawn("decoder_plots", __doc__, draw_all)
 
 
 def draw_all(results: Path, figures: Path) -> list[str]:

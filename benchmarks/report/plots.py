@@ -33,11 +33,16 @@ Result = dict[str, Any]
 
 def main() -> None:
     """Write the PNGs of each result that is there."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.report.plots", description=__doc__)
+    print_drawn("plots", __doc__, draw_all)
+
+
+def print_drawn(module: str, help_text: str | None, draw: Callable[[Path, Path], list[str]]) -> None:
+    """Run a module of plots as a command: read where results and figures lie, draw, and print the files' names."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.report.{module}", description=help_text)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--figures", type=Path, default=FIGURES)
     given = parser.parse_args()
-    for name in draw_all(given.results, given.figures):
+    for name in draw(given.results, given.figures):
         print(name)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from privinf.errors import ModelError
-from privinf.models.source.reading import Config, read_object, size
+from privinf.models.source.reading import Config, Keys, read_object, size
 from privinf.models.source.tensors import Tensor
 from privinf.models.spec import BlockSpec, Classifier, Generator, Says
 
@@ -73,6 +73,18 @@ is_llama_config transformers.js_config
 HARMLESS_TO_DECODERS = (HARMLESS_KEYS - READ_BY_DECODERS - set(NO_CONSTRAINTS)) | frozenset(
     TO_DECODERS.split()
 )
+
+
+def decoder_keys(
+    config: str, sizes: Iterable[str], fixed: Mapping[str, tuple[Any, ...]], unused: Set[str]
+) -> Keys:
+    """A decoder's keys: the family's sizes, what must be as it says, and what means nothing, beside every decoder's."""
+    return Keys(
+        config,
+        READ_BY_DECODERS | set(sizes),
+        {**FIXED_IN_DECODERS, **NO_CONSTRAINTS, **fixed},
+        HARMLESS_TO_DECODERS | unused,
+    )
 
 
 def linear(

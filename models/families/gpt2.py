@@ -8,16 +8,13 @@ from pathlib import Path
 
 from privinf.models.families import Family
 from privinf.models.families._common import (
-    FIXED_IN_DECODERS,
-    HARMLESS_TO_DECODERS,
-    NO_CONSTRAINTS,
-    READ_BY_DECODERS,
     blocks,
+    decoder_keys,
     even_heads,
     generator,
     norm,
 )
-from privinf.models.source.reading import Config, Keys, activation, epsilon, flag, size, size_or
+from privinf.models.source.reading import Config, activation, epsilon, flag, size, size_or
 from privinf.models.source.tensors import Tensor
 from privinf.models.spec import BlockSpec, ModelSpec, Task, Tokens
 
@@ -96,12 +93,7 @@ def _conv(
 
 
 ENTRY = Family(
-    keys=Keys(
-        "GPT2Config",
-        READ_BY_DECODERS | set(SIZES),
-        {**FIXED_IN_DECODERS, **NO_CONSTRAINTS, **FIXED},
-        HARMLESS_TO_DECODERS | UNUSED,
-    ),
+    keys=decoder_keys("GPT2Config", SIZES, FIXED, UNUSED),
     classes={"GPT2LMHeadModel": "generate"},
     bare="GPT2Model",
     prefix="transformer.",

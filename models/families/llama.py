@@ -10,16 +10,13 @@ from typing import Any
 from privinf.errors import ModelError
 from privinf.models.families import Family
 from privinf.models.families._common import (
-    FIXED_IN_DECODERS,
-    HARMLESS_TO_DECODERS,
-    NO_CONSTRAINTS,
-    READ_BY_DECODERS,
     blocks,
+    decoder_keys,
     generator,
     linear,
     norm,
 )
-from privinf.models.source.reading import Config, Keys, activation, epsilon, flag, size, size_or
+from privinf.models.source.reading import Config, activation, epsilon, flag, size, size_or
 from privinf.models.source.tensors import Tensor
 from privinf.models.spec import BlockSpec, ModelSpec, Rotary, Task, Tokens
 
@@ -155,12 +152,7 @@ def _layer(ours: str, theirs: str, spec: ModelSpec) -> Iterator[tuple[str, Tenso
 
 
 ENTRY = Family(
-    keys=Keys(
-        "LlamaConfig",
-        READ_BY_DECODERS | set(SIZES.split()),
-        {**FIXED_IN_DECODERS, **NO_CONSTRAINTS, **FIXED},
-        HARMLESS_TO_DECODERS | UNUSED,
-    ),
+    keys=decoder_keys("LlamaConfig", SIZES.split(), FIXED, UNUSED),
     classes={"LlamaForCausalLM": "generate"},
     bare="LlamaModel",
     prefix="model.",

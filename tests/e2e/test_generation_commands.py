@@ -24,6 +24,7 @@ from privinf.cli import main
 from privinf.models.programs.passes import count
 from privinf.models.sharing import bundle
 from privinf.protocols.contract import SessionShape
+from tests.support.said import error_line
 
 Run = Callable[..., int]
 PROMPT = tiny.TEXTS[2]
@@ -50,14 +51,6 @@ def run(served: Deployment, tmp_path: Path) -> Run:
     """Return `privinf COMMAND` with the client's options."""
     config = served.toml(tmp_path / "client.toml")
     return lambda command, *words: main([command, "--model", str(served.model), "--config", config, *words])
-
-
-def _said(code: int, expected: int, capsys: Capture) -> str:
-    """The one line of an error."""
-    output = capsys.readouterr()
-    assert (code, output.out) == (expected, ""), output.err
-    (line,) = output.err.strip().splitlines()
-    return line
 
 
 @pytest.fixture(scope="module")
@@ -90,21 +83,21 @@ def test_share_refuses(served: Deployment, lines: str, tmp_path: Path, capsys: C
     out = str(tmp_path / "out")
     words = ["share", "--calibration", lines, "--out", out]
     for option in ("--embeddings", "--prefix", "--system", "--max-tokens"):
-        line = _said(main([*words, str(encoder), option, "7"]), 78, capsys)
+        line = error_line(main([*words, str(encoder), option, "7"]), 78, capsys)
         assert f"{option}: this is for decoders, and this model is an encoder" in line
     words.append(str(served.source))
     both = ["--prefix", "so", "--system", "be calm."]
-    assert "exclude each other" in _said(main([*words, *both]), 78, capsys)
-    assert "--embeddings is private or public" in _said(main([*words, "--embeddings", "x"]), 78, capsys)
+    assert "exclude each other" in error_line(main([*words, *both]), 78, capsys)
+    assert "--embeddings is private or public" in error_line(main([*words, "--embeddings", "x"]), 78, capsys)
     options = ["--weights", "public", "--embeddings", "private"]
-    assert "embeddings are weights" in _said(main([*words, *options]), 78, capsys)
-    assert "leaves no room" in _said(main([*words, "--max-tokens", "2"]), 78, capsys)
+    assert "embeddings are weights" in error_line(main([*words, *options]), 78, capsys)
+    assert "leaves no room" in error_line(main([*words, "--max-tokens", "2"]), 78, capsys)
     assert not Path(out).exists()
     plain = tiny.checkpoint(tmp_path / "plain", "gpt2")
     words = ["share", str(plain), "--calibration", lines, "--out", out, "--system", "be calm."]
-    assert "no chat template" in _said(main(words), 78, capsys)
+    assert "no chat template" in error_line(main(words), 78, capsys)
     there = ["share", str(plain), "--out", str(served.shared)]
-    assert "is not empty" in _said(main(there), 78, capsys)
+    assert "is not empty" in error_line(main(there), 78, capsys)
 
 
 @pytest.mark.parametrize("drafts", [0, 3])
@@ -129,12 +122,12 @@ def test_plan(served: Deployment, capsys: Capture, drafts: int) -> None:
 
 def test_plan_refuses(served: Deployment, tmp_path: Path, capsys: Capture) -> None:
     words = ["plan", str(served.shared)]
-    assert "--tokens: this is for encoders" in _said(main([*words, "--tokens", "8"]), 78, capsys)
-    assert "the session is full" in _said(main([*words, "--generated", "150"]), 65, capsys)
-    assert "a prompt of 192 rows" in _said(main([*words, "--prompt", "150"]), 65, capsys)
-    assert "at least one token" in _said(main([*words, "--generated", "0"]), 65, capsys)
+    assert "--tokens: this is for encoders" in error_line(main([*words, "--tokens", "8"]), 78, capsys)
+    assert "the session is full" in error_line(main([*words, "--generated", "150"]), 65, capsys)
+    assert "a prompt of 192 rows" in error_line(main([*words, "--prompt", "150"]), 65, capsys)
+    assert "at least one token" in error_line(main([*words, "--generated", "0"]), 65, capsys)
     encoder = toy.share(toy.checkpoint(tmp_path / "toy"), tmp_path / "shared")
-    line = _said(main(["plan", str(encoder), "--drafts", "1", "--secure-argmax"]), 78, capsys)
+    line = error_line(main(["plan", str(encoder), "--drafts", "1", "--secure-argmax"]), 78, capsys)
     assert "--drafts, --secure-argmax: this is for decoders" in line
 
 
@@ -175,14 +168,16 @@ def test_a_prompt_from_a_file(
 
 
 def test_generate_refuses(run: Run, tmp_path: Path, capsys: Capture) -> None:
-    assert "not both" in _said(run("generate"), 65, capsys)
-    assert "not both" in _said(run("generate", "a", "--file", "b"), 65, capsys)
-    assert "cannot be read" in _said(run("generate", "--file", str(tmp_path / "no.txt")), 65, capsys)
+    assert "not both" in error_line(run("generate"), 65, capsys)
+    assert "not both" in error_line(run("generate", "a", "--file", "b"), 65, capsys)
+    assert "cannot be read" in error_line(run("generate", "--file", str(tmp_path / "no.txt")), 65, capsys)
     (tmp_path / "bad.txt").write_bytes(b"calm \xff")
-    assert "byte 5 is not UTF-8" in _said(run("generate", "--file", str(tmp_path / "bad.txt")), 65, capsys)
-    assert "the prompt is empty" in _said(run("generate", ""), 65, capsys)
-    assert "max_new_tokens" in _said(run("generate", "a", "--max-new-tokens", "0"), 65, capsys)
-    assert "this model generates" in _said(run("embed", "a"), 65, capsys)
+    assert "byte 5 is not UTF-8" in error_line(
+        run("generate", "--file", str(tmp_path / "bad.txt")), 65, capsys
+    )
+    assert "the prompt is empty" in error_line(run("generate", ""), 65, capsys)
+    assert "max_new_tokens" in error_line(run("generate", "a", "--max-new-tokens", "0"), 65, capsys)
+    assert "this model generates" in error_line(run("embed", "a"), 65, capsys)
 
 
 @pytest.mark.slow
@@ -201,7 +196,7 @@ def test_chat(run: Run, clear: tiny.Clear, capsys: Capture, monkeypatch: pytest.
     assert output.out == first["text"] + "\n"
     assert "3 tokens (length)" in output.err
     monkeypatch.setattr("sys.stdin", io.StringIO("calm?"))
-    assert "system message" in _said(run("chat", "--system", "be wild"), 65, capsys)
+    assert "system message" in error_line(run("chat", "--system", "be wild"), 65, capsys)
 
 
 @pytest.mark.processes

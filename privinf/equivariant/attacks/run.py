@@ -6,7 +6,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from privinf.equivariant.variants import all_variants
 from privinf.errors import ConfigError, PrivinfError
 from privinf.models.source.tensors import WEIGHTS
 from privinf.models.spec import ModelSpec
+from privinf.versions import versions
 
 FORMAT = 2
 STREAM = 1_000_000  # tokens that pass by, for attacks that count
@@ -104,7 +104,7 @@ def _about(setting: Setting, view: View, truth: Truth) -> Result:
         "sizes": asdict(setting.sizes) | {"stream": setting.stream, "seed": setting.seed},
         "scored": _scored(truth),
         "machine": _machine(),
-        "versions": _versions(),
+        "versions": versions(PACKAGES),
         "attacks": [],
     }
 
@@ -199,13 +199,3 @@ def _parameters(model: Path) -> int:
 
 def _machine() -> Result:
     return {"system": f"{platform.system()} {platform.machine()}", "processor": platform.processor()}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
