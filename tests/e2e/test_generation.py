@@ -136,6 +136,7 @@ def test_private_weights_behind_a_prefix(tmp_path: Path, family: tiny.Family, em
         assert not (deployment.model / "embed.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_keys_that_select_no_row_end_the_session_and_no_other(
     client: Client, clear: tiny.Clear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +229,7 @@ class Knows:
         return [0 if place % 3 == 2 else self._answer[place] for place in range(at, at + count)]
 
 
-@pytest.mark.fast_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("argmax", [False, True])
 def test_drafts_change_nothing(client: Client, clear: tiny.Clear, likeliest: list[int], argmax: bool) -> None:
     knows = Knows(len(clear.ids(CERTAIN)), likeliest)
@@ -268,6 +269,7 @@ def test_branches_change_nothing(
         assert hidden.tokens == tuple(likeliest[:5])
 
 
+@pytest.mark.slow
 def test_a_tree_that_changes_its_form_is_refused(client: Client) -> None:
     class Telling(Knows):
         def grow(self, ids: Sequence[int], count: int) -> Tree:

@@ -131,6 +131,7 @@ def test_plan_refuses(served: Deployment, tmp_path: Path, capsys: Capture) -> No
     assert "--drafts, --secure-argmax: this is for decoders" in line
 
 
+@pytest.mark.slow
 def test_generate(run: Run, clear: tiny.Clear, capsys: Capture) -> None:
     assert run("generate", PROMPT, "--max-new-tokens", "5") == 0
     output = capsys.readouterr()

@@ -86,6 +86,7 @@ def llama2c_files(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "model.bin", tmp_path / "tokenizer.bin"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("joined", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
 def test_llama2c_computes_the_same(tmp_path: Path, tied: bool, joined: bool) -> None:

@@ -246,6 +246,7 @@ def test_a_gguf_file_cut_short_is_refused(tmp_path: Path, part: float) -> None:
     assert "cut short" in refusal(source)
 
 
+@pytest.mark.slow
 def test_a_gguf_file_with_a_wrong_byte_is_refused_or_another_model(tmp_path: Path) -> None:
     source = write_gguf(tmp_path / "m.gguf", tiny_llama())
     data, rng = source.read_bytes(), random.Random(1)

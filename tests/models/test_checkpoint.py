@@ -148,6 +148,7 @@ def test_linear_weights_are_input_by_output(directory: Path) -> None:
     assert weights["embed.token"].shape == (20, 8)
 
 
+@pytest.mark.slow
 def test_the_fetched_encoder_equals_transformers() -> None:
     try:
         minilm = fetch("minilm")

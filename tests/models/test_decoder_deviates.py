@@ -238,7 +238,7 @@ def test_keys_that_the_two_parties_are_told_differently_are_refused(toys: dict[K
     refused(asked, (asked.honest()[0], other[1]))
 
 
-@pytest.mark.fast_cases(2)
+@pytest.mark.fast_cases(1)
 @CASES
 def test_a_changed_query_is_another_choice_or_refused(
     toys: dict[Kind, Toy], kind: Kind, mode: str, which: str

@@ -300,6 +300,7 @@ def test_costs_are_as_declared(
             assert (len(sent), sum(map(len, sent))) == (total.rounds, total.online)
 
 
+@pytest.mark.slow
 def test_costs_with_dropped_slots_are_those_of_fewer_slots(models: dict[str, Toy]) -> None:
     model = models["llama"]
     shape = SessionShape("generate", 4, 2)

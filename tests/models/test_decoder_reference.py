@@ -26,6 +26,7 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_prefix_goes_before_every_sequence(directory: Path) -> None:
     reference = Reference(directory)
     whole, short = reference.logits([IDS, IDS[:4]])
@@ -35,6 +36,7 @@ def test_a_prefix_goes_before_every_sequence(directory: Path) -> None:
     np.testing.assert_allclose(rest, whole[2:], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_texts_are_the_likeliest_and_stop_at_an_end(directory: Path) -> None:
     # What the directory says about generation counts for its ends alone.
     forbid = {"eos_token_id": 1, "repetition_penalty": 9.0, "suppress_tokens": list(range(2, 20))}

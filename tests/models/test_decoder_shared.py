@@ -85,7 +85,7 @@ HALF = pytest.mark.parametrize(  # each kind in each mode, half of them behind a
 )
 
 
-@pytest.mark.fast_cases(2)
+@pytest.mark.fast_cases(1)
 @CASES
 def test_shares_equal_the_fixed_interpreter_over_passes(
     toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str, prefix: bool
@@ -139,7 +139,7 @@ def unique(trio: Trio) -> None:
     assert len(set(named)) == len(named)
 
 
-@pytest.mark.fast_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "mode"), [("gpt2", "private"), ("llama", "embedded"), ("llama", "public")])
 def test_the_likeliest_token_alone(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str) -> None:
     model = toys[kind, True]
@@ -202,6 +202,7 @@ def test_prompts_of_all_lengths_around_a_chunk(toys: dict[tuple[Kind, bool], Toy
     near_clear(model, writer.seen, (), read(trio, writer))
 
 
+@pytest.mark.slow
 def test_a_slot_that_was_rejected_is_seen_by_no_later_row() -> None:
     """Whatever the drafts were, and whether or not an order has dropped them."""
     model = toy(changed(SPECS["llama"], layers=1))
@@ -235,7 +236,7 @@ def test_answers_say_nothing_but_their_sum() -> None:
         assert shares[0][1] != shares[1][1]
 
 
-@pytest.mark.fast_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "mode", "prefix"),
     [

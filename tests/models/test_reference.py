@@ -26,6 +26,7 @@ def reference() -> Reference:
         pytest.skip(f"minilm cannot be fetched: {error}")
 
 
+@pytest.mark.slow
 def test_embeddings_are_normalised_means_of_states(reference: Reference) -> None:
     embedded = reference.embeddings(PAIR)
     means = np.stack([states.mean(axis=0) for states in reference.states(reference.ids(PAIR))])
@@ -34,6 +35,7 @@ def test_embeddings_are_normalised_means_of_states(reference: Reference) -> None
     np.testing.assert_allclose(embedded * np.linalg.norm(means, axis=1)[:, None], means, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_related_sentences_are_closer(reference: Reference) -> None:
     first, second, third = reference.embeddings(PAIR)
     assert first @ second > 0.5 > 0.2 > first @ third

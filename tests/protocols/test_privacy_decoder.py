@@ -135,7 +135,7 @@ def test_masks_explain_every_prompt(decoder: Decoder) -> None:
         assert decoder.wrong(0, after)
 
 
-@pytest.mark.fast_cases(1)
+@pytest.mark.slow
 def test_openings_are_uniform(decoder: Decoder) -> None:
     """Sums, what party 0 is sent, and differences between sessions of two prompts; one site's openings together."""
     runs = [decoder.run(number % 2, number) for number in range(SESSIONS)]

@@ -142,6 +142,7 @@ def _prepared(begun: list[Any]) -> list[int]:
     return [session.prepared for session in begun]
 
 
+@pytest.mark.slow
 def test_generations_and_queries_run_side_by_side(running: Cluster) -> None:
     with running.link() as link, ThreadPoolExecutor(4) as pool:
         generations = list(pool.map(lambda _: generate(link, 4), range(6)))
