@@ -11,7 +11,7 @@ from typing import Self
 import grpc
 
 from privinf.config import ClientConfig
-from privinf.errors import ConnectError, MismatchError, Overloaded
+from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, Overloaded
 from privinf.parties.rpc.credentials import Peer, dial, warn_insecure
 from privinf.parties.rpc.deadline import Deadline, persist
 from privinf.parties.rpc.messages import (
@@ -93,11 +93,15 @@ class Link:
         until = call.until(self._config.deadline, deadline)
         patience = Patience(until)
         while True:
-            run = call.begun(self.start(shape, shares() if callable(shares) else shares, until))
+            run: Run | None = None
             try:
+                run = call.begun(self.start(shape, shares() if callable(shares) else shares, until))
                 return run.result()
             except Overloaded as refusal:
-                seconds = patience.pause(refusal, callable(shares) or not run.sent)
+                seconds = patience.pause(refusal, callable(shares) or run is None or not run.sent)
+            except DeadlineExceeded:
+                patience.late(run is not None and run.sent)
+                raise
             call.sleep(seconds)
 
     def start(self, shape: QueryShape, shares: tuple[Buffer, Buffer], until: Deadline) -> Run:

@@ -153,5 +153,5 @@ def test_who_has_no_more_time_is_told_that_there_is_no_room(tmp_path: Path) -> N
             first = pool.submit(client.embed, ["a b"])
             assert eventually(lambda: server.calls.entrances.queries.running == 1)
             with pytest.raises(Overloaded, match="no free place"):
-                client.embed(["a b"], timeout=1.5)
+                client.embed(["a b"], timeout=3)
         assert first.result().vectors.shape[0] == 1

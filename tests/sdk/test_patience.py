@@ -67,6 +67,20 @@ def test_a_refusal_is_told_at_once_where_waiting_is_of_no_use(
     assert told.value is refusal
 
 
+def test_who_runs_out_of_time_after_a_refusal_is_told_that_there_was_no_room() -> None:
+    late, refusal = DeadlineExceeded("the deadline passed (connect)"), full()
+    ends: list[Exception] = [late, late, refusal]
+
+    def attempt() -> None:
+        raise ends.pop()
+
+    with pytest.raises(Overloaded) as told:
+        patiently(attempt, Deadline.after(10))
+    assert told.value is refusal
+    with pytest.raises(DeadlineExceeded):
+        patiently(attempt, Deadline.after(10))  # nobody had refused it
+
+
 def test_only_want_of_room_is_waited_for() -> None:
     tries: list[int] = []
 

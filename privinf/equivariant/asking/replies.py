@@ -72,14 +72,20 @@ class Replies(Generic[Reply]):
                 return read()
             except (grpc.RpcError, grpc.FutureCancelledError) as error:
                 cause = self._cause(error)
+                if isinstance(cause, DeadlineExceeded) and self._patience is not None:
+                    self._patience.late(self._heard)
                 if not isinstance(cause, Overloaded) or self._heard or self._patience is None:
                     raise cause from error
-                self._again(self._patience.pause(cause))
+                self._again(self._patience, cause)
 
-    def _again(self, seconds: float) -> None:
+    def _again(self, patience: Patience, refusal: Overloaded) -> None:
         """Make the call once more after a pause, unless it is dropped meanwhile."""
-        if not self._dropped.wait(seconds):
-            self._call = self._begin()
+        if not self._dropped.wait(patience.pause(refusal)):
+            try:
+                self._call = self._begin()
+            except DeadlineExceeded:
+                patience.late()
+                raise
         if self._dropped.is_set():
             self._call.cancel()
 

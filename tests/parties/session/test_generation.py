@@ -160,9 +160,9 @@ def test_sessions_are_bounded_with_queries(tmp_path: Path, keys: Path) -> None:
             waits = link.start(SHAPE, QUERY, Deadline.after(20))
             wait_until(lambda: [status.waiting for status in link.status()] == [1, 1])
             with pytest.raises(Overloaded, match=FULL):
-                ask(link, 1.0)
+                ask(link, 3.0)
             with (
-                cluster.link(deadline=1.0) as hasty,
+                cluster.link(deadline=3.0) as hasty,
                 pytest.raises(Overloaded, match=FULL),
             ):
                 hasty.generate(SESSION)
