@@ -20,7 +20,8 @@ from privinf.models.engines.stores import DealerStore, PartyStore
 from privinf.models.orders import ORDERS, Limits
 from privinf.models.programs.layout import QueryLayout
 from privinf.models.programs.query import QueryDealer, QueryParty, count
-from privinf.models.programs.texts import lay_out, split
+from privinf.models.programs.texts import lay_out
+from privinf.models.programs.wire import split
 from privinf.models.spec import BlockSpec, ModelSpec, Pool, Tokens
 from privinf.protocols import kernels
 from privinf.protocols.contract import ALL, ID_BYTES, QueryShape, Stock
@@ -169,7 +170,7 @@ def _run(shape: QueryShape) -> tuple[Cost, dict[str, float]]:
         ends = [lockstep.Loop(b, boxes[b], boxes[1 - b], None) for b in (0, 1)]
         stocks = [Stock(preparation, seeds[b], lockstep.Tape(tapes[b]), rooms[b]) for b in (0, 1)]
         ids = [np.zeros(shape.tokens, dtype=np.int32)]
-        shares = split(layout, shape, lay_out(layout, shape, ids))
+        shares = split(layout.form(shape), lay_out(layout, shape, ids).values)
         with ThreadPoolExecutor(2) as pool:
             runs = [
                 pool.submit(parties[b].evaluate, shape, memoryview(shares[b]), stocks[b], ends[b])

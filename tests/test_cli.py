@@ -264,10 +264,6 @@ def test_configuration_errors(
     [
         (["dealer", "--model", "nowhere"], "certificates are missing"),
         (["party", "--model", "nowhere", "--insecure-no-tls"], "lacks party, store"),
-        (
-            ["party", "--party", "2", "--store", "s", "--model", "nowhere", "--insecure-no-tls"],
-            "party is 0 or 1, not 2",
-        ),
         (["serve", "nowhere", "--insecure-no-tls", "--listen", ":1"], "has no host"),
     ],
 )

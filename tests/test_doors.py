@@ -1,4 +1,4 @@
-"""A file alone adds a family, a function with its gate, an attention variant and a cache policy.
+"""A file alone adds a family, a function with its gate, an attention variant, a cache policy and a protocol.
 
 Each of these is registered here, and runs in float32, in the fixed interpreter and in shares; no other file knows them.
 """
@@ -6,7 +6,7 @@ Each of these is registered here, and runs in float32, in the fixed interpreter 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,12 +20,14 @@ pytest.importorskip("torch")
 import specs
 import tiny_decoder
 import torch
+import toy
+from deployment import in_this_process
 from generating import Toy, Trio, Writer, random_weights
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from privinf.check import check
-from privinf.errors import ConfigError
+from privinf.errors import ConfigError, ModelError
 from privinf.models.attention import VARIANTS, Variant, softmax
 from privinf.models.cache import POLICIES
 from privinf.models.clear import ClearDecoder, prefix_cache
@@ -34,13 +36,26 @@ from privinf.models.fold import fold
 from privinf.models.functions import FUNCTIONS
 from privinf.models.ops import Heads, Ops, Rows, Sum, View
 from privinf.models.parts import Attention
+from privinf.models.programs.layout import Layout
+from privinf.models.programs.wire import Field, Form, Values
+from privinf.models.sharing.bundle import Bundle, read
 from privinf.models.sharing.calibrate import calibrate_decoder
+from privinf.models.sharing.schemes import SCHEMES
+from privinf.models.sharing.schemes.masked import Masked
 from privinf.models.source.checkpoint import load, tensors
 from privinf.models.source.reading import Config, Keys, size
 from privinf.models.source.tensors import Tensor
 from privinf.models.spec import BlockSpec, Generator, ModelSpec, Task, Tokens
 from privinf.protocols import ring
-from privinf.protocols.contract import SessionShape
+from privinf.protocols.contract import (
+    Channel,
+    PartyProgram,
+    PartyQueries,
+    QueryShape,
+    QuerySizes,
+    SessionShape,
+    Stock,
+)
 from privinf.protocols.masked.gates.base import Gate
 from privinf.protocols.masked.gates.linear import value
 from privinf.protocols.masked.gates.product import Lift
@@ -50,6 +65,7 @@ from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.registry import Registry
+from privinf.protocols.ring import U64
 from privinf.protocols.testing.gates import GateSuite
 from privinf.protocols.testing.trials import Draw, Exactly, Trial, integers
 
@@ -272,6 +288,54 @@ def test_a_family(tmp_path: Path) -> None:
         assert read == spec
         assert FAMILIES["door-plain"].write(read) == sizes
         runs_everywhere(calibrated(read, weights))
+
+
+TAG = b"door"
+
+
+@dataclass(frozen=True)
+class TaggedQueries:
+    """A party's queries, each share of which begins with a tag."""
+
+    inner: PartyQueries
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def sizes(self, shape: QueryShape) -> QuerySizes:
+        sizes = self.inner.sizes(shape)
+        return QuerySizes(sizes.query + len(TAG), sizes.result + len(TAG))
+
+    def evaluate(self, shape: QueryShape, query: memoryview, stock: Stock | None, channel: Channel) -> bytes:
+        assert query[: len(TAG)] == TAG
+        return TAG + self.inner.evaluate(shape, query[len(TAG) :], stock, channel)
+
+
+class Tagged(Masked):
+    """Masked values behind a tag: another form of shares, of which no other file knows."""
+
+    def party(self, bundle: Bundle[Layout], index: int, known: Mapping[str, U64]) -> PartyProgram:
+        program = super().party(bundle, index, known)
+        assert program.queries is not None
+        return replace(program, queries=TaggedQueries(program.queries))
+
+    def share(self, form: Form, values: Values) -> tuple[bytes, ...]:
+        return tuple(TAG + part for part in super().share(form, values))
+
+    def add_up(self, field: Field, parts: Sequence[bytes]) -> U64:
+        assert all(part.startswith(TAG) for part in parts)
+        return super().add_up(field, [part.removeprefix(TAG) for part in parts])
+
+
+def test_a_protocol(tmp_path: Path) -> None:
+    source = toy.checkpoint(tmp_path / "toy")
+    with added(SCHEMES, "door-tagged", Tagged()):
+        shared = toy.share(source, tmp_path / "shared", protocol="door-tagged")
+        with in_this_process(source, shared, tmp_path) as served, served.client() as client:
+            answer = client.embed(["calm sea"]).vectors
+    np.testing.assert_allclose(answer, toy.clear(source, ["calm sea"]), atol=NEAR)
+    with pytest.raises(ModelError, match="this version knows no protocol 'door-tagged'"):
+        read(shared / "client")
 
 
 def test_a_name_is_taken_once_and_an_unknown_one_lists_all() -> None:

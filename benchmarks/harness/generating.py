@@ -163,7 +163,7 @@ class Decoder:
         with self.link.generate(shape) as generation:
             passes = _Paced(generation, self.servers, pace)
             began, first = time.monotonic(), 0.0
-            for written in Decoding(layout, prompt, options, passes, DEADLINE):
+            for written in Decoding(layout, self.bundle.scheme, prompt, options, passes, DEADLINE):
                 found.append(written)
                 first = first or time.monotonic() - began - passes.waited
                 if every and len(found) % every == 0:

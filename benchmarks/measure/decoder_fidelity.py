@@ -23,6 +23,7 @@ from privinf.local import LocalParties
 from privinf.models.programs import layout as form
 from privinf.models.programs import rows as wire
 from privinf.models.programs.rows import Rows
+from privinf.models.programs.wire import add_up, split
 from privinf.protocols.contract import Advance, SessionShape
 from privinf.sdk.transport import Link
 
@@ -144,9 +145,10 @@ def _shared_predictions(subject: Subject, link: Link, ids: list[int]) -> np.ndar
             piece = ids[start : start + count]
             piece += [piece[-1]] * (count - len(piece))
             rows = Rows(np.array(piece), np.arange(place, place + count), np.zeros(count, dtype=bool))
-            shares = wire.encode(layout, shape, index, rows)
+            shares = split(layout.form(shape, index), wire.values(layout, shape, index, rows))
             first, second, _ = passes.step(Advance.first(kept), shares, 600.0)
-            parts.append(wire.decode(layout, shape, index, (first, second)))
+            total = add_up(layout.result(shape, index), (first, second))
+            parts.append(wire.decode(layout, shape, index, total))
             place, kept = place + count, count
     return np.concatenate(parts)[: len(ids) - FIRST + 1].astype(np.float32)
 

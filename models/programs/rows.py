@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,14 +33,14 @@ class Rows:
     rejected: npt.NDArray[np.bool_] | None = None
 
 
-def encode(layout: SessionLayout, shape: SessionShape, index: int, rows: Rows) -> tuple[bytes, bytes]:
-    """Both parties' shares of a pass's query."""
-    return wire.split(layout.form(shape, index), dict(_values(layout, shape, index, rows)))
+def values(layout: SessionLayout, shape: SessionShape, index: int, rows: Rows) -> wire.Values:
+    """A pass's query as it is shared; InputError for rows that it cannot have."""
+    return dict(_values(layout, shape, index, rows))
 
 
 def plain(layout: SessionLayout, shape: SessionShape, index: int, rows: Rows) -> wire.Asked:
     """The query itself in place of shares, for the fixed interpreter."""
-    return wire.plain(layout.form(shape, index), dict(_values(layout, shape, index, rows)))
+    return wire.plain(layout.form(shape, index), values(layout, shape, index, rows))
 
 
 def _values(layout: SessionLayout, shape: SessionShape, index: int, rows: Rows) -> Iterator[tuple[str, U64]]:
@@ -79,11 +79,10 @@ def _advanced(layout: SessionLayout, shape: SessionShape, index: int, rows: Rows
 
 
 def decode(
-    layout: SessionLayout, shape: SessionShape, index: int, shares: Sequence[bytes]
+    layout: SessionLayout, shape: SessionShape, index: int, total: U64
 ) -> npt.NDArray[np.float32] | npt.NDArray[np.int64]:
-    """Add up an answer: logits (outputs, vocab), or tokens (outputs,)."""
+    """What a sum of shares says: logits (outputs, vocab), or tokens (outputs,)."""
     field = layout.result(shape, index)
-    total = wire.add_up(field, shares)
     if shape.task.startswith("argmax"):
         tokens: npt.NDArray[np.int64] = ring.low(total, field.bits)[0, :, 0].astype(np.int64)
         return tokens

@@ -46,23 +46,15 @@ def lay_out(layout: QueryLayout, shape: QueryShape, ids: Sequence[Ids]) -> Rows:
     return Rows(tokens.astype(np.uint64), real)
 
 
-def split(layout: QueryLayout, shape: QueryShape, rows: Rows) -> tuple[bytes, bytes]:
-    """Both parties' shares of a query."""
-    return wire.split(layout.form(shape), rows.values)
-
-
 def plain(layout: QueryLayout, shape: QueryShape, rows: Rows) -> wire.Asked:
     """The query itself in place of shares, for the fixed interpreter."""
     return wire.plain(layout.form(shape), rows.values)
 
 
-def decode(
-    layout: QueryLayout, shape: QueryShape, rows: Rows, first: bytes, second: bytes
-) -> npt.NDArray[np.float32]:
-    """Add up the answer: (batch, width) embeddings or (batch, labels) logits."""
+def decode(layout: QueryLayout, shape: QueryShape, rows: Rows, total: U64) -> npt.NDArray[np.float32]:
+    """What a sum of shares says: (batch, width) embeddings or (batch, labels) logits."""
     field = layout.result(shape)
-    values = ring.decode(wire.add_up(field, (first, second)), field.scale, field.bits)[:, 0]
-    return finish(layout, rows, values)
+    return finish(layout, rows, ring.decode(total, field.scale, field.bits)[:, 0])
 
 
 def finish(layout: QueryLayout, rows: Rows, values: F64) -> npt.NDArray[np.float32]:

@@ -8,26 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from privinf.errors import ModelError
+from privinf.errors import ConfigError, ModelError
 from privinf.models.cache import POLICIES
-from privinf.models.engines.stores import DealerStore, PartyStore, encode
+from privinf.models.engines.stores import encode
 from privinf.models.fold import F64
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import SCALES
 from privinf.models.plan.tables import verify
 from privinf.models.programs.layout import TABLES, Layout, QueryLayout, SessionLayout
-from privinf.models.programs.public import Public
-from privinf.models.programs.query import QueryDealer, QueryParty
-from privinf.models.programs.session import SessionDealer, SessionParty
 from privinf.models.sharing import folder
-from privinf.models.sharing.folder import Mode, read_seed, read_tensors
+from privinf.models.sharing.folder import Mode, read_tensors
+from privinf.models.sharing.schemes import SCHEMES, Scheme
 from privinf.models.source.checkpoint import read_spec
 from privinf.models.source.sentences import CLIENT_FILES as SENTENCE_FILES
 from privinf.models.source.sentences import pooling_files
 from privinf.models.spec import ModelSpec
 from privinf.models.text.control import Script
-from privinf.protocols import kernels, masked
+from privinf.protocols import kernels
 from privinf.protocols.contract import DealerProgram, Identity, PartyProgram
+from privinf.protocols.masked import NAME
+from privinf.protocols.ring import U64
 
 PUBLIC_FILES = ("config.json", "generation_config.json", "modules.json")
 CLIENT_FILES = ("tokenizer.json", "special_tokens_map.json", "chat_template.jinja", *SENTENCE_FILES)
@@ -56,6 +56,10 @@ class Bundle(Generic[L]):
     def spec(self) -> ModelSpec:
         return self.layout.spec
 
+    @property
+    def scheme(self) -> Scheme:
+        return SCHEMES[self.identity.protocol]
+
 
 def write(
     source: str | os.PathLike[str],
@@ -66,27 +70,36 @@ def write(
     embeddings: Mode | None = None,
     head: Script = NO_HEAD,
     chat: bool = False,
+    protocol: str = NAME,
 ) -> None:
     """Split a folded model under a fresh random sharing id; an existing directory is refused."""
     origin, target = Path(source), Path(out)
-    known = embeddings or mode
+    if target.exists() and any(target.iterdir()):
+        raise ConfigError(f"{target} exists and is not empty: choose another directory, or remove it")
+    scheme, known = SCHEMES[protocol], embeddings or mode
+    folders = {role: target / role for role in folder.roles(scheme.topology)}
     about = {
+        "protocol": protocol,
         "weights": mode,
         "embeddings": known,
         "head": head.text,
         "control": head.control,
         "chat": chat,
     }
-    sharing = folder.begin(origin, target, about, (*PUBLIC_FILES, *pooling_files(origin)), plan.to_json())
+    sharing = folder.begin(origin, folders, about, (*PUBLIC_FILES, *pooling_files(origin)), plan.to_json())
     for name in CLIENT_FILES:
         if (origin / name).is_file():
-            folder.copy(origin / name, target / "client" / name)
+            folder.copy(origin / name, folders["client"] / name)
     encoded = encode(weights, plan.scales.of)
     apart = (mode, known) == ("private", "public")
     tables = {n: encoded.pop(n) for n in TABLES if n in encoded} if apart else {}
-    folder.write_weights(target, encoded, mode, sharing)
-    for role in folder.ROLES[2:] if tables else ():
-        folder.write_tensors(target / role / EMBEDDINGS, tables)
+    if mode == "private":
+        scheme.split(encoded, sharing, folders)
+    known_to_all = {EMBEDDINGS: tables} if mode == "private" else {folder.WEIGHTS: encoded}
+    for role in folder.parties(scheme.topology):
+        for name, tensors in known_to_all.items():
+            if tensors:
+                folder.write_tensors(folders[role] / name, tensors)
 
 
 def read(
@@ -121,7 +134,10 @@ def _bundle(
     if (mode, embeddings) not in (("private", "private"), ("private", "public"), ("public", "public")):
         raise ValueError(embeddings)
     model_id = f"{about['model']}:{sharing}:{mode}:{embeddings}"
-    identity = Identity(folder.VERSION, masked.NAME, model_id, plan.hash, str(about["role"]))
+    protocol, role = str(about["protocol"]), str(about["role"])
+    if protocol not in SCHEMES:
+        raise ModelError(f"{path}: this version knows no protocol {protocol!r}: share the model again")
+    identity = Identity(folder.VERSION, protocol, model_id, plan.hash, role)
     control = tuple((int(start), int(end)) for start, end in about["control"])
     head, chat = Script(str(about["head"]), control), bool(about["chat"])
     facts = spec, plan, mode == "public", embeddings == "public"
@@ -148,38 +164,27 @@ def read_sessions(directory: str | os.PathLike[str], role: str | None = None) ->
     raise ModelError(f"{directory} is a model of texts: it does not generate")
 
 
+def known(path: Path, layout: Layout) -> dict[str, U64]:
+    """The tensors in a party's folder that are no secret: all, the tables of embeddings alone, or none."""
+    shapes = {name: shape for name, shape in layout.model.shapes().items() if name not in layout.masked}
+    if not shapes:
+        return {}
+    return read_tensors(path / (folder.WEIGHTS if layout.public else EMBEDDINGS), shapes)
+
+
 def dealer_program(directory: str | os.PathLike[str]) -> DealerProgram:
     """The dealer's program; ModelError where the directory is no shared model, ConfigError for unknown kernels."""
     kernels.default()
     bundle = read(directory, "dealer")
-    layout, store = bundle.layout, None
-    verify(layout.model, layout.plan)
-    if not layout.public:
-        seeds = read_seed(bundle.directory / "mask0.seed"), read_seed(bundle.directory / "mask1.seed")
-        store = DealerStore(layout.masked, seeds, bundle.sharing, layout.scale)
-        store.warm()
-    if isinstance(layout, QueryLayout):
-        return DealerProgram(bundle.identity, masked.TOPOLOGY, queries=QueryDealer(layout, store))
-    return DealerProgram(bundle.identity, masked.TOPOLOGY, sessions=SessionDealer(layout, store))
+    verify(bundle.layout.model, bundle.layout.plan)
+    return bundle.scheme.dealer(bundle)
 
 
 def party_program(directory: str | os.PathLike[str], party: int) -> PartyProgram:
     """A party's program; ModelError where the directory is no shared model, ConfigError for unknown kernels."""
-    masked.TOPOLOGY.require(party)
     kernels.default()
-    bundle = read(directory, f"party{party}")
-    layout, path = bundle.layout, bundle.directory
-    verify(layout.model, layout.plan)
-    shapes, store = layout.masked or layout.model.shapes(), None
-    tensors = read_tensors(path / folder.WEIGHTS, shapes)
-    apart = {name: shape for name, shape in layout.model.shapes().items() if name not in shapes}
-    known = read_tensors(path / EMBEDDINGS, apart) if apart else {}
-    if not layout.public:
-        store = PartyStore(tensors, read_seed(path / "mask.seed"), bundle.sharing, layout.scale)
-        store.warm(party)
-    public = Public.of(layout, tensors if layout.public else known)
-    if isinstance(layout, QueryLayout):
-        queries = QueryParty(party, layout, store, public)
-        return PartyProgram(bundle.identity, masked.TOPOLOGY, party, queries=queries)
-    sessions = SessionParty(party, layout, store, public)
-    return PartyProgram(bundle.identity, masked.TOPOLOGY, party, sessions=sessions)
+    bundle = read(directory)
+    bundle.scheme.topology.require(party)
+    folder.require_role(bundle.directory, bundle.identity.role, f"party{party}")
+    verify(bundle.layout.model, bundle.layout.plan)
+    return bundle.scheme.party(bundle, party, known(bundle.directory, bundle.layout))

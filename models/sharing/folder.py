@@ -16,23 +16,35 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from privinf import __version__
-from privinf.errors import ConfigError, ModelError
-from privinf.models.engines.stores import mask_tensor
+from privinf.errors import ModelError
 from privinf.protocols import prg
-from privinf.protocols.contract import PROTOCOL
+from privinf.protocols.contract import PROTOCOL, Topology
 from privinf.protocols.ring import U64, Shape
 
-FORMAT = 4
+FORMAT = 5
 VERSION = f"{__version__}, protocol {PROTOCOL}"  # of what roles say to each other, attested by all
 WEIGHTS, DIGEST = "weights.safetensors", ".sha256"
-ROLES = ("client", "dealer", "party0", "party1")
 Mode = Literal["private", "public"]
 
 
-def begin(source: Path, target: Path, about: Mapping[str, object], files: Sequence[str], plan: str) -> str:
-    """Make every role's directory with its public part; return the fresh random id of this sharing."""
-    if target.exists() and any(target.iterdir()):
-        raise ConfigError(f"{target} exists and is not empty: choose another directory, or remove it")
+def parties(topology: Topology) -> tuple[str, ...]:
+    """The folders of those that compute."""
+    return tuple(f"party{index}" for index in range(topology.parties))
+
+
+def roles(topology: Topology) -> tuple[str, ...]:
+    """The folders of all roles."""
+    return ("client", *(("dealer",) if topology.dealer else ()), *parties(topology))
+
+
+def begin(
+    source: Path,
+    folders: Mapping[str, Path],
+    about: Mapping[str, object],
+    files: Sequence[str],
+    plan: str,
+) -> str:
+    """Fill every role's directory with its public part; return the fresh random id of this sharing."""
     sharing = secrets.token_hex(16)
     described = {
         "format": FORMAT,
@@ -41,8 +53,8 @@ def begin(source: Path, target: Path, about: Mapping[str, object], files: Sequen
         "sharing": sharing,
         **about,
     }
-    for role in ROLES:
-        _write_public(source, target / role, {**described, "role": role}, files, plan)
+    for role, folder in folders.items():
+        _write_public(source, folder, {**described, "role": role}, files, plan)
     return sharing
 
 
@@ -63,20 +75,6 @@ def copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def write_weights(target: Path, encoded: Mapping[str, U64], mode: Mode, sharing: str) -> None:
-    """Give both parties the weights: as they are where they are public, else under masks of which each knows half."""
-    if mode == "public":
-        for role in ROLES[2:]:
-            write_tensors(target / role / WEIGHTS, encoded)
-        return
-    seeds = prg.fresh_seed(), prg.fresh_seed()
-    masked = {name: mask_tensor(value, seeds, sharing, name) for name, value in encoded.items()}
-    for party, seed in enumerate(seeds):
-        write_tensors(target / f"party{party}" / WEIGHTS, masked)
-        _write_seed(target / f"party{party}" / "mask.seed", seed)
-        _write_seed(target / "dealer" / f"mask{party}.seed", seed)
-
-
 def write_tensors(path: Path, tensors: Mapping[str, U64]) -> None:
     """A party's tensors with their digest: shares are multiplied by them, and one wrong bit is a wrong answer."""
     save_file(dict(tensors), path)
@@ -88,7 +86,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_seed(path: Path, seed: bytes) -> None:
+def write_seed(path: Path, seed: bytes) -> None:
+    """A seed of weight masks, for its owner's eyes alone."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(seed)
 
@@ -105,7 +104,7 @@ def read_about(path: Path, role: str | None = None) -> tuple[dict[str, Any], str
             raise ModelError(
                 f"{path}: bundle format {about['format']} is not {FORMAT}: share the model again"
             )
-        mode, found, _, _ = about["weights"], about["role"], about["sharing"], about["model"]
+        mode, found, *_ = (about[key] for key in ("weights", "role", "sharing", "model", "protocol"))
     except FileNotFoundError as error:
         raise ModelError(
             f"{path} is not a shared model ({error.filename} is missing): run `privinf share`"
@@ -114,14 +113,17 @@ def read_about(path: Path, role: str | None = None) -> tuple[dict[str, Any], str
         raise ModelError(f"{path}/bundle.json is damaged: share the model again") from error
     if mode not in ("private", "public"):
         raise ModelError(f"{path}: unknown kind of weights {mode!r}")
-    if role not in (None, found):
-        raise ModelError(f"{path} is {found}'s folder, not {role}'s: {_other_folder(path, role)}")
+    if role is not None:
+        require_role(path, found, role)
     return about, plan
 
 
-def _other_folder(path: Path, role: str | None) -> str:
-    beside = path.resolve().parent / str(role)
-    return f"give it {beside}" if beside.is_dir() else f"give it the folder {role} of the same shared model"
+def require_role(path: Path, found: str, role: str) -> None:
+    """ModelError for another role's folder, which says where this one's is."""
+    if role != found:
+        beside = path.resolve().parent / role
+        right = beside if beside.is_dir() else f"the folder {role} of the same shared model"
+        raise ModelError(f"{path} is {found}'s folder, not {role}'s: give it {right}")
 
 
 def read_tensors(path: Path, shapes: Mapping[str, Shape]) -> dict[str, U64]:

@@ -17,10 +17,12 @@ from privinf.models.sharing import bundle, calibrate
 from privinf.models.sharing.bundle import Bundle
 from privinf.models.sharing.calibrate import Tick, default_text
 from privinf.models.sharing.folder import Mode
+from privinf.models.sharing.schemes import SCHEMES
 from privinf.models.source.checkpoint import load
 from privinf.models.text.control import Script
 from privinf.models.text.prompts import SYSTEM, DecoderTokenizer
 from privinf.models.text.tokenizer import Tokenizer
+from privinf.protocols.masked import NAME
 
 MAX_TOKENS = 1024
 MORE = 4  # texts that calibration reads beside those it is given, at most
@@ -32,18 +34,21 @@ def share(
     *,
     weights: Mode = "private",
     calibration: Sequence[str] | None = None,
+    protocol: str = NAME,
     tick: Tick = lambda done: None,
 ) -> Bundle[QueryLayout]:
     """Read, fold, calibrate and split a Hugging Face directory; return the client's part.
 
     `calibration` is text like that of the queries, one passage an item; by default what ships with privinf.
-    `tick` counts passages done. Raises ModelError for what cannot be computed faithfully.
+    `protocol` is a name in models/sharing/schemes. `tick` counts passages done.
+    Raises ModelError for what cannot be computed faithfully.
     """
+    SCHEMES[protocol]  # refused by name before minutes of calibration
     spec, tensors = load(source)
     folded = fold(spec, tensors)
     lines = default_text() if calibration is None else calibration
     plan = calibrate.calibrate(spec, folded, Tokenizer(source).encode(lines, truncate=True), tick)
-    bundle.write(source, out, folded, plan, weights)
+    bundle.write(source, out, folded, plan, weights, protocol=protocol)
     return bundle.read_queries(os.path.join(out, "client"))
 
 
@@ -59,6 +64,7 @@ def share_decoder(
     calibration: Sequence[str] | None = None,
     special_tokens: bool = False,
     cache: str = "full",
+    protocol: str = NAME,
     tick: Tick = lambda done: None,
 ) -> Bundle[SessionLayout]:
     """Read, fold, calibrate and split a decoder; return the client's part.
@@ -68,11 +74,11 @@ def share_decoder(
     embedding tables, which both parties then hold. max_tokens: of a session, prefix included.
     calibration: text like that of the prompts and of what follows.
     special_tokens: whether the prefix means the control tokens that it spells. cache: which slots attention reads, a
-    name in models/cache.
+    name in models/cache. protocol: one in models/sharing/schemes.
     Raises ModelError for what cannot be computed faithfully.
     """
     embeddings = weights if embeddings is None else embeddings
-    POLICIES[cache]  # refused by name before minutes of calibration
+    POLICIES[cache], SCHEMES[protocol]  # refused by name before minutes of calibration
     if (weights, embeddings) == ("public", "private"):
         raise ConfigError("embeddings are weights: where those are public, these are")
     if system is not None and prefix is not None:
@@ -95,7 +101,7 @@ def share_decoder(
     most = min(max_tokens, spec.max_tokens)
     plan, prefixed = calibrate.calibrate_decoder(spec, folded, encoded, ids, most, tick, cache)
     folded |= prefixed
-    bundle.write(source, out, folded, plan, weights, embeddings, head, chat)
+    bundle.write(source, out, folded, plan, weights, embeddings, head, chat, protocol)
     if chat and system is not None:
         (Path(out) / "client" / SYSTEM).write_text(system, encoding="utf-8", newline="")
     return bundle.read_sessions(os.path.join(out, "client"))

@@ -72,6 +72,7 @@ def share(
     calibration: Annotated[
         Path | None, typer.Option(help="UTF-8 text to calibrate on, one passage a line.")
     ] = None,
+    protocol: Annotated[str, typer.Option(help="How the servers compute on shares.")] = "masked",
     as_json: JsonFlag = False,
 ) -> None:
     """Split a model into one folder each for the client, the dealer and both parties."""
@@ -84,10 +85,10 @@ def share(
     lines = read_lines(calibration) if calibration else default_text()
     require_new(out)  # before minutes of calibration
     if read_spec(source).task == "generate":
-        about = _share_decoder(source, out, mode, lines, decoder)
+        about = _share_decoder(source, out, mode, lines, protocol, decoder)
     else:
         refuse(changed(decoder), "decoders, and this model is an encoder")
-        about = _share_encoder(source, out, mode, lines)
+        about = _share_encoder(source, out, mode, lines, protocol)
     if as_json:
         emit_json({"path": str(out), "weights": mode, "calibration_texts": len(lines), **about})
         return
@@ -97,12 +98,12 @@ def share(
     typer.echo(out)
 
 
-def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str]) -> dict[str, Any]:
+def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str], protocol: str) -> dict[str, Any]:
     from privinf.models.sharing import share
     from privinf.sdk.costs import large_lengths
 
     with progress("calibrating", len(lines)) as tick:
-        client = share.share(source, out, weights=mode, calibration=lines, tick=tick)
+        client = share.share(source, out, weights=mode, calibration=lines, protocol=protocol, tick=tick)
     task = client.spec.task
     return {"large": _large("text", large_lengths(client, task)), **asdict(client.identity)}
 
@@ -120,12 +121,12 @@ def _large(what: str, lengths: Iterable[tuple[int, Cost]]) -> dict[str, int]:
 
 
 def _share_decoder(
-    source: Path, out: Path, mode: Mode, lines: list[str], decoder: DecoderOptions
+    source: Path, out: Path, mode: Mode, lines: list[str], protocol: str, decoder: DecoderOptions
 ) -> dict[str, Any]:
     from privinf.models.sharing.share import MORE, share_decoder
     from privinf.sdk.costs import large_prompts
 
-    options = changed(decoder)
+    options = changed(decoder) | {"protocol": protocol}
     if decoder.embeddings is not None:
         options["embeddings"] = weights_mode(decoder.embeddings, "--embeddings")
     with progress("calibrating", len(lines) + MORE) as tick:

@@ -87,6 +87,6 @@ class DecoderSide:
         timeout: float | None = None,
     ) -> TokenStream:
         """Tokens as they come; `end` is called once, and told whether all went well."""
-        steps = Decoding(self.bundle.layout, ids, options, passes, timeout)
+        steps = Decoding(self.bundle.layout, self.bundle.scheme, ids, options, passes, timeout)
         decode, eos = self.tokenizer.decode, self.bundle.spec.generator.eos
         return TokenStream(steps, decode, options.stops, eos, options.max_new_tokens, end)

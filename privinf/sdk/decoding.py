@@ -16,8 +16,9 @@ from privinf.models.programs import layout as form
 from privinf.models.programs import rows as wire
 from privinf.models.programs.layout import SessionLayout
 from privinf.models.programs.rows import Rows
+from privinf.models.sharing.schemes import Scheme
 from privinf.models.text.prompts import prompt_rows
-from privinf.protocols.contract import Advance, SessionShape
+from privinf.protocols.contract import Advance, Buffer, SessionShape
 from privinf.sampling import Sampler
 from privinf.sdk.options import GenerationOptions
 from privinf.sdk.passes import PassStats
@@ -47,7 +48,7 @@ class Passes(Protocol):
     """A generation on both parties."""
 
     def step(
-        self, advance: Advance, shares: tuple[bytes, bytes], timeout: float | None = None
+        self, advance: Advance, shares: Sequence[Buffer], timeout: float | None = None
     ) -> tuple[bytes, bytes, PassStats]: ...
 
 
@@ -109,12 +110,13 @@ class Decoding:
     def __init__(
         self,
         layout: SessionLayout,
+        scheme: Scheme,
         prompt: Sequence[int],
         options: GenerationOptions,
         passes: Passes,
         timeout: float | None = None,
     ) -> None:
-        self._layout, self._passes = layout, passes
+        self._layout, self._scheme, self._passes = layout, scheme, passes
         self._shape = session_shape(layout, prompt, options)
         self._options = fitting(layout, prompt, options)
         self._draft = drafter(options.draft, layout.spec.vocab)
@@ -190,15 +192,18 @@ class Decoding:
             raise InputError("a draft that branches must give trees of one form, whatever the text is")
         return tree
 
-    def _ask(self, advance: Advance, rows: Rows) -> tuple[tuple[bytes, bytes], PassStats]:
-        shares = wire.encode(self._layout, self._shape, self._index, rows)
+    def _ask(self, advance: Advance, rows: Rows) -> tuple[tuple[bytes, ...], PassStats]:
+        values = wire.values(self._layout, self._shape, self._index, rows)
+        shares = self._scheme.share(self._layout.form(self._shape, self._index), values)
         first, second, stats = self._passes.step(advance, shares, self._timeout)
         self._index += 1
         return (first, second), stats
 
-    def _choose(self, shares: tuple[bytes, bytes], drafts: Tree) -> Verdict:
+    def _choose(self, shares: tuple[bytes, ...], drafts: Tree) -> Verdict:
         """The drafts that are right, and one token more."""
-        answer = wire.decode(self._layout, self._shape, self._index - 1, shares)
+        last = self._index - 1
+        total = self._scheme.add_up(self._layout.result(self._shape, last), shares)
+        answer = wire.decode(self._layout, self._shape, last, total)
         rows = answer[: 1 + len(drafts.tokens)]
         if self._options.secure_argmax:
             return walk(drafts, lambda row: int(rows[row]))

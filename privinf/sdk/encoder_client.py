@@ -52,13 +52,16 @@ class EncoderSide:
             grouped.setdefault(min(size, most), []).append(place)
         return list(_cut(task, grouped, ids))
 
-    def shares(self, request: Request) -> tuple[bytes, bytes]:
-        """Both parties' shares of a query."""
-        return wire.split(self.bundle.layout, request.shape, self._rows(request))
+    def shares(self, request: Request) -> tuple[bytes, ...]:
+        """Each party's share of a query."""
+        form = self.bundle.layout.form(request.shape)
+        return self.bundle.scheme.share(form, self._rows(request).values)
 
-    def decode(self, request: Request, first: bytes, second: bytes) -> F32:
+    def decode(self, request: Request, parts: Sequence[bytes]) -> F32:
         """The answer of a query."""
-        return wire.decode(self.bundle.layout, request.shape, self._rows(request), first, second)
+        layout = self.bundle.layout
+        total = self.bundle.scheme.add_up(layout.result(request.shape), parts)
+        return wire.decode(layout, request.shape, self._rows(request), total)
 
     def _rows(self, request: Request) -> wire.Rows:
         return wire.lay_out(self.bundle.layout, request.shape, request.ids)

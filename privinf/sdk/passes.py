@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Self
@@ -90,7 +90,7 @@ class Generation:
             raise self._failed(error) from error.__cause__
 
     def step(
-        self, advance: Advance, shares: tuple[Buffer, Buffer], timeout: float | None = None
+        self, advance: Advance, shares: Sequence[Buffer], timeout: float | None = None
     ) -> tuple[bytes, bytes, PassStats]:
         """Run the next pass; return both shares of its answer.
 
@@ -100,7 +100,7 @@ class Generation:
         self.send(advance, shares)
         return self.receive(timeout)
 
-    def send(self, advance: Advance, shares: tuple[Buffer, Buffer]) -> None:
+    def send(self, advance: Advance, shares: Sequence[Buffer]) -> None:
         """Ask for the next pass without waiting; the shares must not change until its reply has come.
 
         Only a part of the prompt, which has no result, may be followed by another before its reply.

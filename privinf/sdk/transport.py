@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Self
@@ -32,7 +32,7 @@ from privinf.sdk.patience import Patience, patiently
 from privinf.sdk.query import Run, Stats
 from privinf.v1 import common_pb2, party_pb2
 
-Shares = tuple[Buffer, Buffer] | Callable[[], tuple[Buffer, Buffer]]
+Shares = Sequence[Buffer] | Callable[[], Sequence[Buffer]]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Link:
                 raise
             call.sleep(seconds)
 
-    def start(self, shape: QueryShape, shares: tuple[Buffer, Buffer], until: Deadline) -> Run:
+    def start(self, shape: QueryShape, shares: Sequence[Buffer], until: Deadline) -> Run:
         """Begin a query without waiting for its answer; it is not asked again."""
         identity, session, left = self.connect(until), secrets.token_bytes(ID_BYTES), until.left("connect")
         opened = party_pb2.InferOpen(

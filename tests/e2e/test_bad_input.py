@@ -30,7 +30,7 @@ from privinf.errors import (
     PrivinfError,
     Unauthenticated,
 )
-from privinf.models.programs import texts
+from privinf.models.programs import wire
 
 pytestmark = pytest.mark.processes
 TOO_LONG = "a" * 50 + " b" * toy.MAX_TOKENS
@@ -350,12 +350,12 @@ def test_a_key_that_selects_no_row_is_the_clients_own_fault(
     private: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both parties refuse the query, and neither says anything but that."""
-    honest = texts.split
+    honest = wire.split
 
     def deviating(*given: Any) -> tuple[bytes, bytes]:
         first, second = honest(*given)
         return first, second[:-100] + bytes(byte ^ 0x55 for byte in second[-100:-50]) + second[-50:]
 
-    monkeypatch.setattr(texts, "split", deviating)
+    monkeypatch.setattr(wire, "split", deviating)
     with private.client() as client, pytest.raises(InputError, match="does not select one row"):
         client.embed(["calm"])

@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count as counted
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,9 @@ from deployment import DEADLINE, Deployment, in_this_process
 
 from privinf.drafts.speculation import Tree
 from privinf.errors import ConfigError, InputError
-from privinf.models.programs import rows as wire
-from privinf.models.programs.layout import SessionLayout
+from privinf.models.programs import wire
 from privinf.models.programs.passes import count
-from privinf.models.programs.rows import Rows
+from privinf.models.programs.wire import Form, Values, split
 from privinf.models.sharing import bundle
 from privinf.options import Sampling
 from privinf.protocols.contract import SessionShape
@@ -141,14 +141,14 @@ def test_keys_that_select_no_row_end_the_session_and_no_other(
     client: Client, clear: tiny.Clear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that changes one word of a later pass is told why, and both servers go on."""
-    honest = wire.encode
+    passes = counted()
 
-    def changed(layout: SessionLayout, shape: SessionShape, index: int, rows: Rows) -> tuple[bytes, bytes]:
-        first, second = honest(layout, shape, index, rows)
-        return first, bytes([second[0] ^ (index > 0), *second[1:]])
+    def changed(form: Form, values: Values) -> tuple[bytes, bytes]:
+        first, second = split(form, values)
+        return first, bytes([second[0] ^ (next(passes) > 0), *second[1:]])
 
     with monkeypatch.context() as patched:
-        patched.setattr(wire, "encode", changed)
+        patched.setattr(wire, "split", changed)
         with pytest.raises(InputError, match="does not select one row"):
             client.generate(CERTAIN, max_new_tokens=4)
     _until(lambda: _idle(client))

@@ -12,10 +12,11 @@ import pytest
 import tiny_decoder
 
 from privinf import Client
-from privinf.errors import ModelError
+from privinf.errors import ConfigError, ModelError
 from privinf.models.engines.positions import circle
 from privinf.models.sharing.bundle import dealer_program, party_program
-from privinf.models.sharing.folder import ROLES
+from privinf.models.sharing.folder import roles
+from privinf.protocols.masked import TOPOLOGY
 
 ADDRESSES = ("localhost:1", "localhost:2")
 
@@ -39,15 +40,20 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("family", ["encoder", "decoder"])
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", roles(TOPOLOGY))
 def test_a_role_starts_with_its_own_folder_alone(family: str, role: str, shared: Path, llama: Path) -> None:
     folder = shared if family == "encoder" else llama
     STARTS[role](folder / role)
-    for other in sorted({*ROLES} - {role}):
+    for other in sorted({*roles(TOPOLOGY)} - {role}):
         with pytest.raises(ModelError) as failure:
             STARTS[role](folder / other)
         said = str(failure.value)
         assert said == f"{folder / other} is {other}'s folder, not {role}'s: give it {folder / role}"
+
+
+def test_a_party_that_the_protocol_does_not_have_is_refused(shared: Path) -> None:
+    with pytest.raises(ConfigError, match="party is 0 or 1, not 2"):
+        party_program(shared / "party1", 2)
 
 
 def test_a_folder_that_lies_alone_is_refused_with_what_to_give(shared: Path, tmp_path: Path) -> None:

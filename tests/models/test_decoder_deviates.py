@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from generating import SPECS, Kind, Toy, Trio, Writer, toy
+from generating import SPECS, Kind, Toy, Trio, Writer, pass_shares, toy
 from specs import changed as resized
 
 from privinf.errors import InputError
@@ -49,7 +49,7 @@ class Asked:
         return self.trio.fixed.ledger.index
 
     def honest(self) -> Bodies:
-        return wire.encode(self.trio.layout, self.trio.shape, self.index, self.rows)
+        return pass_shares(self.trio.layout, self.trio.shape, self.index, self.rows)
 
     def key(self, name: str) -> KeyForm:
         """The keys of a table."""
@@ -234,7 +234,7 @@ def _where(which: str) -> tuple[SessionShape, int]:
 @pytest.mark.parametrize("mode", MODES)
 def test_keys_that_the_two_parties_are_told_differently_are_refused(toys: dict[Kind, Toy], mode: str) -> None:
     asked = first_pass(toys["llama"], mode)
-    other = wire.encode(asked.trio.layout, asked.trio.shape, 0, asked.rows)
+    other = pass_shares(asked.trio.layout, asked.trio.shape, 0, asked.rows)
     refused(asked, (asked.honest()[0], other[1]))
 
 
@@ -269,5 +269,5 @@ def test_any_bits_are_a_choice_of_rows(toys: dict[Kind, Toy], mode: str) -> None
     """Padding in the middle, and bits that do not fit the move: the client's own answer changes, as it chose."""
     asked = first_pass(toys["llama"], mode)
     rows = replace(asked.rows, padding=np.array([False, True, False, True, False]), moved=4)
-    bodies = wire.encode(asked.trio.layout, asked.trio.shape, 0, rows)
+    bodies = pass_shares(asked.trio.layout, asked.trio.shape, 0, rows)
     answered(asked, bodies, rows)

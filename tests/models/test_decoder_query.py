@@ -9,7 +9,7 @@ from itertools import count
 import numpy as np
 import numpy.typing as npt
 import pytest
-from generating import GPT2, LLAMA, PREFIX
+from generating import GPT2, LLAMA, PREFIX, pass_shares
 from specs import changed
 
 from privinf.errors import InputError
@@ -18,7 +18,7 @@ from privinf.models.plan.scales import PRE
 from privinf.models.programs import rows as wire
 from privinf.models.programs.layout import SessionLayout
 from privinf.models.programs.rows import Rows
-from privinf.models.programs.wire import Asked, empty, parse
+from privinf.models.programs.wire import Asked, add_up, empty, parse
 from privinf.models.spec import ModelSpec
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import SessionShape
@@ -52,7 +52,7 @@ def named(form: SessionLayout, shape: SessionShape, index: int) -> list[str]:
 
 def both(form: SessionLayout, shape: SessionShape, index: int, given: Rows) -> tuple[Asked, ...]:
     """Each party's part of a query."""
-    parts = wire.encode(form, shape, index, given)
+    parts = pass_shares(form, shape, index, given)
     for party, part in enumerate(parts):
         assert len(part) == form.form(shape, index).nbytes(party)
     return tuple(parse(form.form(shape, index), party, memoryview(part)) for party, part in enumerate(parts))
@@ -129,7 +129,7 @@ def test_a_position_that_no_course_leads_to_is_refused(advanced: int) -> None:
         np.array([4, 5, 6]), start + np.arange(3), np.zeros(3, dtype=bool), 0, np.zeros(3, dtype=bool)
     )
     with pytest.raises(InputError, match="no course"):
-        wire.encode(form, shape, 3, given)
+        pass_shares(form, shape, 3, given)
 
 
 def test_what_a_pass_has_no_use_for_is_not_sent() -> None:
@@ -184,7 +184,7 @@ def test_nothing_comes_twice_of_one_token_encoded_twice(family: str) -> None:
     for party in (0, 1):
         seen: set[bytes] = set()
         for _ in range(4):
-            part = wire.encode(form, shape, 0, rows([7, 7, 7, 7]))[party]
+            part = pass_shares(form, shape, 0, rows([7, 7, 7, 7]))[party]
             keys = part[32 if party == 0 else 0 :]
             blocks = [keys[at : at + 16] for at in range(0, len(keys) - 15, 16)]
             assert len(blocks) >= 4 * 3
@@ -207,7 +207,7 @@ def test_what_one_party_is_sent_is_uniform(party: int, monkeypatch: pytest.Monke
     form, shape = layout(changed(LLAMA, vocab=300)), SessionShape("generate", 8, 1)
     queries: list[U8] = []
     for token in (0, 299):
-        parts = [wire.encode(form, shape, 0, rows([token] * 8, 3))[party] for _ in range(60)]
+        parts = [pass_shares(form, shape, 0, rows([token] * 8, 3))[party] for _ in range(60)]
         queries.append(np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(60, -1))
     for cells in (*queries, queries[0] - queries[1], queries[0] ^ queries[1]):
         for nibble in (cells & 15, cells >> 4):
@@ -261,7 +261,7 @@ def test_a_token_beyond_the_vocabulary_is_refused(token: int) -> None:
     shape, given = SessionShape("generate", 2, 1), rows([1, token])
     for embedded in (False, True):
         with pytest.raises(InputError, match="token"):
-            wire.encode(layout(LLAMA, embedded=embedded), shape, 0, given)
+            pass_shares(layout(LLAMA, embedded=embedded), shape, 0, given)
     with pytest.raises(InputError, match="token"):
         wire.plain(layout(LLAMA), shape, 0, given)
 
@@ -274,7 +274,7 @@ def test_answers_are_added_up() -> None:
         secret = ring.encode(values, field.scale, field.bits).reshape(field.shape)
         first = prg.elements(b"\x01" * 32, "first", field.shape, field.bits)
         shares = [bytes(ring.pack(part, field.bits)) for part in (first, secret - first)]
-        found = wire.decode(form, shape, 1, shares)
+        found = wire.decode(form, shape, 1, add_up(field, shares))
         np.testing.assert_allclose(found.reshape(-1), values, atol=2.0**-15)
         assert found.shape == ((3,) if task == "argmax" else (3, 37))
 

@@ -15,7 +15,7 @@ from privinf.errors import InputError
 from privinf.models.plan.ranges import sum_bits
 from privinf.models.plan.scales import POST
 from privinf.models.programs import texts
-from privinf.models.programs.wire import parse
+from privinf.models.programs.wire import parse, split
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import QueryShape
 from privinf.protocols.ring import F64, U64
@@ -55,7 +55,7 @@ def model(request: pytest.FixtureRequest) -> Shared:
 
 def honest(model: Shared) -> tuple[texts.Rows, Parts]:
     rows = model.rows(SHAPE, [np.array(TOKENS, dtype=np.int32)])
-    return rows, texts.split(model.client.layout, SHAPE, rows)
+    return rows, split(model.client.layout.form(SHAPE), rows.values)
 
 
 def meaning(model: Shared, parts: Parts) -> texts.Rows | None:
@@ -90,7 +90,7 @@ def means_what_it_selects(model: Shared, parts: Parts) -> bool:
     assert (rows is None) == (found is None)
     if rows is None or found is None:
         return False
-    np.testing.assert_array_equal(found, outcome(model, texts.split(model.client.layout, SHAPE, rows)))
+    np.testing.assert_array_equal(found, outcome(model, split(model.client.layout.form(SHAPE), rows.values)))
     return True
 
 
@@ -172,7 +172,7 @@ def test_no_rows_at_all_give_zero(model: Shared) -> None:
     """Where a pool of zero once gave the last bias."""
     rows, _ = honest(model)
     none = texts.Rows(rows.tokens, np.zeros_like(rows.real))
-    found = outcome(model, texts.split(model.client.layout, SHAPE, none))
+    found = outcome(model, split(model.client.layout.form(SHAPE), none.values))
     assert found is not None
     assert not found.any()
 
@@ -227,7 +227,7 @@ def test_repeated_texts_give_no_gain(private: Shared, name: str) -> None:
     shape, layout = QueryShape("embed", COPIES, 8), private.client.layout
     tokens = np.full((COPIES, 8), 5, dtype=np.uint64)
     rows = texts.Rows(tokens, CHOICES[name](np.random.default_rng(1)))
-    session = private.exchange(shape, texts.split(layout, shape, rows), SEEDS)
+    session = private.exchange(shape, split(layout.form(shape), rows.values), SEEDS)
     total = ring.signed(_total(private, shape, session.shares), layout.result(shape).bits)[:, 0]
     found = estimated(total.astype(np.float64) * 2.0 ** (POST.linear - POST.result + sum_bits(8)))
     gains = np.abs(ring.signed(ring.encode(private.tiny.folded["pool.gain"], POST.weight), 64))

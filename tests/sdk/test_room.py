@@ -29,7 +29,7 @@ def written(form: SessionLayout, most: int, *, drafts: int, monkeypatch: pytest.
     monkeypatch.setattr(Decoding, "_ask", _pass)
     monkeypatch.setattr(Decoding, "_choose", lambda decoding, shares, drafts: Verdict((0,), (3,)))
     options = GenerationOptions(max_new_tokens=most, draft=PromptLookup(), drafts=drafts)
-    decoding = Decoding(form, PROMPT, options, cast(Any, None))
+    decoding = Decoding(form, cast(Any, None), PROMPT, options, cast(Any, None))
     with TokenStream(decoding, str, (), (), most, lambda clean: None) as tokens:
         assert sum(token.id is not None for token in tokens) == len(tokens.completion.tokens)
     return tokens.completion

@@ -25,6 +25,7 @@ from privinf.models.programs.passes import FixedSession
 from privinf.models.programs.public import Public
 from privinf.models.programs.rows import Rows
 from privinf.models.programs.session import DealerGeneration, PartyGeneration
+from privinf.models.programs.wire import split
 from privinf.models.sharing.calibrate import calibrate_decoder
 from privinf.models.spec import Generator, ModelSpec
 from privinf.protocols import ring
@@ -66,6 +67,11 @@ def random_weights(spec: ModelSpec, seed: int = 5) -> dict[str, F32]:
             out[f"{norm}.norm.bias"] = rng.normal(0, 0.1, spec.width)
     out["head.weight"] = out["embed.token"].T
     return {name: value.astype(np.float32) for name, value in out.items()}
+
+
+def pass_shares(layout: SessionLayout, shape: SessionShape, index: int, rows: Rows) -> tuple[bytes, bytes]:
+    """Both parties' shares of a pass's query."""
+    return split(layout.form(shape, index), wire.values(layout, shape, index, rows))
 
 
 @dataclass(frozen=True)
@@ -191,7 +197,7 @@ class Trio:
             self.prepare()
         fresh, prepared = self._ahead.pop(0)
         index = self.fixed.ledger.index
-        queries = wire.encode(self.layout, self.shape, index, rows)
+        queries = pass_shares(self.layout, self.shape, index, rows)
         with ThreadPoolExecutor(2) as pool:
             runs = [
                 pool.submit(party.evaluate, advance, memoryview(query), ready, end)

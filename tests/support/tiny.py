@@ -24,7 +24,7 @@ from privinf.models.programs import query, texts
 from privinf.models.programs.layout import QueryLayout
 from privinf.models.programs.public import Public
 from privinf.models.programs.texts import Ids
-from privinf.models.programs.wire import Asked
+from privinf.models.programs.wire import Asked, add_up, split
 from privinf.models.sharing import bundle, calibrate
 from privinf.models.source.checkpoint import load
 from privinf.models.spec import ModelSpec
@@ -276,8 +276,9 @@ class Shared:
     def ask(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> Answer:
         """Deal, evaluate at both parties, and add up."""
         rows = self.rows(shape, ids)
-        session = self.exchange(shape, texts.split(self.client.layout, shape, rows), seeds)
-        values = texts.decode(self.client.layout, shape, rows, *session.shares)
+        layout = self.client.layout
+        session = self.exchange(shape, split(layout.form(shape), rows.values), seeds)
+        values = texts.decode(layout, shape, rows, add_up(layout.result(shape), session.shares))
         return Answer(**vars(session), rows=values)
 
     def _prepared(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Prepared:

@@ -77,12 +77,12 @@ def _rules() -> tokenizers.Tokenizer:
     return rules
 
 
-def share(source: Path, out: Path, mode: bundle.Mode = "private") -> Path:
+def share(source: Path, out: Path, mode: bundle.Mode = "private", protocol: str = "masked") -> Path:
     """Share a model as `privinf share` does, calibrated on the beginnings of a few shipped passages."""
     spec, arrays = load(source)
     folded = fold(spec, arrays)
     ids = Tokenizer(source).encode([text[:60] for text in calibrate.default_text()[::8]])
-    bundle.write(source, out, folded, calibrate.calibrate(spec, folded, ids), mode)
+    bundle.write(source, out, folded, calibrate.calibrate(spec, folded, ids), mode, protocol=protocol)
     return out
 
 

@@ -110,7 +110,7 @@ class Private:
             self._warn(request.shape, call.timeout)
             shares = partial(side.shares, request)
             first, second, stats = self._link.run(request.shape, shares, call.timeout, call)
-            rows[list(request.places)] = side.decode(request, first, second)
+            rows[list(request.places)] = side.decode(request, (first, second))
             usage = usage.plus(stats)
             call.progress(len(request.places))
         return rows, usage

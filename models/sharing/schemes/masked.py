@@ -1,0 +1,88 @@
+"""Two parties with a dealer: weights and queries under masks, of which each party knows half and the dealer all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from privinf.models.engines.stores import DealerStore, PartyStore, mask_share, mask_tensor
+from privinf.models.programs import wire
+from privinf.models.programs.layout import Layout, QueryLayout, SessionLayout
+from privinf.models.programs.public import Public
+from privinf.models.programs.query import QueryDealer, QueryParty
+from privinf.models.programs.session import SessionDealer, SessionParty
+from privinf.models.sharing.folder import WEIGHTS, read_seed, read_tensors, write_seed, write_tensors
+from privinf.protocols import prg
+from privinf.protocols.contract import DealerProgram, PartyProgram
+from privinf.protocols.masked import TOPOLOGY
+from privinf.protocols.ring import U64
+
+if TYPE_CHECKING:
+    from privinf.models.sharing.bundle import Bundle
+
+SEED: Final = "mask.seed"  # of a party's half of all masks
+DEALT: Final = ("mask0.seed", "mask1.seed")  # the same, in the dealer's folder
+
+
+class Masked:
+    """Splits, shares and adds up as the protocol `masked` does."""
+
+    topology = TOPOLOGY
+
+    def split(self, weights: Mapping[str, U64], sharing: str, folders: Mapping[str, Path]) -> None:
+        """Both parties get the same masked tensors, and each its half of the masks as a seed."""
+        seeds = prg.fresh_seed(), prg.fresh_seed()
+        masked = {name: mask_tensor(value, seeds, sharing, name) for name, value in weights.items()}
+        for party, seed in enumerate(seeds):
+            write_tensors(folders[f"party{party}"] / WEIGHTS, masked)
+            write_seed(folders[f"party{party}"] / SEED, seed)
+            write_seed(folders["dealer"] / DEALT[party], seed)
+
+    def opened(self, bundle: Bundle[Layout], folders: Mapping[str, Path]) -> dict[str, U64]:
+        """The tensors without their masks."""
+        tensors = read_tensors(folders["party0"] / WEIGHTS, bundle.layout.masked)
+        for party in range(TOPOLOGY.parties):
+            seed = read_seed(folders[f"party{party}"] / SEED)
+            tensors = {
+                name: value - mask_share(seed, bundle.sharing, name, value.shape)
+                for name, value in tensors.items()
+            }
+        return tensors
+
+    def dealer(self, bundle: Bundle[Layout]) -> DealerProgram:
+        """Masks are derived before the first preparation."""
+        layout, store = bundle.layout, None
+        if layout.masked:
+            seeds = read_seed(bundle.directory / DEALT[0]), read_seed(bundle.directory / DEALT[1])
+            store = DealerStore(layout.masked, seeds, bundle.sharing, layout.scale)
+            store.warm()
+        if isinstance(layout, QueryLayout):
+            return DealerProgram(bundle.identity, TOPOLOGY, queries=QueryDealer(layout, store))
+        assert isinstance(layout, SessionLayout)
+        return DealerProgram(bundle.identity, TOPOLOGY, sessions=SessionDealer(layout, store))
+
+    def party(self, bundle: Bundle[Layout], index: int, known: Mapping[str, U64]) -> PartyProgram:
+        """Shares of masks and operands are made before the first query."""
+        layout, store, public = bundle.layout, None, Public.of(bundle.layout, known)
+        if layout.masked:
+            tensors = read_tensors(bundle.directory / WEIGHTS, layout.masked)
+            store = PartyStore(tensors, read_seed(bundle.directory / SEED), bundle.sharing, layout.scale)
+            store.warm(index)
+        if isinstance(layout, QueryLayout):
+            queries = QueryParty(index, layout, store, public)
+            return PartyProgram(bundle.identity, TOPOLOGY, index, queries=queries)
+        assert isinstance(layout, SessionLayout)
+        sessions = SessionParty(index, layout, store, public)
+        return PartyProgram(bundle.identity, TOPOLOGY, index, sessions=sessions)
+
+    def share(self, form: wire.Form, values: wire.Values) -> tuple[bytes, ...]:
+        """Keys that select rows, and bits."""
+        return wire.split(form, values)
+
+    def add_up(self, field: wire.Field, parts: Sequence[bytes]) -> U64:
+        """The sum modulo 2^64."""
+        return wire.add_up(field, parts)
+
+
+ENTRY: Final = Masked()
