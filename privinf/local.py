@@ -203,4 +203,7 @@ def _ready_port(node: Node, log: Path) -> int:
     except (json.JSONDecodeError, KeyError) as error:
         with suppress(subprocess.TimeoutExpired):  # stdout is closed: it has ended, or is about to
             node.process.wait(STOP_SECONDS)
-        raise ConnectError(f"{node.role} did not start: {last_words(log)}") from error
+        failed = ConnectError(f"{node.role} did not start: {last_words(log)}")
+        if (status := node.process.returncode or 0) > 0:
+            failed.exit_code = status  # says what can be mended, as the server itself does
+        raise failed from error

@@ -60,7 +60,7 @@ def share_decoder(
     embeddings: Mode | None = None,
     prefix: str | None = None,
     system: str | None = None,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
     calibration: Sequence[str] | None = None,
     special_tokens: bool = False,
     cache: str = "full",
@@ -71,7 +71,8 @@ def share_decoder(
 
     prefix: the public beginning of every session; without one it is the header of the model's chat template with this
     `system` message, or the token that begins a text. embeddings: whether everybody may know the
-    embedding tables, which both parties then hold. max_tokens: of a session, prefix included.
+    embedding tables, which both parties then hold. max_tokens: of a session, prefix included; by default 1024, or
+    as many as the model takes.
     calibration: text like that of the prompts and of what follows.
     special_tokens: whether the prefix means the control tokens that it spells. cache: which slots attention reads, a
     name in models/cache. protocol: one in models/sharing/schemes.
@@ -86,6 +87,8 @@ def share_decoder(
     if system is not None and not _has_template(source):
         raise ConfigError(f"{source} has no chat template, so there is no system message: give a prefix")
     spec, tensors = load(source)
+    if max_tokens is not None and not 1 <= max_tokens <= spec.max_tokens:
+        raise ConfigError(f"sessions of {max_tokens} tokens: this model takes 1 to {spec.max_tokens}")
     folded = fold(spec, tensors)
     del tensors
     tokenizer = DecoderTokenizer(source, spec.vocab)
@@ -98,7 +101,7 @@ def share_decoder(
         _conversations(source, tokenizer, system, lines) if chat else [head + Script(line) for line in lines]
     )
     encoded: list[Ids] = [np.array(tokenizer.after(text, ids, len(first)), np.int32) for text in texts]
-    most = min(max_tokens, spec.max_tokens)
+    most = min(MAX_TOKENS, spec.max_tokens) if max_tokens is None else max_tokens
     plan, prefixed = calibrate.calibrate_decoder(spec, folded, encoded, ids, most, tick, cache)
     folded |= prefixed
     bundle.write(source, out, folded, plan, weights, embeddings, head, chat, protocol)

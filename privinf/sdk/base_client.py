@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import NoReturn, Unpack
 
 from privinf.errors import InputError
 from privinf.options import changed, chosen
@@ -47,6 +47,11 @@ class BaseClient:
     def facts(self) -> Facts:
         """What is known of the model before anything is asked."""
         return self._backend.facts
+
+    @property
+    def identity(self) -> NoReturn:
+        """The name that `facts` had."""
+        raise AttributeError("identity is now called facts")
 
     @property
     def sessions_left(self) -> int | None:

@@ -92,6 +92,7 @@ def test_share_refuses(served: Deployment, lines: str, tmp_path: Path, capsys: C
     options = ["--weights", "public", "--embeddings", "private"]
     assert "embeddings are weights" in error_line(main([*words, *options]), 78, capsys)
     assert "leaves no room" in error_line(main([*words, "--max-tokens", "2"]), 78, capsys)
+    assert "takes 1 to 160" in error_line(main([*words, "--max-tokens", "161"]), 78, capsys)
     assert not Path(out).exists()
     plain = tiny.checkpoint(tmp_path / "plain", "gpt2")
     words = ["share", str(plain), "--calibration", lines, "--out", out, "--system", "be calm."]

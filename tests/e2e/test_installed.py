@@ -18,7 +18,7 @@ import pytest
 import toy
 
 import privinf
-from privinf.errors import ConnectError
+from privinf.errors import ConnectError, ModelError
 from privinf.last_words import last_words
 from privinf.local import LocalParties, environment
 
@@ -144,8 +144,11 @@ def test_servers_of_a_checkouts_folder_take_nothing_from_it(shared: Path, tmp_pa
 def test_a_failed_start_says_why_without_its_log(shared: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(shared, tmp_path / "shared")
     (broken / "party1" / "weights.safetensors").unlink()
-    with pytest.raises(ConnectError, match=r"party1 did not start: ModelError: .*weights\.safetensors"):
+    with pytest.raises(
+        ConnectError, match=r"party1 did not start: ModelError: .*weights\.safetensors"
+    ) as failed:
         LocalParties(broken, tmp_path / "run").start()
+    assert failed.value.exit_code == ModelError.exit_code  # as the server itself ends
 
 
 def test_variables_of_python_and_of_ours_do_not_reach_a_server(monkeypatch: pytest.MonkeyPatch) -> None:

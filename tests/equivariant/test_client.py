@@ -170,6 +170,8 @@ def test_one_face_for_both_modes(tmp_path: Path) -> None:
     with serving(made.server) as server:
         client = client_of(made, server)
         assert isinstance(client, Client)
+        with pytest.raises(AttributeError, match="is now called facts"):
+            _ = client.identity
         assert (client.facts.mode, client.facts.task, client.facts.level) == ("equivariant", "embed", "cover")
         assert client.sessions_left is None
         with pytest.raises(InputError, match="status: the equivariant mode"):
