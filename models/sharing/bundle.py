@@ -76,12 +76,12 @@ def write(
     origin, target = Path(source), Path(out)
     if target.exists() and any(target.iterdir()):
         raise ConfigError(f"{target} exists and is not empty: choose another directory, or remove it")
-    scheme, known = SCHEMES[protocol], embeddings or mode
+    scheme, embedded = SCHEMES[protocol], embeddings or mode
     folders = {role: target / role for role in folder.roles(scheme.topology)}
     about = {
         "protocol": protocol,
         "weights": mode,
-        "embeddings": known,
+        "embeddings": embedded,
         "head": head.text,
         "control": head.control,
         "chat": chat,
@@ -91,15 +91,13 @@ def write(
         if (origin / name).is_file():
             folder.copy(origin / name, folders["client"] / name)
     encoded = encode(weights, plan.scales.of)
-    apart = (mode, known) == ("private", "public")
+    apart = (mode, embedded) == ("private", "public")
     tables = {n: encoded.pop(n) for n in TABLES if n in encoded} if apart else {}
     if mode == "private":
         scheme.split(encoded, sharing, folders)
-    known_to_all = {EMBEDDINGS: tables} if mode == "private" else {folder.WEIGHTS: encoded}
-    for role in folder.parties(scheme.topology):
-        for name, tensors in known_to_all.items():
-            if tensors:
-                folder.write_tensors(folders[role] / name, tensors)
+    name, public = (EMBEDDINGS, tables) if mode == "private" else (folder.WEIGHTS, encoded)
+    for role in folder.parties(scheme.topology) if public else ():
+        folder.write_tensors(folders[role] / name, public)
 
 
 def read(
