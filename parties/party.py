@@ -124,7 +124,7 @@ class PartyCalls:
             max_sessions=self._config.max_sessions,
             waiting=self._admission.waiting,
             max_waiting=self._config.max_waiting,
-            store_bytes=supply.store.usage().nbytes if supply else 0,
+            store_bytes=supply.store.usage() if supply else 0,
             max_store_bytes=self._config.max_store_bytes,
         )
 

@@ -139,7 +139,7 @@ class DealerServer(Server):
         )
         self.calls = DealerCalls(config, program, self.log)
         self._meters.watch(
-            preparations=lambda: self.calls.preparations, generations=lambda: self.calls.dealings
+            preparations=lambda: self.calls.jobs.count, generations=lambda: self.calls.dealings.count
         )
         self._server.add_generic_rpc_handlers((self.calls.handlers(self._guard),))
 

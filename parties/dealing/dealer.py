@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -25,6 +26,7 @@ from privinf.parties.rpc.messages import (
     require_same,
 )
 from privinf.parties.rpc.methods import ATTEST_DEALER, CREATE, DROP, FETCH, PASSES, Method
+from privinf.parties.rpc.roles import index_of
 from privinf.parties.rpc.status import attribute, tell
 from privinf.protocols.contract import DealerProgram, Order
 from privinf.v1 import common_pb2, dealer_pb2
@@ -35,18 +37,9 @@ class DealerCalls:
 
     def __init__(self, config: DealerConfig, program: DealerProgram, log: Log) -> None:
         self._program, self._log = program, log
-        self._jobs = Jobs(program.queries, config, lambda error: log.failure("deal", error))
-        self._dealings = Dealings(program.sessions, config, lambda error: log.failure("deal", error))
-
-    @property
-    def preparations(self) -> int:
-        """Created and not yet delivered."""
-        return self._jobs.count
-
-    @property
-    def dealings(self) -> int:
-        """Generations under way."""
-        return self._dealings.count
+        report = partial(log.failure, "deal")
+        self.jobs = Jobs(program.queries, config, report)
+        self.dealings = Dealings(program.sessions, config, report)
 
     def handlers(self, guard: Guard) -> grpc.GenericRpcHandler:
         """Return the calls, each behind the check of its caller's role."""
@@ -55,12 +48,12 @@ class DealerCalls:
 
     def drain(self) -> None:
         """End generations: they would outlast any time that is given to preparations."""
-        self._dealings.close()
+        self.dealings.close()
 
     def close(self) -> None:
         """Abort what is being delivered."""
-        self._jobs.close()
-        self._dealings.close()
+        self.jobs.close()
+        self.dealings.close()
 
     def attest(
         self, request: common_pb2.AttestRequest, context: grpc.ServicerContext, caller: str
@@ -74,13 +67,13 @@ class DealerCalls:
         """Draw the id of a preparation."""
         require_same(self._program.identity, read_identity(request.identity), caller)
         order = read_id(request.order, "an order")
-        job = self._jobs.create(read_shape(request.shape), order)
+        job = self.jobs.create(read_shape(request.shape), order)
         return dealer_pb2.CreateReply(
             preparation_id=job.preparation_id,
             identity=identity_message(self._program.identity),
             bytes0=job.sizes[0],
             bytes1=job.sizes[1],
-            places=self._jobs.limit,
+            places=self.jobs.limit,
         )
 
     def drop(
@@ -89,7 +82,7 @@ class DealerCalls:
         """End what a party has given up: nobody is to wait for it, and its place is free."""
         which = request.preparation_id or request.order
         error = attribute(PeerLost(f"{caller} gave this preparation up"), caller)
-        self._jobs.drop(read_id(which, "what is dropped"), error)
+        self.jobs.drop(read_id(which, "what is dropped"), error)
         return dealer_pb2.DropReply()
 
     def fetch(
@@ -97,13 +90,13 @@ class DealerCalls:
     ) -> Iterator[bytes]:
         """Stream to the party that the certificate names its half of a preparation."""
         require_same(self._program.identity, read_identity(request.identity), caller)
-        job = self._jobs.find(read_id(request.preparation_id, "a preparation id"))
-        party = ("party0", "party1").index(caller)
+        job = self.jobs.find(read_id(request.preparation_id, "a preparation id"))
+        party = index_of(caller)
         chunks = job.take(party)
         when_over(context, lambda: self._ended(job, party))
         yield from chunks
         if job.deliver(party):
-            self._jobs.forget(job)
+            self.jobs.forget(job)
             self._log.info("delivered", preparation=job.preparation_id.hex())
 
     def passes(
@@ -113,14 +106,14 @@ class DealerCalls:
         opened: dealer_pb2.PassesOpen = requests.opening("passes begin with their opening")
         require_same(self._program.identity, read_identity(opened.identity), caller)
         dealing = self._begin(opened) if caller == "party0" else self._joined(opened)
-        messages = dealing.take(("party0", "party1").index(caller))
+        messages = dealing.take(index_of(caller))
         when_over(context, lambda: self._left(dealing, caller))
         if caller == "party0":
             dealing.start(_orders(requests))
         yield dealer_pb2.PassesBegun(
             preparation_id=dealing.preparation_id,
             identity=identity_message(self._program.identity),
-            places=self._dealings.limit,
+            places=self.dealings.limit,
         ).SerializeToString()
         try:
             yield from messages
@@ -130,25 +123,25 @@ class DealerCalls:
     def _begin(self, opened: dealer_pb2.PassesOpen) -> Dealing:
         if opened.WhichOneof("which") != "begin":
             raise ProtocolError("party 0 begins a generation")
-        return self._dealings.begin(read_session_shape(opened.begin))
+        return self.dealings.begin(read_session_shape(opened.begin))
 
     def _joined(self, opened: dealer_pb2.PassesOpen) -> Dealing:
         if opened.WhichOneof("which") != "preparation_id":
             raise ProtocolError("party 1 joins a generation")
         preparation_id = read_id(opened.preparation_id, "a preparation id")
         try:
-            return self._dealings.find(preparation_id)
+            return self.dealings.find(preparation_id)
         except ProtocolError as error:  # party 0 named it: it has left, and will say why
             raise attribute(PeerLost("this generation is over, or never was"), "party0") from error
 
     def _ended(self, job: Job, party: int) -> None:
         if job.lost(party):
             error = attribute(PeerLost(f"party{party} stopped fetching"), f"party{party}")
-            self._jobs.forget(job, error)
+            self.jobs.forget(job, error)
 
     def _left(self, dealing: Dealing, caller: str) -> None:
         """A generation is over for both with the first call that ends, however it does."""
-        if self._dealings.forget(dealing, attribute(PeerLost(f"{caller} left the generation"), caller)):
+        if self.dealings.forget(dealing, attribute(PeerLost(f"{caller} left the generation"), caller)):
             self._log.info("dealt", preparation=dealing.preparation_id.hex(), passes=dealing.passes)
 
 

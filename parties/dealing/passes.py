@@ -6,43 +6,26 @@ read once because there is nothing to read it from a second time, so no log of w
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from functools import partial
 
 from privinf.config import DealerConfig
 from privinf.errors import PeerLost
-from privinf.parties.dealing.jobs import Delivery, Report
-from privinf.parties.dealing.pipes import Packer, pack
+from privinf.parties.dealing.delivery import END_OF_PASS, Delivery, Report, stated
 from privinf.parties.dealing.table import Table
 from privinf.parties.rpc.messages import order_message
 from privinf.parties.served import SESSIONS, served
-from privinf.parties.stock.digest import Tally
-from privinf.protocols.contract import (
-    ALL,
-    SEED_BYTES,
-    DealerSession,
-    DealerSessions,
-    Order,
-    SessionShape,
-)
-
-END_OF_PASS = b""  # a party that reads on finds it, and does not wait for bytes that never come
+from privinf.protocols.contract import DealerSession, DealerSessions, Order, SessionShape
 
 
 class Dealing(Delivery):
     """A generation that was begun: runs once both parties have come, and waits for orders as long as they listen."""
 
-    order = b""
+    overdue = False  # it is not forgotten by itself: party 0's call has begun it, and ends it
 
     def __init__(self, session: DealerSession, config: DealerConfig, report: Report) -> None:
         super().__init__(config, "generation", report)
         self.passes, self._session = 0, session
-
-    @property
-    def overdue(self) -> bool:
-        """Whether it is to be forgotten by itself: party 0's call has begun it, and ends it."""
-        return False
 
     def start(self, orders: Iterator[Order]) -> None:
         """Begin to deal what party 0 orders."""
@@ -54,23 +37,17 @@ class Dealing(Delivery):
         return _stated(iter(self._pipes[party]))
 
     def _run(self, orders: Iterator[Order]) -> None:
-        self._meeting.wait()
         for order in orders:
             self._deal(order)
         self.abort(PeerLost("party0 orders no more"))
 
     def _deal(self, order: Order) -> None:
         """Deal one pass to both; the wait for the next order begins when they have taken all of it."""
-        seeds = secrets.token_bytes(SEED_BYTES), secrets.token_bytes(SEED_BYTES)
         header = order_message(order).SerializeToString()
-        packers = [Packer(pipe.put) for pipe in self._pipes]
-        for pipe, seed in zip(self._pipes, seeds, strict=True):
+        for pipe in self._pipes:
             pipe.put(header)
-            pipe.put(seed)
-        for to, buffer in self._session.deal(order, self.preparation_id, seeds):
-            pack(packers if to == ALL else packers[to : to + 1], buffer)
-        for packer, pipe in zip(packers, self._pipes, strict=True):
-            packer.finish()
+        self.deal(partial(self._session.deal, order, self.preparation_id), (None, None))
+        for pipe in self._pipes:
             pipe.put(END_OF_PASS)
         self.settle()
         self.passes += 1
@@ -80,15 +57,7 @@ def _stated(messages: Iterator[bytes]) -> Iterator[bytes]:
     """Let passes by, each an order, a seed, its preparation and END_OF_PASS, and state the digest after each."""
     for order in messages:
         yield order
-        seed = next(messages)
-        yield seed
-        tally = Tally(seed)
-        for message in messages:
-            yield message
-            if message == END_OF_PASS:
-                break
-            tally.update(message)
-        yield tally.digest()
+        yield from stated(messages)
 
 
 class Dealings(Table[Dealing]):

@@ -52,8 +52,7 @@ class Pipe:
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[bytes]:
-        while (chunk := self._get()) is not None:
-            yield chunk
+        return iter(self._get, None)
 
     def _settled(self) -> bool:
         return self._waiting and not self._chunks
@@ -112,11 +111,10 @@ class Packer:
         self._flush()
 
     def _count(self, nbytes: int) -> None:
-        if self._left is None:
-            return
-        self._left -= nbytes
-        if self._left < 0:
-            raise ProtocolError("the program deals more bytes than its sizes say")
+        if self._left is not None:
+            self._left -= nbytes
+            if self._left < 0:
+                raise ProtocolError("the program deals more bytes than its sizes say")
 
     def _flush(self) -> None:
         if self._pending:

@@ -4,73 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from privinf.errors import Overloaded, PartyError, PeerLost, PrivinfError, ProtocolError
-from privinf.parties.rpc.status import attribute
+from privinf.parties.dealing.delivery import Delivery
 
 _LOOK = 0.5  # seconds between looks for what is overdue, by one who waits for a place
 
 
-class Promised(Protocol):
-    """A preparation, or a generation, that has an id."""
-
-    preparation_id: bytes
-    order: bytes
-
-    @property
-    def overdue(self) -> bool:
-        """Whether one of its parties should have come by now, and has not."""
-        ...
-
-    def abort(self, error: PrivinfError) -> None:
-        """End the streams of both parties."""
-        ...
-
-
-P = TypeVar("P", bound=Promised)
-
-
-class Meeting:
-    """The two parties of one promise: each comes once, and both within so many seconds, or it is over."""
-
-    def __init__(self, seconds: float, what: str) -> None:
-        self._seconds, self._what = seconds, what
-        self._until = time.monotonic() + seconds
-        self._changed = threading.Condition()
-        self._come: set[int] = set()
-        self._over = False
-
-    @property
-    def overdue(self) -> bool:
-        """Whether a party has not come in time."""
-        return len(self._come) < 2 and time.monotonic() >= self._until
-
-    def come(self, party: int) -> bool:
-        """Let a party in; return whether both are there."""
-        with self._changed:
-            if party in self._come:
-                raise ProtocolError(f"this {self._what} was already fetched")
-            self._come.add(party)
-            self._changed.notify_all()
-            return len(self._come) == 2
-
-    def wait(self) -> None:
-        """Return once both are there, or it is over; raise PeerLost that names the party that did not come."""
-        with self._changed:
-            if self._changed.wait_for(self._decided, max(0.0, self._until - time.monotonic())):
-                return
-            missing = ", ".join(f"party{party}" for party in (0, 1) if party not in self._come)
-        raise attribute(PeerLost(f"{missing} did not come for its half of a {self._what}"), missing)
-
-    def end(self) -> None:
-        """Have nobody wait any more."""
-        with self._changed:
-            self._over = True
-            self._changed.notify_all()
-
-    def _decided(self) -> bool:
-        return self._over or len(self._come) == 2
+P = TypeVar("P", bound=Delivery)
 
 
 class Table(Generic[P]):

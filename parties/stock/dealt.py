@@ -40,8 +40,7 @@ class DealtStream:
         cancel: Callable[[], Any] = lambda: None,
     ) -> None:
         self._messages, self._orders, self._cancel = messages, orders, cancel
-        self._rest, self._whole = memoryview(b""), False  # whole: the rest is all of a message
-        self._tally = Tally(bytes(SEED_BYTES))
+        self._rest, self._tally = memoryview(b""), Tally(bytes(SEED_BYTES))
         self.nbytes = 0  # read in this pass
         self.preparation_id = b""
         self.places = 0  # how many generations the dealer serves at a time
@@ -70,8 +69,8 @@ class DealtStream:
         self.nbytes += nbytes
         if nbytes and not self._rest:
             self._receive()
-        if self._whole and len(self._rest) == nbytes:
-            return self._cut(nbytes)
+            if len(self._rest) == nbytes:
+                return self._cut(nbytes)
         return self._assemble(nbytes)
 
     def end(self) -> None:
@@ -99,11 +98,11 @@ class DealtStream:
         return copy.toreadonly()
 
     def _cut(self, nbytes: int) -> memoryview:
-        piece, self._rest, self._whole = self._rest[:nbytes], self._rest[nbytes:], False
+        piece, self._rest = self._rest[:nbytes], self._rest[nbytes:]
         return piece
 
     def _receive(self) -> None:
-        self._rest, self._whole = memoryview(self._next()), True
+        self._rest = memoryview(self._next())
         if not self._rest:
             raise ProtocolError("the dealer sent less than the pass takes")
         self._tally.update(self._rest)
@@ -130,28 +129,24 @@ class PassLink:
         context.add_callback(self._places.wake)  # one that is over already is not active either
         give_back = self._places.take(deadline, context.is_active)
         when_over(context, give_back)
-        dealt = self._join(self._opening(begin=session_shape_message(shape)), deadline, context)
+        dealt = self._open(deadline, context, begin=session_shape_message(shape))
         self._places.learn(dealt.places)
         return dealt
 
     def join(self, preparation_id: bytes, deadline: Deadline, context: grpc.ServicerContext) -> DealtStream:
         """Be dealt the passes of the generation that party 0 has begun, as party 1."""
-        dealt = self._join(self._opening(preparation_id=preparation_id), deadline, context)
+        dealt = self._open(deadline, context, preparation_id=preparation_id)
         if dealt.preparation_id != preparation_id:
             dealt.cancel()
             raise ProtocolError("the dealer deals another generation")
         return dealt
 
-    def _opening(self, **which: Any) -> dealer_pb2.PassesRequest:
+    def _open(self, deadline: Deadline, context: grpc.ServicerContext, **which: Any) -> DealtStream:
         identity = identity_message(self._identity)
-        return dealer_pb2.PassesRequest(open=dealer_pb2.PassesOpen(identity=identity, **which))
+        opening = dealer_pb2.PassesRequest(open=dealer_pb2.PassesOpen(identity=identity, **which))
+        return persist(lambda: self._opened(opening, deadline, context), self._connect_seconds, deadline)
 
-    def _join(
-        self, opening: dealer_pb2.PassesRequest, deadline: Deadline, context: grpc.ServicerContext
-    ) -> DealtStream:
-        return persist(lambda: self._joined(opening, deadline, context), self._connect_seconds, deadline)
-
-    def _joined(
+    def _opened(
         self, opening: dealer_pb2.PassesRequest, deadline: Deadline, context: grpc.ServicerContext
     ) -> DealtStream:
         """Open a stream that ends with our client's call, and hear the dealer's first word on it."""

@@ -27,45 +27,38 @@ class Tally:
     def __init__(self, seed: bytes, part: int = STREAM) -> None:
         self._first = _first(seed, part)
         self._tags = bytearray()
-        self._left = 0  # of the block under way
-        self._block: xxh3_128 | None = None
+        self._begin()
 
     def update(self, piece: Buffer) -> None:
         """Take in what comes next."""
         view = memoryview(piece)
         while view:
-            block = self._block or self._begin()
-            taken = view[: self._left]
-            block.update(taken)
+            taken, view = view[: self._left], view[self._left :]
+            self._block.update(taken)
             self._left -= len(taken)
-            view = view[len(taken) :]
             if not self._left:
-                self._end(block)
+                self._tags += self._block.digest()
+                self._begin()
 
     def tags(self) -> bytes:
-        """Return the tags of all that came; nothing may follow."""
-        if self._block is not None:
-            self._end(self._block)
-        return bytes(self._tags)
+        """Return the tags of all that came."""
+        last = self._block.digest() if self._left < BLOCK else b""
+        return bytes(self._tags) + last
 
     def digest(self) -> bytes:
-        """Return the digest of all that came; nothing may follow."""
+        """Return the digest of all that came."""
         return digest_of(self.tags())
 
     def compare(self, stated: bytes) -> None:
-        """Raise DamagedPreparation unless all that came has this digest, as its sender states; nothing may follow."""
+        """Raise DamagedPreparation unless all that came has this digest, as its sender states."""
         if len(stated) != DIGEST:
             raise ProtocolError(f"{len(stated)} bytes where the dealer's digest was due")
         if stated != self.digest():
             raise DamagedPreparation("a preparation was changed on its way from the dealer")
 
-    def _begin(self) -> xxh3_128:
+    def _begin(self) -> None:
+        """Begin a block; so many of its bytes are left to come."""
         self._left, self._block = BLOCK, xxh3_128(seed=self._first ^ len(self._tags) // TAG)
-        return self._block
-
-    def _end(self, block: xxh3_128) -> None:
-        self._tags += block.digest()
-        self._block = None
 
 
 class Checked:
@@ -86,16 +79,6 @@ class Checked:
             if tag != self._tags[TAG * number : TAG * (number + 1)]:
                 raise DamagedPreparation("a stored preparation was changed")
             self._done += len(block)
-
-
-def tags_of(view: memoryview, seed: bytes, part: int) -> bytes:
-    """Return the tags of bytes that are there."""
-    first = _first(seed, part)
-    offsets = range(0, len(view), BLOCK)
-    return b"".join(
-        xxh3_128_digest(view[offset : offset + BLOCK], seed=first ^ number)
-        for number, offset in enumerate(offsets)
-    )
 
 
 def blocks(nbytes: int) -> int:

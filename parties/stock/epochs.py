@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import deque
 
 from privinf.errors import MismatchError
 
@@ -20,7 +20,7 @@ class Epochs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._now: bytes | None = None
-        self._over: OrderedDict[bytes, None] = OrderedDict()
+        self._over: deque[bytes] = deque(maxlen=_REMEMBERED)
 
     def enter(self, epoch: bytes) -> None:
         """Take a run for the one under way; raise MismatchError for one that another has followed."""
@@ -30,7 +30,5 @@ class Epochs:
             if epoch in self._over:
                 raise MismatchError("this run of party0 is over: another has begun since")
             if self._now is not None:
-                self._over[self._now] = None
-                if len(self._over) > _REMEMBERED:
-                    self._over.popitem(last=False)
+                self._over.append(self._now)
             self._now = epoch

@@ -24,6 +24,7 @@ from privinf.parties.stock.store import Place, PreparationStore
 from privinf.protocols.contract import ID_BYTES, PartyProgram, QueryShape, StockSizes
 from privinf.v1 import dealer_pb2
 
+Started = Callable[[grpc.Call], Any]  # given a call, to cancel it
 _DROP_SECONDS = 5.0  # for the dealer to hear of it; one that does not ends the order itself, a little later
 
 
@@ -38,27 +39,22 @@ class DealerLink:
         self._places = Places()
 
     @contextlib.contextmanager
-    def order(self, shape: QueryShape, life: Life) -> Iterator[tuple[Place, bytes]]:
-        """Have a preparation drawn, as party 0: give room for our half, and its id.
+    def order(self, shape: QueryShape, epoch: bytes, life: Life) -> Iterator[tuple[Place, Record]]:
+        """Have a preparation drawn, as party 0: give room for our half, and what is known of it.
 
         A place at the dealer is waited for, and room taken here, before it hears of the order. Whoever fails within
         gives the order up, also if the dealer's word of it was lost.
         """
         order = secrets.token_bytes(ID_BYTES)
         with self._places.hold(life), self._place(shape) as place, self._or_drop(order=order):
-            yield place, self._created(shape, order, life)
+            yield place, self._record(self._created(shape, order, life), shape, epoch)
 
     def join(
-        self,
-        preparation_id: bytes,
-        shape: QueryShape,
-        epoch: bytes,
-        deadline: Deadline,
-        started: Callable[[grpc.Call], Any],
+        self, preparation_id: bytes, shape: QueryShape, epoch: bytes, deadline: Deadline, started: Started
     ) -> Record:
         """Store our half of what party 0 has ordered, as party 1; what we fail to store is dropped for both."""
         with self._or_drop(preparation_id=preparation_id), self._place(shape) as place:
-            return self.fetch(place, preparation_id, shape, epoch, deadline, started)
+            return self.fetch(place, self._record(preparation_id, shape, epoch), deadline, started)
 
     @contextlib.contextmanager
     def _or_drop(self, **which: bytes) -> Iterator[None]:
@@ -110,28 +106,23 @@ class DealerLink:
         sizes = self._sizes(shape)
         return self._store.place(sizes.preparation, sizes.precomputed)
 
-    def fetch(
-        self,
-        place: Place,
-        preparation_id: bytes,
-        shape: QueryShape,
-        epoch: bytes,
-        deadline: Deadline,
-        started: Callable[[grpc.Call], Any] = lambda call: None,
-    ) -> Record:
-        """Store our half of a preparation; `started` is given the call, to cancel it.
+    def _record(self, preparation_id: bytes, shape: QueryShape, epoch: bytes) -> Record:
+        identity, sizes = self._program.identity, self._sizes(shape)
+        return Record(preparation_id, shape, identity, sizes.preparation, sizes.precomputed, epoch=epoch)
+
+    def fetch(self, place: Place, record: Record, deadline: Deadline, started: Started) -> Record:
+        """Store our half of a preparation.
 
         The deadline and a cancellation end the stream; neither interrupts what the program prepares after it.
         """
-        identity, queries = self._program.identity, served(self._program.queries, QUERIES)
-        request = dealer_pb2.FetchRequest(preparation_id=preparation_id, identity=identity_message(identity))
-        sizes = queries.stock_sizes(shape)
-        record = Record(preparation_id, shape, identity, sizes.preparation, sizes.precomputed, epoch=epoch)
+        prepare = partial(served(self._program.queries, QUERIES).prepare, record.shape)
+        identity = identity_message(record.identity)
+        request = dealer_pb2.FetchRequest(preparation_id=record.preparation_id, identity=identity)
         fetch, left = FETCH.on(self._dealer), deadline.left("offline")
         call = fetch(request, timeout=left, metadata=self._dealer.metadata)
         started(call)
         try:
-            return self._store.receive(place, record, _messages(call), partial(queries.prepare, shape))
+            return self._store.receive(place, record, _messages(call), prepare)
         finally:
             call.cancel()
 

@@ -33,7 +33,7 @@ class IdTable:
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR)
         try:
-            self._salt, self._slots = self._read_header(path)
+            self._salt, self.slots = self._read_header(path)  # places for ids, twice as many as may be taken
             self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
             self._count = sum(self._marks())
         except BaseException:
@@ -56,14 +56,9 @@ class IdTable:
         return cls(path)
 
     @property
-    def slots(self) -> int:
-        """How many ids it has places for, twice over."""
-        return self._slots
-
-    @property
     def full(self) -> bool:
         """Whether no more should be added."""
-        return 2 * self._count >= self._slots
+        return 2 * self._count >= self.slots
 
     def __contains__(self, identity: bytes) -> bool:
         return self._find(identity)[1]
@@ -87,13 +82,13 @@ class IdTable:
     def _find(self, identity: bytes) -> tuple[int, bool]:
         """Return where an id lies, or would be added, and whether it is there."""
         digest = hashlib.blake2b(identity, key=self._salt, digest_size=8).digest()
-        number, wanted = int.from_bytes(digest, "little") % self._slots, _MARK + identity
+        number, wanted = int.from_bytes(digest, "little") % self.slots, _MARK + identity
         while True:
             place = _START + number * _SLOT
             slot = self._map[place : place + _SLOT]
             if slot == wanted or slot[:1] != _MARK:
                 return place, slot == wanted
-            number = (number + 1) % self._slots
+            number = (number + 1) % self.slots
 
     def _marks(self) -> Iterator[int]:
         """Yield the marks of a part after the other."""

@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -20,8 +21,9 @@ from privinf.parties.rpc.messages import identity_message, shape_message
 from privinf.parties.rpc.methods import PREFETCH, RECONCILE
 from privinf.parties.rpc.status import attribute, restore
 from privinf.parties.stock.fetch import DealerLink
+from privinf.parties.stock.record import Record
 from privinf.parties.stock.store import Place, PreparationStore
-from privinf.protocols.contract import ID_BYTES, Identity, QueryShape
+from privinf.protocols.contract import ID_BYTES, QueryShape
 from privinf.v1 import party_pb2
 
 _RECONCILE_SECONDS = 10.0
@@ -33,15 +35,9 @@ class Keeper:
     """Hands each ready preparation to one query, and has new ones made: ahead in a thread, or on demand."""
 
     def __init__(
-        self,
-        config: PartyConfig,
-        identity: Identity,
-        store: PreparationStore,
-        dealer: DealerLink,
-        other: Peer,
-        log: Log,
+        self, config: PartyConfig, store: PreparationStore, dealer: DealerLink, other: Peer, log: Log
     ) -> None:
-        self._config, self._identity, self._store = config, identity, store
+        self._config, self._store = config, store
         self._dealer, self._other, self._log = dealer, other, log
         self._rooms = {shape: dealer.room(shape) for shape in config.shapes if config.ahead}
         self._epoch = secrets.token_bytes(ID_BYTES)
@@ -51,7 +47,7 @@ class Keeper:
         self._waiting: Counter[QueryShape] = Counter()  # queries that wait for one of those
         self._unconfirmed = {record.preparation_id: record.shape for record in store.held()}
         self._gone: set[bytes] = set()
-        self._unsettled, self._stopping = True, False  # the first thing is to agree with party 1
+        self._unsettled = True  # the first thing is to agree with party 1
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
@@ -61,10 +57,8 @@ class Keeper:
 
     def stop(self) -> None:
         """End the thread; a fetch under way is lost."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
         self._stopped.set()
+        self.wake()
         self._thread.join(timeout=1.0)
 
     def obtain(self, shape: QueryShape, life: Life, fresh: bool = False) -> bytes:
@@ -110,58 +104,53 @@ class Keeper:
     def _prepare(self, shape: QueryShape, life: Life) -> bytes:
         """Have both parties fetch a new preparation at the same time."""
         try:
-            with self._dealer.order(shape, life) as (place, preparation_id):
+            with self._dealer.order(shape, self._epoch, life) as (place, record):
                 try:
-                    self._fetch_both(place, preparation_id, shape, life)
+                    self._fetch_both(place, record, life)
                     life.require()
                 except BaseException:
-                    self.discard(preparation_id)
+                    self.discard(record.preparation_id)
                     life.require()
                     raise
         finally:
             self.wake()  # if nothing came of it, its place is free only now
-        return preparation_id
+        return record.preparation_id
 
-    def _fetch_both(self, place: Place, preparation_id: bytes, shape: QueryShape, life: Life) -> None:
-        request = party_pb2.PrefetchRequest(
-            preparation_id=preparation_id,
-            identity=identity_message(self._identity),
-            shape=shape_message(shape),
-            epoch=self._epoch,
-        )
-        theirs = PREFETCH.on(self._other).future(
-            request, timeout=life.deadline.left("offline"), metadata=self._other.metadata
-        )
-        life.on_end(theirs.cancel)
-        try:
-            # If party 1 fails first, the dealer ends our stream too.
-            self._fetch_own(place, preparation_id, shape, life, theirs)
-            _result(theirs)
-        except BaseException:
-            theirs.cancel()
-            raise
+    def _fetch_both(self, place: Place, record: Record, life: Life) -> None:
+        theirs = self._asked(record, life)
 
-    def _fetch_own(
-        self,
-        place: Place,
-        preparation_id: bytes,
-        shape: QueryShape,
-        life: Life,
-        theirs: grpc.Future[Any],
-    ) -> None:
         def started(ours: grpc.Call) -> None:
-            _tie(theirs, ours)
+            theirs.add_done_callback(partial(_end_with, ours))
             life.on_end(ours.cancel)
 
         try:
-            self._dealer.fetch(place, preparation_id, shape, self._epoch, life.deadline, started)
-        except (PeerLost, ProtocolError):  # dropped by party 1, perhaps before we came
+            self._dealer.fetch(place, record, life.deadline, started)
+        except (PeerLost, ProtocolError):
+            # If party 1 fails first, the dealer ends our stream too; or it was dropped before we came.
             _result(theirs, _VERDICT_SECONDS)
             raise
+        else:
+            _result(theirs)
+        finally:
+            theirs.cancel()
+
+    def _asked(self, record: Record, life: Life) -> grpc.Future[Any]:
+        """Have party 1 fetch its half."""
+        request = party_pb2.PrefetchRequest(
+            preparation_id=record.preparation_id,
+            identity=identity_message(record.identity),
+            shape=shape_message(record.shape),
+            epoch=record.epoch,
+        )
+        theirs: grpc.Future[Any] = PREFETCH.on(self._other).future(
+            request, timeout=life.deadline.left("offline"), metadata=self._other.metadata
+        )
+        life.on_end(theirs.cancel)
+        return theirs
 
     def _run(self) -> None:
         pause = _BACKOFF[0]
-        while not self._stopping:
+        while not self._stopped.is_set():
             try:
                 self._step()
                 pause = _BACKOFF[0]
@@ -172,23 +161,22 @@ class Keeper:
 
     def _step(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._unsettled or self._lacking() is not None)
+            self._changed.wait_for(self._due)
             unsettled, shape = self._unsettled, self._lacking()
-            if self._stopping:
+            if self._stopped.is_set():
                 return
         if unsettled:
             self._reconcile()
         elif shape is not None:
             self._make_ahead(shape)
 
+    def _due(self) -> bool:
+        return self._stopped.is_set() or self._unsettled or self._lacking() is not None
+
     def _lacking(self) -> QueryShape | None:
         """Return the shape of which the fewest are ready, if that is too few and one more has room."""
-        ahead = self._config.ahead
-        short = [
-            shape
-            for shape, room in self._rooms.items()
-            if self._count(shape) < ahead and self._store.fits(room)
-        ]
+        ahead, fits = self._config.ahead, self._store.fits
+        short = [shape for shape, room in self._rooms.items() if self._count(shape) < ahead and fits(room)]
         return min(short, key=self._count, default=None)
 
     def _count(self, shape: QueryShape) -> int:
@@ -242,14 +230,10 @@ class Keeper:
         self._store.burn(missing)
 
 
-def _tie(theirs: grpc.Future[Any], ours: grpc.Call) -> None:
-    """End our fetch if party 1's fails before it reached the dealer at all."""
-
-    def ended(future: grpc.Future[Any]) -> None:
-        if future.cancelled() or future.exception() is not None:
-            ours.cancel()
-
-    theirs.add_done_callback(ended)
+def _end_with(ours: grpc.Call, theirs: grpc.Future[Any]) -> None:
+    """End our fetch if party 1's has failed before it reached the dealer at all."""
+    if theirs.cancelled() or theirs.exception() is not None:
+        ours.cancel()
 
 
 def _result(theirs: grpc.Future[Any], timeout: float | None = None) -> None:

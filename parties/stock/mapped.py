@@ -18,47 +18,12 @@ _STEP: Final = 16 << 20  # let go at a time
 REMOVE: Final = mmap.MADV_REMOVE  # take the pages' room on the disk back
 
 
-class Reader:
-    """The dealer's bytes in a mapping; a view stays right after its pages were let go, it is read again.
-
-    With `checked`, what was changed since it was stored is found before any of it is handed out.
-    """
-
-    def __init__(self, mapping: mmap.mmap, nbytes: int, checked: Checked | None = None) -> None:
-        self._map, self._left, self._nbytes, self._checked = mapping, nbytes, nbytes, checked
-        self._view, self._next, self._kept = memoryview(mapping).toreadonly(), BLOCK, 0
-
-    @property
-    def remaining(self) -> int:
-        """Bytes not yet read."""
-        return self._left
-
-    def read(self, nbytes: int) -> memoryview:
-        """Return the next `nbytes`, in place."""
-        if not 0 <= nbytes <= self._left:
-            raise ProtocolError(f"the program reads {nbytes} bytes where the preparation has {self._left}")
-        if self._next - self._kept > _BEHIND + _STEP:
-            self._let_go()
-        self._left -= nbytes
-        self._next += nbytes
-        if self._checked is not None:
-            self._checked.up_to(self._nbytes - self._left)
-        return self._view[self._next - nbytes : self._next]
-
-    def release(self) -> None:
-        """Let the mapping be closed."""
-        self._checked = None
-        self._view.release()
-
-    def _let_go(self) -> None:
-        """Unmap pages that lie well behind: the file keeps them, the process does not."""
-        nbytes = (self._next - self._kept - _BEHIND) // mmap.PAGESIZE * mmap.PAGESIZE
-        self._map.madvise(mmap.MADV_DONTNEED, self._kept, nbytes)
-        self._kept += nbytes
-
-
 class Mapping:
-    """A preparation and what its program put beside it; the latter can be written while it is `writable`."""
+    """A preparation and what its program put beside it; the latter can be written while it is `writable`.
+
+    The former is read once; a view stays right after its pages were let go, it is read again. With `checked`, what was
+    changed since it was stored is found before any of it is handed out.
+    """
 
     def __init__(
         self, descriptor: int, nbytes: int, precomputed: tuple[int, int], writable: bool = False
@@ -67,22 +32,34 @@ class Mapping:
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
         self._map = mmap.mmap(descriptor, end, access=access)
         self._map.madvise(mmap.MADV_SEQUENTIAL)
-        self._nbytes = nbytes
-        self._views: list[memoryview] = []
-        self.source = Reader(self._map, nbytes)
-        self.stream, self.precomputed = self._view(BLOCK, BLOCK + nbytes), self._view(start, end)
+        self._nbytes, self._read, self._kept = nbytes, 0, 0  # kept: where pages begin that were not let go
+        self.stream = memoryview(self._map)[BLOCK : BLOCK + nbytes].toreadonly()
+        self.precomputed = memoryview(self._map)[start:end]
+        self.checked: Checked | None = None
 
-    def check(self, stream: Checked) -> None:
-        """Have the dealer's bytes compared with their tags as they are read."""
-        self.source.release()
-        self.source = Reader(self._map, self._nbytes, stream)
+    @property
+    def remaining(self) -> int:
+        """Bytes not yet read."""
+        return self._nbytes - self._read
+
+    def read(self, nbytes: int) -> memoryview:
+        """Return the next `nbytes`, in place."""
+        if not 0 <= nbytes <= self.remaining:
+            raise ProtocolError(
+                f"the program reads {nbytes} bytes where the preparation has {self.remaining}"
+            )
+        if BLOCK + self._read - self._kept > _BEHIND + _STEP:
+            self._let_go()
+        start, self._read = self._read, self._read + nbytes
+        if self.checked is not None:
+            self.checked.up_to(self._read)
+        return self.stream[start : self._read]
 
     def close(self) -> bool:
         """Unmap; return whether that is done, or left to arrays of the program that still look at it."""
         with contextlib.suppress(BufferError):
-            self.source.release()
-            for view in self._views:
-                view.release()
+            self.stream.release()
+            self.precomputed.release()
             self._map.close()
         return self._map.closed
 
@@ -101,6 +78,8 @@ class Mapping:
         self.close()
         released()
 
-    def _view(self, start: int, end: int) -> memoryview:
-        self._views += [memoryview(self._map), memoryview(self._map)[start:end]]
-        return self._views[-1]
+    def _let_go(self) -> None:
+        """Unmap pages that lie well behind: the file keeps them, the process does not."""
+        nbytes = (BLOCK + self._read - self._kept - _BEHIND) // mmap.PAGESIZE * mmap.PAGESIZE
+        self._map.madvise(mmap.MADV_DONTNEED, self._kept, nbytes)
+        self._kept += nbytes

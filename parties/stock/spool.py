@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from privinf.errors import DamagedPreparation, InputError, ProtocolError
 from privinf.parties.served import QUERIES, served
-from privinf.parties.stock.digest import PRECOMPUTED, Checked, Tally, tags_of
+from privinf.parties.stock.digest import PRECOMPUTED, Checked, Tally
 from privinf.parties.stock.mapped import BLOCK, Mapping
 from privinf.parties.stock.record import SUFFIX, Record, describe, file_bytes, precomputed_span, spool_name
 from privinf.protocols.contract import SEED_BYTES, PartyQueries, Source
@@ -69,13 +69,14 @@ class SpoolWriter:
         """Have the program fill what was computed ahead; return the tags of that."""
         mapping = Mapping(self._descriptor, self._nbytes, self._precomputed, writable=True)
         try:
-            prepare(mapping.source, seed, mapping.precomputed)
-            tags = tags_of(mapping.precomputed, seed, PRECOMPUTED)
+            prepare(mapping, seed, mapping.precomputed)
+            tally = Tally(seed, PRECOMPUTED)
+            tally.update(mapping.precomputed)
         except BaseException:
             mapping.erase(lambda: None)
             raise
         mapping.close()
-        return tags
+        return tally.tags()
 
     def _write(self, messages: Iterator[bytes], tally: Tally) -> bytes:
         """Write exactly the bytes due, and compare them with the digest that ends them; return their tags."""
@@ -107,26 +108,23 @@ class Preparation:
 
     def __init__(self, directory: Path, record: Record, release: Callable[[bytes], None]) -> None:
         self.record, self._release = record, release
-        path, span = (
-            directory / spool_name(record.preparation_id),
-            precomputed_span(record.nbytes, record.precomputed),
-        )
+        path = directory / spool_name(record.preparation_id)
+        span = precomputed_span(record.nbytes, record.precomputed)
         try:
-            with path.open(
-                "r+b"
-            ) as file:  # what is not writable could not be erased; the mapping is read alone
+            # What is not writable could not be erased; the mapping is read alone.
+            with path.open("r+b") as file:
                 self._mapping = Mapping(file.fileno(), record.nbytes, span)
         except (FileNotFoundError, ValueError) as error:  # gone, or cut short
             raise DamagedPreparation("a stored preparation cannot be read") from error
         path.unlink()  # the mapping lives on; a crash leaves nothing behind
         stream, self._precomputed_tags = record.tags_of_both()
-        self._mapping.check(Checked(self._mapping.stream, record.seed, stream))
-        self.read = self._mapping.source.read
+        self._mapping.checked = Checked(self._mapping.stream, record.seed, stream)
+        self.read = self._mapping.read
 
     @property
     def remaining(self) -> int:
         """Bytes not yet read."""
-        return self._mapping.source.remaining
+        return self._mapping.remaining
 
     @property
     def precomputed(self) -> memoryview:

@@ -21,14 +21,6 @@ from privinf.protocols.contract import Identity, QueryShape
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@dataclass(frozen=True)
-class Usage:
-    """How much of the disk is taken, by whatever is being received, stored or read, also if it has no name any more."""
-
-    count: int
-    nbytes: int
-
-
 @dataclass(eq=False)
 class Place:
     """Room for one preparation, from before it is asked for until it is stored."""
@@ -77,11 +69,11 @@ class PreparationStore:
             os.close(self._lockfile)
             raise
 
-    def usage(self) -> Usage:
-        """Return what is taken."""
+    def usage(self) -> int:
+        """Return the bytes taken by whatever is being received, stored or read, also if it has no name any more."""
         with self._lock:
             self._reclaim()
-            return Usage(len(self._taken) + len(self._places), self._used())
+            return self._used()
 
     def held(self, shape: QueryShape | None = None) -> list[Record]:
         """Return the complete, unspent preparations of a shape, or all, oldest first."""
@@ -215,7 +207,7 @@ class PreparationStore:
         """Keep what an earlier process completed and never touched; delete everything else."""
         for path in sorted(self._directory.glob(f"*{SUFFIX}*"), key=lambda path: path.stat().st_mtime_ns):
             record = read_record(path, self._identity)
-            fits = self.usage().nbytes + (record.room if record else 0) <= self._max_bytes
+            fits = self.usage() + (record.room if record else 0) <= self._max_bytes
             if record is None or record.preparation_id in self._spent or not fits or not usable(record):
                 path.unlink()
                 continue

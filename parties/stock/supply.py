@@ -45,9 +45,7 @@ class Supply:
             lambda record: sized(record, program.queries),
         )
         self._dealer = DealerLink(dealer, program, self.store, config.connect_seconds)
-        self.keeper: Keeper | None = None
-        if other is not None:
-            self.keeper = Keeper(config, program.identity, self.store, self._dealer, other, log)
+        self.keeper = Keeper(config, self.store, self._dealer, other, log) if other is not None else None
         self._epochs = Epochs()
 
     def start(self) -> None:

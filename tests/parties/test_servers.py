@@ -260,7 +260,7 @@ def test_a_client_that_leaves_gives_its_place_back_though_its_preparation_still_
             run.cancel()
             wait_until(lambda: [status.sessions for status in link.status()] == [0, 0], 20)
             wait_until(
-                lambda: not any(cluster.party(party).calls._supply.store.usage().count for party in (0, 1)),
+                lambda: not any(cluster.party(party).calls._supply.store.usage() for party in (0, 1)),
                 20,
             )
         finally:

@@ -48,7 +48,7 @@ def _left(cluster: Cluster) -> list[str]:
     left = [thread.name for thread in threading.enumerate() if thread.name in THREADS]
     for role, server in cluster.servers.items():
         if isinstance(server, DealerServer):
-            left += [role] * server.calls.dealings
+            left += [role] * server.calls.dealings.count
         elif isinstance(server, PartyServer):
             calls = server.calls
             held = (

@@ -19,7 +19,7 @@ from privinf.parties.stock import mapped
 from privinf.parties.stock.record import file_bytes
 from privinf.parties.stock.spent import SpentLog
 from privinf.parties.stock.spool import Preparation
-from privinf.parties.stock.store import PreparationStore, Usage
+from privinf.parties.stock.store import PreparationStore
 from privinf.protocols.contract import Source
 
 ROOM = file_bytes(len(BODY), 0)  # of such a preparation
@@ -77,7 +77,7 @@ def test_a_full_disk_is_an_overload(store: PreparationStore, monkeypatch: pytest
         patch.setattr(os, "fdatasync", full)
         with pytest.raises(Overloaded, match="disk"):
             store.claim(bytes([1]) * 16, SHAPE)
-    assert store.usage().count == 0
+    assert store.usage() == 0
 
 
 def test_what_is_burnt_on_a_full_disk_gives_its_room_back(
@@ -93,7 +93,7 @@ def test_what_is_burnt_on_a_full_disk_gives_its_room_back(
         with pytest.raises(Overloaded, match="disk"):
             store.burn([bytes([2]) * 16, bytes([3]) * 16])
     assert [item.preparation_id for item in store.held()] == [bytes([1]) * 16]
-    assert store.usage().nbytes == ROOM
+    assert store.usage() == ROOM
     assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
     for number in (2, 3):
         with pytest.raises(ProtocolError, match="already spent"):
@@ -166,7 +166,7 @@ def test_a_used_file_gives_its_disk_back_though_arrays_still_look_at_it(tmp_path
     assert os.fstat(descriptor).st_blocks * 512 >= LARGE
     preparation.close()
     assert os.fstat(descriptor).st_blocks * 512 < LARGE // 16
-    assert made.usage() == Usage(0, 0)
+    assert made.usage() == 0
     assert not view.any()  # no mask any more, and no fault
     os.close(descriptor)
     made.close()
@@ -179,9 +179,9 @@ def test_where_the_disk_takes_nothing_back_a_used_file_counts_until_the_last_vie
     made, preparation, descriptor = _claimed_large(tmp_path)
     view = preparation.read(LARGE)
     preparation.close()
-    assert (made.usage().nbytes, made.fits(1)) == (file_bytes(LARGE, 0), False)
+    assert (made.usage(), made.fits(1)) == (file_bytes(LARGE, 0), False)
     del view, preparation
-    assert made.usage() == Usage(0, 0)
+    assert made.usage() == 0
     os.close(descriptor)
     made.close()
 
@@ -199,7 +199,7 @@ def test_a_failed_program_that_holds_on_to_a_preparation_keeps_no_disk(tmp_path:
     made = opened(tmp_path, max_bytes=file_bytes(LARGE, 40))
     with pytest.raises(ValueError, match="in the program"):
         receive(made, record(1, LARGE, precomputed=40), stream(SEED, *[bytes(1 << 20)] * 4), failing)
-    assert made.usage() == Usage(0, 0)
+    assert made.usage() == 0
     assert os.fstat(files[0]).st_blocks * 512 < LARGE // 16
     os.close(files[0])
     made.close()

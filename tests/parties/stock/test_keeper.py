@@ -14,7 +14,7 @@ from harness import SHAPE
 
 from privinf.config import PartyConfig
 from privinf.errors import ConnectError
-from privinf.parties.dealing.jobs import stated
+from privinf.parties.dealing.delivery import stated
 from privinf.parties.logs import Log
 from privinf.parties.rpc.credentials import dial
 from privinf.parties.rpc.deadline import Deadline
@@ -53,10 +53,10 @@ class LostDealer:
         return ROOM
 
     @contextmanager
-    def order(self, shape: QueryShape, life: Life) -> Iterator[tuple[Place, bytes]]:
+    def order(self, shape: QueryShape, epoch: bytes, life: Life) -> Iterator[tuple[Place, Record]]:
         with self._store.place(NBYTES, 0) as place:
             self._reach("create")
-            yield place, ID
+            yield place, Record(ID, SHAPE, IDENTITY, NBYTES, epoch=epoch)
 
     def fetch(self, *_: Any) -> Record:
         self._reach("fetch")
@@ -87,7 +87,7 @@ def keeping(store: PreparationStore, tmp_path: Path, lost_at: str = "") -> tuple
     )
     other = dial(config.peer[0], "party1", None, "party0")
     dealer = cast(DealerLink, LostDealer(store, lost_at))
-    keeper = Keeper(config, IDENTITY, store, dealer, other, Log("party0"))
+    keeper = Keeper(config, store, dealer, other, Log("party0"))
     keeper._changed = noted = Noted(lambda: store.fits(ROOM))
     return keeper, noted
 

@@ -38,7 +38,7 @@ def jobs(cluster: Cluster) -> int:
     """Return how many places of the dealer are taken."""
     server = cluster.servers["dealer"]
     assert isinstance(server, DealerServer)
-    return server.calls.preparations
+    return server.calls.jobs.count
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def test_a_fetch_that_is_over_when_it_begins_costs_no_place() -> None:
     fetch = dealer_pb2.FetchRequest(preparation_id=created.preparation_id, identity=says("party1"))
     with pytest.raises(PeerLost, match="party1 stopped fetching"):
         list(calls.fetch(fetch, context, "party1"))
-    assert calls.preparations == 0
+    assert calls.jobs.count == 0
 
 
 def test_a_party_orders_no_more_than_the_dealer_holds(tmp_path: Path, keys: Path) -> None:

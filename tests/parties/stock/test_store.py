@@ -42,9 +42,9 @@ def test_a_preparation_is_read_once_in_order(store: PreparationStore, tmp_path: 
         preparation.read(1)
     with pytest.raises(ProtocolError):
         preparation.read(-1)
-    assert store.usage().nbytes == ROOM
+    assert store.usage() == ROOM
     preparation.close()
-    assert store.usage().count == 0
+    assert store.usage() == 0
 
 
 def test_files_are_private_and_gone_once_claimed(store: PreparationStore, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_preparation_of_another_shape_is_burnt(store: PreparationStore) -> Non
         store.claim(bytes([1]) * 16, replace(SHAPE, tokens=9))
     with pytest.raises(ProtocolError, match="already spent"):
         store.claim(bytes([1]) * 16, SHAPE)
-    assert store.usage().count == 0
+    assert store.usage() == 0
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_what_the_dealer_sends_must_be_exact(
     with pytest.raises(ProtocolError):
         receive(store, record(2), stream(*parts))
     assert [item.preparation_id for item in store.held()] == [bytes([1]) * 16]
-    assert store.usage().nbytes == ROOM
+    assert store.usage() == ROOM
     assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
 
 
@@ -166,12 +166,12 @@ def test_room_is_bounded_in_bytes_and_number(tmp_path: Path) -> None:
 def test_room_is_taken_before_anybody_is_asked(tmp_path: Path) -> None:
     made = opened(tmp_path, max_bytes=file_bytes(1000, 500))
     with made.place(1000, 500) as place:
-        assert made.usage().nbytes == file_bytes(1000, 500)
+        assert made.usage() == file_bytes(1000, 500)
         assert not made.fits(1)
         with pytest.raises(Overloaded, match="do not fit"), made.place(1, 0):
             raise AssertionError("there was room")
         assert place.record is None
-    assert made.usage().count == 0
+    assert made.usage() == 0
     assert not list((tmp_path / "store").glob("*.prep*"))
     made.close()
 
@@ -191,7 +191,7 @@ def test_what_is_burnt_while_it_comes_is_dropped(store: PreparationStore, tmp_pa
         receive(store, record(2), messages())
     assert len(asked) == 1  # the rest was not waited for
     assert [item.preparation_id for item in store.held()] == [bytes([1]) * 16]
-    assert store.usage().nbytes == ROOM
+    assert store.usage() == ROOM
     assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
     with pytest.raises(ProtocolError, match="already spent"):
         store.claim(bytes([2]) * 16, SHAPE)
@@ -208,22 +208,22 @@ def test_what_is_burnt_while_the_program_prepares_is_dropped(store: PreparationS
     with pytest.raises(ProtocolError, match="given up while it came"):
         receive(store, record(2, precomputed=8), stream(SEED, BODY), prepare)
     assert [item.preparation_id for (item,) in coming] == [bytes([2]) * 16]
-    assert (len(store.held()), store.coming(), store.usage().count) == (1, [], 1)
+    assert (len(store.held()), store.coming(), store.usage()) == (1, [], ROOM)
 
 
 def test_what_a_program_prepares_is_kept_with_the_preparation(tmp_path: Path) -> None:
     first = opened(tmp_path)
     kept = receive(first, record(1, precomputed=40), stream(SEED, BODY), copied)
     assert kept.precomputed == 40
-    assert first.usage().nbytes == file_bytes(len(BODY), 40)
+    assert first.usage() == file_bytes(len(BODY), 40)
     first.close()
     again = opened(tmp_path)
-    assert again.usage().nbytes == file_bytes(len(BODY), 40)
+    assert again.usage() == file_bytes(len(BODY), 40)
     with contextlib.closing(again.claim(bytes([1]) * 16, SHAPE)) as preparation:
         assert preparation.precomputed == SEED + BODY[-8:]
         assert preparation.read(len(BODY)) == BODY
         assert preparation.precomputed.readonly
-    assert again.usage().count == 0
+    assert again.usage() == 0
     again.close()
 
 
@@ -247,7 +247,7 @@ def test_nothing_is_left_of_a_preparation_that_the_program_fails_on(
 
     with pytest.raises(ValueError, match="in the program"):
         receive(store, record(2, precomputed=40), stream(SEED, BODY), failing)
-    assert (len(store.held()), store.usage().count) == (1, 1)
+    assert (len(store.held()), store.usage()) == (1, ROOM)
     assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
 
 
