@@ -34,7 +34,6 @@ from privinf.parties.rpc.methods import (
     STATUS,
     Method,
 )
-from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.rpc.parts import WHOLE_LIMIT, filled
 from privinf.parties.rpc.roles import PARTIES, index_of
 from privinf.parties.rpc.seats import share_of
@@ -42,7 +41,7 @@ from privinf.parties.rpc.status import attribute
 from privinf.parties.served import QUERIES, served
 from privinf.parties.session.generations import Generations
 from privinf.parties.session.greeting import Greeter
-from privinf.parties.session.query import Answer, Engine, Query
+from privinf.parties.session.query import Engine, Query
 from privinf.parties.session.sessions import Sessions
 from privinf.parties.stock.dealt import PassLink
 from privinf.parties.stock.supply import Supply
@@ -144,12 +143,12 @@ class PartyCalls:
             ):
                 yield party_pb2.InferReply(admitted=True)
                 share = _share(requests, served(self._program.queries, QUERIES).sizes(shape).query)
-                query = Query(session, shape, share, requests.life)
+                query = Query(shape, share, requests.life)
                 answer = self._engine.answer(query, met)
         except PrivinfError as error:
             raise attribute(error, self._role, session) from error
-        self._account(session, answer)
-        yield party_pb2.InferReply(result=answer.result, stats=answer.stats)
+        self._account(session, answer.stats)
+        yield answer
 
     def session(
         self, requests: Requests[bytes], context: grpc.ServicerContext, caller: str
@@ -157,16 +156,13 @@ class PartyCalls:
         """Carry the frames of one session, as long as its query on this party takes."""
         if index_of(caller) >= self._config.party:
             raise Unauthenticated(f"{caller} may not call {SESSION.name} on {self._role}: it is dialled")
-        outgoing: Outgoing[bytes] = Outgoing()
-        session, stream = self._sessions.arrive(
-            requests.only(), requests.raw, outgoing, context.cancel, caller
-        )
+        session, stream = self._sessions.arrive(requests.only(), requests.raw, context.cancel, caller)
         when_over(context, partial(self._sessions.depart, session, stream))
         seconds = self._config.greet_seconds
         late = DeadlineExceeded(f"no client asked for this session in {seconds:g} s", phase="connect")
         expire = partial(self._sessions.expire, session, stream, late)
         with requests.life.watched(seconds, str(late), expire):
-            yield from outgoing
+            yield from stream.outgoing
 
     def _admitting(self, config: PartyConfig) -> tuple[Admission, Callable[[], int]]:
         """Return who decides on places, and what counts those that are taken."""
@@ -188,8 +184,7 @@ class PartyCalls:
             raise InputError(f"a share of this answer exceeds {WHOLE_LIMIT} bytes")
         return shape
 
-    def _account(self, session: bytes, answer: Answer) -> None:
-        stats = answer.stats
+    def _account(self, session: bytes, stats: party_pb2.Stats) -> None:
         self._meters.answered(stats, "query")
         self._log.info(
             "answered", session=session.hex(), rounds=stats.rounds, seconds=round(stats.online_seconds, 6)

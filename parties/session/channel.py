@@ -24,14 +24,12 @@ class SessionLink:
         self._due: Callable[[], None] | None = None
 
     @property
-    def online_bytes(self) -> int:
-        """Payload sent in rounds so far."""
-        return self._writer.payload_bytes
+    def counts(self) -> tuple[int, int, int]:
+        """Rounds so far, payload sent in them, and everything sent.
 
-    @property
-    def wire_bytes(self) -> int:
-        """Everything sent so far, control frames and headers too; what HTTP/2 and TLS add is not counted."""
-        return self._writer.wire_bytes
+        The last is control frames and headers too; what HTTP/2 and TLS add is not counted.
+        """
+        return self.rounds, self._writer.payload_bytes, self._writer.wire_bytes
 
     def push(self, part: Buffer) -> None:
         """Send a part of the round under way; it travels while the program computes the next."""

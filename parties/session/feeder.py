@@ -63,13 +63,9 @@ class Feeder:
 
     def _run(self) -> None:
         try:
-            while True:
+            while self._full is None:
                 self._life.wait(self._has_room)
                 self._feed()
-        except _Full as error:
-            with self._life.changed:
-                self._full = error.why
-                self._life.changed.notify_all()
         except PrivinfError as error:
             self._life.end(error)
         except Exception as error:
@@ -85,6 +81,8 @@ class Feeder:
 
     def _feed(self) -> None:
         began, ordered = time.monotonic(), self._order() if self._leads else None
+        if self._full is not None:
+            return
         order, seed = self._dealt.begin()
         if ordered is None:
             began = time.monotonic()  # an order may be long in coming
@@ -96,11 +94,15 @@ class Feeder:
         self._dealt.end()
         self._offer(Prepared(order, content, self._dealt.nbytes, time.monotonic() - began))
 
-    def _order(self) -> Order:
+    def _order(self) -> Order | None:
+        """Order the next pass; where none can follow those that are ordered, whoever takes it is told why."""
         try:
             order = self._session.order()
         except InputError as error:
-            raise _Full(error) from error
+            with self._life.changed:
+                self._full = error
+                self._life.changed.notify_all()
+            return None
         self._dealt.order(order)
         return order
 
@@ -109,11 +111,3 @@ class Feeder:
             self._due += 1
             self._ready.append(prepared)
             self._life.changed.notify_all()
-
-
-class _Full(Exception):
-    """No pass can follow those that are ordered."""
-
-    def __init__(self, why: InputError) -> None:
-        super().__init__()
-        self.why = why

@@ -41,22 +41,18 @@ class Generation:
             self.passes += 1
 
     def _pass(self, step: party_pb2.PassOpen) -> party_pb2.GenerateReply:
-        if self.session.result_bytes(step.index) > WHOLE_LIMIT:
+        due = self.session.result_bytes(step.index)
+        if due > WHOLE_LIMIT:
             raise InputError(f"a share of this answer exceeds {WHOLE_LIMIT} bytes")
         query, asked = self.inbox.share(self.session.query_bytes(step.index)), time.monotonic()
         prepared = self.feeder.take()
-        return self._evaluate(step, query, prepared, time.monotonic() - asked)
-
-    def _evaluate(
-        self, step: party_pb2.PassOpen, query: memoryview, prepared: Prepared, waited: float
-    ) -> party_pb2.GenerateReply:
         before, began = self.met.counts, time.monotonic()
         self._announce(step, prepared)
         result = self._journalled(step, query, prepared)
         self.met.only.link.settle()
-        if len(result) != self.session.result_bytes(step.index):
+        if len(result) != due:
             raise ProtocolError("the program's result has another size than it says")
-        stats = self.met.stats(began, waited, prepared.seconds, prepared.nbytes, before)
+        stats = self.met.stats(began, began - asked, prepared.seconds, prepared.nbytes, before)
         return party_pb2.GenerateReply(index=step.index, result=result, stats=stats)
 
     def _announce(self, step: party_pb2.PassOpen, prepared: Prepared) -> None:
@@ -70,13 +66,13 @@ class Generation:
 
     def _journalled(self, step: party_pb2.PassOpen, query: memoryview, prepared: Prepared) -> bytes:
         advance = Advance(tuple(step.kept), tuple(step.after))
-        if self.journal is None:
-            return self.session.evaluate(advance, query, prepared.content, self.met)
-        self.session.journal = partial(self.journal.opened, self.preparation_id, step.index)
+        if self.journal is not None:
+            self.session.journal = partial(self.journal.opened, self.preparation_id, step.index)
         try:
             return self.session.evaluate(advance, query, prepared.content, self.met)
         finally:
-            self.journal.flush()
+            if self.journal is not None:
+                self.journal.flush()
 
 
 def _compare(ours: party_pb2.Pass, payload: memoryview) -> None:

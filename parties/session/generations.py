@@ -72,22 +72,15 @@ class Generations:
         """Answer the passes of a generation: the client calls this on both parties."""
         session: bytes | None = None
         try:
-            with self._living(requests.life):
+            with self._lives.holding(requests.life):
                 inbox = Inbox(requests, self._config.idle_seconds)
                 opened = inbox.opening()
                 session = read_id(opened.session_id, "a session id")
                 yield from self._opened(opened, inbox, requests, context)
         except PrivinfError as error:
             raise attribute(error, f"party{self._config.party}", session) from error
-
-    @contextmanager
-    def _living(self, life: Life) -> Iterator[None]:
-        """Have a generation among those under way; after the last one memory is given back."""
-        try:
-            with self._lives.holding(life):
-                yield
         finally:
-            self._idle.ended()
+            self._idle.ended()  # after the last one memory is given back
 
     def _opened(
         self,
@@ -110,7 +103,9 @@ class Generations:
                 met.enter("online")
                 yield party_pb2.GenerateReply(admitted=True)
                 generation = Generation(preparation_id, running, feeder, inbox, met, self._journal)
-                yield from self._counted(generation)
+                for reply in generation.run():
+                    self._meters.answered(reply.stats, "pass")
+                    yield reply
                 met.finish()
         self._log.info(
             "generated",
@@ -121,12 +116,7 @@ class Generations:
 
     @contextmanager
     def _fed(
-        self,
-        running: PartySession,
-        shape: SessionShape,
-        met: Met,
-        life: Life,
-        context: grpc.ServicerContext,
+        self, running: PartySession, shape: SessionShape, met: Met, life: Life, context: grpc.ServicerContext
     ) -> Iterator[tuple[Feeder, bytes]]:
         """Give a feeder and the generation's id, and end all feeding afterwards."""
         leads = self._config.party == 0
@@ -153,8 +143,3 @@ class Generations:
         dealt = self._link.begin(shape, deadline, context)
         link.say(Kind.BEGIN, dealt.preparation_id)
         return dealt
-
-    def _counted(self, generation: Generation) -> Iterator[party_pb2.GenerateReply]:
-        for reply in generation.run():
-            self._meters.answered(reply.stats, "pass")
-            yield reply

@@ -69,9 +69,8 @@ class Session:
     @property
     def counts(self) -> Counts:
         """Rounds of the link that had most, payload sent in them to all, and everything sent to all."""
-        links = [met.link for met in self.others.values()]
-        sent = sum(link.online_bytes for link in links), sum(link.wire_bytes for link in links)
-        return max(link.rounds for link in links), *sent
+        rounds, online, wire = zip(*(met.link.counts for met in self.others.values()), strict=True)
+        return max(rounds), sum(online), sum(wire)
 
     def stats(
         self, began: float, offline: float, prepared: float, nbytes: int, before: Counts = (0, 0, 0)
@@ -119,19 +118,12 @@ class Greeter:
 
     @contextmanager
     def greeted(
-        self,
-        session: bytes,
-        asked: QueryShape | SessionShape,
-        life: Life,
-        context: grpc.ServicerContext,
+        self, session: bytes, asked: QueryShape | SessionShape, life: Life, context: grpc.ServicerContext
     ) -> Iterator[Session]:
         """Meet all other parties and compare, before a preparation is touched; one that fails is told, and ended."""
         life.on_end(self._sessions.wake)
         seconds = self._config.wait_seconds + self._config.greet_seconds
-
-        def greet(peer: int, stream: PeerStream) -> Met:
-            return self._greet(peer, stream, session, asked, life, context)
-
+        greet = partial(self._greet, session=session, asked=asked, life=life, context=context)
         with ExitStack() as stack:
             others: dict[int, Met] = {}
             for peer in range(self._config.party):
@@ -164,26 +156,19 @@ class Greeter:
             link = SessionLink(stream.send, stream, session, config.party, peer)
             link.say(Kind.HELLO, self.hello(asked).SerializeToString())
             theirs = parse(party_pb2.Hello, bytes(link.hear(Kind.HELLO)))
-            self._compare(PARTIES[peer], theirs, asked)
+            require_same(self._identity, read_identity(theirs.identity), stream.role)
+            if _asked(theirs) != asked:
+                raise MismatchError(f"{stream.role} was asked another shape")
         stream.live(life, max(config.idle_seconds, config.prepare_seconds))
         return Met(stream, link, theirs)
-
-    def _compare(self, other: str, theirs: party_pb2.Hello, asked: QueryShape | SessionShape) -> None:
-        require_same(self._identity, read_identity(theirs.identity), other)
-        if _asked(theirs) != asked:
-            raise MismatchError(f"{other} was asked another shape")
 
 
 @contextmanager
 def _watched(stream: PeerStream, life: Life) -> Iterator[None]:
     """Guard a stream from its greeting on; the call is over with it, while another party is waited for too."""
     with guarding(stream):
-        stream.watch(partial(_lost, life, stream))
+        stream.watch(lambda: life.end(stream.verdict()))
         yield
-
-
-def _lost(life: Life, stream: PeerStream) -> None:
-    life.end(stream.verdict())
 
 
 def _asked(hello: party_pb2.Hello) -> QueryShape | SessionShape:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from privinf.errors import Overloaded, ProtocolError
 from privinf.parties.rpc.frames import CHUNK, CONTROL_LIMIT
 from privinf.parties.rpc.incoming import Requests
@@ -11,9 +9,8 @@ from privinf.parties.rpc.parts import filled
 from privinf.v1 import party_pb2
 
 _LAST_SECONDS = 1.0
-_STEP_LIMIT = (
-    CONTROL_LIMIT // 2
-)  # what is said of a pass goes on to the other party, beside the slots that are dropped
+# What is said of a pass goes on to the other party, beside the slots that are dropped
+_STEP_LIMIT = CONTROL_LIMIT // 2
 
 
 class Inbox:
@@ -21,23 +18,22 @@ class Inbox:
 
     def __init__(self, requests: Requests[party_pb2.GenerateRequest], idle_seconds: float) -> None:
         self._requests, self._idle = requests, idle_seconds
+        self._late = f"the client asked for nothing for {idle_seconds:g} s"
 
     def opening(self) -> party_pb2.GenerateOpen:
         """Return the first message, which is due."""
         first = next(self._requests, None)
-        if first is not None:
-            _check(first)
-        if first is None or first.WhichOneof("part") != "open":
+        if first is None or _part(first) != "open":
             raise ProtocolError("a generation begins with its opening")
         return first.open
 
     def step(self, index: int) -> party_pb2.PassOpen | None:
         """Return what the client says of the pass that is due, or None if it wants no more."""
         self._refuse_to_drain()
-        request = self._get()
+        request = self._requests.within(self._idle, self._late)
         if request is None:
             return None
-        if request.WhichOneof("part") != "step":
+        if _part(request) != "step":
             raise ProtocolError(f"pass {index}: its opening is due")
         if request.step.index != index:
             raise ProtocolError(f"pass {request.step.index} was asked for where {index} is due")
@@ -45,19 +41,8 @@ class Inbox:
 
     def share(self, nbytes: int) -> memoryview:
         """Read a share of exactly `nbytes`."""
-        return filled(nbytes, "pass", self._chunks())
-
-    def _chunks(self) -> Iterator[bytes | None]:
-        for request in self._requests:
-            _check(request)
-            yield request.chunk if request.WhichOneof("part") == "chunk" else None
-
-    def _get(self) -> party_pb2.GenerateRequest | None:
-        late = f"the client asked for nothing for {self._idle:g} s"
-        request = self._requests.within(self._idle, late)
-        if request is not None:
-            _check(request)
-        return request
+        chunks = (request.chunk if _part(request) == "chunk" else None for request in self._requests)
+        return filled(nbytes, "pass", chunks)
 
     def _refuse_to_drain(self) -> None:
         """Refuse the next pass if this party is stopping, once the client has had time to ask for it.
@@ -66,16 +51,16 @@ class Inbox:
         """
         life, due = self._requests.life, self._requests.due
         with life.changed:
-            late = f"the client asked for nothing for {self._idle:g} s"
-            life.wait_in_time(lambda: due() or life.draining, "online", self._idle, late)
+            life.wait_in_time(lambda: due() or life.draining, "online", self._idle, self._late)
             if life.draining and (not life.wait(due, _LAST_SECONDS) or self._requests.some()):
                 raise Overloaded("this party is stopping")
 
 
-def _check(request: party_pb2.GenerateRequest) -> None:
-    """Refuse what is longer than any that is honest, before it is kept or passed on."""
-    if request.WhichOneof("part") == "chunk":
-        if len(request.chunk) > CHUNK:
-            raise ProtocolError(f"a chunk has {CHUNK} bytes at most")
-    elif request.ByteSize() > _STEP_LIMIT:
+def _part(request: party_pb2.GenerateRequest) -> str | None:
+    """Return what it is; refuse what is longer than any that is honest, before it is kept or passed on."""
+    part = request.WhichOneof("part")
+    if part == "chunk" and len(request.chunk) > CHUNK:
+        raise ProtocolError(f"a chunk has {CHUNK} bytes at most")
+    if part != "chunk" and request.ByteSize() > _STEP_LIMIT:
         raise ProtocolError(f"the opening of a generation or a pass has {_STEP_LIMIT} bytes at most")
+    return part

@@ -54,9 +54,8 @@ class Journal:
 
     def _numbers(self) -> list[int]:
         """Return the numbers of the parts that are put aside."""
-        prefix = self._path.name + "."
-        names = [entry.name for entry in os.scandir(self._path.parent) if entry.name.startswith(prefix)]
-        return [int(name.removeprefix(prefix)) for name in names if name.removeprefix(prefix).isdecimal()]
+        ends = [path.suffix[1:] for path in self._path.parent.iterdir() if path.stem == self._path.name]
+        return [int(end) for end in ends if end.isdecimal()]
 
     def _aside(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

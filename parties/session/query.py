@@ -28,18 +28,9 @@ _PREPARATIONS = 3  # that one query may use up, if each is found changed
 class Query:
     """What a client asked of this party."""
 
-    session: bytes
     shape: QueryShape
     share: memoryview = field(repr=False)
     life: Life
-
-
-@dataclass
-class Answer:
-    """This party's share of the answer, and what it took."""
-
-    result: bytes = field(repr=False)
-    stats: party_pb2.Stats
 
 
 class Engine:
@@ -48,7 +39,7 @@ class Engine:
     def __init__(self, queries: PartyQueries | None, supply: Supply | None, log: Log) -> None:
         self._queries, self._supply, self._log = queries, supply, log
 
-    def answer(self, query: Query, session: Session) -> Answer:
+    def answer(self, query: Query, session: Session) -> party_pb2.InferReply:
         """Run a session after its greeting; the caller ends it if this raises.
 
         A preparation that either party finds changed, before the byte is used, is dropped by both for another one.
@@ -66,7 +57,9 @@ class Engine:
                 _restart(session.only.link, error)
         raise AssertionError
 
-    def _attempt(self, query: Query, session: Session, supply: Supply, began: float, fresh: bool) -> Answer:
+    def _attempt(
+        self, query: Query, session: Session, supply: Supply, began: float, fresh: bool
+    ) -> party_pb2.InferReply:
         session.enter("offline")
         link, keeper = session.only.link, supply.keeper
         if keeper is None:
@@ -86,7 +79,7 @@ class Engine:
 
     def _evaluate(
         self, query: Query, session: Session, preparation: Preparation | None, offline: float
-    ) -> Answer:
+    ) -> party_pb2.InferReply:
         queries, began, record = served(self._queries, QUERIES), time.monotonic(), None
         stock, sizes = None, queries.sizes(query.shape)
         session.enter("online")
@@ -103,7 +96,7 @@ class Engine:
             raise ProtocolError("the program's result has another size than it says")
         self._finish(session)
         prepared = (record.prepare_seconds, record.nbytes) if record else (0.0, 0)
-        return Answer(result, session.stats(began, offline, *prepared))
+        return party_pb2.InferReply(result=result, stats=session.stats(began, offline, *prepared))
 
     def _finish(self, session: Session) -> None:
         try:

@@ -13,7 +13,6 @@ from privinf.errors import Overloaded, PeerLost, PrivinfError, ProtocolError
 from privinf.parties.rpc.frames import peek_session
 from privinf.parties.rpc.life import Life
 from privinf.parties.rpc.outgoing import Outgoing
-from privinf.parties.rpc.roles import PARTIES
 from privinf.parties.rpc.seats import RETRY_SECONDS
 from privinf.parties.session.streams import PeerStream, guarding
 
@@ -46,16 +45,11 @@ class Sessions:
                 self._seen.popitem(last=False)
 
     def arrive(
-        self,
-        first: bytes,
-        messages: Iterator[bytes],
-        outgoing: Outgoing[bytes],
-        cancel: Callable[[], Any],
-        caller: str = PARTIES[0],
+        self, first: bytes, messages: Iterator[bytes], cancel: Callable[[], Any], caller: str
     ) -> tuple[bytes, PeerStream]:
         """Take in a stream from a party that dials us; its query may have come already, or come later."""
         session = peek_session(first)
-        stream = PeerStream(itertools.chain([first], messages), outgoing, caller, cancel)
+        stream = PeerStream(itertools.chain([first], messages), Outgoing(), caller, cancel)
         with self._changed:
             if why := self._seen.get(session):
                 raise PeerLost(why)
@@ -79,9 +73,7 @@ class Sessions:
             stream.close(error)
 
     @contextmanager
-    def met(
-        self, session: bytes, life: Life, seconds: float, caller: str = PARTIES[0]
-    ) -> Iterator[PeerStream]:
+    def met(self, session: bytes, life: Life, seconds: float, caller: str) -> Iterator[PeerStream]:
         """Wait for a party's stream of a session, and for room, for so long; hold both until it is over."""
         try:
             stream = self._meet(session, life, seconds, caller)

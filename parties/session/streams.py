@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,25 +38,18 @@ class PeerStream:
         cancel: Callable[[], Any],
         dialled: bool = False,
     ) -> None:
-        self._messages, self._outgoing, self.role = messages, outgoing, role
+        self._messages, self.outgoing, self.role = messages, outgoing, role
         self._dialled = dialled
         self.cancel = cancel
-        self._heard = self._closed = False
+        self._heard = False
+        self.closed = False  # whether we have ended our direction
         self.phase = "connect"  # what a wait for the peer is part of now
-        self._life: Life | None = None
-        self._patience = 0.0
-        self._lock = threading.Lock()
-        self._over = False
-        self._listener: Callable[[], None] | None = None
-
-    @property
-    def closed(self) -> bool:
-        """Whether we have ended our direction."""
-        return self._closed
+        self._life, self._patience = Life(Deadline(math.inf)), math.inf  # until a call has it
+        self._over: Future[None] = Future()
 
     def send(self, message: bytes) -> None:
         """Queue a message; never blocks."""
-        self._outgoing.put(message)
+        self.outgoing.put(message)
 
     def live(self, life: Life, seconds: float) -> None:
         """Have the session end with a call's life, or where the peer sends nothing for so many seconds."""
@@ -63,8 +57,8 @@ class PeerStream:
 
     def close(self, error: PrivinfError | None = None) -> None:
         """End our direction, with an error if the peer is to be told one."""
-        self._closed = True
-        self._outgoing.put(error)
+        self.closed = True
+        self.outgoing.put(error)
 
     def fail(self, error: PrivinfError) -> None:
         """End both directions; a peer that has dialled us is told why."""
@@ -74,22 +68,17 @@ class PeerStream:
 
     def cut(self) -> None:
         """Drop the session, unless our side of it is over: the peer may not have heard how it ended."""
-        if not self._closed:
+        if not self.closed:
             self.cancel()
 
     def watch(self, listener: Callable[[], None]) -> None:
         """Have it called, once, when the stream is over: nobody may be reading then."""
-        with self._lock:
-            self._listener, over = listener, self._over
-        if over:
-            listener()
+        self._over.add_done_callback(lambda _: listener())
 
     def over(self) -> None:
         """Note that gRPC has ended the stream."""
-        with self._lock:
-            listener, self._over = None if self._over else self._listener, True
-        if listener is not None:
-            listener()
+        if not self._over.done():
+            self._over.set_result(None)
 
     def verdict(self) -> PrivinfError:
         """Return why a stream that is over has ended, for one who was not reading."""
@@ -103,12 +92,11 @@ class PeerStream:
         """Both have read their last frame when this returns: who dialled closes first, the other after it."""
         if self._dialled:
             self.close()
-            self.expect_end()
-        else:
-            self.expect_end()
+        self._expect_end()
+        if not self._dialled:
             self.close()
 
-    def expect_end(self) -> None:
+    def _expect_end(self) -> None:
         """Wait until the peer has ended its direction; anything else is out of place."""
         message = self._receive()
         if message is None:
@@ -127,28 +115,22 @@ class PeerStream:
         return message
 
     def _receive(self) -> bytes | None:
-        life, watch = self._life, None
-        if life is not None:
-            watch = life.watch(
-                self._patience, f"{self.role} said nothing for {self._patience:g} s", self.cancel
-            )
+        late = f"{self.role} said nothing for {self._patience:g} s"
         try:
-            message = next(self._messages, None)
-            self._heard = True
-            return message
+            with self._life.watched(self._patience, late, self.cancel):
+                message = next(self._messages, None)
         except grpc.RpcError as error:
             raise self._explain(error) from error
-        finally:
-            if life is not None and watch is not None:
-                life.let(watch)
+        self._heard = True
+        return message
 
     def _late(self) -> DeadlineExceeded | None:
         """Return which time has run out, if any has."""
         life = self._life
-        if life is not None and life.deadline.passed:
+        if life.deadline.passed:
             what = f"the deadline passed waiting for {self.role} ({self.phase})"
             return DeadlineExceeded(what, phase=self.phase)
-        return life.error if life is not None and isinstance(life.error, DeadlineExceeded) else None
+        return life.error if isinstance(life.error, DeadlineExceeded) else None
 
     def _explain(self, error: grpc.RpcError) -> PrivinfError:
         if (late := self._late()) is not None:

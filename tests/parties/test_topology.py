@@ -122,8 +122,8 @@ def test_a_party_that_leaves_ends_the_wait_for_another(
     """Party 2 has greeted party 0, and waits for party 1."""
     greeted, go, greet, dial = threading.Event(), threading.Event(), Greeter._greet, Greeter._dial
 
-    def greeting(greeter: Greeter, peer: int, *asked: Any) -> Met:
-        met = greet(greeter, peer, *asked)
+    def greeting(greeter: Greeter, peer: int, stream: PeerStream, **asked: Any) -> Met:
+        met = greet(greeter, peer, stream, **asked)
         if (greeter._config.party, peer) == (2, 0):
             greeted.set()
         return met

@@ -150,8 +150,9 @@ def test_a_channel_counts_rounds_and_bytes() -> None:
     channel.say(Kind.BEGIN, b"not a round")
     assert exchanged(channel, b"ours", len(PAYLOAD)) == PAYLOAD
     assert exchanged(channel, LONG, len(LONG)) == LONG
-    assert (channel.rounds, channel.online_bytes) == (2, 4 + len(LONG))
-    assert channel.wire_bytes == sum(map(len, sent)) == channel.online_bytes + 11 + 5 * HEADER.size
+    payload, wire = 4 + len(LONG), sum(map(len, sent))
+    assert channel.counts == (2, payload, wire)
+    assert wire == payload + 11 + 5 * HEADER.size
 
 
 def test_a_round_of_parts() -> None:
@@ -164,7 +165,7 @@ def test_a_round_of_parts() -> None:
     channel.push(b"second")
     assert [bytes(part) for part in channel.pull([3, len(LONG)])] == [b"one", LONG]
     assert exchanged(channel, b"third", len(PAYLOAD)) == PAYLOAD
-    assert (channel.rounds, channel.online_bytes) == (2, len(b"firstsecondthird"))
+    assert channel.counts[:2] == (2, len(b"firstsecondthird"))
     mine = FrameReader(iter(sent), SESSION, 0)
     assert [bytes(mine.read(Kind.DATA, 1, size, part)) for part, size in ((0, 5), (1, 6))] == [
         b"first",

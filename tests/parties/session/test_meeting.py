@@ -22,17 +22,16 @@ def arrive(sessions: Sessions, session: bytes) -> Outgoing[bytes]:
     """Come as party 0."""
     frames: list[bytes] = []
     FrameWriter(frames.append, session, 0).write(Kind.HELLO, 0, b"")
-    outgoing: Outgoing[bytes] = Outgoing()
     nothing: Iterator[Any] = iter(())
-    sessions.arrive(frames[0], nothing, outgoing, lambda: None)
-    return outgoing
+    _, stream = sessions.arrive(frames[0], nothing, lambda: None, "party0")
+    return stream.outgoing
 
 
 def refuse(sessions: Sessions, session: bytes) -> None:
     """Have party 1's half of a session end while it waits."""
     life = Life(Deadline.after(60))
     life.end(ProtocolError(WHY))
-    with pytest.raises(ProtocolError, match=WHY), sessions.met(session, life, 60):
+    with pytest.raises(ProtocolError, match=WHY), sessions.met(session, life, 60, "party0"):
         pass
 
 
@@ -68,5 +67,5 @@ def test_another_session_is_none_of_it() -> None:
     refuse(sessions, first)
     sessions.begin(second := os.urandom(16))
     arrive(sessions, second)
-    with sessions.met(second, Life(Deadline.after(60)), 60):
+    with sessions.met(second, Life(Deadline.after(60)), 60, "party0"):
         assert sessions.count == 1
