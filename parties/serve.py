@@ -240,6 +240,6 @@ def _check_shapes(config: PartyConfig, program: PartyProgram) -> None:
             sizes = served(program.queries, QUERIES).stock_sizes(shape)
         except InputError as error:
             raise ConfigError(f"shapes: {shape.task}:{shape.batch}:{shape.tokens}: {error}") from error
-        ready += config.ahead * file_bytes(sizes.preparation, sizes.precomputed)
+        ready += config.ahead * file_bytes(sizes)
     if ready > config.max_store_bytes:
         raise ConfigError(f"ahead: what is to be kept ready takes {ready} bytes, max_store_bytes is less")

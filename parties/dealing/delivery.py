@@ -23,11 +23,19 @@ END_OF_PASS: Final = b""  # a party that reads on finds it, and does not wait fo
 Report = Callable[[BaseException], None]  # told of a failure that is a fault of the program
 
 
-class Meeting:
-    """The two parties of one promise: each comes once, and both within so many seconds, or it is over."""
+class Delivery:
+    """A promise to two parties, with an id: each comes once, and both within so many seconds, or it is over.
 
-    def __init__(self, seconds: float, what: str) -> None:
-        self._what, self._until = what, time.monotonic() + seconds
+    What is dealt to them goes through bounded pipes, once both have come.
+    """
+
+    order = b""  # under which it was asked for, if it was
+
+    def __init__(self, config: DealerConfig, what: str, report: Report) -> None:
+        self.preparation_id = secrets.token_bytes(ID_BYTES)
+        limit = config.queue_chunks * CHUNK
+        self._pipes = (Pipe(limit, config.stall_seconds), Pipe(limit, config.stall_seconds))
+        self._what, self._report, self._until = what, report, time.monotonic() + config.come_seconds
         self._changed = threading.Condition()
         self._come: set[int] = set()
         self._over = False
@@ -46,45 +54,13 @@ class Meeting:
             self._changed.notify_all()
             return len(self._come) == 1
 
-    def wait(self) -> None:
-        """Return once both are there, or it is over; raise PeerLost that names the party that did not come."""
-        with self._changed:
-            if self._changed.wait_for(self._decided, max(0.0, self._until - time.monotonic())):
-                return
-            missing = ", ".join(f"party{party}" for party in (0, 1) if party not in self._come)
-        raise attribute(PeerLost(f"{missing} did not come for its half of a {self._what}"), missing)
-
-    def end(self) -> None:
-        """Have nobody wait any more."""
-        with self._changed:
-            self._over = True
-            self._changed.notify_all()
-
-    def _decided(self) -> bool:
-        return self._over or len(self._come) == 2
-
-
-class Delivery:
-    """A promise that has an id: what is dealt to both parties through bounded pipes, once both have come."""
-
-    order = b""  # under which it was asked for, if it was
-
-    def __init__(self, config: DealerConfig, what: str, report: Report) -> None:
-        self.preparation_id = secrets.token_bytes(ID_BYTES)
-        limit = config.queue_chunks * CHUNK
-        self._pipes = (Pipe(limit, config.stall_seconds), Pipe(limit, config.stall_seconds))
-        self._meeting, self._report = Meeting(config.come_seconds, what), report
-
-    @property
-    def overdue(self) -> bool:
-        """Whether a party has not come in time."""
-        return self._meeting.overdue
-
     def abort(self, error: PrivinfError) -> None:
         """End the streams of both parties: what one of them has is worth nothing."""
         for pipe in self._pipes:
             pipe.end(error)
-        self._meeting.end()
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
 
     def begin(self, work: Callable[[], None]) -> None:
         """Deal in a thread of its own, once both have come; a failure is both parties'."""
@@ -108,9 +84,20 @@ class Delivery:
         for pipe in self._pipes:
             pipe.settle()
 
+    def _meet(self) -> None:
+        """Return once both are there, or it is over; raise PeerLost that names the party that did not come."""
+        with self._changed:
+            if self._changed.wait_for(self._decided, max(0.0, self._until - time.monotonic())):
+                return
+            missing = ", ".join(f"party{party}" for party in (0, 1) if party not in self._come)
+        raise attribute(PeerLost(f"{missing} did not come for its half of a {self._what}"), missing)
+
+    def _decided(self) -> bool:
+        return self._over or len(self._come) == 2
+
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
-            self._meeting.wait()
+            self._meet()
             work()
         except PrivinfError as error:
             self.abort(error)

@@ -27,7 +27,7 @@ class Job(Delivery):
 
     def take(self, party: int) -> Iterator[bytes]:
         """Return the messages of one party: its seed, its preparation, the digest of that. Works once."""
-        if self._meeting.come(party):
+        if self.come(party):
             self.begin(self._generate)
         return stated(iter(self._pipes[party]))
 

@@ -33,7 +33,7 @@ class Dealing(Delivery):
 
     def take(self, party: int) -> Iterator[bytes]:
         """Return the messages of one party, once: of each pass its order, and what is stated in `_stated`."""
-        self._meeting.come(party)
+        self.come(party)
         return _stated(iter(self._pipes[party]))
 
     def _run(self, orders: Iterator[Order]) -> None:

@@ -40,7 +40,7 @@ class Feeder:
         most_bytes: int,
         log: Log,
     ) -> None:
-        self._session, self._dealt, self._life, self._log = session, dealt, life, log
+        self._session, self.dealt, self._life, self._log = session, dealt, life, log
         self._leads, self._ahead, self._most_bytes, self._due = leads, ahead, most_bytes, 0
         self._ready: deque[Prepared] = deque()
         self._full: InputError | None = None
@@ -55,8 +55,7 @@ class Feeder:
         life = self._life
         with life.changed:
             life.wait_in_time(lambda: bool(self._ready) or self._full is not None, "offline")
-            if not self._ready:
-                assert self._full is not None
+            if self._full is not None and not self._ready:
                 raise self._full
             life.changed.notify_all()
             return self._ready.popleft()
@@ -83,16 +82,16 @@ class Feeder:
         began, ordered = time.monotonic(), self._order() if self._leads else None
         if self._full is not None:
             return
-        order, seed = self._dealt.begin()
+        order, seed = self.dealt.begin()
         if ordered is None:
             began = time.monotonic()  # an order may be long in coming
         if order.index != self._due:
             raise ProtocolError(f"the dealer deals pass {order.index} where {self._due} is due")
         if ordered not in (None, order):
             raise MismatchError("the dealer relays another order than it was given")
-        content = self._session.prepare(order, self._dealt.preparation_id, self._dealt, seed)
-        self._dealt.end()
-        self._offer(Prepared(order, content, self._dealt.nbytes, time.monotonic() - began))
+        content = self._session.prepare(order, self.dealt.preparation_id, self.dealt, seed)
+        self.dealt.end()
+        self._offer(Prepared(order, content, self.dealt.nbytes, time.monotonic() - began))
 
     def _order(self) -> Order | None:
         """Order the next pass; where none can follow those that are ordered, whoever takes it is told why."""
@@ -103,7 +102,7 @@ class Feeder:
                 self._full = error
                 self._life.changed.notify_all()
             return None
-        self._dealt.order(order)
+        self.dealt.order(order)
         return order
 
     def _offer(self, prepared: Prepared) -> None:

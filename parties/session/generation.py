@@ -23,7 +23,6 @@ from privinf.v1 import party_pb2
 class Generation:
     """What a pass is made of: the program's session, its feeder, the client's requests, the other party."""
 
-    preparation_id: bytes
     session: PartySession
     feeder: Feeder
     inbox: Inbox
@@ -67,7 +66,7 @@ class Generation:
     def _journalled(self, step: party_pb2.PassOpen, query: memoryview, prepared: Prepared) -> bytes:
         advance = Advance(tuple(step.kept), tuple(step.after))
         if self.journal is not None:
-            self.session.journal = partial(self.journal.opened, self.preparation_id, step.index)
+            self.session.journal = partial(self.journal.opened, self.feeder.dealt.preparation_id, step.index)
         try:
             return self.session.evaluate(advance, query, prepared.content, self.met)
         finally:

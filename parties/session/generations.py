@@ -99,10 +99,10 @@ class Generations:
             self._greeter.greeted(opened.session_id, shape, life, context) as met,
         ):
             met.enter("offline")
-            with self._fed(running, shape, met.only, life, context) as (feeder, preparation_id):
+            with self._fed(running, shape, met.only, life, context) as feeder:
                 met.enter("online")
                 yield party_pb2.GenerateReply(admitted=True)
-                generation = Generation(preparation_id, running, feeder, inbox, met, self._journal)
+                generation = Generation(running, feeder, inbox, met, self._journal)
                 for reply in generation.run():
                     self._meters.answered(reply.stats, "pass")
                     yield reply
@@ -117,8 +117,8 @@ class Generations:
     @contextmanager
     def _fed(
         self, running: PartySession, shape: SessionShape, met: Met, life: Life, context: grpc.ServicerContext
-    ) -> Iterator[tuple[Feeder, bytes]]:
-        """Give a feeder and the generation's id, and end all feeding afterwards."""
+    ) -> Iterator[Feeder]:
+        """Give a feeder, and end all feeding afterwards."""
         leads = self._config.party == 0
         ahead = max(1, min(self._config.passes_ahead, met.theirs.passes_ahead))
         with unstarted():
@@ -128,7 +128,7 @@ class Generations:
         feeder = Feeder(running, dealt, life, leads, ahead if leads else ahead + 1, most, self._log)
         try:
             feeder.start()
-            yield feeder, dealt.preparation_id
+            yield feeder
         finally:
             dealt.cancel()
 

@@ -153,7 +153,7 @@ class Greeter:
         stream.live(life, config.greet_seconds + (_SAYS_WHY if peer in self._dialled else 0.0))
         when_over(context, stream.cut)  # it ends when the client is gone
         with guarding(stream):
-            link = SessionLink(stream.send, stream, session, config.party, peer)
+            link = SessionLink(stream.outgoing.put, stream, session, config.party, peer)
             link.say(Kind.HELLO, self.hello(asked).SerializeToString())
             theirs = parse(party_pb2.Hello, bytes(link.hear(Kind.HELLO)))
             require_same(self._identity, read_identity(theirs.identity), stream.role)

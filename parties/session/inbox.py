@@ -58,7 +58,7 @@ class Inbox:
 
 def _part(request: party_pb2.GenerateRequest) -> str | None:
     """Return what it is; refuse what is longer than any that is honest, before it is kept or passed on."""
-    part = request.WhichOneof("part")
+    part: str | None = request.WhichOneof("part")
     if part == "chunk" and len(request.chunk) > CHUNK:
         raise ProtocolError(f"a chunk has {CHUNK} bytes at most")
     if part != "chunk" and request.ByteSize() > _STEP_LIMIT:

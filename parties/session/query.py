@@ -95,7 +95,7 @@ class Engine:
         if len(result) != sizes.result:
             raise ProtocolError("the program's result has another size than it says")
         self._finish(session)
-        prepared = (record.prepare_seconds, record.nbytes) if record else (0.0, 0)
+        prepared = (record.prepare_seconds, record.sizes.preparation) if record else (0.0, 0)
         return party_pb2.InferReply(result=result, stats=session.stats(began, offline, *prepared))
 
     def _finish(self, session: Session) -> None:

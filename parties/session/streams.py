@@ -39,17 +39,11 @@ class PeerStream:
         dialled: bool = False,
     ) -> None:
         self._messages, self.outgoing, self.role = messages, outgoing, role
-        self._dialled = dialled
-        self.cancel = cancel
-        self._heard = False
-        self.closed = False  # whether we have ended our direction
+        self._dialled, self.cancel = dialled, cancel
+        self._heard = self.closed = False  # closed: whether we have ended our direction
         self.phase = "connect"  # what a wait for the peer is part of now
         self._life, self._patience = Life(Deadline(math.inf)), math.inf  # until a call has it
         self._over: Future[None] = Future()
-
-    def send(self, message: bytes) -> None:
-        """Queue a message; never blocks."""
-        self.outgoing.put(message)
 
     def live(self, life: Life, seconds: float) -> None:
         """Have the session end with a call's life, or where the peer sends nothing for so many seconds."""
@@ -160,6 +154,5 @@ def guarding(stream: PeerStream) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        known = error if isinstance(error, PrivinfError) else PrivinfError()
-        stream.fail(known)
+        stream.fail(error if isinstance(error, PrivinfError) else PrivinfError())
         raise

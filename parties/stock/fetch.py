@@ -24,7 +24,7 @@ from privinf.parties.stock.store import Place, PreparationStore
 from privinf.protocols.contract import ID_BYTES, PartyProgram, QueryShape, StockSizes
 from privinf.v1 import dealer_pb2
 
-Started = Callable[[grpc.Call], Any]  # given a call, to cancel it
+OnEnd = Callable[[Callable[[], None]], None]  # given what cancels a call once it is not wanted
 _DROP_SECONDS = 5.0  # for the dealer to hear of it; one that does not ends the order itself, a little later
 
 
@@ -45,16 +45,16 @@ class DealerLink:
         A place at the dealer is waited for, and room taken here, before it hears of the order. Whoever fails within
         gives the order up, also if the dealer's word of it was lost.
         """
-        order = secrets.token_bytes(ID_BYTES)
-        with self._places.hold(life), self._place(shape) as place, self._or_drop(order=order):
+        order, sizes = secrets.token_bytes(ID_BYTES), self._sizes(shape)
+        with self._places.hold(life), self._store.place(sizes) as place, self._or_drop(order=order):
             yield place, self._record(self._created(shape, order, life), shape, epoch)
 
     def join(
-        self, preparation_id: bytes, shape: QueryShape, epoch: bytes, deadline: Deadline, started: Started
+        self, preparation_id: bytes, shape: QueryShape, epoch: bytes, deadline: Deadline, on_end: OnEnd
     ) -> Record:
         """Store our half of what party 0 has ordered, as party 1; what we fail to store is dropped for both."""
-        with self._or_drop(preparation_id=preparation_id), self._place(shape) as place:
-            return self.fetch(place, self._record(preparation_id, shape, epoch), deadline, started)
+        with self._or_drop(preparation_id=preparation_id), self._store.place(self._sizes(shape)) as place:
+            return self.fetch(place, self._record(preparation_id, shape, epoch), deadline, on_end)
 
     @contextlib.contextmanager
     def _or_drop(self, **which: bytes) -> Iterator[None]:
@@ -95,22 +95,15 @@ class DealerLink:
 
     def room(self, shape: QueryShape) -> int:
         """Return what a preparation takes from our store."""
-        sizes = self._sizes(shape)
-        return file_bytes(sizes.preparation, sizes.precomputed)
+        return file_bytes(self._sizes(shape))
 
     def _sizes(self, shape: QueryShape) -> StockSizes:
         return served(self._program.queries, QUERIES).stock_sizes(shape)
 
-    def _place(self, shape: QueryShape) -> contextlib.AbstractContextManager[Place]:
-        """Take room in our store."""
-        sizes = self._sizes(shape)
-        return self._store.place(sizes.preparation, sizes.precomputed)
-
     def _record(self, preparation_id: bytes, shape: QueryShape, epoch: bytes) -> Record:
-        identity, sizes = self._program.identity, self._sizes(shape)
-        return Record(preparation_id, shape, identity, sizes.preparation, sizes.precomputed, epoch=epoch)
+        return Record(preparation_id, shape, self._program.identity, self._sizes(shape), epoch=epoch)
 
-    def fetch(self, place: Place, record: Record, deadline: Deadline, started: Started) -> Record:
+    def fetch(self, place: Place, record: Record, deadline: Deadline, on_end: OnEnd) -> Record:
         """Store our half of a preparation.
 
         The deadline and a cancellation end the stream; neither interrupts what the program prepares after it.
@@ -120,7 +113,7 @@ class DealerLink:
         request = dealer_pb2.FetchRequest(preparation_id=record.preparation_id, identity=identity)
         fetch, left = FETCH.on(self._dealer), deadline.left("offline")
         call = fetch(request, timeout=left, metadata=self._dealer.metadata)
-        started(call)
+        on_end(call.cancel)
         try:
             return self._store.receive(place, record, _messages(call), prepare)
         finally:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -42,7 +42,7 @@ class Keeper:
         self._rooms = {shape: dealer.room(shape) for shape in config.shapes if config.ahead}
         self._epoch = secrets.token_bytes(ID_BYTES)
         self._changed = threading.Condition()
-        self._ready: dict[QueryShape, deque[bytes]] = {}
+        self._ready: dict[bytes, QueryShape] = {}
         self._coming: Counter[QueryShape] = Counter()  # being made ahead
         self._waiting: Counter[QueryShape] = Counter()  # queries that wait for one of those
         self._unconfirmed = {record.preparation_id: record.shape for record in store.held()}
@@ -71,9 +71,11 @@ class Keeper:
         with self._changed:
             while not fresh:
                 life.require()
-                if self._ready.get(shape):
+                ready = next((each for each, its in self._ready.items() if its == shape), None)
+                if ready is not None:
+                    del self._ready[ready]
                     self._changed.notify_all()
-                    return self._ready[shape].popleft()
+                    return ready
                 if self._coming[shape] <= self._waiting[shape]:
                     break
                 self._wait(shape, life.deadline)
@@ -119,12 +121,12 @@ class Keeper:
     def _fetch_both(self, place: Place, record: Record, life: Life) -> None:
         theirs = self._asked(record, life)
 
-        def started(ours: grpc.Call) -> None:
-            theirs.add_done_callback(partial(_end_with, ours))
-            life.on_end(ours.cancel)
+        def on_end(cancel: Callable[[], None]) -> None:
+            theirs.add_done_callback(partial(_end_if_failed, cancel))
+            life.on_end(cancel)
 
         try:
-            self._dealer.fetch(place, record, life.deadline, started)
+            self._dealer.fetch(place, record, life.deadline, on_end)
         except (PeerLost, ProtocolError):
             # If party 1 fails first, the dealer ends our stream too; or it was dropped before we came.
             _result(theirs, _VERDICT_SECONDS)
@@ -175,36 +177,29 @@ class Keeper:
 
     def _lacking(self) -> QueryShape | None:
         """Return the shape of which the fewest are ready, if that is too few and one more has room."""
-        ahead, fits = self._config.ahead, self._store.fits
-        short = [shape for shape, room in self._rooms.items() if self._count(shape) < ahead and fits(room)]
-        return min(short, key=self._count, default=None)
-
-    def _count(self, shape: QueryShape) -> int:
-        return len(self._ready.get(shape, ()))
+        ahead, fits, counts = self._config.ahead, self._store.fits, Counter(self._ready.values())
+        short = [shape for shape, room in self._rooms.items() if counts[shape] < ahead and fits(room)]
+        return min(short, key=lambda shape: counts[shape], default=None)
 
     def _make_ahead(self, shape: QueryShape) -> None:
         with self._changed:
             self._coming[shape] += 1
-        made: list[bytes] = []
+        made: dict[bytes, QueryShape] = {}
         try:
-            made.append(self._prepare(shape, Life(Deadline.after(self._config.prepare_seconds))))
-            self._log.info("prepared", shape=shape, preparation=made[0].hex())
+            preparation_id = self._prepare(shape, Life(Deadline.after(self._config.prepare_seconds)))
+            made[preparation_id] = shape
+            self._log.info("prepared", shape=shape, preparation=preparation_id.hex())
         finally:
             with self._changed:
                 self._coming[shape] -= 1
-                self._offer(shape, made)
-
-    def _offer(self, shape: QueryShape, preparation_ids: Iterable[bytes]) -> None:
-        self._ready.setdefault(shape, deque()).extend(preparation_ids)
-        self._changed.notify_all()
+                self._ready |= made
+                self._changed.notify_all()
 
     def _reconcile(self) -> None:
         """Agree with party 1 on what both hold: the rest is burnt on both sides."""
         with self._changed:
             self._unsettled = False
-            gone = set(self._gone)
-            ready = {preparation_id for queue in self._ready.values() for preparation_id in queue}
-        ours = ready | set(self._unconfirmed)
+            gone, ours = set(self._gone), {*self._ready, *self._unconfirmed}
         request = party_pb2.ReconcileRequest(epoch=self._epoch, held=sorted(ours), gone=sorted(gone))
         try:
             reply = RECONCILE.on(self._other)(
@@ -219,21 +214,19 @@ class Keeper:
     def _settle(self, missing: set[bytes], gone: set[bytes]) -> None:
         """Burn what party 1 lacks, unless a query has it: what that does not finish with, it discards itself."""
         with self._changed:
-            missing &= set(self._unconfirmed).union(*self._ready.values())
+            held = self._ready | self._unconfirmed
+            missing &= set(held)
             self._gone -= gone
-            for shape, queue in self._ready.items():
-                self._ready[shape] = deque(item for item in queue if item not in missing)
-            for preparation_id, shape in self._unconfirmed.items():
-                if preparation_id not in missing:
-                    self._offer(shape, [preparation_id])
+            self._ready = {each: shape for each, shape in held.items() if each not in missing}
             self._unconfirmed = {}
+            self._changed.notify_all()
         self._store.burn(missing)
 
 
-def _end_with(ours: grpc.Call, theirs: grpc.Future[Any]) -> None:
+def _end_if_failed(cancel: Callable[[], None], theirs: grpc.Future[Any]) -> None:
     """End our fetch if party 1's has failed before it reached the dealer at all."""
     if theirs.cancelled() or theirs.exception() is not None:
-        ours.cancel()
+        cancel()
 
 
 def _result(theirs: grpc.Future[Any], timeout: float | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from privinf.errors import ProtocolError
 from privinf.parties.stock.digest import DIGEST, TAG, blocks, digest_of
 from privinf.parties.stock.mapped import BLOCK
-from privinf.protocols.contract import SEED_BYTES, Identity, QueryShape
+from privinf.protocols.contract import SEED_BYTES, Identity, QueryShape, StockSizes
 
 SUFFIX: Final = ".prep"
 _MAGIC: Final = "privinf preparation 5"
@@ -25,8 +25,7 @@ class Record:
     preparation_id: bytes
     shape: QueryShape
     identity: Identity
-    nbytes: int
-    precomputed: int = 0  # bytes that the program writes beside those of the dealer
+    sizes: StockSizes
     prepare_seconds: float = 0.0
     seed: bytes = field(default=b"", repr=False)
     epoch: bytes = b""  # of the party 0 that asked for it; empty once a process has ended
@@ -35,23 +34,23 @@ class Record:
     @property
     def room(self) -> int:
         """The bytes that it takes from the disk."""
-        return file_bytes(self.nbytes, self.precomputed)
+        return file_bytes(self.sizes)
 
     def tags_of_both(self) -> tuple[bytes, bytes]:
         """Return the tags of the dealer's bytes, and those of what was computed ahead."""
-        middle = TAG * blocks(self.nbytes)
+        middle = TAG * blocks(self.sizes.preparation)
         return self.tags[:middle], self.tags[middle:]
 
 
-def precomputed_span(nbytes: int, precomputed: int) -> tuple[int, int]:
-    """Return where in a file what lies beside `nbytes` of preparation begins, on a page, and where it ends."""
-    start = BLOCK + _whole_blocks(nbytes)
-    return start, start + precomputed
+def precomputed_span(sizes: StockSizes) -> tuple[int, int]:
+    """Return where in a file what lies beside the preparation begins, on a page, and where it ends."""
+    start = BLOCK + _whole_blocks(sizes.preparation)
+    return start, start + sizes.precomputed
 
 
-def file_bytes(nbytes: int, precomputed: int) -> int:
+def file_bytes(sizes: StockSizes) -> int:
     """Return what a preparation of so many bytes takes from the disk."""
-    return _whole_blocks(precomputed_span(nbytes, precomputed)[1] + _tags_bytes(nbytes, precomputed))
+    return _whole_blocks(precomputed_span(sizes)[1] + _tags_bytes(sizes))
 
 
 def spool_name(preparation_id: bytes) -> str:
@@ -67,8 +66,8 @@ def describe(record: Record) -> bytes:
         "preparation_id": record.preparation_id.hex(),
         "shape": asdict(record.shape),
         "identity": asdict(record.identity),
-        "nbytes": record.nbytes,
-        "precomputed": record.precomputed,
+        "nbytes": record.sizes.preparation,
+        "precomputed": record.sizes.precomputed,
         "prepare_seconds": record.prepare_seconds,
         "seed": record.seed.hex(),
         "tags": digest_of(record.tags).hex(),
@@ -84,15 +83,14 @@ def read_record(path: Path, identity: Identity) -> Record | None:
     try:
         with path.open("rb") as file:
             fields = _described(file.read(BLOCK))
-            nbytes, precomputed = int(fields["nbytes"]), int(fields["precomputed"])
-            file.seek(precomputed_span(nbytes, precomputed)[1])
+            sizes = StockSizes(int(fields["nbytes"]), int(fields["precomputed"]))
+            file.seek(precomputed_span(sizes)[1])
             tags = file.read()
         record = Record(
             preparation_id=bytes.fromhex(fields["preparation_id"]),
             shape=QueryShape(**fields["shape"]),
             identity=Identity(**fields["identity"]),
-            nbytes=nbytes,
-            precomputed=precomputed,
+            sizes=sizes,
             prepare_seconds=float(fields["prepare_seconds"]),
             seed=bytes.fromhex(fields["seed"]),
             tags=tags,
@@ -100,7 +98,7 @@ def read_record(path: Path, identity: Identity) -> Record | None:
         boot, magic, digest = fields["boot"], fields["magic"], bytes.fromhex(fields["tags"])
     except (ValueError, KeyError, TypeError):
         return None
-    whole = len(tags) == _tags_bytes(nbytes, precomputed) and len(record.seed) == SEED_BYTES
+    whole = len(tags) == _tags_bytes(sizes) and len(record.seed) == SEED_BYTES
     named = path.name == spool_name(record.preparation_id) and digest == digest_of(tags)
     trusted = (magic, record.identity) == (_MAGIC, identity) and boot == _boot()
     return record if whole and named and trusted else None
@@ -113,8 +111,8 @@ def _described(block: bytes) -> dict[str, Any]:
     return fields
 
 
-def _tags_bytes(nbytes: int, precomputed: int) -> int:
-    return TAG * (blocks(nbytes) + blocks(precomputed))
+def _tags_bytes(sizes: StockSizes) -> int:
+    return TAG * (blocks(sizes.preparation) + blocks(sizes.precomputed))
 
 
 def _whole_blocks(nbytes: int) -> int:

@@ -155,9 +155,7 @@ class SpentLog:
 
 
 def _parsed(line: str) -> bytes:
-    try:
+    with contextlib.suppress(ValueError):
         if len(line) == _DIGITS:
             return bytes.fromhex(line)
-    except ValueError as error:
-        raise ConfigError(_DAMAGED) from error
     raise ConfigError(_DAMAGED)

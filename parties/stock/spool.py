@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from privinf.errors import DamagedPreparation, InputError, ProtocolError
 from privinf.parties.served import QUERIES, served
 from privinf.parties.stock.digest import PRECOMPUTED, Checked, Tally
 from privinf.parties.stock.mapped import BLOCK, Mapping
 from privinf.parties.stock.record import SUFFIX, Record, describe, file_bytes, precomputed_span, spool_name
-from privinf.protocols.contract import SEED_BYTES, PartyQueries, Source
+from privinf.protocols.contract import SEED_BYTES, PartyQueries, Source, StockSizes
 
 _PART: Final = ".part"
 
@@ -26,24 +26,19 @@ Prepare = Callable[[Source, bytes, memoryview], None]  # a program's stage: prep
 class SpoolWriter:
     """Takes room for a preparation under a provisional name, and gives it its own when it is complete."""
 
-    def __init__(self, directory: Path, nbytes: int, precomputed: int) -> None:
-        self._directory, self._nbytes = directory, nbytes
-        self._precomputed = precomputed_span(nbytes, precomputed)
-        self._room = file_bytes(nbytes, precomputed)
+    def __init__(self, directory: Path, sizes: StockSizes) -> None:
+        self._directory, self._nbytes, self._room = directory, sizes.preparation, file_bytes(sizes)
+        self._precomputed = precomputed_span(sizes)
         self._part = directory / (secrets.token_hex(16) + SUFFIX + _PART)
         self._descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 
-    def __enter__(self) -> Self:
-        # Asks for all the room at once, so that a full disk is known before the dealer begins.
-        try:
-            os.posix_fallocate(self._descriptor, 0, self._room)
-            os.lseek(self._descriptor, BLOCK, os.SEEK_SET)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def take_room(self) -> None:
+        """Ask for all of it at once, so that a full disk is known before the dealer begins."""
+        os.posix_fallocate(self._descriptor, 0, self._room)
+        os.lseek(self._descriptor, BLOCK, os.SEEK_SET)
 
-    def __exit__(self, *failure: object) -> None:
+    def close(self) -> None:
+        """End the file, which is gone unless it was published."""
         os.close(self._descriptor)
         self._part.unlink(missing_ok=True)
 
@@ -109,11 +104,11 @@ class Preparation:
     def __init__(self, directory: Path, record: Record, release: Callable[[bytes], None]) -> None:
         self.record, self._release = record, release
         path = directory / spool_name(record.preparation_id)
-        span = precomputed_span(record.nbytes, record.precomputed)
+        span = precomputed_span(record.sizes)
         try:
             # What is not writable could not be erased; the mapping is read alone.
             with path.open("r+b") as file:
-                self._mapping = Mapping(file.fileno(), record.nbytes, span)
+                self._mapping = Mapping(file.fileno(), record.sizes.preparation, span)
         except (FileNotFoundError, ValueError) as error:  # gone, or cut short
             raise DamagedPreparation("a stored preparation cannot be read") from error
         path.unlink()  # the mapping lives on; a crash leaves nothing behind
@@ -141,7 +136,6 @@ class Preparation:
 def sized(record: Record, queries: PartyQueries | None) -> bool:
     """Return whether the program takes just these sizes: they may change though its identity does not."""
     try:
-        sizes = served(queries, QUERIES).stock_sizes(record.shape)
+        return record.sizes == served(queries, QUERIES).stock_sizes(record.shape)
     except InputError:
         return False
-    return (record.nbytes, record.precomputed) == (sizes.preparation, sizes.precomputed)

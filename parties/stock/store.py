@@ -16,7 +16,7 @@ from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
 from privinf.parties.stock.record import SUFFIX, Record, file_bytes, read_record, spool_name
 from privinf.parties.stock.spent import SpentLog
 from privinf.parties.stock.spool import Preparation, Prepare, SpoolWriter
-from privinf.protocols.contract import Identity, QueryShape
+from privinf.protocols.contract import Identity, QueryShape, StockSizes
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -75,10 +75,10 @@ class PreparationStore:
             self._reclaim()
             return self._used()
 
-    def held(self, shape: QueryShape | None = None) -> list[Record]:
-        """Return the complete, unspent preparations of a shape, or all, oldest first."""
+    def held(self) -> list[Record]:
+        """Return the complete, unspent preparations, oldest first."""
         with self._lock:
-            return [record for record in self._records.values() if shape in (None, record.shape)]
+            return list(self._records.values())
 
     def coming(self) -> list[Record]:
         """Return what is being received."""
@@ -91,15 +91,16 @@ class PreparationStore:
             return self._refusal(nbytes) is None
 
     @contextlib.contextmanager
-    def place(self, nbytes: int, precomputed: int) -> Iterator[Place]:
+    def place(self, sizes: StockSizes) -> Iterator[Place]:
         """Take room for a preparation before anybody is asked for it, or raise Overloaded."""
-        place = Place(file_bytes(nbytes, precomputed))
+        place = Place(file_bytes(sizes))
         with self._lock:
             if (refusal := self._refusal(place.room)) is not None:
                 raise Overloaded(refusal)
             self._places.add(place)
         try:
-            with _full_disk(), SpoolWriter(self._directory, nbytes, precomputed) as place.writer:
+            with _full_disk(), contextlib.closing(SpoolWriter(self._directory, sizes)) as place.writer:
+                place.writer.take_room()
                 yield place
         finally:
             with self._lock:
@@ -126,11 +127,10 @@ class PreparationStore:
         """Spend a preparation and open it: when this returns, no process will ever open it again."""
         with self._lock:
             record = self._records.pop(preparation_id, None)
+        if record is None and preparation_id in self._spent:
+            raise ProtocolError("the preparation is already spent")
         if record is None:
-            spent = preparation_id in self._spent
-            raise (ProtocolError if spent else MismatchError)(
-                f"the preparation is {'already spent' if spent else 'not held here'}"
-            )
+            raise MismatchError("the preparation is not held here")
         try:
             with _full_disk():
                 self._spent.mark(preparation_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import grpc
 
@@ -74,9 +75,7 @@ class Supply:
         epoch = read_id(request.epoch, "an epoch")
         self._epochs.enter(epoch)
         deadline = Deadline.of(context, max(self._config.max_seconds, self._config.prepare_seconds))
-        record = self._dealer.join(
-            preparation_id, shape, epoch, deadline, lambda call: when_over(context, lambda: _cancel(call))
-        )
+        record = self._dealer.join(preparation_id, shape, epoch, deadline, partial(when_over, context))
         return party_pb2.PrefetchReply(prepare_seconds=record.prepare_seconds)
 
     def reconcile(
@@ -95,7 +94,3 @@ class Supply:
         }
         self.store.burn(old | gone)
         return party_pb2.ReconcileReply(held=sorted(held & {record.preparation_id for record in mine}))
-
-
-def _cancel(call: grpc.Call) -> None:
-    call.cancel()

@@ -35,7 +35,7 @@ FULL = r"wait already|are under way"
 
 def room(settings: Settings) -> int:
     """Return what a preparation takes from the disk."""
-    return file_bytes(settings.prep_bytes(), settings.precomputed)
+    return file_bytes(StockSizes(settings.prep_bytes(), settings.precomputed))
 
 
 def test_a_query_is_answered_and_counted(cluster: Cluster) -> None:

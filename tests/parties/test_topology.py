@@ -20,6 +20,7 @@ from privinf.parties.rpc.frames import Kind
 from privinf.parties.rpc.status import restore
 from privinf.parties.serve import DealerServer, PartyServer
 from privinf.parties.session.greeting import Greeter, Met
+from privinf.parties.session.streams import PeerStream
 from privinf.protocols.contract import DealerProgram, PartyProgram, QueryShape, Stock, Topology
 
 NUMBERS = np.array([3, 2**63 + 5, 2**64 - 1, 70], dtype=np.uint64)

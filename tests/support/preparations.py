@@ -11,7 +11,7 @@ from privinf.parties.stock.digest import Tally
 from privinf.parties.stock.record import Record
 from privinf.parties.stock.spool import Prepare
 from privinf.parties.stock.store import PreparationStore
-from privinf.protocols.contract import Identity, QueryShape, Source
+from privinf.protocols.contract import Identity, QueryShape, Source, StockSizes
 
 IDENTITY = Identity("1", "echo", "model", "plan")
 SHAPE = QueryShape("echo", 1, 8)
@@ -21,7 +21,7 @@ BODY = b"0123456789" * 50
 
 def record(number: int, nbytes: int = len(BODY), epoch: bytes = b"", precomputed: int = 0) -> Record:
     """Return what is known of a preparation that is to come."""
-    return Record(bytes([number]) * 16, SHAPE, IDENTITY, nbytes, precomputed, epoch=epoch)
+    return Record(bytes([number]) * 16, SHAPE, IDENTITY, StockSizes(nbytes, precomputed), epoch=epoch)
 
 
 def nothing(prep: Source, seed: bytes, precomputed: memoryview) -> None:
@@ -33,7 +33,7 @@ def receive(
     store: PreparationStore, coming: Record, messages: Iterator[bytes], prepare: Prepare = nothing
 ) -> Record:
     """Take room for a preparation and store it."""
-    with store.place(coming.nbytes, coming.precomputed) as place:
+    with store.place(coming.sizes) as place:
         return store.receive(place, coming, stated(messages), prepare)
 
 

@@ -20,9 +20,9 @@ from privinf.parties.stock.record import file_bytes
 from privinf.parties.stock.spent import SpentLog
 from privinf.parties.stock.spool import Preparation
 from privinf.parties.stock.store import PreparationStore
-from privinf.protocols.contract import Source
+from privinf.protocols.contract import Source, StockSizes
 
-ROOM = file_bytes(len(BODY), 0)  # of such a preparation
+ROOM = file_bytes(StockSizes(len(BODY), 0))  # of such a preparation
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_pages_that_were_read_are_let_go_and_stay_right(
     monkeypatch.setattr(mapped, "_BEHIND", 4 * page)
     monkeypatch.setattr(mapped, "_STEP", 2 * page)
     body = os.urandom(512 * page)
-    made = opened(tmp_path, max_bytes=file_bytes(len(body), 0))
+    made = opened(tmp_path, max_bytes=file_bytes(StockSizes(len(body), 0)))
     receive(made, record(1, len(body)), stream(SEED, body))
     with contextlib.closing(made.claim(bytes([1]) * 16, SHAPE)) as preparation:
         views = []
@@ -153,7 +153,7 @@ LARGE = 1 << 22
 
 def _claimed_large(folder: Path) -> tuple[PreparationStore, Preparation, int]:
     """Return a store, a large preparation of it that is claimed, and a descriptor of its file."""
-    made = opened(folder, max_bytes=file_bytes(LARGE, 0))
+    made = opened(folder, max_bytes=file_bytes(StockSizes(LARGE, 0)))
     receive(made, record(1, LARGE), stream(SEED, *[bytes(1 << 20)] * 4))
     (path,) = (folder / "store").glob("*.prep")
     descriptor = os.open(path, os.O_RDONLY)
@@ -179,7 +179,7 @@ def test_where_the_disk_takes_nothing_back_a_used_file_counts_until_the_last_vie
     made, preparation, descriptor = _claimed_large(tmp_path)
     view = preparation.read(LARGE)
     preparation.close()
-    assert (made.usage(), made.fits(1)) == (file_bytes(LARGE, 0), False)
+    assert (made.usage(), made.fits(1)) == (file_bytes(StockSizes(LARGE, 0)), False)
     del view, preparation
     assert made.usage() == 0
     os.close(descriptor)
@@ -196,7 +196,7 @@ def test_a_failed_program_that_holds_on_to_a_preparation_keeps_no_disk(tmp_path:
         files.append(os.open(path, os.O_RDONLY))
         raise ValueError("in the program")
 
-    made = opened(tmp_path, max_bytes=file_bytes(LARGE, 40))
+    made = opened(tmp_path, max_bytes=file_bytes(StockSizes(LARGE, 40)))
     with pytest.raises(ValueError, match="in the program"):
         receive(made, record(1, LARGE, precomputed=40), stream(SEED, *[bytes(1 << 20)] * 4), failing)
     assert made.usage() == 0

@@ -23,10 +23,11 @@ from privinf.parties.stock.fetch import DealerLink
 from privinf.parties.stock.keeper import Keeper
 from privinf.parties.stock.record import Record, file_bytes
 from privinf.parties.stock.store import Place, PreparationStore
-from privinf.protocols.contract import QueryShape
+from privinf.protocols.contract import QueryShape, StockSizes
 
 NBYTES = 100
-ROOM = file_bytes(NBYTES, 0)  # of a preparation, and of the whole store
+SIZES = StockSizes(NBYTES)
+ROOM = file_bytes(SIZES)  # of a preparation, and of the whole store
 ID = bytes(16)
 
 
@@ -54,9 +55,9 @@ class LostDealer:
 
     @contextmanager
     def order(self, shape: QueryShape, epoch: bytes, life: Life) -> Iterator[tuple[Place, Record]]:
-        with self._store.place(NBYTES, 0) as place:
+        with self._store.place(SIZES) as place:
             self._reach("create")
-            yield place, Record(ID, SHAPE, IDENTITY, NBYTES, epoch=epoch)
+            yield place, Record(ID, SHAPE, IDENTITY, SIZES, epoch=epoch)
 
     def fetch(self, *_: Any) -> Record:
         self._reach("fetch")
@@ -104,8 +105,8 @@ def test_a_preparation_that_fails_on_demand_gives_its_room_back_before_the_keepe
 
 def stored(store: PreparationStore) -> None:
     """Have the store hold one preparation."""
-    with store.place(NBYTES, 0) as place:
-        record = Record(ID, SHAPE, IDENTITY, NBYTES)
+    with store.place(SIZES) as place:
+        record = Record(ID, SHAPE, IDENTITY, SIZES)
         store.receive(place, record, stated(iter([bytes(32), bytes(NBYTES)])), lambda *_: None)
 
 

@@ -18,9 +18,9 @@ from privinf.parties.stock import record as records
 from privinf.parties.stock.record import Record, file_bytes
 from privinf.parties.stock.spent import SpentLog
 from privinf.parties.stock.store import PreparationStore
-from privinf.protocols.contract import Source
+from privinf.protocols.contract import Source, StockSizes
 
-ROOM = file_bytes(len(BODY), 0)  # of such a preparation
+ROOM = file_bytes(StockSizes(len(BODY), 0))  # of such a preparation
 
 
 @pytest.fixture
@@ -164,11 +164,11 @@ def test_room_is_bounded_in_bytes_and_number(tmp_path: Path) -> None:
 
 
 def test_room_is_taken_before_anybody_is_asked(tmp_path: Path) -> None:
-    made = opened(tmp_path, max_bytes=file_bytes(1000, 500))
-    with made.place(1000, 500) as place:
-        assert made.usage() == file_bytes(1000, 500)
+    made = opened(tmp_path, max_bytes=file_bytes(StockSizes(1000, 500)))
+    with made.place(StockSizes(1000, 500)) as place:
+        assert made.usage() == file_bytes(StockSizes(1000, 500))
         assert not made.fits(1)
-        with pytest.raises(Overloaded, match="do not fit"), made.place(1, 0):
+        with pytest.raises(Overloaded, match="do not fit"), made.place(StockSizes(1)):
             raise AssertionError("there was room")
         assert place.record is None
     assert made.usage() == 0
@@ -214,11 +214,11 @@ def test_what_is_burnt_while_the_program_prepares_is_dropped(store: PreparationS
 def test_what_a_program_prepares_is_kept_with_the_preparation(tmp_path: Path) -> None:
     first = opened(tmp_path)
     kept = receive(first, record(1, precomputed=40), stream(SEED, BODY), copied)
-    assert kept.precomputed == 40
-    assert first.usage() == file_bytes(len(BODY), 40)
+    assert kept.sizes.precomputed == 40
+    assert first.usage() == file_bytes(StockSizes(len(BODY), 40))
     first.close()
     again = opened(tmp_path)
-    assert again.usage() == file_bytes(len(BODY), 40)
+    assert again.usage() == file_bytes(StockSizes(len(BODY), 40))
     with contextlib.closing(again.claim(bytes([1]) * 16, SHAPE)) as preparation:
         assert preparation.precomputed == SEED + BODY[-8:]
         assert preparation.read(len(BODY)) == BODY
