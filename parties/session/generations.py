@@ -76,26 +76,22 @@ class Generations:
                 inbox = Inbox(requests, self._config.idle_seconds)
                 opened = inbox.opening()
                 session = read_id(opened.session_id, "a session id")
-                yield from self._opened(opened, inbox, requests, context)
+                yield from self._opened(opened, inbox, context)
         except PrivinfError as error:
             raise attribute(error, f"party{self._config.party}", session) from error
         finally:
             self._idle.ended()  # after the last one memory is given back
 
     def _opened(
-        self,
-        opened: party_pb2.GenerateOpen,
-        inbox: Inbox,
-        requests: Requests[party_pb2.GenerateRequest],
-        context: grpc.ServicerContext,
+        self, opened: party_pb2.GenerateOpen, inbox: Inbox, context: grpc.ServicerContext
     ) -> Iterator[party_pb2.GenerateReply]:
         began = time.monotonic()
         require_same(self._program.identity, read_identity(opened.identity), "client")
         shape = read_session_shape(opened.shape)
-        running, life = served(self._program.sessions, SESSIONS).begin(shape), requests.life
+        running, life = served(self._program.sessions, SESSIONS).begin(shape), inbox.requests.life
         self._sessions.begin(opened.session_id)
         with (
-            self._admission.place(requests.client, life),
+            self._admission.place(inbox.requests.client, life),
             self._greeter.greeted(opened.session_id, shape, life, context) as met,
         ):
             met.enter("offline")
@@ -107,12 +103,8 @@ class Generations:
                     self._meters.answered(reply.stats, "pass")
                     yield reply
                 met.finish()
-        self._log.info(
-            "generated",
-            session=opened.session_id.hex(),
-            passes=generation.passes,
-            seconds=round(time.monotonic() - began, 6),
-        )
+        took = round(time.monotonic() - began, 6)
+        self._log.info("generated", session=opened.session_id.hex(), passes=generation.passes, seconds=took)
 
     @contextmanager
     def _fed(

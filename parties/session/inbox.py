@@ -17,12 +17,12 @@ class Inbox:
     """Passes and their shares, in the one order they may come in."""
 
     def __init__(self, requests: Requests[party_pb2.GenerateRequest], idle_seconds: float) -> None:
-        self._requests, self._idle = requests, idle_seconds
+        self.requests, self._idle = requests, idle_seconds
         self._late = f"the client asked for nothing for {idle_seconds:g} s"
 
     def opening(self) -> party_pb2.GenerateOpen:
         """Return the first message, which is due."""
-        first = next(self._requests, None)
+        first = next(self.requests, None)
         if first is None or _part(first) != "open":
             raise ProtocolError("a generation begins with its opening")
         return first.open
@@ -30,7 +30,7 @@ class Inbox:
     def step(self, index: int) -> party_pb2.PassOpen | None:
         """Return what the client says of the pass that is due, or None if it wants no more."""
         self._refuse_to_drain()
-        request = self._requests.within(self._idle, self._late)
+        request = self.requests.within(self._idle, self._late)
         if request is None:
             return None
         if _part(request) != "step":
@@ -41,7 +41,7 @@ class Inbox:
 
     def share(self, nbytes: int) -> memoryview:
         """Read a share of exactly `nbytes`."""
-        chunks = (request.chunk if _part(request) == "chunk" else None for request in self._requests)
+        chunks = (request.chunk if _part(request) == "chunk" else None for request in self.requests)
         return filled(nbytes, "pass", chunks)
 
     def _refuse_to_drain(self) -> None:
@@ -49,10 +49,10 @@ class Inbox:
 
         The other party may not have finished the pass before, and would lose it with us.
         """
-        life, due = self._requests.life, self._requests.due
+        life, due = self.requests.life, self.requests.due
         with life.changed:
             life.wait_in_time(lambda: due() or life.draining, "online", self._idle, self._late)
-            if life.draining and (not life.wait(due, _LAST_SECONDS) or self._requests.some()):
+            if life.draining and (not life.wait(due, _LAST_SECONDS) or self.requests.some()):
                 raise Overloaded("this party is stopping")
 
 

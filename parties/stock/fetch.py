@@ -81,17 +81,16 @@ class DealerLink:
         return read_id(reply.preparation_id, "a preparation id")
 
     def _reply(self, request: dealer_pb2.CreateRequest, life: Life) -> dealer_pb2.CreateReply:
-        call = CREATE.on(self._dealer).future(
+        call: grpc.Future[dealer_pb2.CreateReply] = CREATE.on(self._dealer).future(
             request, timeout=life.deadline.left("offline"), metadata=self._dealer.metadata
         )
         life.on_end(call.cancel)
         try:
-            reply: dealer_pb2.CreateReply = call.result()
+            return call.result()
         except grpc.FutureCancelledError as error:
             raise life.error or PeerLost("the order was dropped") from error
         except grpc.RpcError as error:
             raise restore(error, "dealer", phase="offline") from error
-        return reply
 
     def room(self, shape: QueryShape) -> int:
         """Return what a preparation takes from our store."""

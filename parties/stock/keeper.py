@@ -163,7 +163,7 @@ class Keeper:
 
     def _step(self) -> None:
         with self._changed:
-            self._changed.wait_for(self._due)
+            self._changed.wait_for(lambda: self._stopped.is_set() or self._unsettled or self._lacking())
             unsettled, shape = self._unsettled, self._lacking()
             if self._stopped.is_set():
                 return
@@ -171,9 +171,6 @@ class Keeper:
             self._reconcile()
         elif shape is not None:
             self._make_ahead(shape)
-
-    def _due(self) -> bool:
-        return self._stopped.is_set() or self._unsettled or self._lacking() is not None
 
     def _lacking(self) -> QueryShape | None:
         """Return the shape of which the fewest are ready, if that is too few and one more has room."""

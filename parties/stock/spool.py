@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from privinf.errors import DamagedPreparation, InputError, ProtocolError
 from privinf.parties.served import QUERIES, served
@@ -17,8 +16,6 @@ from privinf.parties.stock.digest import PRECOMPUTED, Checked, Tally
 from privinf.parties.stock.mapped import BLOCK, Mapping
 from privinf.parties.stock.record import SUFFIX, Record, describe, file_bytes, precomputed_span, spool_name
 from privinf.protocols.contract import SEED_BYTES, PartyQueries, Source, StockSizes
-
-_PART: Final = ".part"
 
 Prepare = Callable[[Source, bytes, memoryview], None]  # a program's stage: preparation, seed, what to fill
 
@@ -29,7 +26,7 @@ class SpoolWriter:
     def __init__(self, directory: Path, sizes: StockSizes) -> None:
         self._directory, self._nbytes, self._room = directory, sizes.preparation, file_bytes(sizes)
         self._precomputed = precomputed_span(sizes)
-        self._part = directory / (secrets.token_hex(16) + SUFFIX + _PART)
+        self._part = directory / (secrets.token_hex(16) + SUFFIX + ".part")
         self._descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 
     def take_room(self) -> None:
