@@ -136,8 +136,7 @@ class DealerCalls:
 
     def _ended(self, job: Job, party: int) -> None:
         if job.lost(party):
-            error = attribute(PeerLost(f"party{party} stopped fetching"), f"party{party}")
-            self.jobs.forget(job, error)
+            self.jobs.forget(job, attribute(PeerLost(f"party{party} stopped fetching"), f"party{party}"))
 
     def _left(self, dealing: Dealing, caller: str) -> None:
         """A generation is over for both with the first call that ends, however it does."""

@@ -13,7 +13,7 @@ from typing import Final
 from xxhash import xxh3_128, xxh3_128_digest
 
 from privinf.errors import DamagedPreparation, ProtocolError
-from privinf.protocols.contract import Buffer
+from privinf.protocols.contract import SEED_BYTES, Buffer
 
 BLOCK: Final = 1 << 20
 TAG: Final = 16
@@ -22,9 +22,11 @@ STREAM, PRECOMPUTED = 0, 1  # what a tag is of: no two blocks of a half share a 
 
 
 class Tally:
-    """The tags of a stream of bytes, taken as it passes by."""
+    """The tags of what comes after a seed, taken as it passes by."""
 
     def __init__(self, seed: bytes, part: int = STREAM) -> None:
+        if len(seed) != SEED_BYTES:
+            raise ProtocolError(f"the dealer's seed has {len(seed)} bytes, not {SEED_BYTES}")
         self._first = _first(seed, part)
         self._tags = bytearray()
         self._begin()

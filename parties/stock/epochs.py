@@ -25,10 +25,8 @@ class Epochs:
     def enter(self, epoch: bytes) -> None:
         """Take a run for the one under way; raise MismatchError for one that another has followed."""
         with self._lock:
-            if epoch == self._now:
-                return
             if epoch in self._over:
                 raise MismatchError("this run of party0 is over: another has begun since")
-            if self._now is not None:
+            if self._now is not None and self._now != epoch:
                 self._over.append(self._now)
             self._now = epoch

@@ -36,11 +36,6 @@ class Record:
         """The bytes that it takes from the disk."""
         return file_bytes(self.sizes)
 
-    def tags_of_both(self) -> tuple[bytes, bytes]:
-        """Return the tags of the dealer's bytes, and those of what was computed ahead."""
-        middle = TAG * blocks(self.sizes.preparation)
-        return self.tags[:middle], self.tags[middle:]
-
 
 def precomputed_span(sizes: StockSizes) -> tuple[int, int]:
     """Return where in a file what lies beside the preparation begins, on a page, and where it ends."""

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from privinf.errors import DamagedPreparation, InputError, ProtocolError
 from privinf.parties.served import QUERIES, served
-from privinf.parties.stock.digest import PRECOMPUTED, Checked, Tally
+from privinf.parties.stock.digest import PRECOMPUTED, TAG, Checked, Tally, blocks
 from privinf.parties.stock.mapped import BLOCK, Mapping
 from privinf.parties.stock.record import SUFFIX, Record, describe, file_bytes, precomputed_span, spool_name
-from privinf.protocols.contract import SEED_BYTES, PartyQueries, Source, StockSizes
+from privinf.protocols.contract import PartyQueries, Source, StockSizes
 
 Prepare = Callable[[Source, bytes, memoryview], None]  # a program's stage: preparation, seed, what to fill
 
@@ -43,8 +43,6 @@ class SpoolWriter:
         """Write what the dealer sends, then let the program prepare, to its end; return what is known now."""
         began = time.monotonic()
         seed = next(messages, b"")
-        if len(seed) != SEED_BYTES:
-            raise ProtocolError(f"the dealer's seed has {len(seed)} bytes, not {SEED_BYTES}")
         tags = self._write(messages, Tally(seed))
         if self._precomputed[0] < self._precomputed[1]:
             tags += self._prepare(prepare, seed)
@@ -109,8 +107,9 @@ class Preparation:
         except (FileNotFoundError, ValueError) as error:  # gone, or cut short
             raise DamagedPreparation("a stored preparation cannot be read") from error
         path.unlink()  # the mapping lives on; a crash leaves nothing behind
-        stream, self._precomputed_tags = record.tags_of_both()
-        self._mapping.checked = Checked(self._mapping.stream, record.seed, stream)
+        middle = TAG * blocks(record.sizes.preparation)
+        self._precomputed_tags = record.tags[middle:]
+        self._mapping.checked = Checked(self._mapping.stream, record.seed, record.tags[:middle])
         self.read = self._mapping.read
 
     @property
