@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from functools import partial
 
@@ -22,7 +21,6 @@ class Job(Delivery):
         super().__init__(config, "preparation", report)
         self.order, self.sizes = order, queries.sizes(shape)
         self._queries, self._shape = queries, shape
-        self._lock = threading.Lock()
         self._delivered: set[int] = set()
 
     def take(self, party: int) -> Iterator[bytes]:
@@ -33,7 +31,7 @@ class Job(Delivery):
 
     def deliver(self, party: int) -> bool:
         """Note that a party has everything; return whether both have."""
-        with self._lock:
+        with self._changed:
             self._delivered.add(party)
             return len(self._delivered) == 2
 

@@ -44,10 +44,9 @@ class Mapping:
 
     def read(self, nbytes: int) -> memoryview:
         """Return the next `nbytes`, in place."""
-        if not 0 <= nbytes <= self.remaining:
-            raise ProtocolError(
-                f"the program reads {nbytes} bytes where the preparation has {self.remaining}"
-            )
+        left = self.remaining
+        if not 0 <= nbytes <= left:
+            raise ProtocolError(f"the program reads {nbytes} bytes where the preparation has {left}")
         if BLOCK + self._read - self._kept > _BEHIND + _STEP:
             self._let_go()
         start, self._read = self._read, self._read + nbytes

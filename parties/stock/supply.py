@@ -38,12 +38,9 @@ class Supply:
         self, config: PartyConfig, program: PartyProgram, dealer: Peer, other: Peer | None, log: Log
     ) -> None:
         self._config, self._program = config, program
+        usable = partial(sized, queries=program.queries)
         self.store = PreparationStore(
-            config.store,
-            program.identity,
-            config.max_store_bytes,
-            config.max_store_count,
-            lambda record: sized(record, program.queries),
+            config.store, program.identity, config.max_store_bytes, config.max_store_count, usable
         )
         self._dealer = DealerLink(dealer, program, self.store, config.connect_seconds)
         self.keeper = Keeper(config, self.store, self._dealer, other, log) if other is not None else None
