@@ -303,8 +303,9 @@ def _convert_tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
     return tuple(_convert(hint, item, where) for item in items)
 
 
-def _shape(text: str) -> QueryShape:
-    task, batch, tokens = text.split(":")  # as in embed:1:128
+def read_shape(text: str) -> QueryShape:
+    """TASK:BATCH:TOKENS, as in embed:1:128; ValueError for anything else."""
+    task, batch, tokens = text.split(":")
     return QueryShape(task, int(batch), int(tokens))
 
 
@@ -313,7 +314,7 @@ _FROM_TEXT: dict[Any, Callable[[str], Any]] = {
     int: int,
     float: float,
     Path: Path,
-    QueryShape: _shape,
+    QueryShape: read_shape,
 }
 
 

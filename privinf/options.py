@@ -21,7 +21,7 @@ def option(default: T, help: str, *, repr: bool = True, **spelled: Any) -> T:
         default: of the field.
         help: one sentence for the command line.
         repr: whether to show the value in logs and errors.
-        spelled: how a command takes it where that differs: `typed` (its type there), `flag` (its name), `envvar`.
+        spelled: how a command takes it where that differs: `typed` (its type there), `flag` (its name), what typer has.
     """
     made: T = field(default=default, repr=repr, metadata={"help": help, **spelled})
     return made

@@ -41,23 +41,22 @@ def _run(arguments: list[str] | None) -> int:
 
     try:
         outcome = typer.main.get_command(app).main(args=arguments, standalone_mode=False)
-    except PrivinfError as error:
+    except (PrivinfError, OSError) as error:
         return _fail(error)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except typer.Exit as done:
         return done.exit_code
-    except OSError as error:  # a full disk, a folder that may not be written to: the message names the path
-        return _fail(error, FILE_ERROR)
     except Exception as error:
         return _usage(error)
     return outcome if isinstance(outcome, int) else 0
 
 
-def _fail(error: Exception, otherwise: int = 1) -> int:
+def _fail(error: Exception) -> int:
     """One line on stderr; no traceback, as its frames may hold shares."""
     print(f"privinf: {type(error).__name__}: {error}", file=sys.stderr)
-    return int(getattr(error, "exit_code", otherwise))
+    # One of the system's has none: a full disk, a folder that may not be written to. Its message names the path.
+    return int(getattr(error, "exit_code", FILE_ERROR))
 
 
 def _usage(error: Exception) -> int:

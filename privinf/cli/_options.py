@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
@@ -24,46 +24,45 @@ Model = Annotated[
 ]
 
 
-def with_options(*kinds: type) -> Callable[[Command], Command]:
-    """Have a command that takes such dataclasses take one option for each of their fields."""
+def with_options(command: Command) -> Command:
+    """Have a command take what `option` declares: its own defaults, and fields of dataclasses that it takes whole."""
+    hints = get_type_hints(command, include_extras=True)
+    whole = {name: kind for name, kind in hints.items() if isinstance(kind, type) and is_dataclass(kind)}
+    parameters = list[inspect.Parameter]()
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name in whole:
+            parameters += _parameters(whole[name])
+        else:
+            parameters.append(_parameter(name, hints[name], parameter.default))
 
-    def decorate(command: Command) -> Command:
-        hints = get_type_hints(command, include_extras=True)
-        whole, parameters = dict[str, type](), list[inspect.Parameter]()
-        for name, parameter in inspect.signature(command).parameters.items():
-            if hints[name] in kinds:
-                whole[name] = hints[name]
-                parameters += _parameters(hints[name])
-            else:
-                kind = inspect.Parameter.KEYWORD_ONLY
-                parameters.append(parameter.replace(kind=kind, annotation=hints[name]))
+    @wraps(command)
+    def run(**given: Any) -> None:
+        for name, kind in whole.items():
+            values = {item.name: given.pop(item.name) for item in fields(kind)}
+            given[name] = kind(**{key: value for key, value in values.items() if value is not None})
+        command(**given)
 
-        @wraps(command)
-        def run(**given: Any) -> None:
-            for name, kind in whole.items():
-                values = {item.name: given.pop(item.name) for item in fields(kind)}
-                given[name] = kind(**{key: value for key, value in values.items() if value is not None})
-            command(**given)
-
-        run.__dict__["__signature__"] = inspect.Signature(parameters)
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return run
-
-    return decorate
+    run.__dict__["__signature__"] = inspect.Signature(parameters)
+    return run
 
 
 def _parameters(kind: type) -> Iterator[inspect.Parameter]:
     """One for each field, with its default and its help."""
     hints = get_type_hints(kind)
     for item in sorted(fields(kind), key=lambda item: item.name not in kind.__annotations__):  # its own first
-        typed = item.metadata.get("typed", hints[item.name])
-        several = get_origin(typed) is list
-        flags = [f"--{item.name.replace('_', '-')}"] if typed is bool else []  # and no --no-...
-        default = None if several else item.default
-        said = typer.Option(default, *flags, help=item.metadata["help"], envvar=item.metadata.get("envvar"))
-        annotation = typed | None if default is None else typed
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        yield inspect.Parameter(item.name, keyword, default=said, annotation=annotation)
+        yield _parameter(item.name, hints[item.name], item)
+
+
+def _parameter(name: str, hint: Any, default: Any) -> inspect.Parameter:
+    """One option, as `option` declares it or as typer takes it."""
+    if isinstance(default, Field):
+        spelled = dict(default.metadata)
+        hint = spelled.pop("typed", hint)
+        flags = [spelled.pop("flag", f"--{name.replace('_', '-')}")]  # of a bool no --no-...
+        value = None if get_origin(hint) is list else default.default
+        hint = hint | None if value is None else hint
+        default = typer.Option(value, *flags, **spelled)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
 
 def refuse(names: Iterable[str], why: str) -> None:

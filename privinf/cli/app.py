@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from privinf.cli._options import with_options
 from privinf.cli.ask import classify, embed
 from privinf.cli.attack import attack
 from privinf.cli.bench import bench
@@ -20,15 +21,9 @@ from privinf.cli.share import fetch, keygen, share
 
 OWNER, SERVERS = (fetch, share, keygen, plan, check, convert), (dealer, party, up, serve)
 CLIENT, OTHERS = (embed, classify, generate, chat, draft), (cover, attack, demo, doctor, bench)
-MOVED = {  # what stood under `privinf ee`
-    "convert": "cover",
-    "serve": "serve",
-    "attack": "attack",
-    "keygen": "keygen --mode equivariant",
-    "embed": "embed --mode equivariant",
-    "classify": "classify --mode equivariant",
-    "generate": "generate --mode equivariant",
-}
+# What stood under `privinf ee`.
+MOVED = {verb: f"{verb} --mode equivariant" for verb in ("keygen", "embed", "classify", "generate")}
+MOVED |= {"convert": "cover", "serve": "serve", "attack": "attack"}
 
 app = typer.Typer(
     name="privinf",
@@ -36,10 +31,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
-    add_completion=True,
 )
 for command in (*OWNER, *SERVERS, *CLIENT, *OTHERS):
-    app.command()(command)
+    app.command()(with_options(command))
 
 
 @app.callback(invoke_without_command=True)

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from privinf.cli._options import ClientOptions, Model, with_options
+from privinf.cli._options import ClientOptions, Model
 from privinf.cli.output import JsonFlag, emit_json, note, progress
+from privinf.options import option
 from privinf.sdk.options import Reading
 
 if TYPE_CHECKING:
     from privinf.sdk.answers import F32, Classification
 
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts.")]
-File = Annotated[Path | None, typer.Option("--file", help="UTF-8 text, one text a line; - is stdin.")]
+File = Annotated[Path | None, typer.Option(help="UTF-8 text, one text a line; - is stdin.")]
 
 
-@with_options(Reading, ClientOptions)
 def embed(
     model: Model,
     reading: Reading,
     reach: ClientOptions,
     texts: Texts = None,
     file: File = None,
-    out: Annotated[Path | None, typer.Option(help="Write vectors here as .npy; run again to resume.")] = None,
+    out: Path | None = option(None, "Write vectors here as .npy; run again to resume."),
     as_json: JsonFlag = False,
 ) -> None:
     """Embed texts."""
@@ -55,19 +55,15 @@ def embed(
         note(str(answer.stats))
 
 
-@with_options(Reading, ClientOptions)
 def classify(
     model: Model,
     reading: Reading,
     reach: ClientOptions,
     texts: Texts = None,
     file: File = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            help="Equivariant mode: a .npy of float32 (images, channels, height, width), preprocessed."
-        ),
-    ] = None,
+    images: Path | None = option(
+        None, "Equivariant mode: a .npy of float32 (images, channels, height, width), preprocessed."
+    ),
     as_json: JsonFlag = False,
 ) -> None:
     """Classify texts, or images in the equivariant mode."""

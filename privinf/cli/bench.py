@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from privinf.cli.output import note, progress
+from privinf.options import option
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
@@ -18,23 +19,20 @@ def bench(
     workloads: Annotated[
         list[str] | None, typer.Argument(metavar="[WORKLOAD]...", help="Names that --list shows.")
     ] = None,
-    network: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="loopback, lan, wan or wan-far; +dealer also shapes the dealer's links; repeatable."
-        ),
-    ] = None,
-    system: Annotated[list[str] | None, typer.Option(help="privinf or another system; repeatable.")] = None,
-    repeat: Annotated[int | None, typer.Option(help="Timed runs of each.", min=1)] = None,
-    out: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
-    spu: Annotated[Path | None, typer.Option(help="Python of SPU's environment.")] = None,
-    crypten: Annotated[Path | None, typer.Option(help="Python of CrypTen's environment.")] = None,
-    show: Annotated[bool, typer.Option("--list", help="Print what can be chosen, and exit.")] = False,
+    network: list[str] | None = option(
+        None, "loopback, lan, wan or wan-far; +dealer also shapes the dealer's links; repeatable."
+    ),
+    system: list[str] | None = option(None, "privinf or another system; repeatable."),
+    repeat: int | None = option(None, "Timed runs of each.", min=1),
+    out: Path | None = option(None, "Write the result here.", flag="--json"),
+    spu: Path | None = option(None, "Python of SPU's environment."),
+    crypten: Path | None = option(None, "Python of CrypTen's environment."),
+    show: bool = option(False, "Print what can be chosen, and exit.", flag="--list"),
 ) -> None:
     """Measure workloads with real processes on this machine; needs a checkout. By default, everything in make bench."""
     from privinf.errors import PrivinfError
 
-    suite, peers = _suite()
+    suite = _suite()
     if show:
         for kind, names in suite.names().items():
             typer.echo(f"{kind}: {', '.join(names)}")
@@ -42,7 +40,7 @@ def bench(
     jobs = suite.choose(workloads or [], network or [], system or [], repeat)
     given = {name: path for name, path in (("spu", spu), ("crypten", crypten)) if path is not None}
     with progress("measuring", sum(job.turns for job in jobs)) as tick:
-        result = suite.run(jobs, peers.Environments(**given), tick)
+        result = suite.run(jobs, suite.Environments(**given), tick)
     for left in result["skipped"]:
         note(f"not measured: {left['workload']}, {left['system']}, {left['network']}: {left['why']}")
     if out is not None:
@@ -53,16 +51,15 @@ def bench(
         raise PrivinfError(f"failed: {names}; the first said: {failed[0]['why']}")
 
 
-def _suite() -> tuple[Any, Any]:
-    """The benchmark's modules, which no wheel holds."""
+def _suite() -> Any:
+    """The benchmark's module, which no wheel holds."""
     from privinf.errors import ConfigError
 
     if not (CHECKOUT / "benchmarks" / "harness" / "suite.py").is_file():
         raise ConfigError("the benchmark is not installed with privinf: run it in a checkout of the sources")
     if str(CHECKOUT) not in sys.path:
         sys.path.append(str(CHECKOUT))
-    suite, peers = (importlib.import_module(f"benchmarks.harness.{name}") for name in ("suite", "peers"))
-    return suite, peers
+    return importlib.import_module("benchmarks.harness.suite")
 
 
 def _print(rows: list[Any]) -> None:

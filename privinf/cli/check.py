@@ -10,6 +10,7 @@ import typer
 
 from privinf.cli.ask import asked_texts
 from privinf.cli.output import JsonFlag, emit_json, note, progress
+from privinf.options import option
 
 if TYPE_CHECKING:
     from privinf.check import Report
@@ -23,11 +24,8 @@ def check(
         Path, typer.Argument(help="What `privinf share` wrote, with the folders of all roles still in it.")
     ],
     text: Annotated[Path, typer.Option(help="UTF-8 text like your queries, one a line; - is stdin.")],
-    margin: Annotated[
-        float,
-        typer.Option(help="Bits that every site must keep free; with fewer, the exit code is 1."),
-    ] = 0.5,
-    truncate: Annotated[bool, typer.Option(help="Truncate texts that are too long.")] = False,
+    margin: float = option(0.5, "Bits that every site must keep free; with fewer, the exit code is 1."),
+    truncate: bool = option(False, "Truncate texts that are too long.", flag="--truncate/--no-truncate"),
     as_json: JsonFlag = False,
 ) -> None:
     """Run the fixed interpreter on text, and report how close each site comes to its range.

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from privinf.cli.output import JsonFlag, emit_json
+from privinf.cli.output import JsonFlag, wrote
+from privinf.options import option
 
 
 def convert(
@@ -15,9 +16,7 @@ def convert(
         Path, typer.Argument(help="A GGUF file of the Llama architecture, or a llama2.c checkpoint.")
     ],
     out: Annotated[Path, typer.Option(help="A new directory for the Hugging Face model.")],
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="tokenizer.bin of llama2.c, if it is a separate file.")
-    ] = None,
+    tokenizer: Path | None = option(None, "tokenizer.bin of llama2.c, if it is a separate file."),
     as_json: JsonFlag = False,
 ) -> None:
     """Convert a decoder in another format to a Hugging Face directory with float32 weights."""
@@ -26,8 +25,5 @@ def convert(
 
     path = run(source, out, tokenizer=tokenizer)
     spec = read_spec(path)
-    if not as_json:
-        typer.echo(path)
-        return
     sizes = {name: getattr(spec, name) for name in ("family", "layers", "width", "vocab", "max_tokens")}
-    emit_json({"path": str(path), **sizes})
+    wrote(path, {"path": str(path), **sizes}, as_json=as_json)

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from privinf.cli._options import with_options
-from privinf.cli.output import JsonFlag, emit_json, note
+from privinf.cli.output import JsonFlag, note, wrote
 from privinf.options import changed, option
 
 
@@ -25,23 +24,17 @@ class NoiseOptions:
     mixing: float | None = option(None, "noise, Llama: how far key matrices are from rotations [0.1].")
 
 
-@with_options(NoiseOptions)
 def cover(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory with BERT, GPT-2, Llama or ViT.")
     ],
     noise: NoiseOptions,
     out: Annotated[Path, typer.Option(help="A new directory for the client's and the server's part.")],
-    level: Annotated[
-        str, typer.Option(help="tokens, cover, noise or session; SECURITY.md says what each hides.")
-    ] = "cover",
-    task: Annotated[
-        str | None,
-        typer.Option(help="embed, classify or generate: refuse the model if it is for another task."),
-    ] = None,
-    variants: Annotated[
-        int | None, typer.Option(help="session: how many covers to make; each session uses up one [4].")
-    ] = None,
+    level: str = option("cover", "tokens, cover, noise or session; SECURITY.md says what each hides."),
+    task: str | None = option(
+        None, "embed, classify or generate: refuse the model if it is for another task."
+    ),
+    variants: int | None = option(None, "session: how many covers to make; each session uses up one [4]."),
     as_json: JsonFlag = False,
 ) -> None:
     """Cover a model so that one server can run it at plain speed: weights for the server, a key for the client."""
@@ -53,21 +46,12 @@ def cover(
         raise ConfigError(
             "--variants is for the level session alone: leave it out, or choose --level session"
         )
-    sizes = changed(noise)
     note(WARNING)
-    done = convert(
-        model,
-        out,
-        level,
-        task=task,
-        variants=VARIANTS if variants is None else variants,
-        noise=Noise(**sizes) if sizes else None,
-        progress=note,
-    )
-    if as_json:
-        about = {name: getattr(done.about, name) for name in ("id", "level", "family", "task")}
-        paths = {"client": str(done.client), "server": str(done.server)}
-        emit_json({**about, **paths, "seconds": round(done.seconds, 3), "warning": WARNING})
-        return
-    note(f"done in {done.seconds:.1f} s; the key is in {done.client}: never give that folder to a server")
-    typer.echo(out)
+    covers = VARIANTS if variants is None else variants
+    drawn = Noise(**changed(noise)) if changed(noise) else None
+    done = convert(model, out, level, task=task, variants=covers, noise=drawn, progress=note)
+    about = {name: getattr(done.about, name) for name in ("id", "level", "family", "task")}
+    paths = {"client": str(done.client), "server": str(done.server)}
+    document = {**about, **paths, "seconds": round(done.seconds, 3), "warning": WARNING}
+    key = f"done in {done.seconds:.1f} s; the key is in {done.client}: never give that folder to a server"
+    wrote(out, document, key, as_json=as_json)

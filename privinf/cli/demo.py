@@ -5,28 +5,25 @@ from __future__ import annotations
 import tempfile
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from privinf.cli._options import refuse
 from privinf.cli.output import JsonFlag, emit_json, megabytes, note, progress
+from privinf.options import option
+
+if TYPE_CHECKING:
+    from privinf.cli.share import Mode
+    from privinf.sdk.answers import F32, Embeddings
 
 SHOWN = 8
 SENTENCES = 24
 
 
 def demo(
-    sentences: Annotated[
-        int | None, typer.Option(help=f"How many of the sentences to use [{SENTENCES}].", min=2, max=24)
-    ] = None,
-    weights: Annotated[str, typer.Option(help="private or public.")] = "private",
-    generate: Annotated[
-        bool, typer.Option("--generate", help="Show a decoder's answers instead of embeddings.")
-    ] = False,
-    model: Annotated[
-        str | None, typer.Option(help="With --generate: smollm2 or tinystories [smollm2].")
-    ] = None,
+    sentences: int | None = option(None, f"How many of the sentences to use [{SENTENCES}].", min=2, max=24),
+    weights: str = option("private", "private or public."),
+    generate: bool = option(False, "Show a decoder's answers instead of embeddings."),
+    model: str | None = option(None, "With --generate: smollm2 or tinystories [smollm2]."),
     as_json: JsonFlag = False,
 ) -> None:
     """Query a real model through a dealer and two parties on this machine, and compare with the clear model."""
@@ -42,37 +39,29 @@ def demo(
         _embed(SENTENCES if sentences is None else sentences, mode, as_json)
 
 
-def _embed(sentences: int, mode: Literal["private", "public"], as_json: bool) -> None:
+def _embed(sentences: int, mode: Mode, as_json: bool) -> None:
     """Embed real sentences with all-MiniLM-L6-v2."""
+    from privinf.cli.demo_generate import asking
     from privinf.formats.fetch import fetch
+    from privinf.models.sharing import share
 
     text = resources.files("privinf").joinpath("data/demo.txt").read_text(encoding="utf-8")
     lines = text.splitlines()[:sentences]
     note("fetching all-MiniLM-L6-v2 (once)")
     source = fetch("minilm")
-    with tempfile.TemporaryDirectory(prefix="privinf-demo-") as folder:
-        report = _run(lines, source, Path(folder), mode)
-    if as_json:
-        report.pop("private"), report.pop("clear")
-        emit_json(report)
-    else:
-        _print(lines, report)
-
-
-def _run(lines: list[str], source: Path, work: Path, mode: Literal["private", "public"]) -> dict[str, Any]:
-    from privinf.cli.demo_generate import asking
-    from privinf.models.sharing import share
-
     note(f"sharing the model ({mode} weights)")
     clear = _clear(source, lines)
-    share.share(source, work / "shared", weights=mode)
-    with asking(work) as client, progress("embedding", len(lines)) as tick:
-        answer = client.embed(lines, progress=tick)
-    cosines = (answer.vectors * clear).sum(axis=-1)
+    with tempfile.TemporaryDirectory(prefix="privinf-demo-") as folder:
+        share.share(source, Path(folder) / "shared", weights=mode)
+        with asking(Path(folder)) as client, progress("embedding", len(lines)) as tick:
+            answer = client.embed(lines, progress=tick)
+    about = {"model": client.facts.model_id, "weights": mode, "sentences": len(lines)}
+    report = about | _measured(answer, (answer.vectors * clear).sum(axis=-1))
+    emit_json(report) if as_json else _print(lines, report, answer.vectors, clear)
+
+
+def _measured(answer: Embeddings, cosines: F32) -> dict[str, Any]:
     return {
-        "model": client.facts.model_id,
-        "weights": mode,
-        "sentences": len(lines),
         "cosine_min": float(cosines.min()),
         "cosine_mean": float(cosines.mean()),
         "seconds": answer.stats.seconds,
@@ -82,12 +71,10 @@ def _run(lines: list[str], source: Path, work: Path, mode: Literal["private", "p
         "queries": answer.stats.queries,
         "online_bytes": answer.stats.online_bytes,
         "offline_bytes": answer.stats.offline_bytes,
-        "private": answer.vectors,
-        "clear": clear,
     }
 
 
-def _clear(source: Path, lines: list[str]) -> Any:
+def _clear(source: Path, lines: list[str]) -> F32:
     from privinf.models.fold import fold
     from privinf.models.sharing.calibrate import clear_answers
     from privinf.models.source.checkpoint import load
@@ -97,12 +84,12 @@ def _clear(source: Path, lines: list[str]) -> Any:
     return clear_answers(spec, fold(spec, tensors), Tokenizer(source).encode(lines))
 
 
-def _print(lines: list[str], report: dict[str, Any]) -> None:
+def _print(lines: list[str], report: dict[str, Any], vectors: F32, clear_vectors: F32) -> None:
     import numpy as np
     from rich.console import Console
     from rich.table import Table
 
-    private, clear = (report[k] @ report[k].T for k in ("private", "clear"))
+    private, clear = vectors @ vectors.T, clear_vectors @ clear_vectors.T
     first, second = np.triu_indices(len(lines), 1)
     best = np.argsort(-clear[first, second])[:SHOWN]
     table = Table("private", "clear", "sentences", title="most similar pairs", show_lines=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from privinf.cli.generate import show
 from privinf.cli.output import emit_json, megabytes, note, progress
 
 if TYPE_CHECKING:
@@ -20,20 +20,15 @@ if TYPE_CHECKING:
 COUNT = 24  # tokens of an answer, at most
 CALIBRATION = 40  # everyday sentences: fewer than `privinf share` reads, so that the demo is short
 SESSION = 256
+COSTS = ("seconds", "rounds", "online_bytes", "offline_bytes")  # of its first token, and of each later one
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A model that the demo can show, and what it is asked."""
-
-    about: str
-    prompts: tuple[str, ...]
-
-
+# The models that the demo can show, and what each is asked.
 MODELS = {
-    "smollm2": Shown("SmolLM2-135M-Instruct", ("What is the capital of France?", "Why is the sky blue?")),
-    "tinystories": Shown(
-        "stories15M", ("Once upon a time, there was a little whale", "Lily and Tom found a red ball")
+    "smollm2": ("SmolLM2-135M-Instruct", ("What is the capital of France?", "Why is the sky blue?")),
+    "tinystories": (
+        "stories15M",
+        ("Once upon a time, there was a little whale", "Lily and Tom found a red ball"),
     ),
 }
 
@@ -47,24 +42,24 @@ def run(name: str, weights: Mode, as_json: bool) -> None:
 
     if name not in MODELS:
         raise ConfigError(f"--model is {' or '.join(MODELS)}, not {name!r}")
-    shown, lines = MODELS[name], default_text()[-CALIBRATION:]
-    note(f"fetching {shown.about} (once)")
+    (about, prompts), lines = MODELS[name], default_text()[-CALIBRATION:]
+    note(f"fetching {about} (once)")
     source = fetch(name)
     with tempfile.TemporaryDirectory(prefix="privinf-demo-") as folder:
         work = Path(folder)
         note(f"sharing the model ({weights} weights), calibrated on {CALIBRATION} sentences alone")
         with progress("calibrating", len(lines) + MORE) as tick:
             shared = share_decoder(
-                source,
-                work / "shared",
-                weights=weights,
-                calibration=lines,
-                max_tokens=SESSION,
-                tick=tick,
+                source, work / "shared", weights=weights, calibration=lines, max_tokens=SESSION, tick=tick
             )
-        answers = _answers(work, shown.prompts, quiet=as_json)
-        clear = _clear(source, shared, shown.prompts)
-    _report(shared.identity.model_id, weights, shown.prompts, answers, clear, as_json)
+        with asking(work) as client:
+            answers = [_answer(client, prompt, quiet=as_json) for prompt in prompts]
+        clear = _clear(source, shared, prompts)
+    report = [_compared(*each) for each in zip(prompts, answers, clear, strict=True)]
+    if as_json:
+        emit_json({"model": shared.identity.model_id, "weights": weights, "answers": report})
+    else:
+        _print(report)
 
 
 @contextmanager
@@ -82,36 +77,20 @@ def asking(work: Path) -> Iterator[Client]:
         yield client
 
 
-def _answers(work: Path, prompts: Sequence[str], quiet: bool) -> list[dict[str, Any]]:
-    with asking(work) as client:
-        return [_answer(client, prompt, quiet) for prompt in prompts]
-
-
 def _answer(client: Client, prompt: str, quiet: bool) -> dict[str, Any]:
     """Print an answer as it comes; return it with what its first token took and what the others did."""
     if not quiet:
         print(f"\n> {prompt}")
-    with client.stream(prompt, max_new_tokens=COUNT) as stream:
-        tokens = []
-        for token in stream:
-            tokens.append(token)
-            if not quiet:
-                print(token.text, end="", flush=True)
-    if not quiet:
-        print()
-    whole, first, last = stream.completion, tokens[0].stats, stream.stats
+    stream = client.stream(prompt, max_new_tokens=COUNT)
+    first = show(stream, quiet=quiet)[0].stats
+    whole, last = stream.completion, stream.stats
     later = max(last.passes - first.passes, 1)
     return {
         "text": whole.text,
         "tokens": list(whole.tokens),
         "finish_reason": whole.finish_reason,
-        "first_seconds": first.seconds,
-        "first_online_bytes": first.online_bytes,
-        "first_offline_bytes": first.offline_bytes,
-        "seconds_a_token": (last.seconds - first.seconds) / later,
-        "rounds_a_token": (last.rounds - first.rounds) / later,
-        "online_bytes_a_token": (last.online_bytes - first.online_bytes) / later,
-        "offline_bytes_a_token": (last.offline_bytes - first.offline_bytes) / later,
+        **{f"first_{name}": getattr(first, name) for name in COSTS if name != "rounds"},
+        **{f"{name}_a_token": (getattr(last, name) - getattr(first, name)) / later for name in COSTS},
     }
 
 
@@ -140,26 +119,19 @@ def _clear(source: Path, shared: Bundle[SessionLayout], prompts: Sequence[str]) 
     return answers
 
 
-def _report(
-    model: str,
-    weights: str,
-    prompts: Sequence[str],
-    answers: list[dict[str, Any]],
-    clear: list[dict[str, Any]],
-    as_json: bool,
-) -> None:
-    for prompt, answer, expected in zip(prompts, answers, clear, strict=True):
-        ours, theirs = answer["tokens"], expected["clear_tokens"]
-        equal = [a == b for a, b in zip(ours, theirs, strict=False)]
-        same = len(equal) if all(equal) else equal.index(False)
-        answer |= expected | {"prompt": prompt, "same": same, "identical": ours == theirs}
-    if as_json:
-        emit_json({"model": model, "weights": weights, "answers": answers})
-        return
+def _compared(prompt: str, answer: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
+    ours, theirs = answer["tokens"], expected["clear_tokens"]
+    equal = [a == b for a, b in zip(ours, theirs, strict=False)]
+    same = len(equal) if all(equal) else equal.index(False)
+    return answer | expected | {"prompt": prompt, "same": same, "identical": ours == theirs}
+
+
+def _print(answers: list[dict[str, Any]]) -> None:
     print()
     for answer in answers:
         print(f"> {answer['prompt']}\n  private: {answer['text']!r}\n  clear:   {answer['clear_text']!r}")
-        print(_verdict(answer))
+        first = "" if answer["identical"] else f"the first {answer['same']} "
+        print(f"  {len(answer['tokens'])} tokens, {first}the same as float32 says in the clear")
         print(
             f"  first token after {answer['first_seconds']:.1f} s, then {1 / answer['seconds_a_token']:.2f} tokens a"
             f" second; each {answer['rounds_a_token']:.0f} rounds,"
@@ -167,10 +139,3 @@ def _report(
             f" {megabytes(answer['offline_bytes_a_token'])} prepared for both"
         )
     print("all on this machine, over TLS: three roles of one owner protect nothing")
-
-
-def _verdict(answer: dict[str, Any]) -> str:
-    count = len(answer["tokens"])
-    if answer["identical"]:
-        return f"  {count} tokens, the same as float32 says in the clear"
-    return f"  {count} tokens, the first {answer['same']} the same as float32 says in the clear"

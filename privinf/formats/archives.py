@@ -45,7 +45,6 @@ class Client:
 
 # Of Python's index wheels only: a source distribution would run its own code before its digest is known.
 PIP = ("--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--dest")
-NPM = ("--loglevel=error", "--ignore-scripts", "--pack-destination")
 CLIENTS: Mapping[Registry, Client] = {
     "pypi": Client(
         name="pip",
@@ -56,7 +55,7 @@ CLIENTS: Mapping[Registry, Client] = {
     ),
     "npm": Client(
         name="npm",
-        command=("npm", "pack", *NPM),
+        command=("npm", "pack", "--loglevel=error", "--ignore-scripts", "--pack-destination"),
         suffix=".tgz",
         shown="npm pack",
         errors=("npm error code", "npm ERR! code"),
@@ -80,9 +79,8 @@ def download(archive: Archive, folder: Path) -> Path:
         said = [line for line in done.stderr.splitlines() if any(mark in line for mark in client.errors)]
         cause = said[-1].strip() if said else f"exit code {done.returncode}"
         raise ConfigError(
-            f"{client.name} could not download {archive} ({cause}): check that "
-            f"`{client.shown} {archive}` works here, "
-            "or fetch on another machine and copy the directory"
+            f"{client.name} could not download {archive} ({cause}): check that `{client.shown} {archive}` "
+            "works here, or fetch on another machine and copy the directory"
         )
     return checked(files[0], archive)
 

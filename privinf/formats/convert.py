@@ -8,7 +8,7 @@ from importlib import util
 from pathlib import Path
 
 from privinf.errors import ConfigError, MissingExtra, ModelError
-from privinf.formats.directory import Converted
+from privinf.formats.directory import Converted, occupied
 from privinf.formats.llama2c import read_llama2c
 
 Where = str | os.PathLike[str]
@@ -25,7 +25,7 @@ def convert(source: Where, out_dir: Where, *, tokenizer: Where | None = None) ->
         tokenizer: tokenizer.bin of llama2.c, where it is not joined to the checkpoint.
     """
     out = Path(out_dir)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if occupied(out):
         raise ConfigError(f"{out} holds something else; choose an empty or a new directory")
     model = read(Path(source), Path(tokenizer) if tokenizer is not None else None)
     try:

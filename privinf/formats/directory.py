@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,14 @@ Array = npt.NDArray[np.float32]
 HEADS = ("lm_head.", "classifier.")  # beside the model proper, not in it
 
 
+def occupied(folder: Path) -> bool:
+    """Whether anything is there but an empty directory."""
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
 def require_new(folder: Path) -> None:
     """Refuse a directory that holds anything: what is there is never overwritten or mixed."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if occupied(folder):
         raise ConfigError(f"{folder} exists and is not empty: choose another directory, or remove it")
 
 
@@ -48,8 +53,8 @@ class Converted:
     config: Mapping[str, Any]
     tensors: Mapping[str, Array]
     tokenizer: tokenizers.Tokenizer
-    special: Mapping[str, int] = field(default_factory=dict)  # bos, eos, pad, unk
-    ends: tuple[int, ...] = ()
+    special: Mapping[str, int]  # bos, eos, pad, unk
+    ends: tuple[int, ...]
     chat_template: str | None = None
 
     def write(self, folder: Path) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 from privinf.errors import ConfigError, IntegrityError, MissingExtra
 from privinf.formats import archives
-from privinf.formats.archives import Archive, inside, members
+from privinf.formats.archives import Archive, Members, inside, members
+from privinf.formats.directory import occupied
 
 MARKER = ".fetched.json"
 # What to install for a module that some packages need to be unpacked.
@@ -57,8 +58,7 @@ def fetched(package: Package) -> Path | None:
 
 def home() -> Path:
     """Where fetched packages live: $PRIVINF_HOME, or ~/.cache/privinf."""
-    chosen = os.environ.get("PRIVINF_HOME")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "privinf"
+    return Path(os.environ.get("PRIVINF_HOME") or Path.home() / ".cache" / "privinf")
 
 
 def fetch(name: str, out_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -70,7 +70,8 @@ def fetch(name: str, out_dir: str | os.PathLike[str] | None = None) -> Path:
     target = Path(out_dir) if out_dir is not None else home() / name
     if _is_whole(target, package):
         return target
-    _refuse_foreign(target, name)
+    if not (target / MARKER).is_file() and occupied(target):  # what no fetch made is never overwritten
+        raise ConfigError(f"{target} holds something else; give {name} an empty or a new directory")
     _require_extras(package)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,20 +106,14 @@ def _is_whole(directory: Path, package: Package) -> bool:
         return False
 
 
-def _refuse_foreign(directory: Path, name: str) -> None:
-    """A directory that no fetch made is never overwritten."""
-    if not directory.exists() or (directory / MARKER).is_file():
-        return
-    if not directory.is_dir() or any(directory.iterdir()):
-        raise ConfigError(f"{directory} holds something else; give {name} an empty or a new directory")
-
-
 def _build(package: Package, scratch: Path) -> Path:
     """Downloads, checks and unpacks into a fresh folder of `scratch`."""
     files = [archives.download(pin, scratch / f"archive{i}") for i, pin in enumerate(package.archives)]
     made = scratch / "made"
     made.mkdir()
-    UNPACK[package.unpack](package, files, made)
+    whole = _joined(files, scratch) if package.unpack == "split" else files[0]
+    with members(whole) as archive:
+        UNPACK[package.unpack](package, archive, made)
     missing = [file for file in package.needs if not (made / file).is_file()]
     if missing:
         raise IntegrityError(f"{package.name}: {package.archives[0]} lacks {missing[0]}")
@@ -140,13 +135,9 @@ def _place(made: Path, target: Path, package: Package) -> Path:
     return target
 
 
-def _tree(package: Package, files: list[Path], into: Path) -> None:
-    with members(files[0]) as archive:
-        archive.extract_tree(package.source, into)
-
-
-def _split(package: Package, files: list[Path], into: Path) -> None:
-    joined = into.parent / "joined.zip"
+def _joined(files: list[Path], scratch: Path) -> Path:
+    """The zip whose numbered parts these archives hold."""
+    joined = scratch / "joined.zip"
     with joined.open("wb") as sink:
         for number, path in enumerate(files, start=1):
             with members(path) as archive:
@@ -154,19 +145,21 @@ def _split(package: Package, files: list[Path], into: Path) -> None:
                 with archive.open(part) as source:
                     shutil.copyfileobj(source, sink)
             path.unlink()  # parts and whole together would need half as much room again
-    with members(joined) as archive:
-        archive.extract_tree(package.source, into)
+    return joined
 
 
-def _copy(package: Package, files: list[Path], into: Path) -> None:
-    with members(files[0]) as archive:
-        archive.extract(package.source, inside(into, package.target))
+def _tree(package: Package, archive: Members, into: Path) -> None:
+    archive.extract_tree(package.source, into)
 
 
-def _arrow(package: Package, files: list[Path], into: Path) -> None:
+def _copy(package: Package, archive: Members, into: Path) -> None:
+    archive.extract(package.source, inside(into, package.target))
+
+
+def _arrow(package: Package, archive: Members, into: Path) -> None:
     import pyarrow
 
-    with members(files[0]) as archive, archive.open(package.source) as stream:
+    with archive.open(package.source) as stream:
         rows = pyarrow.ipc.open_stream(stream.read()).read_all().to_pylist()
     with inside(into, package.target).open("w", encoding="utf-8") as sink:
         for row in rows:
@@ -174,26 +167,23 @@ def _arrow(package: Package, files: list[Path], into: Path) -> None:
             sink.write(json.dumps(ours, ensure_ascii=False) + "\n")
 
 
-def _convert(package: Package, files: list[Path], into: Path) -> None:
+def _convert(package: Package, archive: Members, into: Path) -> None:
     from privinf.formats.convert import read
 
-    with members(files[0]) as archive:
-        source = archive.extract(package.source, into.parent / "source")
-    read(source).write(into)
+    read(archive.extract(package.source, into.parent / "source")).write(into)
 
 
-def _mgm(package: Package, files: list[Path], into: Path) -> None:
+def _mgm(package: Package, archive: Members, into: Path) -> None:
     from privinf.formats.mgm import read_mgm
 
     source = into.parent / "source"
-    with members(files[0]) as archive:
-        archive.extract_tree(package.source, source)
+    archive.extract_tree(package.source, source)
     read_mgm(source).write(into)
 
 
-UNPACK: dict[str, Callable[[Package, list[Path], Path], None]] = {
+UNPACK: dict[str, Callable[[Package, Members, Path], None]] = {
     "tree": _tree,
-    "split": _split,
+    "split": _tree,
     "copy": _copy,
     "arrow": _arrow,
     "convert": _convert,

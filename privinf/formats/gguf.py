@@ -12,7 +12,7 @@ from gguf.quants import dequantize
 
 from privinf.errors import ModelError
 from privinf.formats.directory import Array, Converted, config_of, stored_name
-from privinf.formats.rotary import FAMILY, blocks, halves
+from privinf.formats.rotary import FAMILY, LAYER, LLAMA, blocks, halves
 from privinf.formats.vocabularies import Vocabulary
 from privinf.models.source.checkpoint import HEAD, tensors
 from privinf.models.spec import Generator, ModelSpec, Tokens
@@ -30,19 +30,8 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
     "expert_used_count": (0,),
     "attention.causal": (True,),
 }
-# Our names of tensors by those of a file; a layer's without its number.
+# Our names of tensors by those of a file, beside LAYER.
 ENDS = {"token_embd": "embed.token", "output_norm": "head.norm.gain", "output": HEAD}
-LAYER = {
-    "attn_norm": "attn.norm.gain",
-    "attn_q": "attn.q.weight",
-    "attn_k": "attn.k.weight",
-    "attn_v": "attn.v.weight",
-    "attn_output": "attn.out.weight",
-    "ffn_norm": "ffn.norm.gain",
-    "ffn_gate": "ffn.gate.weight",
-    "ffn_up": "ffn.up.weight",
-    "ffn_down": "ffn.down.weight",
-}
 
 
 class _Reader(GGUFReader):
@@ -81,9 +70,8 @@ def _spec(fields: Mapping[str, Any], vocab: int, stored: Mapping[str, Any]) -> M
     kind = fields.get("general.architecture")
     if kind != FAMILY:
         raise ModelError(f"architecture {kind!r} is not supported; accepted: {FAMILY!r}")
-    given = {
-        name.removeprefix(f"{FAMILY}."): v for name, v in fields.items() if name.startswith(f"{FAMILY}.")
-    }
+    prefix = f"{FAMILY}."
+    given = {name.removeprefix(prefix): v for name, v in fields.items() if name.startswith(prefix)}
     _check_keys(given)
     heads, width = _count(given, "attention.head_count"), _count(given, "embedding_length")
     kv_heads = _count(given, "attention.head_count_kv", heads)
@@ -94,16 +82,13 @@ def _spec(fields: Mapping[str, Any], vocab: int, stored: Mapping[str, Any]) -> M
     layers = _count(given, "block_count")
     if layers > len(stored):
         raise ModelError(f"{len(stored)} tensors do not make {layers} layers")
-    return ModelSpec(
-        family=FAMILY,
+    return LLAMA(
         width=width,
         heads=heads,
         kv_heads=kv_heads,
         head_width=head_width,
         ffn=_count(given, "feed_forward_length"),
         max_tokens=_count(given, "context_length"),
-        order="pre",
-        norm="rms",
         eps=_short(given, "attention.layer_norm_rms_epsilon"),
         blocks=blocks(layers, head_width, _short(given, "rope.freq_base", 10000.0)),
         inputs=Tokens(_count(given, "vocab_size", vocab)),

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from privinf.errors import ModelError
 from privinf.formats.directory import Array, Converted, config_of, stored_name
-from privinf.formats.rotary import FAMILY, blocks, halves
+from privinf.formats.rotary import LAYER, LLAMA, blocks, halves
 from privinf.formats.tokenizers import SPACE, sentencepiece, start_with
 from privinf.models.source.checkpoint import HEAD, tensors
 from privinf.models.spec import Generator, ModelSpec, Tokens
@@ -24,18 +24,7 @@ Bytes = npt.NDArray[np.uint8]
 HEADER = struct.Struct("<7i")
 LATER_MAGIC = 0x616B3432  # of the formats after the first
 UNKNOWN, BOS, EOS, FIRST_BYTE, FIRST_PIECE = 0, 1, 2, 3, 259
-# Of a layer, in the file's order.
-PARTS = (
-    "attn.norm.gain",
-    "attn.q.weight",
-    "attn.k.weight",
-    "attn.v.weight",
-    "attn.out.weight",
-    "ffn.norm.gain",
-    "ffn.gate.weight",
-    "ffn.down.weight",
-    "ffn.up.weight",
-)
+PARTS = tuple(LAYER.values())
 NAMES = ("<unk>", "<s>", "</s>")  # llama2.c puts line breaks around the last two
 
 
@@ -45,14 +34,13 @@ def read_llama2c(source: Path, tokenizer: Path | None = None) -> Converted:
     one, layers = _header(data, source)
     weights = _weights(one, layers)
     end = HEADER.size + 4 * sum(math.prod(shape) for _, shape in weights)
-    if len(data) < end:
+    rest = len(data) - end
+    if rest < 0:
         raise ModelError(f"{source} is cut short: its header calls for {end} bytes, it has {len(data)}")
-    if tokenizer is None and len(data) == end:
+    if tokenizer is None and rest == 0:
         raise ModelError(f"{source} holds no tokenizer: give its tokenizer.bin (--tokenizer)")
-    if tokenizer is not None and len(data) != end:
-        raise ModelError(
-            f"{source} continues for {len(data) - end} bytes after the weights that its header describes"
-        )
+    if tokenizer is not None and rest > 0:
+        raise ModelError(f"{source} continues for {rest} bytes after the weights that its header describes")
     spec = replace(one, blocks=one.blocks * layers)
     return Converted(
         config=config_of(spec),
@@ -85,16 +73,13 @@ def _header(data: Bytes, path: Path) -> tuple[ModelSpec, int]:
             f"{path} is neither GGUF nor a checkpoint of llama2.c: sizes {sizes} do not describe a model"
         )
     head_width = width // heads
-    one = ModelSpec(
-        family=FAMILY,
+    one = LLAMA(
         width=width,
         heads=heads,
         kv_heads=kv_heads,
         head_width=head_width,
         ffn=ffn,
         max_tokens=max_tokens,
-        order="pre",
-        norm="rms",
         eps=1e-5,  # this and the base of rotations are constants of llama2.c's code
         blocks=blocks(1, head_width, 10000.0),
         inputs=Tokens(abs(vocab)),

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from privinf.formats.directory import Array
 from privinf.models.spec import BlockSpec, ModelSpec, Rotary
 
 FAMILY = "llama"
+LLAMA = partial(ModelSpec, family=FAMILY, order="pre", norm="rms")
+# Tensors of a layer in the order of llama2.c's files, by what GGUF files call them.
+LAYER = {
+    "attn_norm": "attn.norm.gain",
+    "attn_q": "attn.q.weight",
+    "attn_k": "attn.k.weight",
+    "attn_v": "attn.v.weight",
+    "attn_output": "attn.out.weight",
+    "ffn_norm": "ffn.norm.gain",
+    "ffn_gate": "ffn.gate.weight",
+    "ffn_down": "ffn.down.weight",
+    "ffn_up": "ffn.up.weight",
+}
 TURNED = ("attn.q.weight", "attn.k.weight")
 
 

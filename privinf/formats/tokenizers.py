@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tokenizers import (
-    AddedToken,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-)
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from privinf.errors import ModelError
 
 SPACE = "\u2581"
 # How a vocabulary's text was cut before its merges were learnt, by the name that GGUF files give it.
+BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False)
 CUTS: Mapping[str, Sequence[pre_tokenizers.PreTokenizer]] = {
-    "gpt-2": (pre_tokenizers.ByteLevel(add_prefix_space=False),),
-    "smollm": (
-        pre_tokenizers.Digits(individual_digits=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=False),
-    ),
+    "gpt-2": (BYTES,),
+    "smollm": (pre_tokenizers.Digits(individual_digits=True), BYTES),
 }
 
 

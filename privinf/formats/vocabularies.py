@@ -62,14 +62,10 @@ class Vocabulary:
 
     def _sentencepiece(self) -> Tokenizer:
         unknown = self._id("unknown") or 0
-        return sentencepiece(
-            self.tokens,
-            self._list("scores", float),
-            sorted({*self._of_type(CONTROL), unknown}),
-            unknown=unknown,
-            plain=self._of_type(NORMAL),
-            dummy_prefix=bool(self._get("add_space_prefix", True)),
-        )
+        scores, plain = self._list("scores", float), self._of_type(NORMAL)
+        control = sorted({*self._of_type(CONTROL), unknown})
+        prefix = bool(self._get("add_space_prefix", True))
+        return sentencepiece(self.tokens, scores, control, unknown=unknown, plain=plain, dummy_prefix=prefix)
 
     def _of_type(self, kind: int) -> list[int]:
         return [index for index, given in enumerate(self._list("token_type", int)) if given == kind]

@@ -211,10 +211,10 @@ def test_of_two_at_once_the_first_to_finish_stays(
     toy()
     plain, others = UNPACK["tree"], []
 
-    def overtaken(package: Package, wheels: list[Path], into: Path) -> None:
+    def overtaken(package: Package, archive: archives.Members, into: Path) -> None:
         monkeypatch.setitem(UNPACK, "tree", plain)
         others.append((fetch("toy") / fetching.MARKER).stat().st_ino)
-        plain(package, wheels, into)
+        plain(package, archive, into)
 
     monkeypatch.setitem(UNPACK, "tree", overtaken)
     assert (fetch("toy") / fetching.MARKER).stat().st_ino == others[0]
