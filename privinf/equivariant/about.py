@@ -15,6 +15,7 @@ FILE = "about.json"
 WEIGHTS = "model.safetensors"
 FORMAT = 2
 TASKS = ("embed", "classify", "generate")
+FACTS = {"id": str, "level": str, "family": str, "task": str, "width": int, "vocab": int, "context": int}
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,6 @@ class ServerAbout:
     vocab: int
     context: int
     model_sha256: str = ""  # of the folder's own weights; a folder of variants has none
-    format: int = FORMAT
 
     @property
     def what(self) -> Level:
@@ -45,9 +45,7 @@ def read_about(folder: Path) -> ServerAbout:
     """
     path = folder / FILE
     try:
-        about = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}; `privinf cover` writes it") from None
+        about = json.loads(read_written(path))
     except ValueError:
         raise ConfigError(f"{path} is not JSON: copy it again, or cover the model again") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
@@ -57,10 +55,7 @@ def read_about(folder: Path) -> ServerAbout:
 
 def _checked(about: dict[str, Any], path: Path) -> ServerAbout:
     known = {item.name: about[item.name] for item in fields(ServerAbout) if item.name in about}
-    texts, counts = ("id", "level", "family", "task"), ("width", "vocab", "context")
-    whole = all(isinstance(known.get(name), str) for name in texts) and all(
-        isinstance(known.get(name), int) for name in counts
-    )
+    whole = all(isinstance(known.get(name), kind) for name, kind in FACTS.items())
     if not whole or known["level"] not in LEVELS or known["task"] not in TASKS:
         raise ConfigError(f"{path} does not say what it should: cover the model again")
     return ServerAbout(**known)
@@ -68,9 +63,21 @@ def _checked(about: dict[str, Any], path: Path) -> ServerAbout:
 
 def check_weights(folder: Path, about: ServerAbout) -> None:
     """Refuse weights that are not those that were written beside about.json."""
-    path = folder / WEIGHTS
-    if digest(path) != about.model_sha256:
-        raise IntegrityError(f"{path} is cut short or changed: copy it again, or cover the model again")
+    if digest(folder / WEIGHTS) != about.model_sha256:
+        raise damaged(folder / WEIGHTS)
+
+
+def read_written(path: Path) -> bytes:
+    """A file of a converted model; ConfigError where there is none."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; `privinf cover` writes it") from None
+
+
+def damaged(path: Path) -> IntegrityError:
+    """What is said of a file that is not as it was written."""
+    return IntegrityError(f"{path} is cut short or changed: copy it again, or cover the model again")
 
 
 def digest(*paths: Path) -> str:

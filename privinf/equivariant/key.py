@@ -15,6 +15,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from privinf.equivariant.about import damaged, read_written
 from privinf.equivariant.levels import LEVELS
 from privinf.errors import ConfigError, IntegrityError
 
@@ -55,9 +56,9 @@ class KeyAbout:
     format: int = FORMAT
 
 
-@dataclass(frozen=True, eq=False)
-class Key:
-    """A key; it refuses to be shown, compared or pickled.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Covers:
+    """What undoes the covers of a model.
 
     Attributes:
         tokens: the covered id of each plain id, (vocab,), or None where the server sees no ids or images.
@@ -68,13 +69,24 @@ class Key:
         places: the covered place of each patch, (patches,), or None.
     """
 
-    about: KeyAbout
     tokens: Ids | None = field(default=None, repr=False)
     hidden: F64 | None = field(default=None, repr=False)
     answer: F64 | None = field(default=None, repr=False)
     labels: F64 | None = field(default=None, repr=False)
     patches: F64 | None = field(default=None, repr=False)
     places: Ids | None = field(default=None, repr=False)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is secret, by name."""
+        named = {f.name: getattr(self, f.name) for f in fields(Covers)}
+        return {name: np.ascontiguousarray(value) for name, value in named.items() if value is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Key(Covers):
+    """A key; it refuses to be shown, compared or pickled."""
+
+    about: KeyAbout
 
     def __repr__(self) -> str:
         return f"<key {self.about.id[:8]} of level {self.about.level}>"
@@ -86,11 +98,6 @@ class Key:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("keys are not pickled; use save")
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """What is secret, by name."""
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "about"}
-        return {name: np.ascontiguousarray(value) for name, value in named.items() if value is not None}
 
     def save(self, folder: Path) -> None:
         """Write both files, readable by their owner alone."""
@@ -108,17 +115,10 @@ class Key:
             ConfigError: there is none, or it is of another format.
             IntegrityError: it is cut short, changed or malformed.
         """
-        about = _about(folder)
-        try:
-            data = (folder / FILE).read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{folder / FILE} cannot be read: {error.strerror}") from None
-        if len(data) != about.pop("bytes", None) or hashlib.sha256(data).hexdigest() != about.pop(
-            "sha256", None
-        ):
-            raise IntegrityError(
-                f"{folder / FILE} is cut short or changed: copy it again, or cover the model again"
-            )
+        about, data = _about(folder), read_written(folder / FILE)
+        written = about.pop("bytes"), about.pop("sha256")
+        if (len(data), hashlib.sha256(data).hexdigest()) != written:
+            raise damaged(folder / FILE)
         key = cls(KeyAbout(**{**about, "labels": tuple(about["labels"])}), **_arrays(data, folder / FILE))
         key._check(folder)
         return key
@@ -137,11 +137,8 @@ class Key:
         for name, value in self.arrays().items():
             if value.shape != wanted.get(name, value.shape):
                 raise IntegrityError(f"{folder / FILE}: {name} has shape {value.shape}, not {wanted[name]}")
-        for name in ("tokens", "places"):
-            value = getattr(self, name)
-            if value is not None and (
-                value.dtype != np.int64 or not np.array_equal(np.sort(value), np.arange(len(value)))
-            ):
+            whole = value.dtype == np.int64 and np.array_equal(np.sort(value), np.arange(len(value)))
+            if name in ("tokens", "places") and not whole:
                 raise IntegrityError(f"{folder / FILE}: {name} is not a permutation")
 
 
@@ -161,18 +158,14 @@ def needed(about: KeyAbout) -> set[str]:
 def _about(folder: Path) -> dict[str, Any]:
     path = folder / ABOUT
     try:
-        about = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}; `privinf cover` writes it") from None
+        about = json.loads(read_written(path))
     except ValueError:
-        raise IntegrityError(
-            f"{path} is cut short or changed: copy it again, or cover the model again"
-        ) from None
+        raise damaged(path) from None
     names = {f.name for f in fields(KeyAbout)} | {"sha256", "bytes"}
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ConfigError(f"{path} is not a key of format {FORMAT}: cover the model again")
     if set(about) != names or about["level"] not in LEVELS or not isinstance(about["labels"], list):
-        raise IntegrityError(f"{path} is cut short or changed: copy it again, or cover the model again")
+        raise damaged(path)
     return about
 
 
@@ -181,7 +174,7 @@ def _arrays(data: bytes, path: Path) -> dict[str, Any]:
         arrays = load(data)
     except SafetensorError as error:
         raise IntegrityError(f"{path} is not safetensors ({error})") from None
-    if unknown := sorted(set(arrays) - {f.name for f in fields(Key) if f.name != "about"}):
+    if unknown := sorted(set(arrays) - {f.name for f in fields(Covers)}):
         raise IntegrityError(f"{path} holds {', '.join(unknown)}, which is not part of a key")
     return arrays
 

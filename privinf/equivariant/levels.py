@@ -25,7 +25,6 @@ class Level:
     has covers of its own.
     """
 
-    name: str
     says: str
     covers: bool = True
     noisy: bool = False
@@ -33,23 +32,14 @@ class Level:
 
 
 LEVELS = {
-    level.name: level
-    for level in (
-        Level("tokens", "a permutation of the vocabulary and of the labels, and nothing else", covers=False),
-        Level(
-            "cover", "also covers of hidden values, heads, feed-forward parts and positions, without noise"
-        ),
-        Level(
-            "noise",
-            "also noise on embedding and head; for Llama, key matrices wider than the model",
-            noisy=True,
-        ),
-        Level(
-            "session",
-            "embedding, positions and head stay with the client; every session has fresh covers",
-            local=True,
-        ),
-    )
+    "tokens": Level("a permutation of the vocabulary and of the labels, and nothing else", covers=False),
+    "cover": Level("also covers of hidden values, heads, feed-forward parts and positions, without noise"),
+    "noise": Level(
+        "also noise on embedding and head; for Llama, key matrices wider than the model", noisy=True
+    ),
+    "session": Level(
+        "embedding, positions and head stay with the client; every session has fresh covers", local=True
+    ),
 }
 DEFAULT = "cover"
 

@@ -11,15 +11,14 @@ import numpy as np
 
 from privinf.config import EquivariantClientConfig
 from privinf.equivariant import variants
-from privinf.equivariant.asking.calls import asking, open_session
-from privinf.equivariant.asking.images import ImageSide
+from privinf.equivariant.asking.calls import Requests, asking, open_session
 from privinf.equivariant.asking.link import Link
 from privinf.equivariant.asking.prompts import PromptSide
 from privinf.equivariant.asking.sides import side_of
 from privinf.equivariant.asking.texts import TextSide
 from privinf.equivariant.asking.writing import Chooser, CoveredGenerationUsage, received
 from privinf.equivariant.key import Key
-from privinf.equivariant.levels import level_of, warn_once
+from privinf.equivariant.levels import warn_once
 from privinf.equivariant.wire import F32, prompt_message
 from privinf.errors import InputError
 from privinf.options import Sampling
@@ -57,7 +56,6 @@ class Equivariant:
         self._folder, config = model, connection.settings(EquivariantClientConfig)
         self._key = Key.load(model)
         self._about = self._key.about
-        self._local = level_of(self._about.level).local
         self._side = side_of(model, self._about)
         self._link = Link(config, self._about)
 
@@ -69,7 +67,7 @@ class Equivariant:
     @property
     def sessions_left(self) -> int | None:
         """How many sessions can still be opened at level session; None at the others."""
-        return variants.left(self._folder) if self._local else None
+        return None if self._side.own is None else variants.left(self._folder)
 
     def connect(self) -> None:
         """Reach the server."""
@@ -118,7 +116,7 @@ class Equivariant:
             return self._side
         raise InputError(f"this model is for {self._about.task}: use {self._about.task}")
 
-    def _asked(self, task: str) -> TextSide | ImageSide:
+    def _asked(self, task: str) -> Requests:
         """What reads requests of that task."""
         if self._about.task == task and not isinstance(self._side, PromptSide):
             return self._side
@@ -127,17 +125,16 @@ class Equivariant:
 
     def _ask(self, task: str, items: Items, reading: Reading, call: Call) -> tuple[F32, CoveredUsage]:
         side = self._asked(task)
-        count, batches = side.asked(items, reading)
-        began = time.monotonic()
+        read, began = side.read(items, reading), time.monotonic()
         width = self._about.width if task == "embed" else len(self._about.labels)
-        rows, queries = np.empty((count, width), dtype=np.float32), 0
+        rows = np.empty((len(read), width), dtype=np.float32)
         room = self._link.connect().max_rows
-        with asking(self._folder, self._link, side, self._key, call, local=self._local) as ask:
-            for queries, batch in enumerate(batches(room), start=1):  # noqa: B007
+        with asking(self._folder, self._link, side, self._key, call) as ask:
+            for batch in side.batches(read, room):
                 rows[list(batch.places)] = ask(batch)
                 call.progress(len(batch.places))
         took = time.monotonic() - began
-        usage = CoveredUsage(queries=queries, rounds=queries, seconds=took, online_seconds=took)
+        usage = CoveredUsage(queries=ask.queries, rounds=ask.queries, seconds=took, online_seconds=took)
         return rows, replace(usage, query_bytes=ask.sent, result_bytes=ask.received)
 
     def _begun(
@@ -147,14 +144,17 @@ class Equivariant:
         room = min(self._link.connect().context, self._about.context)
         if len(ids) > room:
             raise InputError(f"the prompt has {len(ids)} tokens and this server takes {room}: shorten it")
+        most = min(
+            options.max_new_tokens, room - len(ids) + 1
+        )  # nothing follows the last one: it takes no room
         if side.own is not None:
             opened = open_session(self._folder, self._link, self._about, call, call.timeout)
-            return Chooser(side.own, opened, room).write(ids, options), opened.end
+            return Chooser(side.own, opened).write(ids, options, most), opened.end
         assert self._key.tokens is not None
         covered = self._key.tokens[np.asarray(ids)].tolist()
         prompt = prompt_message(self._about.id, covered, options.max_new_tokens, options)
         replies = self._link.generate(prompt, call)
-        return received(prompt, replies, self._key, room), lambda clean: replies.cancel()
+        return received(prompt, replies, self._key, most), lambda clean: replies.cancel()
 
 
 ENTRY = Mode(frozenset(item.name for item in fields(Sampling)) | {"max_new_tokens", "stop"}, Equivariant)

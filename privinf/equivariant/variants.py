@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from privinf.errors import ConfigError, InputError
+from privinf.errors import ConfigError
 from privinf.parties.stock.idtable import sync_directory
 
 FOLDER = "variants"
@@ -41,21 +41,11 @@ def mark(path: Path) -> bool:
     """Mark a variant on stable storage; return False if it was marked before, by whatever process."""
     try:
         descriptor = os.open(path / MARK, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb"):
+            os.fsync(descriptor)
+            sync_directory(path)
     except FileExistsError:
         return False
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be marked as used: {error.strerror}") from None
-    try:
-        os.fsync(descriptor)
-        sync_directory(path)
     except OSError as error:  # a mark that is there counts: this variant is lost, not used twice
         raise ConfigError(f"{path} cannot be marked as used: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
     return True
-
-
-def require_new(path: Path, key: str) -> None:
-    """Mark a variant that a client opens; refuse one that was opened before."""
-    if not mark(path):
-        raise InputError(f"variant {key[:8]} was opened before: every session takes a new one")

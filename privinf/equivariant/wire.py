@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 import numpy.typing as npt
@@ -84,27 +85,14 @@ def require_key(asked: str, own: str) -> None:
 
 def prompt_message(key: str, ids: Sequence[int], tokens: int, sampling: Sampling) -> pb.CoveredPrompt:
     """A prompt for the wire."""
+    chosen = {item.name: getattr(sampling, item.name) for item in fields(Sampling)}
     try:
-        return pb.CoveredPrompt(
-            id=key,
-            ids=ids,
-            max_new_tokens=tokens,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            repetition_penalty=sampling.repetition_penalty,
-            seed=sampling.seed,
-        )
+        return pb.CoveredPrompt(id=key, ids=ids, max_new_tokens=tokens, **chosen)
     except ValueError:
         raise InputError("max_new_tokens and top_k fit 32 bits, and seed fits 64") from None
 
 
 def read_sampling(prompt: pb.CoveredPrompt) -> Sampling:
     """How tokens are to be chosen; InputError for a value out of its range."""
-    return Sampling(
-        prompt.temperature,
-        prompt.top_k if prompt.HasField("top_k") else None,
-        prompt.top_p if prompt.HasField("top_p") else None,
-        prompt.repetition_penalty,
-        prompt.seed if prompt.HasField("seed") else None,
-    )
+    given = {name: getattr(prompt, name) for name in ("top_k", "top_p", "seed") if prompt.HasField(name)}
+    return Sampling(temperature=prompt.temperature, repetition_penalty=prompt.repetition_penalty, **given)

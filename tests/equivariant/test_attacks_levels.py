@@ -219,11 +219,7 @@ def test_scores_count_what_they_say(staged: Staged) -> None:
 
 def test_nothing_but_the_truth_reads_keys() -> None:
     """The attacker's modules cannot see a key: none imports what opens one."""
-    secret = {
-        "privinf.equivariant.key",
-        "privinf.equivariant.asking.own_part",
-        "privinf.equivariant.covering.local",
-    }
+    secret = {"privinf.equivariant.key", "privinf.equivariant.asking.own_part"}
     readers = set()
     for path in Path(str(package.__file__)).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

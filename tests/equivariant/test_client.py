@@ -20,7 +20,7 @@ from privinf import AsyncClient, Client
 from privinf.equivariant.asking import texts
 from privinf.equivariant.covering.convert import Converted, convert
 from privinf.equivariant.levels import WARNING, warn_once
-from privinf.equivariant.serving import answering, service
+from privinf.equivariant.serving import running
 from privinf.equivariant.serving.server import Server
 from privinf.errors import ConfigError, InputError
 
@@ -254,8 +254,7 @@ def test_long_prompts_are_read_piece_by_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str
 ) -> None:
     made, prompt = converted(tmp_path, "gpt2", level, eos_token_id=None), [1, *range(5, 35), *range(9, 30)]
-    for module in (service, answering):
-        monkeypatch.setattr(module, "PIECE", 5)
+    monkeypatch.setattr(running, "PIECE", 5)
     monkeypatch.setattr(texts, "MOST_ROWS", 7)
     with asking(made) as (client, _):
         answer = client.generate(prompt, max_new_tokens=8)

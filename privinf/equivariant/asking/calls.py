@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from privinf.equivariant import variants, wire
 from privinf.equivariant.asking.images import ImageSide
@@ -25,7 +26,6 @@ from privinf.sdk.patience import patiently
 from privinf.v1 import equivariant_pb2 as pb
 
 LARGEST = 1e18  # uncovering and a head stay far within float32
-OF_ALL_VARIANTS = ("level", "family", "task", "model", "vocab", "width", "context", "labels")
 
 
 class Opened(NamedTuple):
@@ -53,58 +53,43 @@ class Opened(NamedTuple):
 
 
 Requests = TextSide | ImageSide
+M = TypeVar("M", bound=pb.CoveredQuery | pb.CoveredStep)
 
 
-class Direct:
-    """Every batch is a call of its own, under the one key."""
+class Asking(Generic[M]):
+    """Asks batch after batch, each by itself or as a step of a session, and counts what goes over the wire."""
 
-    def __init__(self, link: Link, side: Requests, key: Key, call: Call) -> None:
-        self._link, self._side, self._key, self._call = link, side, key, call
-        self.sent = self.received = 0
+    def __init__(
+        self, side: Requests, key: Key, ask: Callable[[Batch, Key], M], answer: Callable[[M], pb.CoveredRows]
+    ) -> None:
+        self._own, self._key, self._ask, self._answer = side.own, key, ask, answer
+        self.queries = self.sent = self.received = 0
 
     def __call__(self, batch: Batch) -> F32:
-        """Pooled rows, or logits."""
-        about, query = self._key.about, self._side.query(batch, self._key)
-        reply = self._link.query(about.task, query, self._call)
-        self.sent, self.received = self.sent + query.ByteSize(), self.received + reply.ByteSize()
-        embeds = about.task == "embed"
-        width = about.server_width if embeds else len(about.labels)
+        """Pooled rows, or logits: in a session the client computes them itself."""
+        about, message = self._key.about, self._ask(batch, self._key)
+        reply = self._answer(message)
+        self.queries += 1
+        self.sent, self.received = self.sent + message.ByteSize(), self.received + reply.ByteSize()
+        hidden = about.task == "embed" or self._own is not None
+        width = about.server_width if hidden else len(about.labels)
         rows = read_reply(reply, (len(batch.places), width))
-        return uncovered(rows, self._key.answer if embeds else self._key.labels)
-
-
-class InSession:
-    """Every batch is a step of one session, each answered in so many seconds; the client computes the rest."""
-
-    def __init__(self, side: Requests, opened: Opened, seconds: float) -> None:
-        self._side, self._opened, self._seconds = side, opened, seconds
-        self.sent = self.received = 0
-
-    def __call__(self, batch: Batch) -> F32:
-        """Pooled rows, or logits."""
-        key = self._opened.key
-        step, about = self._side.step(batch, key), key.about
-        reply = self._opened.answer(step, self._seconds)
-        self.sent, self.received = self.sent + step.ByteSize(), self.received + reply.ByteSize()
-        rows = uncovered(read_reply(reply, (len(batch.places), about.server_width)), key.answer)
-        return rows if about.task == "embed" else self._side.logits(rows)
-
-
-Answering = Direct | InSession  # gives a batch's plain rows, and counts what went over the wire
+        rows = uncovered(rows, self._key.answer if hidden else self._key.labels)
+        return rows if self._own is None or about.task == "embed" else self._own.logits(rows)
 
 
 @contextmanager
 def asking(
-    folder: Path, link: Link, side: Requests, key: Key, call: Call, *, local: bool
-) -> Iterator[Answering]:
-    """Give what asks: a session is opened for all that is asked within."""
-    if not local:
-        yield Direct(link, side, key, call)
+    folder: Path, link: Link, side: Requests, key: Key, call: Call
+) -> Iterator[Asking[pb.CoveredQuery] | Asking[pb.CoveredStep]]:
+    """Give what asks, under the one key or in a session that is opened for all that is asked within."""
+    if side.own is None:
+        yield Asking(side, key, side.query, partial(link.query, key.about.task, call=call))
         return
     seconds, clean = link.seconds(call.timeout), False
     opened = open_session(folder, link, key.about, call, None, seconds)
     try:
-        yield InSession(side, opened, seconds)
+        yield Asking(side, opened.key, side.step, partial(opened.answer, seconds=seconds))
         clean = True
     finally:
         opened.end(clean)
@@ -138,8 +123,7 @@ def _opened(link: Link, variant: Key, until: Deadline, waits: Deadline, call: Ca
 
 def require_variant(variant: Key, key: KeyAbout) -> None:
     """Refuse a variant that was made with another conversion's client."""
-    same = all(getattr(variant.about, name) == getattr(key, name) for name in OF_ALL_VARIANTS)
-    if not same or variant.hidden is None:
+    if replace(variant.about, id=key.id, own_sha256=key.own_sha256) != key or variant.hidden is None:
         raise IntegrityError("the variants do not belong to this key: copy the whole client folder again")
 
 
@@ -158,7 +142,4 @@ def read_reply(message: pb.CoveredRows, shape: tuple[int, int]) -> F32:
 
 def uncovered(rows: F32, cover: F64 | None) -> F32:
     """Plain rows."""
-    if cover is None:
-        return rows
-    plain: npt.NDArray[np.float32] = (rows.astype(np.float64) @ cover).astype(np.float32)
-    return plain
+    return rows if cover is None else (rows.astype(np.float64) @ cover).astype(np.float32)

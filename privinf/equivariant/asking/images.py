@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.equivariant import wire
-from privinf.equivariant.asking.own_part import OwnPart
-from privinf.equivariant.asking.texts import MOST_BYTES, Asked, Batch, most_rows
+from privinf.equivariant.asking.own_part import client_part
+from privinf.equivariant.asking.texts import MOST_BYTES, Batch, Read, batch_of, most_rows
 from privinf.equivariant.key import Key, KeyAbout
-from privinf.equivariant.levels import level_of
 from privinf.equivariant.wire import F32
-from privinf.errors import InputError, IntegrityError
-from privinf.models.source.checkpoint import read_spec
+from privinf.errors import InputError
 from privinf.models.spec import Patches
 from privinf.sdk.backend import Items
 from privinf.sdk.options import Reading
@@ -28,35 +25,20 @@ class ImageSide:
     """The client's directory of a covered classifier of images."""
 
     def __init__(self, folder: Path, about: KeyAbout) -> None:
-        spec = read_spec(folder)
-        if (about.context, about.width) != (spec.max_tokens, spec.width):
-            raise IntegrityError(
-                f"{folder}: key and config.json are of different models: cover the model again"
-            )
-        self._image, self.says = spec.patches, spec.classifier.says
-        self._own = OwnPart(folder, about) if level_of(about.level).local else None
-        self._rows = most_rows(about)
+        spec, self.own = client_part(folder, about)
+        self._image, self.says, self._rows = spec.patches, spec.classifier.says, most_rows(about)
 
-    def read(self, images: Items, reading: Reading) -> F32:
+    def read(self, images: Items, reading: Reading) -> Read:
         """Patches of each image; InputError for what the model cannot take."""
-        return _patches(_checked(images, self._image), self._image)
+        return list(_patches(_checked(images, self._image), self._image))
 
-    def asked(self, images: Items, reading: Reading) -> Asked:
-        """How many images there are, and what cuts them into requests."""
-        patches = self.read(images, reading)
-        return len(patches), partial(self.batches, patches)
-
-    def batches(self, patches: F32, max_rows: int) -> Iterator[Batch]:
+    def batches(self, patches: Read, max_rows: int) -> Iterator[Batch]:
         """As many images as fit one request."""
         image = self._image
-        most = (
-            min(max_rows, self._rows) // (image.count + 1),
-            MOST_BYTES // (4 * image.count * image.values),
-        )
-        size = max(1, min(most))
+        rows, fit = min(max_rows, self._rows), MOST_BYTES // (4 * image.count * image.values)
+        size = max(1, min(rows // (image.count + 1), fit))
         for start in range(0, len(patches), size):
-            chosen = patches[start : start + size]
-            yield Batch(tuple(range(start, start + len(chosen))), tuple(chosen))
+            yield batch_of(range(len(patches))[start : start + size], patches)
 
     def query(self, batch: Batch, key: Key) -> pb.CoveredQuery:
         """What is sent where the server embeds: images of covered patches."""
@@ -68,16 +50,11 @@ class ImageSide:
 
     def step(self, batch: Batch, key: Key) -> pb.CoveredStep:
         """What is sent where the client embeds: covered rows of patches."""
-        assert self._own is not None
+        assert self.own is not None
         assert key.hidden is not None
-        rows = self._own.patch_rows(np.stack(batch.items).astype(np.float64)) @ key.hidden
+        rows = self.own.patch_rows(np.stack(batch.items).astype(np.float64)) @ key.hidden
         lengths = [self._image.count] * len(batch.places)
         return pb.CoveredStep(rows=wire.rows_message(_placed(rows, key)), lengths=lengths, pooling="cls")
-
-    def logits(self, rows: F32) -> F32:
-        """Of first rows that the client has from a session."""
-        assert self._own is not None
-        return self._own.logits(rows)
 
 
 def _checked(images: Items, image: Patches) -> F32:
@@ -111,8 +88,4 @@ def _pixels(patches: npt.NDArray[Any], image: Patches) -> npt.NDArray[Any]:
 
 def _placed(rows: npt.NDArray[Any], key: Key) -> npt.NDArray[Any]:
     """Every patch at its covered place."""
-    if key.places is None:
-        return rows
-    out = np.empty_like(rows)
-    out[:, key.places] = rows
-    return out
+    return rows if key.places is None else rows[:, np.argsort(key.places)]

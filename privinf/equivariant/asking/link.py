@@ -5,7 +5,6 @@ Every later request names the key. A server that was put in another's place sinc
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -42,9 +41,8 @@ class Link:
         if self._about is None:
             seconds = self._config.connect_seconds
             deadline = Deadline.after(seconds)
-            about = persist(
-                lambda: self._ask(ABOUT, pb.CoveredAboutRequest(), deadline, Call()), seconds, deadline
-            )
+            ask = partial(self._ask, ABOUT, pb.CoveredAboutRequest(), deadline, Call())
+            about: pb.CoveredAbout = persist(ask, seconds, deadline)
             require_ours(about, self._key)
             self._about = about
         return self._about
@@ -85,14 +83,13 @@ class Link:
         return call.until(self._config.session_deadline, timeout)
 
     def _ask(self, method: Method, request: Any, until: Deadline, call: Call) -> Any:
-        begin = partial(self._begin, method, request, until, lambda stub: stub.future)
+        begin = partial(self._begin, method, request, until, whole=True)
         return call.begun(Replies(begin, self._forget, Patience(until))).whole()
 
-    def _begin(
-        self, method: Method, request: Any, until: Deadline, face: Callable[[Any], Any] = lambda stub: stub
-    ) -> Any:
+    def _begin(self, method: Method, request: Any, until: Deadline, whole: bool = False) -> Any:
         self._require_open()
-        make = face(method.on(self._peer))
+        stub = method.on(self._peer)
+        make = stub.future if whole else stub
         try:
             return make(request, timeout=until.left("connect"), metadata=self._peer.metadata)
         except ValueError:  # closed by another thread just now

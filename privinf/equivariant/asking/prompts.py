@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from privinf.equivariant.asking.own_part import OwnPart
+from privinf.equivariant.asking.own_part import client_part
 from privinf.equivariant.key import KeyAbout
-from privinf.equivariant.levels import level_of
-from privinf.errors import ConfigError, InputError, IntegrityError, ModelError
-from privinf.models.source.checkpoint import read_spec
+from privinf.errors import ConfigError, InputError, ModelError
 from privinf.models.source.reading import read_object
 from privinf.models.text.prompts import DecoderTokenizer
 from privinf.sdk.backend import Message, Prompt
@@ -34,17 +32,13 @@ class PromptSide:
     """The client's directory of a covered decoder."""
 
     def __init__(self, folder: Path, about: KeyAbout) -> None:
-        self._folder, self._about, self._spec = folder, about, read_spec(folder)
-        if (about.vocab, about.width) != (self._spec.vocab, self._spec.width):
-            raise IntegrityError(
-                f"{folder}: key and config.json are of different models: cover the model again"
-            )
-        self.tokenizer, self.eos = DecoderRules(folder, about.vocab), self._spec.generator.eos
+        self._folder, self._about = folder, about
+        spec, self.own = client_part(folder, about)
+        self.tokenizer, self.eos = DecoderRules(folder, about.vocab), spec.generator.eos
         for token in self.eos:
             self.tokenizer.require(token, "eos_token_id")
-        if self._spec.generator.bos is not None:
-            self.tokenizer.require(self._spec.generator.bos, "bos_token_id")
-        self.own = OwnPart(folder, about) if level_of(about.level).local else None
+        if spec.generator.bos is not None:
+            self.tokenizer.require(spec.generator.bos, "bos_token_id")
         self._chat = _has_template(folder)
 
     def prompt(self, prompt: Prompt, raw: bool, special_tokens: bool = False) -> list[int]:

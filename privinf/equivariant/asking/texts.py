@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.equivariant import wire
-from privinf.equivariant.asking.own_part import OwnPart
+from privinf.equivariant.asking.own_part import client_part
 from privinf.equivariant.key import Key, KeyAbout
-from privinf.equivariant.levels import level_of
 from privinf.equivariant.wire import F32
-from privinf.errors import IntegrityError, ModelError, ProtocolError
-from privinf.models.programs.texts import Ids
-from privinf.models.source.checkpoint import read_spec
+from privinf.errors import ModelError, ProtocolError
 from privinf.models.text.tokenizer import Tokenizer
 from privinf.sdk.asked import listed
 from privinf.sdk.backend import Items
@@ -28,16 +24,15 @@ from privinf.v1 import equivariant_pb2 as pb
 MOST_ROWS = 4096  # tokens of one request, padding included, where the server takes so many
 MOST_BYTES = 16 << 20
 
+Read = Sequence[npt.NDArray[Any]]  # token ids of texts, or patches of images
+
 
 @dataclass(frozen=True)
 class Batch:
     """What is asked about in one request: places among all, and token ids or patches."""
 
     places: tuple[int, ...]
-    items: tuple[npt.NDArray[Any], ...] = field(repr=False)
-
-
-Asked = tuple[int, Callable[[int], Iterator[Batch]]]
+    items: Read = field(repr=False)
 
 
 class EncoderRules(Tokenizer):
@@ -55,41 +50,29 @@ class TextSide:
     """The client's directory of a covered encoder of texts."""
 
     def __init__(self, folder: Path, about: KeyAbout) -> None:
-        self._spec, self.tokenizer = read_spec(folder), EncoderRules(folder)
+        self._spec, self.own = client_part(folder, about)
+        self.tokenizer, self._most = EncoderRules(folder), most_rows(about)
         self.tokenizer.require_specials()
-        if (about.vocab, about.width) != (self._spec.vocab, self._spec.width):
-            raise IntegrityError(
-                f"{folder}: key and config.json are of different models: cover the model again"
-            )
-        self._most = most_rows(about)
-        self._own = OwnPart(folder, about, self._spec.eps) if level_of(about.level).local else None
         self.says = self._spec.classifier.says if self._spec.labels else "label"
         embeds = about.task == "embed"
-        self._pooling, self._unit = (
-            (self._spec.pool.kind or "mean") if embeds else "cls",
-            embeds and self._spec.pool.unit,
-        )
+        self._pooling = (self._spec.pool.kind or "mean") if embeds else "cls"
+        self._unit = embeds and self._spec.pool.unit
 
-    def read(self, texts: Items, reading: Reading) -> Sequence[Ids]:
+    def read(self, texts: Items, reading: Reading) -> Read:
         """Token ids of each text; InputError for one that the model cannot take."""
         return self.tokenizer.encode(listed(texts), **vars(reading))
 
-    def asked(self, texts: Items, reading: Reading) -> Asked:
-        """How many texts there are, and what cuts them into requests."""
-        ids = self.read(texts, reading)
-        return len(ids), partial(self.batches, ids)
-
-    def batches(self, ids: Sequence[Ids], max_rows: int) -> Iterator[Batch]:
+    def batches(self, ids: Read, max_rows: int) -> Iterator[Batch]:
         """Texts of like length go together, as many as fit one request."""
         if not ids:
             return
         room, waiting = min(max_rows, self._most), list[int]()
         for place in sorted(range(len(ids)), key=lambda place: len(ids[place])):
             if waiting and (len(waiting) + 1) * len(ids[place]) > room:
-                yield _batch(waiting, ids)
+                yield batch_of(waiting, ids)
                 waiting = []
             waiting.append(place)
-        yield _batch(waiting, ids)
+        yield batch_of(waiting, ids)
 
     def query(self, batch: Batch, key: Key) -> pb.CoveredQuery:
         """What is sent where the server embeds: covered ids."""
@@ -99,12 +82,12 @@ class TextSide:
 
     def step(self, batch: Batch, key: Key) -> pb.CoveredStep:
         """What is sent where the client embeds: covered rows, padded with zeros."""
-        assert self._own is not None
+        assert self.own is not None
         assert key.hidden is not None
         lengths = [len(ids) for ids in batch.items]
         rows = np.zeros((len(lengths), max(lengths), key.about.server_width))
         for place, ids in enumerate(batch.items):
-            rows[place, : len(ids)] = self._own.token_rows(ids) @ key.hidden
+            rows[place, : len(ids)] = self.own.token_rows(ids) @ key.hidden
         return pb.CoveredStep(rows=wire.rows_message(rows), lengths=lengths, pooling=self._pooling)
 
     def finished(self, rows: F32) -> F32:
@@ -116,16 +99,12 @@ class TextSide:
             rows = rows / lengths
         return rows[:, : self._spec.answer_width]
 
-    def logits(self, rows: F32) -> F32:
-        """Of first rows that the client has from a session."""
-        assert self._own is not None
-        return self._own.logits(rows)
-
 
 def most_rows(about: KeyAbout) -> int:
     """Rows of one request at most, whether they are ids or what ids were embedded as."""
     return min(MOST_ROWS, max(1, MOST_BYTES // (4 * about.server_width)))
 
 
-def _batch(places: Sequence[int], ids: Sequence[Ids]) -> Batch:
-    return Batch(tuple(places), tuple(ids[place] for place in places))
+def batch_of(places: Sequence[int], items: Read) -> Batch:
+    """What stands at those places."""
+    return Batch(tuple(places), tuple(items[place] for place in places))

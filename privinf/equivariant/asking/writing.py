@@ -17,10 +17,10 @@ from privinf.equivariant.asking.texts import most_rows
 from privinf.equivariant.key import Key
 from privinf.equivariant.wire import F32
 from privinf.errors import ProtocolError
+from privinf.options import Sampling
 from privinf.sampling import Sampler
 from privinf.sdk.completions import GenerationUsage
 from privinf.sdk.decoding import PassTokens
-from privinf.sdk.options import GenerationOptions
 from privinf.sdk.outcomes import PartyStats
 from privinf.sdk.passes import PassStats
 from privinf.v1 import equivariant_pb2 as pb
@@ -53,19 +53,18 @@ class Clock:
     def written(self, token: int, sent: int, received: int) -> PassTokens:
         """A token that has just come."""
         now = time.monotonic()
-        parties = (_NONE, _NONE)
-        stats = PassStats(self._session, now - self._began, sent, received, parties, self._index)
+        stats = PassStats(self._session, now - self._began, sent, received, (_NONE, _NONE), self._index)
         self._index, self._began = self._index + 1, now
         return PassTokens((token,), 0, 0, (stats,))
 
 
 def received(
-    prompt: pb.CoveredPrompt, replies: Replies[pb.CoveredTokens], key: Key, room: int
+    prompt: pb.CoveredPrompt, replies: Replies[pb.CoveredTokens], key: Key, most: int
 ) -> Iterator[PassTokens]:
-    """Plain tokens as the server chooses their covers; it has room for so many with the prompt."""
+    """So many plain tokens as the server chooses their covers."""
     assert key.tokens is not None
     plain, clock, sent = np.argsort(key.tokens), Clock(""), prompt.ByteSize()
-    for _ in range(most_tokens(prompt.max_new_tokens, room, len(prompt.ids))):
+    for _ in range(most):
         if (reply := replies.take()) is None:
             raise ProtocolError("server: the answer ended before all of it had come")
         if len(reply.ids) != 1 or reply.ids[0] >= len(plain):
@@ -74,21 +73,16 @@ def received(
         sent = 0
 
 
-def most_tokens(wanted: int, room: int, prompt: int) -> int:
-    """How many can follow a prompt: nothing follows the last one, so it takes no room."""
-    return min(wanted, room - prompt + 1)
-
-
 class Chooser:
-    """Writes at level session: embeds, uncovers, and chooses; the server has room for so many tokens."""
+    """Writes at level session: embeds, uncovers, and chooses."""
 
-    def __init__(self, own: OwnPart, opened: Opened, room: int) -> None:
-        self._own, self._opened, self._key, self._room = own, opened, opened.key, room
+    def __init__(self, own: OwnPart, opened: Opened) -> None:
+        self._own, self._opened, self._key = own, opened, opened.key
 
-    def write(self, ids: Sequence[int], options: GenerationOptions) -> Iterator[PassTokens]:
-        """Token after token, until there are enough or the session is full."""
-        sampler, clock, seen, given = Sampler(options), Clock(self._key.about.id), list(ids), list(ids)
-        for _ in range(most_tokens(options.max_new_tokens, self._room, len(ids))):
+    def write(self, ids: Sequence[int], sampling: Sampling, most: int) -> Iterator[PassTokens]:
+        """Token after token, so many."""
+        sampler, clock, seen, given = Sampler(sampling), Clock(self._key.about.id), list(ids), list(ids)
+        for _ in range(most):
             hidden, sent, come = self._read(given, len(seen) - len(given))
             token = sampler.choose(self._own.logits(hidden)[0], seen)
             yield clock.written(token, sent, come)
@@ -97,14 +91,12 @@ class Chooser:
 
     def _read(self, ids: Sequence[int], first: int) -> tuple[F32, int, int]:
         """The last one's hidden row, and the bytes sent and received for it."""
+        assert self._key.hidden is not None
         size, sent, come, reply = most_rows(self._key.about), 0, 0, pb.CoveredRows()
         for start in range(0, len(ids), size):
-            step = self._step(ids[start : start + size], first + start)
+            rows = self._own.token_rows(ids[start : start + size], first + start) @ self._key.hidden
+            step = pb.CoveredStep(rows=wire.rows_message(rows))
             reply = self._opened.answer(step)
             sent, come = sent + step.ByteSize(), come + reply.ByteSize()
         row = read_reply(reply, (1, self._key.about.server_width))
         return uncovered(row, self._key.answer), sent, come
-
-    def _step(self, ids: Sequence[int], first: int) -> pb.CoveredStep:
-        assert self._key.hidden is not None
-        return pb.CoveredStep(rows=wire.rows_message(self._own.token_rows(ids, first) @ self._key.hidden))

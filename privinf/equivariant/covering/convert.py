@@ -7,15 +7,15 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from privinf.equivariant.asking.own_part import write_own_part
 from privinf.equivariant.asking.sides import side_of
 from privinf.equivariant.covering.covered import Covered
 from privinf.equivariant.covering.decoders import cover_decoder, cover_decoder_layers
 from privinf.equivariant.covering.draw import Draw
 from privinf.equivariant.covering.encoders import cover_encoder, cover_encoder_layers
-from privinf.equivariant.covering.local import write_local
 from privinf.equivariant.covering.noise import Noise
 from privinf.equivariant.covering.plain import Plain, fingerprint, read_plain
 from privinf.equivariant.covering.relabel import relabel
@@ -23,26 +23,19 @@ from privinf.equivariant.covering.server_folder import write_about, write_server
 from privinf.equivariant.covering.vision import cover_vision, cover_vision_layers
 from privinf.equivariant.key import Key, KeyAbout
 from privinf.equivariant.levels import DEFAULT, Level, level_of
+from privinf.equivariant.variants import FOLDER
 from privinf.errors import ConfigError
 from privinf.formats.directory import require_new
+from privinf.models.sharing.bundle import CLIENT_FILES, PUBLIC_FILES
 from privinf.models.sharing.folder import copy
-from privinf.models.source.sentences import CLIENT_FILES as SENTENCE_FILES
 from privinf.models.source.sentences import pooling_files
+from privinf.options import changed
 
 __all__ = ["Converted", "Noise", "convert", "fingerprint"]
 
-CLIENT_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "modules.json",
-    "preprocessor_config.json",
-)
-ARRAYS = ("tokens", "hidden", "answer", "labels", "patches", "places")
+Whole = Callable[[Plain, Draw, Noise | None], Covered]
+Layers = Callable[[Plain, Draw], Covered]
 VARIANTS, MOST_VARIANTS = 4, 10_000
-PUBLIC = ("id", "level", "family", "task", "vocab", "context")  # of a key's facts, what servers may know
 
 
 @dataclass(frozen=True)
@@ -81,13 +74,15 @@ def convert(
             message says what would be accepted.
         ConfigError: `out` is not empty, or options do not fit.
     """
-    began, say = time.monotonic(), progress or _silent
+    began, say = time.monotonic(), progress or (lambda text: None)
     kind = level_of(level)
-    _check(out, variants)
+    require_new(out)
+    if not 1 <= variants <= MOST_VARIANTS:
+        raise ConfigError(f"variants is a number from 1 to {MOST_VARIANTS}, not {variants}")
     say(f"reading {model}")
     plain = read_plain(model, task)
     _check_noise(kind, plain, noise)
-    job = _Job(plain, kind, fingerprint(model), out / "client", out / "server", say)
+    job = _Job(plain, level, fingerprint(model), out / "client", out / "server", say)
     job.check_client(model)
     with _whole(out):
         job.client.mkdir(mode=0o700, parents=True)
@@ -96,16 +91,12 @@ def convert(
     return Converted(job.client, job.server, time.monotonic() - began, about)
 
 
-def _silent(text: str) -> None:
-    """No progress is wanted."""
-
-
 @dataclass(frozen=True)
 class _Job:
     """One conversion under way."""
 
     plain: Plain
-    level: Level
+    level: str
     model: str
     client: Path
     server: Path
@@ -118,33 +109,33 @@ class _Job:
     def static(self, noise: Noise) -> KeyAbout:
         """One cover for good."""
         self.say(f"covering {self.plain.spec.layers} layers")
-        return self._write(_cover(self.plain, self.level, noise), self.client, self.server)
+        return self._write(_cover(self.plain, level_of(self.level), noise), self.client, self.server)
 
     def sessions(self, variants: int) -> KeyAbout:
         """The client's own part, and covers of which each session uses another; the folder's key holds none itself."""
-        about = replace(self._about(self.plain.spec.width), own_sha256=write_local(self.client, self.plain))
+        own = write_own_part(self.client, self.plain.weights, self.plain.tied)
+        about = replace(self._about(self.plain.spec.width), own_sha256=own)
         Key(about).save(self.client)
+        _, cover_layers = _covers(self.plain)
         for i in range(variants):
             self.say(f"covering {self.plain.spec.layers} layers, variant {i + 1} of {variants}")
-            covered = _cover_layers(self.plain)
-            place = Path("variants") / f"{i:04}"
-            self._write(covered, self.client / place, self.server / place)
-        write_about(self.server, {**_public(about), "width": self.plain.spec.width, "variants": variants})
+            place = Path(FOLDER) / f"{i:04}"
+            self._write(cover_layers(self.plain, Draw()), self.client / place, self.server / place)
+        write_about(self.server, about, variants=variants)
         return about
 
     def _write(self, covered: Covered, client: Path, server: Path) -> KeyAbout:
         about = self._about(covered.width)
-        arrays = {name: getattr(covered, name) for name in ARRAYS}
-        Key(about, **arrays).save(client)
+        Key(about, **covered.arrays()).save(client)
         self.say(f"writing {server}")
-        write_server(server, self.plain, covered, _public(about))
+        write_server(server, self.plain, covered, about)
         return about
 
     def _about(self, server_width: int) -> KeyAbout:
         plain = self.plain
         return KeyAbout(
             id=secrets.token_hex(16),
-            level=self.level.name,
+            level=self.level,
             family=plain.spec.family,
             task=plain.spec.task,
             model=self.model,
@@ -159,26 +150,15 @@ class _Job:
 def _cover(plain: Plain, level: Level, noise: Noise) -> Covered:
     if not level.covers:
         return relabel(plain, Draw())
-    drawn = noise if level.noisy else None
+    cover, _ = _covers(plain)
+    return cover(plain, Draw(), noise if level.noisy else None)
+
+
+def _covers(plain: Plain) -> tuple[Whole, Layers]:
+    """What covers all of such a model, and what covers its layers alone."""
     if plain.spec.vocab == 0:
-        return cover_vision(plain, Draw(), drawn)
-    return (cover_encoder if plain.post_norm else cover_decoder)(plain, Draw(), drawn)
-
-
-def _cover_layers(plain: Plain) -> Covered:
-    if plain.spec.vocab == 0:
-        return cover_vision_layers(plain, Draw())
-    return (cover_encoder_layers if plain.post_norm else cover_decoder_layers)(plain, Draw())
-
-
-def _public(about: KeyAbout) -> dict[str, object]:
-    return {name: getattr(about, name) for name in PUBLIC}
-
-
-def _check(out: Path, variants: int) -> None:
-    require_new(out)
-    if not 1 <= variants <= MOST_VARIANTS:
-        raise ConfigError(f"variants is a number from 1 to {MOST_VARIANTS}, not {variants}")
+        return cover_vision, cover_vision_layers
+    return (cover_encoder, cover_encoder_layers) if plain.post_norm else (cover_decoder, cover_decoder_layers)
 
 
 def _check_noise(level: Level, plain: Plain, noise: Noise | None) -> None:
@@ -187,8 +167,7 @@ def _check_noise(level: Level, plain: Plain, noise: Noise | None) -> None:
         return
     if not level.noisy:
         raise ConfigError("settings of noise are only for the level noise: leave them out, or choose it")
-    changed = {name for name, _ in asdict(noise).items() - asdict(Noise()).items()}
-    if plain.spec.norm != "rms" and (given := sorted(changed & {"padding", "mixing"})):
+    if plain.spec.norm != "rms" and (given := sorted(changed(noise).keys() & {"padding", "mixing"})):
         raise ConfigError(f"{', '.join(given)}: only models with RMSNorm take key matrices; leave it out")
 
 
@@ -206,6 +185,6 @@ def _whole(out: Path) -> Iterator[None]:
 
 def _copy(model: Path, client: Path) -> None:
     """What the client reads of the plain model: its tokenizer and its public facts, no weights."""
-    for name in (*CLIENT_FILES, *SENTENCE_FILES, *pooling_files(model)):
+    for name in (*PUBLIC_FILES, *CLIENT_FILES, "preprocessor_config.json", *pooling_files(model)):
         if (model / name).is_file():
             copy(model / name, client / name)

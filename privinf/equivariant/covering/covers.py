@@ -14,8 +14,7 @@ def orthogonal(draw: Draw, size: int, *batch: int) -> F64:
     """Uniform among the orthogonal matrices; the signs undo what QR prefers."""
     q, r = np.linalg.qr(draw.normal(*batch, size, size))
     signs = np.where(np.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
-    turned: F64 = q * signs[..., None, :]
-    return turned
+    return q * signs[..., None, :]
 
 
 def mean_keeping(draw: Draw, size: int) -> F64:
@@ -28,14 +27,12 @@ def mean_keeping(draw: Draw, size: int) -> F64:
     mirror = np.eye(size)
     if axis @ axis:
         mirror -= 2.0 * np.outer(axis, axis) / (axis @ axis)
-    kept: F64 = mirror @ inner @ mirror
-    return kept
+    return mirror @ inner @ mirror
 
 
 def centring(size: int) -> F64:
     """Takes a row's mean off."""
-    centred: F64 = np.eye(size) - 1.0 / size
-    return centred
+    return np.eye(size) - 1.0 / size
 
 
 def permuting(draw: Draw, size: int) -> F64:

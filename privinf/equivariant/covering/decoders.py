@@ -32,9 +32,7 @@ def cover_decoder(plain: Plain, draw: Draw, noise: Noise | None = None) -> Cover
     put_norm(out, plain, NORM, stream)
     _put_head(out, plain, noisy(plain.exact("head.weight"), alpha_h, draw), answer)
     out["head.weight"] = np.ascontiguousarray(out["head.weight"][:, place])
-    return Covered(
-        out, stream.width, plain.spec.eps * stream.eps_scale, tokens=tokens, hidden=hidden, answer=answer
-    )
+    return Covered(out, stream.width, stream.gain**2, tokens=tokens, hidden=hidden, answer=answer)
 
 
 def cover_decoder_layers(plain: Plain, draw: Draw) -> Covered:
@@ -45,9 +43,7 @@ def cover_decoder_layers(plain: Plain, draw: Draw) -> Covered:
     if not plain.spec.rotary:
         out["embed.position"] = np.zeros((plain.spec.max_tokens, plain.spec.width), dtype=np.float32)
     put_norm(out, plain, NORM, stream)
-    return Covered(
-        out, plain.spec.width, plain.spec.eps, local=True, hidden=stream.write(), answer=stream.read()
-    )
+    return Covered(out, stream.width, local=True, hidden=stream.into, answer=stream.back)
 
 
 def _stream(plain: Plain, draw: Draw, noise: Noise | None) -> Stream:

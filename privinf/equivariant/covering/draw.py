@@ -33,8 +33,7 @@ class Draw:
         size = int(np.prod(shape))
         first, turn = self.uniform(2, (size + 1) // 2)
         radius, angle = np.sqrt(-2.0 * np.log1p(-first)), 2.0 * np.pi * turn
-        drawn: F64 = np.concatenate((radius * np.cos(angle), radius * np.sin(angle)))[:size]
-        return drawn.reshape(shape)
+        return np.concatenate((radius * np.cos(angle), radius * np.sin(angle)))[:size].reshape(shape)
 
     def order(self, count: int) -> Ids:
         """A permutation of 0, 1, ...; two equal words among so few never occur."""

@@ -27,15 +27,7 @@ def cover_encoder(plain: Plain, draw: Draw, noise: Noise | None = None) -> Cover
     put_norm(out, plain, "embed.norm", stream)
     out |= cover_layers(plain, draw, stream)
     labels = _put_head(out, plain, draw, stream, alpha_h)
-    return Covered(
-        out,
-        plain.spec.width,
-        plain.spec.eps,
-        tokens=tokens,
-        hidden=stream.into,
-        answer=stream.back,
-        labels=labels,
-    )
+    return Covered(out, stream.width, tokens=tokens, hidden=stream.into, answer=stream.back, labels=labels)
 
 
 def cover_encoder_layers(plain: Plain, draw: Draw) -> Covered:
@@ -46,7 +38,7 @@ def cover_encoder_layers(plain: Plain, draw: Draw) -> Covered:
         out[table] = np.zeros((1, plain.spec.width), dtype=np.float32)
     out["embed.norm.gain"] = np.ones(plain.spec.width, dtype=np.float32)
     out["embed.norm.bias"] = np.zeros(plain.spec.width, dtype=np.float32)
-    return Covered(out, plain.spec.width, plain.spec.eps, local=True, hidden=stream.into, answer=stream.back)
+    return Covered(out, stream.width, local=True, hidden=stream.into, answer=stream.back)
 
 
 def _put_head(out: Weights, plain: Plain, draw: Draw, stream: Square, alpha: float) -> F64 | None:

@@ -31,14 +31,12 @@ class Heads:
         """x (rows, heads x head width) of q, k or v as it is covered."""
         order, maps = self.order if part == "q" else self.shared, self.maps[part]
         split = x.reshape(len(x), len(order), -1)[:, order]
-        mapped: F64 = np.matmul(split.transpose(1, 0, 2), maps)
-        return mapped.transpose(1, 0, 2).reshape(len(x), -1)
+        return (split.transpose(1, 0, 2) @ maps).transpose(1, 0, 2).reshape(len(x), -1)
 
     def before(self, x: F64) -> F64:
         """x (heads x head width, columns), which takes what the heads sum up."""
         split = x.reshape(len(self.order), -1, x.shape[1])[self.order]
-        mapped: F64 = np.matmul(self.out, split).reshape(x.shape)
-        return mapped
+        return (self.out @ split).reshape(x.shape)
 
 
 def draw_heads(plain: Plain, draw: Draw) -> Heads:

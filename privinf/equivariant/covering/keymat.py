@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import lcm
+from math import lcm, sqrt
 
 import numpy as np
 
@@ -50,29 +50,22 @@ class KeyMatrices:
     @property
     def gain(self) -> float:
         """A norm divides by the covered row's length, `stretch` times the plain one's on average."""
-        return float(self.stretch * np.sqrt(len(self.base) / self.width))
-
-    @property
-    def eps_scale(self) -> float:
-        return self.gain**2
+        return self.stretch * sqrt(len(self.base) / self.width)
 
     def write(self) -> F64:
         c = self.mixing * _gaussian(self.draw, len(self.base), len(self.free_into)) @ self.free_into
-        into: F64 = np.hstack((self.base, c, self.fixed_into)) @ self.turn
-        return into
+        return np.hstack((self.base, c, self.fixed_into)) @ self.turn
 
     def read(self) -> F64:
         d = _gaussian(self.draw, len(self.base), len(self.free_back)) @ self.free_back
-        back: F64 = self.turn.T @ np.vstack((self.inverse, self.fixed_back, d.T))
-        return back
+        return self.turn.T @ np.vstack((self.inverse, self.fixed_back, d.T))
 
 
 def key_matrices(plain: Plain, draw: Draw, noise: Noise) -> KeyMatrices:
     """One model's; transformers wants a width that the number of heads divides."""
     width = plain.spec.width
-    server = -(-(width + 2 * noise.padding) // lcm(plain.spec.heads, ALIGNED)) * lcm(
-        plain.spec.heads, ALIGNED
-    )
+    step = lcm(plain.spec.heads, ALIGNED)
+    server = -(-(width + 2 * noise.padding) // step) * step
     first = (server - width) // 2
     second = server - width - first
     base = orthogonal(draw, width) + noise.mixing * _gaussian(draw, width, width)
@@ -88,19 +81,17 @@ def key_matrices(plain: Plain, draw: Draw, noise: Noise) -> KeyMatrices:
         turn=orthogonal(draw, server),
         mixing=noise.mixing,
     )
-    return replace(keys, stretch=float(np.linalg.norm(keys.write()) / np.sqrt(width)))
+    return replace(keys, stretch=float(np.linalg.norm(keys.write())) / sqrt(width))
 
 
 def _gaussian(draw: Draw, width: int, columns: int) -> F64:
     """(width, columns), so that a row of length one goes to one of length sqrt(columns / width)."""
-    drawn: F64 = draw.normal(width, columns) / np.sqrt(width)
-    return drawn
+    return draw.normal(width, columns) / sqrt(width)
 
 
 def _half_rank(draw: Draw, width: int, columns: int) -> F64:
     rank = columns // 2
-    drawn: F64 = _gaussian(draw, width, rank) @ (draw.normal(rank, columns) / np.sqrt(columns))
-    return drawn
+    return _gaussian(draw, width, rank) @ (draw.normal(rank, columns) / sqrt(columns))
 
 
 def _kernel(matrix: F64) -> F64:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from privinf.equivariant.covering.draw import F64, Draw
 from privinf.errors import ConfigError
 
-MOST_MIXING = 0.4  # beyond it, the Gaussian part may outweigh the rotation, and its inverse be large
+# Beyond that mixing, the Gaussian part may outweigh the rotation, and its inverse be large.
+LIMITS = {"alpha_e": (0, 10), "alpha_h": (0, 10), "padding": (2, 4096), "mixing": (0, 0.4)}
 
 
 @dataclass(frozen=True)
@@ -33,14 +32,10 @@ class Noise:
     mixing: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("alpha_e", "alpha_h"):
+        for name, (least, most) in LIMITS.items():
             value = getattr(self, name)
-            if not (np.isfinite(value) and 0 <= value <= 10):
-                raise ConfigError(f"{name} is a number from 0 to 10, not {value}")
-        if not 2 <= self.padding <= 4096:
-            raise ConfigError(f"padding is a number from 2 to 4096, not {self.padding}")
-        if not (np.isfinite(self.mixing) and 0 <= self.mixing <= MOST_MIXING):
-            raise ConfigError(f"mixing is a number from 0 to {MOST_MIXING}, not {self.mixing}")
+            if not least <= value <= most:  # NaN lies nowhere
+                raise ConfigError(f"{name} is a number from {least} to {most}, not {value}")
 
 
 def noisy(x: F64, alpha: float, draw: Draw) -> F64:

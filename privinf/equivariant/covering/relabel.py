@@ -26,4 +26,4 @@ def relabel(plain: Plain, draw: Draw) -> Covered:
         del out["head.weight"]
     elif tokens is not None and plain.spec.task == "generate":
         out["head.weight"] = np.ascontiguousarray(out["head.weight"][:, place])
-    return Covered(out, plain.spec.width, plain.spec.eps, tied=plain.tied, tokens=tokens, labels=labels)
+    return Covered(out, plain.spec.width, tied=plain.tied, tokens=tokens, labels=labels)

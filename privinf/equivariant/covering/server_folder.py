@@ -1,12 +1,14 @@
-"""Writes the server's directory: weights and configuration for plain transformers, and what is public about both."""
+"""Writes the server's directory: weights and configuration for plain transformers, and what is public about both.
+
+Its config.json is made of the facts of a shape alone: no special token, no label, no name gets in.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -14,32 +16,76 @@ from safetensors.numpy import save_file
 from privinf.equivariant.about import FILE, FORMAT, digest
 from privinf.equivariant.covering.covered import Covered
 from privinf.equivariant.covering.plain import Plain
-from privinf.equivariant.covering.server_config import covered_spec, server_config
-from privinf.formats.directory import stored_name
+from privinf.equivariant.key import KeyAbout
+from privinf.formats.directory import config_of, stored_name
+from privinf.models.families import FAMILIES
 from privinf.models.source.checkpoint import tensors
 from privinf.models.source.tensors import WEIGHTS, Array
+from privinf.models.spec import Classifier, Generator, ModelSpec, Patches, Tokens
+
+PUBLIC = ("id", "level", "family", "task", "vocab", "context")  # of a key's facts, what servers may know
 
 
-def write_server(folder: Path, plain: Plain, covered: Covered, about: Mapping[str, Any]) -> None:
-    """Write one covered model; `about` is what the key says of itself that servers may know."""
+def write_server(folder: Path, plain: Plain, covered: Covered, about: KeyAbout) -> None:
+    """Write one covered model."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = server_config(plain, covered)
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    save_file(_stored(plain, covered), folder / WEIGHTS, metadata={"format": "pt"})
-    write_about(folder, {**about, "model_sha256": digest(folder / WEIGHTS), "width": covered.width})
+    spec = _covered_spec(plain, covered)
+    (folder / "config.json").write_text(json.dumps(_config(spec, covered), indent=1) + "\n")
+    save_file(_stored(covered, spec), folder / WEIGHTS, metadata={"format": "pt"})
+    write_about(folder, about, model_sha256=digest(folder / WEIGHTS))
 
 
-def write_about(folder: Path, about: Mapping[str, Any]) -> None:
+def write_about(folder: Path, about: KeyAbout, **more: object) -> None:
     """Write what is public."""
-    (folder / FILE).write_text(json.dumps({"format": FORMAT, **about}, indent=1) + "\n")
+    public = {name: getattr(about, name) for name in PUBLIC}
+    said = {"format": FORMAT, **public, "width": about.server_width, **more}
+    (folder / FILE).write_text(json.dumps(said, indent=1) + "\n")
 
 
-def _stored(plain: Plain, covered: Covered) -> dict[str, Array]:
+def _covered_spec(plain: Plain, covered: Covered) -> ModelSpec:
+    """The model that the server runs, without anything that says what it is about.
+
+    A folded norm leaves a bias. In `session` embedded patches come in as an image of one row, a pixel each, with a
+    channel for every value, and tables of embeddings have as few rows as transformers takes.
+    """
+    spec = replace(plain.spec, width=covered.width, eps=plain.spec.eps * covered.eps_scale)
+    if "layer0.attn.q.bias" in covered.weights:
+        spec = replace(spec, biases=spec.biases | {"qkv"})
+    if isinstance(spec.head, Generator):
+        spec = replace(spec, head=Generator(covered.tied))
+    elif isinstance(spec.head, Classifier):
+        anonymous = () if covered.local else tuple(f"LABEL_{i}" for i in range(len(spec.labels)))
+        spec = replace(spec, head=replace(spec.head, labels=anonymous))
+    return replace(spec, inputs=_local(spec)) if covered.local else spec
+
+
+def _local(spec: ModelSpec) -> Tokens | Patches:
+    if isinstance(spec.inputs, Patches):
+        return Patches(1, spec.inputs.count, 1, 1, spec.width)
+    # Encoders take rows behind their tables; a decoder adds its table of positions to whatever rows it is given.
+    places = 1 if spec.embed_norm else spec.inputs.places
+    return Tokens(1, places=places, types=min(spec.inputs.types, 1))
+
+
+def _config(spec: ModelSpec, covered: Covered) -> dict[str, object]:
+    """What plain transformers needs to build the covered model.
+
+    Special tokens are written as null, as transformers would else assume its defaults.
+    """
+    config = config_of(spec)
+    if covered.local:
+        config["architectures"] = [FAMILIES[spec.family].bare]
+    if spec.vocab:
+        config |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    return config
+
+
+def _stored(covered: Covered, spec: ModelSpec) -> dict[str, Array]:
     """The weights under the names, in the shapes and in the order of axes that transformers wants."""
     parts: dict[str, dict[int, Array]] = defaultdict(dict)
-    for ours, tensor in tensors(covered_spec(plain, covered)).items():
+    for ours, tensor in tensors(spec).items():
         if ours in covered.weights:
-            name = tensor.theirs if covered.local else stored_name(tensor.theirs, plain.spec)
+            name = tensor.theirs if covered.local else stored_name(tensor.theirs, spec)
             parts[name][tensor.part] = tensor.stored(covered.weights[ours])
     return {
         name: np.ascontiguousarray(np.concatenate([found[i] for i in sorted(found)], axis=-1))

@@ -16,13 +16,11 @@ class Square:
 
     Attributes:
         gain: of norms whose own gain went into the linear layer after them.
-        eps_scale: what a norm's epsilon is multiplied by.
     """
 
     into: F64 = field(repr=False)
     back: F64 = field(repr=False)
     gain: float = 1.0
-    eps_scale: float = 1.0
 
     @property
     def width(self) -> int:

@@ -10,7 +10,7 @@ from privinf.equivariant import wire
 from privinf.equivariant.about import ServerAbout
 from privinf.equivariant.serving import running
 from privinf.equivariant.serving.limits import room
-from privinf.equivariant.serving.running import PIECE, CachedSequence
+from privinf.equivariant.serving.running import CachedSequence, in_pieces
 from privinf.equivariant.serving.turns import Turn
 from privinf.equivariant.wire import F32
 from privinf.errors import InputError
@@ -61,10 +61,7 @@ class Decoding:
         left = self._room - self._sequence.tokens
         if len(rows) > left:
             raise InputError(f"{len(rows)} rows do not fit the {left} that this session has left")
-        for start in range(0, len(rows), PIECE):
-            with self._turn():
-                answer = self._sequence.read_rows(rows[start : start + PIECE])
-        return answer
+        return in_pieces(self._sequence.read_rows, rows, self._turn)
 
     def close(self) -> None:
         """Let go of the variant and of what it has read."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,11 +13,14 @@ import transformers
 from safetensors import SafetensorError
 
 from privinf.equivariant.about import ServerAbout, check_weights
+from privinf.equivariant.serving.turns import Turn
 from privinf.equivariant.wire import F32, Ids
 from privinf.errors import ModelError
 from privinf.models.families import FAMILIES
 
-PIECE = 512  # rows of a prompt that are read in one go: in between, a client that left is noticed
+A = TypeVar("A", Ids, F32)
+
+PIECE = 512  # rows of a prompt that are read in one go
 _LOST = torch.finfo(torch.float32).min
 _KINDS = {"embed": "AutoModel", "generate": "AutoModelForCausalLM"}
 _CLASSIFIERS = {True: "AutoModelForSequenceClassification", False: "AutoModelForImageClassification"}
@@ -34,15 +37,14 @@ def load_model(folder: Path, about: ServerAbout) -> Any:
     kind = _KINDS.get(about.task, _CLASSIFIERS[about.vocab > 0])
     if about.family not in FAMILIES or about.task not in FAMILIES[about.family].classes.values():
         raise ModelError(f"{folder}: task {about.task} of family {about.family} is not served")
-    local = about.what.local
-    model, told = _loaded(folder, "AutoModel" if local else kind, pooled=about.task != "embed" and not local)
+    model, told = _loaded(folder, "AutoModel" if about.what.local else kind)
     if told["missing_keys"] or told["mismatched_keys"]:
         lost = sorted(map(str, [*told["missing_keys"], *told["mismatched_keys"]]))[:3]
         raise ModelError(f"{folder}/model.safetensors lacks {', '.join(lost)}: cover the model again")
     return model.eval().requires_grad_(False)
 
 
-def _loaded(folder: Path, kind: str, *, pooled: bool) -> tuple[Any, dict[str, Any]]:
+def _loaded(folder: Path, kind: str) -> tuple[Any, dict[str, Any]]:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # what does not fit is said by us, and refused
     try:
@@ -52,7 +54,7 @@ def _loaded(folder: Path, kind: str, *, pooled: bool) -> tuple[Any, dict[str, An
                 f"{folder}/config.json: {type(config).__name__} has no base model: cover the model again"
             )
         made = inspect.signature(transformers.MODEL_MAPPING[type(config)].__init__).parameters
-        plain = {"add_pooling_layer": False} if "add_pooling_layer" in made and not pooled else {}
+        bare = {"add_pooling_layer": False} if kind == "AutoModel" and "add_pooling_layer" in made else {}
         model, told = getattr(transformers, kind).from_pretrained(
             folder,
             config=config,
@@ -60,7 +62,7 @@ def _loaded(folder: Path, kind: str, *, pooled: bool) -> tuple[Any, dict[str, An
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
-            **(plain if kind == "AutoModel" else {}),
+            **bare,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder} does not load in transformers ({type(error).__name__})") from error
@@ -70,9 +72,8 @@ def _loaded(folder: Path, kind: str, *, pooled: bool) -> tuple[Any, dict[str, An
 @torch.inference_mode()
 def embed(model: Any, texts: Sequence[Ids], pooling: str) -> F32:
     """Pooled last hidden rows, (texts, width)."""
-    ids, mask = _padded(texts)
-    hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
-    return _numpy(pooled(hidden, mask, pooling))
+    given = _padded(texts)
+    return _numpy(pooled(model(**given).last_hidden_state, given["attention_mask"], pooling))
 
 
 @torch.inference_mode()
@@ -80,8 +81,7 @@ def classify(model: Any, asked: Sequence[Ids] | F32) -> F32:
     """Logits of texts, or of images (images, channels, height, width)."""
     if isinstance(asked, np.ndarray):
         return _numpy(model(pixel_values=torch.from_numpy(asked)).logits)
-    ids, mask = _padded(asked)
-    return _numpy(model(input_ids=ids, attention_mask=mask).logits)
+    return _numpy(model(**_padded(asked)).logits)
 
 
 def image_shape(model: Any) -> tuple[int, int, int]:
@@ -104,7 +104,7 @@ def encode_patches(model: Any, rows: F32) -> F32:
 @torch.inference_mode()
 def encode_rows(model: Any, rows: F32, lengths: Sequence[int], pooling: str) -> F32:
     """Pooled last hidden rows of texts that come as what the encoder's first layer takes, (texts, width)."""
-    mask = torch.arange(rows.shape[1]) < torch.tensor(lengths)[:, None]
+    mask = _real(rows.shape[1], lengths)
     added = torch.where(mask, 0.0, _LOST)[:, None, None, :]
     hidden = model.encoder(torch.from_numpy(rows), attention_mask=added).last_hidden_state
     return _numpy(pooled(hidden, mask, pooling))
@@ -123,10 +123,8 @@ class CachedSequence:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._cache: dict[str, Any] = {
-            _cache_name(model): transformers.DynamicCache(config=model.config),
-            "use_cache": True,
-        }
+        cache = transformers.DynamicCache(config=model.config)
+        self._cache: dict[str, Any] = {_cache_name(model): cache, "use_cache": True}
         self.tokens = self.passes = 0
 
     @torch.inference_mode()
@@ -149,18 +147,28 @@ class CachedSequence:
         self._model, self._cache = None, {}
 
 
+def in_pieces(read: Callable[[A], F32], given: A, turn: Turn) -> F32:
+    """Read on in pieces, between which others have their turn, and a client that left is noticed."""
+    for start in range(0, len(given), PIECE):
+        with turn():
+            answer = read(given[start : start + PIECE])
+    return answer
+
+
 def _cache_name(model: Any) -> str:
     """What this release of transformers calls the argument."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
-def _padded(texts: Sequence[Ids]) -> tuple[torch.Tensor, torch.Tensor]:
+def _padded(texts: Sequence[Ids]) -> dict[str, torch.Tensor]:
     """Ids (texts, longest), and which of them are real; what stands where none is makes no difference."""
-    longest = max(map(len, texts))
-    ids, mask = np.zeros((2, len(texts), longest), dtype=np.int64)
-    for place, text in enumerate(texts):
-        ids[place, : len(text)], mask[place, : len(text)] = text, 1
-    return torch.from_numpy(ids), torch.from_numpy(mask)
+    ids = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(text) for text in texts], batch_first=True)
+    real = _real(ids.shape[1], [len(text) for text in texts])
+    return {"input_ids": ids, "attention_mask": real.long()}
+
+
+def _real(longest: int, lengths: Sequence[int]) -> torch.Tensor:
+    return torch.arange(longest) < torch.tensor(lengths)[:, None]
 
 
 def _numpy(values: torch.Tensor) -> F32:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import numpy as np
 
 from privinf.config import EquivariantConfig
 from privinf.equivariant import wire
-from privinf.equivariant.about import read_about
+from privinf.equivariant.about import FACTS, read_about
 from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, SESSION
 from privinf.equivariant.serving import limits, running
 from privinf.equivariant.serving.limits import Entrances
-from privinf.equivariant.serving.running import PIECE, CachedSequence
+from privinf.equivariant.serving.running import CachedSequence, in_pieces
 from privinf.equivariant.serving.sessions import Sessions
 from privinf.equivariant.serving.turns import Turn, Turns
 from privinf.equivariant.wire import F32, Ids
@@ -41,6 +41,7 @@ class Calls:
         self._model: Any = None if self.about.what.local else running.load_model(folder, self.about)
         takes_images = self._model is not None and not self.about.vocab
         image = math.prod(running.image_shape(self._model)) if takes_images else 0
+        self._room = limits.room(self.about, config)
         self.entrances = Entrances(self.about, config, meters, image)
         self._local = Sessions(folder, self.about, config, self._turns, log)
 
@@ -60,48 +61,35 @@ class Calls:
         self.entrances.close()
         self._local.drain()
 
-    @property
-    def _room(self) -> int:
-        return limits.room(self.about, self._config)
-
     def _about(
         self, _: pb.CoveredAboutRequest, context: grpc.ServicerContext, caller: str
     ) -> pb.CoveredAbout:
-        about = self.about
-        return pb.CoveredAbout(
-            id=about.id,
-            level=about.level,
-            family=about.family,
-            task=about.task,
-            width=about.width,
-            vocab=about.vocab,
-            context=self._room if about.task == "generate" else about.context,
-            max_rows=self._config.max_rows,
-        )
+        about = replace(self.about, context=self._room) if self.about.task == "generate" else self.about
+        facts = {name: getattr(about, name) for name in FACTS}
+        return pb.CoveredAbout(**facts, max_rows=self._config.max_rows)
 
     def _embed(self, query: pb.CoveredQuery, context: grpc.ServicerContext, caller: str) -> pb.CoveredRows:
         self._require("embed", query.id)
         pooling, texts = wire.read_pooling(query.pooling), self._texts(query)
-        with self._computing(context):
+        with self._turn(context)():
             return wire.rows_message(running.embed(self._model, texts, pooling))
 
     def _classify(self, query: pb.CoveredQuery, context: grpc.ServicerContext, caller: str) -> pb.CoveredRows:
         self._require("classify", query.id)
         asked = self._texts(query) if self.about.vocab else self._images(query)
-        with self._computing(context):
+        with self._turn(context)():
             return wire.rows_message(running.classify(self._model, asked))
 
     def _generate(
         self, prompt: pb.CoveredPrompt, context: grpc.ServicerContext, caller: str
     ) -> Iterator[pb.CoveredTokens]:
         self._require("generate", prompt.id)
-        deadline = Deadline.of(context, self._config.max_seconds)
+        turn = self._turn(context)
         ids = wire.read_ids(prompt.ids, self.about.vocab, self._room, "the prompt")
         sampler = Sampler(wire.read_sampling(prompt))
         if not prompt.max_new_tokens:
             raise InputError("max_new_tokens must be 1 or more")
         most = min(prompt.max_new_tokens, self._room - len(ids) + 1)
-        turn = self._turns.of(deadline, context.is_active)
         try:
             yield from self._written(ids, sampler, most, turn)
         except PeerLost:
@@ -111,7 +99,7 @@ class Calls:
         sequence, seen, given, began = CachedSequence(self._model), ids.tolist(), ids, time.monotonic()
         try:
             for _ in range(most):
-                token = sampler.choose(_read(sequence, given, turn), seen)
+                token = sampler.choose(in_pieces(sequence.read_ids, given, turn), seen)
                 yield pb.CoveredTokens(ids=[token])
                 seen.append(token)
                 given = np.array([token], dtype=np.int64)
@@ -135,14 +123,5 @@ class Calls:
         if self._model is None:
             raise InputError("this server's model is of level session: open a session")
 
-    def _computing(self, context: grpc.ServicerContext) -> AbstractContextManager[None]:
-        """Compute when it is this call's turn."""
-        return self._turns.of(Deadline.of(context, self._config.max_seconds), context.is_active)()
-
-
-def _read(sequence: CachedSequence, ids: Ids, turn: Turn) -> F32:
-    """Read on in pieces, between which others have their turn, and a client that left is noticed."""
-    for start in range(0, len(ids), PIECE):
-        with turn():
-            logits = sequence.read_ids(ids[start : start + PIECE])
-    return logits
+    def _turn(self, context: grpc.ServicerContext) -> Turn:
+        return self._turns.of(Deadline.of(context, self._config.max_seconds), context.is_active)

@@ -27,12 +27,7 @@ class Sessions:
     """The sessions of one server."""
 
     def __init__(
-        self,
-        folder: Path,
-        about: ServerAbout,
-        config: EquivariantConfig,
-        turns: Turns,
-        log: Log,
+        self, folder: Path, about: ServerAbout, config: EquivariantConfig, turns: Turns, log: Log
     ) -> None:
         self._about, self._config, self._turns, self._log = about, config, turns, log
         known = variants.all_variants(folder) if about.what.local else []
@@ -50,28 +45,26 @@ class Sessions:
         """Answer step after step; all that a session holds goes with it."""
         if not self._about.what.local:
             raise InputError(f"this server's model is of level {self._about.level}, which has no sessions")
-        began, count = time.monotonic(), 0
+        began, count, seconds = time.monotonic(), 0, self._config.idle_seconds
+        late = f"the client asked for nothing for {seconds:g} s"
         with self._lives.holding(requests.life):
             opened: pb.CoveredOpen = requests.opening("a session begins with its opening")
             turn = self._turns.of(requests.life.deadline, context.is_active)
             folder = self._new_variant(opened)
             yield pb.CoveredRows()  # it is new: the client may send rows under its cover
             with closing(self._loaded(folder, turn)) as answer:
-                while (step := self._next(requests)) is not None:
+                while (step := requests.within(seconds, late)) is not None:
                     yield rows_message(answer(step))
                     count += 1
         self._log.info("session", passes=count, seconds=round(time.monotonic() - began, 6))
-
-    def _next(self, requests: Requests[pb.CoveredStep]) -> pb.CoveredStep | None:
-        seconds = self._config.idle_seconds
-        return requests.within(seconds, f"the client asked for nothing for {seconds:g} s")
 
     def _new_variant(self, opened: pb.CoveredOpen) -> Path:
         """Mark the variant that a session opens, and return its folder."""
         folder = self._variants.get(opened.id)
         if folder is None:
             raise MismatchError("no variant of this server's model was covered with this key")
-        variants.require_new(folder, opened.id)
+        if not variants.mark(folder):
+            raise InputError(f"variant {opened.id[:8]} was opened before: every session takes a new one")
         return folder
 
     def _loaded(self, folder: Path, turn: Turn) -> Decoding | Encoding:

@@ -24,11 +24,6 @@ class Turns:
         self._changed = threading.Condition()
         self._queue: deque[object] = deque()  # whose turn it is, and who waits behind
 
-    @property
-    def waiting(self) -> int:
-        """How many wait for their turn."""
-        return max(0, len(self._queue) - 1)
-
     def of(self, deadline: Deadline, alive: Callable[[], bool]) -> Turn:
         """What one call takes each of its turns with."""
         return partial(self._turn, deadline, alive)
