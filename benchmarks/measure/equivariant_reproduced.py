@@ -75,7 +75,7 @@ def permuted(
 ) -> list[tuple[Ids, int]]:
     """Decode prompts from residuals after so many layers whose channels a random permutation has moved."""
     rng = np.random.default_rng(seed)
-    reading = Reading(model.layer(layers, "residual"), first, model.spec.vocab)
+    reading = Reading(model.layer(layers, "residual"), first)
     found = []
     for prompt in prompts:
         rows = model.rows(prompt.tolist(), layers)

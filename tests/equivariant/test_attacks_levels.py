@@ -150,7 +150,7 @@ def test_one_row_is_known_where_every_text_begins_alike(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["known-plaintext", "vocabulary", "inversion"])
 def test_too_little_is_said_to_be_so(staged: Staged, name: str) -> None:
     view, truth = staged("llama", "cover")
-    few = replace(view, traffic=replace(view.traffic, texts=[np.arange(3)], window=1, prompts=[]))
+    few = replace(view, traffic=replace(view.traffic, texts=[np.arange(3)], prompts=[]))
     findings = ATTACKS[name].run(few, truth.leak())
     assert findings.skipped
     assert not findings.guesses
@@ -191,15 +191,7 @@ def test_weights_of_another_model_read_nothing(staged: Staged, tmp_path: Path) -
     """The control: what attacks read they read because the plain model is public."""
     view, truth = staged("llama", "cover")
     other = write_model(tmp_path / "other", "llama", seed=6, vocab_size=TOKENS)
-    wrong = View(
-        other,
-        view.folder,
-        view.about,
-        Weights(other, facts(other)),
-        view.server,
-        view.traffic,
-        view.reference,
-    )
+    wrong = replace(view, plain=Weights(other, facts(other)))
     for name in ("weights", "invariants", "body"):
         for row in scores((wrong, truth), name).values():
             assert row["vocabulary"] < 0.1
@@ -208,9 +200,7 @@ def test_weights_of_another_model_read_nothing(staged: Staged, tmp_path: Path) -
 def test_scores_count_what_they_say(staged: Staged) -> None:
     view, truth = staged("llama", "cover")
     body = ATTACKS["body"].run(view, NOTHING).guesses["nearest token"]
-    assert truth.score(body)["occurrences_scored"] == sum(
-        len(t) for t in truth.traffic.texts[: truth.traffic.window]
-    )
+    assert truth.score(body)["occurrences_scored"] == sum(len(t) for t in truth.traffic.texts)
     shifted = type(body)(body.symbols, (body.plain + 1) % TOKENS)
     assert truth.score(shifted)["occurrences"] < 0.05
     half = type(body)(body.symbols[::2], body.plain[::2])

@@ -8,7 +8,7 @@ import numpy as np
 
 from privinf.equivariant.attacks.linking import linked
 from privinf.equivariant.attacks.matching import Ids
-from privinf.equivariant.attacks.traffic import Piece, Stream
+from privinf.equivariant.attacks.traffic import Stream
 
 TOKENS, WIDTH, LENGTH = 120, 24, 12
 FIRST = 5  # symbols need not begin at 0
@@ -24,19 +24,17 @@ def turned(rng: np.random.Generator) -> np.ndarray:
 
 
 def stream(groups: Sequence[Group], texts: list[Ids], sessions: int) -> Stream:
-    def pieces() -> Iterator[Piece]:
-        start = FIRST
-        for tokens, rows in groups:
-            yield Piece(start + np.arange(len(tokens)), rows.astype(np.float32))
-            start += len(tokens)
+    def pieces() -> Iterator[np.ndarray]:
+        for _, rows in groups:
+            yield rows.astype(np.float32)
 
-    return Stream(texts, pieces, sessions)
+    return Stream(FIRST, texts, pieces, sessions)
 
 
 def agreement(groups: Sequence[Group], given: Stream) -> tuple[float, float]:
     """Of pairs of one token's symbols those that are linked, and of linked pairs those of one token."""
     tokens = np.concatenate([tokens for tokens, _ in groups])
-    numbers = linked(given).of(FIRST + np.arange(len(tokens)))
+    numbers = linked(given)
     other = ~np.eye(len(tokens), dtype=bool)
     same, together = (tokens[:, None] == tokens) & other, (numbers[:, None] == numbers) & other
     return float((same & together).sum() / same.sum()), float(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -46,8 +47,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Staged:
 
 def of_another_model(view: View, folder: Path) -> View:
     other = write_model(folder / "other", "llama", seed=6, vocab_size=TOKENS)
-    weights = Weights(other, facts(other))
-    return View(other, view.folder, view.about, weights, view.server, view.traffic, view.reference)
+    return replace(view, plain=Weights(other, facts(other)))
 
 
 def test_layers_together_uncover_the_head() -> None:
@@ -109,7 +109,7 @@ def test_columns_of_another_model_are_in_no_order(staged: Staged, tmp_path: Path
     view, truth = staged("llama", 0.02)
     wrong = of_another_model(view, tmp_path)
     findings = activations(wrong, NOTHING)
-    assert ordered(wrong, CausalModel(wrong.model)) is None
+    assert ordered(wrong, CausalModel(wrong.plain.folder)) is None
     for decoded in findings.prompts.values():
         assert truth.score_prompts(decoded)["occurrences"] < 0.1
 
@@ -117,7 +117,7 @@ def test_columns_of_another_model_are_in_no_order(staged: Staged, tmp_path: Path
 def test_what_the_model_expects_counts_where_noise_hides(staged: Staged) -> None:
     """A token that public text has all the time is named where nothing else speaks for one."""
     view, _ = staged("llama", 0.02)
-    denoising = ordered(view, CausalModel(view.model))
+    denoising = ordered(view, CausalModel(view.plain.folder))
     assert denoising is not None
     seen = observe(view, view.traffic.prompts[:2])
     usual = np.full(TOKENS, 1e-12)

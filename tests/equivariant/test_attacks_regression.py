@@ -91,7 +91,7 @@ def test_the_states_of_another_model_spell_nothing(model: CausalModel, tmp_path:
     reader = model.layer(1, "residual")
     assert not np.allclose(model.rows(wanted[1].tolist(), 1), other.rows(wanted[1].tolist(), 1), atol=0.1)
     rows = other.rows(wanted[2].tolist(), 1)
-    decoded, tried = Reading(reader, np.arange(300), 300).decode(model, rows)
+    decoded, tried = Reading(reader, np.arange(300)).decode(model, rows)
     assert (decoded == wanted[2]).mean() < 0.3
     assert tried == 300 * len(rows)  # nothing ever came close
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 
-from privinf.equivariant.about import read_about
 from privinf.equivariant.attacks.causal import PIECE, CausalModel, Layer
 from privinf.equivariant.attacks.denoised import Denoising, itself, ordered
 from privinf.equivariant.attacks.matching import Ids
@@ -33,16 +33,12 @@ class Reading:
     """How prompts are decoded from values of a layer.
 
     Attributes:
-        first: candidates for a prompt's first token, the likeliest first.
-        limit: candidates tried for a token at most.
-        unordered: the channels' order is unknown.
-        scaled: so is the length of each row, which a norm over wider rows takes for another.
+        first: all tokens, the likeliest to begin a prompt first.
+        scaled: the length of each row is unknown too, as a norm over wider rows takes it for another.
     """
 
     layer: Layer
     first: Ids
-    limit: int
-    unordered: bool = True
     scaled: bool = False
 
     def decode(self, model: CausalModel, seen: F32) -> tuple[Ids, int]:
@@ -56,23 +52,21 @@ class Reading:
         return np.array(found), tried
 
     def _order(self, logits: F32) -> Ids:
-        """What the model predicts and what is frequent, taking turns."""
-        return np.argsort(np.minimum(_ranks(np.argsort(-logits)), _ranks(self.first)), kind="stable")
+        """What the model predicts and what is frequent, taking turns: the order of an order is each one's rank."""
+        return np.argsort(np.minimum(np.argsort(np.argsort(-logits)), np.argsort(self.first)), kind="stable")
 
     def _token(self, past: Any, order: Ids, row: F32) -> tuple[int, int]:
         wanted = self._sorted(row[None])
         close = CLOSE * float(np.abs(wanted).mean())
         best, distance, start = -1, np.inf, 0
-        for stop in (*(step for step in STEPS if step < self.limit), self.limit):
-            tokens = order[start : min(stop, len(order))]
-            for place, values in zip(
-                range(start, stop, PIECE), self.layer.candidates(past, tokens), strict=False
-            ):
+        for stop in (*(step for step in STEPS if step < len(order)), len(order)):
+            pieces = self.layer.candidates(past, order[start:stop])
+            for place, values in zip(range(start, stop, PIECE), pieces, strict=True):
                 apart = np.abs(self._sorted(values) - wanted).mean(1)
                 nearest = int(apart.argmin())
                 if apart[nearest] < distance:
                     best, distance = int(order[place + nearest]), float(apart[nearest])
-            start = min(stop, len(order))
+            start = stop
             if distance < close:
                 break
         return best, start
@@ -80,13 +74,7 @@ class Reading:
     def _sorted(self, values: F32) -> F32:
         if self.scaled:
             values = values * (np.sqrt(values.shape[1]) / np.linalg.norm(values, axis=1, keepdims=True))
-        return np.sort(values, axis=1) if self.unordered else values
-
-
-def _ranks(order: Ids) -> Ids:
-    ranks = np.empty_like(order)
-    ranks[order] = np.arange(len(order))
-    return ranks
+        return np.sort(values, axis=1)
 
 
 def activations(view: View, leak: Leak) -> Findings:
@@ -104,7 +92,7 @@ def activations(view: View, leak: Leak) -> Findings:
 
 def _decoded(view: View) -> Findings:
     """The plain weights are let go at its end, before others are loaded."""
-    model = CausalModel(view.model)
+    model = CausalModel(view.plain.folder)
     ordering = ordered(view, model) if view.about.what.noisy else None
     return _sorted(view, model) if ordering is None else _ordered(view, ordering)
 
@@ -114,7 +102,7 @@ def _sorted(view: View, model: CausalModel) -> Findings:
     noisy = view.about.what.noisy  # nothing comes close, and every token takes all candidates
     prompts = view.traffic.prompts[: NOISY if noisy else None]
     scaled = noisy and view.spec.gated
-    reading = Reading(model.layer(1, "inner"), frequent(view), view.spec.vocab, scaled=scaled)
+    reading = Reading(model.layer(1, "inner"), frequent(view), scaled)
     decoded, tried = zip(*(reading.decode(model, values) for values in observe(view, prompts)), strict=True)
     facts = {"candidates_per_token": sum(tried) / sum(map(len, prompts))}
     return Findings(prompts={"values inside the first feed-forward layer": list(decoded)}, facts=facts)
@@ -139,7 +127,7 @@ def _ordered(view: View, ordering: Denoising) -> Findings:
 @torch.inference_mode()
 def observe(view: View, prompts: Sequence[Ids]) -> list[F32]:
     """Of each prompt, what the first linear layer of the first feed-forward part gives: the server computes it."""
-    model = load_model(view.folder, read_about(view.folder))
+    model = load_model(view.server.folder, view.about)
     body = getattr(model, model.base_model_prefix, model)
     inner = body.layers[0].mlp.gate_proj if view.spec.gated else body.h[0].mlp.c_fc
     kept: list[F32] = []
@@ -155,15 +143,13 @@ def observe(view: View, prompts: Sequence[Ids]) -> list[F32]:
 
 def frequent(view: View) -> Ids:
     """All tokens, the most frequent of public text first."""
-    counts = np.zeros(view.spec.vocab, dtype=np.int64)
-    for texts in view.reference.values():
-        counts += np.bincount(np.concatenate(texts), minlength=len(counts))
-    return np.argsort(-counts, kind="stable")
+    texts = np.concatenate(list(chain(*view.reference.values())))
+    return np.argsort(-np.bincount(texts, minlength=view.spec.vocab), kind="stable")
 
 
 def _own(view: View) -> dict[str, Any]:
     """Covered ids from the same values by covered weights: whoever sees but values finds what ids the server saw."""
     prompts = view.traffic.prompts[:OWN]
-    decoded, _ = itself(CausalModel(view.folder)).decode(observe(view, prompts))
+    decoded, _ = itself(CausalModel(view.server.folder)).decode(observe(view, prompts))
     right = [np.array_equal(ids, prompt) for ids, prompt in zip(decoded, prompts, strict=True)]
     return {"exact_prompts": float(np.mean(right)), "prompts": len(prompts)}

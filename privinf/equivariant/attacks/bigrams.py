@@ -51,24 +51,19 @@ class Corpus:
 
     def pairs(self, rows: Ids, neighbours: Ids) -> F32:
         """How often each of the neighbours follows each symbol of the rows, then how often it precedes it."""
-        row, column = self._places(rows), self._places(neighbours)
+        row, column, shape = self._places(rows), self._places(neighbours), (len(rows), len(neighbours))
         before, after = self.stream[:-1], self.stream[1:]
-        counted = (
-            _counted(row[one], column[other], len(rows), len(neighbours))
-            for one, other in ((before, after), (after, before))
-        )
-        return np.concatenate(list(counted), axis=1)
+        following = _counted(row[before], column[after], shape)
+        return np.hstack((following, _counted(row[after], column[before], shape)))
 
     def shares(self, rows: Ids, neighbours: Ids) -> F32:
         """Roots of how large a part of a symbol's neighbours each is."""
         counts = np.maximum(self.counts[rows], 1).astype(np.float32)
-        shares: F32 = np.sqrt(self.pairs(rows, neighbours) / counts[:, None])
-        return shares
+        return np.asarray(np.sqrt(self.pairs(rows, neighbours) / counts[:, None]))
 
     def logs(self, rows: Ids) -> F32:
         """Of how frequent symbols are."""
-        logs: F32 = np.log(np.maximum(self.counts[rows], 0.5) / self.counts.sum()).astype(np.float32)
-        return logs
+        return np.asarray(np.log(np.maximum(self.counts[rows], 0.5) / self.counts.sum()), dtype=np.float32)
 
     def _places(self, symbols: Ids) -> Ids:
         """Of every symbol among these, -1 elsewhere; the last is that of the gap."""
@@ -104,10 +99,14 @@ def deciphered(seen: Corpus, known: Corpus) -> tuple[Guess, float]:
 
 def _core(seen: Corpus, known: Corpus, symbols: Ids, tokens: Ids) -> Ids:
     """Tokens of the most frequent symbols, best first: round after round with more anchors."""
-    match, order = _Match(seen, known, symbols, tokens), np.arange(len(symbols)) % len(tokens)
+    ours, theirs = seen.shares(symbols, symbols), known.shares(tokens, tokens)
+    logs, order = (
+        seen.logs(symbols)[:, None] - known.logs(tokens)[None],
+        np.arange(len(symbols)) % len(tokens),
+    )
     for anchors, weight in ROUNDS:
         usable = np.flatnonzero(order[: min(anchors, len(symbols))] >= 0)
-        distance = match.distance(usable, order[usable], weight)
+        distance = _apart(_beside(ours, usable), _beside(theirs, order[usable]), logs, weight)
         order = hand_out(distance)
     return tokens[_ranked(distance, order)]
 
@@ -146,20 +145,9 @@ def hand_out(distance: F32) -> Ids:
     return given
 
 
-class _Match:
-    """Neighbours of symbols and of tokens among themselves, ready to be compared."""
-
-    def __init__(self, seen: Corpus, known: Corpus, symbols: Ids, tokens: Ids) -> None:
-        self._ours, self._theirs = seen.shares(symbols, symbols), known.shares(tokens, tokens)
-        self._logs = seen.logs(symbols)[:, None] - known.logs(tokens)[None]
-
-    def distance(self, anchors: Ids, tokens: Ids, weight: float) -> F32:
-        """(symbols, tokens), where these anchors stand for these tokens."""
-        ours, theirs = (
-            np.concatenate([side[:, : len(side)][:, places], side[:, len(side) :][:, places]], axis=1)
-            for side, places in ((self._ours, anchors), (self._theirs, tokens))
-        )
-        return _apart(ours, theirs, self._logs, weight)
+def _beside(shares: F32, places: Ids) -> F32:
+    """Of shares of all neighbours, after and before, those of the neighbours at these places."""
+    return np.concatenate([side[:, places] for side in np.split(shares, 2, axis=1)], axis=1)
 
 
 def _apart(ours: F32, theirs: F32, logs: F32, weight: float) -> F32:
@@ -168,11 +156,11 @@ def _apart(ours: F32, theirs: F32, logs: F32, weight: float) -> F32:
     return found
 
 
-def _counted(rows: Ids, columns: Ids, height: int, width: int) -> F32:
+def _counted(rows: Ids, columns: Ids, shape: tuple[int, int]) -> F32:
     """How often each pair of places comes."""
     both = (rows >= 0) & (columns >= 0)
-    flat = np.bincount(rows[both] * width + columns[both], minlength=height * width)
-    return flat.reshape(height, width).astype(np.float32)
+    flat = np.bincount(rows[both] * shape[1] + columns[both], minlength=shape[0] * shape[1])
+    return flat.reshape(shape).astype(np.float32)
 
 
 def _with_rest(seen: Corpus, known: Corpus, plain: Ids) -> tuple[Ids, Ids]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -52,46 +51,40 @@ def body(view: View, leak: Leak) -> Findings:
         facts["noise"] = noise**0.5
         guesses["nearest token, frequent ones first"] = view.read(targets, rows, found.seen, noise)
         pool = view.candidates() @ found.seen
-        more, said = doubled(view, (rows, pool), partial(_pairs, view))
+        more, said = doubled(view, (rows, pool), _pairs(view))
         guesses, facts = guesses | more, facts | said
     return Findings(guesses, facts=facts)
 
 
 def _noise(view: View, guess: Guess, rows: Array) -> float:
     """The variance of a value around the token that is closest."""
-    best = view.plain_rows(guess.plain[:, 0], guess.symbols)
+    best = view.plain_rows(Leak(guess.symbols, guess.plain[:, 0]))
     return float(np.median(np.square(rows - best).mean(1)))
 
 
 def uncover(view: View) -> Uncovering | None:
     """The map from covered to plain rows, from the first layer's feed-forward part."""
-    order, sure = columns(view)
+    covered, plain, order, sure = _columns(view, 0)
     if sure.sum() < 2:
         return None
-    covered, plain = _reads(view, 0)
-    known, ideal = covered[:, sure].astype(np.float64), plain[:, order[sure]].astype(np.float64)
+    known, ideal = covered.astype(np.float64), plain.astype(np.float64)
     inverse = np.linalg.pinv(ideal, rcond=RANK)
     matrix = known @ inverse
     residual = float(np.linalg.norm(matrix @ ideal - known) / np.linalg.norm(known))
     return Uncovering(matrix, ideal @ inverse, order, sure, residual)
 
 
-def columns(view: View, layer: int = 0) -> tuple[Ids, npt.NDArray[np.bool_]]:
-    """The plain column of each covered one of a feed-forward part, and whether the choice is mutual."""
-    covered, plain = _reads(view, layer)
+def _columns(view: View, layer: int) -> tuple[Array, Array, Ids, npt.NDArray[np.bool_]]:
+    """What a feed-forward part reads with, covered and plain, column by column, as far as the choice of columns is
+    mutual; the plain column of each covered one, and whether it is."""
+    part = first_part(view.spec)
+    covered, plain = view.server.reads(layer, part), view.plain.reads(layer, part)
     ours, theirs = comparable(signatures(whitened(covered.T)), signatures(whitened(plain.T)))
     found, distance = nearest(ours, theirs, 1)
-    return found[:, 0], mutual(found[:, 0], len(theirs), distance[:, 0])
+    order, sure = found[:, 0], mutual(found[:, 0], len(theirs), distance[:, 0])
+    return covered[:, sure], plain[:, order[sure]], order, sure
 
 
 def _pairs(view: View) -> Iterator[tuple[Array, Array]]:
     """What each layer reads with, covered and plain, column by column."""
-    for layer in range(view.spec.layers):
-        order, sure = columns(view, layer)
-        covered, plain = _reads(view, layer)
-        yield covered[:, sure], plain[:, order[sure]]
-
-
-def _reads(view: View, layer: int) -> tuple[Array, Array]:
-    part = first_part(view.spec)
-    return view.server.reads(layer, part), view.plain.reads(layer, part)
+    return (_columns(view, layer)[:2] for layer in range(view.spec.layers))

@@ -44,17 +44,17 @@ class CausalModel:
         """The rows of all tokens, (vocab, width)."""
         return np.asarray(self._weights["embed.token"], dtype=np.float32)
 
-    def inner(self, count: int) -> tuple[F32, F32]:
-        """What the first linear layer of that feed-forward part does to a normed row: weights (width, values), bias."""
-        name = f"layer{count - 1}.ffn.{first_part(self.spec)}"
+    def inner(self) -> tuple[F32, F32]:
+        """What the first linear layer of the first feed-forward part does to a normed row: weights (width, values),
+        bias."""
+        name = f"layer0.ffn.{first_part(self.spec)}"
         weight = np.asarray(self._weights[f"{name}.weight"], dtype=np.float32)
         bias = self._weights.get(f"{name}.bias", np.zeros(weight.shape[1]))
         return weight, np.asarray(bias, dtype=np.float32)
 
     def rows(self, ids: Sequence[int], count: int) -> F32:
         """The residual of a text after so many layers, (tokens, width)."""
-        rows: F32 = self.layer(count, "residual").read(Past(), [list(ids)])[0]
-        return rows
+        return np.asarray(self.layer(count, "residual").read(Past(), [list(ids)])[0])
 
 
 class Layer:
@@ -69,8 +69,7 @@ class Layer:
         given = torch.tensor(ids)
         self._decoder.rewind(past[: self.spec.layers], len(given))
         found = self._decoder.read(given) if self._site == "residual" else self._inside(given)
-        values: F32 = found.numpy()
-        return values
+        return np.asarray(found)
 
     def _inside(self, given: torch.Tensor) -> torch.Tensor:
         """Before or inside the last feed-forward part: the rest of it is not computed, as candidates are many."""

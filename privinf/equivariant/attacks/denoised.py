@@ -9,15 +9,13 @@ through the public weights, as many as a bound on work allows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from privinf.equivariant.attacks.body import uncover
-from privinf.equivariant.attacks.causal import CausalModel, Layer
+from privinf.equivariant.attacks.causal import CausalModel
 from privinf.equivariant.attacks.matching import Array, Ids
 from privinf.equivariant.attacks.signatures import RANK
 from privinf.equivariant.attacks.view import View
@@ -25,9 +23,7 @@ from privinf.equivariant.attacks.weights import F32
 from privinf.models.engines.clear import Past
 
 CLEAR = 0.1  # of the covered columns is not explained by the plain ones, at most
-FIRST = (
-    256  # candidates run by a guess of what attention adds; all others by what it adds to the best of these
-)
+FIRST = 256  # candidates run by a guess of what attention adds; others by what it adds to the best of these
 WORK = 5e9  # multiplications for the candidates of one token, about
 SURE = 1e-6  # so near, where there is no noise, that no other candidate is tried
 MIXED = 0.5  # of a token's probability comes from the model, the rest from how frequent it is
@@ -35,19 +31,28 @@ MIXED = 0.5  # of a token's probability comes from the model, the rest from how 
 TINY = 1e-20
 
 
-@dataclass(frozen=True, eq=False)
 class Denoising:
     """Reads prompts from inner values of the first layer.
 
-    Attributes:
+    Args:
         used: the values whose plain columns are known, and `order` those columns.
         usual: the probability of each token in public text.
     """
 
-    model: CausalModel
-    used: npt.NDArray[np.bool_] = field(repr=False)
-    order: Ids = field(repr=False)
-    usual: Array = field(repr=False)
+    def __init__(self, model: CausalModel, used: npt.NDArray[np.bool_], order: Ids, usual: Array) -> None:
+        self.model, self.used, self.order, self.usual = model, used, order, usual
+        # Candidates run for a token.
+        self.limit = min(len(usual), max(2 * FIRST, round(WORK / (5 * model.spec.width**2))))
+        self._layer = model.layer(1, "between")
+        weight, bias = model.inner()
+        weight, self._bias = weight[:, order], bias[order]
+        self._inverse = np.linalg.pinv(weight.astype(np.float64), rcond=RANK).astype(np.float32)
+        # Takes off what the layer does not read, where a gain before it is zero.
+        self._seen: F32 = weight @ self._inverse
+        self._table = model.tokens() @ self._seen
+        self._squares = np.einsum("ij,ij->i", self._table, self._table)
+        # Of each token where it begins a text.
+        self._alone = _unit(self._run(Past(), np.arange(len(usual))))
 
     def decode(self, prompts: Sequence[F32], noise: float | None = None) -> tuple[list[Ids], float]:
         """Tokens of each prompt, and the median squared distance of what was seen from what they give.
@@ -100,47 +105,14 @@ class Denoising:
     def _rough(self, row: F32, added: F32) -> Array:
         """The squared distance of every token, were this added to it."""
         lengths = np.sqrt(np.maximum(self._squares + 2 * self._table @ added + added @ added, TINY))
-        rough: Array = 2 - 2 * (self._table @ row + added @ row) / lengths
-        return rough
+        return np.asarray(2 - 2 * (self._table @ row + added @ row) / lengths)
 
     def _run(self, past: Past, tokens: Ids) -> F32:
         """What the layer's feed-forward part reads of each candidate, before its norm, as far as it reads it."""
         return np.concatenate(list(self._layer.candidates(past, tokens))) @ self._seen
 
     def _rows(self, values: F32) -> F32:
-        return _unit((values[:, self.used] - self.model.inner(1)[1][self.order]) @ self._inverse)
-
-    @property
-    def limit(self) -> int:
-        """Candidates run for a token."""
-        return min(len(self.usual), max(2 * FIRST, round(WORK / (5 * self.model.spec.width**2))))
-
-    @cached_property
-    def _layer(self) -> Layer:
-        return self.model.layer(1, "between")
-
-    @cached_property
-    def _inverse(self) -> F32:
-        weight = self.model.inner(1)[0][:, self.order].astype(np.float64)
-        return np.linalg.pinv(weight, rcond=RANK).astype(np.float32)
-
-    @cached_property
-    def _seen(self) -> F32:
-        """Takes off what the layer does not read, where a gain before it is zero."""
-        return self.model.inner(1)[0][:, self.order] @ self._inverse
-
-    @cached_property
-    def _table(self) -> F32:
-        return self.model.tokens() @ self._seen
-
-    @cached_property
-    def _squares(self) -> F32:
-        return np.asarray(np.einsum("ij,ij->i", self._table, self._table), dtype=np.float32)
-
-    @cached_property
-    def _alone(self) -> F32:
-        """Of each token where it begins a text."""
-        return _unit(self._run(Past(), np.arange(len(self.usual))))
+        return _unit((values[:, self.used] - self._bias) @ self._inverse)
 
 
 def ordered(view: View, model: CausalModel) -> Denoising | None:
@@ -154,7 +126,7 @@ def ordered(view: View, model: CausalModel) -> Denoising | None:
 
 def itself(model: CausalModel) -> Denoising:
     """For values of the very same weights, whose columns need no order."""
-    values, vocab = model.inner(1)[0].shape[1], model.spec.vocab
+    values, vocab = model.inner()[0].shape[1], model.spec.vocab
     return Denoising(model, np.ones(values, dtype=bool), np.arange(values), np.full(vocab, 1 / vocab))
 
 

@@ -7,7 +7,7 @@ turns the covered head into the plain one, with the head's own noise and no othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,20 +18,16 @@ from privinf.equivariant.attacks.view import Guess, View
 
 SOME = 512  # targets say how much noise there is
 LEAST = 1e-6  # of the rows' spread is taken for noise where there is none
-Pairs = Callable[[], Iterable[tuple[Array, Array]]]  # of layers: columns covered and plain
+Pairs = Iterable[tuple[Array, Array]]  # of layers: columns covered and plain
 Rows = tuple[Array, Array]  # uncovered ones of the targets, and those of every token
 
 
 def doubled(view: View, rows: Rows, pairs: Pairs) -> tuple[dict[str, Guess], dict[str, float]]:
     """Guesses by the head, and by embedding and head, each in units of its noise; facts of them."""
-    plain = view.plain.head()
-    if plain is None:
+    if not view.decoder:
         return {}, {}
     targets = view.traffic.targets
-    matrix = joint(pairs())
-    covered = view.server.head()
-    assert covered is not None
-    heads = (matrix @ covered[:, targets]).T, plain.T
+    heads = (joint(pairs) @ view.server.head()[:, targets]).T, view.plain.head().T
     noises = _noise(*rows), _noise(*heads)
     given, pool = (_side_by_side((rows[i], heads[i]), noises) for i in (0, 1))
     guesses = {
@@ -42,15 +38,14 @@ def doubled(view: View, rows: Rows, pairs: Pairs) -> tuple[dict[str, Guess], dic
     return guesses, {"noise_of_head": noises[1]}
 
 
-def joint(pairs: Iterable[tuple[Array, Array]]) -> F64:
+def joint(pairs: Pairs) -> F64:
     """What takes covered columns, (server width, columns), to plain ones: least squares over all pairs."""
     square: Any = 0.0
     mixed: Any = 0.0
     for covered, plain in pairs:
         wide = covered.astype(np.float64)
         square, mixed = square + wide @ wide.T, mixed + plain.astype(np.float64) @ wide.T
-    found: F64 = mixed @ np.linalg.pinv(square, rcond=RANK**2, hermitian=True)
-    return found
+    return np.asarray(mixed @ np.linalg.pinv(square, rcond=RANK**2, hermitian=True))
 
 
 def _side_by_side(parts: Sequence[Array], noises: Sequence[float]) -> Array:

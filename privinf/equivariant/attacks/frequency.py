@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from privinf.equivariant.attacks.bigrams import Corpus, deciphered
-from privinf.equivariant.attacks.linking import Linked, linked
+from privinf.equivariant.attacks.linking import linked
 from privinf.equivariant.attacks.matching import TOP, Ids
 from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
 
@@ -24,23 +24,21 @@ POSITIONS = (
 
 def frequency(view: View, leak: Leak) -> Findings:
     """By rank of frequency, then by neighbours too; the whole stream counts."""
-    stream = view.traffic.stream
-    if view.local and stream is None:
+    texts, stream = view.traffic.passing, view.traffic.stream
+    if not texts:
         return Findings(skipped=POSITIONS)
-    texts = stream.texts if stream else view.traffic.texts
     tokens = sum(map(len, texts))
     if tokens < LEAST:
         return Findings(skipped=f"{tokens} tokens are too few to count; at least {LEAST} are needed")
     if stream is None:
         guesses, facts = _guesses(view, Corpus.of(texts, view.spec.vocab))
         return Findings(guesses, facts={"tokens": tokens, **facts})
-    link = linked(stream)
-    guesses, facts = _guesses(view, Corpus.of([link.of(text) for text in texts], link.count))
-    joined = {"sessions": stream.sessions, "rows": len(link.numbers), "linked_into": link.count}
-    return Findings(
-        {name: _unlinked(guess, link) for name, guess in guesses.items()},
-        facts={"tokens": tokens, **joined, **facts},
-    )
+    numbers = linked(stream)
+    count = int(numbers.max()) + 1
+    guesses, facts = _guesses(view, Corpus.of([numbers[text - stream.first] for text in texts], count))
+    unlinked = {name: _unlinked(guess, numbers, stream.first) for name, guess in guesses.items()}
+    joined = {"sessions": stream.sessions, "rows": len(numbers), "linked_into": count}
+    return Findings(unlinked, facts={"tokens": tokens, **joined, **facts})
 
 
 def _guesses(view: View, seen: Corpus) -> tuple[dict[str, Guess], dict[str, Any]]:
@@ -54,12 +52,11 @@ def _guesses(view: View, seen: Corpus) -> tuple[dict[str, Guess], dict[str, Any]
     return guesses, {"of_the_stream_neighbours_cover": looked, "reference_tokens": counted}
 
 
-def _unlinked(guess: Guess, link: Linked) -> Guess:
+def _unlinked(guess: Guess, numbers: Ids, first: int) -> Guess:
     """For every symbol what was guessed for all that it is linked with."""
-    places = np.empty(link.count, dtype=np.int64)
-    places[guess.symbols] = np.arange(len(guess.symbols))
-    symbols = link.first + np.arange(len(link.numbers))
-    return Guess(symbols, guess.plain[:, :TOP][places[link.numbers]], stream=True)
+    places = np.argsort(guess.symbols)  # every number occurs, and once among the guesses
+    symbols = first + np.arange(len(numbers))
+    return Guess(symbols, guess.plain[:, :TOP][places[numbers]], stream=True)
 
 
 def by_rank(seen: Corpus, known: Corpus) -> Guess:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from privinf.equivariant.attacks.matching import TOP, Array, Ids, nearest
-from privinf.equivariant.attacks.signatures import F64, comparable, leverage, signatures, whitened
-from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
+from privinf.equivariant.attacks.matching import Array, nearest
+from privinf.equivariant.attacks.signatures import F64, leverage, matched, signatures, whitened
+from privinf.equivariant.attacks.view import Findings, Leak, View
 
 TWINS = 512  # tokens drawn
 TWIN = 1e-3  # of a row's length
@@ -14,36 +14,20 @@ TWIN = 1e-3  # of a row's length
 
 def invariants(view: View, leak: Leak) -> Findings:
     """Match rows of the embedding by each; where only a client's rows are seen, by length alone."""
-    guesses = {"row norms": _by_norm(view)}
+    targets, made = view.traffic.targets, {"row norms": _norms}
     if not view.local:
-        ours, theirs = view.table, view.candidates()
-        guesses["leverage scores"] = _match(view, leverage(ours)[:, None], leverage(theirs)[:, None])
-        guesses["signatures, orthogonal covers"] = _match(view, signatures(ours), signatures(theirs))
-        pair = signatures(whitened(ours)), signatures(whitened(theirs))
-        guesses["signatures, any cover"] = _match(view, *pair)
+        made["leverage scores"] = lambda rows: leverage(rows)[:, None]
+        made["signatures, orthogonal covers"] = signatures
+        made["signatures, any cover"] = lambda rows: signatures(whitened(rows))
+    guesses = {
+        name: view.closest(targets, make(view.table)[targets], make, matched)[0]
+        for name, make in made.items()
+    }
     return Findings(guesses, facts={"tokens_with_a_twin": _twins(view)})
-
-
-def _by_norm(view: View) -> Guess:
-    targets = view.traffic.targets
-    ours = _norms(view.table[targets])
-    found = np.empty((len(targets), min(TOP, view.spec.vocab)), dtype=np.int64)
-    for places, position in view.groups(targets):
-        found[places] = _closest(ours[places], _norms(view.candidates(position)))
-    return Guess(targets, found)
 
 
 def _norms(rows: Array) -> F64:
     return np.asarray(np.square(rows.astype(np.float64)).sum(1, keepdims=True), dtype=np.float64)
-
-
-def _match(view: View, ours: F64, theirs: F64) -> Guess:
-    targets = view.traffic.targets
-    return Guess(targets, _closest(ours[targets], theirs))
-
-
-def _closest(ours: F64, theirs: F64) -> Ids:
-    return nearest(*comparable(ours, theirs))[0]
 
 
 def _twins(view: View) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from privinf.equivariant.attacks.regression import reader
-from privinf.equivariant.attacks.view import Findings, Guess, Leak, View, joined
+from privinf.equivariant.attacks.regression import read_others
+from privinf.equivariant.attacks.view import Findings, Leak, View, joined
 
 SHARE = 0.5
 LEAST = 4  # pairs
@@ -18,15 +18,10 @@ def inversion(view: View, leak: Leak) -> Findings:
         frequent = session.traffic.frequent
         known = frequent[rng.permutation(len(frequent))[: int(SHARE * len(frequent))]]
         if len(known) >= LEAST and len(leak.symbols):
-            guesses.append(_read(session, leak.of(known)))
+            told = leak.of(known)
+            guesses.append(read_others(session, told, told))
             pairs.append(len(known))
     if not guesses:
         return Findings(skipped="there are too few different tokens to know some and read others")
     facts = {"pairs": round(float(np.mean(pairs))), "sessions": len(pairs) if view.traffic.sessions else None}
     return Findings({"regression": joined(guesses)}, facts={k: v for k, v in facts.items() if v is not None})
-
-
-def _read(session: View, known: Leak) -> Guess:
-    targets = np.setdiff1d(session.traffic.targets, known.symbols)
-    guess, _ = reader(session, known.symbols, known.plain).read(targets)
-    return Guess(targets, guess.plain, known.symbols, session.traffic.texts[: session.traffic.window])

@@ -6,12 +6,13 @@ Where so few are known that no map can be learnt, distances from them are matche
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from privinf.equivariant.attacks.matching import TOP, Array, nearest
+from privinf.equivariant.attacks.matching import Array
 from privinf.equivariant.attacks.regression import expand
-from privinf.equivariant.attacks.signatures import F64, comparable
+from privinf.equivariant.attacks.signatures import F64, matched
 from privinf.equivariant.attacks.texts import front
 from privinf.equivariant.attacks.view import Findings, Guess, Leak, View, joined
 
@@ -50,19 +51,16 @@ def _known(session: View, told: Leak) -> Iterator[tuple[str, Leak]]:
     for widths in SEEDS:
         count = round(widths * session.spec.width)
         if count < len(told.symbols):
-            yield f"{widths:g} d seeds", told.first(count)
+            yield f"{widths:g} d seeds", told.of(told.symbols[:count])
 
 
 def _by_distance(view: View, known: Leak) -> Guess:
     """The tokens that are as far from the known ones as each covered row is from theirs."""
     targets = np.setdiff1d(view.traffic.targets, known.symbols)
     ours = _distances(view.table[targets], view.table[known.symbols])
-    seeds = view.plain_rows(known.plain, known.symbols)
-    found = np.empty((len(targets), min(TOP, view.spec.vocab)), dtype=np.int64)
-    for places, position in view.groups(targets):
-        theirs = _distances(view.candidates(position), seeds)
-        found[places] = nearest(*comparable(ours[places], theirs))[0]
-    return Guess(targets, found, known.symbols, view.traffic.texts[: view.traffic.window])
+    seeds = view.plain_rows(known)
+    guess, _ = view.closest(targets, ours, lambda plain: _distances(plain, seeds), matched)
+    return replace(guess, told=known.symbols, texts=view.traffic.texts)
 
 
 def _distances(rows: Array, known: Array) -> F64:
@@ -73,7 +71,7 @@ def _distances(rows: Array, known: Array) -> F64:
 
 def _prefix(session: View) -> Leak:
     """What every text begins with, as the tokenizer says: nobody has to be told."""
-    plain, texts = front(session.model), session.traffic.texts
+    plain, texts = front(session.plain.folder), session.traffic.texts
     symbols = texts[0][: len(plain)]
     if any(not np.array_equal(text[: len(plain)], symbols) for text in texts) or len(symbols) < len(plain):
         return Leak(symbols[:0], plain[:0])

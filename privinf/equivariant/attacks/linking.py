@@ -6,8 +6,6 @@ one session, what a position adds to all rows is the difference between the mean
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from privinf.equivariant.attacks.matching import Array, Ids, mutual, nearest
@@ -20,65 +18,46 @@ SOME = 400  # rows of a position say by how much its mean is off
 FEWEST = 50  # texts that reach a position, for their mean to say something
 
 
-@dataclass(frozen=True, eq=False)
-class Linked:
-    """The number of every symbol of a stream, the same for those that are taken for one token's."""
-
-    first: int
-    numbers: Ids = field(repr=False)
-
-    @property
-    def count(self) -> int:
-        return int(self.numbers.max()) + 1
-
-    def of(self, symbols: Ids) -> Ids:
-        return self.numbers[symbols - self.first]
-
-
-def linked(stream: Stream) -> Linked:
-    """By lengths over sessions; by what positions add within one."""
+def linked(stream: Stream) -> Ids:
+    """A number for each symbol, the same for those that are taken for one token's: by lengths over sessions, by what
+    positions add within one."""
     return by_length(stream) if stream.sessions > 1 else by_position(stream)
 
 
-def by_length(stream: Stream) -> Linked:
+def by_length(stream: Stream) -> Ids:
     """Rows in order of their length; where it leaps, another token begins."""
-    symbols, lengths, width = list[Ids](), list[Array](), 1
-    for piece in stream.pieces():
-        width = piece.rows.shape[1]
-        symbols.append(piece.symbols)
-        lengths.append(np.linalg.norm(piece.rows.astype(np.float64), axis=1))
+    lengths, width = list[Array](), 1
+    for rows in stream.pieces():
+        width = rows.shape[1]
+        lengths.append(np.linalg.norm(rows.astype(np.float64), axis=1))
     joined = np.concatenate(lengths)
     order = np.argsort(joined, kind="stable")
     leaps = np.diff(joined[order]) > SAME / np.sqrt(width) * joined[order][1:]
     numbers = np.empty(len(joined), dtype=np.int64)
     numbers[order] = np.concatenate([[0], np.cumsum(leaps)])
-    return _numbered(np.concatenate(symbols), numbers)
+    return numbers
 
 
-def by_position(stream: Stream) -> Linked:
+def by_position(stream: Stream) -> Ids:
     """Position after position, each row takes the number of the one seen before that is closest, or one of its own."""
-    counts, seen = np.bincount(np.concatenate(stream.texts)), _Seen()
-    symbols, numbers = list[Ids](), list[Ids]()
-    for piece in stream.pieces():
-        weights = counts[piece.symbols]
-        symbols.append(piece.symbols)
+    counts = np.bincount(np.concatenate(stream.texts) - stream.first)
+    seen, numbers = _Seen(), list[Ids]()
+    for rows in stream.pieces():
+        weights, counts = np.split(counts, [len(rows)])
         if weights.sum() < FEWEST or len(weights) == 1:
             numbers.append(seen.fresh(len(weights)))
         else:
-            middle = np.average(piece.rows, axis=0, weights=weights)
-            numbers.append(seen.number((piece.rows - middle).astype(np.float32)))
-    return _numbered(np.concatenate(symbols), np.concatenate(numbers))
+            middle = np.average(rows, axis=0, weights=weights)
+            numbers.append(seen.number((rows - middle).astype(np.float32)))
+    return np.concatenate(numbers)
 
 
 class _Seen:
     """Rows that have a number, in the frame of the first position."""
 
     def __init__(self) -> None:
-        self._count, self._rows, self._numbers = (
-            0,
-            np.empty((0, 0), dtype=np.float32),
-            np.empty(0, dtype=np.int64),
-        )
+        self._count, self._numbers = 0, np.empty(0, dtype=np.int64)
+        self._rows = np.empty((0, 0), dtype=np.float32)
 
     def fresh(self, count: int) -> Ids:
         self._count += count
@@ -100,10 +79,3 @@ class _Seen:
         self._rows = np.concatenate([self._rows, rows[~same]])
         self._numbers = np.concatenate([self._numbers, found[~same]])
         return found
-
-
-def _numbered(symbols: Ids, numbers: Ids) -> Linked:
-    first = int(symbols.min())
-    found = np.empty(len(symbols), dtype=np.int64)
-    found[symbols - first] = numbers
-    return Linked(first, found)

@@ -43,20 +43,14 @@ class _Pool:
     def closest(self, block: Array, top: int) -> tuple[Ids, Array]:
         """The closest in any order, and their squared distances but for the block's own squares."""
         rough = self._squares - 2 * (block.astype(self._rows.dtype, copy=False) @ self._rows.T)
-        near = np.argpartition(rough, top - 1, axis=1)[:, :top] if top < len(self._rows) else _all(rough)
+        near = np.argpartition(rough, top - 1, axis=1)[:, :top]
         return near, np.take_along_axis(rough, near, 1)
 
     def doubtful(self, block: Array, near: Ids, rough: Array) -> Ids:
         """Rows of which rounding may have lost the closest: some that were kept are as close as the best."""
-        if near.shape[1] == len(self._rows):
-            return np.empty(0, dtype=np.int64)
         size = np.einsum("ij,ij->i", block, block) + self._squares[near].max(1)
         close = rough.max(1) - rough.min(1) <= ROUNDING * np.finfo(rough.dtype).eps * size
         return np.flatnonzero(close)
-
-
-def _all(rough: Array) -> Ids:
-    return np.tile(np.arange(rough.shape[1]), (len(rough), 1))
 
 
 def sketch(rows: Array, size: int) -> Array:

@@ -110,10 +110,8 @@ def lines(rows: Rows) -> dict[str, list[tuple[int, float]]]:
 
 def _seeded(attack: Result) -> Rows:
     """Rows by how many seeds they had, the fewest first."""
-    seeds = attack["facts"].get("seeds")
-    counts = seeds.items() if isinstance(seeds, Mapping) else ()
-    rows = [(int(count), attack["found"][name]) for name, count in counts if name in attack["found"]]
-    return sorted(rows, key=lambda pair: pair[0])
+    seeds = attack["facts"].get("seeds", {})
+    return [(seeds[name], attack["found"][name]) for name in sorted(seeds, key=lambda name: seeds[name])]
 
 
 def _named(result: Result) -> str:

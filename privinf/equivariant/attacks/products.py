@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from privinf.equivariant.attacks.matching import TOP, Array, Ids, nearest, sketch, vote
+from privinf.equivariant.attacks.matching import Array, Ids, nearest, sketch, vote
 from privinf.equivariant.attacks.truth import SAMPLED
 from privinf.equivariant.attacks.view import Findings, Guess, Leak, View
 from privinf.equivariant.attacks.weights import F32, Weights, first_part
@@ -21,8 +21,8 @@ def weights(view: View, leak: Leak) -> Findings:
     """Match by several products, and let them vote."""
     targets = view.traffic.targets
     lists = {name: _matched(view, targets, maker) for name, maker in _products(view).items()}
-    guesses = {name: Guess(targets, found) for name, (found, _) in lists.items()}
-    guesses["vote"] = Guess(targets, vote(list(lists.values())))
+    guesses = {name: guess for name, (guess, _) in lists.items()}
+    guesses["vote"] = Guess(targets, vote([(guess.plain, weight) for guess, weight in lists.values()]))
     said = {name: round(weight, 4) for name, (_, weight) in lists.items()}
     return Findings(guesses | _sampled(view), facts={"sketch": SKETCH, "votes": said})
 
@@ -30,14 +30,14 @@ def weights(view: View, leak: Leak) -> Findings:
 def _products(view: View) -> dict[str, Maker]:
     """The embedding itself, and what feed-forward parts of three layers make of it."""
     known = view.spec
-    layers = sorted({0, known.layers // 2, known.layers - 1})
+    part, layers = first_part(known), sorted({0, known.layers // 2, known.layers - 1})
     if view.traffic.positions is not None:
         layers = layers[:1]  # candidates differ at every position: one product is dear enough
     found: dict[str, Maker] = {"rows": lambda weights, table: lambda rows: rows}
     for layer in layers:
-        found[f"rows x {first_part(view.spec)} {layer}"] = _reading(layer, first_part(view.spec))
+        found[f"rows x {part} {layer}"] = _reading(layer, part)
         if known.gated and not view.local:  # what is scaled is compared by its spread over the vocabulary
-            found[f"rows x up {layer}"] = _scaled(layer, "up")
+            found[f"rows x up {layer}"] = _scaled(layer)
     return found
 
 
@@ -49,11 +49,11 @@ def _reading(layer: int, part: str) -> Maker:
     return make
 
 
-def _scaled(layer: int, part: str) -> Maker:
+def _scaled(layer: int) -> Maker:
     """Beside a gate every column may have a factor of its own, whatever its sign."""
 
     def make(weights: Weights, table: F32) -> Product:
-        weight = weights.reads(layer, part)
+        weight = weights.reads(layer, "up")
         spread = np.sqrt(np.einsum("ij,ij->j", weight, (table.T @ table) @ weight) / len(table))
         scaled = weight / np.maximum(spread, np.finfo(np.float32).tiny)
         return lambda rows: np.abs(rows @ scaled)
@@ -61,16 +61,12 @@ def _scaled(layer: int, part: str) -> Maker:
     return make
 
 
-def _matched(view: View, targets: Ids, maker: Maker) -> tuple[Ids, float]:
+def _matched(view: View, targets: Ids, maker: Maker) -> tuple[Guess, float]:
     """The closest tokens of each target, and by how much the first is closer than the second."""
     ours = _sketched(maker(view.server, view.table), view.table[targets])
-    top = min(TOP, view.spec.vocab)
-    found, distance = np.empty((len(targets), top), dtype=np.int64), np.empty((len(targets), top))
-    for places, position in view.groups(targets):
-        pool = view.candidates(position)
-        found[places], distance[places] = nearest(ours[places], _sketched(maker(view.plain, pool), pool))
+    guess, distance = view.closest(targets, ours, lambda pool: _sketched(maker(view.plain, pool), pool))
     ratio = np.sqrt(distance[:, 0] / np.maximum(distance[:, 1], 1e-30))
-    return found, float(1 - np.median(ratio))
+    return guess, float(1 - np.median(ratio))
 
 
 def _sketched(product: Product, rows: F32) -> Array:
@@ -97,7 +93,6 @@ def _sampled(view: View) -> dict[str, Guess]:
 
 def _logits(weights: Weights, table: F32) -> Product:
     head = weights.head()
-    assert head is not None
     return lambda rows: rows @ head
 
 

@@ -7,7 +7,7 @@ what is predicted and not on what predicts: nothing is shrunk, and a token far f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -43,8 +43,7 @@ class Prediction:
     noise: float
 
     def means(self, plain: Array) -> F64:
-        means: F64 = (plain - self.middle) @ self.matrix + self.target
-        return means
+        return np.asarray((plain - self.middle) @ self.matrix + self.target)
 
     def variances(self, plain: Array) -> F64:
         """In units of the noise."""
@@ -119,11 +118,10 @@ class Reader:
         return prediction.means(pool), (pool - prediction.middle) @ prediction.frame
 
 
-def reader(view: View, symbols: Ids, plain: Ids) -> Reader:
+def reader(view: View, known: Leak) -> Reader:
     """Learn from symbols whose tokens are known."""
     axes = principal(view)
-    rows = view.table[symbols] @ axes
-    return Reader(view, axes, learn(view.plain_rows(plain, symbols), rows))
+    return Reader(view, axes, learn(view.plain_rows(known), view.table[known.symbols] @ axes))
 
 
 def principal(view: View) -> F64:
@@ -137,19 +135,21 @@ def expand(view: View, leak: Leak) -> Guess:
     """From known pairs to all targets: read, take the clearest mutual choices for known too, and learn again."""
     frequent = view.traffic.frequent
     learning = frequent[~np.isin(frequent, leak.symbols)][:LEARNING]
-    symbols, plain = leak.symbols, leak.plain
-    before = None
+    known, before = leak, None
     for kept in KEPT if len(learning) else ():
-        guess, misfit = reader(view, symbols, plain).read(learning)
+        guess, misfit = reader(view, known).read(learning)
         if before is not None and np.array_equal(before, guess.plain[:, 0]):
             break
         before = guess.plain[:, 0]
         sure = _sure(view, guess, misfit, kept)
-        symbols = np.concatenate([leak.symbols, learning[sure]])
-        plain = np.concatenate([leak.plain, before[sure]])
-    targets = np.setdiff1d(view.traffic.targets, leak.symbols)
-    guess, _ = reader(view, symbols, plain).read(targets)
-    return Guess(targets, guess.plain, leak.symbols, view.traffic.texts[: view.traffic.window])
+        known = Leak(np.append(leak.symbols, learning[sure]), np.append(leak.plain, before[sure]))
+    return read_others(view, leak, known)
+
+
+def read_others(view: View, told: Leak, known: Leak) -> Guess:
+    """All targets but those that were told, by what is known."""
+    guess, _ = reader(view, known).read(np.setdiff1d(view.traffic.targets, told.symbols))
+    return replace(guess, told=told.symbols, texts=view.traffic.texts)
 
 
 def _sure(view: View, guess: Guess, misfit: F64, kept: float) -> npt.NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from privinf.equivariant.attacks.published import KEYED, PRINTED
@@ -19,18 +19,12 @@ text is given too, as is the share known *in all*: an attacker who is told more 
 may fall while the other grows. A dash means not scored."""
 PLACES = "BERT has gains on what its layers pass on, so every cover of hidden values only permutes them."
 HEADLINES = ("occurrences", "vocabulary")
-EXACT = "exact_prompts"
+EXACT, SCORED = "exact_prompts", "occurrences_scored"
 
 
 def render(result: Result, figures: Sequence[str] = ()) -> str:
     """The page."""
-    lines = [f"# Attacks on {result['model']} at level `{result['level']}`", "", *_head(result), ""]
-    lines += [line for name in figures for line in (f"![{_alt(name)}]({name})", "")]
-    lines += [EXPLAINED, ""]
-    for attack in result["attacks"]:
-        lines += [*_section(attack), ""]
-    lines += ["## What is not attacked here", "", *unattacked(result), "", *_foot(result)]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(_paragraphs(result, figures)) + "\n"
 
 
 def headline(attack: Result) -> tuple[str, str, float] | None:
@@ -78,9 +72,20 @@ def in_all(row: Result) -> float | None:
     return None if told is None else told + (1 - told) * (read or 0.0)
 
 
+def _paragraphs(result: Result, figures: Sequence[str]) -> Iterator[str]:
+    yield f"# Attacks on {result['model']} at level `{result['level']}`"
+    yield from _head(result)
+    yield from (f"![{name.removesuffix('.svg').replace('-', ' ')}]({name})" for name in figures)
+    yield EXPLAINED
+    for attack in result["attacks"]:
+        yield from _section(attack)
+    yield "## What is not attacked here"
+    yield "\n".join(unattacked(result))
+    yield _foot(result)
+
+
 def _head(result: Result) -> Iterator[str]:
     yield f"**{result['warning'][0].upper()}{result['warning'][1:]}.**"
-    yield ""
     width, server = result["width"], result["server_width"]
     covered = "" if server == width else f", covered rows of {server}"
     noise = f"; {noise_of(result)}" if result["level"] == NOISE else ""
@@ -88,19 +93,15 @@ def _head(result: Result) -> Iterator[str]:
         f"Level `{result['level']}`: {result['says']}{noise}. Family {result['family']},"
         f" {result['parameters']:,} parameters, {result['vocab']} tokens, rows of {width}{covered}."
     )
-    yield ""
     yield (
         f"A blind guess is right in {100 / result['vocab']:.4f} % of entries; always guessing the most frequent"
         f" token is right in {percent(result['scored']['most_frequent'])} of occurrences."
     )
     if result["kind"] == "post":
-        yield ""
         yield PLACES
     if result["level"] == NOISE:
-        yield ""
         yield _beside(result)
     if not result["same_weights"]:
-        yield ""
         yield "The attacker's model is not the one that was converted: its weights differ."
 
 
@@ -113,38 +114,29 @@ def _beside(result: Result) -> str:
     )
 
 
-def _alt(name: str) -> str:
-    return name.rsplit("/", 1)[-1].removesuffix(".svg").replace("-", " ")
-
-
 def _section(attack: Result) -> Iterator[str]:
     yield f"## {attack['label']}: {attack['name']}"
-    yield ""
     yield f"The attacker has: {attack['holds'][0].lower()}{attack['holds'][1:]}"
-    yield ""
     rows = attack["found"]
-    if attack["skipped"]:
-        yield f"Not possible here: {attack['skipped']}."
-    elif not rows:
-        yield "There was nothing to score."
     if not rows:
+        yield (
+            f"Not possible here: {attack['skipped']}." if attack["skipped"] else "There was nothing to score."
+        )
         return
     prompts = any(EXACT in row for row in rows.values())
-    yield from _prompts(rows) if prompts else _shares(rows)
-    yield ""
+    yield _prompts(rows) if prompts else _shares(rows)
     yield f"{attack['cpu_seconds']:.0f} s of one core. {_facts(attack['facts'])}".strip()
 
 
-def _shares(rows: Mapping[str, Result]) -> Iterator[str]:
+def _shares(rows: Mapping[str, Result]) -> str:
     wide = any("occurrences_top100" in row for row in rows.values())
     tops = ["", "_top10", *(["_top100"] if wide else []), "_scored"]
     measures = [f"{counted}{top}" for counted in HEADLINES for top in tops]
     if any("occurrences_told" in row for row in rows.values()):
         measures += ["occurrences_told", "occurrences_in_all"]
-    yield from _header("by", map(_column, measures))
-    for name, row in rows.items():
-        row = {**row, "occurrences_in_all": in_all(row)}
-        yield f"| {name} | " + " | ".join(_cell(row, measure) for measure in measures) + " |"
+    whole = {name: {**row, "occurrences_in_all": in_all(row)} for name, row in rows.items()}
+    cells = {name: [_cell(row, measure) for measure in measures] for name, row in whole.items()}
+    return _table([_column(measure) for measure in measures], cells)
 
 
 def _column(measure: str) -> str:
@@ -160,17 +152,18 @@ def _cell(row: Result, measure: str) -> str:
     return percent(row.get(measure))
 
 
-def _prompts(rows: Mapping[str, Result]) -> Iterator[str]:
-    yield from _header("by", ("exact prompts", "of", "tokens", "of"))
-    for name, row in rows.items():
-        exact, tokens = percent(row.get(EXACT)), percent(row.get("occurrences"))
-        yield f"| {name} | {exact} | {row.get('prompts', '-')} | {tokens} | {row['occurrences_scored']:,} |"
+def _prompts(rows: Mapping[str, Result]) -> str:
+    cells = {
+        name: [percent(row[EXACT]), str(row["prompts"]), percent(row["occurrences"]), _cell(row, SCORED)]
+        for name, row in rows.items()
+    }
+    return _table(("exact prompts", "of", "tokens", "of"), cells)
 
 
-def _header(first: str, names: Iterable[str]) -> Iterator[str]:
-    names = list(names)
-    yield f"| {first} | " + " | ".join(names) + " |"
-    yield "|---|" + "--:|" * len(names)
+def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    lines = ["| by | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns)]
+    lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
+    return "\n".join(lines)
 
 
 def _facts(facts: Result) -> str:
@@ -183,19 +176,18 @@ def _worded(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _foot(result: Result) -> Iterator[str]:
+def _foot(result: Result) -> str:
     machine, sizes, scored = result["machine"], result["sizes"], result["scored"]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     texts = ", ".join(result["texts"])
     others = f"; text of another kind: {', '.join(result['others'])}" if result["others"] else ""
-    yield (
+    return (
         f"Text: {texts}, every other text sent, what else differs from those public{others}. Unless a table says"
         f" otherwise, scores are of {scored['tokens']:,} tokens, at most {scored['longest']} of each of"
         f" {scored['texts']:,} texts; frequency counts up to {sizes['stream']:,}. Samples were drawn with seed"
         f" {sizes['seed']}. The conversion is one, under one random key: nothing here says how much another key would"
-        " change."
+        f" change.\nMeasured {_when(result)}with {versions} on {machine.get('cpu') or machine['system']}."
     )
-    yield f"Measured {_when(result)}with {versions} on {machine.get('cpu') or machine['system']}."
 
 
 def _when(result: Result) -> str:

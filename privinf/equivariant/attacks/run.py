@@ -6,12 +6,10 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 
 from privinf.equivariant.about import read_about
 from privinf.equivariant.attacks import texts as reading
@@ -24,12 +22,10 @@ from privinf.equivariant.covering.plain import fingerprint
 from privinf.equivariant.levels import WARNING, level_of
 from privinf.equivariant.variants import all_variants
 from privinf.errors import ConfigError, PrivinfError
-from privinf.models.source.tensors import WEIGHTS
 from privinf.models.spec import ModelSpec
 from privinf.versions import versions
 
 FORMAT = 2
-STREAM = 1_000_000  # tokens that pass by, for attacks that count
 REFERENCE = 4_000_000
 PACKAGES = ("privinf", "numpy", "torch", "transformers", "tokenizers")
 NOTHING = Leak(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
@@ -46,7 +42,7 @@ class Setting:
         converted: what `privinf cover` wrote.
         texts: files of the clients' kind of text: half is sent, the other half is the attacker's.
         others: files of another kind, for the attacker to count in.
-        stream: tokens sent in all.
+        stream: tokens that pass by in all, for attacks that count.
         noise: what the conversion was given, where that is known: no directory says it.
     """
 
@@ -54,19 +50,13 @@ class Setting:
     converted: Path
     texts: Sequence[Path]
     others: Sequence[Path] = ()
-    stream: int = STREAM
+    stream: int = 1_000_000
     sizes: Sizes = field(default_factory=Sizes)
     seed: int = 0
     noise: Mapping[str, Any] | None = None
 
 
-def _drop(result: Result) -> None:
-    """Nothing is kept before the end."""
-
-
-def run(
-    setting: Setting, attacks: Sequence[Attack], say: Say, keep: Callable[[Result], None] = _drop
-) -> Result:
+def run(setting: Setting, attacks: Sequence[Attack], say: Say, keep: Callable[[Result], None]) -> Result:
     """Everything that attacks.json holds.
 
     Args:
@@ -95,7 +85,7 @@ def _about(setting: Setting, view: View, truth: Truth) -> Result:
         "noise": dict(setting.noise) if setting.noise else None,
         "family": known.family,
         "kind": kind_of(known),
-        "parameters": _parameters(setting.model),
+        "parameters": view.plain.parameters,
         "vocab": known.vocab,
         "width": known.width,
         "server_width": int(view.table.shape[1]),
@@ -103,7 +93,7 @@ def _about(setting: Setting, view: View, truth: Truth) -> Result:
         "others": [path.name for path in setting.others],
         "sizes": asdict(setting.sizes) | {"stream": setting.stream, "seed": setting.seed},
         "scored": _scored(truth),
-        "machine": _machine(),
+        "machine": {"system": f"{platform.system()} {platform.machine()}", "processor": platform.processor()},
         "versions": versions(PACKAGES),
         "attacks": [],
     }
@@ -111,7 +101,7 @@ def _about(setting: Setting, view: View, truth: Truth) -> Result:
 
 def _scored(truth: Truth) -> Result:
     """What occurrences are scored in, and the share of the token that is most frequent there."""
-    texts = truth.traffic.texts[: truth.traffic.window]
+    texts = truth.traffic.texts
     plain = truth.plain[np.concatenate(texts)]
     most = int(np.bincount(plain).max())
     lengths = [len(text) for text in texts]
@@ -130,8 +120,7 @@ def prepare(setting: Setting, known: ModelSpec) -> tuple[View, Truth]:
     sent, public = reading.halves(whole)
     reference = {"text of the same kind": public}
     if setting.others:
-        others = reading.tokens_of(setting.others, setting.model, known, REFERENCE)
-        reference["text of another kind"] = others
+        reference["text of another kind"] = reading.tokens_of(setting.others, setting.model, known, REFERENCE)
     truth = Truth(client, known, reading.first(sent, setting.stream), setting.sizes, setting.seed)
     return view_of(setting.model, server, known, truth, reference), truth
 
@@ -140,15 +129,8 @@ def view_of(
     model: Path, server: Path, known: ModelSpec, truth: Truth, reference: Mapping[str, list[Ids]]
 ) -> View:
     """The attacker's side; of the truth it takes the traffic and nothing else."""
-    return View(
-        model=model,
-        folder=server,
-        about=read_about(server),
-        plain=Weights(model, known),
-        server=Weights(server, known),
-        traffic=truth.traffic,
-        reference=reference,
-    )
+    plain, covered = Weights(model, known), Weights(server, known)
+    return View(read_about(server), plain, covered, truth.traffic, reference)
 
 
 def folders(model: Path, converted: Path, known: ModelSpec) -> tuple[Path, Path]:
@@ -190,12 +172,3 @@ def _findings(one: Attack, view: View, truth: Truth) -> Findings:
         return one.run(view, truth.leak() if one.leaks else NOTHING)
     except PrivinfError as error:
         return Findings(skipped=str(error))
-
-
-def _parameters(model: Path) -> int:
-    with safe_open(model / WEIGHTS, "np") as file:
-        return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-
-
-def _machine() -> Result:
-    return {"system": f"{platform.system()} {platform.machine()}", "processor": platform.processor()}

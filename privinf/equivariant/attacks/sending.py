@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 
 from privinf.equivariant.asking.own_part import OwnPart
 from privinf.equivariant.attacks.matching import Ids
-from privinf.equivariant.attacks.traffic import Piece, Stream
+from privinf.equivariant.attacks.traffic import Stream
 from privinf.equivariant.attacks.weights import F32
 from privinf.equivariant.key import F64
 
 COVERS = 8  # that sessions of the stream take in turn
 SESSIONS, TOKENS = 8, 4000  # of the few that are attacked each by itself, and of their texts in all
-FRONT = (
-    64  # tokens of each text of a call that are counted: every position is searched for in all those before
-)
+FRONT = 64  # counted tokens of each text of a call: every position is searched for in all those before
 POSITIONS = 128  # of such a session, where every position has candidates of its own
 
 
@@ -26,25 +26,21 @@ class Symbols:
 
     def __init__(self, positional: bool) -> None:
         self._positional = positional
-        self._seen: dict[tuple[int, int, int], int] = {}
+        self._numbers = defaultdict[tuple[int, int, int], int](count().__next__)
 
     def of(self, text: Ids, session: int = 0) -> Ids:
         places = range(len(text)) if self._positional else [0] * len(text)
-        return np.array(
-            [self._number(session, int(token), at) for token, at in zip(text, places, strict=True)]
-        )
+        triples = zip([session] * len(text), text.tolist(), places, strict=True)
+        return np.array([self._numbers[triple] for triple in triples])
 
     def alone(self, tokens: Ids) -> Ids:
         """Of tokens that each begin a text."""
-        return np.array([self._number(0, int(token), 0) for token in tokens])
+        return np.array([self._numbers[0, token, 0] for token in tokens.tolist()])
 
     def known(self) -> tuple[Ids, Ids]:
         """The token and the position of each symbol."""
-        _, tokens, positions = np.array(list(self._seen), dtype=np.int64).T
+        _, tokens, positions = np.array(list(self._numbers), dtype=np.int64).T
         return tokens, positions
-
-    def _number(self, session: int, token: int, position: int) -> int:
-        return self._seen.setdefault((session, token, position), len(self._seen))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,40 +92,30 @@ class Sender:
         """All texts in rows, symbols from `first` on, and what they stand for; None where that would be one by one."""
         if self.decoder and self.positional:
             return None, np.empty(0, dtype=np.int64)
-        if self.decoder:
-            numbered = self._by_session(texts, first)
-        else:
-            numbered = self._by_position([text[:FRONT] for text in texts], first)
+        if not self.decoder:
+            texts = [text[:FRONT] for text in texts]
+        groups, places = self._numbered(texts)
         covers = self._covers(seed) if self.decoder else [self.cover]
 
-        def pieces() -> Iterator[Piece]:
-            for place, (symbols, tokens) in enumerate(numbered.groups):
+        def pieces() -> Iterator[F32]:
+            for place, tokens in enumerate(groups):
                 plain = self._plain(tokens, 0 if self.decoder else place)
-                yield Piece(symbols, (plain @ covers[place % len(covers)]).astype(np.float32))
+                yield (plain @ covers[place % len(covers)]).astype(np.float32)
 
-        sessions = len(numbered.groups) if self.decoder else 1
-        plain = np.concatenate([tokens for _, tokens in numbered.groups])
-        return Stream(numbered.texts, pieces, sessions), plain
+        written = np.split(first + places, np.cumsum([len(text) for text in texts])[:-1])
+        return Stream(first, written, pieces, len(groups) if self.decoder else 1), np.concatenate(groups)
 
-    def _by_session(self, texts: Sequence[Ids], first: int) -> _Numbered:
-        groups, written = list[tuple[Ids, Ids]](), list[Ids]()
-        for session in self.conversations(texts):
-            tokens, places = np.unique(np.concatenate(session), return_inverse=True)
-            groups.append((first + np.arange(len(tokens)), tokens))
-            written += np.split(first + places, np.cumsum([len(text) for text in session])[:-1])
-            first += len(tokens)
-        return _Numbered(written, groups)
-
-    def _by_position(self, texts: Sequence[Ids], first: int) -> _Numbered:
-        groups, written = list[tuple[Ids, Ids]](), [np.empty_like(text) for text in texts]
-        for position in range(max(map(len, texts))):
-            here = [place for place, text in enumerate(texts) if len(text) > position]
-            tokens, places = np.unique([texts[place][position] for place in here], return_inverse=True)
-            groups.append((first + np.arange(len(tokens)), tokens))
-            for place, at in zip(here, places, strict=True):
-                written[place][position] = first + at
-            first += len(tokens)
-        return _Numbered(written, groups)
+    def _numbered(self, texts: Sequence[Ids]) -> tuple[list[Ids], Ids]:
+        """The different tokens of each piece, and of every token of the texts its place among all of those."""
+        if self.decoder:
+            sizes = [sum(map(len, session)) for session in self.conversations(texts)]
+            pieces = np.repeat(np.arange(len(sizes)), sizes)
+        else:
+            pieces = np.concatenate([np.arange(len(text)) for text in texts])
+        tokens = np.concatenate(texts)
+        span = int(tokens.max()) + 1
+        known, places = np.unique(pieces * span + tokens, return_inverse=True)
+        return np.split(known % span, np.flatnonzero(np.diff(known // span)) + 1), places
 
     def _plain(self, tokens: Ids, position: int) -> F64:
         if not self.positional:
@@ -140,11 +126,3 @@ class Sender:
         """Rotations as the converter draws them for models whose norms only divide."""
         rng, width = np.random.default_rng(seed), len(self.cover)
         return [np.linalg.qr(rng.standard_normal((width, width)))[0] for _ in range(COVERS)]
-
-
-@dataclass(frozen=True, eq=False)
-class _Numbered:
-    """Texts in symbols, and of each piece the symbols and their tokens."""
-
-    texts: list[Ids] = field(repr=False)
-    groups: list[tuple[Ids, Ids]] = field(repr=False)

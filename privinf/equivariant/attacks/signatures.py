@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from privinf.equivariant.attacks.matching import Array
+from privinf.equivariant.attacks.matching import Array, Ids, nearest
 
 F64 = npt.NDArray[np.float64]
 ORDERS = 3
@@ -23,8 +23,7 @@ def whitened(rows: Array) -> F64:
     exact = rows.astype(np.float64)
     values, vectors = np.linalg.eigh(exact.T @ exact)
     kept = values > RANK**2 * values[-1]
-    white: F64 = exact @ (vectors[:, kept] / np.sqrt(values[kept] / len(rows)))
-    return white
+    return np.asarray(exact @ (vectors[:, kept] / np.sqrt(values[kept] / len(rows))))
 
 
 def leverage(rows: Array) -> F64:
@@ -52,3 +51,8 @@ def comparable(ours: F64, theirs: F64) -> tuple[F64, F64]:
     middle, spread = np.median(theirs, axis=0), np.std(theirs, axis=0)
     spread[spread == 0] = 1.0
     return (ours - middle) / spread, (theirs - middle) / spread
+
+
+def matched(ours: F64, theirs: F64) -> tuple[Ids, Array]:
+    """Of each of our rows the closest of theirs, best first, and their squared distances."""
+    return nearest(*comparable(ours, theirs))

@@ -13,25 +13,19 @@ from privinf.equivariant.attacks.weights import F32
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
-    """Distinct rows that came together, with their symbols: those of a session, or of one position in it."""
-
-    symbols: Ids = field(repr=False)
-    rows: F32 = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
 class Stream:
-    """Everything that passed by in rows; what came in different pieces has different symbols.
+    """Everything that passed by in rows; what came in different pieces has different symbols, one after the other.
 
     Attributes:
+        first: the first of these symbols.
         texts: symbols of each text.
-        pieces: gives the rows, piece by piece, as all of them may be too many to hold.
+        pieces: gives the distinct rows that came together, piece by piece, as all of them may be too many to hold.
         sessions: how many sessions they are of; pieces are positions where it is one, and else sessions.
     """
 
+    first: int
     texts: list[Ids] = field(repr=False)
-    pieces: Callable[[], Iterator[Piece]] = field(repr=False)
+    pieces: Callable[[], Iterator[F32]] = field(repr=False)
     sessions: int
 
 
@@ -40,8 +34,8 @@ class Traffic:
     """What a server sees of its clients, as symbols: covered ids or, where rows come instead, places in `table`.
 
     Attributes:
-        texts: symbols of each text.
-        window: so many of the texts are scored, except by attacks on the whole stream.
+        texts: symbols of each text that is scored, except by attacks on the whole stream.
+        passing: symbols of all texts that pass by; none where they cannot be counted.
         sample: symbols of tokens drawn uniformly from the vocabulary, to be scored as vocabulary entries.
         pool: plain ids among which are those of the first symbols of the sample: published evaluations search in
             such a pool where the whole vocabulary takes too long.
@@ -54,7 +48,7 @@ class Traffic:
     """
 
     texts: list[Ids] = field(repr=False)
-    window: int
+    passing: list[Ids] = field(repr=False)
     sample: Ids = field(repr=False)
     pool: Ids = field(repr=False)
     prompts: list[Ids] = field(repr=False)
@@ -67,10 +61,10 @@ class Traffic:
     @cached_property
     def targets(self) -> Ids:
         """All symbols that are scored."""
-        return np.unique(np.concatenate([self.sample, *self.texts[: self.window]]))
+        return np.unique(np.concatenate([self.sample, *self.texts]))
 
     @cached_property
     def frequent(self) -> Ids:
         """The symbols of the scored texts, the most frequent first."""
-        symbols, counts = np.unique(np.concatenate(self.texts[: self.window]), return_counts=True)
+        symbols, counts = np.unique(np.concatenate(self.texts), return_counts=True)
         return symbols[np.argsort(-counts, kind="stable")]

@@ -13,6 +13,7 @@ import numpy as np
 from privinf.equivariant.asking.own_part import OwnPart
 from privinf.equivariant.attacks.matching import Ids
 from privinf.equivariant.attacks.sending import Sender, Symbols
+from privinf.equivariant.attacks.texts import first
 from privinf.equivariant.attacks.traffic import Traffic
 from privinf.equivariant.attacks.view import Guess, Leak
 from privinf.equivariant.attacks.weights import decodes
@@ -20,20 +21,24 @@ from privinf.equivariant.key import Key
 from privinf.models.source.checkpoint import tensors
 from privinf.models.spec import ModelSpec
 
-WINDOW = 20_000  # tokens that are scored, by attacks that do not take the whole stream
-SAMPLE = 1024  # vocabulary entries that are scored
 SAMPLED, POOL = 256, 4096  # published evaluations of matching: so many targets in a pool of so many
 POSITIONS = 16  # of a text's tokens where rows hold positions: each has candidates of its own
-PROMPTS, LENGTHS = 48, (8, 16)
+LENGTHS = (8, 16)  # of prompts
+NEVER = 1 << 30  # the rank of an answer that is not among those given
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is scored."""
+    """How much is scored.
 
-    window: int = WINDOW
-    sample: int = SAMPLE
-    prompts: int = PROMPTS
+    Attributes:
+        window: tokens, by attacks that do not take the whole stream.
+        sample: vocabulary entries.
+    """
+
+    window: int = 20_000
+    sample: int = 1024
+    prompts: int = 48
 
 
 class Truth:
@@ -50,33 +55,30 @@ class Truth:
         key = Key.load(client)
         self.model = key.about.model
         if key.tokens is None:
-            self._by_rows(client, key, known, texts, sizes)
+            self._by_rows(client, key, known, texts, sizes.window)
         else:
-            self._by_ids(key, texts, sizes)
+            self._by_ids(key.tokens, texts, sizes.window)
 
-    def _by_ids(self, key: Key, texts: Sequence[Ids], sizes: Sizes) -> None:
-        assert key.tokens is not None
-        tokens = key.tokens
+    def _by_ids(self, tokens: Ids, texts: Sequence[Ids], window: int) -> None:
         self.plain = np.argsort(tokens)
         self.traffic = Traffic(
-            texts=[tokens[text] for text in texts],
-            window=_texts_of(texts, sizes.window),
+            texts=[tokens[text] for text in first(texts, window)],
+            passing=[tokens[text] for text in texts],
             sample=tokens[self._drawn],
             pool=self._pool,
             prompts=[tokens[text] for text in self._prompts],
             seed=self._seed,
         )
 
-    def _by_rows(self, client: Path, key: Key, known: ModelSpec, texts: Sequence[Ids], sizes: Sizes) -> None:
+    def _by_rows(self, client: Path, key: Key, known: ModelSpec, texts: Sequence[Ids], window: int) -> None:
         """Each distinct token, or token at a position, is a symbol."""
         assert key.hidden is not None
         folder, positional = client.parent.parent, "embed.position" in tensors(known)
         own = OwnPart(folder, Key.load(folder).about, known.eps)
         sender = Sender(own, key.hidden, key.about.context, positional, decodes(known))
-        window = [text[:POSITIONS] for text in texts] if positional else list(texts)
-        window = window[: _texts_of(window, sizes.window)]
         symbols = Symbols(positional)
-        written = [symbols.of(text) for text in window]
+        cut = [text[:POSITIONS] for text in texts] if positional else texts
+        written = [symbols.of(text) for text in first(cut, window)]
         sample = symbols.alone(self._drawn)
         prompts = [symbols.of(text) for text in self._prompts]
         sessions = [[symbols.of(t, at) for t in session] for at, session in enumerate(sender.few(texts))]
@@ -85,7 +87,7 @@ class Truth:
         self.plain = np.concatenate([plain, streamed])
         self.traffic = Traffic(
             texts=written,
-            window=len(written),
+            passing=stream.texts if stream else [],
             sample=sample,
             pool=self._pool,
             prompts=prompts,
@@ -98,13 +100,14 @@ class Truth:
 
     def leak(self) -> Leak:
         """Every symbol of the texts that attacks get told of, with its plain id."""
-        texts = chain(self.traffic.texts[: self.traffic.window], *self.traffic.sessions)
+        texts = chain(self.traffic.texts, *self.traffic.sessions)
         symbols = np.unique(np.concatenate(list(texts)))
         return Leak(symbols, self.plain[symbols])
 
     def score(self, guess: Guess) -> dict[str, Any]:
         """Shares of token occurrences and of vocabulary entries that are right, of the first guess and of ten."""
-        symbols, counts = np.unique(np.concatenate(self._scored(guess)), return_counts=True)
+        texts = self.traffic.passing if guess.stream else guess.texts or self.traffic.texts
+        symbols, counts = np.unique(np.concatenate(texts), return_counts=True)
         found: dict[str, Any] = {}
         if guess.told is not None:
             found["occurrences_told"] = float(counts[np.isin(symbols, guess.told)].sum() / counts.sum())
@@ -115,30 +118,18 @@ class Truth:
         sample = self.traffic.sample[:SAMPLED] if guess.sampled else self.traffic.sample
         return found | self._shares(guess, sample, np.ones(len(sample)), "vocabulary")
 
-    def _scored(self, guess: Guess) -> Sequence[Ids]:
-        """Texts on whose occurrences a guess is scored."""
-        if guess.stream:
-            return self.traffic.stream.texts if self.traffic.stream else self.traffic.texts
-        return guess.texts or self.traffic.texts[: self.traffic.window]
-
     def _shares(self, guess: Guess, symbols: Ids, weights: Any, name: str) -> dict[str, Any]:
         if guess.told is not None:
             new = ~np.isin(symbols, guess.told)
             symbols, weights = symbols[new], weights[new]
-        where = {int(symbol): place for place, symbol in enumerate(guess.symbols)}
-        ranks = np.array([self._rank(guess, where.get(int(symbol))) for symbol in symbols])
+        hits = guess.plain == self.plain[guess.symbols][:, None]
+        found_at = np.where(hits.any(1), hits.argmax(1), NEVER).tolist()
+        rank_of = dict(zip(guess.symbols.tolist(), found_at, strict=True))
+        ranks = np.array([rank_of.get(symbol, NEVER) for symbol in symbols.tolist()])
         total = float(weights.sum())
-        right = {top: float(weights[ranks < top].sum()) for top in (1, 10, 100)}
-        shares = {top: right[top] / total if total else None for top in right}
+        shares = {top: float(weights[ranks < top].sum()) / total if total else None for top in (1, 10, 100)}
         found: dict[str, Any] = {name: shares[1], f"{name}_top10": shares[10], f"{name}_scored": int(total)}
         return found | ({f"{name}_top100": shares[100]} if guess.plain.shape[1] > 10 else {})
-
-    def _rank(self, guess: Guess, place: int | None) -> int:
-        """Of the right answer among those given."""
-        if place is None:
-            return 1 << 30
-        hits = np.flatnonzero(guess.plain[place] == self.plain[guess.symbols[place]])
-        return int(hits[0]) if len(hits) else 1 << 30
 
     def score_prompts(self, decoded: Sequence[Ids]) -> dict[str, Any]:
         """Prompts that are right in every token, and tokens that are right; what all begin with counts for nothing."""
@@ -150,12 +141,6 @@ class Truth:
             "prompts": len(decoded),
             "occurrences_scored": sum(map(len, right)),
         }
-
-
-def _texts_of(texts: Sequence[Ids], tokens: int) -> int:
-    """How many texts hold so many tokens."""
-    ends = np.cumsum([len(text) for text in texts])
-    return min(int(np.searchsorted(ends, tokens)) + 1, len(texts))
 
 
 def _in_common(texts: Sequence[Ids]) -> int:

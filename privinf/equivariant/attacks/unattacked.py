@@ -11,14 +11,12 @@ ATTENTION = (
     "attention scores (A9). They are the plain model's, {how}up to the order of heads: who attends to whom is not"
     " hidden."
 )
-OPEN = {
-    "A2c": "element differences, which reflections leave as they are (A2c, EDNN).",
-    "A8": "decoding of whole texts that fits the noise and reads with a language model (A8, BeamClean): it may read"
+OPEN = (
+    "element differences, which reflections leave as they are (A2c, EDNN).",
+    "decoding of whole texts that fits the noise and reads with a language model (A8, BeamClean): it may read"
     " more at `noise`, where A5 settles one token after another.",
-    "A7": "an inverter that is trained without pairs, and inputs that are optimised until hidden states fit (A7, IMA"
+    "an inverter that is trained without pairs, and inputs that are optimised until hidden states fit (A7, IMA"
     " and ISA); the regression of this suite is told pairs.",
-}
-ELSEWHERE = (
     "substitution ciphers solved by a language model: A6 counts single tokens and pairs of neighbours.",
     "a chat template's constant text as known plaintext: what is sent here has special tokens and no template.",
     "covers of labels, and what answers of classifiers give away.",
@@ -33,10 +31,8 @@ LINKING = {
 
 
 def unattacked(result: Result) -> Iterator[str]:
-    """One line each; an attack that is there takes its line away."""
-    labels = {attack["label"] for attack in result["attacks"]} - {"A7"}
+    """One line each."""
     yield f"* {ATTENTION.format(how='nearly and ' if result['level'] == 'noise' else '')}"
-    yield from (f"* {text}" for label, text in OPEN.items() if label not in labels)
-    yield from (f"* {text}" for text in ELSEWHERE)
+    yield from (f"* {text}" for text in OPEN)
     if result["level"] == "session":
         yield f"* {LINKING[result['kind']]}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,9 @@ from privinf.equivariant.attacks.traffic import Traffic
 from privinf.equivariant.attacks.weights import F32, Weights, decodes, kind_of
 from privinf.models.spec import ModelSpec
 
+Made = Callable[[F32], Array]
+Ranked = tuple[Ids, Array]  # of each row: places of what is closest, and how far it is
+
 
 @dataclass(frozen=True, eq=False)
 class Leak:
@@ -23,9 +25,6 @@ class Leak:
 
     symbols: Ids = field(repr=False)
     plain: Ids = field(repr=False)
-
-    def first(self, count: int) -> Leak:
-        return Leak(self.symbols[:count], self.plain[:count])
 
     def of(self, symbols: Ids) -> Leak:
         """Of these symbols alone, in this order."""
@@ -40,7 +39,7 @@ class Guess:
 
     Attributes:
         told: symbols that the attacker knew beforehand, left out of the scores.
-        texts: scored on the occurrences of these texts, where they are not the window.
+        texts: scored on the occurrences of these texts, where they are not the traffic's.
         stream: scored on the occurrences of the whole stream.
         sampled: the symbols are but a sample of the vocabulary, searched in the pool.
     """
@@ -78,13 +77,11 @@ class View:
     """Everything that attacks get, beside a leak where one says so.
 
     Attributes:
-        model: the public plain directory.
-        folder: the server's directory, or one variant of it.
+        plain: of the public directory.
+        server: of the server's directory, or of one variant of it.
         reference: public texts in plain ids, by what they are.
     """
 
-    model: Path
-    folder: Path
     about: ServerAbout
     plain: Weights
     server: Weights
@@ -127,7 +124,7 @@ class View:
             yield self
         for place, texts in enumerate(traffic.sessions):
             sample = traffic.sample if place == 0 else traffic.sample[:0]
-            yield replace(self, traffic=replace(traffic, texts=texts, window=len(texts), sample=sample))
+            yield replace(self, traffic=replace(traffic, texts=texts, sample=sample))
 
     def shift(self, position: int) -> F32 | None:
         """What a position adds to every candidate, or None where it does more than that."""
@@ -135,8 +132,7 @@ class View:
             return None
         if not self.local or kind_of(self.spec) == "rms":
             return np.zeros(self.spec.width, dtype=np.float32)
-        shift: F32 = self.plain.centred(self.plain["embed.position"][position][None])[0]
-        return shift
+        return np.asarray(self.plain.centred(self.plain["embed.position"][position][None])[0])
 
     def groups(self, symbols: Ids) -> Iterator[tuple[Ids, int]]:
         """Places in `symbols` that have the same candidates, and their position."""
@@ -147,6 +143,16 @@ class View:
         for position in np.unique(positions):
             yield np.flatnonzero(positions == position), int(position)
 
+    def closest(
+        self, symbols: Ids, rows: Array, made: Made, find: Callable[[Array, Array], Ranked] = nearest
+    ) -> tuple[Guess, Array]:
+        """The tokens whose plain rows are closest to the symbols' rows after something is `made` of them; distances."""
+        shape = len(symbols), min(TOP, self.spec.vocab)
+        found, apart = np.empty(shape, dtype=np.int64), np.empty(shape)
+        for places, position in self.groups(symbols):
+            found[places], apart[places] = find(rows[places], made(self.candidates(position)))
+        return Guess(symbols, found), apart
+
     def read(self, symbols: Ids, rows: Array, seen: Array | None = None, noise: float = 0.0) -> Guess:
         """Guess tokens by the plain rows closest to uncovered ones, (symbols, width).
 
@@ -156,29 +162,25 @@ class View:
             seen: what projects the plain rows, where uncovering left something out.
             noise: variance of each value of a row; above zero, the frequency of tokens counts as well.
         """
-        found = np.empty((len(symbols), min(TOP, self.spec.vocab)), dtype=np.int64)
         rare = np.sqrt(2 * noise * self.rarity)[:, None]
-        for places, position in self.groups(symbols):
-            pool = self.candidates(position)
-            pool = np.hstack((pool if seen is None else pool @ seen, rare)).astype(np.float32)
-            given = np.pad(rows[places], ((0, 0), (0, 1))).astype(np.float32)
-            found[places] = nearest(given, pool)[0]
-        return Guess(symbols, found)
+
+        def read(plain: F32) -> F32:
+            return np.hstack((plain if seen is None else plain @ seen, rare)).astype(np.float32)
+
+        return self.closest(symbols, np.pad(rows, ((0, 0), (0, 1))).astype(np.float32), read)[0]
 
     @cached_property
     def rarity(self) -> Array:
         """By how much each token's log probability in public text is below the most frequent one's."""
-        counts = np.full(self.spec.vocab, 0.5)
-        for texts in list(self.reference.values())[:1]:
-            counts += np.bincount(np.concatenate(texts), minlength=len(counts))
-        logs = np.log(counts)
+        texts = next(iter(self.reference.values()))
+        logs = np.log(0.5 + np.bincount(np.concatenate(texts), minlength=self.spec.vocab))
         return np.asarray(logs.max() - logs)
 
-    def plain_rows(self, plain: Ids, symbols: Ids) -> F32:
-        """The plain rows of known tokens where these symbols stand for them."""
-        found = np.empty((len(plain), self.spec.width), dtype=np.float32)
-        for places, position in self.groups(symbols):
-            found[places] = self.candidates(position)[plain[places]]
+    def plain_rows(self, known: Leak) -> F32:
+        """The plain rows of known tokens where their symbols stand for them."""
+        found = np.empty((len(known.plain), self.spec.width), dtype=np.float32)
+        for places, position in self.groups(known.symbols):
+            found[places] = self.candidates(position)[known.plain[places]]
         return found
 
     @cached_property
@@ -190,5 +192,4 @@ class View:
         rows = rows + self.plain["embed.type"][0]
         rows = rows - rows.mean(-1, keepdims=True)
         rows = rows / np.sqrt(np.square(rows).mean(-1, keepdims=True) + self.spec.eps)
-        normed: F32 = rows * self.plain["embed.norm.gain"] + self.plain["embed.norm.bias"]
-        return normed
+        return np.asarray(rows * self.plain["embed.norm.gain"] + self.plain["embed.norm.bias"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Weights:
     """Arrays of one file; linear layers are (in, out). Sizes may differ from those of the plain model."""
 
     def __init__(self, folder: Path, known: ModelSpec) -> None:
-        self.spec, self._arrays = known, tensors(known)
+        self.folder, self.spec, self._arrays = folder, known, tensors(known)
         self._path = folder / WEIGHTS
         try:
             file: Any = safe_open(self._path, "pt")
@@ -70,17 +71,19 @@ class Weights:
         tensor = self._arrays[ours]
         if ours not in self:
             raise ModelError(f"{self._path} has no {tensor.theirs}")
-        whole: F32 = self._file.get_tensor(self._names[tensor.theirs]).float().numpy()
-        return tensor.ours(whole)
+        return tensor.ours(self._file.get_tensor(self._names[tensor.theirs]).float().numpy())
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the file holds."""
+        return sum(prod(self._file.get_slice(name).get_shape()) for name in self._file.keys())  # noqa: SIM118
 
     def embedding(self) -> F32:
         """(vocab, width); centred where a norm would do so."""
         return self.centred(self["embed.token"])
 
-    def head(self) -> F32 | None:
-        """(width, vocab) with the final norm's gain, or None where there is none."""
-        if not decodes(self.spec):
-            return None
+    def head(self) -> F32:
+        """(width, vocab) of a decoder, with the final norm's gain."""
         head = self["head.weight"] if "head.weight" in self else self["embed.token"].T
         return self._folded(head, "head.norm")
 
@@ -94,8 +97,7 @@ class Weights:
         """Rows of GPT-2's residual without their mean, which its norms ignore and covers keep."""
         if kind_of(self.spec) != "layer":
             return rows
-        without: F32 = rows - rows.mean(-1, keepdims=True)
-        return without
+        return np.asarray(rows - rows.mean(-1, keepdims=True))
 
     def _folded(self, weight: F32, norm: str) -> F32:
         """With the gain before it, unless that is constant: a scale says nothing."""
