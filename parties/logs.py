@@ -68,7 +68,7 @@ class Log:
 
     def close(self) -> None:
         """Say what was left out until now."""
-        self._tell(self._quota.all())
+        self._tell(self._quota.rested(every=True))
 
     def _write(self, level: str, event: str, fields: dict[str, Any], allowance: Allowance = TROUBLE) -> None:
         name = " ".join(str(word) for word in (event, fields.get("kind"), fields.get("method")) if word)

@@ -50,10 +50,9 @@ class PrometheusMeters(Meters):
         self._sent = prometheus.Counter("privinf_online_bytes", "payload sent to the other party", **common)
         self._spent = prometheus.Counter("privinf_preparation_bytes", "preparation used", **common)
         phased: dict[str, Any] = {"labelnames": ["role", "phase"], "registry": self._registry}
-        times: dict[Answered, str] = {"query": "time of a query", "pass": "time of a pass of a generation"}
-        self._seconds = {
-            what: prometheus.Histogram(f"privinf_{what}_seconds", text, **phased)
-            for what, text in times.items()
+        self._seconds: dict[Answered, Any] = {
+            "query": prometheus.Histogram("privinf_query_seconds", "time of a query", **phased),
+            "pass": prometheus.Histogram("privinf_pass_seconds", "time of a pass of a generation", **phased),
         }
         self._waits = prometheus.Histogram("privinf_wait_seconds", "time in the queue for a place", **common)
         self._refusals = prometheus.Counter("privinf_refused", "calls that no place was found for", **common)

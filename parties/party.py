@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -12,30 +12,15 @@ from privinf.config import PartyConfig
 from privinf.errors import DeadlineExceeded, InputError, PrivinfError, ProtocolError, Unauthenticated
 from privinf.parties.logs import Log
 from privinf.parties.metrics import Meters
+from privinf.parties.rpc import methods
 from privinf.parties.rpc.admission import Admission, Parked, Queue, Room
 from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.guard import Guard
 from privinf.parties.rpc.incoming import Requests
 from privinf.parties.rpc.life import when_over
-from privinf.parties.rpc.messages import (
-    identity_message,
-    read_id,
-    read_identity,
-    read_shape,
-    require_same,
-)
-from privinf.parties.rpc.methods import (
-    ATTEST_PARTY,
-    GENERATE,
-    INFER,
-    PREFETCH,
-    RECONCILE,
-    SESSION,
-    STATUS,
-    Method,
-)
+from privinf.parties.rpc.messages import identity_message, read_id, read_identity, read_shape, require_same
 from privinf.parties.rpc.parts import WHOLE_LIMIT, filled
-from privinf.parties.rpc.roles import PARTIES, index_of
+from privinf.parties.rpc.roles import PARTIES
 from privinf.parties.rpc.seats import share_of
 from privinf.parties.rpc.status import attribute
 from privinf.parties.served import QUERIES, served
@@ -57,34 +42,38 @@ class PartyCalls:
     ) -> None:
         self._config, self._program, self._log, self._meters = config, program, log, meters
         self._role = PARTIES[config.party]
-        dialled = {index_of(role): peer for role, peer in peers.items() if role != "dealer"}
+        dialled = {PARTIES.index(role): peer for role, peer in peers.items() if role != "dealer"}
         self._sessions = Sessions(config.max_sessions, config.party)
-        self._admission, self._count = self._admitting(config)
-        greeter = Greeter(config, program.identity, dialled, self._sessions)
+        self._admission = self._admitting(config)
+        self._greeter = Greeter(config, program.identity, dialled, self._sessions)
         self._supply: Supply | None = None
         link: PassLink | None = None
         if program.topology.dealer:
             self._supply = Supply(config, program, peers["dealer"], dialled.get(1), log)
             link = PassLink(peers["dealer"], program.identity, config.connect_seconds)
         self._engine = Engine(program.queries, self._supply, log)
-        self._greeter, self._generations = (
-            greeter,
-            Generations(config, program, self._sessions, self._admission, greeter, link, log, meters),
+        self._generations = Generations(
+            config, program, self._sessions, self._admission, self._greeter, link, log, meters
         )
         meters.watch(
-            sessions=self._count,
+            sessions=lambda: self._admission.running,
             waiting=lambda: self._admission.waiting,
             ready=lambda: len(self._supply.store.held()) if self._supply else 0,
         )
 
     def handlers(self, guard: Guard) -> grpc.GenericRpcHandler:
         """Return the calls of this party, each behind the check of its caller's role."""
-        calls: dict[Method, Any] = {ATTEST_PARTY: self.attest, INFER: self.infer, STATUS: self.status}
-        calls[GENERATE] = self._generations.generate
+        calls: dict[methods.Method, Any] = {
+            methods.ATTEST_PARTY: self.attest,
+            methods.INFER: self.infer,
+            methods.GENERATE: self._generations.generate,
+            methods.STATUS: self.status,
+        }
         if self._config.party:
-            calls[SESSION] = self.session
-            if self._supply is not None:
-                calls |= {PREFETCH: self._supply.prefetch, RECONCILE: self._supply.reconcile}
+            calls[methods.SESSION] = self.session
+        if self._config.party and self._supply is not None:
+            calls[methods.PREFETCH] = self._supply.prefetch
+            calls[methods.RECONCILE] = self._supply.reconcile
         return guard.handlers(calls)
 
     def start(self) -> None:
@@ -119,7 +108,7 @@ class PartyCalls:
         supply = self._supply
         return party_pb2.StatusReply(
             ready=supply.ready() if supply else [],
-            sessions=self._count(),
+            sessions=self._admission.running,
             max_sessions=self._config.max_sessions,
             waiting=self._admission.waiting,
             max_waiting=self._config.max_waiting,
@@ -147,15 +136,20 @@ class PartyCalls:
                 answer = self._engine.answer(query, met)
         except PrivinfError as error:
             raise attribute(error, self._role, session) from error
-        self._account(session, answer.stats)
+        stats = answer.stats
+        self._meters.answered(stats, "query")
+        seconds = round(stats.online_seconds, 6)
+        self._log.info("answered", session=session.hex(), rounds=stats.rounds, seconds=seconds)
         yield answer
 
     def session(
         self, requests: Requests[bytes], context: grpc.ServicerContext, caller: str
     ) -> Iterator[bytes]:
         """Carry the frames of one session, as long as its query on this party takes."""
-        if index_of(caller) >= self._config.party:
-            raise Unauthenticated(f"{caller} may not call {SESSION.name} on {self._role}: it is dialled")
+        if PARTIES.index(caller) >= self._config.party:
+            raise Unauthenticated(
+                f"{caller} may not call {methods.SESSION.name} on {self._role}: it is dialled"
+            )
         session, stream = self._sessions.arrive(requests.only(), requests.raw, context.cancel, caller)
         when_over(context, partial(self._sessions.depart, session, stream))
         seconds = self._config.greet_seconds
@@ -164,18 +158,14 @@ class PartyCalls:
         with requests.life.watched(seconds, str(late), expire):
             yield from stream.outgoing
 
-    def _admitting(self, config: PartyConfig) -> tuple[Admission, Callable[[], int]]:
-        """Return who decides on places, and what counts those that are taken."""
-        room = Room(
-            config.max_sessions,
-            share_of(config.max_sessions, config.max_sessions_each),
-            config.max_waiting,
-            share_of(config.max_waiting, config.max_waiting_each),
-        )
+    def _admitting(self, config: PartyConfig) -> Admission:
+        """Return who decides on places."""
+        each = share_of(config.max_sessions, config.max_sessions_each)
+        waiting = share_of(config.max_waiting, config.max_waiting_each)
+        room = Room(config.max_sessions, each, config.max_waiting, waiting)
         if config.party:
-            return Parked(room, lambda: self._sessions.count), lambda: self._sessions.count
-        queue = Queue(room, config.wait_seconds, self._meters.waited, self._meters.refused)
-        return queue, lambda: queue.running
+            return Parked(room, lambda: self._sessions.count)
+        return Queue(room, config.wait_seconds, self._meters.waited, self._meters.refused)
 
     def _shape(self, opened: party_pb2.InferOpen) -> QueryShape:
         require_same(self._program.identity, read_identity(opened.identity), "client")
@@ -183,12 +173,6 @@ class PartyCalls:
         if served(self._program.queries, QUERIES).sizes(shape).result > WHOLE_LIMIT:
             raise InputError(f"a share of this answer exceeds {WHOLE_LIMIT} bytes")
         return shape
-
-    def _account(self, session: bytes, stats: party_pb2.Stats) -> None:
-        self._meters.answered(stats, "query")
-        self._log.info(
-            "answered", session=session.hex(), rounds=stats.rounds, seconds=round(stats.online_seconds, 6)
-        )
 
 
 def _share(requests: Requests[party_pb2.InferRequest], nbytes: int) -> memoryview:

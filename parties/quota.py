@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,7 +42,8 @@ class Quota:
         """Take a line's place: how many of its kind were left out before it, or None where it is left out too."""
         with self._lock:
             now = self._clock()
-            kind = self._kinds.setdefault(self._known(name), _Kind(allowance, allowance.burst, now))
+            known = name if name in self._kinds or len(self._kinds) < _MOST_KINDS else "other"
+            kind = self._kinds.setdefault(known, _Kind(allowance, allowance.burst, now))
             kind.refill(now)
             if kind.left < 1:
                 kind.missed += 1
@@ -51,26 +52,14 @@ class Quota:
             missed, kind.missed = kind.missed, 0
             return missed
 
-    def rested(self) -> list[tuple[str, int]]:
-        """Kinds of which lines were left out and that are quiet again, each with its count; said once."""
+    def rested(self, every: bool = False) -> list[tuple[str, int]]:
+        """Kinds of which lines were left out and that are quiet again, or every one, with its count; said once."""
+        told: list[tuple[str, int]] = []
         with self._lock:
             now = self._clock()
-            return list(self._settled(lambda kind: self._quiet(kind, now)))
-
-    def all(self) -> list[tuple[str, int]]:
-        """Every kind of which lines were left out, with its count; said once."""
-        with self._lock:
-            return list(self._settled(lambda _: True))
-
-    def _known(self, name: str) -> str:
-        return name if name in self._kinds or len(self._kinds) < _MOST_KINDS else "other"
-
-    def _quiet(self, kind: _Kind, now: float) -> bool:
-        kind.refill(now)
-        return kind.left >= kind.allowance.burst
-
-    def _settled(self, chosen: Callable[[_Kind], bool]) -> Iterator[tuple[str, int]]:
-        for name, kind in self._kinds.items():
-            if kind.missed and chosen(kind):
-                missed, kind.missed = kind.missed, 0
-                yield name, missed
+            for name, kind in self._kinds.items():
+                kind.refill(now)
+                if kind.missed and (every or kind.left >= kind.allowance.burst):
+                    told.append((name, kind.missed))
+                    kind.missed = 0
+        return told

@@ -19,13 +19,12 @@ from privinf.parties.dealing.dealer import DealerCalls
 from privinf.parties.logs import Log
 from privinf.parties.metrics import meters
 from privinf.parties.party import PartyCalls
-from privinf.parties.rpc.certificates import Told
+from privinf.parties.rpc import certificates
 from privinf.parties.rpc.credentials import Peer, bind, dial, server_options
 from privinf.parties.rpc.guard import Guard
 from privinf.parties.rpc.health import Health
 from privinf.parties.rpc.life import Bounds
 from privinf.parties.rpc.methods import DEALER, PARTY
-from privinf.parties.rpc.own import check_own
 from privinf.parties.rpc.roles import PARTIES
 from privinf.parties.rpc.seats import share_of
 from privinf.parties.served import QUERIES, served
@@ -41,8 +40,8 @@ class Server:
 
     def __init__(self, role: str, service: str, config: ServerConfig, calls: int, bounds: Bounds) -> None:
         self.role, self._service, self._config = role, service, config
-        if config.tls is not None:
-            check_own(config.tls, role)
+        if config.tls is not None:  # before anything else is done: it is read again to be shown
+            certificates.read(config.tls, role)
         self.log = Log(role)
         most = 2 * (calls + _CONTROL_THREADS)  # of which no caller can take more than half
         self._guard = Guard(role, config.tls is not None, self.log, most, bounds)
@@ -109,7 +108,9 @@ class PartyServer(Server):
             )
         _check_topology(config, program)
         _check_shapes(config, program)
-        super().__init__(f"party{config.party}", PARTY, config, _calls(config), _party_bounds(config))
+        idle = config.idle_seconds
+        bounds = Bounds(config.max_seconds, config.prepare_seconds, config.due_seconds, idle, idle)
+        super().__init__(f"party{config.party}", PARTY, config, _calls(config), bounds)
         self._peers = _dial_peers(config, self.role, self._unfit)
         self.calls = PartyCalls(config, program, self._peers, self.log, self._meters)
         self._server.add_generic_rpc_handlers((self.calls.handlers(self._guard),))
@@ -134,9 +135,9 @@ class DealerServer(Server):
 
     def __init__(self, config: DealerConfig, program: DealerProgram) -> None:
         _check_dealt(program.topology, program.identity.protocol)
-        super().__init__(
-            "dealer", DEALER, config, config.max_jobs + config.max_sessions, _dealer_bounds(config)
-        )
+        calls, longest = config.max_jobs + config.max_sessions, config.max_seconds
+        bounds = Bounds(longest, longest, config.due_seconds, config.idle_seconds, config.stall_seconds)
+        super().__init__("dealer", DEALER, config, calls, bounds)
         self.calls = DealerCalls(config, program, self.log)
         self._meters.watch(
             preparations=lambda: self.calls.jobs.count, generations=lambda: self.calls.dealings.count
@@ -148,16 +149,6 @@ class DealerServer(Server):
 
     def _release(self) -> None:
         self.calls.close()
-
-
-def serve_party(config: PartyConfig, program: PartyProgram) -> None:
-    """Serve until SIGTERM or SIGINT; print one line of JSON on stdout when ready."""
-    serve_until_stopped(PartyServer(config, program))
-
-
-def serve_dealer(config: DealerConfig, program: DealerProgram) -> None:
-    """Serve until SIGTERM or SIGINT; print one line of JSON on stdout when ready."""
-    serve_until_stopped(DealerServer(config, program))
 
 
 def serve_until_stopped(server: Server) -> None:
@@ -187,7 +178,7 @@ def _stop_signals() -> Iterator[Callable[[], Any]]:
         os.close(writer)
 
 
-def _dial_peers(config: PartyConfig, role: str, told: Told) -> dict[str, Peer]:
+def _dial_peers(config: PartyConfig, role: str, told: certificates.Told) -> dict[str, Peer]:
     others = dict(zip(PARTIES[config.party + 1 :], config.peer, strict=False))
     if config.dealer is not None:
         others["dealer"] = config.dealer
@@ -221,16 +212,6 @@ def _calls(config: PartyConfig) -> int:
     """Return how many calls one caller may need: as a client what computes and waits, as party 0 what it asks."""
     waiting = share_of(config.max_waiting, config.max_waiting_each)
     return max(waiting + share_of(config.max_sessions, config.max_sessions_each), 2 * config.max_sessions)
-
-
-def _party_bounds(config: PartyConfig) -> Bounds:
-    longest, idle = config.max_seconds, config.idle_seconds
-    return Bounds(longest, config.prepare_seconds, config.due_seconds, idle, idle)
-
-
-def _dealer_bounds(config: DealerConfig) -> Bounds:
-    longest = config.max_seconds
-    return Bounds(longest, longest, config.due_seconds, config.idle_seconds, config.stall_seconds)
 
 
 def _check_shapes(config: PartyConfig, program: PartyProgram) -> None:

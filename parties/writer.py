@@ -31,9 +31,8 @@ class Writer:
         with self._lock:
             try:
                 if self._lost:
-                    self._put(
-                        json.dumps({"event": "left out", "kind": "not writable", "left_out": self._lost})
-                    )
+                    counted = {"event": "left out", "kind": "not writable", "left_out": self._lost}
+                    self._put(json.dumps(counted))
                     self._lost = 0
                 self._put(text)
             except (OSError, ValueError):

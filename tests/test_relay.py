@@ -216,7 +216,7 @@ def test_a_role_is_recognised_behind_a_relay(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(2) as pool, Relays("lan") as relays:
         server = grpc.server(pool)
-        port = bind(server, "127.0.0.1:0", tls("party1"))
+        port = bind(server, "127.0.0.1:0", tls("party1"), print, "party1")
         server.start()
         address = relays.to(f"127.0.0.1:{port}")
         assert not address.endswith(f":{port}")

@@ -14,7 +14,7 @@ from privinf.config import GIB, DealerConfig, PartyConfig, Tls
 from privinf.models.engines.stores import DealerStore, PartyStore, encode, mask_tensor
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import POST
-from privinf.parties.serve import serve_dealer, serve_party
+from privinf.parties.serve import DealerServer, PartyServer, Server, serve_until_stopped
 from privinf.protocols import masked
 from privinf.protocols.contract import DealerProgram, PartyProgram, QueryShape
 
@@ -81,14 +81,14 @@ def main() -> None:
     given = _options()
     work = build(given.workload, given.folder)
     tls = None if given.insecure_no_tls else Tls(given.ca, given.cert, given.key)
-    serve: dict[str, Callable[[], None]] = {
-        "dealer": lambda: serve_dealer(
+    servers: dict[str, Callable[[], Server]] = {
+        "dealer": lambda: DealerServer(
             DealerConfig(listen=given.listen, tls=tls, insecure_no_tls=given.insecure_no_tls),
             dealer_program(work),
         ),
-        "party": lambda: serve_party(_party_config(given, tls), party_program(work, given.party)),
+        "party": lambda: PartyServer(_party_config(given, tls), party_program(work, given.party)),
     }
-    serve[given.role.rstrip("01")]()
+    serve_until_stopped(servers[given.role.rstrip("01")]())
 
 
 def _party_config(given: argparse.Namespace, tls: Tls | None) -> PartyConfig:

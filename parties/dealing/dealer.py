@@ -26,7 +26,7 @@ from privinf.parties.rpc.messages import (
     require_same,
 )
 from privinf.parties.rpc.methods import ATTEST_DEALER, CREATE, DROP, FETCH, PASSES, Method
-from privinf.parties.rpc.roles import index_of
+from privinf.parties.rpc.roles import PARTIES
 from privinf.parties.rpc.status import attribute, tell
 from privinf.protocols.contract import DealerProgram, Order
 from privinf.v1 import common_pb2, dealer_pb2
@@ -91,7 +91,7 @@ class DealerCalls:
         """Stream to the party that the certificate names its half of a preparation."""
         require_same(self._program.identity, read_identity(request.identity), caller)
         job = self.jobs.find(read_id(request.preparation_id, "a preparation id"))
-        party = index_of(caller)
+        party = PARTIES.index(caller)
         chunks = job.take(party)
         when_over(context, lambda: self._ended(job, party))
         yield from chunks
@@ -106,7 +106,7 @@ class DealerCalls:
         opened: dealer_pb2.PassesOpen = requests.opening("passes begin with their opening")
         require_same(self._program.identity, read_identity(opened.identity), caller)
         dealing = self._begin(opened) if caller == "party0" else self._joined(opened)
-        messages = dealing.take(index_of(caller))
+        messages = dealing.take(PARTIES.index(caller))
         when_over(context, lambda: self._left(dealing, caller))
         if caller == "party0":
             dealing.start(_orders(requests))

@@ -62,21 +62,22 @@ class Queue:
     ) -> None:
         self._room, self._wait_seconds, self._clock = room, wait_seconds, clock
         self._waited, self._refused = waited, refused
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._clients: OrderedDict[str, _Client] = OrderedDict()  # the next to be served comes first
-        self._running = self._waiting = 0
         self._taken_seconds: float | None = None  # what a call holds its place for, of late
         self._closed = False
 
     @property
     def running(self) -> int:
         """How many hold a place."""
-        return self._running
+        with self._lock:
+            return sum(one.running for one in self._clients.values())
 
     @property
     def waiting(self) -> int:
         """How many wait for one."""
-        return self._waiting
+        with self._lock:
+            return sum(len(one.waiting) for one in self._clients.values())
 
     @contextmanager
     def place(self, client: str, life: Life) -> Iterator[None]:
@@ -89,11 +90,6 @@ class Queue:
         finally:
             self._note(self._clock() - began)
             self._leave(ticket)
-
-    def retry_after(self, client: str = "") -> float:
-        """Return after how many seconds there should be room for another call, judging by those of late."""
-        with self._lock:
-            return self._hint(client)
 
     def close(self) -> None:
         """Admit no more, and send away those that wait."""
@@ -125,20 +121,18 @@ class Queue:
             if self._closed:
                 raise Overloaded("this party is stopping", retry_after=RETRY_SECONDS)
             own = self._clients.get(client, _Client())
-            at_once = self._running < self._room.places and own.running < self._room.places_each
+            at_once = self.running < self._room.places and own.running < self._room.places_each
             if len(own.waiting) >= self._room.waiting_each:
                 raise Overloaded(
                     f"{len(own.waiting)} calls of this client wait already", retry_after=self._hint(client)
                 )
-            if self._waiting >= self._room.waiting and not at_once:  # others may wait for their own places
+            if self.waiting >= self._room.waiting and not at_once:  # others may wait for their own places
                 lost = self._yielded(own)
                 if lost is None:
-                    raise Overloaded(f"{self._waiting} calls wait already", retry_after=self._hint(client))
+                    raise Overloaded(f"{self.waiting} calls wait already", retry_after=self._hint(client))
             self._clients[client] = own
             own.waiting.append(ticket)
-            self._waiting += 1
-            granted = self._grant()
-        _wake(granted)
+            self._grant()
         if lost is not None:
             lost.life.end(sent_away())
         return ticket
@@ -150,7 +144,7 @@ class Queue:
         if most is None:
             return None
         ticket = waiting[most].pop()
-        ticket.gone, self._waiting = True, self._waiting - 1
+        ticket.gone = True
         return ticket
 
     def _await(self, ticket: _Ticket) -> None:
@@ -158,7 +152,7 @@ class Queue:
         if not ticket.life.wait(lambda: ticket.granted, min(self._wait_seconds, left)):
             ticket.life.deadline.left("connect")  # says so if it is this that has passed
             late = f"no free place within {self._wait_seconds:g} s"
-            raise Overloaded(late, retry_after=self.retry_after(ticket.client))
+            raise Overloaded(late, retry_after=self._hint(ticket.client))
         ticket.life.keep()
 
     def _leave(self, ticket: _Ticket) -> None:
@@ -168,27 +162,22 @@ class Queue:
             own = self._clients[ticket.client]
             if ticket.granted:
                 own.running -= 1
-                self._running -= 1
             else:
                 own.waiting.remove(ticket)
-                self._waiting -= 1
             if not own.running and not own.waiting:
                 del self._clients[ticket.client]
-            granted = self._grant()
-        _wake(granted)
+            self._grant()
 
-    def _grant(self) -> list[_Ticket]:
+    def _grant(self) -> None:
         """Give out what places there are, client after client."""
-        granted: list[_Ticket] = []
-        while self._running < self._room.places and (client := self._next()) is not None:
+        while self.running < self._room.places and (client := self._next()) is not None:
             own = self._clients[client]
             ticket = own.waiting.popleft()
-            ticket.granted = True
             own.running += 1
-            self._waiting, self._running = self._waiting - 1, self._running + 1
             self._clients.move_to_end(client)
-            granted.append(ticket)
-        return granted
+            with ticket.life.changed:
+                ticket.granted = True
+                ticket.life.changed.notify_all()
 
     def _next(self) -> str | None:
         most = self._room.places_each
@@ -201,41 +190,38 @@ class Queue:
             self._taken_seconds = before + _RECENT * (seconds - before)
 
     def _hint(self, client: str) -> float:
-        if self._taken_seconds is None:
-            return RETRY_SECONDS
-        own = self._clients.get(client, _Client())
-        rounds = max((self._waiting + 1) / self._room.places, (len(own.waiting) + 1) / self._room.places_each)
-        return min(max(rounds * self._taken_seconds, _RETRY[0]), _RETRY[1])
+        """Return after how many seconds there should be room for another call, judging by those of late."""
+        with self._lock:
+            if self._taken_seconds is None:
+                return RETRY_SECONDS
+            own, room = self._clients.get(client, _Client()), self._room
+            rounds = max((self.waiting + 1) / room.places, (len(own.waiting) + 1) / room.places_each)
+            return min(max(rounds * self._taken_seconds, _RETRY[0]), _RETRY[1])
 
 
-class Parked:
+class Parked(Seats):
     """Party 1's: whoever has opened waits for party 0, which knows whose turn it is."""
 
     def __init__(self, room: Room, running: Callable[[], int]) -> None:
-        most, each = room.places + room.waiting, room.places_each + room.waiting_each
-        self._seats, self._running = Seats(most, each, "calls"), running
+        super().__init__(room.places + room.waiting, room.places_each + room.waiting_each, "calls")
+        self._running = running
+
+    @property
+    def running(self) -> int:
+        """How many party 0 has come for."""
+        return self._running()
 
     @property
     def waiting(self) -> int:
         """How many wait for party 0."""
-        return max(0, self._seats.taken - self._running())
+        return max(0, self.taken - self.running)
 
     @contextmanager
     def place(self, client: str, life: Life) -> Iterator[None]:
         """Hold room for a call from its opening to its end."""
         life.spare()
-        with self._seats.place(client, life):
+        with super().place(client, life):
             yield
-
-    def close(self) -> None:
-        """Let nobody in any more."""
-        self._seats.close()
 
 
 Admission = Queue | Parked  # what a party asks before it computes
-
-
-def _wake(tickets: list[_Ticket]) -> None:
-    for ticket in tickets:
-        with ticket.life.changed:
-            ticket.life.changed.notify_all()

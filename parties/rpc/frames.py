@@ -65,13 +65,13 @@ class FrameReader:
     def read(self, kind: Kind, round_: int, expect: int | None = None, part: int = 0) -> memoryview:
         """Return the payload of the next frame; `expect` may be left out for a control frame alone."""
         message = self._next(round_)
-        length = self._check(message, kind, (round_, part), 0)
+        length = self._check(message, kind, round_, part, 0)
         if expect is None and length > CONTROL_LIMIT:
             raise ProtocolError(f"round {round_}: {length} bytes where at most {CONTROL_LIMIT} may come")
         if expect is not None and length != expect:
             raise ProtocolError(f"round {round_}: {length} bytes where {expect} were expected")
         piece = _piece(message, length, 0, round_)
-        return piece if len(piece) == length else self._assemble(piece, kind, (round_, part), length)
+        return piece if len(piece) == length else self._assemble(piece, kind, round_, part, length)
 
     def skip(self) -> None:
         """Read on, over what was sent for a preparation that is dropped, to where the peer says so too."""
@@ -80,17 +80,17 @@ class FrameReader:
             message = self._next(0)
             self.told = kind_of(message) is Kind.DAMAGED
         if message:
-            self._check(message, Kind.DAMAGED, (0, 0), 0)
+            self._check(message, Kind.DAMAGED, 0, 0, 0)
         self.told = False
 
-    def _assemble(self, first: memoryview, kind: Kind, due: tuple[int, int], length: int) -> memoryview:
+    def _assemble(self, first: memoryview, kind: Kind, round_: int, part: int, length: int) -> memoryview:
         whole = memoryview(bytearray(length))
         whole[: len(first)] = first
         for offset in range(len(first), length, CHUNK):
-            message = self._next(due[0])
-            if self._check(message, kind, due, offset) != length:
-                raise ProtocolError(f"round {due[0]}: the length changed within a frame")
-            piece = _piece(message, length, offset, due[0])
+            message = self._next(round_)
+            if self._check(message, kind, round_, part, offset) != length:
+                raise ProtocolError(f"round {round_}: the length changed within a frame")
+            piece = _piece(message, length, offset, round_)
             whole[offset : offset + len(piece)] = piece
         return whole
 
@@ -100,9 +100,8 @@ class FrameReader:
             raise ProtocolError(f"round {round_}: the stream ended where a frame was due")
         return message
 
-    def _check(self, message: bytes, kind: Kind, place: tuple[int, int], offset: int) -> int:
+    def _check(self, message: bytes, kind: Kind, round_: int, part: int, offset: int) -> int:
         """Check a header against what must come next, of this round and part; return the whole payload's length."""
-        round_, part = place
         if len(message) < HEADER.size:
             raise ProtocolError(f"round {round_}: a message of {len(message)} bytes has no header")
         magic, got_kind, sender, flags, got_round, got_part, session, length, got_offset = HEADER.unpack_from(
@@ -122,7 +121,8 @@ class FrameReader:
                 self.told = True
                 raise DamagedPreparation("the other party found its half of the preparation changed")
             if got != due:
-                raise ProtocolError(f"round {round_}: a frame with the wrong {field}{_numbers(got, due)}")
+                numbers = f" ({got} for {due})" if isinstance(got, int) and isinstance(due, int) else ""
+                raise ProtocolError(f"round {round_}: a frame with the wrong {field}{numbers}")
         return int(length)
 
 
@@ -144,7 +144,3 @@ def _piece(message: bytes, length: int, offset: int, round_: int) -> memoryview:
     if len(piece) != min(CHUNK, length - offset):
         raise ProtocolError(f"round {round_}: a truncated or overlong message at offset {offset}")
     return piece
-
-
-def _numbers(got: object, due: object) -> str:
-    return f" ({got} for {due})" if isinstance(got, int) and isinstance(due, int) else ""

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
 
 from privinf.errors import PrivinfError, Unauthenticated
 from privinf.parties.logs import Log
+from privinf.parties.rpc.admission import Admission
 from privinf.parties.rpc.credentials import caller, client_of
-from privinf.parties.rpc.entrance import OPEN, Entrance
 from privinf.parties.rpc.incoming import AnyRequests, Direct, Read, Requests, Source
-from privinf.parties.rpc.life import BOUNDS, Bounds, Life
+from privinf.parties.rpc.life import Bounds, Life
 from privinf.parties.rpc.lives import Keeping
 from privinf.parties.rpc.methods import ANYBODY, CLIENT, Method
-from privinf.parties.rpc.parts import cut
+from privinf.parties.rpc.parts import WHOLE_LIMIT, wire
 from privinf.parties.rpc.roles import PEERS
 from privinf.parties.rpc.seats import Seats
-from privinf.parties.rpc.status import describe
+from privinf.parties.rpc.status import tell
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """What a call passes before more than the first piece of its message is taken: a limit of bytes, and a place.
+
+    Of one method: how large a message may be, and who decides on places, if they are bounded.
+    """
+
+    limit: int = WHOLE_LIMIT
+    admission: Admission | None = None
+
+    @contextmanager
+    def place(self, requests: AnyRequests) -> Iterator[None]:
+        """Hold a place from the first piece on: a caller that says nothing takes none."""
+        if self.admission is None:
+            yield
+            return
+        requests.begin()
+        with self.admission.place(requests.client, requests.life):
+            yield
 
 
 class Guard:
@@ -28,7 +50,7 @@ class Guard:
     gRPC is given bytes alone, and told that both sides stream: it waits for no message and parses none.
     """
 
-    def __init__(self, role: str, secure: bool, log: Log, calls: int = 64, bounds: Bounds = BOUNDS) -> None:
+    def __init__(self, role: str, secure: bool, log: Log, calls: int, bounds: Bounds) -> None:
         self._role, self._secure, self.log, self._bounds = role, secure, log, bounds
         self._calls = Seats(calls, calls // 2, "calls")
         # Servers have seats of their own: no number of clients keeps them apart.
@@ -40,7 +62,7 @@ class Guard:
     ) -> grpc.GenericRpcHandler:
         """Return what a gRPC server is given, for the methods of one service."""
         (service,) = {method.service for method in calls}
-        ways = {method: (entrances or {}).get(method, OPEN) for method in calls}
+        ways = {method: (entrances or {}).get(method, Entrance()) for method in calls}
         table = {method.name: self._handler(method, call, ways[method]) for method, call in calls.items()}
         return grpc.method_handlers_generic_handler(service, table)
 
@@ -55,7 +77,7 @@ class Guard:
             try:
                 yield from self._answered(method, call, entrance, messages, context)
             except Exception as error:
-                self._abort(context, method, error)
+                self._end(context, method, error)
 
         handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(behaviour)
         return handler
@@ -79,7 +101,7 @@ class Guard:
             )
             with seats.place(client, life), entrance.place(requests):
                 for reply in _replies(method, call, requests, context, role):
-                    for message in _wire(method, reply):
+                    for message in wire(reply, method.parts[1]):
                         with life.watched(self._bounds.taken, f"{method.name}: a reply was not taken"):
                             yield message
 
@@ -95,38 +117,23 @@ class Guard:
             raise Unauthenticated(f"{role} may not call {method.name} on {self._role}")
         return role
 
-    def _abort(self, context: grpc.ServicerContext, method: Method, error: Exception) -> None:
-        """End the call with a status; an error that is none of ours is logged without its text."""
+    def _end(self, context: grpc.ServicerContext, method: Method, error: Exception) -> None:
+        """Have the call end with a status; an error that is none of ours is logged without its text."""
         if isinstance(error, grpc.RpcError):  # the caller is gone: nobody to tell
             error = PrivinfError("the caller left")
         self.log.failure(method.name, error)
-        known = error if isinstance(error, PrivinfError) else PrivinfError()
-        code, details, trailing = describe(known)
-        context.set_trailing_metadata(trailing)
-        context.abort(code, details)
+        tell(context, error if isinstance(error, PrivinfError) else PrivinfError())
 
 
 def _source(method: Method, entrance: Entrance, messages: Iterator[bytes], life: Life, role: str) -> Source:
-    if entrance.waits:
+    if entrance.admission is not None:  # the rest of the message is left where it is
         return Read(messages, life, ahead=0)
     told = method.callers == CLIENT and (method.streams[0] or method.parts[0])
     return Read(messages, life) if told else Direct(messages, life, role)
 
 
 def _replies(
-    method: Method,
-    call: Callable[..., Any],
-    requests: AnyRequests,
-    context: grpc.ServicerContext,
-    role: str,
-) -> Iterator[Any]:
-    given = requests if method.streams[0] else requests.only()
-    if method.streams[1]:
-        yield from call(given, context, role)
-    else:
-        yield call(given, context, role)
-
-
-def _wire(method: Method, reply: Message | bytes) -> Iterator[bytes]:
-    whole = reply if isinstance(reply, bytes) else reply.SerializeToString()
-    return cut(whole) if method.parts[1] else iter([whole])
+    method: Method, call: Callable[..., Any], requests: AnyRequests, context: grpc.ServicerContext, role: str
+) -> Iterable[Any]:
+    answer = call(requests if method.streams[0] else requests.only(), context, role)
+    return answer if method.streams[1] else [answer]

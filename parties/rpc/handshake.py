@@ -13,40 +13,25 @@ class Reason(NamedTuple):
     text: str
 
 
-EXPIRED: Final = Reason(
-    "expired", "the certificate that the other side showed has expired: it needs a new one"
-)
-_EARLY: Final = Reason(
-    "early", "the certificate that the other side showed is not valid yet: compare both clocks"
-)
-_UNKNOWN: Final = Reason(
-    "authority", "the certificate that the other side showed is of an authority unknown here"
-)
-_ROLE: Final = Reason("role", "the certificate that the server showed is of another role")
-_PLAIN: Final = Reason("plain", "the other side does not use TLS")
-_NONE: Final = Reason("none", "the other side showed no certificate")
-_PURPOSE: Final = Reason("purpose", "the certificate that the other side showed is not for this use")
-_FAILED: Final = Reason("failed", "the handshake failed")
-_REASONS: Final = (
-    ("certificate has expired", EXPIRED),
-    ("certificate is not yet valid", _EARLY),
-    ("certificate signature failure", _UNKNOWN),  # an authority of the same name with another key
-    ("issuer certificate", _UNKNOWN),
-    ("self signed certificate", _UNKNOWN),
-    ("self-signed certificate", _UNKNOWN),
-    ("certificate purpose", _PURPOSE),
-    ("PEER_DID_NOT_RETURN_A_CERTIFICATE", _NONE),
-    ("No match found for server name", _ROLE),
-    ("Hostname Verification", _ROLE),
-    ("WRONG_VERSION_NUMBER", _PLAIN),
-    ("HTTP_REQUEST", _PLAIN),
-)
-_HANDSHAKE: Final = re.compile("handshake|peer name|certificate", re.IGNORECASE)
+_SHOWN: Final = "the certificate that the other side showed"
+# What OpenSSL says, and what it means: the first that is found holds.
+# A failed signature is that of an authority of the same name with another key.
+_REASONS: Final = {
+    "certificate has expired": Reason("expired", f"{_SHOWN} has expired: it needs a new one"),
+    "certificate is not yet valid": Reason("early", f"{_SHOWN} is not valid yet: compare both clocks"),
+    "certificate signature failure|issuer certificate|self[ -]signed certificate": Reason(
+        "authority", f"{_SHOWN} is of an authority unknown here"
+    ),
+    "certificate purpose": Reason("purpose", f"{_SHOWN} is not for this use"),
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": Reason("none", "the other side showed no certificate"),
+    "No match found for server name|Hostname Verification": Reason(
+        "role", "the certificate that the server showed is of another role"
+    ),
+    "WRONG_VERSION_NUMBER|HTTP_REQUEST": Reason("plain", "the other side does not use TLS"),
+    "(?i)handshake|peer name|certificate": Reason("failed", "the handshake failed"),
+}
 
 
 def reason(text: str) -> Reason | None:
     """What a failed handshake means; None where the text speaks of none."""
-    for word, meaning in _REASONS:
-        if word in text:
-            return meaning
-    return _FAILED if _HANDSHAKE.search(text) else None
+    return next((meaning for words, meaning in _REASONS.items() if re.search(words, text)), None)

@@ -28,20 +28,18 @@ class Health:
         self._servicer: Any = None
         self._address = probed
         self._probed: grpc.Server | None = None
-        self._guard: Guard | None = None
+        self._guard = Guard("health", False, guard.log, _PROBES, _BOUNDS)
         try:
-            from grpc_health.v1 import health
+            from grpc_health.v1 import health, health_pb2
         except ImportError as error:
             if probed.port:
                 raise MissingExtra("health_port needs: pip install 'privinf[node]'") from error
             return
-        self._servicer = health.HealthServicer()
+        self._servicer, self._messages = health.HealthServicer(), health_pb2
         server.add_generic_rpc_handlers((self._handler(guard),))
         if probed.port:
-            self._probed = grpc.server(
-                ThreadPoolExecutor(_PROBES, thread_name_prefix="health"), options=server_options(PROBES)
-            )
-            self._guard = Guard("health", False, guard.log, _PROBES, _BOUNDS)
+            pool = ThreadPoolExecutor(_PROBES, thread_name_prefix="health")
+            self._probed = grpc.server(pool, options=server_options(PROBES))
             self._probed.add_generic_rpc_handlers((self._handler(self._guard),))
 
     def listen(self) -> None:
@@ -50,22 +48,15 @@ class Health:
             listen(self._probed.add_insecure_port, self._address)
 
     def _handler(self, guard: Guard) -> grpc.GenericRpcHandler:
-        from grpc_health.v1 import health_pb2
-
-        check = Method(
-            SERVICE, "Check", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse, ANYBODY
-        )
-        return guard.handlers(
-            {check: lambda request, context, caller: self._servicer.Check(request, context)}
-        )
+        asked, said = self._messages.HealthCheckRequest, self._messages.HealthCheckResponse
+        check = Method(SERVICE, "Check", asked, said, ANYBODY)
+        return guard.handlers({check: lambda request, context, _: self._servicer.Check(request, context)})
 
     def serving(self, service: str) -> None:
         """Say that calls are answered."""
         if self._servicer is not None:
-            from grpc_health.v1 import health_pb2
-
             for name in ("", service):
-                self._servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+                self._servicer.set(name, self._messages.HealthCheckResponse.SERVING)
         if self._probed is not None:
             self._probed.start()
 
@@ -78,5 +69,4 @@ class Health:
         """End the port for probes."""
         if self._probed is not None:
             self._probed.stop(None).wait()  # the port is free once we return
-        if self._guard is not None:
-            self._guard.close()
+        self._guard.close()

@@ -86,15 +86,12 @@ class Read:
     def _run(self) -> None:
         try:
             while not self._ended:
-                self._life.wait(self._room)
+                self._life.wait(lambda: len(self._items) < (self._ahead or int(self._wanted)))
                 self._put(next(self._messages, None))
         except grpc.RpcError:
             self._life.end(PeerLost("the client left"))
         except PrivinfError:
             pass  # the call is over: nobody reads on
-
-    def _room(self) -> bool:
-        return len(self._items) < (self._ahead or int(self._wanted))
 
     def _put(self, message: bytes | None) -> None:
         with self._life.changed:
@@ -125,7 +122,7 @@ class Requests(Generic[M]):
         self.raw = raw  # what the source reads, for one who bounds his own waits
         self.due, self.some = source.due, source.some
         self._source, self._kind = source, method.request
-        self._seconds, self._late = bounds.due, f"{method.name}: a message that was due did not come"
+        self._patience = bounds.due, f"{method.name}: a message that was due did not come"
         self._limit = limit
         self._marks = int(method.parts[0])  # bytes of a piece that say whether more follow
         self._messages = join(self._wire(), limit) if method.parts[0] else self._wire()
@@ -136,7 +133,7 @@ class Requests(Generic[M]):
 
     def begin(self) -> None:
         """Wait for the first piece of the first message, and refuse one that is too large; no more of it is read."""
-        first = self._source.peek(self._seconds, self._late)
+        first = self._source.peek(*self._patience)
         require_size(len(first or b"") - self._marks, self._limit)
 
     def __next__(self) -> M:
@@ -147,12 +144,11 @@ class Requests(Generic[M]):
 
     def within(self, seconds: float, late: str) -> M | None:
         """Return the next message, or None after the last: its caller may choose when it comes."""
-        self._seconds, before = seconds, (self._seconds, self._late)
-        self._late = late
+        before, self._patience = self._patience, (seconds, late)
         try:
             return next(self, None)
         finally:
-            self._seconds, self._late = before
+            self._patience = before
 
     def only(self) -> M:
         """Return the one message of a call that has one."""
@@ -177,7 +173,7 @@ class Requests(Generic[M]):
     def _wait(self) -> tuple[float, str]:
         """How long for the next piece, and what to say where it does not come."""
         if self._by is None:
-            return self._seconds, self._late
+            return self._patience
         whole = f"all of a message did not come within {_WHOLE * self.bounds.due:g} s"
         left, due = max(0.0, self._by - time.monotonic()), self.bounds.due
         return (left, whole) if left < due else (due, "a piece of a message that was due did not come")

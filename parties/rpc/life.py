@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
 
 import grpc
 
@@ -27,14 +26,11 @@ _GRACE = 2.0  # seconds after its deadline for a call to end by itself, and say 
 class Bounds:
     """The rule's numbers at one server, in seconds."""
 
-    total: float = 3600.0
-    background: float = 3600.0  # as total, of what servers ask of each other
-    due: float = 20.0
-    idle: float = 300.0
-    taken: float = 300.0
-
-
-BOUNDS: Final = Bounds()
+    total: float
+    background: float  # as total, of what servers ask of each other
+    due: float
+    idle: float
+    taken: float
 
 
 def when_over(call: grpc.RpcContext, then: Callable[[], None]) -> None:
@@ -65,15 +61,10 @@ class Life:
         self.changed = threading.Condition()  # also guards what is waited for
         self._cut, self._clock = cut, clock
         self._watches: set[Watch] = set()
-        self._error: PrivinfError | None = None
+        self.error: PrivinfError | None = None  # what has ended it
         self._spare = False  # nothing of it has begun: it may be sent away
         self._listeners: list[Callable[[], object]] = []
         self.draining = False  # no pass is to begin that was not asked for yet
-
-    @property
-    def error(self) -> PrivinfError | None:
-        """What has ended it."""
-        return self._error
 
     def end(self, error: PrivinfError) -> None:
         """End it, unless it has ended for another reason."""
@@ -82,7 +73,7 @@ class Life:
     def on_end(self, listener: Callable[[], object]) -> None:
         """Have it called once the call has ended, for what waits elsewhere; it must not block."""
         with self.changed:
-            if self._error is None:
+            if self.error is None:
                 self._listeners.append(listener)
                 return
         listener()
@@ -100,7 +91,7 @@ class Life:
 
     def send_away(self, error: PrivinfError) -> bool:
         """End it if nothing of it has begun; return whether that is so."""
-        if not self._end(error, lambda: self._spare and self._error is None):
+        if not self._end(error, lambda: self._spare and self.error is None):
             return False
         for watch in self._watches.copy():  # one that waits within gRPC would not hear of it
             self.let(watch)
@@ -109,14 +100,14 @@ class Life:
 
     def require(self) -> None:
         """Raise what has ended the call, if anything has."""
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     def _end(self, error: PrivinfError, may: Callable[[], bool]) -> bool:
         with self.changed:
             if not may():
                 return False
-            self._error = self._error or error
+            self.error = self.error or error
             self.changed.notify_all()
             listeners, self._listeners = self._listeners, []
         for listener in listeners:
@@ -132,9 +123,8 @@ class Life:
     def wait(self, holds: Callable[[], bool], seconds: float | None = None) -> bool:
         """Return whether it holds, at once or within `seconds`; or raise what has ended the call."""
         with self.changed:
-            self.changed.wait_for(lambda: self._error is not None or holds(), seconds)
-            if self._error is not None:
-                raise self._error
+            self.changed.wait_for(lambda: self.error is not None or holds(), seconds)
+            self.require()
             return holds()
 
     def wait_in_time(

@@ -6,12 +6,11 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from privinf.addresses import Address
 from privinf.errors import ListenError
 
-ALONE: Final[list[tuple[str, Any]]] = [("grpc.so_reuseport", 0)]  # two servers on one port are a mistake
 _WHY: Final = {
     errno.EADDRINUSE: "the address is in use",
     errno.EACCES: "permission denied: ports below 1024 need a privilege",

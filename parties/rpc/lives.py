@@ -21,30 +21,24 @@ class Lives:
     """The lives of calls under way."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._lives: set[Life] = set()
 
     def now(self) -> list[Life]:
         """Of the calls under way."""
-        with self._changed:
+        with self._lock:
             return list(self._lives)
 
     @contextmanager
     def holding(self, life: Life) -> Iterator[Life]:
         """Have it among them for a while."""
-        with self._changed:
+        with self._lock:
             self._lives.add(life)
-            self._changed.notify_all()
         try:
             yield life
         finally:
-            with self._changed:
+            with self._lock:
                 self._lives.discard(life)
-
-    def some(self, seconds: float) -> bool:
-        """Wait until there are some; return whether there are."""
-        with self._changed:
-            return self._changed.wait_for(lambda: bool(self._lives), seconds)
 
 
 class Keeping:
@@ -58,7 +52,7 @@ class Keeping:
         self.lives: Final = Lives()
         self._clock, self._failed = clock, failed
         self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, name="lives", daemon=True)
         self._lock = threading.Lock()
 
     @contextmanager
@@ -89,11 +83,9 @@ class Keeping:
 
     def _begin(self) -> None:
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="lives", daemon=True)
+            if self._thread.ident is None:
                 self._thread.start()
 
     def _run(self) -> None:
         while not self._closed.wait(_SWEEP):
-            if self.lives.some(_SWEEP):
-                self.sweep()
+            self.sweep()

@@ -14,13 +14,7 @@ MAX_TASK = 64
 
 def identity_message(identity: Identity) -> common_pb2.Identity:
     """Return `identity` for the wire."""
-    return common_pb2.Identity(
-        version=identity.version,
-        protocol=identity.protocol,
-        model_id=identity.model_id,
-        plan_hash=identity.plan_hash,
-        role=identity.role,
-    )
+    return common_pb2.Identity(**vars(identity))
 
 
 def read_identity(message: common_pb2.Identity) -> Identity:
@@ -30,7 +24,7 @@ def read_identity(message: common_pb2.Identity) -> Identity:
 
 def shape_message(shape: QueryShape) -> common_pb2.QueryShape:
     """Return `shape` for the wire."""
-    return common_pb2.QueryShape(task=shape.task, batch=shape.batch, tokens=shape.tokens)
+    return common_pb2.QueryShape(**vars(shape))
 
 
 def read_shape(message: common_pb2.QueryShape) -> QueryShape:
@@ -42,7 +36,7 @@ def read_shape(message: common_pb2.QueryShape) -> QueryShape:
 
 def session_shape_message(shape: SessionShape) -> common_pb2.SessionShape:
     """Return the shape of a generation for the wire."""
-    return common_pb2.SessionShape(task=shape.task, prompt=shape.prompt, rows=shape.rows)
+    return common_pb2.SessionShape(**vars(shape))
 
 
 def read_session_shape(message: common_pb2.SessionShape) -> SessionShape:
@@ -54,7 +48,7 @@ def read_session_shape(message: common_pb2.SessionShape) -> SessionShape:
 
 def order_message(order: Order) -> common_pb2.Order:
     """Return `order` for the wire."""
-    return common_pb2.Order(index=order.index, retired=order.retired)
+    return common_pb2.Order(**vars(order))
 
 
 def read_order(message: common_pb2.Order) -> Order:
@@ -89,8 +83,5 @@ def require_same(own: Identity, other: Identity, role: str) -> None:
         if ours != theirs:
             raise MismatchError(f"{role} differs in {item}")
     if other.role != role:
-        raise MismatchError(f"{role} was started with {_whose(other.role)} folder of the shared model")
-
-
-def _whose(role: str) -> str:
-    return f"{role}'s" if role in ROLES else "an unknown"
+        whose = f"{other.role}'s" if other.role in ROLES else "an unknown"
+        raise MismatchError(f"{role} was started with {whose} folder of the shared model")

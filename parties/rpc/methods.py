@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf.message import Message
 
 from privinf.parties.rpc.credentials import Peer
-from privinf.parties.rpc.parts import PartsCall, encoded
+from privinf.parties.rpc.parts import PartsCall, wire
 from privinf.parties.rpc.roles import PARTIES, ROLES
 from privinf.v1 import common_pb2, dealer_pb2, party_pb2
 
@@ -51,8 +52,9 @@ class Method:
         decode = self.reply.FromString if self.reply else None
         return make(self.path, encode, decode)
 
-    def _encoded(self, requests: Any) -> Any:
-        return encoded(requests if self.streams[0] else [requests], self.parts[0])
+    def _encoded(self, requests: Any) -> Iterator[bytes]:
+        for request in requests if self.streams[0] else [requests]:
+            yield from wire(request, self.parts[0])
 
 
 CLIENT = frozenset({"client"})

@@ -46,12 +46,6 @@ def join(parts: Iterable[bytes], limit: int = WHOLE_LIMIT) -> Iterator[bytes]:
         raise ProtocolError("the stream ended within a message")
 
 
-def require_whole(chunk: bytes, left: int) -> None:
-    """Refuse a chunk that is cut shorter than it must be: small ones would hold a place as long as they come."""
-    if not chunk or len(chunk) != min(CHUNK, left):
-        raise ProtocolError(f"a chunk of {len(chunk)} bytes where {min(CHUNK, left)} were due")
-
-
 def filled(nbytes: int, what: str, chunks: Iterator[bytes | None]) -> memoryview:
     """Return a share of exactly `nbytes`, as its chunks come; it is writable, and aligned as an allocation is."""
     whole, at = memoryview(bytearray(nbytes)), 0
@@ -61,7 +55,9 @@ def filled(nbytes: int, what: str, chunks: Iterator[bytes | None]) -> memoryview
             raise ProtocolError(f"a share of this {what} has {nbytes} bytes, not {at}")
         if len(chunk) > nbytes - at:
             raise ProtocolError(f"a share of this {what} has {nbytes} bytes, no more")
-        require_whole(chunk, nbytes - at)
+        due = min(CHUNK, nbytes - at)
+        if len(chunk) != due:  # small ones would hold a place as long as they come
+            raise ProtocolError(f"a chunk of {len(chunk)} bytes where {due} were due")
         whole[at : at + len(chunk)] = chunk
         at += len(chunk)
     return whole
@@ -98,7 +94,6 @@ class Joined(Generic[M]):
         self._call, self._kind = call, kind
         self._whole = join(call)
         self.cancel: Callable[[], Any] = call.cancel
-        self.add_callback: Callable[[Callable[[], None]], bool] = call.add_callback
         self.add_done_callback: Callable[[Callable[[Any], None]], None] = call.add_done_callback
 
     def __iter__(self) -> Self:
@@ -137,11 +132,7 @@ class PartsCall(Generic[M]):
         return Joined(self._make(self._requests(request), **how), self._kind)
 
 
-def encoded(requests: Iterable[Message], in_parts: bool) -> Iterator[bytes]:
-    """Return messages as they go over the wire."""
-    for request in requests:
-        whole = request.SerializeToString()
-        if in_parts:
-            yield from cut(whole)
-        else:
-            yield whole
+def wire(message: Message | bytes, in_parts: bool) -> Iterable[bytes]:
+    """Return a message as it goes over the wire."""
+    whole = message if isinstance(message, bytes) else message.SerializeToString()
+    return cut(whole) if in_parts else [whole]

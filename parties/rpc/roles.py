@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-MOST_PARTIES: Final = 8
-PARTIES: Final = tuple(f"party{index}" for index in range(MOST_PARTIES))
+PARTIES: Final = tuple(f"party{index}" for index in range(8))  # as many as there may be
 ROLES: Final = frozenset({"dealer", "client", *PARTIES})
 PEERS: Final = ROLES - {"client"}  # the servers
-
-
-def index_of(role: str) -> int:
-    """Return which party a role is."""
-    return PARTIES.index(role)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from privinf.errors import Overloaded
@@ -43,43 +42,37 @@ def sent_away() -> Overloaded:
     return Overloaded("others have less, and no room is left", retry_after=RETRY_SECONDS)
 
 
-@dataclass(eq=False)
-class _Seat:
-    life: Life | None
-
-
 class Seats:
     """Places for calls of one kind; a client is who its certificate, or without TLS its address, says it is."""
 
     def __init__(self, limit: int, each: int, what: str) -> None:
         self.limit, self.each, self._what = limit, min(each, limit), what
-        self._lock = threading.Lock()
-        self._taken: dict[str, list[_Seat]] = {}
+        self._lock = threading.RLock()
+        self._taken: dict[str, list[Life]] = {}
         self._closed = False
 
     @property
     def taken(self) -> int:
         """How many are taken."""
         with self._lock:
-            return self._total()
+            return sum(map(len, self._taken.values()))
 
     @contextmanager
-    def place(self, client: str, life: Life | None = None) -> Iterator[None]:
+    def place(self, client: str, life: Life) -> Iterator[None]:
         """Hold one, or raise Overloaded; a call of which nothing has begun may lose it, as its life then says."""
-        seat = _Seat(life)
-        self._take(client, seat)
+        self._take(client, life)
         try:
             yield
         finally:
             with self._lock:
-                self._free(client, seat)
+                self._free(client, life)
 
     def close(self) -> None:
         """Give out no more."""
         with self._lock:
             self._closed = True
 
-    def _take(self, client: str, seat: _Seat) -> None:
+    def _take(self, client: str, life: Life) -> None:
         with self._lock:
             if self._closed:
                 raise Overloaded("this server is stopping", retry_after=RETRY_SECONDS)
@@ -88,26 +81,23 @@ class Seats:
                 raise Overloaded(
                     f"{self.each} {self._what} of this client are under way", retry_after=RETRY_SECONDS
                 )
-            if self._total() >= self.limit and not self._yielded(own):
+            if self.taken >= self.limit and not self._yielded(own):
                 raise Overloaded(f"{self.limit} {self._what} are under way", retry_after=RETRY_SECONDS)
-            self._taken.setdefault(client, []).append(seat)
+            self._taken.setdefault(client, []).append(life)
 
     def _yielded(self, own: int) -> bool:
         """Have a client that holds more give one up; return whether one did."""
         for client in fuller(self._taken, own):
-            for seat in reversed(self._taken[client]):
-                if seat.life is not None and seat.life.send_away(sent_away()):
-                    self._free(client, seat)
+            for life in reversed(self._taken[client]):
+                if life.send_away(sent_away()):
+                    self._free(client, life)
                     return True
         return False
 
-    def _free(self, client: str, seat: _Seat) -> None:
+    def _free(self, client: str, life: Life) -> None:
         """Give one back, unless it was given up before."""
         seats = self._taken.get(client, [])
-        if seat in seats:
-            seats.remove(seat)
+        if life in seats:
+            seats.remove(life)
             if not seats:
                 del self._taken[client]
-
-    def _total(self) -> int:
-        return sum(map(len, self._taken.values()))

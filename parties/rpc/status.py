@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import grpc
+from grpc import StatusCode
 
 from privinf.errors import (
     ConnectError,
@@ -30,18 +31,18 @@ RETRY: Final = "privinf-retry-ms"  # of an Overloaded after which nothing was st
 _LONGEST_RETRY = 600_000
 _LONGEST = 300  # characters of a message that a peer wrote
 
-CODES: Final[dict[type[PrivinfError], grpc.StatusCode]] = {
-    InputError: grpc.StatusCode.INVALID_ARGUMENT,
-    ConnectError: grpc.StatusCode.UNAVAILABLE,
-    PeerLost: grpc.StatusCode.UNAVAILABLE,
-    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
-    PartyError: grpc.StatusCode.INTERNAL,
-    Unauthenticated: grpc.StatusCode.PERMISSION_DENIED,
-    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    MismatchError: grpc.StatusCode.FAILED_PRECONDITION,
-    ProtocolError: grpc.StatusCode.ABORTED,
-    IntegrityError: grpc.StatusCode.DATA_LOSS,
-    DamagedPreparation: grpc.StatusCode.DATA_LOSS,
+CODES: Final[dict[type[PrivinfError], StatusCode]] = {
+    InputError: StatusCode.INVALID_ARGUMENT,
+    ConnectError: StatusCode.UNAVAILABLE,
+    PeerLost: StatusCode.UNAVAILABLE,
+    DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
+    PartyError: StatusCode.INTERNAL,
+    Unauthenticated: StatusCode.PERMISSION_DENIED,
+    Overloaded: StatusCode.RESOURCE_EXHAUSTED,
+    MismatchError: StatusCode.FAILED_PRECONDITION,
+    ProtocolError: StatusCode.ABORTED,
+    IntegrityError: StatusCode.DATA_LOSS,
+    DamagedPreparation: StatusCode.DATA_LOSS,
 }
 _KINDS: Final = {cls.__name__: cls for cls in CODES}
 _REFUSED = "it closed the connection, and may refuse our certificate: its log then says why"
@@ -55,20 +56,17 @@ _OBSTACLES = (  # TLS 1.3 tells the reason of a refused certificate to the log o
     ("roken pipe", _REFUSED),
 )
 # What gRPC itself answers, with no word of ours in the trailing metadata.
-_BARE: Final[dict[grpc.StatusCode, tuple[type[PrivinfError], str]]] = {
-    grpc.StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, "did not answer in time"),
-    grpc.StatusCode.RESOURCE_EXHAUSTED: (Overloaded, "has no room for another call"),
-    grpc.StatusCode.UNIMPLEMENTED: (
-        MismatchError,
-        "does not offer this call: another version or another role",
-    ),
-    grpc.StatusCode.CANCELLED: (PeerLost, "dropped the call"),
-    grpc.StatusCode.UNAUTHENTICATED: (Unauthenticated, "refused our certificate"),
-    grpc.StatusCode.PERMISSION_DENIED: (Unauthenticated, "refused our certificate"),
+_BARE: Final[dict[StatusCode, tuple[type[PrivinfError], str]]] = {
+    StatusCode.DEADLINE_EXCEEDED: (DeadlineExceeded, "did not answer in time"),
+    StatusCode.RESOURCE_EXHAUSTED: (Overloaded, "has no room for another call"),
+    StatusCode.UNIMPLEMENTED: (MismatchError, "does not offer this call: another version or another role"),
+    StatusCode.CANCELLED: (PeerLost, "dropped the call"),
+    StatusCode.UNAUTHENTICATED: (Unauthenticated, "refused our certificate"),
+    StatusCode.PERMISSION_DENIED: (Unauthenticated, "refused our certificate"),
 }
 
 
-def describe(error: PrivinfError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
+def describe(error: PrivinfError) -> tuple[StatusCode, str, tuple[tuple[str, str], ...]]:
     """Return the code, the message and the trailing metadata that tell `error` to a peer."""
     kind = next(cls for cls in type(error).__mro__ if cls in CODES or cls is PrivinfError)
     if kind is PrivinfError:  # our own configuration is no business of a caller
@@ -93,8 +91,7 @@ def tell(context: grpc.ServicerContext, error: PrivinfError) -> None:
 
 def restore(error: grpc.RpcError, role: str, *, phase: str = "online") -> PrivinfError:
     """Return what a call to `role` failed with, as one of our errors with `party` set."""
-    trailing = _trailing(error)
-    code, details = _code(error), _details(error)
+    code, details, trailing = _told(error)
     kind = _KINDS.get(trailing.get(KIND, ""))
     if kind is None:
         kind, details = _bare(code, details)
@@ -115,15 +112,15 @@ def attribute(error: PrivinfError, party: str | None, session: bytes | None = No
     return error
 
 
-def _bare(code: grpc.StatusCode | None, details: str) -> tuple[type[PrivinfError], str]:
+def _bare(code: StatusCode | None, details: str) -> tuple[type[PrivinfError], str]:
     closed = _CLOSED in details  # amid a handshake: what it holds against us it has not said
-    if code is grpc.StatusCode.UNAVAILABLE and not closed and (why := reason(details)) is not None:
+    if code is StatusCode.UNAVAILABLE and not closed and (why := reason(details)) is not None:
         return Unauthenticated, f"no connection: {why.text}"
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if code is StatusCode.UNAVAILABLE:
         return ConnectError, f"cannot be reached{_obstacle(details)}"
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
+    if code is StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
         return ProtocolError, "a message over the size limit"
-    if code is grpc.StatusCode.UNIMPLEMENTED and "ompression algorithm" in details:
+    if code is StatusCode.UNIMPLEMENTED and "ompression algorithm" in details:
         return ProtocolError, "takes no compressed messages"
     if code in _BARE:
         return _BARE[code]
@@ -142,23 +139,14 @@ def _retry(trailing: dict[str, str]) -> float | None:
     if KIND not in trailing:
         return 1.0
     said = trailing.get(RETRY, "")
-    return (
-        min(int(said), _LONGEST_RETRY) / 1000
-        if said.isascii() and said.isdigit() and len(said) < 10
-        else None
-    )
+    honest = said.isascii() and said.isdigit() and len(said) < 10
+    return min(int(said), _LONGEST_RETRY) / 1000 if honest else None
 
 
-def _code(error: grpc.RpcError) -> grpc.StatusCode | None:
-    return error.code() if isinstance(error, grpc.Call) else None
-
-
-def _details(error: grpc.RpcError) -> str:
-    return (error.details() or "") if isinstance(error, grpc.Call) else ""
-
-
-def _trailing(error: grpc.RpcError) -> dict[str, str]:
-    pairs: Iterable[tuple[str, str | bytes]] | None = (
-        error.trailing_metadata() if isinstance(error, grpc.Call) else None
-    )
-    return {key: value for key, value in pairs or () if isinstance(value, str)}
+def _told(error: grpc.RpcError) -> tuple[StatusCode | None, str, dict[str, str]]:
+    """Return the code, the message and the trailing metadata that came of a call."""
+    if not isinstance(error, grpc.Call):
+        return None, "", {}
+    pairs: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()
+    trailing = {key: value for key, value in pairs if isinstance(value, str)}
+    return error.code(), error.details() or "", trailing

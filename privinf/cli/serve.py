@@ -42,10 +42,10 @@ def dealer(model: Model, server: ServerOptions) -> None:
     """Run the dealer: it prepares correlated randomness for both parties and never sees a query."""
     from privinf.config import DealerConfig
     from privinf.models.sharing.bundle import dealer_program
-    from privinf.parties.serve import serve_dealer
+    from privinf.parties.serve import DealerServer, serve_until_stopped
 
     with log_to_the_end("dealer"):
-        serve_dealer(server.settings(DealerConfig), dealer_program(model))
+        serve_until_stopped(DealerServer(server.settings(DealerConfig), dealer_program(model)))
 
 
 def party(
@@ -61,13 +61,13 @@ def party(
     """Run party 0 or party 1, which compute on shares."""
     from privinf.config import PartyConfig
     from privinf.models.sharing.bundle import party_program
-    from privinf.parties.serve import serve_party
+    from privinf.parties.serve import PartyServer, serve_until_stopped
 
     with log_to_the_end("party"):
         own = {"party": party, "dealer": dealer, "peer": peer, "store": store, "ahead": ahead}
         shapes = tuple(map(parse_shape, shape)) if shape else None
         settings = server.settings(PartyConfig, shapes=shapes, **own)
-        serve_party(settings, party_program(model, settings.party))
+        serve_until_stopped(PartyServer(settings, party_program(model, settings.party)))
 
 
 def serve(

@@ -35,6 +35,7 @@ from privinf.errors import (
 )
 from privinf.parties.logs import Log
 from privinf.parties.rpc.guard import Guard
+from privinf.parties.rpc.life import Bounds
 from privinf.v1 import equivariant_pb2 as pb
 
 pytestmark = pytest.mark.fast_cases(6)  # of each test
@@ -277,7 +278,7 @@ class Lying:
             context=about.context,
             max_rows=100,
         )
-        guard = Guard("equivariant", False, Log("equivariant"))
+        guard = Guard("equivariant", False, Log("equivariant"), 64, Bounds(60.0, 60.0, 20.0, 60.0, 60.0))
         self._server = grpc.server(ThreadPoolExecutor(4))
         calls = {
             ABOUT: lambda request, context, caller: said,

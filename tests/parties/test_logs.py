@@ -45,14 +45,14 @@ def test_lines_of_a_kind_are_bounded_and_those_left_out_are_counted() -> None:
     assert quota.take("a", few) is None
     now[0] = 100.0
     assert quota.rested() == [("a", 1)]
-    assert quota.all() == []
+    assert quota.rested(every=True) == []
 
 
 def test_kinds_are_bounded_too() -> None:
     quota = Quota(lambda: 0.0)
     taken = [quota.take(str(number), Allowance(1, 1.0)) for number in range(1000)]
     assert taken.count(0) == 257
-    assert quota.all() == [("other", 743)]
+    assert quota.rested(every=True) == [("other", 743)]
 
 
 def test_a_flood_ends_in_a_count(capfd: pytest.CaptureFixture[str]) -> None:

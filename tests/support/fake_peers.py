@@ -43,7 +43,7 @@ class FakeParty1:
         )
         table = {"Session": handler, "Reconcile": reconcile}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(methods.PARTY, table),))
-        self.port = bind(self._server, "127.0.0.1:0", tls(keys, "party1"))
+        self.port = bind(self._server, "127.0.0.1:0", tls(keys, "party1"), print, "party1")
 
     def __enter__(self) -> Self:
         self._server.start()

@@ -9,7 +9,7 @@ from pathlib import Path
 from dummy import DummyDealer, DummyParty, Settings
 
 from privinf.config import DealerConfig, PartyConfig, load
-from privinf.parties.serve import serve_dealer, serve_party
+from privinf.parties.serve import DealerServer, PartyServer, Server, serve_until_stopped
 from privinf.protocols.contract import Identity
 
 
@@ -17,11 +17,13 @@ def main(role: str, config: str, settings_path: str) -> None:
     """Serve until told to stop."""
     fields = json.loads(Path(settings_path).read_text())
     settings = Settings(**fields | {"identity": Identity(**fields["identity"])})
+    server: Server
     if role == "dealer":
-        serve_dealer(load(DealerConfig, config, {}), DummyDealer(settings).program())
+        server = DealerServer(load(DealerConfig, config, {}), DummyDealer(settings).program())
     else:
         party = int(role[-1])
-        serve_party(load(PartyConfig, config, {}), DummyParty(party, settings).program())
+        server = PartyServer(load(PartyConfig, config, {}), DummyParty(party, settings).program())
+    serve_until_stopped(server)
 
 
 if __name__ == "__main__":

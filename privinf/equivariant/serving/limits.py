@@ -9,7 +9,7 @@ from privinf.equivariant.about import ServerAbout
 from privinf.equivariant.methods import ABOUT, CLASSIFY, EMBED, GENERATE, SESSION
 from privinf.parties.metrics import Meters
 from privinf.parties.rpc.admission import Queue, Room
-from privinf.parties.rpc.entrance import Entrance
+from privinf.parties.rpc.guard import Entrance
 from privinf.parties.rpc.methods import Method
 from privinf.parties.rpc.seats import share_of
 

@@ -90,7 +90,7 @@ def test_a_call_under_way_stays_on_its_connection(tmp_path: Path, own: Path) -> 
 def test_files_that_do_not_fit_are_told_once_and_what_was_before_goes_on(tmp_path: Path, own: Path) -> None:
     keygen(tmp_path / "new")
     told: list[ConfigError] = []
-    renewal = Renewal(tls(own, "party0"), told.append)
+    renewal = Renewal(tls(own, "party0"), told.append, "party0")
     before = renewal.own
     for name in ("ca.pem", "party0.pem"):  # the key comes last
         shutil.copy(tmp_path / "new" / name, own / name)
@@ -147,14 +147,14 @@ def test_files_that_are_no_certificate_are_named(
 ) -> None:
     (own / name).unlink() if content is None else (own / name).write_text(content)
     with pytest.raises(ConfigError, match=said) as failure:
-        read(tls(own, "client"))
+        read(tls(own, "client"), "client")
     assert name in str(failure.value)
 
 
 def test_a_key_of_another_certificate_is_refused(own: Path) -> None:
     mixed = Tls(own / "ca.pem", own / "client.pem", own / "party0.key")
     with pytest.raises(ConfigError, match="is not the key of"):
-        read(mixed)
+        read(mixed, "client")
 
 
 @pytest.mark.parametrize("use", ["dial", "bind"])
@@ -163,7 +163,7 @@ def test_an_expired_certificate_of_ones_own_is_refused_at_start(own: Path, use: 
     expired = tls(own, "dealer")
     uses: dict[str, Callable[[], object]] = {
         "dial": lambda: dial("127.0.0.1:1", "party0", expired, "dealer"),
-        "bind": lambda: bind(grpc.server(None), "127.0.0.1:0", expired),  # type: ignore[arg-type]
+        "bind": lambda: bind(grpc.server(None), "127.0.0.1:0", expired, print, "dealer"),  # type: ignore[arg-type]
     }
     with pytest.raises(ConfigError, match=r"dealer\.pem expired on 20\d\d-"):
         uses[use]()
@@ -226,7 +226,7 @@ def test_a_server_is_told_what_is_wrong_with_a_client(
 ) -> None:
     strange = Tls(own / "ca.pem", foreign_keys / "client.pem", foreign_keys / "client.key")
     expire(own, "party1")
-    monkeypatch.setattr("privinf.parties.rpc.certificates.Own.require_current", lambda *_: None)
+    monkeypatch.setattr("privinf.parties.rpc.certificates.Renewal.require_current", lambda *_: None)
     monkeypatch.setattr("privinf.parties.rpc.certificates.check_own", lambda *_: None)
     with own_stderr("dealer"), _raw(own, "dealer") as port:
         for keys in (strange, tls(own, "party1")):

@@ -12,8 +12,8 @@ from privinf.errors import DeadlineExceeded, PeerLost, ProtocolError
 from privinf.parties.rpc import incoming
 from privinf.parties.rpc.admission import Queue, Room
 from privinf.parties.rpc.deadline import Deadline
-from privinf.parties.rpc.entrance import Entrance
 from privinf.parties.rpc.frames import CHUNK
+from privinf.parties.rpc.guard import Entrance
 from privinf.parties.rpc.incoming import Read, Requests, Source
 from privinf.parties.rpc.life import Bounds, Life
 from privinf.parties.rpc.methods import CLIENT, Method
@@ -39,7 +39,7 @@ def life() -> Life:
 
 
 def requests(source: Source, own: Life, limit: int = 8 * CHUNK, due: float = 20.0) -> Requests[bytes]:
-    return Requests(source, METHOD, own, Bounds(due=due), "somebody", iter(()), limit)
+    return Requests(source, METHOD, own, Bounds(60.0, 60.0, due, 60.0, 60.0), "somebody", iter(()), limit)
 
 
 def test_a_message_waits_outside_until_its_caller_has_a_place() -> None:

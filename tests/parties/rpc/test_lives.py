@@ -315,17 +315,17 @@ def test_clients_that_take_all_calls_keep_servers_from_none(
 
 
 def test_places_are_counted_for_each_and_for_all() -> None:
-    places = Seats(3, 2, "calls")
-    with places.place("a"), places.place("a"):
+    places, life = Seats(3, 2, "calls"), Life(Deadline.after(60.0))
+    with places.place("a", life), places.place("a", life):
         with pytest.raises(Overloaded, match="2 calls of this client") as failure:
-            places.place("a").__enter__()
+            places.place("a", life).__enter__()
         assert failure.value.retry_after is not None
-        with places.place("b"), pytest.raises(Overloaded, match="3 calls are"):
-            places.place("c").__enter__()
+        with places.place("b", life), pytest.raises(Overloaded, match="3 calls are"):
+            places.place("c", life).__enter__()
     assert places.taken == 0
     places.close()
     with pytest.raises(Overloaded, match="stopping"):
-        places.place("a").__enter__()
+        places.place("a", life).__enter__()
 
 
 class Context:

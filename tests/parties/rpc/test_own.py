@@ -23,8 +23,7 @@ from privinf.equivariant.asking.link import Link as EquivariantLink
 from privinf.equivariant.serving.server import Server as EquivariantServer
 from privinf.errors import ConfigError
 from privinf.keys import EQUIVARIANT_ROLES, ROLES, keygen
-from privinf.parties.rpc.certificates import Renewal
-from privinf.parties.rpc.own import check_own, require_dates, require_role
+from privinf.parties.rpc.certificates import Renewal, read, require_dates, require_role
 from privinf.parties.serve import DealerServer, PartyServer
 from privinf.sdk.transport import Link
 
@@ -67,7 +66,7 @@ def test_each_role_starts_with_its_own_certificate_alone(
     made: Path, tmp_path: Path, role: str, found: str
 ) -> None:
     if role == found:
-        check_own(own(made, found), role)
+        read(own(made, found), role)
         return
     with pytest.raises(ConfigError) as failure:
         starting(role, own(made, found), tmp_path)

@@ -254,7 +254,7 @@ class FakeDealer:
         )
         table = {"Passes": handler}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(methods.DEALER, table),))
-        self.port = bind(self._server, "127.0.0.1:0", tls(keys, "dealer"))
+        self.port = bind(self._server, "127.0.0.1:0", tls(keys, "dealer"), print, "dealer")
 
     def _passes(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[bytes]:
         party = 0 if next(requests).open.WhichOneof("which") == "begin" else 1
