@@ -42,9 +42,13 @@ def _options() -> argparse.Namespace:
 
 
 def _cosines(vectors: np.ndarray, directory: Path) -> np.ndarray:
-    from privinf.models.source.reference import Reference
+    from privinf.models.fold import fold
+    from privinf.models.sharing.calibrate import clear_answers
+    from privinf.models.source.checkpoint import load
+    from privinf.models.text.tokenizer import Tokenizer
 
-    clear = Reference(directory).embeddings(TEXTS)
+    spec, weights = load(directory)
+    clear = clear_answers(spec, fold(spec, weights), Tokenizer(directory).encode(TEXTS))
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(clear, axis=1)
     cosines: np.ndarray = (vectors * clear).sum(axis=1) / norms
     return cosines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from privinf.errors import MissingExtra
 from privinf.models.asking import ask
-from privinf.models.engines.observers import Observer
+from privinf.models.engines.observers import Ranges
 from privinf.models.fold import F64
 from privinf.models.orders import pre
 from privinf.models.parts import Model, build
@@ -25,33 +24,28 @@ except ImportError as error:
     raise MissingExtra('the clear interpreter needs torch: pip install "privinf[models]"') from error
 
 
-@dataclass
-class ClearQuery:
-    """Token ids (batch, tokens), and which of them are real."""
-
-    ids: torch.Tensor
-    real: torch.Tensor
-
-
 class ClearEncoder:
     """An encoder; records ranges where a recorder is given."""
 
     def __init__(
-        self,
-        spec: ModelSpec,
-        weights: Mapping[str, npt.NDArray[Any]],
-        observer: Observer | None = None,
+        self, spec: ModelSpec, weights: Mapping[str, npt.NDArray[Any]], observer: Ranges | None = None
     ) -> None:
         self._model, self._observer = build(spec), observer
         self._weights = _tensors(weights)
 
-    def run(self, query: ClearQuery) -> torch.Tensor:
-        """Embeddings (batch, 1, width) or logits (batch, 1, labels)."""
-        given = _embedded(self._weights, query.ids, 0)
+    def run(self, ids: Sequence[npt.NDArray[np.int32]], tokens: int) -> torch.Tensor:
+        """Embeddings (batch, 1, width) or logits (batch, 1, labels) of texts that are padded to a length bucket.
+
+        Padding takes no part in attention or in means.
+        """
+        table = torch.full((len(ids), tokens), self._model.spec.tokens.pad, dtype=torch.long)
+        real = torch.zeros((len(ids), tokens), dtype=torch.bool)
+        for row, text in enumerate(ids):
+            table[row, : len(text)] = torch.as_tensor(text, dtype=torch.long)
+            real[row, : len(text)] = True
+        given = _embedded(self._weights, table, 0)
         with torch.inference_mode():
-            return _answer(
-                ClearOps(self._weights, given, real=query.real, observer=self._observer), self._model
-            )
+            return _answer(ClearOps(self._weights, given, real=real, observer=self._observer), self._model)
 
 
 class ClearDecoder:
@@ -61,7 +55,7 @@ class ClearDecoder:
         self,
         spec: ModelSpec,
         weights: Mapping[str, F64],
-        observer: Observer | None = None,
+        observer: Ranges | None = None,
         cache: str = "full",
     ) -> None:
         self.spec, self.past = spec, Past()
@@ -114,16 +108,6 @@ def prefix_cache(
     if prefix:
         decoder.read(torch.tensor([list(prefix)]))
     return decoder.past
-
-
-def clear_query(ids: Sequence[npt.NDArray[np.int32]], tokens: int, pad: int = 0) -> ClearQuery:
-    """Pad token ids to a length bucket with token `pad`; padding takes no part in attention or in means."""
-    table = torch.full((len(ids), tokens), pad, dtype=torch.long)
-    real = torch.zeros((len(ids), tokens), dtype=torch.bool)
-    for row, tokens_of_text in enumerate(ids):
-        table[row, : len(tokens_of_text)] = torch.as_tensor(tokens_of_text, dtype=torch.long)
-        real[row, : len(tokens_of_text)] = True
-    return ClearQuery(table, real)
 
 
 def _tensors(weights: Mapping[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:

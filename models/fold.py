@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from privinf.models.parts import FeedForward, Layer, Linear, Model, Norm, Skip, build
-from privinf.models.spec import ModelSpec, Tokens
+from privinf.models.parts import FeedForward, Head, Layer, Linear, Norm, Skip, build
+from privinf.models.spec import ModelSpec
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -40,12 +40,11 @@ class _Fold:
         for layer in self._model.layers:
             self._attention(layer, next(norms))
             self._feed_forward(layer.ffn, layer.ffn_skip, next(norms))
-        self._head(self._model, next(norms))
+        self._head(self._model.head, next(norms))
         return self._out
 
     def _embeddings(self) -> None:
-        w, out, inputs = self._w, self._out, self._spec.inputs
-        assert isinstance(inputs, Tokens)
+        w, out, inputs = self._w, self._out, self._spec.tokens
         out["embed.token"] = self._centred(w["embed.token"])
         if inputs.places:
             places = w["embed.position"][inputs.places - self._spec.max_tokens :]
@@ -69,13 +68,12 @@ class _Fold:
                 self._after(linear, norm)
         self._into_residual(part.down, skip, norm)
 
-    def _head(self, model: Model, norm: Norm) -> None:
-        head, w = model.head, self._w
+    def _head(self, head: Head, norm: Norm) -> None:
         if head.logits is not None:
             self._after(head.logits, norm, "head")
         elif head.pooler is not None:
             self._after(head.pooler.up, norm, "pooler")
-            self._put(head.pooler.down, w["head.weight"], w["head.bias"])
+            self._put(head.pooler.down, self._w["head.weight"], self._w["head.bias"])
         else:
             gain, bias = self._norm(norm)
             self._out[f"{head.label}.gain"], self._out[f"{head.label}.bias"] = gain, bias

@@ -202,9 +202,9 @@ def build(spec: ModelSpec, plan: Plan | None = None, cache: str = "full") -> Mod
     if isinstance(spec.inputs, Patches):
         raise ModelError("models of images are not computed in shares yet: the equivariant mode takes them")
     prefix = len(plan.prefix) if plan is not None else 0
-    kept = _Kept(cache if plan is None else plan.cache, prefix > 0)
+    policy = cache if plan is None else plan.cache
     rings = plan.layers if plan is not None else [None] * spec.layers
-    layers = tuple(_layer(spec, i, made, kept) for i, made in enumerate(rings))
+    layers = tuple(_layer(spec, i, made, policy, prefix > 0) for i, made in enumerate(rings))
     norm = Norm("embed", spec.eps, None if plan is None else plan.embed_norm) if spec.embed_norm else None
     return Model(spec, SCALES[spec.order], norm, layers, _head(spec, plan), prefix)
 
@@ -224,21 +224,13 @@ def _head(spec: ModelSpec, plan: Plan | None) -> Head:
     return Head("head", norm, pooler=pooler, first=True, bits=bits)
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """What attention finds beside its own rows: by which policy, and whether there is a public prefix."""
-
-    cache: str
-    prefix: bool
-
-
-def _layer(spec: ModelSpec, i: int, rings: LayerRings | None, kept: _Kept) -> Layer:
+def _layer(spec: ModelSpec, i: int, rings: LayerRings | None, cache: str, prefix: bool) -> Layer:
     skips = spec.order == "post"
     attn, ffn = f"layer{i}.attn", f"layer{i}.ffn"
     before, between = (rings.attention_norm, rings.ffn_norm) if rings else (None, None)
     return Layer(
         Norm(attn, spec.eps, before),
-        _attention(spec, i, attn, rings, kept),
+        _attention(spec, i, attn, rings, cache, prefix),
         Skip(f"{attn}.skip.gain", f"{attn}.skip.mean") if skips else None,
         Norm(ffn, spec.eps, between),
         _feed_forward(spec, spec.blocks[i], ffn, rings),
@@ -246,7 +238,9 @@ def _layer(spec: ModelSpec, i: int, rings: LayerRings | None, kept: _Kept) -> La
     )
 
 
-def _attention(spec: ModelSpec, i: int, site: str, rings: LayerRings | None, kept: _Kept) -> Attention:
+def _attention(
+    spec: ModelSpec, i: int, site: str, rings: LayerRings | None, cache: str, prefix: bool
+) -> Attention:
     q, k, v = (Linear(f"{site}.{part}", spec.biased("qkv")) for part in "qkv")
     return Attention(
         label=_label(site),
@@ -259,10 +253,10 @@ def _attention(spec: ModelSpec, i: int, site: str, rings: LayerRings | None, kep
         kv_heads=spec.kv_heads,
         head_width=spec.head_width,
         variant=spec.blocks[i].attention,
-        cache=kept.cache,
+        cache=cache,
         rotary=spec.blocks[i].rotary,
         relative=RELATIVE if spec.buckets else None,
-        prefix=f"{site}.prefix" if kept.prefix else None,
+        prefix=f"{site}.prefix" if prefix else None,
         rings=None if rings is None else rings.attention,
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from privinf.errors import InputError, ModelError
 
+T = TypeVar("T")
 Task = Literal["embed", "classify", "generate"]
 Pooling = Literal["mean", "cls"]
 # What a head's numbers mean: one label of all, any number of them, or numbers in their own right.
@@ -173,16 +174,12 @@ class ModelSpec:
     @property
     def tokens(self) -> Tokens:
         """Of a model of texts."""
-        if not isinstance(self.inputs, Tokens):
-            raise ModelError("this model takes images, not texts")
-        return self.inputs
+        return _required(self.inputs, Tokens, "this model takes images, not texts")
 
     @property
     def patches(self) -> Patches:
         """Of a model of images."""
-        if not isinstance(self.inputs, Patches):
-            raise ModelError("this model takes texts, not images")
-        return self.inputs
+        return _required(self.inputs, Patches, "this model takes texts, not images")
 
     @property
     def vocab(self) -> int:
@@ -197,23 +194,17 @@ class ModelSpec:
     @property
     def pool(self) -> Pool:
         """Of a model that embeds."""
-        if not isinstance(self.head, Pool):
-            raise ModelError(f"this model does {self.task}, and embeds nothing")
-        return self.head
+        return _required(self.head, Pool, f"this model does {self.task}, and embeds nothing")
 
     @property
     def classifier(self) -> Classifier:
         """Of a model that classifies."""
-        if not isinstance(self.head, Classifier):
-            raise ModelError(f"this model does {self.task}, and classifies nothing")
-        return self.head
+        return _required(self.head, Classifier, f"this model does {self.task}, and classifies nothing")
 
     @property
     def generator(self) -> Generator:
         """Of a model that generates."""
-        if not isinstance(self.head, Generator):
-            raise ModelError(f"this model does {self.task}, and generates nothing")
-        return self.head
+        return _required(self.head, Generator, f"this model does {self.task}, and generates nothing")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -250,3 +241,9 @@ class ModelSpec:
         """
         takes = self.order == "post" or part not in ("out", "down")
         return OWN[part] in self.biases or ("norm" in self.biases and takes)
+
+
+def _required(part: object, kind: type[T], otherwise: str) -> T:
+    if not isinstance(part, kind):
+        raise ModelError(otherwise)
+    return part

@@ -86,7 +86,7 @@ def check(
 
 
 def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
-    from privinf.models.clear import ClearEncoder, clear_query
+    from privinf.models.clear import ClearEncoder
 
     public = bundle.read_queries(folder / "client")
     layout, spec = public.layout, public.spec
@@ -101,7 +101,7 @@ def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
         seeds = prg.fresh_seed(), prg.fresh_seed()
         given = texts.plain(layout, shape, rows)
         private = query.fixed(layout, shape, given, seeds, store, known)
-        exact = clear.run(clear_query([tokens], shape.tokens, spec.tokens.pad))[0].numpy()
+        exact = clear.run([tokens], shape.tokens)[0].numpy()
         if task == "embed" and spec.pool.unit:
             exact = exact / np.linalg.norm(exact)
         answers.append(_compared(texts.finish(layout, rows, private), exact[:, : spec.answer_width]))

@@ -16,6 +16,7 @@ import numpy as np
 
 from privinf.errors import ConfigError
 from privinf.formats.fetch import home
+from privinf.models.engines.observers import Ranges
 from privinf.models.engines.stores import DealerStore, PartyStore
 from privinf.models.orders import ORDERS, Limits
 from privinf.models.programs.layout import QueryLayout
@@ -91,12 +92,6 @@ class Speed:
         return {phase: getattr(self, phase).seconds(cost) for phase in PHASES}
 
 
-@dataclass(frozen=True)
-class _Ranges:
-    low: dict[str, float]
-    high: dict[str, float]
-
-
 def path() -> Path:
     """Where this machine's speed is kept."""
     return home() / FILE
@@ -138,7 +133,7 @@ def _rate(costs: Sequence[Cost], seconds: Sequence[float]) -> Rate:
 def _layout() -> QueryLayout:
     high = {"embed.residual": 1.5, "pool.result": 4.0} | {f"layer0.{s}": float(v) for s, v in SITES.items()}
     squares = [f"{site}.square" for site in ("embed", "layer0.attn", "layer0.ffn")]
-    ranges = _Ranges(dict.fromkeys(squares, 0.02), high | dict.fromkeys(squares, 4.0))
+    ranges = Ranges(dict.fromkeys(squares, 0.02), high | dict.fromkeys(squares, 4.0))
     plan = ORDERS[SPEC.order].plan(SPEC, ranges, Limits(SPEC.max_tokens))
     return QueryLayout(SPEC, plan, public=False, embedded=False)
 

@@ -8,11 +8,11 @@ from importlib import util
 from pathlib import Path
 
 import pytest
+from reference import Reference
 
 from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
 from privinf.models.source.checkpoint import load
-from privinf.models.source.reference import Reference
 
 sys.path.append(str(Path(__file__).parent.parent))
 

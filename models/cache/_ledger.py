@@ -49,6 +49,11 @@ class Ledger:
         """Rows of the next pass."""
         return self.layout.rows(self.shape, self.index)
 
+    @property
+    def _entering(self) -> int:
+        """Slots of the prefix, which come with the first pass."""
+        return 0 if self.index else len(self.layout.plan.prefix)
+
     def retire(self, order: Order) -> list[Slot]:
         """Take out what an order drops; raise an error where it names what is not there, or nothing fits."""
         gone = order.retired
@@ -65,23 +70,19 @@ class Ledger:
 
     def write(self, after: tuple[int, ...] = ()) -> None:
         """The next pass has been run, and its rows followed those."""
-        if self.index == 0:
-            self.slots += [(0, -1 - place) for place in range(len(self.layout.plan.prefix))]
+        self.slots += [(0, -1 - place) for place in range(self._entering)]
         self.slots += [(self.index, row) for row in range(self.rows)]
         self.index, self.after = self.index + 1, after or _chain(self.rows)
 
     def require_room(self, dropped: int) -> None:
         """Raise InputError unless the next pass fits once so many slots are dropped."""
-        prefix = 0 if self.index else len(self.layout.plan.prefix)
-        if len(self.slots) - dropped + prefix + self.rows > self.layout.plan.max_tokens:
+        if len(self.slots) - dropped + self._entering + self.rows > self.layout.plan.max_tokens:
             raise InputError(f"the session is full: it holds {self.layout.plan.max_tokens} tokens")
 
     def step(self, excluded: npt.NDArray[np.bool_] | None = None, after: tuple[int, ...] = ()) -> Step:
         """The next pass, of whose earlier slots some are ruled out, and whose rows follow those."""
-        rows, before = self.rows, len(self.slots)
+        rows, before = self.rows, len(self.slots) + self._entering
         sees = _lines(after or _chain(rows))
-        if self.index == 0:
-            before = len(self.layout.plan.prefix)
         hidden = np.zeros((rows, before + rows), dtype=bool)
         if excluded is not None:
             hidden[:, : len(excluded)] = excluded

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from privinf.models.engines.masked import MaskedOps, Memory
-from privinf.models.engines.shapes import concatenate
+from privinf.models.engines.shapes import beside, concatenate, derived
 from privinf.models.ops import Heads, View
 from privinf.models.parts import Attention
-from privinf.protocols.masked.wires import Share, Wire, derive
-from privinf.protocols.ring import U64
+from privinf.protocols.masked.wires import Share, Wire, map_share
 
 SLOTS = 2  # the axis of (1, kv heads, slots, head width) along which a cache grows
 Layer = tuple[Wire, Wire]
@@ -26,6 +25,17 @@ class Keeps:
     mask: bool = False
     mask_share: bool = False
 
+    def standing(self, wire: Wire) -> Wire:
+        """The wire on its own, apart from what made it."""
+        out = Wire(wire.shape, wire.bits, wire.scale)
+        if self.public:
+            out.source = np.ascontiguousarray(wire.public)
+        if self.mask:
+            out.mask = np.ascontiguousarray(wire.secret)
+        if self.mask_share:
+            out.mask_share = np.ascontiguousarray(wire.own_mask)
+        return out
+
 
 NOTHING = Keeps()  # whoever follows shapes alone
 AT_DEALER = Keeps(mask=True)
@@ -37,7 +47,7 @@ class Cache:
     """One role's cache.
 
     pads: a share of 1 for each slot that holds padding and of 0 for the others, (1, 1, 1, slots).
-    excluded: which slots no row may attend to any more, as everybody knows.
+    excluded: which slots of passes that are over no row may attend to any more, as everybody knows.
     """
 
     def __init__(self, layers: int, keeps: Keeps = NOTHING) -> None:
@@ -46,24 +56,18 @@ class Cache:
         self.pads: Share | None = None
         self.excluded = np.zeros(0, dtype=bool)
 
-    @property
-    def slots(self) -> int:
-        """Slots of passes that are over."""
-        return len(self.excluded)
-
     def extend(self, layer: int, keys: Sequence[Wire], values: Sequence[Wire]) -> Layer:
         """Add a pass's keys and values, whose masks must be shared already; return those of all slots."""
         before = self._layers[layer]
-        whole = (
-            concatenate([*([before[0]] if before else []), *keys], SLOTS),
-            concatenate([*([before[1]] if before else []), *values], SLOTS),
-        )
+        if before is not None:
+            keys, values = [before[0], *keys], [before[1], *values]
+        whole = concatenate(keys, SLOTS), concatenate(values, SLOTS)
         self._layers[layer] = whole
         return whole
 
     def settle(self, slots: int, pads: Share | None) -> None:
         """End a pass that wrote `slots`: make every wire stand on its own, apart from what made it."""
-        self._layers = [self._settled(layer) for layer in self._layers]
+        self._change(self._keeps.standing)
         self.excluded = np.concatenate((self.excluded, np.zeros(slots, dtype=bool)))
         self.pads = _joined(self.pads, pads, slots)
 
@@ -89,30 +93,20 @@ class Cache:
         if not slots:
             return
         places = list(slots)
-        self._layers = [self._without(layer, places) for layer in self._layers]
+
+        def without(wire: Wire) -> Wire:
+            shape = (*wire.shape[:SLOTS], wire.shape[SLOTS] - len(places), *wire.shape[SLOTS + 1 :])
+            return self._keeps.standing(derived(wire, shape, lambda v: np.delete(v, places, axis=SLOTS)))
+
+        self._change(without)
         self.excluded = np.delete(self.excluded, places)
         if self.pads is not None:
-            kept = None if self.pads.data is None else np.delete(self.pads.data, places, axis=-1)
-            self.pads = Share((1, 1, 1, self.slots), self.pads.bits, self.pads.scale, kept)
+            shape = (1, 1, 1, len(self.excluded))
+            self.pads = map_share(self.pads, shape, lambda v: np.delete(v, places, axis=-1))
 
-    def _settled(self, layer: Layer | None) -> Layer | None:
-        if layer is None:
-            return None
-        return _standing(layer[0], self._keeps), _standing(layer[1], self._keeps)
-
-    def _without(self, layer: Layer | None, places: list[int]) -> Layer | None:
-        if layer is None:
-            return None
-
-        def cut(wire: Wire) -> Wire:
-            shape = (*wire.shape[:SLOTS], wire.shape[SLOTS] - len(places), *wire.shape[SLOTS + 1 :])
-
-            def drop(v: U64) -> U64:
-                return np.delete(v, places, axis=SLOTS)
-
-            return derive([wire], shape, wire.bits, wire.scale, public=drop, mask=drop)
-
-        return self._settled((cut(layer[0]), cut(layer[1])))
+    def _change(self, change: Callable[[Wire], Wire]) -> None:
+        """Make every wire another one."""
+        self._layers = [None if at is None else (change(at[0]), change(at[1])) for at in self._layers]
 
 
 class Held(Memory):
@@ -132,25 +126,11 @@ class Held(Memory):
         return View(*self._cache.extend(part.index, keys, values))
 
 
-def _standing(wire: Wire, keeps: Keeps) -> Wire:
-    out = Wire(wire.shape, wire.bits, wire.scale)
-    if keeps.public:
-        out.source = np.ascontiguousarray(wire.public)
-    if keeps.mask:
-        out.mask = np.ascontiguousarray(wire.secret)
-    if keeps.mask_share:
-        out.mask_share = np.ascontiguousarray(wire.own_mask)
-    return out
-
-
 def _joined(before: Share | None, pads: Share | None, slots: int) -> Share | None:
     """Slots that are no padding have a share of zero at both parties."""
     if before is None:
         return pads
     if pads is None:
-        pads = Share((1, 1, 1, slots), before.bits, before.scale)
-        pads.data = None if before.data is None else np.zeros(pads.shape, dtype=np.uint64)
-    data = None
-    if before.data is not None and pads.data is not None:
-        data = np.concatenate((before.data, pads.data), axis=-1)
-    return Share((1, 1, 1, before.shape[-1] + slots), before.bits, before.scale, data)
+        shape = (1, 1, 1, slots)
+        pads = map_share(before, shape, lambda _: np.zeros(shape, dtype=np.uint64))
+    return beside(before, pads)

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 import numpy as np
 
 from privinf.errors import MissingExtra
-from privinf.models.engines.observers import Observer
+from privinf.models.engines.observers import Ranges
 from privinf.models.engines.positions import turns
 from privinf.models.engines.relative import buckets
 from privinf.models.functions import FUNCTIONS
 from privinf.models.ops import Heads, View
 from privinf.models.parts import Attention, FeedForward, Head, Linear, Norm, Skip
+from privinf.models.spec import Rotary
 
 try:
     import torch
@@ -39,7 +40,7 @@ class ClearOps:
         *,
         real: torch.Tensor | None = None,
         past: Past | None = None,
-        observer: Observer | None = None,
+        observer: Ranges | None = None,
     ) -> None:
         self._weights, self._given = weights, given
         self._real, self._past, self._observer = real, past, observer
@@ -84,27 +85,23 @@ class ClearOps:
     ) -> Heads[torch.Tensor]:
         queries, keys, values = (x.view(*x.shape[:2], -1, part.head_width).transpose(1, 2) for x in (q, k, v))
         if part.rotary is not None:
-            queries, keys = self._turned(part, queries), self._turned(part, keys)
+            queries, keys = self._turned(part.rotary, queries), self._turned(part.rotary, keys)
         return Heads(queries, keys, values)
 
-    def _turned(self, part: Attention, x: torch.Tensor) -> torch.Tensor:
-        assert part.rotary is not None
+    def _turned(self, rotary: Rotary, x: torch.Tensor) -> torch.Tensor:
         places = np.arange(self._start, self._start + x.shape[2])
-        cos, sin = (torch.from_numpy(t).float() for t in turns(places, part.rotary))
+        cos, sin = (torch.from_numpy(t).float() for t in turns(places, rotary))
         first, second = x.chunk(2, -1)
         return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
     def remember(self, part: Attention, heads: Heads[torch.Tensor]) -> View[torch.Tensor]:
-        if self._past is None:
-            return View(heads.keys, heads.values)
-        both = heads.keys, heads.values
-        if part.index < len(self._past):
-            before = self._past[part.index]
-            both = torch.cat((before[0], both[0]), 2), torch.cat((before[1], both[1]), 2)
-            self._past[part.index] = both
-        else:
-            self._past.append(both)
-        return View(*both)
+        keys, values = heads.keys, heads.values
+        if self._past is not None:
+            if part.index < len(self._past):
+                before = self._past[part.index]
+                keys, values = torch.cat((before[0], keys), 2), torch.cat((before[1], values), 2)
+            self._past[part.index : part.index + 1] = [(keys, values)]
+        return View(keys, values)
 
     def slots(self, x: torch.Tensor) -> int:
         return int(x.shape[2])

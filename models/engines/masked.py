@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from privinf.models.engines.positions import (
-    Places,
-    beside,
-    fixed,
-    half,
-    pick,
-    rotate,
-    turns,
-)
+from privinf.models.engines.positions import Places, half, pick, rotate, turns
 from privinf.models.engines.relative import buckets
-from privinf.models.engines.shapes import merge_heads, merged_shape, reshape, split_heads, transpose
+from privinf.models.engines.shapes import beside, derived, merge_heads, reshape, split_heads, transpose
 from privinf.models.engines.weights import Weights
 from privinf.models.functions import FUNCTIONS
 from privinf.models.ops import Heads, View
@@ -33,7 +24,7 @@ from privinf.protocols.masked.gates.linear import MatMul, ToShare
 from privinf.protocols.masked.gates.norm import normalise
 from privinf.protocols.masked.gates.product import Lift, Product
 from privinf.protocols.masked.interpreter import Interpreter
-from privinf.protocols.masked.wires import Share, Wire, add, derive, map_share, narrow, reduce, subtract
+from privinf.protocols.masked.wires import Share, Wire, add, map_share, narrow, reduce, subtract
 from privinf.protocols.ring import U64
 
 
@@ -52,7 +43,8 @@ class Sight:
 class Angles:
     """Rotary positions: those that everybody knows, or the cosines and sines of the client's choice.
 
-    advanced: of the rows (2, 1, rows, width / 2); moved: by which the public prefix moves (2, 1, 1, width / 2).
+    advanced: of the rows' own (2, 1, rows, head width / 2), where the servers do not know these; moved: by which the
+    public prefix moves towards the prompt (2, 1, 1, head width / 2).
     """
 
     places: Places
@@ -137,7 +129,7 @@ class MaskedOps:
         if self._angles.advanced is not None:
             return self._product_turned(part, x, self._angles.advanced)
         share: Share = self.ctx.run(Lift(self._score_ring(part) + ROTARY), x)
-        cos, sin = (fixed(angle) for angle in turns(self._angles.places, part.rotary))
+        cos, sin = (ring.encode(angle, ROTARY) for angle in turns(self._angles.places, part.rotary))
         turned = map_share(share, share.shape, lambda v: rotate(v, cos, sin))
         return self.ctx.open(Share(turned.shape, turned.bits, turned.scale + ROTARY, turned.data), ROTARY)
 
@@ -159,7 +151,7 @@ class MaskedOps:
 
     def newest(self, x: Wire, slots: int) -> Wire:
         shape = (*x.shape[:2], slots, x.shape[3])
-        return _derived(x, shape, lambda v: v[:, :, v.shape[2] - slots :])
+        return derived(x, shape, lambda v: v[:, :, v.shape[2] - slots :])
 
     def prefix(self, part: Attention) -> tuple[Wire, Wire]:
         """The public prefix's keys, moved to where the prompt begins, and its values."""
@@ -170,19 +162,22 @@ class MaskedOps:
         return self._product_turned(part, keys, self._angles.moved), values
 
     def scores(self, part: Attention, queries: Wire, keys: Wire) -> Share:
-        batch, heads, rows, width = queries.shape
-        grouped = reshape(queries, (batch, part.kv_heads, heads // part.kv_heads * rows, width))
-        product: Share = self.ctx.run(MatMul(), grouped, transpose(keys))
-        shape = (batch, heads, rows, keys.shape[2])
-        scores = map_share(product, shape, lambda v: v.reshape(shape))
+        scores = self._grouped(part, queries, transpose(keys))
         if part.relative is None:
             return scores
+        shape = (1, *scores.shape[1:])
         places = buckets(shape[-1])
+        return self.weights.looked(
+            self.ctx, scores, part.relative, shape, lambda table: table[places].transpose(2, 0, 1)[None]
+        )
 
-        def look_up(table: U64) -> U64:
-            return table[places].transpose(2, 0, 1)[None]
-
-        return self.weights.looked(self.ctx, scores, part.relative, (1, *shape[1:]), look_up)
+    def _grouped(self, part: Attention, x: Wire, matrices: Wire) -> Share:
+        """Each head's rows times the keys or values that it shares with others, (batch, heads, rows, columns)."""
+        batch, heads, rows, inner = x.shape
+        grouped = reshape(x, (batch, part.kv_heads, heads // part.kv_heads * rows, inner))
+        product: Share = self.ctx.run(MatMul(), grouped, matrices)
+        shape = (batch, heads, rows, matrices.shape[3])
+        return map_share(product, shape, lambda v: v.reshape(shape))
 
     def _hidden(self, part: Attention, scores: Share) -> Share:
         """Scores lowered where a row may not see: secretly or publicly, never both.
@@ -221,17 +216,11 @@ class MaskedOps:
 
     def mix(self, part: Attention, weights: Wire, values: Wire) -> Wire:
         ctx, rings, scales = self.ctx, planned(part.rings), self.scales
-        batch, heads, rows, slots = weights.shape
-        grouped = reshape(weights, (batch, part.kv_heads, heads // part.kv_heads * rows, slots))
-        product: Share = ctx.run(MatMul(), grouped, values)
-        shape = (batch, heads, rows, part.head_width)
-        mixed = ctx.open(
-            map_share(product, shape, lambda v: v.reshape(shape)), rings.product(scales) - rings.mixed(scales)
-        )
+        mixed = ctx.open(self._grouped(part, weights, values), rings.product(scales) - rings.mixed(scales))
         inverse = softmax.inverse_sum(ctx, weights, rings.fine, scales.precision)
-        drop = rings.drop(scales, slots)
+        drop = rings.drop(scales, weights.shape[3])
         scaled: Share = ctx.run(Product(rings.outer + drop), mixed, inverse)
-        return ctx.open(map_share(scaled, merged_shape(shape), merge_heads), drop)
+        return ctx.open(merge_heads(scaled), drop)
 
     def activate(self, x: Share, part: FeedForward) -> Wire:
         rings, scales = planned(part.rings), self.scales
@@ -263,7 +252,7 @@ class MaskedOps:
         return map_share(x, (x.shape[0], rows, x.shape[2]), lambda v: v[:, v.shape[1] - rows :])
 
     def first(self, x: Wire) -> Wire:
-        return _derived(x, (x.shape[0], 1, x.shape[2]), lambda v: v[:, :1])
+        return derived(x, (x.shape[0], 1, x.shape[2]), lambda v: v[:, :1])
 
     def pool(self, x: Wire, head: Head) -> Share:
         """The sum of the real rows over a power of two, where the mean is asked: the client divides."""
@@ -276,7 +265,7 @@ class MaskedOps:
         bits, shape = head.bits + finer, (x.shape[0], 1, x.shape[1])
         real = self.ctx.open(map_share(narrow(self._real, bits), shape, lambda v: v.reshape(shape)))
         row = self.ctx.open(narrow(self.ctx.run(MatMul(), real, x), bits))
-        count = _derived(real, (x.shape[0], 1, 1), _total)
+        count = derived(real, (x.shape[0], 1, 1), _total)
         offset = self.weights.scaled(self.ctx, count, f"{head.label}.bias", bits)
         total = self.weights.scaled(self.ctx, row, f"{head.label}.gain", bits)
         whole = add(total, Share(offset.shape, offset.bits, total.scale, offset.data))
@@ -297,10 +286,6 @@ class MaskedOps:
         self.ctx.touch(scores)
         self.ctx.mask_share(scores)
         return self.ctx.open(argmax(self.ctx, scores))
-
-
-def _derived(x: Wire, shape: tuple[int, ...], local: Callable[[U64], U64]) -> Wire:
-    return derive([x], shape, x.bits, x.scale, public=local, mask=local)
 
 
 def _total(v: U64) -> U64:

@@ -1,21 +1,14 @@
-"""Who watches the clear engine: what passes each site of a model, while ranges are measured or a model is trained."""
+"""Who watches the clear engine while ranges are measured: what passes each site of a model, layer0.attn.scores say."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
-
-
-class Observer(Protocol):
-    """Sees the tensor at a site, such as layer0.attn.scores."""
-
-    def see(self, site: str, x: torch.Tensor) -> None:
-        """Called once a pass for each site."""
 
 
 @dataclass
@@ -26,6 +19,7 @@ class Ranges:
     high: dict[str, float] = field(default_factory=dict)
 
     def see(self, site: str, x: torch.Tensor) -> None:
+        """Called once a pass for each site."""
         magnitude = x.detach().abs()
         self.low[site] = min(self.low.get(site, np.inf), float(magnitude.min()))
         self.high[site] = max(self.high.get(site, 0.0), float(magnitude.max()))

@@ -1,18 +1,18 @@
-"""Rotary positions: halves of a head turned against each other; local steps on values, shares and wires."""
+"""Rotary positions: halves of a head turned against each other; local steps on values and wires."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from privinf.models.engines.shapes import derived
 from privinf.models.fold import F64
 from privinf.models.plan.scales import ROTARY
 from privinf.models.spec import Rotary
 from privinf.protocols import ring
-from privinf.protocols.masked.wires import Share, Wire, derive
+from privinf.protocols.masked.wires import Wire
 from privinf.protocols.ring import U64
 
 Places = npt.NDArray[np.int64]
@@ -23,11 +23,6 @@ def turns(places: Places, rotary: Rotary) -> tuple[F64, F64]:
     half = rotary.width // 2
     angles = places[:, None] * rotary.theta ** (-np.arange(half, dtype=np.float64) / half)
     return np.cos(angles), np.sin(angles)
-
-
-def fixed(x: F64) -> U64:
-    """Cosines or sines as ring elements."""
-    return ring.encode(x, ROTARY)
 
 
 def angles(first: Places, count: int, rotary: Rotary, most: int) -> U64:
@@ -43,7 +38,7 @@ def angles(first: Places, count: int, rotary: Rotary, most: int) -> U64:
 def circle(rotary: Rotary, most: int) -> tuple[U64, U64]:
     """Cosines and sines (places, width / 2) of a row's own place, and as far again as padding may move it."""
     cos, sin = turns(np.arange(2 * most), rotary)
-    made = fixed(cos), fixed(sin)
+    made = ring.encode(cos, ROTARY), ring.encode(sin, ROTARY)
     for part in made:
         part.setflags(write=False)  # all sessions of a process turn by it
     return made
@@ -58,21 +53,9 @@ def rotate(v: U64, cos: U64, sin: U64) -> U64:
 def half(x: Wire, which: int) -> Wire:
     """The first or the second half of each head."""
     width = x.shape[-1] // 2
-    return _sliced(x, (*x.shape[:-1], width), lambda v: v[..., which * width : (which + 1) * width])
+    return derived(x, (*x.shape[:-1], width), lambda v: v[..., which * width : (which + 1) * width])
 
 
 def pick(x: Wire, which: int) -> Wire:
     """Cosines or sines."""
-    return _sliced(x, (1, *x.shape[1:]), lambda v: v[which : which + 1])
-
-
-def _sliced(x: Wire, shape: tuple[int, ...], cut: Callable[[U64], U64]) -> Wire:
-    return derive([x], shape, x.bits, x.scale, public=cut, mask=cut, linear=x.shared)
-
-
-def beside(first: Share, second: Share) -> Share:
-    """Halves of heads put together again."""
-    data = None
-    if first.data is not None and second.data is not None:
-        data = np.concatenate((first.data, second.data), axis=-1)
-    return Share((*first.shape[:-1], 2 * first.shape[-1]), first.bits, first.scale, data)
+    return derived(x, (1, *x.shape[1:]), lambda v: v[which : which + 1])

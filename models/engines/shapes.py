@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,46 +10,33 @@ from privinf.protocols.masked.wires import Share, Wire, derive, map_share
 from privinf.protocols.ring import U64, Shape
 
 
+def derived(x: Wire, shape: Shape, local: Callable[[U64], U64]) -> Wire:
+    """What a linear local map makes of a wire, of its public value and of its mask alike."""
+    return derive([x], shape, x.bits, x.scale, public=local, mask=local)
+
+
 def transpose(x: Wire) -> Wire:
     """The wire with its last two axes exchanged; local."""
-
-    def turn(v: U64) -> U64:
-        return np.swapaxes(v, -1, -2)
-
-    shape = (*x.shape[:-2], x.shape[-1], x.shape[-2])
-    return derive([x], shape, x.bits, x.scale, public=turn, mask=turn)
+    return derived(x, (*x.shape[:-2], x.shape[-1], x.shape[-2]), lambda v: np.swapaxes(v, -1, -2))
 
 
 def reshape(x: Wire, shape: Shape) -> Wire:
     """The wire in another shape; local."""
-    if shape == x.shape:
-        return x
-
-    def lay(v: U64) -> U64:
-        return v.reshape(shape)
-
-    return derive([x], shape, x.bits, x.scale, public=lay, mask=lay, linear=x.shared)
+    return x if shape == x.shape else derived(x, shape, lambda v: v.reshape(shape))
 
 
 def split_heads(x: Share, heads: int) -> Share:
     """(batch, tokens, width) as (batch, heads, tokens, head width)."""
     batch, tokens, width = x.shape
-    return map_share(
-        x,
-        (batch, heads, tokens, width // heads),
-        lambda v: v.reshape(batch, tokens, heads, width // heads).transpose(0, 2, 1, 3),
-    )
+    cut = (batch, tokens, heads, width // heads)
+    return map_share(x, (batch, heads, tokens, cut[3]), lambda v: v.reshape(cut).transpose(0, 2, 1, 3))
 
 
-def merged_shape(shape: Shape) -> Shape:
-    """The shape that `merge_heads` gives."""
-    batch, heads, tokens, width = shape
-    return (batch, tokens, heads * width)
-
-
-def merge_heads(v: U64) -> U64:
-    """The inverse of `split_heads`, on ring elements."""
-    return v.transpose(0, 2, 1, 3).reshape(merged_shape(v.shape))
+def merge_heads(x: Share) -> Share:
+    """The inverse of `split_heads`."""
+    batch, heads, tokens, width = x.shape
+    shape = (batch, tokens, heads * width)
+    return map_share(x, shape, lambda v: v.transpose(0, 2, 1, 3).reshape(shape))
 
 
 def concatenate(wires: Sequence[Wire], axis: int) -> Wire:
@@ -63,3 +50,12 @@ def concatenate(wires: Sequence[Wire], axis: int) -> Wire:
         return np.concatenate(parts, axis=axis)
 
     return derive(wires, tuple(shape), first.bits, first.scale, public=join, mask=join)
+
+
+def beside(first: Share, second: Share) -> Share:
+    """One share of two of the same ring and scale, along the last axis; local."""
+    data = None
+    if first.data is not None and second.data is not None:
+        data = np.concatenate((first.data, second.data), axis=-1)
+    shape = (*first.shape[:-1], first.shape[-1] + second.shape[-1])
+    return Share(shape, first.bits, first.scale, data)

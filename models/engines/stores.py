@@ -31,36 +31,36 @@ def mask_tensor(value: U64, seeds: tuple[bytes, bytes], sharing: str, name: str)
     return value + first + second
 
 
-def _static(scale: int, shape: Shape) -> Wire:
-    return Wire(shape, BITS, scale, static=True)
+def _static(scale: int, shape: Shape, source: U64 | None = None, mask: U64 | None = None) -> Wire:
+    return Wire(shape, BITS, scale, source=source, mask=mask, static=True)
 
 
 class PartyStore:
     """A party's weights: opened tensors and its share of their masks."""
 
     def __init__(self, opened: Mapping[str, U64], seed: bytes, sharing: str, scale: Scale) -> None:
-        self._opened, self._seed, self._sharing, self._scale = opened, seed, sharing, scale
-        self._wires: dict[str, Wire] = {}
+        self._wires = {
+            name: _static(scale(name), value.shape, source=value) for name, value in opened.items()
+        }
+        self._seed, self._sharing = seed, sharing
+        for name in self._wires:
+            self._forget(name)
 
     def wire(self, name: str) -> Wire:
-        if name not in self._wires:
-            wire = _static(self._scale(name), self._opened[name].shape)
-            wire.source = self._opened[name]
-            wire.mask_share = self._later(name, wire.shape)
-            self._wires[name] = wire
         return self._wires[name]
 
-    def _later(self, name: str, shape: Shape) -> Callable[[], U64]:
-        return lambda: mask_share(self._seed, self._sharing, name, shape)
+    def _forget(self, name: str) -> None:
+        """Have the share of a mask derived when it is asked for."""
+        wire = self._wires[name]
+        wire.mask_share = lambda: mask_share(self._seed, self._sharing, name, wire.shape)
 
     def warm(self, party: int) -> None:
         """Derive mask shares and product operands before the first query; of a factor the operand alone is kept."""
-        for name in self._opened:
-            wire = self.wire(name)
+        for name, wire in self._wires.items():
             own = wire.own_mask
             if name.endswith((".weight", ".token", ".position", ".mean")):
                 wire.cache["operand"] = wire.public - own if party else np.uint64(0) - own
-                wire.mask_share = self._later(name, wire.shape)
+                self._forget(name)
 
 
 class DealerStore:
@@ -74,10 +74,9 @@ class DealerStore:
 
     def wire(self, name: str) -> Wire:
         if name not in self._wires:
-            wire = _static(self._scale(name), self._shapes[name])
-            first, second = (mask_share(s, self._sharing, name, wire.shape) for s in self._seeds)
-            wire.mask = first + second
-            self._wires[name] = wire
+            shape = self._shapes[name]
+            first, second = (mask_share(seed, self._sharing, name, shape) for seed in self._seeds)
+            self._wires[name] = _static(self._scale(name), shape, mask=first + second)
         return self._wires[name]
 
     def warm(self) -> None:
@@ -90,15 +89,12 @@ class IdealStore:
     """Encoded weights in the clear, for the ideal interpreter."""
 
     def __init__(self, encoded: Mapping[str, U64], scale: Scale) -> None:
-        self._encoded, self._scale = encoded, scale
-        self._wires: dict[str, Wire] = {}
+        self._wires = {
+            name: _static(scale(name), value.shape, source=value, mask=np.zeros(value.shape, dtype=np.uint64))
+            for name, value in encoded.items()
+        }
 
     def wire(self, name: str) -> Wire:
-        if name not in self._wires:
-            wire = _static(self._scale(name), self._encoded[name].shape)
-            wire.source = self._encoded[name]
-            wire.mask = np.zeros(wire.shape, dtype=np.uint64)
-            self._wires[name] = wire
         return self._wires[name]
 
 

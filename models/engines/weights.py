@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import numpy as np
 
@@ -15,54 +14,40 @@ from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, Wire, add, map_share
 from privinf.protocols.ring import U64, Shape
 
-
-class Weights(Protocol):
-    """The only branch on private or public weights."""
-
-    def product(self, ctx: Interpreter, x: Wire, name: str) -> Share:
-        """x times a matrix."""
-
-    def plus(self, ctx: Interpreter, x: Share, name: str) -> Share:
-        """x and a bias, raised to its scale."""
-
-    def scaled(self, ctx: Interpreter, x: Wire, name: str, bits: int) -> Share:
-        """x times a vector, modulo 2^bits where that is private."""
-
-    def looked(
-        self, ctx: Interpreter, x: Share, name: str, shape: Shape, look: Callable[[U64], U64]
-    ) -> Share:
-        """x and what `look` finds in a table, of this shape."""
-
-    def wire(self, ctx: Interpreter, name: str) -> Wire:
-        """A tensor as a wire; of mask zero where everybody knows it."""
+Look = Callable[[U64], U64]  # what is taken of a table
 
 
 class MaskedWeights:
     """Private weights."""
 
     def product(self, ctx: Interpreter, x: Wire, name: str) -> Share:
+        """x times a matrix."""
         share: Share = ctx.run(MatMul(), x, ctx.weight(name))
         return share
 
     def plus(self, ctx: Interpreter, x: Share, name: str) -> Share:
-        return add(x, _raised(ctx.run(ToShare(), ctx.weight(name)), x.scale))
+        """x and a bias, raised to its scale."""
+        share: Share = ctx.run(ToShare(), ctx.weight(name))
+        raised = map_share(share, share.shape, lambda v: _lifted(v, int(x.scale - share.scale)))
+        return add(x, Share(share.shape, share.bits, x.scale, raised.data))
 
     def scaled(self, ctx: Interpreter, x: Wire, name: str, bits: int) -> Share:
+        """x times a vector, modulo 2^bits where that is private."""
         share: Share = ctx.run(Product(bits), x, ctx.weight(name))
         return share
 
-    def looked(
-        self, ctx: Interpreter, x: Share, name: str, shape: Shape, look: Callable[[U64], U64]
-    ) -> Share:
+    def looked(self, ctx: Interpreter, x: Share, name: str, shape: Shape, look: Look) -> Share:
+        """x and what `look` finds in a table, of this shape."""
         share: Share = ctx.run(ToShare(), ctx.weight(name))
         return add(x, map_share(share, shape, look))
 
     def wire(self, ctx: Interpreter, name: str) -> Wire:
+        """A tensor as a wire; of mask zero where everybody knows it."""
         return ctx.weight(name)
 
 
 class PublicWeights:
-    """Weights that everybody knows."""
+    """Weights that everybody knows, by the same methods."""
 
     def __init__(self, tensors: Mapping[str, U64], scale: Scale) -> None:
         self._tensors, self._scale = tensors, scale
@@ -81,9 +66,7 @@ class PublicWeights:
         product = map_share(share, shape, lambda v: v * factor)
         return Share(shape, x.bits, x.scale + self._scale(name), product.data)
 
-    def looked(
-        self, ctx: Interpreter, x: Share, name: str, shape: Shape, look: Callable[[U64], U64]
-    ) -> Share:
+    def looked(self, ctx: Interpreter, x: Share, name: str, shape: Shape, look: Look) -> Share:
         return ctx.add_public(x, look(self._tensors[name]))
 
     def wire(self, ctx: Interpreter, name: str) -> Wire:
@@ -92,16 +75,12 @@ class PublicWeights:
         return Wire(value.shape, ring.MAX_BITS, self._scale(name), source=value, mask=zero, mask_share=zero)
 
 
+Weights = MaskedWeights | PublicWeights  # the only branch on private or public weights
+
+
 def weights_of(public: Mapping[str, U64] | None, scale: Scale) -> Weights:
     """The strategy for weights that are public, or for masked ones where there are none."""
     return PublicWeights(public, scale) if public else MaskedWeights()
-
-
-def _raised(share: Share, scale: float) -> Share:
-    """The same at the scale of what it is added to."""
-    up = int(scale - share.scale)
-    data = None if share.data is None else _lifted(share.data, up)
-    return Share(share.shape, share.bits, scale, data)
 
 
 def _lifted(value: U64, up: int) -> U64:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
 from privinf.errors import ModelError
-from privinf.models.source.reading import Config, Keys, read_object, size
+from privinf.models.source.reading import Config, Fixed, Keys, flag, read_optional, size
 from privinf.models.source.tensors import Tensor
 from privinf.models.spec import BlockSpec, Classifier, Generator, Says
 
@@ -16,6 +16,17 @@ PROBLEMS: dict[object, Says] = {
     "single_label_classification": "label",
     "multi_label_classification": "labels",
     "regression": "measure",
+}
+# What changes which tokens transformers generates, and is nothing at these values.
+NO_CONSTRAINTS: Fixed = {
+    "forced_bos_token_id": (None,),
+    "forced_eos_token_id": (None,),
+    "suppress_tokens": (None, []),
+    "begin_suppress_tokens": (None, []),
+    "bad_words_ids": (None, []),
+    "exponential_decay_length_penalty": (None,),
+    "no_repeat_ngram_size": (0, None),
+    "encoder_no_repeat_ngram_size": (0, None),
 }
 # Keys that matter to training, to generation or to other libraries, and never to an encoder's output.
 HARMLESS = """
@@ -31,43 +42,33 @@ pooler_size_per_head pooler_type sentence_transformers sbert_ce_default_activati
 # What transformers 2 to 4 wrote into every file: of training, of generation, and of heads that are not here.
 HISTORY = """
 n_special predict_special_tokens output_past xla_device _num_labels use_return_dict return_dict_in_generate
-output_scores
-eos_token_ids decoder_start_token_id forced_bos_token_id forced_eos_token_id suppress_tokens begin_suppress_tokens
+output_scores eos_token_ids decoder_start_token_id
 max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty num_return_sequences
-temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size
-encoder_no_repeat_ngram_size bad_words_ids remove_invalid_values exponential_decay_length_penalty
+temperature top_k top_p typical_p repetition_penalty length_penalty remove_invalid_values
 """
-HARMLESS_KEYS = frozenset(HARMLESS.split()) | frozenset(HISTORY.split())
+HARMLESS_KEYS = frozenset(HARMLESS.split()) | frozenset(HISTORY.split()) | set(NO_CONSTRAINTS)
 
-# Every decoder's.
-READ_BY_DECODERS = frozenset(
-    ("model_type", "architectures", "vocab_size", "tie_word_embeddings", "bos_token_id", "eos_token_id")
-)
-FIXED_IN_DECODERS: Mapping[str, tuple[Any, ...]] = {
+# Keys of what no model here has.
+FIXED: Fixed = {
     "is_encoder_decoder": (False, None),
     "add_cross_attention": (False, None),
     "cross_attention_hidden_size": (None,),
     "pruned_heads": ({}, None),
+}
+# Every decoder's.
+READ_BY_DECODERS = frozenset(
+    ["model_type", "architectures", "vocab_size", "tie_word_embeddings", "bos_token_id", "eos_token_id"]
+)
+FIXED_IN_DECODERS: Fixed = {
+    **FIXED,
     "sliding_window": (None,),
     "use_sliding_window": (False, None),
     "layer_types": (None,),
 }
-# What changes which tokens transformers generates, and is nothing at these values.
-NO_CONSTRAINTS: Mapping[str, tuple[Any, ...]] = {
-    "forced_bos_token_id": (None,),
-    "forced_eos_token_id": (None,),
-    "suppress_tokens": (None, []),
-    "begin_suppress_tokens": (None, []),
-    "bad_words_ids": (None, []),
-    "exponential_decay_length_penalty": (None,),
-    "no_repeat_ngram_size": (0, None),
-    "encoder_no_repeat_ngram_size": (0, None),
-}
 # Keys of encoders that matter to no decoder, and settings of sampling that old files keep beside the model's.
 TO_DECODERS = """
-attention_dropout attn_pdrop embd_pdrop resid_pdrop id2label num_labels problem_type is_decoder
-summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout
-do_sample max_length max_new_tokens min_length temperature top_k top_p
+attention_dropout attn_pdrop embd_pdrop resid_pdrop id2label num_labels problem_type is_decoder summary_type
+summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout max_new_tokens
 is_llama_config transformers.js_config
 """
 HARMLESS_TO_DECODERS = (HARMLESS_KEYS - READ_BY_DECODERS - set(NO_CONSTRAINTS)) | frozenset(
@@ -75,9 +76,7 @@ HARMLESS_TO_DECODERS = (HARMLESS_KEYS - READ_BY_DECODERS - set(NO_CONSTRAINTS)) 
 )
 
 
-def decoder_keys(
-    config: str, sizes: Iterable[str], fixed: Mapping[str, tuple[Any, ...]], unused: Set[str]
-) -> Keys:
+def decoder_keys(config: str, sizes: Iterable[str], fixed: Fixed, unused: Set[str]) -> Keys:
     """A decoder's keys: the family's sizes, what must be as it says, and what means nothing, beside every decoder's."""
     return Keys(
         config,
@@ -155,7 +154,8 @@ def named(labels: tuple[str, ...]) -> dict[str, object]:
 
 
 def generator(config: Config, path: Path, vocab: int, tied: bool, bos: int, eos: int) -> Generator:
-    """A head that generates; `bos` and `eos` are what transformers takes where the files say nothing."""
+    """A head that generates; `tied`, `bos` and `eos` are what transformers takes where the files say nothing."""
+    tied = flag(config, "tie_word_embeddings", path, tied)
     begins = _ids(config.get("bos_token_id", bos), "bos_token_id", vocab, path)
     return Generator(tied, begins[0] if begins else None, _eos(config, path, vocab, eos))
 
@@ -163,10 +163,9 @@ def generator(config: Config, path: Path, vocab: int, tied: bool, bos: int, eos:
 def _eos(config: Config, path: Path, vocab: int, default: int) -> tuple[int, ...]:
     """generation_config.json goes before config.json, as in transformers."""
     generation = path.parent / "generation_config.json"
-    if generation.exists():
-        given = read_object(generation).get("eos_token_id")
-        if given is not None:
-            return _ids(given, "eos_token_id", vocab, generation)
+    given = read_optional(generation).get("eos_token_id")
+    if given is not None:
+        return _ids(given, "eos_token_id", vocab, generation)
     return _ids(config.get("eos_token_id", default), "eos_token_id", vocab, path)
 
 

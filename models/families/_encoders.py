@@ -5,45 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from privinf.errors import ModelError
-from privinf.models.families._common import blocks, classifier, even_heads, linear, meaning, named, norm
-from privinf.models.source.reading import Config, activation, epsilon, size
+from privinf.models.families import Family
+from privinf.models.families._common import (
+    FIXED,
+    HARMLESS_KEYS,
+    blocks,
+    classifier,
+    even_heads,
+    linear,
+    meaning,
+    named,
+    norm,
+)
+from privinf.models.source.reading import Config, Fixed, Keys, activation, epsilon, size
 from privinf.models.source.sentences import read_sentence, refuse_cross_encoder, tokenizer_limit
 from privinf.models.source.tensors import Tensor
 from privinf.models.spec import BlockSpec, Classifier, ModelSpec, Pool, Task, TextRules, Tokens
 
 # Keys that shape the forward pass.
-READ_KEYS = frozenset(
-    (
-        "model_type",
-        "architectures",
-        "hidden_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "intermediate_size",
-        "vocab_size",
-        "max_position_embeddings",
-        "hidden_act",
-        "layer_norm_eps",
-        "id2label",
-        "num_labels",
-        "problem_type",
-    )
-)
+READ = """
+model_type architectures hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act
+layer_norm_eps id2label num_labels problem_type
+"""
+READ_KEYS = frozenset(READ.split())
 # Keys that shape it too, and that have one value we implement.
-FIXED_KEYS: Mapping[str, tuple[Any, ...]] = {
+FIXED_IN_TEXTS: Fixed = {
+    **FIXED,
     "position_embedding_type": ("absolute", None),
     "is_decoder": (False, None),
-    "is_encoder_decoder": (False, None),
-    "add_cross_attention": (False, None),
-    "cross_attention_hidden_size": (None,),
-    "pruned_heads": ({}, None),
 }
 ALL = frozenset(("qkv", "out", "ffn", "norm", "head"))
 BUFFER = "embeddings.position_ids"  # which older versions of transformers stored: 0, 1, 2, ...
-POOLER = "pooler.dense"
+POOLER, NORM = "pooler.dense", "output.LayerNorm"
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,20 @@ class Encoder:
     first: int = 0
     pad: int = 0
     buckets: int = 0
+
+    def entry(self, config: str, classes: Mapping[str, Task], fixed: Fixed | None = None) -> Family:
+        """The family by transformers' names of its configuration and classes, first the one without a head."""
+        sizes = {"vocab_size", "max_position_embeddings"} | ({"type_vocab_size"} if self.typed else set())
+        return Family(
+            keys=Keys(config, READ_KEYS | sizes, {**FIXED_IN_TEXTS, **(fixed or {})}, HARMLESS_KEYS),
+            classes=classes,
+            bare=next(iter(classes)),
+            prefix=f"{self.family}.",
+            read=self.read,
+            write=self.write,
+            tensors=self.tensors,
+            counted=BUFFER,
+        )
 
     def read(self, config: Config, path: Path, task: Task) -> ModelSpec:
         """Of config.json and of what sentence-transformers wrote beside it."""
@@ -127,7 +136,7 @@ class Encoder:
         if spec.buckets:
             yield "relative", Tensor("encoder.relative_attention_bias.weight", (spec.buckets, spec.heads))
         for i in range(spec.layers):
-            yield from self._layer(f"layer{i}", f"encoder.layer.{i}", spec)
+            yield from layer(f"layer{i}", f"encoder.layer.{i}", spec, self.attention, (self.norm, NORM))
         if spec.labels:
             dense, last = self.classifier
             yield from linear("pooler", dense, width, width)
@@ -135,11 +144,22 @@ class Encoder:
         else:
             yield from linear("pooler", POOLER, width, width, optional=True)
 
-    def _layer(self, ours: str, theirs: str, spec: ModelSpec) -> Iterator[tuple[str, Tensor]]:
-        width, ffn = spec.width, spec.ffn
-        for part, name in self.attention.items():
-            yield from linear(f"{ours}.attn.{part}", f"{theirs}.{name}", width, width)
-        yield from norm(f"{ours}.attn.norm", f"{theirs}.{self.norm}", width)
-        yield from linear(f"{ours}.ffn.up", f"{theirs}.intermediate.dense", width, ffn)
-        yield from linear(f"{ours}.ffn.down", f"{theirs}.output.dense", ffn, width)
-        yield from norm(f"{ours}.ffn.norm", f"{theirs}.output.LayerNorm", width)
+
+def projections(inside: str) -> dict[str, str]:
+    """Names of an attention's projections in a layer, as BERT has them."""
+    names = {"q": f"{inside}.query", "k": f"{inside}.key", "v": f"{inside}.value"}
+    return {**names, "out": "attention.output.dense"}
+
+
+def layer(
+    ours: str, theirs: str, spec: ModelSpec, attention: Mapping[str, str], norms: tuple[str, str]
+) -> Iterator[tuple[str, Tensor]]:
+    """A layer by the names of its attention's projections, and of both norms."""
+    width, ffn = spec.width, spec.ffn
+    for part, name in attention.items():
+        biased = ("out" if part == "out" else "qkv") in spec.biases
+        yield from linear(f"{ours}.attn.{part}", f"{theirs}.{name}", width, width, biased=biased)
+    yield from norm(f"{ours}.attn.norm", f"{theirs}.{norms[0]}", width)
+    yield from linear(f"{ours}.ffn.up", f"{theirs}.intermediate.dense", width, ffn)
+    yield from linear(f"{ours}.ffn.down", f"{theirs}.output.dense", ffn, width)
+    yield from norm(f"{ours}.ffn.norm", f"{theirs}.{norms[1]}", width)

@@ -7,14 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from privinf.models.families import Family
-from privinf.models.families._common import (
-    blocks,
-    decoder_keys,
-    even_heads,
-    generator,
-    norm,
-)
-from privinf.models.source.reading import Config, activation, epsilon, flag, size, size_or
+from privinf.models.families._common import blocks, decoder_keys, even_heads, generator, norm
+from privinf.models.source.reading import Config, activation, epsilon, size, size_or
 from privinf.models.source.tensors import Tensor
 from privinf.models.spec import BlockSpec, ModelSpec, Task, Tokens
 
@@ -33,7 +27,6 @@ def _read(config: Config, path: Path, task: Task) -> ModelSpec:
     width, heads = size(config, "n_embd", path), size(config, "n_head", path)
     vocab, rows = size(config, "vocab_size", path), size(config, "n_positions", path)
     block = BlockSpec(activation(config, "activation_function", path, "gelu_new"))
-    tied = flag(config, "tie_word_embeddings", path, True)
     return ModelSpec(
         family="gpt2",
         width=width,
@@ -47,7 +40,7 @@ def _read(config: Config, path: Path, task: Task) -> ModelSpec:
         eps=epsilon(config, "layer_norm_epsilon", path, 1e-5),
         blocks=blocks(block, config, "n_layer", path),
         inputs=Tokens(vocab, places=rows),
-        head=generator(config, path, vocab, tied, END, END),
+        head=generator(config, path, vocab, True, END, END),
         biases=BIASES,
     )
 

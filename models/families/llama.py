@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from privinf.errors import ModelError
 from privinf.models.families import Family
-from privinf.models.families._common import (
-    blocks,
-    decoder_keys,
-    generator,
-    linear,
-    norm,
-)
-from privinf.models.source.reading import Config, activation, epsilon, flag, size, size_or
+from privinf.models.families._common import blocks, decoder_keys, even_heads, generator, linear, norm
+from privinf.models.source.reading import Config, activation, epsilon, size, size_or
 from privinf.models.source.tensors import Tensor
 from privinf.models.spec import BlockSpec, ModelSpec, Rotary, Task, Tokens
 
@@ -42,7 +36,6 @@ def _read(config: Config, path: Path, task: Task) -> ModelSpec:
     heads, kv_heads, head_width = _heads(config, width, path)
     rotary = Rotary(_rope_theta(config, path), head_width)
     block = BlockSpec(activation(config, "hidden_act", path, "silu"), gated=True, rotary=rotary)
-    tied = flag(config, "tie_word_embeddings", path, False)
     return ModelSpec(
         family="llama",
         width=width,
@@ -56,7 +49,7 @@ def _read(config: Config, path: Path, task: Task) -> ModelSpec:
         eps=epsilon(config, "rms_norm_eps", path, 1e-6),
         blocks=blocks(block, config, "num_hidden_layers", path),
         inputs=Tokens(vocab),
-        head=generator(config, path, vocab, tied, BEGIN, END),
+        head=generator(config, path, vocab, False, BEGIN, END),
     )
 
 
@@ -68,9 +61,10 @@ def _heads(config: Config, width: int, path: Path) -> tuple[int, int, int]:
         raise ModelError(
             f"{path}: num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}"
         )
-    if config.get("head_dim") is None and width % heads:
-        raise ModelError(f"{path}: hidden_size {width} is not a multiple of num_attention_heads {heads}")
-    head_width = size_or(config, "head_dim", width // heads, path)
+    if config.get("head_dim") is None:
+        head_width = even_heads(width, heads, ("hidden_size", "num_attention_heads"), path)
+    else:
+        head_width = size(config, "head_dim", path)
     if head_width % 2:
         raise ModelError(f"{path}: head_dim {head_width} is odd; rotary positions turn pairs")
     return heads, kv_heads, head_width
@@ -78,26 +72,18 @@ def _heads(config: Config, width: int, path: Path) -> tuple[int, int, int]:
 
 def _rope_theta(config: Config, path: Path) -> float:
     """The base of rotary positions, where transformers 4 or 5 wrote it down; scaled ones are refused."""
-    found = {float(theta) for theta in _thetas(config, path)} or {ROPE_THETA}
+    scaled = [key for key in ("rope_parameters", "rope_scaling") if config.get(key) is not None]
+    for key in scaled:
+        _check_rope(config[key], key, path)
+    places = [config, *(config[key] for key in scaled)]
+    thetas = [place["rope_theta"] for place in places if place.get("rope_theta") is not None]
+    for theta in thetas:
+        if isinstance(theta, bool) or not isinstance(theta, int | float) or not 1 < theta < float("inf"):
+            raise ModelError(f"{path}: rope_theta must be a number above 1, not {theta!r}")
+    found = {float(theta) for theta in thetas} or {ROPE_THETA}
     if len(found) > 1:
         raise ModelError(f"{path}: rope_theta and rope_parameters name different bases {sorted(found)}")
     return found.pop()
-
-
-def _thetas(config: Config, path: Path) -> Iterator[float]:
-    places: list[Mapping[str, Any]] = [config]
-    for key in ("rope_parameters", "rope_scaling"):
-        given = config.get(key)
-        if given is not None:
-            _check_rope(given, key, path)
-            places.append(given)
-    for place in places:
-        theta = place.get("rope_theta")
-        if theta is None:
-            continue
-        if isinstance(theta, bool) or not isinstance(theta, int | float) or not 1 < theta < float("inf"):
-            raise ModelError(f"{path}: rope_theta must be a number above 1, not {theta!r}")
-        yield theta
 
 
 def _check_rope(given: Any, key: str, path: Path) -> None:

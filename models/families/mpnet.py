@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from privinf.models.engines import relative
-from privinf.models.families import Family
-from privinf.models.families._common import HARMLESS_KEYS
-from privinf.models.families._encoders import BUFFER, FIXED_KEYS, READ_KEYS, Encoder
-from privinf.models.source.reading import Keys
+from privinf.models.families._encoders import Encoder
 
 MPNET = Encoder(
     family="mpnet",
@@ -17,20 +14,10 @@ MPNET = Encoder(
     pad=1,
     buckets=relative.BUCKETS,
 )
-# transformers counts in 32 buckets whatever this key says.
-FIXED = {**FIXED_KEYS, "relative_attention_num_buckets": (relative.BUCKETS,)}
-ENTRY = Family(
-    keys=Keys("MPNetConfig", READ_KEYS, FIXED, HARMLESS_KEYS),
+ENTRY = MPNET.entry(
+    "MPNetConfig",
     # Encoders of sentence-transformers keep the name of the model that they were trained from.
-    classes={
-        "MPNetModel": "embed",
-        "MPNetForMaskedLM": "embed",
-        "MPNetForSequenceClassification": "classify",
-    },
-    bare="MPNetModel",
-    prefix="mpnet.",
-    read=MPNET.read,
-    write=MPNET.write,
-    tensors=MPNET.tensors,
-    counted=BUFFER,
+    {"MPNetModel": "embed", "MPNetForMaskedLM": "embed", "MPNetForSequenceClassification": "classify"},
+    # transformers counts in 32 buckets whatever this key says.
+    {"relative_attention_num_buckets": (relative.BUCKETS,)},
 )

@@ -8,15 +8,14 @@ from pathlib import Path
 from privinf.errors import ModelError
 from privinf.models.families import Family
 from privinf.models.families._common import HARMLESS_KEYS, blocks, classifier, even_heads, linear, named, norm
+from privinf.models.families._encoders import READ_KEYS, layer, projections
 from privinf.models.source.reading import Config, Keys, activation, epsilon, flag, size
 from privinf.models.source.tensors import Tensor
 from privinf.models.spec import BlockSpec, ModelSpec, Patches, Task
 
-READ = """
-model_type architectures hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act
-layer_norm_eps image_size patch_size num_channels qkv_bias id2label num_labels problem_type
-"""
+READ = READ_KEYS | {"image_size", "patch_size", "num_channels", "qkv_bias"}
 UNUSED = {"encoder_stride", "pooler_output_size", "pooler_act"}
+PROJECTIONS, NORMS = projections("attention.attention"), ("layernorm_before", "layernorm_after")
 BIASES = frozenset(("out", "ffn", "norm", "head"))
 
 
@@ -84,35 +83,20 @@ def _tensors(spec: ModelSpec) -> Iterator[tuple[str, Tensor]]:
     patch = "embeddings.patch_embeddings.projection"
     yield "embed.class", Tensor("embeddings.cls_token", (1, 1, width), laid=(width,))
     rows = spec.max_tokens
-    yield (
-        "embed.position",
-        Tensor("embeddings.position_embeddings", (1, rows, width), laid=(rows, width)),
-    )
+    yield "embed.position", Tensor("embeddings.position_embeddings", (1, rows, width), laid=(rows, width))
     yield (
         "embed.patch.weight",
         Tensor(f"{patch}.weight", kernel, transposed=True, laid=(width, image.values)),
     )
     yield "embed.patch.bias", Tensor(f"{patch}.bias", (width,))
     for i in range(spec.layers):
-        yield from _layer(f"layer{i}", f"encoder.layer.{i}", spec)
+        yield from layer(f"layer{i}", f"encoder.layer.{i}", spec, PROJECTIONS, NORMS)
     yield from norm("head.norm", "layernorm", width)
     yield from linear("head", "classifier", width, len(spec.labels))
 
 
-def _layer(ours: str, theirs: str, spec: ModelSpec) -> Iterator[tuple[str, Tensor]]:
-    width, ffn, biased = spec.width, spec.ffn, "qkv" in spec.biases
-    for part, name in {"q": "query", "k": "key", "v": "value"}.items():
-        inside = f"{theirs}.attention.attention.{name}"
-        yield from linear(f"{ours}.attn.{part}", inside, width, width, biased=biased)
-    yield from linear(f"{ours}.attn.out", f"{theirs}.attention.output.dense", width, width)
-    yield from norm(f"{ours}.attn.norm", f"{theirs}.layernorm_before", width)
-    yield from linear(f"{ours}.ffn.up", f"{theirs}.intermediate.dense", width, ffn)
-    yield from linear(f"{ours}.ffn.down", f"{theirs}.output.dense", ffn, width)
-    yield from norm(f"{ours}.ffn.norm", f"{theirs}.layernorm_after", width)
-
-
 ENTRY = Family(
-    keys=Keys("ViTConfig", frozenset(READ.split()), {}, HARMLESS_KEYS | UNUSED),
+    keys=Keys("ViTConfig", READ, harmless=HARMLESS_KEYS | UNUSED),
     classes={"ViTForImageClassification": "classify"},
     bare="ViTModel",
     prefix="vit.",

@@ -34,3 +34,15 @@ class Tabled:
 
     def tables(self, scale: int) -> Iterator[tuple[str, Factors]]:
         yield self.gate, activation.factors(self.gate, scale)
+
+
+def of_torch(name: str, **options: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The function of torch.nn.functional that has this name; torch is imported when it is called."""
+
+    def clear(x: torch.Tensor) -> torch.Tensor:
+        from torch.nn import functional
+
+        y: torch.Tensor = getattr(functional, name)(x, **options)
+        return y
+
+    return clear

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from privinf.protocols.masked.gates import activation
@@ -15,11 +14,10 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
 class Relu:
     """max(x, 0)."""
 
-    extra: int = 0
+    extra = 0
 
     def clear(self, x: torch.Tensor) -> torch.Tensor:
         return x.relu()

@@ -2,18 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from privinf.models.functions._tabled import Tabled, of_torch
 
-from privinf.models.functions._tabled import Tabled
-
-if TYPE_CHECKING:
-    import torch
-
-
-def _clear(x: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return torch.nn.functional.silu(x)
-
-
-ENTRY = Tabled("silu", _clear)
+ENTRY = Tabled("silu", of_torch("silu"))

@@ -10,13 +10,12 @@ from __future__ import annotations
 import threading
 
 import numpy as np
-import numpy.typing as npt
 
 from privinf.protocols import kernels
+from privinf.protocols.kernels.reference import U32
 from privinf.protocols.masked.gates.norm import NormSpec
 from privinf.protocols.ring import U64
 
-U32 = npt.NDArray[np.uint32]
 BLOCK = 16  # places whose inverses are computed together
 NARROW = 32  # a ring in which products take half the memory and time
 
@@ -39,11 +38,10 @@ class Embedded:
         return rows
 
     def _selected(self, vectors: U64) -> U64:
+        ring = kernels.default()
         if self._narrow is None:
-            return kernels.default().ring_matmul(vectors, self._tokens[None])
-        return (
-            kernels.default().ring_matmul32(vectors.astype(np.uint32), self._narrow[None]).astype(np.uint64)
-        )
+            return ring.ring_matmul(vectors, self._tokens[None])
+        return ring.ring_matmul32(vectors.astype(np.uint32), self._narrow[None]).astype(np.uint64)
 
     def inverses(self, vectors: U64) -> U64:
         """Sums over the vocabulary of vectors times the inverse deviation of token plus position."""
@@ -64,9 +62,8 @@ class Embedded:
             return self._inverses[:places]
 
     def _block(self, lengths: U64, positions: U64) -> U32:
-        cross = (
-            kernels.default().ring_matmul(self._tokens[None], np.ascontiguousarray(positions.T)[None])[0].T
-        )
+        turned = np.ascontiguousarray(positions.T)
+        cross = kernels.default().ring_matmul(self._tokens[None], turned[None])[0].T
         return _inverse(lengths + cross * np.uint64(2) + _squares(positions)[:, None], self._norm)
 
 

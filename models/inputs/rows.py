@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
+from privinf.models.engines.masked import Angles
 from privinf.models.engines.positions import Places, angles
 from privinf.models.plan.scales import PRE, ROTARY
 from privinf.models.programs.layout import ADVANCED, MOVED, Layout
@@ -29,17 +31,12 @@ from privinf.protocols.ring import U64
 
 @dataclass(frozen=True)
 class Taken:
-    """What a pass goes on with.
-
-    moved: cosines and sines (2, 1, 1, head width / 2) of the angles by which the prefix moves towards the prompt;
-    advanced: of the rows' own (2, 1, rows, head width / 2), where the servers do not know these.
-    """
+    """What a pass goes on with."""
 
     rows: Share
     pads: Share | None
     rejected: Share | None
-    moved: Wire | None
-    advanced: Wire | None
+    angles: Angles
 
 
 class Inputs:
@@ -56,15 +53,14 @@ class Inputs:
         sums = {name: open_sums(ctx, x) for name, x in query.lookups.items()}
         signs = {name: require_one_row(ctx, x) for name, x in sums.items()}
         angled = {
-            name: self._angles(name, chosen[name], signs[name])
+            name: ctx.open(ctx.run(Product(chosen[name].bits), chosen[name], signs[name]))
             for name in (MOVED, ADVANCED)
             if name in chosen
         }
         lifted = {name: from_bits(ctx, x, self._plan.widest_scores) for name, x in bits.items()}
         rows = self._rows({n: w for n, w in chosen.items() if n not in angled}, signs)
-        return Taken(
-            rows, lifted.get("pads"), lifted.get("rejected"), angled.get(MOVED), angled.get(ADVANCED)
-        )
+        turned = Angles(self._places, angled.get(ADVANCED), angled.get(MOVED))
+        return Taken(rows, lifted.get("pads"), lifted.get("rejected"), turned)
 
     def _chosen(self, name: str, onehot: Share) -> Share:
         """What is opened first: a row of a table that everybody knows, or where in a private one it is."""
@@ -89,21 +85,14 @@ class Inputs:
         found = map_share(onehot, shape, turned)
         return Share(shape, self._plan.widest_scores + ROTARY, ROTARY, found.data)
 
-    def _angles(self, name: str, found: Wire, sign: Wire) -> Wire:
-        turn: Share = self._ctx.run(Product(found.bits), found, sign)
-        return self._ctx.open(turn)
-
     def _rows(self, chosen: Mapping[str, Wire], signs: Mapping[str, Wire]) -> Share:
         """The sum of one row of each table, in the ring of the residual."""
         ctx, whole = self._ctx, self._plan.residual_bits
         found = {name: self._looked_up(name, wire) for name, wire in chosen.items()}
         parts = [ctx.run(Product(whole), row, signs[name]) for name, row in found.items()]
-        total: Share = parts[0]
-        for part in parts[1:]:
-            total = add(total, part)
-        return Share(
-            total.shape, total.bits, PRE.residual, None if total.data is None else _raised(total.data)
-        )
+        total: Share = reduce(add, parts)
+        raised = map_share(total, total.shape, lambda v: v * np.uint64(1 << (PRE.residual - PRE.embed)))
+        return Share(total.shape, total.bits, PRE.residual, raised.data)
 
     def _looked_up(self, name: str, chosen: Wire) -> Wire:
         table = f"embed.{name}"
@@ -122,7 +111,3 @@ def _picked(onehot: Share, table: U32, bits: int) -> Share:
 
     row = map_share(onehot, shape, times)
     return narrow(Share(shape, onehot.bits, PRE.embed, row.data), bits)
-
-
-def _raised(v: U64) -> U64:
-    return v * np.uint64(1 << (PRE.residual - PRE.embed))

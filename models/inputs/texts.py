@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from privinf.models.engines.shapes import derived
 from privinf.models.inputs.embedded import Embedded
 from privinf.models.parts import planned
 from privinf.models.programs.layout import Layout
@@ -22,8 +23,7 @@ from privinf.protocols.masked.gates.norm import NormSpec
 from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.gates.selection import open_sums, require_one_row
 from privinf.protocols.masked.interpreter import Interpreter
-from privinf.protocols.masked.wires import Share, Wire, add, derive, map_share, narrow
-from privinf.protocols.ring import U64
+from privinf.protocols.masked.wires import Share, Wire, add, map_share, narrow
 
 
 def take(ctx: Interpreter, layout: Layout, query: Asked, public: Public) -> tuple[Share | Wire, Share]:
@@ -43,8 +43,9 @@ def _take_private(ctx: Interpreter, norm: NormSpec, query: Asked) -> tuple[Share
     sign = require_one_row(ctx, sums)
     real = from_bits(ctx, bits, ring.MAX_BITS)
     rows = ctx.run(Product(norm.bits), sign, found)
-    places = ctx.run(ToShare(), _first_rows(ctx.weight("embed.position"), onehots.shape[1]))
-    return add(rows, places), real
+    table, count = ctx.weight("embed.position"), onehots.shape[1]
+    places = derived(table, (count, *table.shape[1:]), lambda v: v[:count])
+    return add(rows, ctx.run(ToShare(), places)), real
 
 
 def _take_public(
@@ -72,10 +73,3 @@ def padding(ctx: Interpreter, real: Share) -> Share:
     return ctx.add_public(
         map_share(real, shape, lambda v: -v.reshape(shape)), np.ones(shape, dtype=np.uint64)
     )
-
-
-def _first_rows(table: Wire, count: int) -> Wire:
-    def cut(v: U64) -> U64:
-        return v[:count]
-
-    return derive([table], (count, *table.shape[1:]), table.bits, table.scale, public=cut, mask=cut)

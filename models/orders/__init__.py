@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from privinf.models.engines.observers import Ranges
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.parts import Model
-from privinf.models.plan.ranges import RangeTable
 from privinf.models.plan.rings import Plan
 from privinf.models.spec import ModelSpec
 from privinf.protocols.registry import Registry
@@ -40,7 +40,7 @@ class Order:
     """One order: `plan` raises ModelError that names the site whose range fits no ring."""
 
     run: Run
-    plan: Callable[[ModelSpec, RangeTable, Limits], Plan]
+    plan: Callable[[ModelSpec, Ranges, Limits], Plan]
 
 
 ORDERS: Registry[Order] = Registry("privinf.models.orders", "order")

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from privinf.errors import ModelError
 from privinf.models.attention import VARIANTS
+from privinf.models.engines.observers import Ranges
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.orders import Limits, Order
 from privinf.models.parts import Layer, Model
-from privinf.models.plan.ranges import (
-    KNOWN,
-    RangeTable,
-    bits_for,
-    hidden_bits,
-    norm_spec,
-    require_norm,
-    sum_bits,
-)
-from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
+from privinf.models.plan.ranges import HEADROOM, KNOWN, bits_for, hidden_bits, norm_spec, sum_bits
+from privinf.models.plan.rings import FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import POST as SCALES
 from privinf.models.spec import Classifier, ModelSpec
 from privinf.models.transformer import attend, feed
@@ -52,7 +45,7 @@ def block(ops: Ops[Sum, Rows], layer: Layer, x: Rows) -> Rows:
         return ops.normalise(y, layer.ffn_norm)
 
 
-def make_plan(spec: ModelSpec, ranges: RangeTable, limits: Limits) -> Plan:
+def make_plan(spec: ModelSpec, ranges: Ranges, limits: Limits) -> Plan:
     """Plan a model for texts of up to `max_tokens`."""
     high, max_tokens = ranges.high, limits.max_tokens
     residuals = [bits_for(high[f"layer{i}.attn.residual"], SCALES.linear) for i in range(spec.layers)]
@@ -67,11 +60,10 @@ def make_plan(spec: ModelSpec, ranges: RangeTable, limits: Limits) -> Plan:
         last = result + (sum_bits(max_tokens) if spec.sums else 0)
     else:
         last = max(result, pooler.inner + SCALES.weight)
-    into = [max(_inputs(rings), residual) for rings, residual in zip(attention, residuals, strict=True)]
+    into = [max(rings.inputs(SCALES), residual) for rings, residual in zip(attention, residuals, strict=True)]
 
-    def norm(site: str, scale: int, out_bits: int, headroom: int | None = None) -> NormSpec:
-        room = {} if headroom is None else {"headroom": headroom}
-        return norm_spec(site, ranges, scale, out_bits, SCALES.rows, spec.width, spec.eps, **room)
+    def norm(site: str, scale: int, out_bits: int, headroom: int = HEADROOM) -> NormSpec:
+        return norm_spec(site, ranges, spec, scale, out_bits, SCALES.rows, headroom=headroom)
 
     layers = []
     for i, after in enumerate([*into[1:], last]):
@@ -86,18 +78,12 @@ def make_plan(spec: ModelSpec, ranges: RangeTable, limits: Limits) -> Plan:
     return plan
 
 
-def _inputs(rings: AttentionRings) -> int:
-    """Ring that the rows before an attention must have."""
-    scores = rings.query_bits + SCALES.linear - SCALES.qk
-    return max(scores, rings.narrow_bits + SCALES.linear - SCALES.values)
-
-
-def _inside(site: str, ranges: RangeTable, name: str, outer: int) -> FeedForwardRings:
+def _inside(site: str, ranges: Ranges, name: str, outer: int) -> FeedForwardRings:
     return FeedForwardRings(hidden_bits(site, ranges.high, name, SCALES), 0, outer)
 
 
 def _require_room(plan: Plan, last: int) -> None:
-    """Refuse what would fail at the first query: a ring beyond 64 bits, a power beyond its table."""
+    """Refuse what would fail at the first query: a ring beyond 64 bits."""
     for i, layer in enumerate(plan.layers):
         if layer.attention.outer + layer.attention.drop(SCALES, plan.max_tokens) > ring.MAX_BITS:
             raise ModelError(f"layer{i}.attn: values too large for texts of {plan.max_tokens} tokens")
@@ -107,9 +93,6 @@ def _require_room(plan: Plan, last: int) -> None:
         raise ModelError("head: values too large to follow an activation")
     if last > ring.MAX_BITS:
         raise ModelError(f"pool: values too large for a sum of {plan.max_tokens} rows in {last} bits")
-    for norm in (plan.embed_norm, *(n for x in plan.layers for n in (x.attention_norm, x.ffn_norm))):
-        if norm is not None:
-            require_norm(norm)
 
 
 ENTRY = Order(run, make_plan)

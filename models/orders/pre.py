@@ -7,16 +7,11 @@ from dataclasses import replace
 
 from privinf.errors import ModelError
 from privinf.models.attention import VARIANTS
+from privinf.models.engines.observers import Ranges
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.orders import Limits, Order
 from privinf.models.parts import Layer, Model
-from privinf.models.plan.ranges import (
-    RangeTable,
-    bits_for,
-    hidden_bits,
-    norm_spec,
-    require_norm,
-)
+from privinf.models.plan.ranges import bits_for, hidden_bits, norm_spec
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import PRE as SCALES
 from privinf.models.spec import BlockSpec, ModelSpec
@@ -57,7 +52,7 @@ def block(ops: Ops[Sum, Rows], layer: Layer, x: Sum) -> Sum:
         return ops.add(x, feed(ops, layer.ffn, ops.normalise(x, layer.ffn_norm)))
 
 
-def make_plan(spec: ModelSpec, ranges: RangeTable, limits: Limits) -> Plan:
+def make_plan(spec: ModelSpec, ranges: Ranges, limits: Limits) -> Plan:
     """Plan a model for sessions of up to `max_tokens`."""
     max_tokens = limits.max_tokens
     outer, result = _residual_bits(spec, ranges), bits_for(ranges.high["head.out"], SCALES.linear)
@@ -76,7 +71,7 @@ def make_plan(spec: ModelSpec, ranges: RangeTable, limits: Limits) -> Plan:
     return plan
 
 
-def _residual_bits(spec: ModelSpec, ranges: RangeTable) -> int:
+def _residual_bits(spec: ModelSpec, ranges: Ranges) -> int:
     """The ring of the residual and of all that is added to it."""
     sites = [f"layer{i}.{part}" for i in range(spec.layers) for part in ("attn", "ffn")]
     bits = {f"{site}.residual": SCALES.residual for site in (*sites, "head")}
@@ -89,26 +84,22 @@ def _residual_bits(spec: ModelSpec, ranges: RangeTable) -> int:
     return needed[widest]
 
 
-def _layer(spec: ModelSpec, ranges: RangeTable, i: int, max_tokens: int, outer: int) -> LayerRings:
+def _layer(spec: ModelSpec, ranges: Ranges, i: int, max_tokens: int, outer: int) -> LayerRings:
     attn, ffn = f"layer{i}.attn", f"layer{i}.ffn"
     part = spec.blocks[i]
     attention = _attention(part, ranges, attn, max_tokens, outer)
     inner = hidden_bits(f"{ffn}.{'gate' if part.gated else 'up'}", ranges.high, part.activation, SCALES)
     up = bits_for(ranges.high[f"{ffn}.up"], SCALES.up) if part.gated else 0
-    scores = max(attention.query_bits, attention.key_bits) + SCALES.linear - SCALES.qk
-    inputs = max(scores, attention.narrow_bits + SCALES.linear - SCALES.values)
     between = max(inner + SCALES.weight, up + SCALES.linear - SCALES.up)
     return LayerRings(
-        _norm(spec, ranges, attn, inputs),
+        _norm(spec, ranges, attn, attention.inputs(SCALES)),
         attention,
         _norm(spec, ranges, ffn, between),
         FeedForwardRings(inner, up, outer),
     )
 
 
-def _attention(
-    block: BlockSpec, ranges: RangeTable, site: str, max_tokens: int, outer: int
-) -> AttentionRings:
+def _attention(block: BlockSpec, ranges: Ranges, site: str, max_tokens: int, outer: int) -> AttentionRings:
     """Queries and keys that positions turn afterwards are opened in rings of their own."""
     rings = VARIANTS[block.attention].rings(site, ranges.high, max_tokens, outer, SCALES)
     if block.rotary is None:
@@ -117,17 +108,13 @@ def _attention(
     return replace(rings, query_bits=query, key_bits=key)
 
 
-def _norm(
-    spec: ModelSpec, ranges: RangeTable, site: str, out_bits: int, precision: int = PRECISION
-) -> NormSpec:
-    residual, rows = SCALES.residual, SCALES.rows
-    return norm_spec(
-        site, ranges, residual, out_bits, rows, spec.width, spec.eps, gain=GAIN, precision=precision
-    )
+def _norm(spec: ModelSpec, ranges: Ranges, site: str, out_bits: int, precision: int = PRECISION) -> NormSpec:
+    scale, rows = SCALES.residual, SCALES.rows
+    return norm_spec(site, ranges, spec, scale, out_bits, rows, gain=GAIN, precision=precision)
 
 
 def _require_room(plan: Plan) -> None:
-    """Refuse what would fail at the first query: a ring beyond 64 bits, a power beyond its table."""
+    """Refuse what would fail at the first query: a ring beyond 64 bits."""
     if plan.embed_bits > EMBED_BITS:
         raise ModelError("embeddings too large to be looked up")
     for i, layer in enumerate(plan.layers):
@@ -135,9 +122,6 @@ def _require_room(plan: Plan) -> None:
             raise ModelError(f"layer{i}.attn: values too large for sessions of {plan.max_tokens} tokens")
         if layer.attention.widest(SCALES) + SCALES.rotary > ring.MAX_BITS:
             raise ModelError(f"layer{i}.attn: scores too large for rotary positions")
-    for norm in (plan.final_norm, *(n for x in plan.layers for n in (x.attention_norm, x.ffn_norm))):
-        if norm is not None:
-            require_norm(norm)
 
 
 ENTRY = Order(run, make_plan)

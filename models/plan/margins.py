@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 
 from privinf.models.attention import VARIANTS
+from privinf.models.engines.observers import Ranges
 from privinf.models.functions import FUNCTIONS
 from privinf.models.parts import FeedForward, Model, planned
-from privinf.models.plan.ranges import Limits, RangeTable, held
+from privinf.models.plan.ranges import Limits, held
 from privinf.models.plan.scales import Scales
 from privinf.protocols.masked.gates.norm import NormSpec
 
@@ -31,7 +32,7 @@ class Margin:
         return min(above, below)
 
 
-def margins(limits: Limits, seen: RangeTable) -> list[Margin]:
+def margins(limits: Limits, seen: Ranges) -> list[Margin]:
     """Every site that was seen and has limits, the closest first."""
     sites = [Margin(s, seen.low[s], seen.high[s], *limits[s]) for s in seen.high if s in limits]
     return sorted(sites, key=lambda margin: margin.bits)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Protocol
 
 from privinf.errors import ModelError
+from privinf.models.engines.observers import Ranges
 from privinf.models.functions import FUNCTIONS
 from privinf.models.plan.scales import Scales
+from privinf.models.spec import ModelSpec
 from privinf.protocols import ring
 from privinf.protocols.masked.gates import power
 from privinf.protocols.masked.gates.norm import NormSpec
@@ -18,15 +19,6 @@ HEADROOM = 3  # bits kept free above every calibrated range
 KNOWN = 1  # the same where the range is that of a whole table, and rounding alone can pass it
 INVERSE_GAIN = 10  # significant bits of a row's inverse deviation at the largest calibrated variance
 MAX_FRACTION = 16  # of a centred row before it is normalised: finer would not fit the sum of squares
-
-
-class RangeTable(Protocol):
-    """Calibrated magnitudes by site, in real units."""
-
-    @property
-    def low(self) -> Mapping[str, float]: ...
-    @property
-    def high(self) -> Mapping[str, float]: ...
 
 
 def bits_for(magnitude: float, scale: int, headroom: int = HEADROOM) -> int:
@@ -54,18 +46,17 @@ def hidden_bits(site: str, high: Mapping[str, float], name: str, scales: Scales)
 
 def norm_spec(
     site: str,
-    ranges: RangeTable,
+    ranges: Ranges,
+    spec: ModelSpec,
     scale: int,
     out_bits: int,
     rows: int,
-    width: int,
-    eps: float,
     *,
     gain: int = INVERSE_GAIN,
     precision: int = power.PRECISION,
     headroom: int = HEADROOM,
 ) -> NormSpec:
-    """How the rows at a site are normalised, of `width` values at `scale`, to `rows` fraction bits.
+    """How the rows at a site are normalised, of values at `scale`, to `rows` fraction bits.
 
     gain: significant bits of the inverse deviation at the largest variance; precision: those of its table's index.
     headroom: bits that are kept free above the ranges.
@@ -75,26 +66,28 @@ def norm_spec(
         raise ModelError(f"{site}: a row of zeros cannot be normalised")
     inverse_scale = 64 + rows - out_bits
     deviation = math.ceil(math.log2(largest) / 2)
-    room = 60 - math.ceil(math.log2(width)) - math.ceil(math.log2(largest)) - 2 * headroom
+    room = 60 - math.ceil(math.log2(spec.width)) - math.ceil(math.log2(largest)) - 2 * headroom
     fraction = min(inverse_scale - gain - deviation, scale, MAX_FRACTION, room // 2)
     if math.log2(smallest) / 2 + fraction < 6:
         raise ModelError(f"{site}: rows' deviations span too wide a range to be normalised in 64 bits")
-    return NormSpec(
-        width=width,
+    norm = NormSpec(
+        width=spec.width,
         bits=bits_for(ranges.high[f"{site}.residual"], scale, headroom),
         drop=scale - fraction,
         scale=fraction,
         low=math.floor(math.log2(smallest)) - 2 * headroom,
         high=math.ceil(math.log2(largest)) + 2 * headroom,
-        eps=eps,
+        eps=spec.eps,
         inverse_scale=min(inverse_scale, fraction + gain + deviation),
         out_scale=rows,
         out_bits=out_bits,
         precision=precision,
     )
+    _require(norm)
+    return norm
 
 
-def require_norm(norm: NormSpec) -> None:
+def _require(norm: NormSpec) -> None:
     """Refuse what would fail at the first query: a power beyond its table, a product beyond every ring."""
     try:
         norm.power()

@@ -46,6 +46,11 @@ class AttentionRings:
         """Of scores before they are cut."""
         return self.score_bits + scales.product - scales.scores
 
+    def inputs(self, scales: Scales) -> int:
+        """Ring that the rows before must have."""
+        scores = max(self.query_bits, self.key_bits) + scales.linear - scales.qk
+        return max(scores, self.narrow_bits + scales.linear - scales.values)
+
     def mixed(self, scales: Scales) -> int:
         """Fraction bits of mixed values before they are divided by their row's sum."""
         return scales.mixed + softmax.slack(self.fine)

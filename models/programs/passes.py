@@ -9,7 +9,7 @@ import numpy as np
 from privinf.models.asking import ask
 from privinf.models.cache._ledger import Ledger, Step, keep
 from privinf.models.cache._store import IN_FIXED, NOTHING, Cache, Held, Keeps
-from privinf.models.engines.masked import Angles, MaskedOps, Sight
+from privinf.models.engines.masked import MaskedOps, Sight
 from privinf.models.engines.stores import IdealStore, ShapeStore
 from privinf.models.engines.weights import weights_of
 from privinf.models.inputs.rows import Inputs
@@ -42,7 +42,7 @@ def run_pass(
         model.scales,
         taken.rows,
         Sight(cache.with_pads(step.rows, pads), step.hidden),
-        angles=Angles(step.places, taken.advanced, taken.moved),
+        angles=taken.angles,
         memory=Held(cache, step.first),
         likeliest=shape.task.startswith("argmax"),
     )

@@ -40,13 +40,13 @@ def calibrate(
     spec: ModelSpec, weights: Mapping[str, F64], ids: Sequence[Ids], tick: Tick = lambda done: None
 ) -> Plan:
     """Plan the rings of a model from its folded weights and tokenised text; `tick` counts texts done."""
-    from privinf.models.clear import ClearEncoder, clear_query
+    from privinf.models.clear import ClearEncoder
 
     ranges = Ranges()
     clear = ClearEncoder(spec, weights, ranges)
     odd = passages(weights["embed.token"], ids[0], spec.longest)
     for tokens, texts in batches([*ids, *_long(ids, spec.longest), *odd], spec.longest):
-        clear.run(clear_query(texts, tokens, spec.tokens.pad))
+        clear.run(texts, tokens)
         tick(len(texts))
     known = reach(weights["embed.token"], weights["embed.position"][: spec.longest])
     ranges.high |= {"embed.residual": known.largest, "embed.square": known.high}
@@ -149,11 +149,11 @@ def _filled(ids: Sequence[Ids], room: int) -> list[Ids]:
 
 def clear_answers(spec: ModelSpec, weights: Mapping[str, F64], ids: Sequence[Ids]) -> npt.NDArray[np.float32]:
     """Float32 answers (texts, width or labels), in the order given: what private ones are compared with."""
-    from privinf.models.clear import ClearEncoder, clear_query
+    from privinf.models.clear import ClearEncoder
 
     clear, answers = ClearEncoder(spec, weights), []
     for tokens in ids:
-        row = clear.run(clear_query([tokens], max(len(tokens), 2), spec.tokens.pad))[:, 0].numpy()
+        row = clear.run([tokens], max(len(tokens), 2))[:, 0].numpy()
         if isinstance(spec.head, Pool) and spec.head.unit:
             row = row / np.linalg.norm(row, axis=-1, keepdims=True)
         answers.append(row[0, : spec.answer_width])

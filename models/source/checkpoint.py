@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,7 @@ import numpy as np
 from privinf.errors import ModelError
 from privinf.models.families import FAMILIES, Family
 from privinf.models.source.reading import architecture, read_object
-from privinf.models.source.tensors import (
-    WEIGHTS,
-    Array,
-    Stored,
-    Tensor,
-    by_plain_name,
-    check_names,
-    read_tensor,
-    stored_tensors,
-)
+from privinf.models.source.tensors import WEIGHTS, Array, Stored, Tensor, read_tensor, stored_tensors
 from privinf.models.spec import Generator, ModelSpec
 
 HEAD = "head.weight"
@@ -48,12 +40,15 @@ def load(directory: str | os.PathLike[str]) -> tuple[ModelSpec, dict[str, Array]
     spec = read_spec(directory)
     path, family = Path(directory) / WEIGHTS, FAMILIES[spec.family]
     stored = stored_tensors(path)
-    names = by_plain_name(stored, lambda name: plain_name(name, family), path)
-    wanted = {ours: tensor for ours, tensor in tensors(spec).items() if _wanted(tensor, spec, names)}
-    _check(spec, family, wanted, names, path)
+    names = _by_plain_name(stored, family, path)
+    described = tensors(spec)
+    # Optional tensors are all there, or none.
+    optional = any(tensor.optional and tensor.theirs in names for tensor in described.values())
+    wanted = {ours: tensor for ours, tensor in described.items() if optional or not tensor.optional}
+    _check(spec, wanted, names, path)
     if family.counted in names:
         _check_counted(stored[names[family.counted]], f"{path}: {names[family.counted]!r}", spec)
-    head = wanted.pop(HEAD) if _tied(spec) else None
+    head = wanted.pop(HEAD) if isinstance(spec.head, Generator) and spec.head.tied else None
     weights = {ours: _read(tensor, names, stored, path) for ours, tensor in wanted.items()}
     if head is not None:
         weights[HEAD] = np.ascontiguousarray(weights["embed.token"].T)
@@ -65,27 +60,26 @@ def load(directory: str | os.PathLike[str]) -> tuple[ModelSpec, dict[str, Array]
     return spec, weights
 
 
+def _by_plain_name(stored: Iterable[str], family: Family, path: Path) -> dict[str, str]:
+    """The file's names by their one spelling."""
+    found: dict[str, str] = {}
+    for name in stored:
+        short = plain_name(name, family)
+        if short in found:
+            raise ModelError(f"{path} holds both {found[short]!r} and {name!r}")
+        found[short] = name
+    return found
+
+
 def plain_name(name: str, family: Family) -> str:
     """The name without the prefix and the spellings that differ between versions of transformers."""
     short = name.removeprefix(family.prefix).replace("LayerNorm.gamma", "LayerNorm.weight")
     return short.replace("LayerNorm.beta", "LayerNorm.bias")
 
 
-def _tied(spec: ModelSpec) -> bool:
-    return isinstance(spec.head, Generator) and spec.head.tied
-
-
-def _wanted(tensor: Tensor, spec: ModelSpec, names: dict[str, str]) -> bool:
-    """Optional tensors are all there, or none."""
-    if not tensor.optional:
-        return True
-    return any(other.optional and other.theirs in names for other in tensors(spec).values())
-
-
-def _check(
-    spec: ModelSpec, family: Family, wanted: dict[str, Tensor], names: dict[str, str], path: Path
-) -> None:
+def _check(spec: ModelSpec, wanted: dict[str, Tensor], names: dict[str, str], path: Path) -> None:
     """Refuses a file that lacks tensors of the model, or holds others."""
+    family = FAMILIES[spec.family]
     ignored = {name for name in names if name == family.counted or family.ignored.fullmatch(name)}
     needed = {tensor.theirs for tensor in wanted.values()}
     if isinstance(spec.head, Generator):
@@ -97,7 +91,24 @@ def _check(
                 f"{path} has no {head!r}, though config.json's tie_word_embeddings is false: "
                 "make it true if the head is the embedding"
             )
-    check_names(names, needed, ignored, f"{spec.layers} layers of {spec.family} to {spec.task}", path)
+    _check_names(names, needed, ignored, f"{spec.layers} layers of {spec.family} to {spec.task}", path)
+
+
+def _check_names(
+    names: Mapping[str, str], wanted: set[str], ignored: set[str], model: str, path: Path
+) -> None:
+    """The same by the names that are needed, and those that mean nothing."""
+    if missing := sorted(wanted - set(names)):
+        raise ModelError(f"{path} lacks {len(missing)} tensors of config.json's model: {_some(missing)}")
+    if extra := sorted(set(names) - wanted - ignored):
+        raise ModelError(
+            f"{path} holds {len(extra)} tensors without use in {model}: "
+            f"{_some([names[name] for name in extra])}"
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
 def _read(tensor: Tensor, names: dict[str, str], stored: dict[str, Stored], path: Path) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from privinf.errors import ModelError
 from privinf.models.functions import FUNCTIONS
 
 Config = Mapping[str, Any]
+Fixed = Mapping[str, tuple[Any, ...]]  # keys, and the values of each that are accepted, the usual one first
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Keys:
 
     config: str
     read: Set[str]
-    fixed: Mapping[str, tuple[Any, ...]]
-    harmless: Set[str]
+    fixed: Fixed = field(default_factory=dict)
+    harmless: Set[str] = frozenset()
 
     def check(self, config: Config, path: Path) -> None:
         """Refuses a value that is not implemented, and a key that might mean anything."""
@@ -34,6 +35,14 @@ class Keys:
                 f"{path}: unknown keys {', '.join(map(repr, unknown))} could change what the model computes; "
                 f"accepted are the keys of {self.config}"
             )
+
+
+def read_optional(path: Path, keys: Keys | None = None) -> dict[str, Any]:
+    """The JSON object in `path`, with these keys alone; empty where there is no such file."""
+    config = read_object(path) if path.exists() else {}
+    if keys is not None:
+        keys.check(config, path)
+    return config
 
 
 def read_json(path: Path) -> Any:

@@ -7,11 +7,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from privinf.errors import ModelError
-from privinf.models.source.reading import Config, Keys, flag, read_json, read_object, size
+from privinf.models.source.reading import Config, Keys, flag, read_json, read_object, read_optional, size
 from privinf.models.spec import WITHOUT_TEXT, Pool, Pooling, TextRules
 
 LIBRARY = "sentence_transformers."  # how the types of its own modules begin
-POOLING = "1_Pooling/config.json"  # where it is without modules.json
+POOLING = "1_Pooling"  # where it is without modules.json
 ABOUT = "config_sentence_transformers.json"
 TOKENIZER = "tokenizer_config.json"
 # The first of these that is there counts, as in the library.
@@ -60,16 +60,12 @@ attn_implementation dtype torch_dtype trust_remote_code use_safetensors low_cpu_
 device_map use_fast revision token cache_dir local_files_only
 """
 POOLING_KEYS = Keys(
-    "sentence-transformers' Pooling",
-    {"pooling_mode", "include_prompt", *DIMENSIONS, *OLD_POOLINGS},
-    {},
-    frozenset(),
+    "sentence-transformers' Pooling", {"pooling_mode", "include_prompt", *DIMENSIONS, *OLD_POOLINGS}
 )
 NORMALIZE_KEYS = Keys(
     "sentence-transformers' Normalize",
     frozenset(),
     {"module_input_name": ("sentence_embedding",), "module_output_name": ("sentence_embedding", None)},
-    frozenset(),
 )
 MODULE_KEYS = {"idx", "name", "path", "type", "kwargs"}
 ACCEPTED = (("Transformer",), ("Transformer", "Pooling"), ("Transformer", "Pooling", "Normalize"))
@@ -78,8 +74,8 @@ ACCEPTED = (("Transformer",), ("Transformer", "Pooling"), ("Transformer", "Pooli
 def read_sentence(folder: Path, width: int) -> tuple[Pool, TextRules]:
     """All that the library's files say of an encoder of this width, whichever of them are there."""
     pooling, normalize, include_prompt = _modules_of(folder, width)
-    about = _about(folder)
-    texts = read_texts(folder, about)
+    about = read_optional(folder / ABOUT, ABOUT_KEYS)
+    texts = _texts(folder, about)
     if not include_prompt and any(prompt for _, prompt in texts.prompts):
         raise ModelError(
             f"{folder}: include_prompt false in Pooling's config.json is not supported together with prompts"
@@ -93,7 +89,7 @@ def refuse_cross_encoder(folder: Path, config: Config) -> None:
     """A model of pairs of texts has the files of a classifier, and answers nothing when it is given one."""
     path = folder / "config.json"
     theirs = config.get("sentence_transformers")
-    about = read_object(folder / ABOUT) if (folder / ABOUT).exists() else {}
+    about = read_optional(folder / ABOUT)
     if (
         "sbert_ce_default_activation_function" in config
         or (isinstance(theirs, Mapping) and "activation_fn" in theirs)
@@ -102,24 +98,16 @@ def refuse_cross_encoder(folder: Path, config: Config) -> None:
         raise ModelError(f"{path}: a CrossEncoder scores pairs of texts, and pairs are not supported")
 
 
-def read_texts(folder: Path, about: Config) -> TextRules:
+def _texts(folder: Path, about: Config) -> TextRules:
     """What the files say of texts; `about` is the library's own configuration."""
     path = next((folder / name for name in TEXTS if (folder / name).exists()), folder / TEXTS[0])
-    config = read_object(path) if path.exists() else {}
-    TEXT_KEYS.check(config, path)
+    config = read_optional(path, TEXT_KEYS)
     prompts = _prompts(about, folder / ABOUT)
     default = about.get("default_prompt_name")
     if default is not None and default not in {*dict(prompts), *WITHOUT_TEXT}:
         raise ModelError(f"{folder / ABOUT}: default_prompt_name {default!r} names none of the prompts")
     lower = flag(config, "do_lower_case", path, False)
     return TextRules(_longest(folder, config, path), prompts, default, lower)
-
-
-def _about(folder: Path) -> dict[str, Any]:
-    path = folder / ABOUT
-    config = read_object(path) if path.exists() else {}
-    ABOUT_KEYS.check(config, path)
-    return config
 
 
 def _prompts(about: Config, path: Path) -> tuple[tuple[str, str], ...]:
@@ -159,7 +147,7 @@ def _arguments(config: Config, name: str, path: Path) -> Config:
 def tokenizer_limit(folder: Path) -> int | None:
     """The longest text by the tokenizer's own file; a huge number there means none."""
     path = folder / TOKENIZER
-    given = read_object(path).get("model_max_length") if path.exists() else None
+    given = read_optional(path).get("model_max_length")
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 1:
@@ -169,12 +157,7 @@ def tokenizer_limit(folder: Path) -> int | None:
 
 def _modules_of(folder: Path, width: int) -> tuple[Pooling | None, bool, bool]:
     """Pooling, whether vectors have unit length, and whether a prompt's rows are pooled too."""
-    path = folder / "modules.json"
-    if not path.exists():
-        pooling = folder / POOLING
-        chosen, include = _pooling(pooling, width) if pooling.exists() else (None, True)
-        return chosen, False, include
-    steps = _modules(path)
+    path, steps = folder / "modules.json", _steps(folder)
     kinds = tuple(kind for kind, _ in steps)
     if kinds not in ACCEPTED:
         raise ModelError(
@@ -185,23 +168,24 @@ def _modules_of(folder: Path, width: int) -> tuple[Pooling | None, bool, bool]:
         raise ModelError(
             f"{path}: the Transformer must lie in the model's own directory, not {steps[0][1]!r}"
         )
-    chosen, include = (
-        _pooling(folder / steps[1][1] / "config.json", width) if len(steps) > 1 else (None, True)
-    )
-    if len(steps) > 2 and (normalize := folder / steps[2][1] / "config.json").exists():
-        NORMALIZE_KEYS.check(read_object(normalize), normalize)
-    return chosen, len(steps) > 2, include
+    pooled, unit = len(steps) > 1, len(steps) > 2
+    chosen, include = _pooling(folder / steps[1][1] / "config.json", width) if pooled else (None, True)
+    if unit:
+        read_optional(folder / steps[2][1] / "config.json", NORMALIZE_KEYS)
+    return chosen, unit, include
 
 
 def pooling_files(folder: Path) -> list[str]:
     """Where the pooling is configured, seen from the model's directory."""
+    return [str(PurePosixPath(place) / "config.json") for kind, place in _steps(folder) if kind == "Pooling"]
+
+
+def _steps(folder: Path) -> list[tuple[str, str]]:
+    """Kind and folder of each module; without modules.json a pooling where it is configured."""
     path = folder / "modules.json"
     if not path.exists():
-        return [POOLING]
-    return [str(PurePosixPath(place) / "config.json") for kind, place in _modules(path) if kind == "Pooling"]
-
-
-def _modules(path: Path) -> list[tuple[str, str]]:
+        pooling = [("Pooling", POOLING)] if (folder / POOLING / "config.json").exists() else []
+        return [("Transformer", ""), *pooling]
     value = read_json(path)
     if not isinstance(value, list):
         raise ModelError(f"{path} holds a JSON {type(value).__name__}, not a list")
@@ -231,12 +215,11 @@ def _pooling(path: Path, width: int) -> tuple[Pooling, bool]:
         if config.get(key, width) != width:
             raise ModelError(f"{path}: {key} differs from hidden_size {width}")
     include = flag(config, "include_prompt", path, True)
-    for chosen in ("mean", "cls"):
-        if modes == [chosen]:
-            return ("mean" if chosen == "mean" else "cls"), include
-    raise ModelError(
-        f"{path}: pooling {', '.join(map(str, modes))} is not supported; accepted: mean or cls alone"
-    )
+    if modes not in (["mean"], ["cls"]):
+        raise ModelError(
+            f"{path}: pooling {', '.join(map(str, modes))} is not supported; accepted: mean or cls alone"
+        )
+    return modes[0], include
 
 
 def _modes(config: Config) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,30 +64,6 @@ def stored_tensors(path: Path) -> dict[str, Stored]:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def by_plain_name(names: Iterable[str], plain: Callable[[str], str], path: Path) -> dict[str, str]:
-    """The file's names by their one spelling, which `plain` gives."""
-    found: dict[str, str] = {}
-    for name in names:
-        short = plain(name)
-        if short in found:
-            raise ModelError(f"{path} holds both {found[short]!r} and {name!r}")
-        found[short] = name
-    return found
-
-
-def check_names(
-    names: Mapping[str, str], wanted: set[str], ignored: set[str], model: str, path: Path
-) -> None:
-    """Refuses a file that lacks tensors of the model, or holds others."""
-    if missing := sorted(wanted - set(names)):
-        raise ModelError(f"{path} lacks {len(missing)} tensors of config.json's model: {_some(missing)}")
-    if extra := sorted(set(names) - wanted - ignored):
-        raise ModelError(
-            f"{path} holds {len(extra)} tensors without use in {model}: "
-            f"{_some([names[name] for name in extra])}"
-        )
-
-
 def read_tensor(stored: Stored, tensor: Tensor, name: str) -> Array:
     """The array that `tensor` describes, contiguous."""
     shape = tuple(stored["shape"])
@@ -97,10 +73,6 @@ def read_tensor(stored: Stored, tensor: Tensor, name: str) -> Array:
     if not np.isfinite(values).all():
         raise ModelError(f"{name} holds NaN or infinite values")
     return values
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
 def _float32(dtype: str, data: bytes, name: str) -> Array:

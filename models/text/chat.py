@@ -16,7 +16,6 @@ import tokenizers
 from privinf.errors import InputError, MissingExtra, ModelError
 from privinf.models.source.reading import read_object
 from privinf.models.text.control import ControlledTokenizer, Script
-from privinf.models.text.prompts import require_prefix
 from privinf.models.text.spelling import may_spell, own_parts
 
 try:
@@ -42,38 +41,24 @@ class ChatTemplate:
 
     Args:
         directory: holds chat_template.jinja, or a tokenizer_config.json with a chat_template.
+        rules: the directory's tokenizer, which knows what its control tokens are.
         now: for templates that print the date; None asks the clock at each rendering.
-        rules: the directory's tokenizer, where it is loaded already.
     """
 
     def __init__(
-        self,
-        directory: str | os.PathLike[str],
-        now: datetime | None = None,
-        rules: ControlledTokenizer | None = None,
+        self, directory: str | os.PathLike[str], rules: ControlledTokenizer, now: datetime | None = None
     ) -> None:
-        folder = Path(directory)
+        folder, self.rules = Path(directory), rules
         config = _optional(folder / "tokenizer_config.json")
         self._source = _source(folder, config)
         self._tokens = _special_tokens(_optional(folder / "special_tokens_map.json") | config)
-        self._path, self._loaded = folder / "tokenizer.json", rules
         try:
             self._template = _environment(now).from_string(self._source)
         except jinja2.TemplateError as error:
             raise ModelError(f"the chat template of {folder} is not valid: {error}") from None
 
-    @property
-    def rules(self) -> ControlledTokenizer:
-        """The directory's tokenizer, which knows what its control tokens are."""
-        self._loaded = self._loaded or ControlledTokenizer(self._path)
-        return self._loaded
-
     def script(
-        self,
-        messages: Sequence[Message],
-        add_generation_prompt: bool = True,
-        *,
-        special_tokens: bool = False,
+        self, messages: Sequence[Message], add_generation_prompt: bool = True, *, special_tokens: bool = False
     ) -> Script:
         """A conversation in which the template's own control tokens are meant, and none that a message spells.
 
@@ -118,15 +103,11 @@ class ChatTemplate:
         said = str(refused)
         return f": {said}" if said and said in self._source else ""
 
-    def public_prefix(self, system: str | None) -> str:
-        """How each conversation with this system message begins, before the user's words do.
+    def header(self, system: str | None) -> Script:
+        """The public prefix: how each conversation with this system message begins, before the user's words do.
 
         Its tokens are the first ones of each such conversation.
         """
-        return self.header(system).text
-
-    def header(self, system: str | None) -> Script:
-        """The public prefix, with what control tokens are meant in it."""
         head = [] if system is None else [{"role": "system", "content": system}]
         # The probes are no strangers' words: "<" need not be told from what a template writes.
         trusted = not may_spell([system or ""], self.rules.names)
@@ -134,34 +115,6 @@ class ChatTemplate:
         scripts = [self.script([*head, *tail], special_tokens=trusted) for tail in tails]
         marked = [self.rules.marked(script) for script in scripts]
         return self.rules.unmarked(marked[0][: _boundary(self.rules.rules, marked)])
-
-    def user_part(self, messages: Sequence[Message], prefix: str, add_generation_prompt: bool = True) -> str:
-        """What follows the public prefix in the text of a conversation."""
-        text = self.render(messages, add_generation_prompt)
-        require_prefix(text, prefix)
-        return text[len(prefix) :]
-
-
-def render(
-    directory: str | os.PathLike[str], messages: Sequence[Message], add_generation_prompt: bool = True
-) -> str:
-    """The text of a conversation by the template in `directory`.
-
-    Raises:
-        InputError: messages that are none, or that the template refuses.
-        ModelError: no template, or one that fails.
-    """
-    return ChatTemplate(directory).render(messages, add_generation_prompt)
-
-
-def public_prefix(directory: str | os.PathLike[str], system: str | None) -> str:
-    """How each conversation with this system message begins; `system` itself becomes public with it."""
-    return ChatTemplate(directory).public_prefix(system)
-
-
-def user_part(directory: str | os.PathLike[str], messages: Sequence[Message], prefix: str) -> str:
-    """What follows `prefix` in the text of a conversation; InputError if it begins otherwise."""
-    return ChatTemplate(directory).user_part(messages, prefix)
 
 
 def _listed(messages: object) -> Sequence[object]:
@@ -272,13 +225,10 @@ def _environment(now: datetime | None) -> ImmutableSandboxedEnvironment:
     extensions = [_GenerationTag, "jinja2.ext.loopcontrols"]
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
 
-    def strftime_now(form: str) -> str:
-        return (now or datetime.now()).strftime(form)
-
     environment.filters["tojson"] = _to_json
     environment.globals.update(
         raise_exception=_refuse,
-        strftime_now=strftime_now,
+        strftime_now=lambda form: (now or datetime.now()).strftime(form),
         namespace=_PlainNamespace,
         dict=lambda *pairs, **entries: dict(*pairs, **entries),  # without the methods of the type itself
     )

@@ -27,9 +27,8 @@ class Script:
 
     def __add__(self, more: Script) -> Script:
         by = len(self.text)
-        return Script(
-            self.text + more.text, (*self.control, *((start + by, end + by) for start, end in more.control))
-        )
+        moved = ((start + by, end + by) for start, end in more.control)
+        return Script(self.text + more.text, (*self.control, *moved))
 
 
 class ControlledTokenizer:
@@ -45,6 +44,7 @@ class ControlledTokenizer:
         self.names = {
             token: f"\ue000{secrets.token_hex(16)}\ue001" for token in _special(content, Path(path))
         }
+        self._hidden = {name: text for text, name in self.names.items()}
         self._spelled = _pattern(content, self.names)
         try:
             self.rules = tokenizers.Tokenizer.from_str(json.dumps(_renamed(content, self.names)))
@@ -52,8 +52,9 @@ class ControlledTokenizer:
             raise ModelError(f"{path} is not a tokenizer of the tokenizers library") from error
         self.rules.no_truncation()
         self.rules.no_padding()
-        if lower:
-            self._put_lower_case_first()
+        if lower:  # first, as sentence-transformers does it where a model's files ask for it
+            steps = (tokenizers.normalizers.Lowercase(), self.rules.normalizer)
+            self.rules.normalizer = tokenizers.normalizers.Sequence([s for s in steps if s is not None])
 
     @property
     def size(self) -> int:
@@ -62,9 +63,8 @@ class ControlledTokenizer:
 
     def text_of(self, token: int) -> str | None:
         """How a token is written, a control token by its own name; None for one that is not known."""
-        hidden = {name: text for text, name in self.names.items()}
         found = self.rules.id_to_token(token)
-        return None if found is None else hidden.get(found, found)
+        return None if found is None else self._hidden.get(found, found)
 
     def places(self, text: str) -> Iterator[Range]:
         """Where a text spells control tokens, from left to right, of two that begin alike the longer one."""
@@ -84,10 +84,9 @@ class ControlledTokenizer:
 
     def unmarked(self, marked: str) -> Script:
         """The inverse of `marked`."""
-        hidden = {name: text for text, name in self.names.items()}
         script = Script("")
         for piece in re.split("(\ue000[0-9a-f]{32}\ue001)", marked):
-            text = hidden.get(piece)
+            text = self._hidden.get(piece)
             script += Script(piece) if text is None else Script(text, ((0, len(text)),))
         return script
 
@@ -95,12 +94,6 @@ class ControlledTokenizer:
         """Tokens of a text; `whole` adds those that the tokenizer itself puts around one."""
         text = script if isinstance(script, str) else self.marked(script)
         return self.rules.encode(text, add_special_tokens=whole)
-
-    def _put_lower_case_first(self) -> None:
-        """As sentence-transformers does it where a model's files ask for it."""
-        lower, given = tokenizers.normalizers.Lowercase(), self.rules.normalizer
-        steps = [lower] if given is None else [lower, given]
-        self.rules.normalizer = tokenizers.normalizers.Sequence(steps)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -72,12 +72,12 @@ class Tokenizer:
         return np.array(self._rules.rules.post_process(encoding).ids, dtype=np.int32)
 
 
-def bucket(n_tokens: int, buckets: Sequence[int] = BUCKETS) -> int:
+def bucket(n_tokens: int) -> int:
     """The smallest bucket that holds `n_tokens`: all that others learn about the length of a text."""
-    fitting = [size for size in buckets if size >= n_tokens]
+    fitting = [size for size in BUCKETS if size >= n_tokens]
     if n_tokens < 1 or not fitting:
-        raise InputError(f"{n_tokens} tokens fit no length bucket of {', '.join(map(str, buckets))}")
-    return min(fitting)
+        raise InputError(f"{n_tokens} tokens fit no length bucket of {', '.join(map(str, BUCKETS))}")
+    return fitting[0]
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[str]:

@@ -30,6 +30,7 @@ from converting import (
     refusal,
     run,
 )
+from reference import Reference
 
 from privinf.cli import main
 from privinf.errors import ConfigError
@@ -37,7 +38,6 @@ from privinf.formats.archives import download, members
 from privinf.formats.convert import convert
 from privinf.formats.fetch import fetch, packages
 from privinf.models.source.checkpoint import load
-from privinf.models.source.reference import Reference
 
 
 def tokenizer_bin(vocab: list[tuple[str, float]]) -> bytes:

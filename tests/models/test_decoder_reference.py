@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import util
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,9 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from converting import random_llama
+from reference import Reference
 
-from privinf.errors import InputError, MissingExtra
-from privinf.models.source.reference import Reference
+from privinf.errors import InputError
 
 IDS = np.array([3, 1, 4, 1, 5, 9], np.int32)
 
@@ -59,9 +58,3 @@ def test_texts_end_where_the_positions_do(directory: Path) -> None:
         reference.generate([2] * 16, 9, prefix=[2])
     with pytest.raises(InputError, match="0 tokens"):
         reference.logits([IDS[:0]])
-
-
-def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r'pip install "privinf\[models\]"'):
-        Reference(tmp_path)

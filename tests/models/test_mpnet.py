@@ -66,7 +66,7 @@ def test_far_distances_share_the_last_bucket_of_their_direction() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_clear_equals_transformers(tinies: dict[Task, Tiny], task: Task) -> None:
     pytest.importorskip("transformers")
-    from privinf.models.source.reference import Reference
+    from reference import Reference
 
     tiny = tinies[task]
     reference = Reference(tiny.directory)

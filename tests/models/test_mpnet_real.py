@@ -51,7 +51,7 @@ def clear_answers(loaded: Loaded, texts: list[str]) -> F32:
 
 def test_clear_equals_transformers(loaded: Loaded) -> None:
     pytest.importorskip("transformers")
-    from privinf.models.source.reference import Reference
+    from reference import Reference
 
     directory, *_ = loaded
     reference = Reference(directory)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from privinf.models.engines import positions
-from privinf.models.engines.positions import angles, circle, fixed, turns
+from privinf.models.engines.positions import angles, circle, turns
 from privinf.models.parts import Rotary
+from privinf.models.plan import scales
+from privinf.protocols import ring
 
 ROTARY = Rotary(theta=100.0, width=6)
 
@@ -16,7 +18,7 @@ def test_rows_hold_the_cosines_and_sines_of_their_places() -> None:
     first, most = np.array([0, 3, 9]), 8
     table = angles(first, 7, ROTARY, most)
     for step in range(7):
-        cos, sin = (fixed(part) for part in turns(first + step, ROTARY))
+        cos, sin = (ring.encode(part, scales.ROTARY) for part in turns(first + step, ROTARY))
         assert (table[step].reshape(2, 3, ROTARY.width // 2) == np.stack([cos, sin])).all()
 
 

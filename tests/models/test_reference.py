@@ -1,16 +1,13 @@
-"""The reference pools and normalises as the directory says, and says what is missing."""
+"""The reference pools and normalises as the directory says, and gives no logits where there are none."""
 
 from __future__ import annotations
 
-from importlib import util
-from pathlib import Path
-
 import numpy as np
 import pytest
+from reference import Reference
 
-from privinf.errors import ConfigError, MissingExtra
+from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
-from privinf.models.source.reference import Reference
 
 PAIR = ["A man is eating food.", "Someone eats a meal.", "The stock market fell by 3%."]
 
@@ -20,8 +17,6 @@ def reference() -> Reference:
     pytest.importorskip("transformers")
     try:
         return Reference(fetch("minilm"))
-    except MissingExtra:
-        raise
     except ConfigError as error:
         pytest.skip(f"minilm cannot be fetched: {error}")
 
@@ -44,9 +39,3 @@ def test_related_sentences_are_closer(reference: Reference) -> None:
 def test_an_encoder_has_no_logits(reference: Reference) -> None:
     with pytest.raises(ConfigError, match="no classifier"):
         reference.classes(PAIR)
-
-
-def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r'pip install "privinf\[models\]"'):
-        Reference(tmp_path)

@@ -62,7 +62,7 @@ KINDS = pytest.mark.parametrize("kind", list(product(TASKS, MODES)), ids=per_row
 @pytest.mark.parametrize("task", TASKS)
 def test_clear_equals_transformers(tinies: dict[Task, Tiny], task: Task) -> None:
     pytest.importorskip("transformers")
-    from privinf.models.source.reference import Reference
+    from reference import Reference
 
     tiny = tinies[task]
     reference = Reference(tiny.directory)
@@ -209,9 +209,8 @@ def test_private_weights_reach_no_role_in_the_clear(
     }
     assert "weights.safetensors" not in held["dealer"] | held["client"]
     assert not {"mask.seed", "mask0.seed", "mask1.seed"} & held["client"]
-    masked = model.parties[0]._store._opened  # type: ignore[union-attr]
-    name = "layer0.ffn.up.weight"
-    top = (masked[name].reshape(-1) >> np.uint64(60)).astype(int)
+    masked = model.parties[0]._store.wire("layer0.ffn.up.weight").public  # type: ignore[union-attr]
+    top = (masked.reshape(-1) >> np.uint64(60)).astype(int)
     # encoded weights are small, so their top bits would all be 0 or 15
     assert np.bincount(top, minlength=16).min() > top.size / 16 * 0.6
 

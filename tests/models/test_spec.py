@@ -13,7 +13,7 @@ from specs import encoder
 from privinf.errors import ConfigError, ModelError
 from privinf.formats.fetch import fetch
 from privinf.models.families._common import HARMLESS_KEYS
-from privinf.models.families._encoders import FIXED_KEYS
+from privinf.models.families._encoders import FIXED_IN_TEXTS
 from privinf.models.source.checkpoint import read_spec
 from privinf.models.spec import Classifier, Pool, TextRules, Tokens
 
@@ -76,7 +76,7 @@ def test_defaults_are_those_of_transformers(tmp_path: Path) -> None:
 
 def test_harmless_keys_change_nothing(tmp_path: Path) -> None:
     plain = read_spec(write(tmp_path))
-    fixed = {key: accepted[0] for key, accepted in FIXED_KEYS.items()}
+    fixed = {key: accepted[0] for key, accepted in FIXED_IN_TEXTS.items()}
     assert read_spec(write(tmp_path, **dict.fromkeys(HARMLESS_KEYS, 1), **fixed)) == plain
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from privinf.models.text.chat import ChatTemplate
+from privinf.models.text.control import ControlledTokenizer
 
 SENTENCES = (Path(__file__).parents[1] / "data" / "sentences.txt").read_text("utf-8")
 SPECIALS = ["<s>", "</s>", "<|start|>", "<|end|>", "<|role|>", "<|im_start|>", "<|im_end|>"]
@@ -177,6 +181,10 @@ TOKENIZERS = {
     "words": words(),
     "pieces": pieces(),
 }
+
+
+def template_of(folder: Path, now: datetime | None = None) -> ChatTemplate:
+    return ChatTemplate(folder, ControlledTokenizer(folder / "tokenizer.json"), now)
 
 
 def made(folder: Path, template: str | None, tokenizer: str = "byte level", **config: object) -> Path:

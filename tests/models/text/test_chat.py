@@ -11,19 +11,12 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
-from conversing import BRACKETS, DATED, MARKED, TEMPLATES, TOKENIZERS, byte_level, made
+from conversing import BRACKETS, DATED, MARKED, TEMPLATES, TOKENIZERS, byte_level, made, template_of
 from tokenizers import normalizers
 
 from privinf.errors import InputError, ModelError
-from privinf.models.text.chat import (
-    PROBES,
-    ChatTemplate,
-    Message,
-    _boundary,
-    public_prefix,
-    render,
-    user_part,
-)
+from privinf.models.text.chat import PROBES, Message, _boundary
+from privinf.models.text.prompts import require_prefix
 
 pytestmark = pytest.mark.fast_cases(6)  # of each test
 
@@ -50,6 +43,19 @@ SAID = [
     "[x",
     "]",
 ]
+
+
+def render(directory: Path, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
+    return template_of(directory).render(messages, add_generation_prompt)
+
+
+def public_prefix(directory: Path, system: str | None) -> str:
+    return template_of(directory).header(system).text
+
+
+def after(text: str, prefix: str) -> str:
+    require_prefix(text, prefix)
+    return text[len(prefix) :]
 
 
 def _ids(tokenizer: str, text: str) -> list[int]:
@@ -110,9 +116,9 @@ def test_a_model_without_a_template_is_refused(tmp_path: Path, template: object)
 
 
 def test_the_day_may_be_given(tmp_path: Path) -> None:
-    template = ChatTemplate(made(tmp_path, DATED), now=datetime(2031, 5, 4))
+    template = template_of(made(tmp_path, DATED), now=datetime(2031, 5, 4))
     assert "Today: 04 May 2031\n" in template.render(ONE)
-    assert "Today: 04 May 2031\n" in template.public_prefix(None)
+    assert "Today: 04 May 2031\n" in template.header(None).text
 
 
 @pytest.mark.parametrize(
@@ -217,14 +223,14 @@ def test_a_template_sees_plain_strings(tmp_path: Path) -> None:
 def test_the_prefix_begins_every_conversation_in_text_and_in_tokens(
     tmp_path: Path, name: str, tokenizer: str, system: str | None
 ) -> None:
-    template = ChatTemplate(made(tmp_path, TEMPLATES[name], tokenizer), now=datetime(2031, 5, 4))
-    prefix = template.public_prefix(system)
+    template = template_of(made(tmp_path, TEMPLATES[name], tokenizer), now=datetime(2031, 5, 4))
+    prefix = template.header(system).text
     head = _ids(tokenizer, prefix)
     for said in SAID:
         for tail in ([], LONG[1:]):
             opening: list[Message] = [] if system is None else [{"role": "system", "content": system}]
             messages = [*opening, {"role": "user", "content": said}, *tail]
-            whole, rest = template.render(messages), template.user_part(messages, prefix)
+            whole, rest = template.render(messages), after(template.render(messages), prefix)
             assert prefix + rest == whole
             assert said.strip() in rest
             assert _ids(tokenizer, whole)[: len(head)] == head
@@ -256,25 +262,17 @@ def test_probes_begin_differently() -> None:
 
 def test_a_template_may_have_no_public_part(tmp_path: Path) -> None:
     assert public_prefix(made(tmp_path, "{{ messages[0].content }}"), None) == ""
-    assert user_part(tmp_path, ONE, "") == ONE[0]["content"]
+    assert after(render(tmp_path, ONE), "") == ONE[0]["content"]
 
 
 def test_another_prefix_is_refused_without_a_word_of_it(tmp_path: Path) -> None:
     directory = made(tmp_path, MARKED)
     prefix = public_prefix(directory, "Answer as a sailor does.")
-    assert user_part(directory, [SYSTEM, *ONE], prefix).startswith("\n  Where")
+    assert after(render(directory, [SYSTEM, *ONE]), prefix).startswith("\n  Where")
     with pytest.raises(InputError, match=r"does not begin with this public prefix.*leave it empty") as caught:
-        user_part(directory, ONE, prefix)
+        after(render(directory, ONE), prefix)
     assert "sailor" not in str(caught.value)
     assert "whale" not in str(caught.value)
-
-
-def test_a_prefix_needs_the_tokenizer(tmp_path: Path) -> None:
-    directory = made(tmp_path, MARKED)
-    (directory / "tokenizer.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"tokenizer\.json is not a tokenizer"):
-        public_prefix(directory, None)
-    assert render(directory, ONE)
 
 
 def test_a_prefix_does_not_end_within_a_character(tmp_path: Path) -> None:

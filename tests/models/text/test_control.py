@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tokenizers
 import transformers
-from conversing import CHATML, CLOSED, SENTENCES, SPECIALS, TEMPLATES, TOKENIZERS, made
+from conversing import CHATML, CLOSED, SENTENCES, SPECIALS, TEMPLATES, TOKENIZERS, made, template_of
 
 from privinf.errors import InputError
 from privinf.models.sharing import bundle
@@ -137,7 +137,7 @@ def talks(words: Sequence[str]) -> list[list[Message]]:
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_conversations_have_the_tokens_of_transformers(tmp_path: Path, name: str, tokenizer: str) -> None:
     folder = made(tmp_path, TEMPLATES[name], tokenizer)
-    template = ChatTemplate(folder)
+    template = template_of(folder)
     theirs = transformers.PreTrainedTokenizerFast(
         tokenizer_file=str(folder / "tokenizer.json"), bos_token="<s>", eos_token="</s>"
     )
@@ -167,7 +167,7 @@ def control_ids(template: ChatTemplate, tokenizer: str, messages: Sequence[Messa
 def test_messages_add_no_control_token_to_those_of_the_template(
     tmp_path: Path, name: str, tokenizer: str
 ) -> None:
-    template = ChatTemplate(made(tmp_path, TEMPLATES[name], tokenizer))
+    template = template_of(made(tmp_path, TEMPLATES[name], tokenizer))
     harmless = dict(
         enumerate(
             control_ids(template, tokenizer, t)
@@ -184,7 +184,7 @@ def test_messages_add_no_control_token_to_those_of_the_template(
     "tokenizer", ["byte level", "first space", "every space"]
 )  # which know all characters
 def test_all_words_of_a_hostile_message_are_still_said(tmp_path: Path, tokenizer: str) -> None:
-    template = ChatTemplate(made(tmp_path, CHATML, tokenizer))
+    template = template_of(made(tmp_path, CHATML, tokenizer))
     messages = [{"role": "user", "content": HOSTILE[0]}]
     ids = template.rules.encode(template.script(messages)).ids
     said = template.rules.rules.decode(ids, skip_special_tokens=True)
@@ -196,7 +196,7 @@ def test_all_words_of_a_hostile_message_are_still_said(tmp_path: Path, tokenizer
 def test_a_message_does_not_complete_what_the_template_began(tmp_path: Path, said: str) -> None:
     """The template writes "<" before it and ">" behind it."""
     folder = made(tmp_path, "{{ '<' + messages[0].content + '>' }}{{ eos_token }}")
-    template = ChatTemplate(folder)
+    template = template_of(folder)
     ids = template.rules.encode(template.script([{"role": "user", "content": said}])).ids
     end = TOKENIZERS["byte level"].token_to_id("</s>")
     assert ids.count(end) == 1
@@ -204,7 +204,7 @@ def test_a_message_does_not_complete_what_the_template_began(tmp_path: Path, sai
 
 
 def test_what_cannot_be_told_apart_is_refused_without_a_word_of_it(tmp_path: Path) -> None:
-    template = ChatTemplate(made(tmp_path, TEMPLATES["json"]))
+    template = template_of(made(tmp_path, TEMPLATES["json"]))
     with pytest.raises(InputError, match="special_tokens=True") as caught:
         template.script([{"role": "user", "content": "whale\n</s>"}])
     assert "whale" not in str(caught.value)
@@ -213,7 +213,7 @@ def test_what_cannot_be_told_apart_is_refused_without_a_word_of_it(tmp_path: Pat
 
 
 def test_control_tokens_of_messages_are_allowed_by_name(tmp_path: Path) -> None:
-    template = ChatTemplate(made(tmp_path, CHATML))
+    template = template_of(made(tmp_path, CHATML))
     messages = [{"role": "user", "content": "one<|im_end|>two"}]
     text = template.render(messages)
     allowed = template.rules.encode(template.script(messages, special_tokens=True)).ids
@@ -222,13 +222,13 @@ def test_control_tokens_of_messages_are_allowed_by_name(tmp_path: Path) -> None:
 
 
 def test_long_conversations_are_told_apart(tmp_path: Path) -> None:
-    template = ChatTemplate(made(tmp_path, CLOSED))
+    template = template_of(made(tmp_path, CLOSED))
     messages = [{"role": ("user", "assistant")[i % 2], "content": f" <s> {i} \n"} for i in range(1500)]
     assert len(template.script(messages).control) == 1 + len(messages)
 
 
 def test_the_header_knows_its_control_tokens(tmp_path: Path) -> None:
-    template = ChatTemplate(made(tmp_path, CHATML))
+    template = template_of(made(tmp_path, CHATML))
     header = template.header("Say <|im_end|> never.")
     spelled = [header.text[start:end] for start, end in header.control]
     assert spelled == ["<|im_start|>", "<|im_end|>", "<|im_start|>"]

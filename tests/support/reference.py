@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence, Sized
-from importlib import util
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from privinf.errors import ConfigError, InputError, MissingExtra
+from privinf.errors import ConfigError, InputError
 from privinf.models.families import FAMILIES
 from privinf.models.source.checkpoint import read_spec
 from privinf.models.spec import Classifier, Generator, Pool
@@ -23,8 +22,6 @@ class Reference:
     """A model directory as transformers runs it: eager attention, one text at a time, nothing padded."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        if util.find_spec("torch") is None or util.find_spec("transformers") is None:
-            raise MissingExtra('the reference needs torch and transformers: pip install "privinf[models]"')
         import torch
         import transformers
 
