@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.protocols import ring
-from privinf.protocols.kernels import STREAM_KEY_BYTES, TREE_BYTES, Kernels, default
+from privinf.protocols.kernels import Kernels, default
+from privinf.protocols.kernels.prg import STREAM_KEY_BYTES, TREE_BYTES
 from privinf.protocols.ring import U64, Shape
 
 SEED_BYTES = 32

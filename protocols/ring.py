@@ -7,13 +7,14 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from privinf.protocols.kernels import Kernels, default
+from privinf.protocols.kernels import Kernels, default, packing
 
 U64 = npt.NDArray[np.uint64]
 F64 = npt.NDArray[np.float64]
 Shape = tuple[int, ...]
 
 MAX_BITS = 64
+element_bytes, packed_bytes = packing.width_of, packing.packed_bytes  # of one element; of many without a gap
 
 
 def modulus_mask(bits: int) -> np.uint64:
@@ -46,19 +47,14 @@ def decode(x: U64, scale: float, bits: int = MAX_BITS) -> F64:
     return decoded
 
 
-def element_bytes(bits: int) -> int:
-    """Whole bytes that hold one ring element."""
-    return (bits + 7) // 8
-
-
-def packed_bytes(size: int, bits: int) -> int:
-    """Bytes that `size` elements of Z_2^bits take on the wire, one after the other without a gap."""
-    return (size * bits + 7) // 8
-
-
 def size_of(shape: Shape) -> int:
     """Number of elements of a shape."""
     return math.prod(shape)
+
+
+def index_bits(size: int) -> int:
+    """Bits of an index into so many places."""
+    return max((size - 1).bit_length(), 1)
 
 
 def pack(x: U64, bits: int, kernels: Kernels | None = None) -> memoryview:

@@ -58,7 +58,7 @@ from privinf.protocols.contract import (
 )
 from privinf.protocols.masked.gates.base import Gate
 from privinf.protocols.masked.gates.linear import value
-from privinf.protocols.masked.gates.product import Lift
+from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.gates.separable import Factors
 from privinf.protocols.masked.ideal import Ideal
 from privinf.protocols.masked.interpreter import Interpreter
@@ -161,7 +161,7 @@ class Tripled:
         return 3 * x
 
     def masked(self, ctx: Interpreter, x: Wire, bits: int) -> Share:
-        share: Share = ctx.run(Triple(), ctx.open(ctx.run(Lift(bits), x)))
+        share: Share = ctx.run(Triple(), ctx.open(ctx.run(Product(bits), x)))
         return share
 
     def input_bits(self, magnitude: float, scale: int) -> int:

@@ -18,11 +18,11 @@ from benchmarks.harness.pass_costs import spread
 from benchmarks.report.table import grid
 from privinf.models.engines.stores import DealerStore, PartyStore, mask_tensor
 from privinf.models.plan.scales import POST
-from privinf.models.programs.keys import ROOT, KeyForm
-from privinf.models.programs.layout import index_bits
+from privinf.models.programs.keys import KeyForm
 from privinf.protocols import kernels, prg, ring
+from privinf.protocols.kernels.prg import BLOCK
 from privinf.protocols.masked.gates.linear import MatMul
-from privinf.protocols.masked.gates.product import Lift, Product
+from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Share, map_share, narrow, subtract
@@ -91,13 +91,13 @@ def point(table: Table, token: int) -> Case:
         onehot, negated = ctx.open(spread_(ctx)), ctx.open(shared_bit)
         row = ctx.open(narrow(ctx.run(MatMul(), onehot, ctx.weight(TABLE)), EMBED_BITS))
         twice = ctx.run(Product(RESIDUAL_BITS), negated, row)
-        row_share = ctx.run(Lift(RESIDUAL_BITS), row)
+        row_share = ctx.run(Product(RESIDUAL_BITS), row)
         return _held(ctx, subtract(row_share, map_share(twice, twice.shape, lambda v: v * np.uint64(2))))
 
     share = Share((1, 1, 1), 1, 0, (sign.view(np.int64) < 0).astype(np.uint64))
     words = prg.QUERY_ID_BYTES + KeyForm(TABLE, 1, rows).words_bytes
     return Case(
-        "point-function key", program, [share], (prg.SEED_BYTES + words, words + ROOT + _packed(share))
+        "point-function key", program, [share], (prg.SEED_BYTES + words, words + BLOCK + _packed(share))
     )
 
 
@@ -115,7 +115,7 @@ def two_levels(table: Table, token: int) -> Case:
         return _lifted(ctx, ctx.run(MatMul(), chosen, shaped))
 
     words = prg.QUERY_ID_BYTES + KeyForm(TABLE, 1, rows).words_bytes
-    sent = prg.SEED_BYTES + words, words + ROOT + _packed(inner)
+    sent = prg.SEED_BYTES + words, words + BLOCK + _packed(inner)
     return Case(f"two levels, {rows} x {beside}", program, [inner], sent)
 
 
@@ -124,7 +124,7 @@ def _point(rows: int, token: int) -> tuple[Callable[[Interpreter], Share], U64]:
     roots = tuple(prg.roots(prg.fresh_seed(), "roots", 1) for _ in range(2))
     tree = prg.sent_tree(prg.fresh_query_id(), "token")
     words, leaf = kernels.default().dpf_gen(
-        tree, np.array([token], dtype=np.uint64), index_bits(rows), *roots
+        tree, np.array([token], dtype=np.uint64), ring.index_bits(rows), *roots
     )
 
     def expand(ctx: Interpreter) -> Share:
@@ -132,7 +132,7 @@ def _point(rows: int, token: int) -> tuple[Callable[[Interpreter], Share], U64]:
         if isinstance(ctx, Party):
             points = np.arange(rows, dtype=np.uint64)[:, None]
             bits = kernels.default().dpf_bit(
-                tree, ctx.index, roots[ctx.index], words, index_bits(rows), points
+                tree, ctx.index, roots[ctx.index], words, ring.index_bits(rows), points
             )
             own = np.ascontiguousarray(bits.T).astype(np.uint64)[None]
             share.data = np.uint64(0) - own if ctx.index else own
@@ -152,7 +152,7 @@ def _packed(share: Share) -> int:
 
 
 def _lifted(ctx: Interpreter, row: Share) -> Share:
-    return _held(ctx, ctx.run(Lift(RESIDUAL_BITS), ctx.open(narrow(row, EMBED_BITS))))
+    return _held(ctx, ctx.run(Product(RESIDUAL_BITS), ctx.open(narrow(row, EMBED_BITS))))
 
 
 def _held(ctx: Interpreter, share: Share) -> Share:

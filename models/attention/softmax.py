@@ -43,7 +43,7 @@ def attention_rings(
         mixed = bits_for(high[f"{site}.attended"] * max_tokens, scale + scales.values)
         value_bits = max(mixed, narrow, inverse.high + 2)
         attended = outer + scales.mixed + softmax.slack(fine) + inverse.scale - scales.outer
-        if max(value_bits + exp2.dropped(scale), attended) <= 64:
+        if max(value_bits + exp2.DROPPED, attended) <= 64:
             break
     else:
         raise ModelError(f"{site}: values too large for texts of {max_tokens} tokens")

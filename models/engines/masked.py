@@ -22,7 +22,7 @@ from privinf.protocols.masked.gates import softmax
 from privinf.protocols.masked.gates.argmax import argmax
 from privinf.protocols.masked.gates.linear import MatMul, ToShare
 from privinf.protocols.masked.gates.norm import normalise
-from privinf.protocols.masked.gates.product import Lift, Product
+from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, Wire, add, map_share, narrow, reduce, subtract
 from privinf.protocols.ring import U64
@@ -120,7 +120,7 @@ class MaskedOps:
         values = ctx.open(narrow(split_heads(v, part.kv_heads), rings.narrow_bits + cut), cut)
         if part.rotary is not None:
             queries, keys = self._turned(part, queries), self._turned(part, keys)
-        return Heads(queries, keys, ctx.open(ctx.run(Lift(rings.value_bits), values)))
+        return Heads(queries, keys, ctx.open(ctx.run(Product(rings.value_bits), values)))
 
     def _turned(self, part: Attention, x: Wire) -> Wire:
         """Queries or keys turned by their rows' positions, in the ring of scores."""
@@ -128,7 +128,7 @@ class MaskedOps:
         assert part.rotary is not None
         if self._angles.advanced is not None:
             return self._product_turned(part, x, self._angles.advanced)
-        share: Share = self.ctx.run(Lift(self._score_ring(part) + ROTARY), x)
+        share: Share = self.ctx.run(Product(self._score_ring(part) + ROTARY), x)
         cos, sin = (ring.encode(angle, ROTARY) for angle in turns(self._angles.places, part.rotary))
         turned = map_share(share, share.shape, lambda v: rotate(v, cos, sin))
         return self.ctx.open(Share(turned.shape, turned.bits, turned.scale + ROTARY, turned.data), ROTARY)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from privinf.protocols import kernels, prg, ring
-from privinf.protocols.kernels.prg import U8
+from privinf.protocols.kernels.prg import BLOCK, U8
+from privinf.protocols.kernels.reference import point_key_shape
 from privinf.protocols.ring import U64, Shape
-
-LEAF, ROOT = 7, 16  # index bits within a leaf of a point function, bytes of a root and of a correction word
 
 
 @dataclass(frozen=True)
@@ -31,21 +30,21 @@ class KeyForm:
 
     @property
     def index_bits(self) -> int:
-        return max((self.size - 1).bit_length(), 1)
+        return ring.index_bits(self.size)
 
     @property
     def words_shape(self) -> tuple[int, int, int]:
-        return (max(self.index_bits - LEAF, 0) + 1, self.count, ROOT)
+        return point_key_shape(self.index_bits, self.count)
 
     @property
     def words_bytes(self) -> int:
         """Of correction words, to each party."""
-        return int(np.prod(self.words_shape))
+        return ring.size_of(self.words_shape)
 
     @property
     def roots_bytes(self) -> int:
         """Of roots, to party 1 alone."""
-        return self.count * ROOT
+        return self.count * BLOCK
 
     def own_roots(self, seed: bytes) -> U8:
         """Party 0's."""

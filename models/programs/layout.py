@@ -12,6 +12,7 @@ from privinf.models.plan.rings import Plan
 from privinf.models.programs.keys import KeyForm
 from privinf.models.programs.wire import Field, Form
 from privinf.models.spec import ModelSpec
+from privinf.protocols import ring
 from privinf.protocols.contract import QueryShape, SessionShape
 from privinf.protocols.ring import Shape
 
@@ -20,10 +21,8 @@ TASKS = ("generate", "argmax")  # all logits to the client, or the likeliest tok
 PADDED = "-padded"  # after a task: nobody but the client learns how many drafts were right
 CHUNK = 64  # rows of a prompt that go through the model in one pass: preparations are held in memory
 MOST_ROWS = 32  # of a later pass
-MOVED, ADVANCED = (
-    "moved",
-    "advanced",
-)  # keys of how far the prefix moves, and of how many drafts were right so far
+# Keys of how far the prefix moves, and of how many drafts were right so far
+MOVED, ADVANCED = "moved", "advanced"
 TABLES = ("embed.token", "embed.position")
 
 
@@ -171,11 +170,6 @@ class SessionLayout(Layout):
         """The answer's tensor; empty for a part of the prompt."""
         outputs = self.outputs(shape, index)
         if shape.task.startswith("argmax"):
-            return Field("token", (1, outputs, 1), index_bits(self.spec.vocab), 0)
+            return Field("token", (1, outputs, 1), ring.index_bits(self.spec.vocab), 0)
         bits = self.plan.answer_bits
         return Field("logits", (1, outputs, self.spec.vocab), bits, self.plan.scales.result)
-
-
-def index_bits(size: int) -> int:
-    """Bits of an index into a table."""
-    return max((size - 1).bit_length(), 1)

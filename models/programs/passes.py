@@ -16,7 +16,7 @@ from privinf.models.inputs.rows import Inputs
 from privinf.models.programs.layout import SessionLayout
 from privinf.models.programs.public import Public
 from privinf.models.programs.rows import Rows, plain
-from privinf.models.programs.wire import Asked, empty
+from privinf.models.programs.wire import Asked
 from privinf.protocols.contract import Advance, Order, SessionShape
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.ideal import Ideal
@@ -74,7 +74,7 @@ class Shadow:
         ledger = self.ledger
         ledger.retire(order)
         self.cache.retire(order.retired)
-        query = empty(ledger.layout.form(ledger.shape, ledger.index))
+        query = ledger.layout.form(ledger.shape, ledger.index).asked({})
         run_pass(ctx, ledger, ledger.step(), self.cache, query, public)
         ledger.write()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from privinf.models.asking import ask
@@ -13,9 +14,10 @@ from privinf.models.inputs.texts import padding, take
 from privinf.models.programs.layout import QueryLayout
 from privinf.models.programs.public import PRIVATE, Public
 from privinf.models.programs.stream import streamed
-from privinf.models.programs.wire import Asked, empty, parse
+from privinf.models.programs.wire import Asked, parse
 from privinf.protocols import ring
 from privinf.protocols.contract import Channel, Dealt, QueryShape, QuerySizes, Source, Stock, StockSizes
+from privinf.protocols.cost import Cost
 from privinf.protocols.masked.ahead import Ahead, Precomputed
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.dealer import Dealer
@@ -40,7 +42,7 @@ def run_model(ctx: Interpreter, layout: QueryLayout, query: Asked, public: Publi
 
 def follow(ctx: Interpreter, layout: QueryLayout, shape: QueryShape, public: Public) -> None:
     """The same for a role that follows shapes alone."""
-    run_model(ctx, layout, empty(layout.form(shape)), public)
+    run_model(ctx, layout, layout.form(shape).asked({}), public)
 
 
 def count(layout: QueryLayout, shape: QueryShape) -> Counting:
@@ -48,6 +50,11 @@ def count(layout: QueryLayout, shape: QueryShape) -> Counting:
     ctx = Counting(ShapeStore(layout.masked, layout.scale))
     follow(ctx, layout, shape, Public.blank(layout))
     return ctx
+
+
+def counter(layout: QueryLayout) -> Callable[[QueryShape], Cost]:
+    """What queries cost together, counted once for each shape."""
+    return cache(lambda shape: count(layout, shape).tally.total())
 
 
 def fixed(
@@ -68,14 +75,12 @@ class QueryDealer:
 
     def __init__(self, layout: QueryLayout, store: DealerStore | None) -> None:
         self._layout, self._store, self._public = layout, store, Public.blank(layout)
-        self._sizes: dict[QueryShape, tuple[int, int]] = {}
+        self._cost = counter(layout)
 
     def sizes(self, shape: QueryShape) -> tuple[int, int]:
         self._layout.check(shape)
-        if shape not in self._sizes:
-            total = count(self._layout, shape).tally.total()
-            self._sizes[shape] = total.prep0, total.prep1
-        return self._sizes[shape]
+        cost = self._cost(shape)
+        return cost.prep0, cost.prep1
 
     def deal(self, shape: QueryShape, preparation: bytes, seeds: tuple[bytes, ...]) -> Iterator[Dealt]:
         """Generation runs in a thread of its own, a bounded number of chunks ahead of delivery."""
@@ -96,7 +101,7 @@ class QueryParty:
     ) -> None:
         self.party = party
         self._layout, self._store, self._public = layout, store, public
-        self._held: dict[QueryShape, StockSizes] = {}
+        self._cost = counter(layout)
 
     def sizes(self, shape: QueryShape) -> QuerySizes:
         self._layout.check(shape)
@@ -104,10 +109,8 @@ class QueryParty:
 
     def stock_sizes(self, shape: QueryShape) -> StockSizes:
         self._layout.check(shape)
-        if shape not in self._held:
-            cost = count(self._layout, shape).tally.total()
-            self._held[shape] = StockSizes((cost.prep0, cost.prep1)[self.party], cost.precomputed)
-        return self._held[shape]
+        cost = self._cost(shape)
+        return StockSizes((cost.prep0, cost.prep1)[self.party], cost.precomputed)
 
     def prepare(self, shape: QueryShape, prep: Source, seed: bytes, room: memoryview) -> None:
         if self._public.normalised is not None:

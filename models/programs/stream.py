@@ -8,9 +8,8 @@ from threading import Condition, Thread
 
 from privinf.protocols.contract import Buffer, Dealt
 
-AHEAD_BYTES = (
-    64 << 20
-)  # generation pauses beyond, so that a dealer's memory does not grow with the preparation
+# Generation pauses beyond, so that a dealer's memory does not grow with the preparation
+AHEAD_BYTES = 64 << 20
 Write = Callable[[int, Buffer], None]
 
 
@@ -48,11 +47,8 @@ class _Chunks:
             self._queue.clear()
             self._changed.notify_all()
 
-    def __iter__(self) -> Iterator[Dealt]:
-        while (item := self._next()) is not None:
-            yield item
-
-    def _next(self) -> Dealt | None:
+    def next(self) -> Dealt | None:
+        """The oldest, once there is one; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._queue) or self._ended)
             if not self._queue:
@@ -82,7 +78,7 @@ def streamed(produce: Callable[[Write], object]) -> Iterator[Dealt]:
     thread = Thread(target=work, name="deal", daemon=True)
     thread.start()
     try:
-        yield from chunks
+        yield from iter(chunks.next, None)
     finally:
         chunks.abandon()
         thread.join()

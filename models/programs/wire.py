@@ -6,14 +6,15 @@ a bit is an element of Z_2, and what the answer is scaled by is not in its hands
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from privinf.errors import ProtocolError
-from privinf.models.programs.keys import ROOT, Cut, KeyForm
+from privinf.models.programs.keys import Cut, KeyForm
 from privinf.protocols import prg, ring
+from privinf.protocols.kernels.prg import BLOCK
 from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import U64, Shape
 
@@ -90,32 +91,25 @@ def parse(form: Form, party: int, query: memoryview) -> Asked:
     seed = b"" if party else bytes(cut.take(prg.SEED_BYTES))
     named = bytes(cut.take(prg.QUERY_ID_BYTES))
     words = [cut.blocks(key.words_shape) for key in form.keys]
-    roots = [cut.blocks((key.count, ROOT)) if party else key.own_roots(seed) for key in form.keys]
-    data = dict(_bits(form, party, seed, cut))
+    roots = [cut.blocks((key.count, BLOCK)) if party else key.own_roots(seed) for key in form.keys]
+    data = {
+        f.name: ring.unpack(cut.take(f.nbytes), f.bits, f.shape) if party else f.drawn(seed)
+        for f in form.bits
+    }
     for key, own, both in zip(form.keys, roots, words, strict=True):
         data[key.name] = key.spread(named, party, own, both)
     return form.asked(data)
 
 
-def _bits(form: Form, party: int, seed: bytes, cut: Cut) -> Iterator[tuple[str, U64 | None]]:
-    for f in form.bits:
-        yield f.name, ring.unpack(cut.take(f.nbytes), f.bits, f.shape) if party else f.drawn(seed)
-
-
 def plain(form: Form, values: Values) -> Asked:
     """The query itself in place of shares, for the fixed interpreter."""
-    data: dict[str, U64 | None] = {field.name: values[field.name] for field in form.bits}
+    data = {field.name: values[field.name] for field in form.bits}
     for key in form.keys:
         onehot = np.zeros((*key.rows, key.size), dtype=np.uint64)
         places = values[key.name].astype(np.int64).reshape(key.rows)
         np.put_along_axis(onehot, places[..., None], np.uint64(1), axis=-1)
         data[key.name] = onehot
     return form.asked(data)
-
-
-def empty(form: Form) -> Asked:
-    """A query for roles that follow shapes alone."""
-    return form.asked({})
 
 
 def add_up(field: Field, parts: Sequence[bytes]) -> U64:

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from privinf.protocols.kernels.interface import MAX_POINT_BITS, Kernels
-from privinf.protocols.kernels.prg import STREAM_KEY_BYTES, TREE_BYTES
+from privinf.protocols.kernels.interface import Kernels
 from privinf.protocols.kernels.registry import LEVELS, default, load, why_reference
 
-__all__ = [
-    "LEVELS",
-    "MAX_POINT_BITS",
-    "STREAM_KEY_BYTES",
-    "TREE_BYTES",
-    "Kernels",
-    "default",
-    "load",
-    "why_reference",
-]
+__all__ = ["LEVELS", "Kernels", "default", "load", "why_reference"]

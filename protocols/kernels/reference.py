@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privinf.protocols.kernels import packing, separable
-from privinf.protocols.kernels.prg import U8, U64, Use, hash_blocks, keystream
-from privinf.protocols.kernels.trees import ONE, as_blocks, generate, start, walk, when, window
+from privinf.protocols.kernels.prg import BLOCK, U8, U64, Use, hash_blocks, keystream
+from privinf.protocols.kernels.trees import ONE, as_blocks, generate, walk, when, window
 
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
@@ -29,14 +29,16 @@ separable_eval = separable.separable_eval
 # ---------------------------------------------------------------- 1-bit point function
 
 
+def point_key_shape(bits: int, count: int) -> tuple[int, int, int]:
+    """Of the correction words of a function on `bits` bits: a block a level, and one for leaves of 2^7 outputs."""
+    return max(bits - LEAF, 0) + 1, count, BLOCK
+
+
 def dpf_gen(tree: bytes, alpha: U64, bits: int, roots0: U8, roots1: U8) -> tuple[U8, U8]:
     """Keys of 1{x = alpha} with 1-bit outputs, and party 0's own output bit at alpha."""
     depth, n = max(bits - LEAF, 0), len(alpha)
     alpha = alpha & np.uint64(2**bits - 1)
-    cw = np.empty((depth + 1, n, 2), np.uint64)
-    s, t = start(roots0, roots1)
-    for level, _, word in generate(tree, depth, bits, alpha, s, t):
-        cw[level] = word
+    cw, s, t = generate(tree, depth, bits, alpha, roots0, roots1)
     ends = [hash_blocks(tree, Use.FINAL, seeds) for seeds in s]
     low = alpha & np.uint64(127)
     cw[depth] = ends[0] ^ ends[1]
@@ -91,17 +93,24 @@ def dpf_whole(tree: bytes, party: int, roots: U8, cw: U8, bits: int) -> U8:
     return np.ascontiguousarray(leaf.transpose(1, 0, 2)).view(np.uint8).reshape(n, -1)
 
 
+def _leaves(
+    tree: bytes, party: int, roots: U8, cw: U8, bits: int, inner: int, low: U64, count: int
+) -> tuple[U64, U64, tuple[I64, I64], U64]:
+    """Seeds and control bits of the leaves with outputs low, low + 1, ..., and for each (N, count) leaf and place."""
+    depth, first = len(cw) - 1, low >> np.uint64(inner)
+    leaves = min(((count - 2 + (1 << inner)) >> inner) + 1, 1 << depth)
+    s, t = window(tree, party, roots, cw, depth, first, leaves)
+    steps: U64 = np.arange(count, dtype=np.uint64)
+    at = (low[:, None] + steps) & np.uint64(2**bits - 1)
+    row = (((at >> np.uint64(inner)) - first[:, None]) % np.uint64(1 << depth)).astype(np.int64)
+    return s, t, (row, np.arange(len(low))[:, None]), at & np.uint64((1 << inner) - 1)
+
+
 def _table_part(tree: bytes, party: int, roots: U8, cw: U8, bits: int, low: U64, turned: I64) -> U64:
     """Sums of e[low + j] * turned[j] for a few elements."""
-    depth, count = len(cw) - 1, len(turned)
-    first = low >> np.uint64(LEAF)
-    s, t = window(tree, party, roots, cw, depth, first, min(((count + 126) >> LEAF) + 1, 1 << depth))
-    leaf = _leaf(tree, s, t, np.broadcast_to(as_blocks(cw[depth]), (*s.shape[:2], 2)))
-    steps: U64 = np.arange(count, dtype=np.uint64)
-    at = (low[:, None] + steps) & np.uint64(2**bits - 1)  # (N, count)
-    row = (((at >> np.uint64(LEAF)) - first[:, None]) % np.uint64(1 << depth)).astype(np.int64)
-    chosen = _pick(leaf[row, np.arange(len(low))[:, None]], at & np.uint64(127))
-    total: U64 = (chosen * turned.view(np.uint64)).sum(axis=1, dtype=np.uint64)
+    s, t, found, place = _leaves(tree, party, roots, cw, bits, LEAF, low, len(turned))
+    leaf = _leaf(tree, s, t, np.broadcast_to(as_blocks(cw[-1]), s.shape))
+    total: U64 = (_pick(leaf[found], place) * turned.view(np.uint64)).sum(axis=1, dtype=np.uint64)
     return total
 
 
@@ -127,6 +136,11 @@ def leaf_index_bits(lane: int) -> int:
     return (128 // lane).bit_length() - 1
 
 
+def lane_key_shape(bits: int, lane: int, count: int) -> tuple[int, int, int]:
+    """The same where leaves hold lanes."""
+    return max(bits - leaf_index_bits(lane), 0) + 1, count, BLOCK
+
+
 def _lanes(leaf: U64, lane: int) -> Lanes:  # (..., 2) -> (..., 128 // lane)
     return np.ascontiguousarray(leaf).view(np.uint8 if lane == 8 else np.uint16)
 
@@ -141,10 +155,7 @@ def onehot_gen(tree: bytes, alpha: U64, bits: int, lane: int, roots0: U8, roots1
     inner = leaf_index_bits(lane)
     depth, n = max(bits - inner, 0), len(alpha)
     alpha = alpha & np.uint64(2**bits - 1)
-    cw = np.empty((depth + 1, n, 2), np.uint64)
-    s, t = start(roots0, roots1)
-    for level, _, word in generate(tree, depth, bits, alpha, s, t):
-        cw[level] = word
+    cw, s, t = generate(tree, depth, bits, alpha, roots0, roots1)
     leaf = _lanes(hash_blocks(tree, Use.FINAL, s[1]), lane) - _lanes(hash_blocks(tree, Use.FINAL, s[0]), lane)
     leaf[np.arange(n), (alpha & np.uint64(2**inner - 1)).astype(np.int64)] += leaf.dtype.type(1)
     cw[depth] = _negate_where(t[1][:, None], leaf).view(np.uint64)
@@ -158,16 +169,9 @@ def _leaf_lanes(tree: bytes, party: int, s: U64, t: U64, word: U64, lane: int) -
 
 def _run(tree: bytes, party: int, roots: U8, cw: U8, bits: int, lane: int, low: U64, count: int) -> Lanes:
     """Outputs (n, count) at low, low + 1, ... modulo 2^bits."""
-    depth, inner = len(cw) - 1, np.uint64(leaf_index_bits(lane))
-    first, within = low >> inner, np.uint64(128 // lane - 1)
-    s, t = window(
-        tree, party, roots, cw, depth, first, min(((count - 2 + 128 // lane) >> int(inner)) + 1, 1 << depth)
-    )
-    lanes = _leaf_lanes(tree, party, s, t, np.broadcast_to(as_blocks(cw[depth]), (*s.shape[:2], 2)), lane)
-    steps: U64 = np.arange(count, dtype=np.uint64)
-    at = (low[:, None] + steps) & np.uint64(2**bits - 1)
-    row = (((at >> inner) - first[:, None]) % np.uint64(1 << depth)).astype(np.int64)
-    return lanes[row, np.arange(len(low))[:, None], (at & within).astype(np.int64)]
+    s, t, found, place = _leaves(tree, party, roots, cw, bits, leaf_index_bits(lane), low, count)
+    lanes = _leaf_lanes(tree, party, s, t, np.broadcast_to(as_blocks(cw[-1]), s.shape), lane)
+    return lanes[(*found, place.astype(np.int64))]
 
 
 def onehot_window(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privinf.protocols.kernels.prg import FINALS, U8, U64, hash_blocks
-from privinf.protocols.kernels.trees import generate, start, window
+from privinf.protocols.kernels.trees import generate, window
 
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
@@ -30,14 +30,14 @@ def separable_gen(
 ) -> tuple[U8, U8]:
     """Keys of payload[mask mod 2^low_bits] at the point that the next `bits` bits of the mask say, 0 elsewhere."""
     n, lanes = len(mask), payload.shape[1]
-    cw, (s, t) = np.empty((bits, n, 2), np.uint64), start(roots0, roots1)
-    for level, _, word in generate(tree, bits, bits, _cut(mask >> np.uint64(low_bits), bits), s, t):
-        cw[level] = word
+    cw, s, t = generate(tree, bits, bits, _cut(mask >> np.uint64(low_bits), bits), roots0, roots1)
     chosen = payload[_cut(mask, low_bits).astype(np.int64)].view(np.uint64)
     last = chosen - _lanes(tree, s[0], lanes) + _lanes(tree, s[1], lanes)
     last = np.where(t[1][:, None] == 1, np.uint64(0) - last, last)
     cut = np.ascontiguousarray(last).view(np.uint8).reshape(n, lanes, 8)[..., :lane_bytes]
-    return cw.view(np.uint8).reshape(bits, n, 16), np.ascontiguousarray(cut).reshape(n, lanes * lane_bytes)
+    return cw[:bits].view(np.uint8).reshape(bits, n, 16), np.ascontiguousarray(cut).reshape(
+        n, lanes * lane_bytes
+    )
 
 
 def _corrections(last: U8, lane_bytes: int) -> U64:  # (N, R * lane_bytes) -> (N, R)

@@ -13,9 +13,8 @@ import numpy as np
 T = TypeVar("T")
 Sizes = Mapping[str, int]  # of a call: its numbers, and the lengths that its arrays leave free, by name
 Rule = Callable[..., int]  # of sizes, which its parameters name
-Length = (
-    int | str | Rule
-)  # a str is free: the first array that has it decides; or, of results, a number's name
+# A str is free: the first array that has it decides; or, of results, a number's name
+Length = int | str | Rule
 
 
 @dataclass(frozen=True)
@@ -33,16 +32,11 @@ class Exactly:
     nbytes: int
 
 
-@dataclass(frozen=True, init=False)
 class Array:
     """A C-contiguous array of this dtype, which may depend on sizes, and of these lengths."""
 
-    dtype: type[np.generic] | Callable[..., type[np.generic]]
-    lengths: tuple[Length, ...]
-
     def __init__(self, dtype: type[np.generic] | Callable[..., type[np.generic]], *lengths: Length) -> None:
-        object.__setattr__(self, "dtype", dtype)
-        object.__setattr__(self, "lengths", lengths)
+        self.dtype, self.lengths = dtype, lengths
 
 
 @dataclass(frozen=True)

@@ -48,28 +48,24 @@ def _advance(tree: bytes, s: U64, t: U64, word: U64, right: U64) -> tuple[U64, U
     return seeds, t_child
 
 
-def start(roots0: U8, roots1: U8) -> tuple[list[U64], list[U64]]:
-    """Both parties' root seeds and control bits."""
-    n = len(roots0)
-    return [_roots(roots0), _roots(roots1)], [np.zeros(n, np.uint64), np.ones(n, np.uint64)]
-
-
 def generate(
-    tree: bytes, depth: int, bits: int, alpha: U64, s: list[U64], t: list[U64]
-) -> Iterator[tuple[int, U64, U64]]:
-    """Advance both parties' seeds down alpha's path in place; yields (level, direction, correction word)."""
-    for level in range(depth):
+    tree: bytes, depth: int, bits: int, alpha: U64, roots0: U8, roots1: U8
+) -> tuple[U64, list[U64], list[U64]]:
+    """Correction words down alpha's path, with room for the leaf's; both parties' seeds and control bits at its end."""
+    n, s = len(alpha), [_roots(roots0), _roots(roots1)]
+    cw, t = np.empty((depth + 1, n, 2), np.uint64), [np.zeros(n, np.uint64), np.ones(n, np.uint64)]
+    for level, word in enumerate(cw[:depth]):
         right = _bit(alpha, bits - 1 - level)
         on_left, on_right = (
             hash_blocks(tree, use, s[0]) ^ hash_blocks(tree, use, s[1]) for use in list(Use)[:2]
         )
-        word = np.where(right[:, None] == 1, on_left, on_right)
+        word[:] = np.where(right[:, None] == 1, on_left, on_right)
         word[:, 0] &= SEED
         word[:, 0] |= (on_left[:, 0] & ONE) ^ right ^ ONE
         word[:, 0] |= ((on_right[:, 0] & ONE) ^ right) << ONE
-        yield level, right, word
         for b in (0, 1):
             s[b], t[b] = _advance(tree, s[b], t[b], word, right)
+    return cw, s, t
 
 
 def walk(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,15 @@ class Ahead(Counting):
 
     def correction(self, tag: str, shape: Shape, bits: int) -> U64:
         """This party's share of a value that the dealer shares under this name."""
+        return self._later(tag, shape, bits)()
+
+    def _later(self, tag: str, shape: Shape, bits: int) -> Callable[[], U64]:
+        """The same for when it is asked for; what was dealt is read at once."""
         self.share(shape, bits)
-        if self.index == 0:
-            return prg.elements(self._seed, f"{self.name}:{tag}", shape, bits, self.kernels)
-        return ring.unpack(self._passed, bits, shape, self.kernels)
+        name, dealt = f"{self.name}:{tag}", self._passed
+        if self.index:
+            return lambda: ring.unpack(dealt, bits, shape, self.kernels)
+        return lambda: prg.elements(self._seed, name, shape, bits, self.kernels)
 
     def queue(self, share: Share) -> Wire:
         wire, name = super().queue(share), f"{self.name}:mask"
@@ -79,10 +85,4 @@ class Ahead(Counting):
         return wire
 
     def deal_mask_share(self, wire: Wire) -> None:
-        self._rename("mask")
-        self.share(wire.shape, wire.bits)
-        name, dealt = f"{self.name}:mask", self._passed
-        if self.index:
-            wire.mask_share = lambda: ring.unpack(dealt, wire.bits, wire.shape, self.kernels)
-        else:
-            wire.mask_share = lambda: prg.elements(self._seed, name, wire.shape, wire.bits, self.kernels)
+        wire.mask_share = self._later("mask", wire.shape, wire.bits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from privinf.protocols import ring
@@ -25,8 +24,9 @@ class Counting(Interpreter):
         """Declare a shared correlation: party 0 draws it, party 1 is sent as many bytes as it has."""
         self.account(Cost(prep1=ring.packed_bytes(ring.size_of(shape), bits)))
 
-    def common(self, nbytes: int) -> None:
-        """Declare key bytes that both parties receive."""
+    def common(self, *shape: int) -> None:
+        """Declare key bytes of this shape that both parties receive."""
+        nbytes = ring.size_of(shape)
         self.account(Cost(prep0=nbytes, prep1=nbytes))
 
     def kept(self, shape: Shape) -> None:
@@ -36,22 +36,10 @@ class Counting(Interpreter):
     def queue(self, share: Share) -> Wire:
         return Wire(share.shape, share.bits, share.scale)
 
-    def compare(self, shares: Sequence[Share], refusal: str) -> None:
-        """Nothing is dealt for it."""
-
-    def exchange(self) -> None:
-        """Nothing to send."""
-
     def deal_mask_share(self, wire: Wire) -> None:
-        self._rename("mask")
         self.share(wire.shape, wire.bits)
 
-    def deal_lift(self, wire: Wire, bits: int) -> tuple[Share, Share]:
-        self._rename("lift")
+    def deal_lift(self, wire: Wire, bits: int) -> tuple[U64, ...]:
         self.share(wire.shape, bits)
         self.share(wire.shape, bits)
-        empty = Share(wire.shape, bits, wire.scale)
-        return empty, empty
-
-    def add_public(self, share: Share, constant: U64) -> Share:
-        return share
+        return ()

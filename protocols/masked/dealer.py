@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from privinf.protocols.contract import ALL, Buffer
 from privinf.protocols.cost import Cost
 from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.interpreter import Seeded, Weights
-from privinf.protocols.masked.wires import Share, Wire
-from privinf.protocols.ring import U64, Shape
+from privinf.protocols.masked.wires import Wire
+from privinf.protocols.ring import U64
 
 Write = Callable[[int, Buffer], None]
 
@@ -37,18 +37,14 @@ class Dealer(Seeded):
         dealt = gate.deal(self, *inputs)
         return gate.output(*inputs) if dealt is None else dealt
 
-    def own_masks(self, opening: str, shape: Shape, bits: int) -> tuple[U64, U64]:
-        """Each party's own part of the mask of the opening of this name."""
-        return self.parts(f"{opening}:mask", shape, bits)
-
-    def share(self, tag: str, value: U64, bits: int, shape: Shape | None = None) -> None:
+    def share(self, tag: str, value: U64, bits: int) -> None:
         """Share a value: party 0 draws its part, party 1 is sent the difference."""
-        shape = value.shape if shape is None else shape
-        own = prg.elements(self._seeds[0], f"{self.name}:{tag}", shape, bits, self.kernels)
+        own = prg.elements(self._seeds[0], f"{self.name}:{tag}", value.shape, bits, self.kernels)
         self._send(1, ring.pack(value - own, bits, self.kernels))
 
-    def roots(self, tag: str, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        name = f"{self.name}:{tag}"
+    def roots(self, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Each party's roots of the trees that the gate under way makes."""
+        name = f"{self.name}:key"
         first, second = (prg.roots(seed, name, count, self.kernels) for seed in self._seeds)
         return first, second
 
@@ -65,26 +61,10 @@ class Dealer(Seeded):
         self.account(Cost(prep0=len(data) if to == ALL else 0, prep1=len(data)))
         self._write(to, data)
 
-    def queue(self, share: Share) -> Wire:
-        mask = self.masks("mask", share.shape, share.bits)
-        return Wire(share.shape, share.bits, share.scale, mask=mask)
-
-    def compare(self, shares: Sequence[Share], refusal: str) -> None:
-        """Nothing is dealt for it."""
-
-    def exchange(self) -> None:
-        """The dealer sees no opening."""
-
     def deal_mask_share(self, wire: Wire) -> None:
-        self._rename("mask")
         self.share("mask", wire.secret, wire.bits)
 
-    def deal_lift(self, wire: Wire, bits: int) -> tuple[Share, Share]:
-        self._rename("lift")
+    def deal_lift(self, wire: Wire, bits: int) -> tuple[U64, ...]:
         self.share("mask", wire.secret, bits)
         self.share("top", wire.secret >> np.uint64(wire.bits - 1), bits)
-        empty = Share(wire.shape, bits, wire.scale)
-        return empty, empty
-
-    def add_public(self, share: Share, constant: U64) -> Share:
-        return share
+        return ()

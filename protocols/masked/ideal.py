@@ -21,25 +21,16 @@ class Ideal(Seeded):
         return gate.ideal(self, *inputs)
 
     def queue(self, share: Share) -> Wire:
-        mask = self.masks("mask", share.shape, share.bits)
-        wire = Wire(share.shape, share.bits, share.scale, mask=mask)
-        wire.source = ring.low(share.value + mask, share.bits)
+        wire = super().queue(share)
+        wire.source = ring.low(share.value + wire.secret, share.bits)
         return wire
 
     def compare(self, shares: Sequence[Share], refusal: str) -> None:
         if any(ring.low(share.value, share.bits).any() for share in shares):
             raise InputError(refusal)
 
-    def exchange(self) -> None:
-        """Nothing to send."""
-
     def deal_mask_share(self, wire: Wire) -> None:
-        self._rename("mask")
+        """There is nobody to share it with."""
 
-    def deal_lift(self, wire: Wire, bits: int) -> tuple[Share, Share]:
-        self._rename("lift")
-        top = wire.secret >> np.uint64(wire.bits - 1)
-        return Share(wire.shape, bits, wire.scale, wire.secret), Share(wire.shape, bits, wire.scale, top)
-
-    def add_public(self, share: Share, constant: U64) -> Share:
-        return Share(share.shape, share.bits, share.scale, share.value + constant)
+    def deal_lift(self, wire: Wire, bits: int) -> tuple[U64, ...]:
+        return wire.secret, wire.secret >> np.uint64(wire.bits - 1)

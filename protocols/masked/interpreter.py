@@ -12,7 +12,7 @@ import numpy as np
 from privinf.protocols import prg, ring
 from privinf.protocols.cost import Cost, Tally
 from privinf.protocols.kernels import Kernels, default
-from privinf.protocols.masked.wires import Share, Wire, derive
+from privinf.protocols.masked.wires import Share, Wire, derive, map_share
 from privinf.protocols.ring import U64, Shape
 
 DIGEST_BYTES = 32
@@ -85,8 +85,7 @@ class Interpreter(ABC):
 
     def touch(self, *inputs: Any) -> None:
         """Exchange what is queued if one of the inputs waits for it."""
-        pending = [w for w in inputs if isinstance(w, Wire) and w.round >= self.rounds]
-        if pending:
+        if any(isinstance(w, Wire) and w.round >= self.rounds for w in inputs):
             self.flush()
 
     def flush(self) -> None:
@@ -104,15 +103,24 @@ class Interpreter(ABC):
     def mask_share(self, wire: Wire) -> None:
         """Make each party hold a share of the wire's mask; the dealer sends it where it cannot be derived."""
         if not wire.shared:
+            self._rename("mask")
             self.deal_mask_share(wire)
             wire.shared = True
 
-    def lift_share(self, wire: Wire, bits: int) -> tuple[Share, Share]:
-        """Shares modulo 2^bits of the mask as an integer and of its top bit, dealt once per wire and ring."""
+    def lift_share(self, wire: Wire, bits: int) -> None:
+        """Make each party hold shares modulo 2^bits of the mask and its top bit, dealt once per wire and ring."""
         assert not wire.static, "a static wire outlives a preparation: its lift would be used twice"
         if bits not in wire.lifts:
+            self._rename("lift")
             wire.lifts[bits] = self.deal_lift(wire, bits)
-        return wire.lifts[bits]
+
+    def add_public(self, share: Share, constant: U64 | np.uint64) -> Share:
+        """Add public ring elements to a shared value."""
+        return map_share(share, share.shape, lambda v: v + self.public_term(constant))
+
+    def public_term(self, value: U64 | np.uint64) -> U64 | np.uint64:
+        """What of a public value this role adds to what it holds."""
+        return value
 
     def _rename(self, what: str) -> None:
         self._index += 1
@@ -126,25 +134,19 @@ class Interpreter(ABC):
     def queue(self, share: Share) -> Wire:
         """This role's part of an opening, before it is exchanged."""
 
-    @abstractmethod
-    def compare(self, shares: Sequence[Share], refusal: str) -> None:
-        """This role's part in finding out whether the shares are of zero, before it is exchanged."""
+    def compare(self, shares: Sequence[Share], refusal: str) -> None:  # noqa: B027
+        """This role's part in finding out whether the shares are of zero, before it is exchanged: none by default."""
 
-    @abstractmethod
-    def exchange(self) -> None:
-        """Send and receive all that is queued."""
+    def exchange(self) -> None:  # noqa: B027
+        """Send and receive all that is queued; roles that see no opening have nothing to."""
 
     @abstractmethod
     def deal_mask_share(self, wire: Wire) -> None:
         """Share the mask of a wire, in the wire's ring."""
 
     @abstractmethod
-    def deal_lift(self, wire: Wire, bits: int) -> tuple[Share, Share]:
-        """Share the integer mask and its top bit in Z_2^bits."""
-
-    @abstractmethod
-    def add_public(self, share: Share, constant: ring.U64) -> Share:
-        """Add public ring elements to a shared value."""
+    def deal_lift(self, wire: Wire, bits: int) -> tuple[U64, ...]:
+        """Share the integer mask and its top bit in Z_2^bits: what this role has of both, if anything."""
 
 
 class Seeded(Interpreter):
@@ -158,13 +160,13 @@ class Seeded(Interpreter):
 
     def masks(self, tag: str, shape: Shape, bits: int) -> U64:
         """A fresh mask: the sum of what each party draws under this name."""
-        first, second = self.parts(f"{self.name}:{tag}", shape, bits)
+        name = f"{self.name}:{tag}"
+        first, second = (prg.elements(seed, name, shape, bits, self.kernels) for seed in self._seeds)
         return ring.low(first + second, bits)
 
-    def parts(self, name: str, shape: Shape, bits: int) -> tuple[U64, U64]:
-        """What each party draws under a name."""
-        first, second = (prg.elements(seed, name, shape, bits, self.kernels) for seed in self._seeds)
-        return first, second
+    def queue(self, share: Share) -> Wire:
+        mask = self.masks("mask", share.shape, share.bits)
+        return Wire(share.shape, share.bits, share.scale, mask=mask)
 
 
 def drop_bits(wire: Wire, count: int) -> Wire:

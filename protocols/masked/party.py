@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from privinf.protocols import prg, ring
 from privinf.protocols.contract import Link, Source
 from privinf.protocols.cost import Cost
 from privinf.protocols.kernels import Kernels
+from privinf.protocols.kernels.prg import U8
 from privinf.protocols.masked.counting import WORD
 from privinf.protocols.masked.interpreter import DIGEST_BYTES, Interpreter, Weights
 from privinf.protocols.masked.wires import Share, Wire
@@ -58,16 +59,21 @@ class Party(Interpreter):
     def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
         return gate.evaluate(self, *inputs)
 
-    def public_term(self, value: U64) -> U64 | np.uint64:
+    def public_term(self, value: U64 | np.uint64) -> U64 | np.uint64:
         """`value` at party 1, zero at party 0."""
         return value if self.index else np.uint64(0)
 
     def share(self, tag: str, shape: Shape, bits: int) -> U64:
         """This party's share of a value that the dealer shares under this name."""
-        if self.index == 0:
-            return prg.elements(self._seed, f"{self.name}:{tag}", shape, bits, self.kernels)
-        dealt = self._read(ring.packed_bytes(ring.size_of(shape), bits))
-        return ring.unpack(dealt, bits, shape, self.kernels)
+        return self._later(tag, shape, bits)()
+
+    def _later(self, tag: str, shape: Shape, bits: int) -> Callable[[], U64]:
+        """The same for when it is asked for; what was dealt is read at once."""
+        if self.index:
+            dealt = self._read(ring.packed_bytes(ring.size_of(shape), bits))
+            return lambda: ring.unpack(dealt, bits, shape, self.kernels)
+        name = f"{self.name}:{tag}"
+        return lambda: prg.elements(self._seed, name, shape, bits, self.kernels)
 
     def ahead(self, shape: Shape, dealt: int = 0) -> U64:
         """What the gate's `ahead` facet kept; it has used a correction of `dealt` bits an element, which is passed."""
@@ -77,12 +83,10 @@ class Party(Interpreter):
             self._read(ring.packed_bytes(ring.size_of(shape), dealt))
         return self._precomputed.next(shape)
 
-    def roots(self, tag: str, count: int) -> npt.NDArray[np.uint8]:
-        return prg.roots(self._seed, f"{self.name}:{tag}", count, self.kernels)
-
-    def tree(self) -> bytes:
-        """The AES keys of the trees that the gate under way walks."""
-        return prg.dealt_tree(self._preparation, self.name)
+    def keys(self, shape: Shape) -> tuple[bytes, int, U8, U8]:
+        """What the gate under way walks its trees by: AES keys, party, roots, and correction words of this shape."""
+        words, roots = self.common(shape), prg.roots(self._seed, f"{self.name}:key", shape[1], self.kernels)
+        return prg.dealt_tree(self._preparation, self.name), self.index, roots, words
 
     def common(self, shape: Shape, dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any]:
         """Correction words that both parties hold, as a view of the received buffer."""
@@ -135,22 +139,10 @@ class Party(Interpreter):
                 raise InputError(refusal)
 
     def deal_mask_share(self, wire: Wire) -> None:
-        self._rename("mask")
-        name, shape, bits = f"{self.name}:mask", wire.shape, wire.bits
-        if self.index == 0:
-            wire.mask_share = lambda: prg.elements(self._seed, name, shape, bits, self.kernels)
-        else:
-            dealt = self._read(ring.packed_bytes(ring.size_of(shape), bits))
-            wire.mask_share = lambda: ring.unpack(dealt, bits, shape, self.kernels)
+        wire.mask_share = self._later("mask", wire.shape, wire.bits)
 
-    def deal_lift(self, wire: Wire, bits: int) -> tuple[Share, Share]:
-        self._rename("lift")
-        integer = self.share("mask", wire.shape, bits)
-        top = self.share("top", wire.shape, bits)
-        return Share(wire.shape, bits, wire.scale, integer), Share(wire.shape, bits, wire.scale, top)
-
-    def add_public(self, share: Share, constant: U64) -> Share:
-        return Share(share.shape, share.bits, share.scale, share.value + self.public_term(constant))
+    def deal_lift(self, wire: Wire, bits: int) -> tuple[U64, ...]:
+        return self.share("mask", wire.shape, bits), self.share("top", wire.shape, bits)
 
 
 class _Replies:

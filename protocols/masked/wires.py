@@ -83,7 +83,7 @@ class Wire(Secret):
     mask_share: Lazy = None
     static: bool = False
     cache: dict[str, U64] = field(default_factory=dict)
-    lifts: dict[int, tuple[Share, Share]] = field(default_factory=dict)
+    lifts: dict[int, tuple[U64, ...]] = field(default_factory=dict)
 
     @property
     def public(self) -> U64:
@@ -104,6 +104,14 @@ class Wire(Secret):
             self.mask_share = self.mask_share()
         assert self.mask_share is not None
         return self.mask_share
+
+    def kept(self, what: str, make: Callable[[], U64]) -> U64:
+        """What is made of the wire: once, where it is static."""
+        if not self.static:
+            return make()
+        if what not in self.cache:
+            self.cache[what] = make()
+        return self.cache[what]
 
 
 def derive(
@@ -139,7 +147,12 @@ def reduce(x: Wire, bits: int) -> Wire:
     def low(v: U64) -> U64:
         return ring.low(v, bits)
 
-    return derive([x], x.shape, bits, x.scale, public=low, mask=low, linear=x.shared)
+    return derive([x], x.shape, bits, x.scale, public=low, mask=low)
+
+
+def map_wire(wire: Wire, shape: Shape, linear: Callable[[U64], U64]) -> Wire:
+    """Apply a linear local map that stays in the ring (a part of it, a reshape, a permutation) to a wire."""
+    return derive([wire], shape, wire.bits, wire.scale, public=linear, mask=linear)
 
 
 def map_share(share: Share, shape: Shape, linear: Callable[[U64], U64]) -> Share:
@@ -159,15 +172,9 @@ def add(a: Share, b: Share) -> Share:
     if a.scale != b.scale:
         raise ValueError(f"shares at scales {a.scale} and {b.scale} cannot be added")
     data = None if a.data is None or b.data is None else a.data + b.data
-    shape = broadcast(a.shape, b.shape)
-    return Share(shape, min(a.bits, b.bits), a.scale, data)
+    return Share(np.broadcast_shapes(a.shape, b.shape), min(a.bits, b.bits), a.scale, data)
 
 
 def subtract(a: Share, b: Share) -> Share:
     """The difference of two shares of one scale."""
     return add(a, map_share(b, b.shape, lambda x: -x))
-
-
-def broadcast(*shapes: Shape) -> Shape:
-    """The shape that NumPy broadcasting gives."""
-    return tuple(np.broadcast_shapes(*shapes))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from limbs import ring_matmul_limbs
 
-from privinf.protocols.kernels.limbs import ring_matmul_limbs
 from privinf.protocols.ring import Shape, size_of
 
 Tensor = torch.Tensor

@@ -43,7 +43,7 @@ def lifted_product(on: ModuleType, bits: int, x: Words, y: Words, r: Words) -> W
 
 
 def truncate(on: ModuleType, bits: int, count: int, x: Words, r: Words) -> Words:
-    """x >> count, or one more, modulo 2^bits as in protocols/masked/gates/truncate.py, |x| < 2^(bits-2)."""
+    """x >> count, or one more, modulo 2^bits for one opened bit an element, |x| < 2^(bits-2)."""
     quarter = 1 << (bits - 2)
     parts = [on.low(s + b * quarter, bits) for b, s in enumerate(split(x, r[0]))]
     own = [on.low(r[1], 1), on.low(r[2], 1)]  # each party's mask of its clear top bit

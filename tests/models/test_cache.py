@@ -123,7 +123,7 @@ def test_nothing_is_kept_by_whoever_follows_shapes() -> None:
 def test_a_settled_wire_stands_on_its_own(keeps: Keeps) -> None:
     """Neither what made it nor what was dealt for it in its pass outlives that pass."""
     cache, (keys, values) = Cache(1, keeps), wires(2, 0, keeps)
-    keys.lifts[40] = Share(keys.shape, 40, 0), Share(keys.shape, 40, 0)
+    keys.lifts[40] = numbers(2, 0), numbers(2, 0)
     keys.cache["operand"] = numbers(2, 0)
     cache.extend(0, [keys], [values])
     cache.settle(2, None)

@@ -16,12 +16,13 @@ from specs import changed as resized
 
 from privinf.errors import InputError
 from privinf.models.programs import rows as wire
-from privinf.models.programs.keys import ROOT, KeyForm
+from privinf.models.programs.keys import KeyForm
 from privinf.models.programs.layout import ADVANCED, MOVED
 from privinf.models.programs.rows import Rows
 from privinf.models.programs.wire import parse
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import Advance, SessionShape
+from privinf.protocols.kernels.prg import BLOCK
 from privinf.protocols.ring import U64
 
 Bodies = tuple[bytes, bytes]
@@ -188,12 +189,12 @@ def both(asked: Asked, name: str, bits: Sequence[int]) -> Change:
 
     These are output bits: where keys differ, the outputs of the leaf are changed at one party and not at the other.
     """
-    end = asked.words(name).stop - (asked.key(name).count - 1) * ROOT
+    end = asked.words(name).stop - (asked.key(name).count - 1) * BLOCK
 
     def change(first: bytearray, second: bytearray) -> None:
         for bit in bits:
             for body, start in ((first, prg.SEED_BYTES), (second, 0)):
-                body[start + end - ROOT + bit // 8] ^= 1 << bit % 8
+                body[start + end - BLOCK + bit // 8] ^= 1 << bit % 8
 
     return change
 

@@ -18,7 +18,7 @@ from privinf.models.plan.scales import PRE
 from privinf.models.programs import rows as wire
 from privinf.models.programs.layout import SessionLayout
 from privinf.models.programs.rows import Rows
-from privinf.models.programs.wire import Asked, add_up, empty, parse
+from privinf.models.programs.wire import Asked, add_up, parse
 from privinf.models.spec import ModelSpec
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import SessionShape
@@ -250,7 +250,7 @@ def test_the_fixed_interpreter_is_given_the_query_itself() -> None:
     assert query.lookups["token"].value.argmax(-1).tolist() == [[36, 0, 5]]
     assert query.lookups["position"].value.argmax(-1).tolist() == [[3, 4, 5]]
     assert query.lookups["token"].value.sum(-1).tolist() == [[1, 1, 1]]
-    blank = empty(form.form(shape, 0))
+    blank = form.form(shape, 0).asked({})
     assert blank.lookups["token"].shape == query.lookups["token"].shape
     assert blank.lookups["token"].data is None
 

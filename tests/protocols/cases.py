@@ -17,7 +17,7 @@ from privinf.protocols.masked.gates.compare import AtLeast, Equals
 from privinf.protocols.masked.gates.histogram import CountZeros, Head, Tail
 from privinf.protocols.masked.gates.linear import MatMul, PublicMatMul
 from privinf.protocols.masked.gates.power import Power
-from privinf.protocols.masked.gates.product import Lift, Product, SumSquares
+from privinf.protocols.masked.gates.product import Product, SumSquares
 from privinf.protocols.masked.gates.selection import open_sums, require_one_row
 from privinf.protocols.masked.gates.separable import NOTHING, Factors, Separable
 from privinf.protocols.masked.gates.table import Table, Window, lookup
@@ -130,7 +130,7 @@ def lift(draw: Draw) -> Trial:
     x = signed(draw, shape(draw), bits, 2)
 
     def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
-        return [ctx.run(Lift(outer), ctx.open(a))]
+        return [ctx.run(Product(outer), ctx.open(a))]
 
     return Trial(program, (share(x, bits, 4),), (Exactly(x),))
 
@@ -277,7 +277,7 @@ def exp2(draw: Draw) -> Trial:
     def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
         return [powers.exponential(ctx, ctx.open(a), result, outer)]
 
-    real = powers.clear(y / 2.0**scale)
+    real = 2.0 ** -(y / 2.0**scale)
     bound = powers.RELATIVE_ERROR * real + powers.UNITS_ERROR * 2.0**-result
     bound = np.where(y >= block * powers.blocks(result), 2.0**-result, bound)
     return Trial(program, (share(y, bits, scale),), (Within(real, bound),))

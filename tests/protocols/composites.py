@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from privinf.protocols.masked.gates import exp2, softmax
 from privinf.protocols.masked.gates.activation import ACTIVATIONS, activate
 from privinf.protocols.masked.gates.argmax import argmax
-from privinf.protocols.masked.gates.histogram import MaxSpec, distance_below_max
+from privinf.protocols.masked.gates.histogram import distance_below_max
 from privinf.protocols.masked.gates.norm import NormSpec, normalise
 from privinf.protocols.masked.gates.power import Power, evaluate
 from privinf.protocols.masked.gates.product import Product
@@ -31,14 +31,14 @@ from privinf.protocols.testing.trials import (
 )
 
 
-def _below_max(draw: Draw, spec: MaxSpec, bits: int, most: int) -> Trial:
+def _below_max(draw: Draw, coarse: int, fine: int, bits: int, most: int) -> Trial:
     """The whole domain; the result is unsigned, so that half of its ring is taken off before it is compared."""
-    bucket, one, half = 1 << spec.coarse, 1 << spec.fine, 1 << (bits - 1)
+    bucket, one, half = 1 << coarse, 1 << fine, 1 << (bits - 1)
     end = half - bucket - 1
     x = integers(draw, row_shape(draw, most), -end, end, [bucket - 1, bucket, bucket + 1, one - 1, one])
 
     def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
-        y = held(ctx, distance_below_max(ctx, ctx.open(a), spec))
+        y = held(ctx, distance_below_max(ctx, ctx.open(a), coarse, fine))
         moved = ctx.add_public(y, np.full(y.shape, half, dtype=np.uint64))
         return [moved, map_share(y, y.shape, lambda v: v - v[..., :1])]
 
@@ -53,13 +53,13 @@ def below_max(draw: Draw) -> Trial:
     """One pass: at most 2^10 buckets, rows on both sides of 8-bit lanes."""
     coarse = draw(st.integers(1, 10))
     bits = coarse + width(draw, 4, 9)
-    return _below_max(draw, MaxSpec(coarse, coarse), bits, draw(st.sampled_from((1, 9, 270))))
+    return _below_max(draw, coarse, coarse, bits, draw(st.sampled_from((1, 9, 270))))
 
 
 def below_max_twice(draw: Draw) -> Trial:
     fine = draw(st.integers(1, 10))
     coarse = fine + draw(st.integers(1, 5))
-    return _below_max(draw, MaxSpec(coarse, fine), coarse + width(draw, 4, 8), 9)
+    return _below_max(draw, coarse, fine, coarse + width(draw, 4, 8), 9)
 
 
 def attention(draw: Draw) -> Trial:
@@ -71,7 +71,7 @@ def attention(draw: Draw) -> Trial:
     room = max(exp2.BLOCK << scale, 2 << (scale + coarse))
     end = (1 << (bits - 1)) - room - 1
     scores = integers(draw, rows, draw(st.sampled_from((-end, end - (3 << scale), end))), end)
-    outer = 64 - exp2.dropped(0)
+    outer = 64 - exp2.DROPPED
 
     def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
         weight = softmax.weights(ctx, ctx.open(a), coarse, fine, outer)
@@ -79,10 +79,16 @@ def attention(draw: Draw) -> Trial:
 
     real = 2.0 ** ((scores - scores.max(-1, keepdims=True)) / 2.0**scale)
     real = real / real.sum(-1, keepdims=True)
-    inverse = softmax.inverse_power(rows[-1], fine).relative_error
+    inverse = relative_error(softmax.inverse_power(rows[-1], fine))
     unit = exp2.UNITS_ERROR * 2.0**-softmax.PRECISION  # of one weight, relative to the row's largest
     bound = unit * (1 + real * rows[-1]) * 1.05 + real * (exp2.RELATIVE_ERROR * 2 + inverse) * 1.01
     return Trial(program, (share(scores, bits, scale),), (Within(real, bound),))
+
+
+def relative_error(power: Power) -> float:
+    """The step of a segment's index at its low end, and half a unit of the smallest result."""
+    smallest = float(power.at(np.array([2.0**power.high]))[0])
+    return abs(power.exponent) * 2.0**-power.precision + 0.5 / smallest
 
 
 def power(power: Power, bits: int) -> Callable[[Draw], Trial]:
@@ -96,7 +102,7 @@ def power(power: Power, bits: int) -> Callable[[Draw], Trial]:
             return [evaluate(ctx, ctx.open(a), power)]
 
         real = power.at(x) / 2.0**power.scale
-        return Trial(program, (share(x, bits),), (Within(real, real * power.relative_error),))
+        return Trial(program, (share(x, bits),), (Within(real, real * relative_error(power)),))
 
     return case
 
@@ -118,7 +124,7 @@ def normal(draw: Draw) -> Trial:
     root = np.sqrt(((units * 2.0 ** -(14 + cut)) ** 2).mean(-1, keepdims=True) + spec.eps)
     real = units * 2.0 ** -(14 + cut) / root
     moved = (2.0**-14 if cut else 0.0) / root * (1 + np.abs(real) * np.abs(real).mean(-1, keepdims=True))
-    bound = np.abs(real) * (spec.relative_error + 1e-9) + 2.0**-12 + moved * 1.1
+    bound = np.abs(real) * (relative_error(spec.power()) + 1e-9) + 2.0**-12 + moved * 1.1
     return Trial(program, (share(units, 64, 14 + cut),), (Within(real, bound),))
 
 

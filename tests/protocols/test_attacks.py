@@ -16,7 +16,6 @@ from privinf.protocols.masked.gates.linear import MatMul
 from privinf.protocols.masked.gates.norm import NormSpec, normalise
 from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.gates.table import lookup
-from privinf.protocols.masked.gates.truncate import truncate
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Share, map_share
@@ -59,7 +58,6 @@ PROGRAMS: dict[str, tuple[lockstep.Program, int, int]] = {
     "lookup": (lambda ctx, x: [lookup(ctx, ctx.open(x), TABLE, 30)], 12, 0),
     "softmax": (_softmax, 18, 10),
     "norm": (_norm, 64, 10),
-    "truncate": (lambda ctx, x: [truncate(ctx, x, 3)], 40, 3),
 }
 
 

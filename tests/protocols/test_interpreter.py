@@ -12,7 +12,7 @@ from privinf.protocols.cost import NETWORKS, Cost, Network, Tally
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.gates.compare import AtLeast
 from privinf.protocols.masked.gates.linear import MatMul, ToShare
-from privinf.protocols.masked.gates.product import Lift, Product
+from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share
 from privinf.protocols.testing import lockstep
@@ -102,7 +102,7 @@ def _layered(ctx: Interpreter, x: Share, y: Share) -> Sequence[Share]:
         return [
             ctx.run(Product(64), ctx.open(bit), a),
             ctx.run(ToShare(), ctx.open(product)),
-            ctx.run(Lift(64), a),
+            ctx.run(Product(64), a),
         ]
 
 
@@ -130,7 +130,7 @@ def test_mask_shares_and_lifts_are_dealt_once_a_wire() -> None:
     def dropped(times: int) -> lockstep.Program:
         def program(ctx: Interpreter, x: Share) -> Sequence[Share]:
             wire = ctx.open(x, 4)
-            return [ctx.run(gate, wire) for gate in (ToShare(), Lift(64)) for _ in range(times)]
+            return [ctx.run(gate, wire) for gate in (ToShare(), Product(64)) for _ in range(times)]
 
         return program
 
@@ -143,7 +143,7 @@ def test_mask_shares_and_lifts_are_dealt_once_a_wire() -> None:
 def test_lifts_into_two_rings_are_two() -> None:
     def program(ctx: Interpreter, x: Share) -> Sequence[Share]:
         wire = ctx.open(x)
-        return [ctx.run(Lift(bits), wire) for bits in (48, 64, 48)]
+        return [ctx.run(Product(bits), wire) for bits in (48, 64, 48)]
 
     assert lockstep.declared(program, [X]).tally.total().prep1 == 2 * 4 * (6 + 8)
 
@@ -172,7 +172,7 @@ def test_public_terms_are_added_once() -> None:
 
 def test_networks() -> None:
     assert set(NETWORKS) == {"loopback", "lan", "wan"}
-    assert Network("n", 0.5, 100.0).seconds(Cost(rounds=4, online=300)) == pytest.approx(4.0)
+    assert Network(0.5, 100.0).seconds(Cost(rounds=4, online=300)) == pytest.approx(4.0)
 
 
 def test_tally_adds_up() -> None:

@@ -14,7 +14,7 @@ from privinf.protocols import kernels, prg, ring
 from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.gates.activation import activate
 from privinf.protocols.masked.gates.compare import AtLeast, Equals
-from privinf.protocols.masked.gates.histogram import MaxSpec, distance_below_max
+from privinf.protocols.masked.gates.histogram import distance_below_max
 from privinf.protocols.masked.gates.table import Table, lookup
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
@@ -42,7 +42,7 @@ def program(ctx: Interpreter, x: Share) -> Sequence[Share]:
     wire = ctx.open(x)
     table = Table(np.arange(9) ** 2, -4, 0, 40)
     below = ctx.run(AtLeast((0, 3)), wire), ctx.run(AtLeast((0, 3)), wire)
-    near = distance_below_max(ctx, wire, MaxSpec(8, 4))
+    near = distance_below_max(ctx, wire, 8, 4)
     return [
         *below[0],
         *below[1],
@@ -85,7 +85,7 @@ def made(trees: dict[str, list[bytes]], preparation: bytes) -> list[bytes]:
 def test_no_two_gates_share_keys_nor_does_any_of_another_preparation(trees: dict[str, list[bytes]]) -> None:
     first, second = made(trees, b"preparation one "), made(trees, b"preparation two ")
     assert len(first) == len(second) >= 9
-    keys = {tree[at : at + 16] for tree in (*first, *second) for at in range(0, kernels.TREE_BYTES, 16)}
+    keys = {tree[at : at + 16] for tree in (*first, *second) for at in range(0, kernels.prg.TREE_BYTES, 16)}
     assert len(keys) == 6 * 2 * len(first)
     assert made(trees, b"preparation one ") == first
 
@@ -103,7 +103,8 @@ def test_who_takes_another_id_holds_other_trees(role: type, monkeypatch: pytest.
 
     wanted = [a.value.tolist() for a in lockstep.ideal(at_least, [X], SEEDS)]
     assert total() == wanted
-    monkeypatch.setattr(role, "tree", lambda self: prg.dealt_tree(b"another id", self.name))
+    another = property(lambda self: b"another id", lambda self, given: None)
+    monkeypatch.setattr(role, "_preparation", another, raising=False)
     assert total() != wanted
 
 

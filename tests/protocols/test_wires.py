@@ -14,7 +14,6 @@ from privinf.protocols.masked.wires import (
     Share,
     Wire,
     add,
-    broadcast,
     derive,
     map_share,
     narrow,
@@ -143,9 +142,3 @@ def test_a_derived_wire_reads_its_parents_only_when_it_is_read() -> None:
     child = derive([parent], (2,), 8, 3, public=_double, mask=_double)
     parent.source = full((2,), 3)
     np.testing.assert_array_equal(child.public, full((2,), 6))
-
-
-def test_broadcast_refuses_shapes_that_do_not_fit() -> None:
-    assert broadcast((2, 1), (3,)) == (2, 3)
-    with pytest.raises(ValueError):
-        broadcast((2,), (3,))

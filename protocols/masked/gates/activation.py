@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
-from privinf.protocols.kernels import MAX_POINT_BITS
+from privinf.protocols.kernels.interface import MAX_POINT_BITS
 from privinf.protocols.masked.gates.compare import AtLeast
 from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.gates.separable import Factors, Separable
@@ -30,18 +29,8 @@ LANE_SCALE = 12  # of a Chebyshev polynomial of degree two or more
 _erf: Real = np.vectorize(math.erf, otypes=[np.float64])
 
 
-def _gelu(x: F64) -> F64:
-    y: F64 = 0.5 * x * (1 + _erf(x / np.sqrt(2)))
-    return y
-
-
 def _gelu_tanh(x: F64) -> F64:
     y: F64 = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    return y
-
-
-def _silu(x: F64) -> F64:
-    y: F64 = x / (1 + np.exp(-x))
     return y
 
 
@@ -53,7 +42,6 @@ class Activation:
     absolute error at 12 fraction bits: of the expansion, of the lanes' rounding, and the drop's unit.
     """
 
-    name: str
     clear: Real
     window: int
     block: int
@@ -68,13 +56,10 @@ class Activation:
 
 
 ACTIVATIONS = {
-    a.name: a
-    for a in (
-        Activation("gelu", _gelu, 4, 2, 8, False, 2.2e-3),
-        Activation("gelu_tanh", _gelu_tanh, 4, 2, 8, False, 2.2e-3),
-        Activation("silu", _silu, 12, 2, 8, False, 1.0e-3),
-        Activation("tanh", np.tanh, 6, 1, 6, True, 2.2e-3),
-    )
+    "gelu": Activation(lambda x: 0.5 * x * (1 + _erf(x / np.sqrt(2))), 4, 2, 8, False, 2.2e-3),
+    "gelu_tanh": Activation(_gelu_tanh, 4, 2, 8, False, 2.2e-3),
+    "silu": Activation(lambda x: x / (1 + np.exp(-x)), 12, 2, 8, False, 1.0e-3),
+    "tanh": Activation(np.tanh, 6, 1, 6, True, 2.2e-3),
 }
 
 
@@ -138,8 +123,7 @@ def activate(ctx: Interpreter, x: Wire, name: str, bits: int) -> Share:
     share: Share = ctx.run(Separable(factors(name, scale), bits + EXTRA), x)
     if not ACTIVATIONS[name].odd:
         return share
-    one: npt.NDArray[np.uint64] = np.full(x.shape, (1 << 64) - (1 << (scale + EXTRA)), dtype=np.uint64)
-    return ctx.add_public(share, one)
+    return ctx.add_public(share, np.uint64((1 << 64) - (1 << (scale + EXTRA))))
 
 
 def input_bits(name: str, magnitude: float, scale: int) -> int:

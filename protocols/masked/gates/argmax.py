@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from privinf.protocols import ring
@@ -11,18 +9,18 @@ from privinf.protocols.masked.gates.compare import AtLeast
 from privinf.protocols.masked.gates.linear import ToShare
 from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.interpreter import Interpreter
-from privinf.protocols.masked.wires import Share, Wire, add, derive, map_share
+from privinf.protocols.masked.wires import Share, Wire, add, derive, map_share, map_wire
 from privinf.protocols.ring import U64
 
 
 def argmax(ctx: Interpreter, x: Wire) -> Share:
     """[place of the largest entry along the last axis, kept], unsigned; the first of equals.
 
-    The share is modulo 2^`place_bits`, and is not masked afresh. 2 ceil(log2 row) rounds, the last of which opens
-    it. Domain: differences of entries below 2^(n-1) in magnitude, n <= 62; exact.
+    The share is modulo 2^`ring.index_bits(row)`, and is not masked afresh. 2 ceil(log2 row) rounds, the last of which
+    opens it. Domain: differences of entries below 2^(n-1) in magnitude, n <= 62; exact.
     """
     width = x.shape[-1]
-    bits = place_bits(width)
+    bits = ring.index_bits(width)
     places: Wire | None = None
     while (size := x.shape[-1]) > 1:
         ctx.mask_share(x)
@@ -44,11 +42,6 @@ def argmax(ctx: Interpreter, x: Wire) -> Share:
     return Share(x.shape, bits, 0, None if x.source is None else np.zeros(x.shape, dtype=np.uint64))
 
 
-def place_bits(width: int) -> int:
-    """Bits of a place in a row."""
-    return max((width - 1).bit_length(), 1)
-
-
 def _choose(ctx: Interpreter, won: Wire, left: Wire, right: Wire, bits: int) -> Share:
     """[left where won, else right]: right + won * (left - right)."""
     step: Share = ctx.run(Product(bits), won, _difference(left, right))
@@ -58,8 +51,8 @@ def _choose(ctx: Interpreter, won: Wire, left: Wire, right: Wire, bits: int) -> 
 def _first_places(ctx: Interpreter, won: Wire, pairs: int, bits: int) -> Share:
     """Of entries 2i and 2i + 1 the place 2i + 1 - won."""
     bit: Share = ctx.run(Product(bits), won)
-    right = np.broadcast_to(np.arange(1, 2 * pairs, 2, dtype=np.uint64), bit.shape)
-    return ctx.add_public(map_share(bit, bit.shape, lambda v: np.uint64(0) - v), right)
+    right: U64 = np.arange(1, 2 * pairs, 2, dtype=np.uint64)
+    return ctx.add_public(map_share(bit, bit.shape, np.negative), right)
 
 
 def _last_place(ctx: Interpreter, places: Wire | None, x: Wire, bits: int) -> Share:
@@ -71,7 +64,7 @@ def _last_place(ctx: Interpreter, places: Wire | None, x: Wire, bits: int) -> Sh
     shape = (*x.shape[:-1], 1)
     nothing: Share = ctx.run(ToShare(), _rest(x, size))
     zero = map_share(Share(shape, bits, 0, nothing.data), shape, np.zeros_like)
-    return ctx.add_public(zero, np.full(shape, size - 1, dtype=np.uint64))
+    return ctx.add_public(zero, np.uint64(size - 1))
 
 
 def _difference(left: Wire, right: Wire) -> Wire:
@@ -80,28 +73,15 @@ def _difference(left: Wire, right: Wire) -> Wire:
     def subtract(a: U64, b: U64) -> U64:
         return ring.low(a - b, bits)
 
-    return derive(
-        [left, right],
-        left.shape,
-        bits,
-        left.scale,
-        public=subtract,
-        mask=subtract,
-        linear=left.shared and right.shared,
-    )
+    return derive([left, right], left.shape, bits, left.scale, public=subtract, mask=subtract)
 
 
 def _every(x: Wire, start: int, pairs: int) -> Wire:
-    return _cut(x, pairs, lambda v: v[..., start : 2 * pairs : 2])
+    return map_wire(x, (*x.shape[:-1], pairs), lambda v: v[..., start : 2 * pairs : 2])
 
 
 def _rest(x: Wire, size: int) -> Wire:
-    return _cut(x, 1, lambda v: v[..., size - 1 :])
-
-
-def _cut(x: Wire, count: int, take: Callable[[U64], U64]) -> Wire:
-    shape = (*x.shape[:-1], count)
-    return derive([x], shape, x.bits, x.scale, public=take, mask=take, linear=x.shared)
+    return map_wire(x, (*x.shape[:-1], 1), lambda v: v[..., size - 1 :])
 
 
 def _beside(first: Share, second: Share) -> Share:

@@ -12,6 +12,9 @@ from privinf.protocols.masked.ideal import Ideal
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
 
+# What a gate is written over
+__all__ = ["Ahead", "Counting", "Dealer", "Gate", "Ideal", "Interpreter", "Party"]
+
 
 class Gate(ABC):
     """A function on wires without a round of its own: its inputs are open, its outputs are shares.

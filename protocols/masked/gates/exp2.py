@@ -8,7 +8,6 @@ in two lanes keeps keys short, and the dealer's factor below 2^8, so that everyt
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from privinf.protocols.masked.wires import Share, Wire
 BLOCK, HALF = 16, 8  # units of y
 PAYLOAD_SCALE = 9
 SPARE = 6  # fraction bits of the public factor beyond the result's
+DROPPED = SPARE + PAYLOAD_SCALE  # fraction bits of the share beyond the result's
 RELATIVE_ERROR = 2.0 ** -(PAYLOAD_SCALE + 1)  # rounding of the dealer's factor
 # Rounding of the public factor, twice a unit at most, and the drop's: of the result's scale
 UNITS_ERROR = 3.0
@@ -27,11 +27,6 @@ UNITS_ERROR = 3.0
 def blocks(scale: int) -> int:
     """How many blocks hold results that do not vanish at `scale`: at 16 times as many units all are zero."""
     return (scale - 1) // BLOCK + 2
-
-
-def dropped(scale: int) -> int:
-    """Fraction bits of the share beyond `scale`."""
-    return SPARE + PAYLOAD_SCALE
 
 
 @cache
@@ -47,11 +42,11 @@ def factors(input_scale: int, scale: int) -> Factors:
             shift = HALF * (lane - half) - BLOCK * j
             power = np.where(shift > 0, 0.0, 2.0 ** (scale + SPARE + np.minimum(shift, 0) - rest))
             near[j, :, lane] = np.rint(power)
-    return Factors(payload, near, 0, NOTHING, scale + dropped(scale))
+    return Factors(payload, near, 0, NOTHING, scale + DROPPED)
 
 
 def exponential(ctx: Interpreter, y: Wire, scale: int, bits: int) -> Share:
-    """[2^-y] modulo 2^bits, `dropped` bits finer than `scale`; y unsigned modulo 2^n at an integer scale.
+    """[2^-y] modulo 2^bits, `DROPPED` bits finer than `scale`; y unsigned modulo 2^n at an integer scale.
 
     Domain: y + 16 units below 2^n. Once dropped to `scale` a result is within UNITS_ERROR units and a factor
     RELATIVE_ERROR of the truth, and zero from 16 * blocks(scale) units on.
@@ -60,8 +55,3 @@ def exponential(ctx: Interpreter, y: Wire, scale: int, bits: int) -> Share:
         raise ValueError("2^-y needs an integer scale")
     share: Share = ctx.run(Separable(factors(int(y.scale), scale), bits), y)
     return share
-
-
-def clear(y: Any) -> Any:
-    """2^-y."""
-    return 2.0 ** -np.asarray(y, dtype=np.float64)

@@ -8,18 +8,15 @@ first, then fine ones in the window that the first pass leaves.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from privinf.protocols import ring
-from privinf.protocols.masked.counting import Counting
-from privinf.protocols.masked.dealer import Dealer
-from privinf.protocols.masked.gates.base import Gate
-from privinf.protocols.masked.ideal import Ideal
+from privinf.protocols.kernels.prg import U8
+from privinf.protocols.kernels.reference import lane_key_shape
+from privinf.protocols.masked.gates.base import Counting, Dealer, Gate, Ideal, Party
 from privinf.protocols.masked.interpreter import Interpreter, drop_bits
-from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Share, Wire, derive, map_share, narrow
 from privinf.protocols.ring import U64, Shape
 
@@ -27,12 +24,6 @@ from privinf.protocols.ring import U64, Shape
 def lane_bits(row: int, bucket_bits: int) -> int:
     """Lanes of 8 bits hold counts below 256 and up to 256 buckets; otherwise 16 bits."""
     return 8 if row < 256 and bucket_bits <= 8 else 16
-
-
-def lane_key_shape(bits: int, lane: int, count: int) -> Shape:
-    """Correction words of a point function whose leaves hold 128/lane arithmetic lanes."""
-    per_leaf = 4 if lane == 8 else 3
-    return (max(bits - per_leaf, 0) + 1, count, 16)
 
 
 class _Counts(ABC):
@@ -46,11 +37,15 @@ class _Counts(ABC):
         """The counts'."""
 
     def deal(self, ctx: Dealer, x: Wire) -> None:
-        alpha, tree = x.secret.reshape(-1), ctx.tree()
-        ctx.common(ctx.kernels.onehot_gen(tree, alpha, x.bits, self._lane, *ctx.roots("key", alpha.size)))
+        alpha = x.secret.reshape(-1)
+        ctx.common(ctx.kernels.onehot_gen(ctx.tree(), alpha, x.bits, self._lane, *ctx.roots(alpha.size)))
+
+    def _key(self, ctx: Party, x: Wire) -> tuple[bytes, int, U8, U8, int, int]:
+        """What kernels evaluate a wire's keys by."""
+        return *ctx.keys(lane_key_shape(x.bits, self._lane, ring.size_of(x.shape))), x.bits, self._lane
 
     def cost(self, ctx: Counting, x: Wire) -> None:
-        ctx.common(ring.size_of(lane_key_shape(x.bits, self._lane, ring.size_of(x.shape))))
+        ctx.common(*lane_key_shape(x.bits, self._lane, ring.size_of(x.shape)))
 
     def output(self, x: Wire, data: U64 | None = None) -> Share:
         return Share(self._shape(x), self._lane, 0, data)
@@ -62,11 +57,8 @@ class Tail(_Counts, Gate):
     name = "tail"
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
-        roots, keys, opened = _key(ctx, x, self._lane)
-        index = ring.low(opened + _half(x), x.bits)
-        counts = ctx.kernels.onehot_sum(
-            ctx.tree(), ctx.index, roots, keys, x.bits, self._lane, index, x.shape[-1]
-        )
+        index = ring.low(x.public + _half(x), x.bits).reshape(-1)
+        counts = ctx.kernels.onehot_sum(*self._key(ctx, x), index, x.shape[-1])
         return self.output(x, _tails(counts).reshape(self._shape(x)))
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
@@ -90,10 +82,8 @@ class Head(_Counts, Gate):
         self._count = count
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
-        roots, keys, index = _key(ctx, x, self._lane)
-        counts = ctx.kernels.onehot_window(
-            ctx.tree(), ctx.index, roots, keys, x.bits, self._lane, index, x.shape[-1], self._count
-        )
+        index = np.ascontiguousarray(x.public).reshape(-1)
+        counts = ctx.kernels.onehot_window(*self._key(ctx, x), index, x.shape[-1], self._count)
         return self.output(x, np.cumsum(counts, axis=1, dtype=np.uint64).reshape(self._shape(x)))
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
@@ -111,8 +101,8 @@ class CountZeros(_Counts, Gate):
     name = "count_zeros"
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
-        roots, keys, points = _key(ctx, x, self._lane)
-        zero = ctx.kernels.onehot_point(ctx.tree(), ctx.index, roots, keys, x.bits, self._lane, points[None])
+        points = np.ascontiguousarray(x.public).reshape(1, -1)
+        zero = ctx.kernels.onehot_point(*self._key(ctx, x), points)
         return self.output(x, zero.reshape(x.shape).sum(axis=-1, keepdims=True, dtype=np.uint64))
 
     def ideal(self, ctx: Ideal, x: Wire) -> Share:
@@ -123,37 +113,15 @@ class CountZeros(_Counts, Gate):
         return (*x.shape[:-1], 1)
 
 
-def _key(ctx: Party, x: Wire, lane: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], U64]:
-    """Roots and correction words of a wire's keys, and its opened values, one row an element."""
-    size = ring.size_of(x.shape)
-    keys = ctx.common(lane_key_shape(x.bits, lane, size))
-    return ctx.roots("key", size), keys, np.ascontiguousarray(x.public).reshape(-1)
-
-
-@dataclass(frozen=True)
-class MaxSpec:
-    """Layout of a maximum: coarse buckets of 2^coarse units of x, then fine ones of 2^fine units.
-
-    Equal `coarse` and `fine` do without the second pass.
-    """
-
-    coarse: int
-    fine: int
-
-    @property
-    def window(self) -> int:
-        """Fine buckets in which the nearest entry lies after the coarse pass, the drop's carry included."""
-        return (2 << (self.coarse - self.fine)) + 2
-
-
-def distance_below_max(ctx: Interpreter, x: Wire, spec: MaxSpec) -> Wire:
+def distance_below_max(ctx: Interpreter, x: Wire, coarse: int, fine: int) -> Wire:
     """The wire of y = m - x >= 0 along the last axis, m at most two fine buckets above the row's largest entry.
 
+    Buckets have 2^coarse units of x at first, then 2^fine; equal `coarse` and `fine` do without the second pass.
     Domain: |x| + 2^coarse < 2^(bits-1) units and the row's spread plus two coarse buckets below 2^bits.
     Result: unsigned modulo 2^bits, 0 <= min(y) <= 2 * 2^fine. Two rounds, or four with a fine pass.
     """
-    near = _above_max(ctx, x, spec.coarse)
-    return near if spec.coarse == spec.fine else _towards_zero(ctx, near, spec)
+    near = _above_max(ctx, x, coarse)
+    return near if coarse == fine else _towards_zero(ctx, near, coarse, fine)
 
 
 def _above_max(ctx: Interpreter, x: Wire, bucket: int) -> Wire:
@@ -164,7 +132,7 @@ def _above_max(ctx: Interpreter, x: Wire, bucket: int) -> Wire:
     zeros: Share = ctx.run(CountZeros(lane), tail)
     buckets = (1 << coarse.bits) - 1
     start = buckets - (1 << (coarse.bits - 1))
-    highest = ctx.add_public(_negated(zeros), np.full(zeros.shape, start, dtype=np.uint64))
+    highest = ctx.add_public(map_share(zeros, zeros.shape, np.negative), np.uint64(start))
     top = ctx.open(narrow(highest, coarse.bits))
     shift = np.uint64(bucket)
     return derive(
@@ -177,13 +145,16 @@ def _above_max(ctx: Interpreter, x: Wire, bucket: int) -> Wire:
     )
 
 
-def _towards_zero(ctx: Interpreter, y: Wire, spec: MaxSpec) -> Wire:
+def _towards_zero(ctx: Interpreter, y: Wire, coarse: int, bucket: int) -> Wire:
     """y less its row's smallest fine bucket, plus one bucket for the drop's carry."""
-    fine = drop_bits(y, spec.fine)
+    fine = drop_bits(y, bucket)
+    window = (
+        2 << (coarse - bucket)
+    ) + 2  # buckets in which the nearest entry lies, the drop's carry included
     lane = lane_bits(y.shape[-1], 8)
-    head = _open_counts(ctx, ctx.run(Head(lane, spec.window), fine), y.shape[-1])
+    head = _open_counts(ctx, ctx.run(Head(lane, window), fine), y.shape[-1])
     smallest = ctx.open(narrow(ctx.run(CountZeros(16), head), fine.bits))
-    one, shift, bits = np.uint64(1), np.uint64(spec.fine), y.bits
+    one, shift, bits = np.uint64(1), np.uint64(bucket), y.bits
     return derive(
         [y, smallest],
         y.shape,
@@ -197,10 +168,6 @@ def _towards_zero(ctx: Interpreter, y: Wire, spec: MaxSpec) -> Wire:
 def _open_counts(ctx: Interpreter, counts: Share, row: int) -> Wire:
     """Counts up to `row` need no wider ring than row + 1 values do."""
     return ctx.open(narrow(counts, row.bit_length()))
-
-
-def _negated(share: Share) -> Share:
-    return map_share(share, share.shape, lambda v: -v)
 
 
 def _half(x: Wire) -> np.uint64:

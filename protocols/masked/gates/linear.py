@@ -8,13 +8,7 @@ import numpy as np
 
 from privinf.protocols import ring
 from privinf.protocols.kernels import Kernels
-from privinf.protocols.masked.ahead import Ahead
-from privinf.protocols.masked.counting import Counting
-from privinf.protocols.masked.dealer import Dealer
-from privinf.protocols.masked.gates.base import Gate
-from privinf.protocols.masked.ideal import Ideal
-from privinf.protocols.masked.interpreter import Interpreter
-from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.gates.base import Ahead, Counting, Dealer, Gate, Ideal, Interpreter, Party
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
 
@@ -30,12 +24,8 @@ def _product(kernels: Kernels, a: U64, b: U64, bits: int) -> U64:
 
 def matmul(kernels: Kernels, a: U64, b: U64, bits: int = 64) -> U64:
     """a @ b, right modulo 2^bits, over leading batch dimensions; a two-dimensional b serves all of a's batch."""
-    if b.ndim == 2:
-        flat = np.ascontiguousarray(a.reshape(1, -1, a.shape[-1]))
-        return _product(kernels, flat, np.ascontiguousarray(b)[None], bits).reshape(
-            *a.shape[:-1], b.shape[-1]
-        )
-    left = np.ascontiguousarray(a).reshape(-1, *a.shape[-2:])
+    rows = (1, -1) if b.ndim == 2 else (-1, a.shape[-2])
+    left = np.ascontiguousarray(a).reshape(*rows, a.shape[-1])
     right = np.ascontiguousarray(b).reshape(-1, *b.shape[-2:])
     return _product(kernels, left, right, bits).reshape(*a.shape[:-1], b.shape[-1])
 
@@ -72,13 +62,11 @@ class MatMul(Gate):
         out = self.output(x, y)
         if y.static:
             rest = ctx.ahead(out.shape, dealt=out.bits)
-            if "operand" not in y.cache:
-                y.cache["operand"] = ctx.public_term(y.public) - y.own_mask
-            out.data = matmul(ctx.kernels, x.public, y.cache["operand"], out.bits) + rest
-            return out
-        rest = ctx.share("cross", out.shape, out.bits) - matmul(ctx.kernels, x.own_mask, y.public, out.bits)
-        out.data = matmul(ctx.kernels, x.public, ctx.public_term(y.public) - y.own_mask, out.bits) + rest
-        return out
+        else:
+            cross = ctx.share("cross", out.shape, out.bits)
+            rest = cross - matmul(ctx.kernels, x.own_mask, y.public, out.bits)
+        operand = y.kept("operand", lambda: ctx.public_term(y.public) - y.own_mask)
+        return self.output(x, y, matmul(ctx.kernels, x.public, operand, out.bits) + rest)
 
     def ahead(self, ctx: Ahead, x: Wire, y: Wire) -> None:
         """For a static y: the products with the mask of x, which no query changes."""
@@ -90,11 +78,7 @@ class MatMul(Gate):
         ctx.keep(cross - matmul(ctx.kernels, x.own_mask, y.public, out.bits))
 
     def ideal(self, ctx: Ideal, x: Wire, y: Wire) -> Share:
-        right = y.cache.get("value") if y.static else None
-        if right is None:
-            right = value(y)
-        if y.static:
-            y.cache["value"] = right
+        right = y.kept("value", lambda: value(y))
         return self.output(x, y, matmul(ctx.kernels, value(x), right, min(x.bits, y.bits)))
 
     def cost(self, ctx: Counting, x: Wire, y: Wire) -> None:

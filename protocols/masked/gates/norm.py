@@ -21,7 +21,8 @@ class NormSpec:
     `scale` fraction bits. low, high: log2 of the smallest and largest mean square expected, in real units,
     headroom included; outside the inverse deviation saturates. inverse_scale: scale of the inverse
     deviation of integers. out_scale, out_bits: the result's wire. precision: index bits of the table of inverse
-    deviations. A row's error is a factor within `relative_error` of one, and one unit of the result.
+    deviations. A row's error is a factor within the relative error of `power` of one, and one unit of
+    the result.
     """
 
     width: int
@@ -52,10 +53,6 @@ class NormSpec:
             offset=self.eps * self.width * 4.0**self.scale,
             precision=self.precision,
         )
-
-    @property
-    def relative_error(self) -> float:
-        return self.power().relative_error
 
 
 def normalise(ctx: Interpreter, x: Share, spec: NormSpec) -> Wire:

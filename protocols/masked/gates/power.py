@@ -48,11 +48,6 @@ class Power:
         """Exponents at which segments begin."""
         return tuple(range(self.low, self.high, self.octaves))
 
-    @property
-    def relative_error(self) -> float:
-        smallest = float(self.at(np.array([2.0**self.high]))[0])
-        return abs(self.exponent) * 2.0**-self.precision + 0.5 / smallest
-
     def at(self, x: np.typing.ArrayLike) -> ring.F64:
         """The real values, saturated."""
         clipped = np.clip(np.asarray(x, dtype=np.float64), 2.0**self.low, 2.0**self.high)
@@ -76,20 +71,16 @@ def table(power: Power, start: int) -> Table:
     return _segment(power, start)[2]
 
 
-def _index(x: Wire, dropped: int, bits: int) -> Wire:
-    """The low bits of x >> dropped as a wire."""
-    return reduce(drop_bits(x, dropped), bits)
-
-
 def _segment_factors(ctx: Interpreter, x: Wire, power: Power, start: int) -> tuple[Wire, Known]:
     dropped, bits, table = _segment(power, start)
-    entry, sign = ctx.run(Window(table), _index(x, dropped, bits))
+    entry, sign = ctx.run(Window(table), reduce(drop_bits(x, dropped), bits))
     return ctx.open(Share(entry.shape, 64, power.scale, entry.data)), sign
 
 
 def evaluate(ctx: Interpreter, x: Wire, power: Power) -> Share:
     """[power(x)] modulo 2^64 in one round; x unsigned below 2^(n-1) of its n-bit wire, n >= high + 2."""
-    _require_room(x, power)
+    if x.bits < power.high + 2:
+        raise ValueError(f"values up to 2^{power.high} need a wire of {power.high + 2} bits, not {x.bits}")
     ends = tuple(1 << start for start in (*power.starts[1:], power.high))
     bits = [ctx.open(b) for b in ctx.run(AtLeast(ends), x)]
     parts = [_segment_factors(ctx, x, power, start) for start in power.starts]
@@ -98,11 +89,6 @@ def evaluate(ctx: Interpreter, x: Wire, power: Power) -> Share:
     for chosen, before, after in zip(bits, parts, parts[1:], strict=False):
         result = add(result, subtract(ctx.run(whole, chosen, *after), ctx.run(whole, chosen, *before)))
     return add(result, _saturation(ctx, bits[-1], parts[-1], power))
-
-
-def _require_room(x: Wire, power: Power) -> None:
-    if x.bits < power.high + 2:
-        raise ValueError(f"values up to 2^{power.high} need a wire of {power.high + 2} bits, not {x.bits}")
 
 
 def _saturation(ctx: Interpreter, beyond: Wire, last: tuple[Wire, Known], power: Power) -> Share:

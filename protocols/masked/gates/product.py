@@ -11,21 +11,16 @@ Domain of a lifted wire: |x| < 2^(n-2); outside it is off by 2^n for some masks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product as cartesian
 from typing import Any
 
 import numpy as np
 
 from privinf.protocols import ring
-from privinf.protocols.masked.counting import Counting
-from privinf.protocols.masked.dealer import Dealer
-from privinf.protocols.masked.gates.base import Gate
+from privinf.protocols.masked.gates.base import Counting, Dealer, Gate, Ideal, Interpreter, Party
 from privinf.protocols.masked.gates.linear import value
-from privinf.protocols.masked.ideal import Ideal
-from privinf.protocols.masked.interpreter import Interpreter
-from privinf.protocols.masked.party import Party
-from privinf.protocols.masked.wires import Known, Share, Wire, broadcast
+from privinf.protocols.masked.wires import Known, Share, Wire
 from privinf.protocols.ring import U64, Shape
 
 Factor = Wire | Known
@@ -56,7 +51,7 @@ def kind(factor: Factor, bits: int) -> str:
 
 
 class Product(Gate):
-    """[x1 * x2 * ...] modulo 2^bits, with NumPy broadcasting; scales add."""
+    """[x1 * x2 * ...] modulo 2^bits, with NumPy broadcasting; scales add. One factor alone is taken to that ring."""
 
     name = "product"
 
@@ -72,29 +67,25 @@ class Product(Gate):
                 ctx.lift_share(factor, self._bits)
 
     def output(self, *factors: Factor, data: U64 | None = None) -> Share:
-        scale = sum(f.scale for f in factors if isinstance(f, Wire))
-        return Share(broadcast(*(f.shape for f in factors)), self._bits, scale, data)
+        shape, scale = _shape(factors), sum(f.scale for f in factors if isinstance(f, Wire))
+        return Share(shape, self._bits, scale, None if data is None else np.broadcast_to(data, shape))
 
     def _combinations(self, factors: tuple[Factor, ...]) -> Iterator[tuple[int, ...]]:
         """Which monomial of each factor is taken; 0 is the constant one, 1 the mask, 2 its top bit."""
         choices = {"known": (1,), "bit": (0, 1), "wire": (0, 1), "lifted": (0, 1, 2)}
         return cartesian(*(choices[kind(f, self._bits)] for f in factors))
 
-    def _dealt(self, factors: tuple[Factor, ...], picks: tuple[int, ...]) -> bool:
-        """Whether the dealer must share this product of monomials."""
-        involved = [kind(f, self._bits) for f, pick in zip(factors, picks, strict=True) if pick]
-        return len(involved) > 1 or (len(involved) == 1 and involved[0] in ("bit", "known"))
-
-    @staticmethod
-    def _monomial_shape(factors: tuple[Factor, ...], picks: tuple[int, ...]) -> Shape:
-        return broadcast(*(f.shape for f, pick in zip(factors, picks, strict=True) if pick))
+    def _dealt(self, factors: tuple[Factor, ...], picks: tuple[int, ...]) -> Shape | None:
+        """The shape of this product of monomials where the dealer must share it."""
+        involved = [f for f, pick in zip(factors, picks, strict=True) if pick]
+        if len(involved) > 1 or any(kind(f, self._bits) in ("bit", "known") for f in involved):
+            return _shape(involved)
+        return None
 
     def deal(self, ctx: Dealer, *factors: Factor) -> None:
         for picks in self._combinations(factors):
-            if self._dealt(factors, picks):
-                ctx.share(
-                    f"m{picks}", _monomial(factors, picks), self._bits, self._monomial_shape(factors, picks)
-                )
+            if self._dealt(factors, picks) is not None:
+                ctx.share(f"m{picks}", _monomial(factors, picks), self._bits)
 
     def evaluate(self, ctx: Party, *factors: Factor) -> Share:
         coefficients = [self._coefficients(f) for f in factors]
@@ -102,20 +93,19 @@ class Product(Gate):
         for picks in self._combinations(factors):
             public = _multiply([c[pick] for c, pick in zip(coefficients, picks, strict=True)])
             total = total + self._term(ctx, factors, picks, public)
-        return self.output(
-            *factors, data=np.broadcast_to(np.asarray(total), broadcast(*(f.shape for f in factors)))
-        )
+        return self.output(*factors, data=np.asarray(total))
 
     def _term(self, ctx: Party, factors: tuple[Factor, ...], picks: tuple[int, ...], public: U64) -> Any:
         if not any(picks):
             return ctx.public_term(public)
-        if self._dealt(factors, picks):
-            return public * ctx.share(f"m{picks}", self._monomial_shape(factors, picks), self._bits)
+        shape = self._dealt(factors, picks)
+        if shape is not None:
+            return public * ctx.share(f"m{picks}", shape, self._bits)
         wire, pick = next((f, p) for f, p in zip(factors, picks, strict=True) if p)
         assert isinstance(wire, Wire)
         if kind(wire, self._bits) == "wire":
             return public * wire.own_mask
-        return public * wire.lifts[self._bits][pick - 1].value
+        return public * wire.lifts[self._bits][pick - 1]
 
     def _coefficients(self, factor: Factor) -> dict[int, U64]:
         if isinstance(factor, Known):
@@ -130,13 +120,13 @@ class Product(Gate):
         return {0: start, 1: -one, 2: carry}
 
     def ideal(self, ctx: Ideal, *factors: Factor) -> Share:
-        value = _multiply([_ideal_value(f, self._bits) for f in factors])
-        return self.output(*factors, data=np.broadcast_to(value, broadcast(*(f.shape for f in factors))))
+        return self.output(*factors, data=_multiply([_ideal_value(f, self._bits) for f in factors]))
 
     def cost(self, ctx: Counting, *factors: Factor) -> None:
         for picks in self._combinations(factors):
-            if self._dealt(factors, picks):
-                ctx.share(self._monomial_shape(factors, picks), self._bits)
+            shape = self._dealt(factors, picks)
+            if shape is not None:
+                ctx.share(shape, self._bits)
 
 
 class SumSquares(Gate):
@@ -160,7 +150,7 @@ class SumSquares(Gate):
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         start, carry = lifted_terms(x.public, x.bits)
-        mask, top = (share.value for share in x.lifts[self._bits])
+        mask, top = x.lifts[self._bits]
         square = ctx.share("square", (*x.shape[:-1], 1), self._bits)
         cross = ctx.share("cross", x.shape, self._bits)
         half = start * mask + carry * cross
@@ -177,27 +167,8 @@ class SumSquares(Gate):
         ctx.share(x.shape, self._bits)
 
 
-class Lift(Gate):
-    """[x] in Z_2^bits of a wire modulo 2^n, n < bits, for |x| < 2^(n-2); exact."""
-
-    name = "lift"
-
-    def __init__(self, bits: int) -> None:
-        self._bits = bits
-
-    def require(self, ctx: Interpreter, *inputs: Any) -> None:
-        ctx.lift_share(inputs[0], self._bits)
-
-    def output(self, x: Wire, data: U64 | None = None) -> Share:
-        return Share(x.shape, self._bits, x.scale, data)
-
-    def evaluate(self, ctx: Party, x: Wire) -> Share:
-        start, carry = lifted_terms(x.public, x.bits)
-        mask, top = (share.value for share in x.lifts[self._bits])
-        return self.output(x, ctx.public_term(start) - mask + carry * top)
-
-    def ideal(self, ctx: Ideal, x: Wire) -> Share:
-        return self.output(x, lifted_value(x))
+def _shape(factors: Sequence[Factor]) -> Shape:
+    return np.broadcast_shapes(*(f.shape for f in factors))
 
 
 def _row_sum(x: U64) -> U64:

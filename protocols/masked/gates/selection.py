@@ -18,15 +18,10 @@ from __future__ import annotations
 import numpy as np
 
 from privinf.protocols import prg, ring
-from privinf.protocols.masked.counting import Counting
-from privinf.protocols.masked.dealer import Dealer
-from privinf.protocols.masked.gates.base import Gate
+from privinf.protocols.masked.gates.base import Counting, Dealer, Gate, Ideal, Interpreter, Party
 from privinf.protocols.masked.gates.linear import ToShare, matmul
 from privinf.protocols.masked.gates.product import Product
-from privinf.protocols.masked.ideal import Ideal
-from privinf.protocols.masked.interpreter import Interpreter
-from privinf.protocols.masked.party import Party
-from privinf.protocols.masked.wires import Share, Wire, derive, map_share, subtract
+from privinf.protocols.masked.wires import Share, Wire, map_share, map_wire, subtract
 from privinf.protocols.ring import U64
 
 WORDS = prg.SEED_BYTES // 8
@@ -54,16 +49,13 @@ def require_one_row(ctx: Interpreter, sums: Wire) -> Wire:
     total = ctx.run(ToShare(), sign)
     top = np.uint64(1 << 63)
     odd = map_share(total, total.shape, lambda v: v * top)
-    even = ctx.add_public(odd, np.full(odd.shape, top, dtype=np.uint64))  # zero where the sum is odd
+    even = ctx.add_public(odd, top)  # zero where the sum is odd
     ctx.require_zero((subtract(square, product), even), REFUSAL)
     return sign
 
 
 def _part(sums: Wire, which: int) -> Wire:
-    def cut(v: U64) -> U64:
-        return v[..., which : which + 1]
-
-    return derive([sums], (*sums.shape[:-1], 1), sums.bits, sums.scale, public=cut, mask=cut)
+    return map_wire(sums, (*sums.shape[:-1], 1), lambda v: v[..., which : which + 1])
 
 
 def _columns(coins: U64, size: int) -> U64:

@@ -14,11 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.protocols import ring
-from privinf.protocols.masked.counting import Counting
-from privinf.protocols.masked.dealer import Dealer
-from privinf.protocols.masked.gates.base import Gate
-from privinf.protocols.masked.ideal import Ideal
-from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.gates.base import Counting, Dealer, Gate, Ideal, Party
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64
 
@@ -75,19 +71,14 @@ class Separable(Gate):
         return depth
 
     def deal(self, ctx: Dealer, x: Wire) -> None:
-        mask = np.ascontiguousarray(x.secret).reshape(-1)
-        f, roots = self._factors, ctx.roots("key", x.secret.size)
-        keys = ctx.kernels.separable_gen(
-            ctx.tree(), mask, self._depth(x), f.low, f.payload, self._lane_bytes, *roots
-        )
-        ctx.common(*keys)
+        mask, f = np.ascontiguousarray(x.secret).reshape(-1), self._factors
+        given = (ctx.tree(), mask, self._depth(x), f.low, f.payload, self._lane_bytes)
+        ctx.common(*ctx.kernels.separable_gen(*given, *ctx.roots(mask.size)))
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         f, depth, size = self._factors, self._depth(x), ring.size_of(x.shape)
-        words = ctx.common((depth, size, 16))
-        last = ctx.common((size, f.lanes * self._lane_bytes))
+        key = (*ctx.keys((depth, size, 16)), ctx.common((size, f.lanes * self._lane_bytes)))
         index, far = np.ascontiguousarray(x.public).reshape(-1), np.array(f.far, dtype=np.int64)
-        key = (ctx.tree(), ctx.index, ctx.roots("key", size), words, last)
         value = ctx.kernels.separable_eval(*key, depth, f.low, self._lane_bytes, index, f.first, f.near, far)
         return self.output(x, value.reshape(x.shape))
 
@@ -113,8 +104,8 @@ class Separable(Gate):
 
     def cost(self, ctx: Counting, x: Wire) -> None:
         size = ring.size_of(x.shape)
-        ctx.common(16 * size * self._depth(x))
-        ctx.common(size * self._factors.lanes * self._lane_bytes)
+        ctx.common(self._depth(x), size, 16)
+        ctx.common(size, self._factors.lanes * self._lane_bytes)
 
     def output(self, x: Wire, data: U64 | None = None) -> Share:
         return Share(x.shape, self._bits, self._factors.scale, data)

@@ -6,10 +6,9 @@ import numpy as np
 
 from privinf.protocols import ring
 from privinf.protocols.masked.gates import exp2, power
-from privinf.protocols.masked.gates.histogram import MaxSpec, distance_below_max
+from privinf.protocols.masked.gates.histogram import distance_below_max
 from privinf.protocols.masked.interpreter import Interpreter
-from privinf.protocols.masked.wires import Wire, derive, reduce
-from privinf.protocols.ring import U64
+from privinf.protocols.masked.wires import Wire, map_wire, reduce
 
 PRECISION = 12  # fraction bits of a row's largest weight, at worst
 INVERSE_BITS = 9  # significant bits of 1/sum at its smallest
@@ -35,18 +34,15 @@ def weights(ctx: Interpreter, scores: Wire, coarse: int, fine: int, bits: int) -
     Error: that of exp2.exponential.
     """
     scale = int(scores.scale)
-    distance = distance_below_max(ctx, scores, MaxSpec(scale + coarse, scale + fine))
-    drop = exp2.dropped(weight_scale(fine))
-    return ctx.open(exp2.exponential(ctx, distance, weight_scale(fine), bits + drop), drop)
+    distance = distance_below_max(ctx, scores, scale + coarse, scale + fine)
+    weight = exp2.exponential(ctx, distance, weight_scale(fine), bits + exp2.DROPPED)
+    return ctx.open(weight, exp2.DROPPED)
 
 
 def row_sum(x: Wire) -> Wire:
     """The wire of the sum along the last axis, kept; local."""
-
-    def total(v: U64) -> U64:
-        return ring.low(v.sum(axis=-1, keepdims=True, dtype=np.uint64), x.bits)
-
-    return derive([x], (*x.shape[:-1], 1), x.bits, x.scale, public=total, mask=total, linear=x.shared)
+    shape = (*x.shape[:-1], 1)
+    return map_wire(x, shape, lambda v: ring.low(v.sum(axis=-1, keepdims=True, dtype=np.uint64), x.bits))
 
 
 def inverse_power(row: int, fine: int, precision: int = INVERSE_PRECISION) -> power.Power:

@@ -8,14 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.protocols import ring
-from privinf.protocols.masked.counting import Counting
-from privinf.protocols.masked.dealer import Dealer
-from privinf.protocols.masked.gates.base import Gate
-from privinf.protocols.masked.gates.compare import point_key_bytes, point_key_shape
+from privinf.protocols.kernels.reference import point_key_shape
+from privinf.protocols.masked.gates.base import Counting, Dealer, Gate, Ideal, Interpreter, Party
 from privinf.protocols.masked.gates.product import Product
-from privinf.protocols.masked.ideal import Ideal
-from privinf.protocols.masked.interpreter import Interpreter
-from privinf.protocols.masked.party import Party
 from privinf.protocols.masked.wires import Known, Share, Wire
 from privinf.protocols.ring import U64
 
@@ -50,18 +45,15 @@ class Window(Gate):
 
     def deal(self, ctx: Dealer, x: Wire) -> tuple[Share, Known]:
         alpha = x.secret.reshape(-1)
-        keys, leaf = ctx.kernels.dpf_gen(ctx.tree(), alpha, x.bits, *ctx.roots("key", alpha.size))
+        keys, leaf = ctx.kernels.dpf_gen(ctx.tree(), alpha, x.bits, *ctx.roots(alpha.size))
         ctx.common(keys)
         sign = (np.uint64(2) * leaf.astype(np.uint64) - np.uint64(1)).reshape(x.shape)
         return self.output(x, known=sign)
 
     def evaluate(self, ctx: Party, x: Wire) -> tuple[Share, Known]:
-        size = ring.size_of(x.shape)
-        keys = ctx.common(point_key_shape(x.bits, size))
-        roots, index = ctx.roots("key", size), np.ascontiguousarray(x.public).reshape(-1)
-        entries = ctx.kernels.dpf_table(
-            ctx.tree(), ctx.index, roots, keys, x.bits, index, self._table.start, self._table.entries
-        )
+        keys = ctx.keys(point_key_shape(x.bits, ring.size_of(x.shape)))
+        index, table = np.ascontiguousarray(x.public).reshape(-1), self._table
+        entries = ctx.kernels.dpf_table(*keys, x.bits, index, table.start, table.entries)
         return self.output(x, entries.reshape(x.shape))
 
     def ideal(self, ctx: Ideal, x: Wire) -> tuple[Share, Known]:
@@ -70,7 +62,7 @@ class Window(Gate):
         return self.output(x, entries, np.ones(x.shape, dtype=np.uint64))
 
     def cost(self, ctx: Counting, x: Wire) -> None:
-        ctx.common(ring.size_of(x.shape) * point_key_bytes(x.bits))
+        ctx.common(*point_key_shape(x.bits, ring.size_of(x.shape)))
 
     def output(self, x: Wire, entries: U64 | None = None, known: U64 | None = None) -> tuple[Share, Known]:
         return Share(x.shape, self._table.bits, self._table.scale, entries), Known(x.shape, known)

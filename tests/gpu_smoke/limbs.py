@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the kernels import without torch
+if TYPE_CHECKING:  # its tests are skipped where there is no torch
     import torch
 
 MIN_BITS, MAX_BITS = 8, 64

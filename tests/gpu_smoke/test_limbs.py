@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import limbs
 import numpy as np
 import pytest
+from limbs import ring_matmul_limbs
 
 from privinf.protocols import ring
-from privinf.protocols.kernels import limbs
-from privinf.protocols.kernels.limbs import ring_matmul_limbs
 
 pytestmark = pytest.mark.fast_cases(5)  # of each test
 
@@ -145,7 +146,7 @@ def test_processors_that_saturate_are_exact(
 
 ON_ANOTHER_PROCESSOR = """
 import torch
-from privinf.protocols.kernels.limbs import ring_matmul_limbs
+from limbs import ring_matmul_limbs
 a = torch.full((1, 20, 300), (1 << 63) - 1)
 b = torch.full((1, 300, 20), 127)
 assert (ring_matmul_limbs(a, b, 64) == a[:, :, :20] * 127 * 300).all()
@@ -156,9 +157,5 @@ assert (ring_matmul_limbs(a, b, 64) == a[:, :, :20] * 127 * 300).all()
 def test_an_older_processor_gives_the_same() -> None:
     """Without VNNI the int8 products of oneDNN saturate."""
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
-    subprocess.run([sys.executable, "-c", ON_ANOTHER_PROCESSOR], env=environment, check=True, timeout=120)
-
-
-def test_torch_is_not_imported_with_the_module() -> None:
-    code = "import sys, privinf.protocols.kernels.limbs; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    words = [sys.executable, "-c", ON_ANOTHER_PROCESSOR]
+    subprocess.run(words, env=environment, cwd=Path(limbs.__file__).parent, check=True, timeout=120)
