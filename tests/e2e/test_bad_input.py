@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import toy
 from deployment import Deployment
+from harness import free_port
 from safetensors.numpy import load_file, save_file
 
 from privinf.cli import main
@@ -57,9 +58,7 @@ def run(private: Deployment, tmp_path: Path) -> Callable[..., int]:
 
 def _closed_port() -> str:
     """An address where nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{listener.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def _refused(code: int, kind: type[PrivinfError], capsys: pytest.CaptureFixture[str], *said: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import urllib.request
 import weakref
@@ -13,6 +12,7 @@ import grpc
 import pytest
 import tiny_models
 from callers import Caller, prompt, rows_of
+from harness import free_port
 from serving import client_of, converted, eventually, serving
 
 from privinf import Client, Tls
@@ -194,8 +194,7 @@ def test_weights_that_lack_a_tensor(tmp_path: Path) -> None:
 
 def test_metrics_are_served_where_they_are_told_to(tmp_path: Path) -> None:
     made = converted(tmp_path, "llama", "cover")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     with serving(made.server, metrics_port=port), urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
         assert 'privinf_sessions{role="equivariant"} 0.0' in page.read().decode()
 

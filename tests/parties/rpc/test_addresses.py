@@ -14,6 +14,7 @@ import grpc
 import pytest
 from dummy import DummyDealer, DummyParty, Settings
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from harness import free_port
 
 from privinf.addresses import Address, parse_host
 from privinf.config import (
@@ -200,15 +201,10 @@ def test_a_name_listens_on_one_port() -> None:
     server.stop(None).wait()
 
 
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def test_health_and_metrics_are_served_where_they_are_told_to(tmp_path: Path) -> None:
     """127.0.0.2 stands for the address of a pod: what listens on 127.0.0.1 alone does not answer there."""
     other = "127.0.0.2"
-    ports = {"health_port": _free_port(), "metrics_port": _free_port()}
+    ports = {"health_port": free_port(), "metrics_port": free_port()}
     hosts = {"health_host": other, "metrics_host": other}
     for server in _servers(tmp_path, **ports, **hosts):
         with server:
