@@ -11,21 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from privinf.config import Tls as Tls
-    from privinf.errors import ConfigError as ConfigError
-    from privinf.errors import ConnectError as ConnectError
-    from privinf.errors import DeadlineExceeded as DeadlineExceeded
-    from privinf.errors import InputError as InputError
-    from privinf.errors import IntegrityError as IntegrityError
-    from privinf.errors import ListenError as ListenError
-    from privinf.errors import MismatchError as MismatchError
-    from privinf.errors import MissingExtra as MissingExtra
-    from privinf.errors import ModelError as ModelError
-    from privinf.errors import Overloaded as Overloaded
-    from privinf.errors import PartyError as PartyError
-    from privinf.errors import PeerLost as PeerLost
-    from privinf.errors import PrivinfError as PrivinfError
-    from privinf.errors import ProtocolError as ProtocolError
-    from privinf.errors import Unauthenticated as Unauthenticated
+    from privinf.errors import *  # noqa: F403
     from privinf.sdk.answers import Classification as Classification
     from privinf.sdk.answers import Embeddings as Embeddings
     from privinf.sdk.async_client import AsyncClient as AsyncClient

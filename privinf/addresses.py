@@ -40,25 +40,9 @@ class Address:
         return cls.parse(address) if isinstance(address, str) else address
 
     @property
-    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-        """The host as a number, where it is one."""
-        try:
-            return ipaddress.ip_address(self.host)
-        except ValueError:
-            return None
-
-    @property
     def target(self) -> str:
         """What gRPC dials; with the scheme said, no host name is taken for one."""
         return f"dns:///{self}"
-
-    @property
-    def reachable(self) -> Address:
-        """Where to reach a server of this machine that listens here: every address includes the loopback one."""
-        ip = self.ip
-        if ip is None or not ip.is_unspecified:
-            return self
-        return Address("127.0.0.1" if ip.version == 4 else "::1", self.port)
 
     def with_port(self, port: int) -> Address:
         """The same host with another port."""
@@ -66,6 +50,14 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """A host as a number, where it is one."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def parse_host(text: str) -> str:
@@ -97,22 +89,10 @@ def _checked_host(host: str, text: str) -> str:
     labels = host.removesuffix(".").split(".")
     if len(host) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
         raise ConfigError(f"{text!r}: {host!r} is not a host name")
-    if labels[-1].isdigit() and not _is_ipv4(host):
+    if labels[-1].isdigit() and ip_of(host) is None:
         raise ConfigError(f"{text!r}: {host!r} is not an IPv4 address")
     return host
 
 
-def _is_ipv4(host: str) -> bool:
-    try:
-        ipaddress.IPv4Address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_ipv6(host: str) -> bool:
-    try:
-        ipaddress.IPv6Address(host)
-    except ValueError:
-        return False
-    return True
+    return isinstance(ip_of(host), ipaddress.IPv6Address)

@@ -6,7 +6,7 @@ import difflib
 import os
 import tomllib
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -61,9 +61,8 @@ class ServerConfig(_Role):
     idle_seconds: float = 300.0  # how long a generation or session may wait for its client's next request
     due_seconds: float = 20.0  # how long a call may take over a message that is due, as a part of a share
     health_port: int = 0  # a plaintext port for probes; 0 is none
-    health_host: str = (
-        LOOPBACK  # another address lets everybody who reaches it ask whether this server serves
-    )
+    # Another address lets everybody who reaches it ask whether this server serves.
+    health_host: str = LOOPBACK
     metrics_port: int = 0  # a plaintext port for Prometheus; 0 is none
     metrics_host: str = LOOPBACK
     stop_seconds: float = 10.0
@@ -99,9 +98,8 @@ class PartyConfig(_Admitting):
     party: int
     store: Path  # a directory of its own, 0700; never shared by two parties
     dealer: Address | None = None  # where the protocol has one
-    peer: tuple[
-        Address, ...
-    ] = ()  # where parties of a higher index listen, in order: of two, party 0's alone
+    # Where parties of a higher index listen, in order: of two, party 0's alone.
+    peer: tuple[Address, ...] = ()
     max_store_bytes: int = 8 * GIB
     max_store_count: int = 1024
     ahead: int = 0  # preparations kept ready for each of `shapes`; party 0 decides for both
@@ -117,8 +115,9 @@ class PartyConfig(_Admitting):
     def __post_init__(self) -> None:
         _check(self.party >= 0, "party is 0 or more")
         _check(self.party > 0 or bool(self.peer), "party 0 needs peer, the address of party 1")
-        if self.party:
-            _refuse_others(self, PARTY0_ALONE, "party 0's: set it there, it decides for both")
+        for name in PARTY0_ALONE:
+            told = self.party > 0 and getattr(self, name) != getattr(PartyConfig, name)
+            _check(not told, f"{name} is party 0's: set it there, it decides for both")
         _check(bool(self.ahead) == bool(self.shapes), "ahead and shapes go together: how many, and of what")
         super().__post_init__()
         _check(self.max_store_bytes > 0 and self.max_store_count > 0, "the store needs room")
@@ -188,24 +187,16 @@ class EquivariantClientConfig(_Asking):
     server: Address
 
 
-Config = TypeVar(
-    "Config", PartyConfig, DealerConfig, ClientConfig, EquivariantConfig, EquivariantClientConfig
-)
+Config = TypeVar("Config", bound=_Role)
 _ROLES = (PartyConfig, DealerConfig, ClientConfig, EquivariantConfig, EquivariantClientConfig)
 
 
-def load(
-    kind: type[Config],
-    path: str | Path | None = None,
-    environ: Mapping[str, str] | None = None,
-    **explicit: Any,
-) -> Config:
+def load(kind: type[Config], path: str | os.PathLike[str] | None = None, **explicit: Any) -> Config:
     """Return a configuration: arguments win over the environment, that over the file, that over defaults."""
     values = _from_file(kind, Path(path)) if path is not None else {}
-    _merge(values, _from_environment(kind, os.environ if environ is None else environ))
+    _merge(values, _from_environment(kind))
     _merge(values, {name: value for name, value in explicit.items() if value is not None})
-    config: Config = _build(kind, values, "the configuration")
-    return config
+    return _build(kind, values, "the configuration")
 
 
 def _from_file(kind: type[Config], path: Path) -> dict[str, Any]:
@@ -219,13 +210,13 @@ def _from_file(kind: type[Config], path: Path) -> dict[str, Any]:
     return values
 
 
-def _from_environment(kind: type[Config], environ: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(kind: type[Config]) -> dict[str, Any]:
     """Read PRIVINF_*; a slip of one of our names is refused, others are someone else's."""
     tls = {item.name for item in fields(Tls)}
     known = {item.name for role in _ROLES for item in fields(role)} - {"tls"} | tls
     ours = {item.name for item in fields(kind)}
     values: dict[str, Any] = {}
-    for variable, text in environ.items():
+    for variable, text in os.environ.items():
         name = variable.removeprefix(PREFIX).lower()
         if not variable.startswith(PREFIX):
             continue
@@ -239,22 +230,17 @@ def _from_environment(kind: type[Config], environ: Mapping[str, str]) -> dict[st
 
 
 def _merge(values: dict[str, Any], above: Mapping[str, Any]) -> None:
-    for name, value in above.items():
-        if name == "tls" and isinstance(value, dict) and isinstance(values.get(name), dict):
-            values[name] = values[name] | value
-        else:
-            values[name] = value
+    below, over = values.get("tls"), above.get("tls")
+    values.update(above)
+    if isinstance(below, dict) and isinstance(over, dict):
+        values["tls"] = below | over
 
 
-def _build(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
+def _build(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
     hints = get_type_hints(kind)
     _refuse_unknown(set(values), set(hints), where)
-    missing = [
-        item.name
-        for item in fields(kind)
-        if item.name not in values and item.default is MISSING and item.default_factory is MISSING
-    ]
-    if missing:
+    needed = [item.name for item in fields(kind) if item.default is MISSING]
+    if missing := [name for name in needed if name not in values]:
         raise ConfigError(f"{where} lacks {', '.join(missing)}")
     return kind(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()})
 
@@ -273,27 +259,23 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return None if value is None else _convert(arguments[0], value, where)
     if origin is tuple:
         return _convert_tuple(arguments[0], value, where)
+    if hint in (int, float) and isinstance(value, bool):  # bool is an int to Python, never to us
+        raise ConfigError(f"{where}: expected int, not bool")
     if isinstance(value, hint):
-        return _no_bool(hint, value, where)
+        return value
     if hint is Address and isinstance(value, str):
         return _address(value, where)
     if hint in (Tls, QueryShape) and isinstance(value, Mapping):
         return _build(hint, value, where)
     convert = _FROM_TEXT.get(hint)
     if hint is float and isinstance(value, int):
-        return float(_no_bool(int, value, where))
+        return float(value)
     if convert is None or not isinstance(value, str):
         raise ConfigError(f"{where}: expected {hint.__name__}, not {type(value).__name__}")
     try:
         return convert(value)
     except (ValueError, KeyError) as error:
         raise ConfigError(f"{where}: not a {hint.__name__}") from error
-
-
-def _no_bool(hint: Any, value: Any, where: str) -> Any:
-    if hint is int and isinstance(value, bool):  # bool is an int to Python, never to us
-        raise ConfigError(f"{where}: expected int, not bool")
-    return value
 
 
 def _convert_tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
@@ -344,12 +326,6 @@ def _check_seconds(config: _Role) -> None:
             value = getattr(config, item.name)
             holds = 0 < value <= LONGEST or (value == 0 and item.name == "stop_seconds")
             _check(holds, f"{item.name} is a number of seconds above 0, up to {LONGEST:g}, not {value:g}")
-
-
-def _refuse_others(config: PartyConfig, names: Sequence[str], why: str) -> None:
-    for item in fields(config):
-        if item.name in names:
-            _check(getattr(config, item.name) == item.default, f"{item.name} is {why}")
 
 
 def _check(holds: bool, claim: str) -> None:

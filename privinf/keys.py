@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from pathlib import Path
 
 from cryptography import x509
@@ -14,8 +13,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from privinf.addresses import parse_host
+from privinf.addresses import ip_of, parse_host
 from privinf.errors import ConfigError
+
+Key = ec.EllipticCurvePrivateKey
 
 ROLES = ("dealer", "party0", "party1", "client")
 # Of the equivariant mode: best under an authority of its own, so that its server can never pose as a party.
@@ -66,46 +67,34 @@ def _host(text: str) -> str:
     return star + parse_host(text.removeprefix(star))
 
 
-def _authority(key: ec.EllipticCurvePrivateKey, days: int) -> x509.Certificate:
+def _authority(key: Key, days: int) -> x509.Certificate:
     name = _name("privinf authority")
-    usage = _usage(key_cert_sign=True, crl_sign=True)
-    return (
-        _builder(name, name, key, days)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    return _builder(name, name, key, days, ("key_cert_sign", "crl_sign")).sign(key, hashes.SHA256())
 
 
 def _certificate(
-    role: str,
-    key: ec.EllipticCurvePrivateKey,
-    hosts: Sequence[str],
-    authority: x509.Certificate,
-    authority_key: ec.EllipticCurvePrivateKey,
-    days: int,
+    role: str, key: Key, hosts: Sequence[str], authority: x509.Certificate, authority_key: Key, days: int
 ) -> x509.Certificate:
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if role != "client":
         purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
     names = [role, *(hosts if role != "client" else ())]
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     return (
-        _builder(_name(role), authority.subject, key, days)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(digital_signature=True), critical=True)
+        _builder(_name(role), authority.subject, key, days, ("digital_signature",))
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
-        )
+        .add_extension(issuer, critical=False)
         .sign(authority_key, hashes.SHA256())
     )
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: Key, days: int, uses: Collection[str]
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+    """A certificate for these uses of its key and no other: an authority's where it may sign others."""
+    now, ca = datetime.now(UTC), "key_cert_sign" in uses
+    usage = x509.KeyUsage(**{use: use in uses for use in signature(x509.KeyUsage).parameters})
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -116,6 +105,8 @@ def _builder(
         .not_valid_after(now + timedelta(days=days))
         # RFC 5280 asks for it, and Python's ssl from 3.13 on refuses certificates without.
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)
+        .add_extension(usage, critical=True)
     )
 
 
@@ -124,30 +115,11 @@ def _name(common: str) -> x509.Name:
 
 
 def _general(host: str) -> x509.GeneralName:
-    with contextlib.suppress(ValueError):
-        return x509.IPAddress(ipaddress.ip_address(host))
-    return x509.DNSName(host)
+    ip = ip_of(host)
+    return x509.DNSName(host) if ip is None else x509.IPAddress(ip)
 
 
-def _usage(
-    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
-) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=digital_signature,
-        key_cert_sign=key_cert_sign,
-        crl_sign=crl_sign,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _save(
-    paths: dict[str, Path], stem: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
-) -> None:
+def _save(paths: dict[str, Path], stem: str, key: Key, certificate: x509.Certificate) -> None:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -158,6 +130,5 @@ def _save(
 def _write(path: Path, content: bytes, mode: int) -> None:
     """Write a new file with its final mode from the first byte; an old one is replaced, not opened."""
     path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(content)

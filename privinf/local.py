@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Queue
-from typing import IO, Self
+from typing import Self
 
-from privinf.addresses import Address
-from privinf.config import PREFIX, Tls
+from privinf.config import LOOPBACK, PREFIX, Tls
 from privinf.errors import ConnectError, ListenError
 from privinf.keys import keygen
 from privinf.last_words import last_words
@@ -42,13 +40,7 @@ class Node:
 
     role: str
     process: subprocess.Popen[str]
-    listen: Address
-    port: int = 0
-
-    @property
-    def address(self) -> str:
-        """Where to reach it from this machine."""
-        return str(self.listen.with_port(self.port).reachable)
+    address: str
 
 
 class LocalParties:
@@ -64,13 +56,10 @@ class LocalParties:
         *,
         ahead: int = 0,
         shapes: Sequence[QueryShape] = (),
-        listen: Sequence[str] = ("127.0.0.1:0",) * 3,
     ) -> None:
         self._model, self._work = Path(model).absolute(), Path(work).absolute()
         self._ahead, self._shapes = ahead, tuple(shapes)
-        self._listen = [Address.parse(text) for text in listen]
         self.nodes: dict[str, Node] = {}
-        self._logs: list[IO[str]] = []
 
     @property
     def addresses(self) -> tuple[str, str]:
@@ -99,29 +88,25 @@ class LocalParties:
             keygen(self._work / "keys")
         for left in reversed(range(ATTEMPTS)):
             try:
-                self._start_on([_with_port(address) for address in self._listen])
+                self._start_on(*(_free_address() for _ in range(3)))
             except BaseException as error:
                 taken = any(node.process.poll() == ListenError.exit_code for node in self.nodes.values())
                 self.stop()
-                if not (left and taken and isinstance(error, ConnectError) and self._chooses):
+                if not (left and taken and isinstance(error, ConnectError)):
                     raise
             else:
                 break
         return self
 
-    @property
-    def _chooses(self) -> bool:
-        """Whether a port is ours to choose: another process may take it before its server does."""
-        return any(address.port == 0 for address in self._listen)
-
-    def _start_on(self, listen: Sequence[Address]) -> None:
-        dealer, peer = str(listen[0].reachable), str(listen[2].reachable)
-        options = ["--peer", peer, "--ahead", str(self._ahead), *self._shape_options()]
-        self._launch("dealer", listen[0])
-        self._launch("party1", listen[2], "--dealer", dealer)
-        self._launch("party0", listen[1], "--dealer", dealer, *options)
+    def _start_on(self, dealer: str, first: str, second: str) -> None:
+        shapes = [word for s in self._shapes for word in ("--shape", f"{s.task}:{s.batch}:{s.tokens}")]
+        self._launch("dealer", dealer)
+        self._launch("party1", second, "--dealer", dealer)
+        self._launch(
+            "party0", first, "--dealer", dealer, "--peer", second, "--ahead", str(self._ahead), *shapes
+        )
         for node in self.nodes.values():
-            node.port = _ready_port(node, self.log(node.role))
+            _require_ready(node, self.log(node.role))
 
     def stop(self) -> None:
         """Ask all three to end, then make them; idempotent."""
@@ -136,9 +121,6 @@ class LocalParties:
                 node.process.wait()
             if node.process.stdout is not None:
                 node.process.stdout.close()
-        for log in self._logs:
-            log.close()
-        self._logs.clear()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -146,30 +128,26 @@ class LocalParties:
     def __exit__(self, *failure: object) -> None:
         self.stop()
 
-    def _shape_options(self) -> list[str]:
-        return [word for s in self._shapes for word in ("--shape", f"{s.task}:{s.batch}:{s.tokens}")]
-
-    def _launch(self, role: str, listen: Address, *options: str) -> None:
+    def _launch(self, role: str, address: str, *options: str) -> None:
         tls = self.tls(role)
         # -P: the folder that we run in, maybe a checkout, is no place to import from.
-        command = [sys.executable, "-P", "-m", "privinf", role.rstrip("01"), "--listen", str(listen)]
+        command = [sys.executable, "-P", "-m", "privinf", role.rstrip("01"), "--listen", address]
         paths = {"--model": self._model / role, "--ca": tls.ca, "--cert": tls.cert, "--key": tls.key}
         if role != "dealer":
             command += ["--party", role[-1]]
             paths["--store"] = self._work / f"{role}-store"
         command += [word for option, path in paths.items() for word in (option, str(path))]
-        log = self.log(role).open("a", encoding="utf-8")
-        self._logs.append(log)
-        process = subprocess.Popen(
-            [*command, *options],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-            cwd=self._work,
-            env=environment(),
-        )
-        self.nodes[role] = Node(role, process, listen)
+        with self.log(role).open("a", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                [*command, *options],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+                cwd=self._work,
+                env=environment(),
+            )
+        self.nodes[role] = Node(role, process, address)
 
 
 def environment() -> dict[str, str]:
@@ -178,28 +156,20 @@ def environment() -> dict[str, str]:
     return SERVER_ENVIRONMENT | kept
 
 
-def _with_port(address: Address) -> Address:
-    """The address with a free port in place of port 0, so that all three can start at once."""
-    if address.port:
-        return address
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.create_server((address.host, 0), family=family) as probe:
-        return address.with_port(probe.getsockname()[1])
+def _free_address() -> str:
+    """With a port that is free now, so that all three can start at once; another process may take it before them."""
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        return f"{LOOPBACK}:{probe.getsockname()[1]}"
 
 
-def _ready_port(node: Node, log: Path) -> int:
-    """The port that the server's first line names."""
-    lines: Queue[str] = Queue()
+def _require_ready(node: Node, log: Path) -> None:
+    """Wait for the server's first line, which names its port."""
     stdout = node.process.stdout
     assert stdout is not None
-    threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
+    if not select.select([stdout], [], [], START_SECONDS)[0]:
+        raise ConnectError(f"{node.role} did not serve within {START_SECONDS:g} s: {last_words(log)}")
     try:
-        line = lines.get(timeout=START_SECONDS)
-    except Empty as error:
-        why = f"did not serve within {START_SECONDS:g} s"
-        raise ConnectError(f"{node.role} {why}: {last_words(log)}") from error
-    try:
-        return int(json.loads(line)["port"])
+        int(json.loads(stdout.readline())["port"])
     except (json.JSONDecodeError, KeyError) as error:
         with suppress(subprocess.TimeoutExpired):  # stdout is closed: it has ended, or is about to
             node.process.wait(STOP_SECONDS)

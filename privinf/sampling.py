@@ -23,13 +23,9 @@ class Sampler:
         self._random = np.random.default_rng(sampling.seed)
 
     def distribution(self, logits: F32, seen: Sequence[int]) -> F64:
-        """The probability of each token, (vocab,); `seen` are the ids of prompt and answer so far."""
-        scores = self._penalised(logits, seen)
-        if self.sampling.greedy:
-            return _one_hot(scores)
-        scores = _tempered(scores, self.sampling.temperature)
-        scores = _top_k(scores, self.sampling.top_k)
-        return _top_p(scores, self.sampling.top_p)
+        """The probability of each token, (vocab,), if not greedy; `seen` are the ids of prompt and answer so far."""
+        scores = _tempered(self._penalised(logits, seen), self.sampling.temperature)
+        return _top_p(_top_k(scores, self.sampling.top_k), self.sampling.top_p)
 
     def choose(self, logits: F32, seen: Sequence[int]) -> int:
         """The next token; one random number is drawn for it, none if greedy."""
@@ -71,12 +67,6 @@ def _known(seen: Sequence[int], vocab: int) -> npt.NDArray[np.int64]:
     return ids[ids < vocab]
 
 
-def _one_hot(scores: F64) -> F64:
-    probabilities = np.zeros(len(scores))
-    probabilities[scores.argmax()] = 1
-    return probabilities
-
-
 def _tempered(scores: F64, temperature: float) -> F64:
     with np.errstate(over="ignore"):  # near temperature 0 all but the likeliest may go to -inf
         tempered: F64 = (scores - scores.max()) / temperature
@@ -91,7 +81,7 @@ def _top_k(scores: F64, top_k: int | None) -> F64:
 
 
 def _top_p(scores: F64, top_p: float | None) -> F64:
-    probabilities = _softmax(scores)
+    probabilities = softmax(scores)
     if top_p is None or top_p == 1:
         return probabilities
     order = scores.argsort(kind="stable")
@@ -101,7 +91,8 @@ def _top_p(scores: F64, top_p: float | None) -> F64:
     return kept
 
 
-def _softmax(scores: F64) -> F64:
-    weights = np.exp(scores - scores.max())
-    probabilities: F64 = weights / weights.sum()
+def softmax(scores: F64) -> F64:
+    """Probabilities of what is scored along the last axis."""
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    probabilities: F64 = weights / weights.sum(axis=-1, keepdims=True)
     return probabilities

@@ -24,7 +24,7 @@ from privinf.models.programs.query import QueryDealer, QueryParty, count
 from privinf.models.programs.texts import lay_out
 from privinf.models.programs.wire import split
 from privinf.models.spec import BlockSpec, ModelSpec, Pool, Tokens
-from privinf.protocols import kernels
+from privinf.protocols import kernels, prg
 from privinf.protocols.contract import ALL, ID_BYTES, QueryShape, Stock
 from privinf.protocols.cost import Cost
 from privinf.protocols.testing import lockstep
@@ -142,7 +142,7 @@ def _run(shape: QueryShape) -> tuple[Cost, dict[str, float]]:
     """One query's declared cost, and the seconds of a core that each phase took."""
     layout = _layout()
     shapes = layout.model.shapes()
-    seeds, own = _seeds(), _seeds()
+    seeds, own = (prg.fresh_seed(), prg.fresh_seed()), (prg.fresh_seed(), prg.fresh_seed())
     opened = {name: np.ones(size, dtype=np.uint64) for name, size in shapes.items()}
     dealer = QueryDealer(layout, DealerStore(shapes, own, "measured", layout.scale))
     stores = [PartyStore(opened, seed, "measured", layout.scale) for seed in own]
@@ -166,13 +166,12 @@ def _run(shape: QueryShape) -> tuple[Cost, dict[str, float]]:
         stocks = [Stock(preparation, seeds[b], lockstep.Tape(tapes[b]), rooms[b]) for b in (0, 1)]
         ids = [np.zeros(shape.tokens, dtype=np.int32)]
         shares = split(layout.form(shape), lay_out(layout, shape, ids).values)
+
+        def evaluate(b: int) -> None:
+            parties[b].evaluate(shape, memoryview(shares[b]), stocks[b], ends[b])
+
         with ThreadPoolExecutor(2) as pool:
-            runs = [
-                pool.submit(parties[b].evaluate, shape, memoryview(shares[b]), stocks[b], ends[b])
-                for b in (0, 1)
-            ]
-            for run in runs:
-                run.result()
+            list(pool.map(evaluate, (0, 1)))
 
     spent = {"deal": _core(deal), "prepare": _core(prepare) / 2, "answer": _core(answer) / 2}
     return count(layout, shape).tally.total(), spent
@@ -183,7 +182,3 @@ def _core(work: Callable[[], None]) -> float:
     began = time.process_time()
     work()
     return time.process_time() - began
-
-
-def _seeds() -> tuple[bytes, bytes]:
-    return secrets.token_bytes(32), secrets.token_bytes(32)

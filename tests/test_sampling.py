@@ -58,10 +58,7 @@ def test_greedy_choices_equal_those_of_transformers(penalty: float) -> None:
         logits = _logits(seed)
         seen = logits.argsort()[-10:].tolist()
         theirs = int(_transformers(Sampling(repetition_penalty=penalty), logits, seen).argmax())
-        sampler = Sampler(sampling)
-        assert sampler.choose(logits, seen) == theirs
-        assert sampler.distribution(logits, seen).nonzero()[0].tolist() == [theirs]
-        assert sampler.distribution(logits, seen)[theirs] == 1
+        assert Sampler(sampling).choose(logits, seen) == theirs
 
 
 def test_greedy_takes_the_lowest_of_equals_after_the_penalty() -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -22,9 +23,10 @@ from privinf.drafts.draft import Draft
 from privinf.models.sharing import bundle
 from privinf.models.sharing.bundle import Bundle
 from privinf.protocols.contract import Advance
-from privinf.sdk.decoding import Decoding, PassTokens, session_shape
+from privinf.sdk.decoding import Decoding, PassTokens
 from privinf.sdk.options import GenerationOptions
-from privinf.sdk.passes import Generation, PassStats
+from privinf.sdk.outcomes import Stats
+from privinf.sdk.passes import Generation
 from privinf.sdk.transport import Link
 
 PASSES_AHEAD = 2  # the parties' default
@@ -126,7 +128,7 @@ class _Paced:
 
     def step(
         self, advance: Advance, shares: tuple[bytes, bytes], timeout: float | None = None
-    ) -> tuple[bytes, bytes, PassStats]:
+    ) -> tuple[bytes, bytes, Stats]:
         if self._pace == "sustained":
             return self._passes.step(advance, shares, timeout)
         began = time.monotonic()
@@ -159,11 +161,11 @@ class Decoder:
         """
         options = GenerationOptions(max_new_tokens=tokens, draft=draft, drafts=drafts)
         layout, found, series = self.bundle.layout, list[PassTokens](), list[dict[str, int]]()
-        shape = session_shape(layout, prompt, options)
-        with self.link.generate(shape) as generation:
+        decoding = Decoding(self.bundle, prompt, options)
+        with self.link.generate(decoding.shape) as generation:
             passes = _Paced(generation, self.servers, pace)
             began, first = time.monotonic(), 0.0
-            for written in Decoding(layout, self.bundle.scheme, prompt, options, passes, DEADLINE):
+            for written in decoding.steps(partial(passes.step, timeout=DEADLINE)):
                 found.append(written)
                 first = first or time.monotonic() - began - passes.waited
                 if every and len(found) % every == 0:
@@ -181,8 +183,8 @@ class Decoder:
             ]
         elif len(answer) < tokens:
             raise MeasureError(f"the session was full after {len(answer)} tokens")
-        costs = passes_of(layout, shape, [one for written in found for one in written.stats])
-        split = layout.passes(shape)
+        costs = passes_of(layout, decoding.shape, [one for written in found for one in written.stats])
+        split = layout.passes(decoding.shape)
         return Generated(
             tuple(answer),
             costs[:split],

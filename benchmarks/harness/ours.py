@@ -15,7 +15,7 @@ from benchmarks.harness.role import build
 from benchmarks.harness.rows import MeasureError, Row, row_of
 from benchmarks.harness.workload import Workload
 from privinf.config import ClientConfig
-from privinf.sdk.query import Stats
+from privinf.sdk.outcomes import Stats
 from privinf.sdk.transport import Link
 
 DEADLINE = 600.0

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from benchmarks.harness.rows import MeasureError
 from privinf.models.programs.layout import SessionLayout
 from privinf.protocols.contract import SessionShape
-from privinf.sdk.passes import PassStats
+from privinf.sdk.outcomes import Stats
 
 Pace = Literal["online", "sustained"]
 PACES: tuple[Pace, ...] = ("online", "sustained")
@@ -36,7 +36,7 @@ class Pass:
     query_bytes: int
 
     @classmethod
-    def of(cls, stats: PassStats, rows: int, keys: int) -> Pass:
+    def of(cls, stats: Stats, rows: int, keys: int) -> Pass:
         """The figures of a pass."""
         first, second = stats.parties
         slower = max(first, second, key=lambda party: party.online_seconds)
@@ -54,7 +54,7 @@ class Pass:
         )
 
 
-def passes_of(layout: SessionLayout, shape: SessionShape, stats: Sequence[PassStats]) -> tuple[Pass, ...]:
+def passes_of(layout: SessionLayout, shape: SessionShape, stats: Sequence[Stats]) -> tuple[Pass, ...]:
     """The figures of a session's passes, in order."""
     keys, passes = len(layout.plan.prefix), list[Pass]()
     for index, one in enumerate(stats):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from privinf.drafts.guesses import Guesses
 
@@ -16,16 +17,22 @@ FADE = 0.9  # an occurrence counts so much of the one behind it
 
 def copied(ids: Sequence[int], guesses: Guesses) -> None:
     """Add what followed earlier occurrences of the last tokens, those of the longest run first."""
-    text = np.asarray(ids, dtype=np.int64)
-    starts, found = np.arange(1, len(text)), []
-    for size, trust in enumerate(TRUST, 1):
-        starts = starts[starts >= size]
-        starts = starts[text[starts - size] == text[len(text) - size]] if len(starts) else starts
-        if not len(starts):
-            break
-        found.append((trust, text[starts].tolist()))
-    for trust, following in reversed(found):
+    found = list(zip(TRUST, matches(ids, len(TRUST)), strict=False))
+    for trust, starts in reversed(found):
         weights: dict[int, float] = defaultdict(float)
-        for age, token in enumerate(reversed(following)):
-            weights[token] += FADE**age
+        for age, start in enumerate(reversed(starts.tolist())):
+            weights[int(ids[start])] += FADE**age
         guesses.add(trust, weights, sum(weights.values()))
+
+
+def matches(ids: Sequence[int], longest: int) -> Iterator[npt.NDArray[np.int64]]:
+    """The places behind earlier occurrences of the last token, of the last two, and so on while there are any."""
+    text = np.asarray(ids, dtype=np.int64)
+    starts = np.arange(1, len(text))
+    for size in range(1, longest + 1):
+        starts = starts[starts >= size]
+        if len(starts):
+            starts = starts[text[starts - size] == text[-size]]
+        if not len(starts):
+            return
+        yield starts

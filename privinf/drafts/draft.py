@@ -11,4 +11,3 @@ class Draft(Protocol):
 
     def propose(self, ids: Sequence[int], count: int) -> Sequence[int]:
         """At most `count` tokens that may follow `ids`, those of prompt and answer."""
-        ...

@@ -24,6 +24,7 @@ TWICE = 2  # a run seen once says nothing yet, but for the shortest
 BEST = 6  # followers kept of each run
 NEW = 4.0  # how much each of them makes another one likely that was not seen
 SEPARATOR = -1
+KINDS = {"keys": np.uint64, "following": np.uint32, "counts": np.uint32, "totals": np.uint32}
 Keys = npt.NDArray[np.uint64]
 Tokens = npt.NDArray[np.uint32]
 
@@ -106,7 +107,7 @@ class NgramDraft:
         """Keep it; the file holds nothing of a conversation."""
         arrays: dict[str, Any] = {"vocab": np.array([self._vocab])}
         for order, table in zip(ORDERS, self._tables, strict=True):
-            arrays |= {f"{name}{order}": getattr(table, name) for name in Table.__dataclass_fields__}
+            arrays |= {f"{name}{order}": getattr(table, name) for name in KINDS}
         np.savez_compressed(path, **arrays)
 
     @classmethod
@@ -126,10 +127,7 @@ class NgramDraft:
 
 
 def _table(stored: Any, order: int) -> Table:
-    following, counts, totals = (
-        stored[f"{name}{order}"].astype(np.uint32) for name in ("following", "counts", "totals")
-    )
-    return Table(stored[f"keys{order}"].astype(np.uint64), following, counts, totals)
+    return Table(**{name: stored[f"{name}{order}"].astype(kind) for name, kind in KINDS.items()})
 
 
 def _key(run: Sequence[int], vocab: int) -> int:
@@ -149,35 +147,19 @@ def _count(stream: npt.NDArray[np.int64], order: int, vocab: int) -> Table:
     keys = np.zeros(int(whole.sum()), dtype=np.uint64)
     for column in columns[:-1]:
         keys = keys * np.uint64(vocab) + column[whole].astype(np.uint64)
-    return _most_frequent(keys, columns[-1][whole].astype(np.uint32), TWICE if order > 1 else 1)
+    return _most_frequent(keys, columns[-1][whole], vocab, TWICE if order > 1 else 1)
 
 
-def _most_frequent(keys: Keys, following: Tokens, least: int) -> Table:
-    place = np.lexsort((following, keys))
-    keys, following = keys[place], following[place]
-    starts = np.flatnonzero(_changes(keys) | _changes(following))
-    keys, following, counts = keys[starts], following[starts], np.diff(np.append(starts, len(keys)))
-    runs = np.flatnonzero(_changes(keys))
-    totals = np.add.reduceat(counts, runs) if len(runs) else counts
-    run = np.cumsum(_changes(keys)) - 1
-    best = np.lexsort((following, -counts, run))  # of equally frequent ones the smaller token
-    rank = np.arange(len(best)) - runs[run[best]]
-    kept = best[(rank < BEST) & (counts[best] >= least)]
-    return _ranked(keys, following, counts, totals, run, kept)
-
-
-def _ranked(keys: Keys, following: Tokens, counts: Any, totals: Any, run: Any, kept: Any) -> Table:
-    """The table of the entries in `kept`, which are in order of run and rank."""
-    first = _changes(run[kept])
-    row = np.cumsum(first) - 1
-    place = np.arange(len(kept)) - np.flatnonzero(first)[row]
-    tokens, often = (np.zeros((int(first.sum()), BEST), dtype=np.uint32) for _ in range(2))
-    tokens[row, place], often[row, place] = following[kept], counts[kept]
-    return Table(keys[kept][first], tokens, often, totals[run[kept]][first].astype(np.uint32))
-
-
-def _changes(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Where a sorted array has another value than before."""
-    changes = np.ones(len(values), dtype=bool)
-    changes[1:] = values[1:] != values[:-1]
-    return changes
+def _most_frequent(keys: Keys, following: npt.NDArray[np.int64], vocab: int, least: int) -> Table:
+    known, run = np.unique(keys, return_inverse=True)
+    pairs, counts = np.unique(run * vocab + following, return_counts=True)
+    run, following = np.divmod(pairs, vocab)
+    totals = np.bincount(run, counts).astype(np.uint32)
+    best = np.lexsort((-counts, run))  # of equally frequent ones the smaller token
+    rank = np.arange(len(run)) - np.searchsorted(run, run)  # as each run has the places that it had
+    kept = (rank < BEST) & (counts[best] >= least)
+    best, rank = best[kept], rank[kept]
+    found, row = np.unique(run[best], return_inverse=True)
+    tokens, often = (np.zeros((len(found), BEST), dtype=np.uint32) for _ in range(2))
+    tokens[row, rank], often[row, rank] = following[best], counts[best]
+    return Table(known[found], tokens, often, totals[found])

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
+from privinf.drafts.copies import matches
 from privinf.drafts.draft import Draft
 from privinf.errors import InputError
 from privinf.sampling import F32, Sampler
+
+LONGEST = 3  # tokens of a match that PromptLookup looks for
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,8 @@ class Tree:
 
     def followed(self, row: int, token: int) -> int | None:
         """The row of the draft that says so behind `row`, if there is one."""
-        rows = (
-            j
-            for j, (x, above) in enumerate(zip(self.tokens, self.after, strict=True), 1)
-            if above == row and x == token
-        )
-        return next(rows, None)
+        drafts = list(zip(self.after, self.tokens, strict=True))
+        return 1 + drafts.index((row, token)) if (row, token) in drafts else None
 
     def places(self) -> list[int]:
         """How far each row is from row 0."""
@@ -63,7 +61,6 @@ class Branching(Protocol):
 
     def grow(self, ids: Sequence[int], count: int) -> Tree:
         """Exactly `count` drafts; the servers see which follows which, so the form must be the same for every text."""
-        ...
 
 
 class NoDraft:
@@ -74,45 +71,21 @@ class NoDraft:
         return ()
 
 
-@dataclass(frozen=True)
 class PromptLookup:
-    """Proposes what followed the last tokens when they came before, in prompt or answer.
-
-    The longest match of at most `max_ngram` tokens counts. A larger `min_ngram` proposes less often and is
-    right more often: fewer rows for the servers, more passes.
-    """
-
-    max_ngram: int = 3
-    min_ngram: int = 1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.min_ngram <= self.max_ngram:
-            raise InputError("min_ngram must be at least 1 and max_ngram no less")
+    """Proposes what followed the last tokens when they came before, in prompt or answer."""
 
     def propose(self, ids: Sequence[int], count: int) -> Sequence[int]:
-        """At most `count` tokens from behind the most recent of the longest matches."""
-        text = np.asarray(ids, dtype=np.int64)
-        start = self._continuation(text)
-        if start is None:
-            return ()
-        # Past its end a match goes on with what it proposed itself: a loop is continued as a loop.
-        period = len(text) - start
-        return [int(text[start + place % period]) for place in range(count)]
-
-    def _continuation(self, text: npt.NDArray[np.int64]) -> int | None:
-        """Where the text goes on after its latest longest match.
+        """At most `count` tokens from behind the most recent of the longest matches.
 
         Of equally long matches the latest foretold more than the first in code, documentation and prose.
         """
-        starts, found = np.arange(1, len(text)), None
-        for size in range(1, self.max_ngram + 1):
-            starts = starts[starts >= size]
-            if len(starts):
-                starts = starts[text[starts - size] == text[-size]]
-            if not len(starts):
-                break
-            found = int(starts[-1]) if size >= self.min_ngram else None
-        return found
+        found = list(matches(ids, LONGEST))
+        if not found:
+            return ()
+        # Past its end a match goes on with what it proposed itself: a loop is continued as a loop.
+        start = int(found[-1][-1])
+        period = len(ids) - start
+        return [int(ids[start + place % period]) for place in range(count)]
 
 
 def drafted_by(draft: Draft, ids: Sequence[int], count: int, *, straight: bool = False) -> Tree:

@@ -36,17 +36,16 @@ def form(count: int) -> list[Node]:
 def grown(rank: Rank, ids: Sequence[int], count: int) -> Tree:
     """Drafts in that form; where nothing is known a node repeats the last token, so that the form stays what it is."""
     nodes = form(count)
+    rows = {node: row for row, node in enumerate([(), *nodes])}
     most = 1 + max((node[-1] for node in nodes), default=0)
-    rows: dict[Node, int] = {(): 0}
     lines: dict[Node, list[int]] = {(): list(ids)}
     guesses: dict[Node, Sequence[int]] = {}
-    tokens, after = [], []
-    for row, node in enumerate(nodes, 1):
+    tokens = list[int]()
+    for node in nodes:
         parent, place = node[:-1], node[-1]
         if parent not in guesses:
             guesses[parent] = rank(lines[parent], most)
         known = guesses[parent]
         tokens.append(int(known[place]) if place < len(known) else int(ids[-1]))
-        after.append(rows[parent])
-        rows[node], lines[node] = row, [*lines[parent], tokens[-1]]
-    return Tree(tuple(tokens), tuple(after))
+        lines[node] = [*lines[parent], tokens[-1]]
+    return Tree(tuple(tokens), tuple(rows[node[:-1]] for node in nodes))

@@ -105,8 +105,8 @@ class Equivariant:
 
         def begin(call: Call) -> TokenStream:
             steps, end = self._begun(side, ids, options, call)
-            decode, most, usage = side.tokenizer.decode, options.max_new_tokens, CoveredGenerationUsage()
-            return TokenStream(steps, decode, options.stops, side.eos, most, end, usage)
+            usage = CoveredGenerationUsage()
+            return TokenStream(steps, side.tokenizer.decode, options, side.eos, end, usage)
 
         return begin
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from privinf.errors import InputError
 from privinf.models.spec import Says
-from privinf.sdk.query import Stats
+from privinf.sampling import softmax
+from privinf.sdk.outcomes import Stats
 from privinf.sdk.usage import Took
 
 F32 = npt.NDArray[np.float32]
@@ -94,6 +95,4 @@ class Classification:
         wide = self.logits.astype(np.float64)
         if self.says != "label":
             return np.exp(-np.logaddexp(0, -wide)).astype(np.float32)
-        weights = np.exp(wide - wide.max(axis=-1, keepdims=True))
-        shares: F32 = (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)
-        return shares
+        return softmax(wide).astype(np.float32)

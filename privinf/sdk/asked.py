@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from privinf.config import LONGEST
 from privinf.errors import InputError
+from privinf.options import require
 
 
 def listed(texts: str | Iterable[str]) -> list[str]:
@@ -19,12 +20,10 @@ def listed(texts: str | Iterable[str]) -> list[str]:
 
 def seconds(timeout: float | None) -> float | None:
     """The same, if a call may be given that long; None leaves it to the configuration."""
-    if timeout is None:
-        return None
-    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if not number or not 0 < timeout <= LONGEST:
-        raise InputError(
-            f"timeout must be a number of seconds above 0, up to {LONGEST:g}, not {timeout!r}; "
-            "leave it out for the default"
-        )
+    number = isinstance(timeout, int | float | None) and not isinstance(timeout, bool)
+    require(
+        number and (timeout is None or 0 < timeout <= LONGEST),
+        f"timeout must be a number of seconds above 0, up to {LONGEST:g}, not {timeout!r}; "
+        "leave it out for the default",
+    )
     return timeout

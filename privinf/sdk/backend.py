@@ -49,23 +49,18 @@ class Backend(Protocol):
     @property
     def sessions_left(self) -> int | None:
         """How many more calls the client's folder allows; None for any number."""
-        ...
 
     def connect(self) -> None:
         """Reach the servers, and refuse those of another model."""
-        ...
 
     def close(self) -> None:
         """Release the connections; idempotent."""
-        ...
 
     def status(self) -> tuple[PartyStatus, PartyStatus]:
         """What both parties have ready."""
-        ...
 
     def check(self, texts: Texts, reading: Reading) -> None:
         """Raise InputError for the first text that the model cannot take; nothing is asked."""
-        ...
 
     def embed(self, texts: Texts, reading: Reading, call: Call) -> Embeddings: ...
 
@@ -75,7 +70,6 @@ class Backend(Protocol):
         self, prompt: Prompt | Conversation, options: GenerationOptions, raw: bool, special_tokens: bool
     ) -> Begin:
         """Read a prompt; nothing is asked before what this returns is called."""
-        ...
 
 
 class Prompts(Protocol):

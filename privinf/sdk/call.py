@@ -17,7 +17,6 @@ class Running(Protocol):
 
     def cancel(self) -> None:
         """Drop it there, at once; idempotent."""
-        ...
 
 
 R = TypeVar("R", bound=Running)
@@ -31,7 +30,7 @@ class Call:
     """
 
     def __init__(self, timeout: float | None = None, progress: Progress | None = None) -> None:
-        self.timeout, self.progress = seconds(timeout), progress or _ignore
+        self.timeout, self.progress = seconds(timeout), progress or (lambda done: None)
         self._lock, self._dropped = threading.Lock(), threading.Event()
         self._running: Running | None = None
         self.late = 0.0  # seconds that it has waited for its turn in the client
@@ -62,7 +61,3 @@ class Call:
         if over:
             running.cancel()
         return running
-
-
-def _ignore(done: int) -> None:
-    """Nobody asked about progress."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from privinf.sdk.decoding import PassTokens
+from privinf.sdk.options import GenerationOptions
 from privinf.sdk.stops import Reason, TextStream
 from privinf.sdk.usage import Took
 
@@ -84,28 +85,28 @@ class Completion:
 class TokenStream:
     """Iterates over tokens as they come; leaving it early, or `close`, frees both parties at once.
 
-    Afterwards `completion` is what there was of the answer, its text without what follows a stop sequence.
+    Afterwards `completion` is what there was of the answer, its text without what follows a stop sequence. `over` says
+    whether the parties are free of it.
     """
 
     def __init__(
         self,
         steps: Iterable[PassTokens],
         decode: Callable[[Sequence[int]], str],
-        stop: Sequence[str],
+        options: GenerationOptions,
         eos: Collection[int],
-        most: int,
         end: Callable[[bool], None],
         usage: GenerationUsage | None = None,
     ) -> None:
-        self._text = TextStream(decode, stop, eos)
-        self._end, self._most = end, most
+        self._text = TextStream(decode, options.stops, eos)
+        self._end, self._most = end, options.max_new_tokens
         self._steps = iter(steps)
         self._made = 0
         self._ready: deque[Token] = deque()
         self._ids: list[int] = []
         self._pieces: list[str] = []
         self.stats = usage or GenerationUsage()
-        self._over = self._full = False
+        self.over = self._full = False
 
     def __iter__(self) -> Iterator[Token]:
         return self
@@ -113,7 +114,7 @@ class TokenStream:
     def __next__(self) -> Token:
         # No generator of this object's own: it would refer to itself, and one forgotten would free no party.
         while not self._ready:
-            if self._over:
+            if self.over:
                 raise StopIteration
             self._advance()
         token = self._ready.popleft()
@@ -126,11 +127,6 @@ class TokenStream:
         """Drop the generation, if it is not over; idempotent."""
         self._ready.clear()
         self._finish(False)
-
-    @property
-    def over(self) -> bool:
-        """Whether the parties are free of it."""
-        return self._over
 
     @property
     def completion(self) -> Completion:
@@ -167,8 +163,8 @@ class TokenStream:
         self._finish(True)
 
     def _finish(self, clean: bool) -> None:
-        if not self._over:
-            self._over = True
+        if not self.over:
+            self.over = True
             self._end(clean)
 
     def __enter__(self) -> TokenStream:
@@ -178,5 +174,5 @@ class TokenStream:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_over", True):
+        if not getattr(self, "over", True):
             self._finish(False)

@@ -34,12 +34,5 @@ class Connection:
                 raise InputError(f'{name} is for mode="{mode}"; this mode needs {needed}')
         if self.parties is not None and len(self.parties) != 2:
             raise InputError("give the addresses of both parties as host:port")
-        given = {name: getattr(self, name) for name in _SERVERS if name in known}
-        return load(
-            kind,
-            Path(path) if (path := self.config or os.environ.get("PRIVINF_CONFIG")) else None,
-            tls=self.tls,
-            deadline=self.deadline,
-            insecure_no_tls=self.insecure_no_tls,
-            **given,
-        )
+        given = {item.name: getattr(self, item.name) for item in fields(self) if item.name in known}
+        return load(kind, self.config or os.environ.get("PRIVINF_CONFIG") or None, **given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,7 @@ from privinf.errors import ConfigError, InputError
 from privinf.models.sharing import bundle
 from privinf.models.text.control import Script
 from privinf.models.text.prompts import SYSTEM, DecoderTokenizer, require_prefix
-from privinf.protocols.contract import SessionShape
 from privinf.sdk.backend import Message, Prompt
-from privinf.sdk.completions import TokenStream
-from privinf.sdk.decoding import Decoding, Passes, session_shape
-from privinf.sdk.options import GenerationOptions
 
 if TYPE_CHECKING:
     from privinf.models.text.chat import ChatTemplate
@@ -26,13 +22,8 @@ class DecoderSide:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.bundle = bundle.read_sessions(directory, "client")
-        self.identity, self.task, self.vocab = self.bundle.identity, "generate", self.bundle.spec.vocab
+        self.vocab = self.bundle.spec.vocab
         self.tokenizer = DecoderTokenizer(directory, self.vocab)
-
-    @property
-    def _first(self) -> int:
-        """Tokens of the prefix that stand for no text."""
-        return len(self.bundle.layout.plan.prefix) - len(self.tokenizer.encode(self.bundle.head))
 
     @cached_property
     def _template(self) -> ChatTemplate:
@@ -72,21 +63,6 @@ class DecoderSide:
         return [{"role": "system", "content": system.read_bytes().decode("utf-8")}, *messages]
 
     def _after(self, whole: Script) -> list[int]:
-        return self.tokenizer.after(whole, self.bundle.layout.plan.prefix, self._first)
-
-    def shape(self, ids: Sequence[int], options: GenerationOptions) -> SessionShape:
-        """What the parties will be told of a session."""
-        return session_shape(self.bundle.layout, ids, options)
-
-    def stream(
-        self,
-        ids: Sequence[int],
-        options: GenerationOptions,
-        passes: Passes,
-        end: Callable[[bool], None],
-        timeout: float | None = None,
-    ) -> TokenStream:
-        """Tokens as they come; `end` is called once, and told whether all went well."""
-        steps = Decoding(self.bundle.layout, self.bundle.scheme, ids, options, passes, timeout)
-        decode, eos = self.tokenizer.decode, self.bundle.spec.generator.eos
-        return TokenStream(steps, decode, options.stops, eos, options.max_new_tokens, end)
+        prefix = self.bundle.layout.plan.prefix
+        textless = len(prefix) - len(self.tokenizer.encode(self.bundle.head))
+        return self.tokenizer.after(whole, prefix, textless)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -16,14 +15,15 @@ from privinf.models.programs import layout as form
 from privinf.models.programs import rows as wire
 from privinf.models.programs.layout import SessionLayout
 from privinf.models.programs.rows import Rows
-from privinf.models.sharing.schemes import Scheme
+from privinf.models.sharing.bundle import Bundle
 from privinf.models.text.prompts import prompt_rows
-from privinf.protocols.contract import Advance, Buffer, SessionShape
+from privinf.protocols.contract import Advance, SessionShape
 from privinf.sampling import Sampler
 from privinf.sdk.options import GenerationOptions
-from privinf.sdk.passes import PassStats
+from privinf.sdk.outcomes import Answer, Stats
 
 NGRAMS = ".npz"  # how a file of counted runs ends
+Step = Callable[[Advance, tuple[bytes, ...]], Answer]  # runs a pass on both parties
 DRAFTERS: dict[str, Callable[[], Draft]] = {"none": NoDraft, "lookup": PromptLookup}
 
 
@@ -38,20 +38,6 @@ def drafter(draft: Draft | str | None, vocab: int) -> Draft:
     return DRAFTERS[draft or "none"]()
 
 
-def drafting(options: GenerationOptions, vocab: int) -> GenerationOptions:
-    """The same with the draft itself in place of its name, and no drafts where there is none."""
-    found = drafter(options.draft, vocab)
-    return replace(options, draft=found, drafts=0 if isinstance(found, NoDraft) else options.drafts)
-
-
-class Passes(Protocol):
-    """A generation on both parties."""
-
-    def step(
-        self, advance: Advance, shares: Sequence[Buffer], timeout: float | None = None
-    ) -> tuple[bytes, bytes, PassStats]: ...
-
-
 @dataclass(frozen=True)
 class PassTokens:
     """The tokens that one pass gave, `accepted` of which had been drafted."""
@@ -59,7 +45,7 @@ class PassTokens:
     tokens: tuple[int, ...] = field(repr=False)
     accepted: int
     drafted: int
-    stats: tuple[PassStats, ...]  # of the pass, and at first of those that read the prompt
+    stats: tuple[Stats, ...]  # of the pass, and at first of those that read the prompt
 
 
 def fitting(layout: SessionLayout, prompt: Sequence[int], options: GenerationOptions) -> GenerationOptions:
@@ -80,7 +66,6 @@ def session_shape(layout: SessionLayout, prompt: Sequence[int], options: Generat
     """The public shape of a session; InputError where the prompt is empty or too long."""
     if not prompt:
         raise InputError("the prompt is empty: a continuation needs at least one token")
-    options = fitting(layout, prompt, options)
     rows, room = prompt_rows(len(prompt)), layout.room - 1 - options.drafts
     if rows > room:
         largest = max((size for size in range(1, room + 1) if prompt_rows(size) <= room), default=0)
@@ -99,35 +84,32 @@ def session_shape(layout: SessionLayout, prompt: Sequence[int], options: Generat
 
 
 def _task(options: GenerationOptions) -> str:
-    return ("argmax" if options.secure_argmax else "generate") + (
-        form.PADDED if options.hide_accepted else ""
-    )
+    task = "argmax" if options.secure_argmax else "generate"
+    return f"{task}{form.PADDED}" if options.hide_accepted else task
 
 
 class Decoding:
-    """Continues one prompt; iterate over it once. It ends with the tokens asked for, or when the session is full."""
+    """Continues one prompt in a session of that `shape`: it is refused here, before anything is asked."""
 
     def __init__(
-        self,
-        layout: SessionLayout,
-        scheme: Scheme,
-        prompt: Sequence[int],
-        options: GenerationOptions,
-        passes: Passes,
-        timeout: float | None = None,
+        self, bundle: Bundle[SessionLayout], prompt: Sequence[int], options: GenerationOptions
     ) -> None:
-        self._layout, self._scheme, self._passes = layout, scheme, passes
-        self._shape = session_shape(layout, prompt, options)
-        self._options = fitting(layout, prompt, options)
+        layout = bundle.layout
         self._draft = drafter(options.draft, layout.spec.vocab)
-        self._sampler, self._timeout = Sampler(options), timeout
+        if isinstance(self._draft, NoDraft):
+            options = replace(options, drafts=0)
+        self._layout, self._scheme, self._sampler = layout, bundle.scheme, Sampler(options)
+        self._options = fitting(layout, prompt, options)
+        self.shape = session_shape(layout, prompt, self._options)
         self._seen = list(prompt)
         self._tokens = len(prompt)
         self._index = 0
         self._kept: tuple[int, ...] = ()  # rows of the pass before that the client goes on from
         self._form: tuple[int, ...] | None = None  # which draft follows which, in every pass
 
-    def __iter__(self) -> Iterator[PassTokens]:
+    def steps(self, step: Step) -> Iterator[PassTokens]:
+        """Iterate once. It ends with the tokens asked for, or when the session is full."""
+        self._step = step
         written = self._read_prompt()
         left = self._options.max_new_tokens - 1
         yield written
@@ -137,21 +119,21 @@ class Decoding:
             yield written
 
     def _last_rows(self) -> int:
-        return self._layout.rows(self._shape, self._index - 1)
+        return self._layout.rows(self.shape, self._index - 1)
 
     def _fits(self) -> bool:
         """Whether the parties take one more pass: none of the rejected drafts may have been dropped yet."""
         prefix = len(self._layout.plan.prefix)
-        later = self._index - self._layout.passes(self._shape)
-        used = prefix + self._shape.prompt + later * self._shape.rows
+        later = self._index - self._layout.passes(self.shape)
+        used = prefix + self.shape.prompt + later * self.shape.rows
         ends = self._layout.plan.max_tokens, self._layout.spec.max_tokens
-        positions = prefix + len(self._seen) + self._shape.rows
-        return used + self._shape.rows <= ends[0] and positions <= ends[1]
+        positions = prefix + len(self._seen) + self.shape.rows
+        return used + self.shape.rows <= ends[0] and positions <= ends[1]
 
     def _read_prompt(self) -> PassTokens:
         """Run the prompt, padded in front, and choose what follows its last row."""
         stats = []
-        for start in range(0, self._shape.prompt, form.CHUNK):
+        for start in range(0, self.shape.prompt, form.CHUNK):
             rows = _cut(self._prompt_rows(), start, start + form.CHUNK)
             shares, counted = self._ask(Advance(self._kept), rows)
             self._kept = tuple(range(self._last_rows()))
@@ -161,7 +143,7 @@ class Decoding:
         return PassTokens(verdict.tokens, 0, 0, tuple(stats))
 
     def _prompt_rows(self) -> Rows:
-        prefix, padding = len(self._layout.plan.prefix), self._shape.prompt - self._tokens
+        prefix, padding = len(self._layout.plan.prefix), self.shape.prompt - self._tokens
         ids = np.array([self._seen[0]] * padding + self._seen, dtype=np.int64)
         places = np.maximum(np.arange(len(ids)) - padding, 0) + prefix
         return Rows(ids, places, np.arange(len(ids)) < padding, padding)
@@ -178,7 +160,7 @@ class Decoding:
         if options.hide_accepted:
             rejected = ~np.isin(np.arange(len(ids)), kept)
             kept = tuple(range(self._last_rows()))
-        rows = Rows(ids, places, np.zeros(len(ids), dtype=bool), self._shape.prompt - self._tokens, rejected)
+        rows = Rows(ids, places, np.zeros(len(ids), dtype=bool), self.shape.prompt - self._tokens, rejected)
         shares, counted = self._ask(Advance(kept, () if tree.straight else tree.after), rows)
         verdict = self._choose(shares, drafts)
         self._seen += verdict.tokens
@@ -192,18 +174,18 @@ class Decoding:
             raise InputError("a draft that branches must give trees of one form, whatever the text is")
         return tree
 
-    def _ask(self, advance: Advance, rows: Rows) -> tuple[tuple[bytes, ...], PassStats]:
-        values = wire.values(self._layout, self._shape, self._index, rows)
-        shares = self._scheme.share(self._layout.form(self._shape, self._index), values)
-        first, second, stats = self._passes.step(advance, shares, self._timeout)
+    def _ask(self, advance: Advance, rows: Rows) -> tuple[tuple[bytes, ...], Stats]:
+        values = wire.values(self._layout, self.shape, self._index, rows)
+        shares = self._scheme.share(self._layout.form(self.shape, self._index), values)
+        first, second, stats = self._step(advance, shares)
         self._index += 1
         return (first, second), stats
 
     def _choose(self, shares: tuple[bytes, ...], drafts: Tree) -> Verdict:
         """The drafts that are right, and one token more."""
         last = self._index - 1
-        total = self._scheme.add_up(self._layout.result(self._shape, last), shares)
-        answer = wire.decode(self._layout, self._shape, last, total)
+        total = self._scheme.add_up(self._layout.result(self.shape, last), shares)
+        answer = wire.decode(self._layout, self.shape, last, total)
         rows = answer[: 1 + len(drafts.tokens)]
         if self._options.secure_argmax:
             return walk(drafts, lambda row: int(rows[row]))

@@ -13,7 +13,7 @@ from privinf.models.programs.texts import Ids
 from privinf.models.sharing.bundle import read_queries
 from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.protocols.contract import QueryShape
-from privinf.sdk.answers import F32, Classification, Usage
+from privinf.sdk.answers import F32
 from privinf.sdk.options import Reading
 
 MAX_TOKENS = 256  # rows of one query; longer lists are asked in several
@@ -21,11 +21,11 @@ MAX_TOKENS = 256  # rows of one query; longer lists are asked in several
 
 @dataclass(frozen=True)
 class Request:
-    """One query: its public shape, the places of its texts, and their token ids."""
+    """One query: its public shape, the places of its texts, and the rows of their tokens."""
 
     shape: QueryShape
     places: tuple[int, ...]
-    ids: tuple[Ids, ...] = field(repr=False)
+    rows: wire.Rows = field(repr=False)
 
 
 class EncoderSide:
@@ -33,16 +33,14 @@ class EncoderSide:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.bundle = read_queries(directory, "client")
-        self.identity = self.bundle.identity
-        self.task = self.bundle.spec.task
         self.tokenizer = Tokenizer(directory)
 
     def read(self, texts: Sequence[str], reading: Reading) -> Sequence[Ids]:
         """Token ids of each text; InputError for one that the model cannot take."""
         return self.tokenizer.encode(texts, **vars(reading))
 
-    def requests(self, task: str, texts: Sequence[str], reading: Reading) -> list[Request]:
-        """The queries that texts are asked in."""
+    def requests(self, task: str, texts: Sequence[str], reading: Reading) -> Iterator[Request]:
+        """The queries that texts are asked in; one that the model cannot take is refused in its turn."""
         self.bundle.layout.check_task(task)
         ids = self.read(texts, reading)
         grouped: dict[int, list[int]] = {}
@@ -50,35 +48,29 @@ class EncoderSide:
             size = bucket(len(tokens))
             most = max(self.bundle.layout.max_tokens, len(tokens))  # longer texts are refused with the shape
             grouped.setdefault(min(size, most), []).append(place)
-        return list(_cut(task, grouped, ids))
+        return self._cut(task, grouped, ids)
 
     def shares(self, request: Request) -> tuple[bytes, ...]:
         """Each party's share of a query."""
-        form = self.bundle.layout.form(request.shape)
-        return self.bundle.scheme.share(form, self._rows(request).values)
+        return self.bundle.scheme.share(self.bundle.layout.form(request.shape), request.rows.values)
 
     def decode(self, request: Request, parts: Sequence[bytes]) -> F32:
         """The answer of a query."""
         layout = self.bundle.layout
         total = self.bundle.scheme.add_up(layout.result(request.shape), parts)
-        return wire.decode(layout, request.shape, self._rows(request), total)
-
-    def _rows(self, request: Request) -> wire.Rows:
-        return wire.lay_out(self.bundle.layout, request.shape, request.ids)
-
-    def classes(self, logits: F32, usage: Usage) -> Classification:
-        """What logits say."""
-        return Classification(logits, self.bundle.spec.labels, self.bundle.spec.classifier.says, usage)
+        return wire.decode(layout, request.shape, request.rows, total)
 
     def rows(self, texts: int) -> F32:
         """Room for so many answers."""
         return np.empty((texts, self.bundle.spec.answer_width), dtype=np.float32)
 
-
-def _cut(task: str, grouped: dict[int, list[int]], ids: Sequence[Ids]) -> Iterator[Request]:
-    """Texts of one length bucket go together, as many as fit one query."""
-    for tokens, places in sorted(grouped.items()):
-        at_most = max(MAX_TOKENS // tokens, 1)
-        for start in range(0, len(places), at_most):
-            chosen = tuple(places[start : start + at_most])
-            yield Request(QueryShape(task, len(chosen), tokens), chosen, tuple(ids[i] for i in chosen))
+    def _cut(self, task: str, grouped: dict[int, list[int]], ids: Sequence[Ids]) -> Iterator[Request]:
+        """Texts of one length bucket go together, as many as fit one query."""
+        for tokens, places in sorted(grouped.items()):
+            at_most = max(MAX_TOKENS // tokens, 1)
+            for start in range(0, len(places), at_most):
+                chosen = tuple(places[start : start + at_most])
+                shape = QueryShape(task, len(chosen), tokens)
+                yield Request(
+                    shape, chosen, wire.lay_out(self.bundle.layout, shape, [ids[i] for i in chosen])
+                )

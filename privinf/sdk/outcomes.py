@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol, TypeVar
 
@@ -35,34 +34,28 @@ class PartyStats:
     preparation_bytes: int
 
 
+@dataclass(frozen=True)
+class Stats:
+    """What one query took, or one pass from its sending; seconds are those of the client's clock."""
+
+    session_id: str
+    seconds: float
+    query_bytes: int  # sent to both parties
+    result_bytes: int
+    parties: tuple[PartyStats, PartyStats]
+
+
+Pair = Sequence[Buffer]  # a share for each party
+Answer = tuple[bytes, bytes, Stats]  # both shares of an answer, and what it took
+Forget = Callable[[], None]  # called where a party cannot be reached: what is known of it is old
+
+
 class Replying(Protocol[Reply]):
     """A call to a party, as gRPC gives it."""
 
     def cancel(self) -> object: ...
     def __iter__(self) -> Iterator[Reply]: ...
     def __next__(self) -> Reply: ...
-
-
-class Gate:
-    """Holds back what is sent to a party until that has admitted it, or for ever."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self.opened = False  # and stays so
-
-    def open(self) -> None:
-        """Let it pass."""
-        self.opened = True
-        self._event.set()
-
-    def close(self) -> None:
-        """Let nothing pass that has not."""
-        self._event.set()
-
-    def passed(self) -> bool:
-        """Wait for either; return whether it may pass."""
-        self._event.wait()
-        return self.opened
 
 
 def counted(stats: party_pb2.Stats) -> PartyStats:

@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from collections.abc import Sequence
+from queue import Empty
 from typing import Self
-
-import grpc
 
 from privinf.errors import ConnectError, DeadlineExceeded, PeerLost, PrivinfError, ProtocolError
 from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.methods import GENERATE
 from privinf.parties.rpc.status import attribute
-from privinf.protocols.contract import Advance, Buffer
-from privinf.sdk.outcomes import (
-    ROLES,
-    VERDICT_SECONDS,
-    Replying,
-    chunks,
-    counted,
-    failure,
-    telling,
-    uninformed,
-)
-from privinf.sdk.query import Stats
+from privinf.protocols.contract import Advance
+from privinf.sdk.outcomes import ROLES, VERDICT_SECONDS, Answer, Forget, Pair, chunks, telling, uninformed
+from privinf.sdk.underway import Underway
 from privinf.v1 import party_pb2
 
 _CLOSE_SECONDS = 2.0  # how long both parties may take to end in good order
 
-_Pass = tuple[party_pb2.PassOpen, Buffer]
 _Item = party_pb2.GenerateReply | PrivinfError  # what comes of a call: replies, at last an error
 
 
-@dataclass(frozen=True)
-class PassStats(Stats):
-    """What one pass took, from its sending."""
-
-    index: int
-
-
-class Generation:
+class Generation(Underway[party_pb2.GenerateRequest, party_pb2.GenerateReply]):
     """A generation under way on both parties; a context manager, whose exit ends it.
 
     Steps are for one thread at a time, `cancel` for any. One that failed is over: nothing of it is sent again.
@@ -51,47 +30,32 @@ class Generation:
 
     def __init__(
         self,
-        peers: list[Peer],
+        peers: Sequence[Peer],
         opened: party_pb2.GenerateOpen,
         seconds: float,
         pass_seconds: float,
-        unreached: Callable[[], None],
+        forget: Forget,
     ) -> None:
-        self.session_id = opened.session_id.hex()
-        self._pass_seconds, self._unreached = pass_seconds, unreached
+        self._pass_seconds = pass_seconds
         self._sent: deque[tuple[float, int]] = deque()  # of the passes whose replies are due: when, bytes
         self._asked = self._answered = 0
         self._over = False
         self._counts = [0, 0]  # replies that have come from each
         self._replies: tuple[deque[_Item], ...] = (deque(), deque())
-        self._arrived: SimpleQueue[tuple[int, _Item]] = SimpleQueue()
-        self._steps: list[SimpleQueue[_Pass | None]] = [SimpleQueue() for _ in peers]
-        self._calls: list[Replying[party_pb2.GenerateReply]] = [
-            GENERATE.on(peer)(_requests(opened, steps), timeout=seconds, metadata=peer.metadata)
-            for peer, steps in zip(peers, self._steps, strict=True)
-        ]
-        self._readers = [
-            threading.Thread(target=self._read, args=(party,), name="generation", daemon=True)
-            for party in range(len(peers))
-        ]
-        for reader in self._readers:
-            reader.start()
+        super().__init__(GENERATE, peers, party_pb2.GenerateRequest(open=opened), seconds, forget)
 
     def admitted(self, seconds: float) -> None:
         """Wait until both parties have begun it; raise what went wrong first. Only its shape is sent till then."""
         try:
-            until, left = time.monotonic() + seconds, len(self._calls)
-            while left:
+            until = time.monotonic() + seconds
+            for _ in self._calls:
                 party, item = self._next(until, f"no free place within {seconds:g} s")
                 if isinstance(item, PrivinfError):
                     raise self._cause(party, item)
-                left -= 1
         except PrivinfError as error:
             raise self._failed(error) from error.__cause__
 
-    def step(
-        self, advance: Advance, shares: Sequence[Buffer], timeout: float | None = None
-    ) -> tuple[bytes, bytes, PassStats]:
+    def step(self, advance: Advance, shares: Pair, timeout: float | None = None) -> Answer:
         """Run the next pass; return both shares of its answer.
 
         advance: which rows of the pass before stay in the cache, and which row each of its own follows.
@@ -100,19 +64,21 @@ class Generation:
         self.send(advance, shares)
         return self.receive(timeout)
 
-    def send(self, advance: Advance, shares: Sequence[Buffer]) -> None:
-        """Ask for the next pass without waiting; the shares must not change until its reply has come.
+    def send(self, advance: Advance, shares: Pair) -> None:
+        """Ask for the next pass without waiting.
 
         Only a part of the prompt, which has no result, may be followed by another before its reply.
         """
         self._require_open()
         self._sent.append((time.monotonic(), sum(memoryview(share).nbytes for share in shares)))
         step = party_pb2.PassOpen(index=self._asked, kept=advance.kept, after=advance.after)
-        for steps, share in zip(self._steps, shares, strict=True):
-            steps.put((step, share))
         self._asked += 1
+        for outgoing, share in zip(self._outgoing, shares, strict=True):
+            outgoing.put(party_pb2.GenerateRequest(step=step))
+            for chunk in chunks(share):
+                outgoing.put(party_pb2.GenerateRequest(chunk=chunk))
 
-    def receive(self, timeout: float | None = None) -> tuple[bytes, bytes, PassStats]:
+    def receive(self, timeout: float | None = None) -> Answer:
         """Wait for the replies to the oldest pass without them; raise what went wrong first."""
         self._require_open()
         if not self._sent:
@@ -122,26 +88,18 @@ class Generation:
         except PrivinfError as error:
             raise self._failed(error) from error.__cause__
 
-    def _failed(self, error: PrivinfError) -> PrivinfError:
-        self.cancel()
-        if isinstance(error, ConnectError):
-            self._unreached()
-        return attribute(error, None, bytes.fromhex(self.session_id))
-
     def cancel(self) -> None:
-        """Drop it at both parties, at once."""
+        """Drop it at both parties, at once; no step is taken any more."""
         self._over = True
-        for call, steps in zip(self._calls, self._steps, strict=True):
-            call.cancel()
-            steps.put(None)  # gRPC's thread waits there
+        super().cancel()
 
     def close(self) -> None:
         """End it: both parties may say for a moment that they have, then it is dropped. Idempotent."""
         if not self._over:
             self._over = True
             until = time.monotonic() + _CLOSE_SECONDS
-            for steps in self._steps:
-                steps.put(None)
+            for outgoing in self._outgoing:
+                outgoing.put(None)
             for reader in self._readers:
                 reader.join(max(0.0, until - time.monotonic()))
         self.cancel()
@@ -160,7 +118,7 @@ class Generation:
         if self._over:
             raise ConnectError("this generation is over")
 
-    def _gather(self, timeout: float) -> tuple[bytes, bytes, PassStats]:
+    def _gather(self, timeout: float) -> Answer:
         until = time.monotonic() + timeout
         while True:
             for party, replies in enumerate(self._replies):
@@ -171,7 +129,8 @@ class Generation:
             party, item = self._next(until, f"pass {self._answered} took longer than {timeout:g} s")
             self._replies[party].append(item)
         first, second = (self._reply(party) for party in range(2))
-        return first.result, second.result, self._counted(first, second)
+        self._answered += 1
+        return self._answer(*self._sent.popleft(), first, second)
 
     def _reply(self, party: int) -> party_pb2.GenerateReply:
         reply = self._replies[party].popleft()
@@ -179,14 +138,6 @@ class Generation:
         if reply.index != self._answered:
             raise attribute(ProtocolError(f"pass {reply.index} for {self._answered}"), ROLES[party])
         return reply
-
-    def _counted(self, first: party_pb2.GenerateReply, second: party_pb2.GenerateReply) -> PassStats:
-        began, sent = self._sent.popleft()
-        self._answered += 1
-        received = len(first.result) + len(second.result)
-        parties = counted(first.stats), counted(second.stats)
-        seconds = time.monotonic() - began
-        return PassStats(self.session_id, seconds, sent, received, parties, first.index)
 
     def _next(self, until: float, late: str) -> tuple[int, _Item]:
         try:
@@ -208,37 +159,22 @@ class Generation:
             self._replies[arrived].append(item)
         return first
 
-    def _read(self, party: int) -> None:
-        """Pass on what comes from a party; its failure also ends the wait of the other for it."""
-        error: PrivinfError = attribute(PeerLost(f"{ROLES[party]} ended the generation"), ROLES[party])
+    def _follow(self, party: int) -> party_pb2.GenerateReply:
         admitted = False
-        try:
-            for reply in self._calls[party]:
-                if reply.admitted and not admitted:
-                    admitted = True
-                    self._arrived.put((party, reply))
-                    continue
-                if self._counts[party] >= self._asked:
-                    raise attribute(ProtocolError("a pass was answered that was not requested"), ROLES[party])
+        for reply in self._calls[party]:
+            if reply.admitted and not admitted:
+                admitted = True
+            elif self._counts[party] >= self._asked:
+                raise ProtocolError("a pass was answered that was not requested")
+            else:
                 self._counts[party] += 1
-                self._arrived.put((party, reply))
-        except grpc.RpcError as broken:
-            error = failure(broken, ROLES[party])
-        except PrivinfError as refused:
-            error = refused
-            self._calls[party].cancel()
-        self._arrived.put((party, error))
-        self._steps[party].put(None)
-        if not uninformed(error) and self._counts[party] <= self._counts[1 - party]:
+            self._arrived.put((party, reply))
+        raise PeerLost(f"{ROLES[party]} ended the generation")
+
+    def _read(self, party: int) -> _Item:
+        """Pass on what comes from a party; its failure also ends the wait of the other for it."""
+        last = super()._read(party)
+        known = isinstance(last, PrivinfError) and not uninformed(last)
+        if known and self._counts[party] <= self._counts[1 - party]:
             self._calls[1 - party].cancel()
-
-
-def _requests(
-    opened: party_pb2.GenerateOpen, steps: SimpleQueue[_Pass | None]
-) -> Iterator[party_pb2.GenerateRequest]:
-    yield party_pb2.GenerateRequest(open=opened)
-    while (asked := steps.get()) is not None:
-        step, share = asked
-        yield party_pb2.GenerateRequest(step=step)
-        for chunk in chunks(share):
-            yield party_pb2.GenerateRequest(chunk=chunk)
+        return last

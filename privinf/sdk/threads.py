@@ -11,9 +11,8 @@ from typing import Final, TypeVar
 from privinf.errors import ConnectError
 from privinf.sdk.call import Call
 
-ASYNC_CALLS: Final = (
-    32  # of one client at once, those that pause before they ask again among them; others wait here
-)
+# Of one client at once, those that pause before they ask again among them; others wait here.
+ASYNC_CALLS: Final = 32
 _STEPS: Final = 512  # of streams that have begun; more than servers have places for
 
 T = TypeVar("T")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import grpc
+from google.protobuf.message import Message
 
 from privinf.config import ClientConfig
 from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, Overloaded
@@ -22,17 +22,17 @@ from privinf.parties.rpc.messages import (
     session_shape_message,
     shape_message,
 )
-from privinf.parties.rpc.methods import ATTEST_PARTY, INFER, STATUS
+from privinf.parties.rpc.methods import ATTEST_PARTY, STATUS, Method
 from privinf.parties.rpc.status import attribute, restore
-from privinf.protocols.contract import ID_BYTES, Buffer, Identity, QueryShape, SessionShape
+from privinf.protocols.contract import ID_BYTES, Identity, QueryShape, SessionShape
 from privinf.sdk.call import Call
-from privinf.sdk.outcomes import ROLES, Gate, chunks
+from privinf.sdk.outcomes import ROLES, Answer, Pair
 from privinf.sdk.passes import Generation
 from privinf.sdk.patience import Patience, patiently
-from privinf.sdk.query import Run, Stats
+from privinf.sdk.query import Run
 from privinf.v1 import common_pb2, party_pb2
 
-Shares = Sequence[Buffer] | Callable[[], Sequence[Buffer]]
+Shares = Pair | Callable[[], Pair]
 
 
 @dataclass(frozen=True)
@@ -72,25 +72,21 @@ class Link:
         if until is not None:
             seconds = min(seconds, until.left("connect"))
         deadline = Deadline.after(seconds)
-        first, second = (
-            patiently(partial(self._reach, peer, seconds, deadline), deadline) for peer in self._peers
-        )
+        first, second = (self._reach(peer, seconds, deadline) for peer in self._peers)
         own = self._identity or first
         require_same(own, first, "party0")
         require_same(own, second, "party1")
         self._agreed = replace(own, role="client")
         return self._agreed
 
-    def run(
-        self, shape: QueryShape, shares: Shares, deadline: float | None = None, call: Call | None = None
-    ) -> tuple[bytes, bytes, Stats]:
+    def run(self, shape: QueryShape, shares: Shares, call: Call | None = None) -> Answer:
         """Send a share to each party; return the two shares of the answer, and what it took.
 
-        `deadline` is in seconds, for all of it. A query that no server has room for is asked again until then, with
+        The call's seconds are for all of it. A query that no server has room for is asked again until then, with
         shares that are drawn anew if `shares` is a function. One whose shares could have been used is never resent.
         """
         call = call or Call()
-        until = call.until(self._config.deadline, deadline)
+        until = call.until(self._config.deadline, call.timeout)
         patience = Patience(until)
         while True:
             run: Run | None = None
@@ -104,35 +100,23 @@ class Link:
                 raise
             call.sleep(seconds)
 
-    def start(self, shape: QueryShape, shares: Sequence[Buffer], until: Deadline) -> Run:
+    def start(self, shape: QueryShape, shares: Pair, until: Deadline) -> Run:
         """Begin a query without waiting for its answer; it is not asked again."""
         identity, session, left = self.connect(until), secrets.token_bytes(ID_BYTES), until.left("connect")
         opened = party_pb2.InferOpen(
             session_id=session, identity=identity_message(identity), shape=shape_message(shape)
         )
-        gates = [Gate() for _ in self._peers]
-        calls = [
-            INFER.on(peer)(_requests(opened, share, gate), timeout=left, metadata=peer.metadata)
-            for peer, share, gate in zip(self._peers, shares, gates, strict=True)
-        ]
-        nbytes = sum(memoryview(share).nbytes for share in shares)
-        return Run(calls, gates, session, nbytes, self._forget)
+        return Run(self._peers, opened, shares, left, self._forget)
 
-    def generate(
-        self,
-        shape: SessionShape,
-        deadline: float | None = None,
-        wait: float | None = None,
-        call: Call | None = None,
-    ) -> Generation:
+    def generate(self, shape: SessionShape, call: Call | None = None) -> Generation:
         """Begin a generation on both parties, and wait for its place; only its shape is sent before its first step.
 
-        `deadline` is in seconds, for all of it; `wait` for its place, during which one that no server has room for is
-        asked again: as long as a query may take if it is left out. One that fails is never resumed: begin another.
+        The call's seconds are for that place, during which one that no server has room for is asked again: as long as
+        a query may take if they are left out. One that fails is never resumed: begin another.
         """
         call = call or Call()
-        waits = call.until(self._config.deadline, wait)
-        until = call.until(self._config.session_deadline, deadline)
+        waits = call.until(self._config.deadline, call.timeout)
+        until = call.until(self._config.session_deadline)
         waits = Deadline(min(until.at, waits.at))
         return patiently(lambda: self._attempt(shape, until, waits, call), waits, call.sleep)
 
@@ -168,16 +152,12 @@ class Link:
         self.close()
 
     def _reach(self, peer: Peer, seconds: float, deadline: Deadline) -> Identity:
-        return persist(lambda: self._attest(peer, deadline), seconds, deadline)
+        return patiently(lambda: persist(lambda: self._attest(peer, deadline), seconds, deadline), deadline)
 
     def _attest(self, peer: Peer, deadline: Deadline) -> Identity:
-        attest = ATTEST_PARTY.on(peer)
-        try:
-            reply: common_pb2.AttestReply = attest(
-                common_pb2.AttestRequest(), timeout=deadline.left("connect"), metadata=peer.metadata
-            )
-        except grpc.RpcError as error:
-            raise restore(error, peer.role, phase="connect") from error
+        reply: common_pb2.AttestReply = _ask(
+            peer, ATTEST_PARTY, common_pb2.AttestRequest(), deadline.left("connect")
+        )
         if reply.role != peer.role:
             raise attribute(MismatchError(f"{peer.address} is {reply.role}, not {peer.role}"), peer.role)
         return read_identity(reply.identity)
@@ -188,19 +168,17 @@ class Link:
 
     def _status(self, peer: Peer) -> PartyStatus:
         self._require_open()
-        try:
-            reply: party_pb2.StatusReply = STATUS.on(peer)(
-                party_pb2.StatusRequest(), timeout=self._config.connect_seconds, metadata=peer.metadata
-            )
-        except grpc.RpcError as error:
-            raise restore(error, peer.role, phase="connect") from error
+        reply: party_pb2.StatusReply = _ask(
+            peer, STATUS, party_pb2.StatusRequest(), self._config.connect_seconds
+        )
         ready = {read_shape(item.shape): item.count for item in reply.ready}
         counts = (getattr(reply, item.name) for item in fields(PartyStatus)[2:])
         return PartyStatus(peer.role, ready, *counts)
 
 
-def _requests(opened: party_pb2.InferOpen, share: Buffer, gate: Gate) -> Iterator[party_pb2.InferRequest]:
-    yield party_pb2.InferRequest(open=opened)
-    if gate.passed():
-        for chunk in chunks(share):
-            yield party_pb2.InferRequest(chunk=chunk)
+def _ask(peer: Peer, method: Method, request: Message, seconds: float) -> Any:
+    """The one reply of a party to what needs no session."""
+    try:
+        return method.on(peer)(request, timeout=seconds, metadata=peer.metadata)
+    except grpc.RpcError as error:
+        raise restore(error, peer.role, phase="connect") from error

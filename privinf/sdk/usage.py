@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
-from privinf.sdk.query import Stats
+from privinf.sdk.outcomes import Stats
 
 
 @dataclass(frozen=True, kw_only=True)

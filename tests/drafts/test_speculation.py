@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 
-from privinf.drafts.speculation import Draft, NoDraft, PromptLookup, Tree, Verdict, verify
+from privinf.drafts.speculation import LONGEST, Draft, NoDraft, PromptLookup, Tree, Verdict, verify
 from privinf.errors import InputError
 from privinf.options import Sampling
 from privinf.sampling import F32, F64, Sampler
@@ -259,27 +259,17 @@ def test_prompt_lookup(ids: list[int], count: int, proposed: list[int]) -> None:
     assert list(PromptLookup().propose(ids, count)) == proposed
 
 
-def test_the_length_of_a_match_is_bounded_both_ways() -> None:
-    ids = [1, 2, 3, 4, 0, 2, 3, 5, 0, 6, 7, 3, 8, 1, 2, 3]
-    assert [PromptLookup(size).propose(ids, 1)[0] for size in (1, 2, 3, 9)] == [8, 5, 4, 4]
-    assert PromptLookup(max_ngram=9, min_ngram=3).propose(ids, 1) == [4]
-    assert PromptLookup(max_ngram=9, min_ngram=4).propose(ids, 1) == ()
-    for sizes in ((0, 0), (2, 3), (3, 0)):
-        with pytest.raises(InputError, match="max_ngram"):
-            PromptLookup(*sizes)
-
-
 def test_prompt_lookup_takes_the_longest_match_of_a_plain_search() -> None:
     random = np.random.default_rng(10)
     for _ in range(200):
         ids = random.integers(4, size=30).tolist()
         wanted = None
-        for size in range(5, 0, -1):
+        for size in range(LONGEST, 0, -1):
             ends = [e for e in range(size, len(ids)) if ids[e - size : e] == ids[-size:]]
             if ends:
                 wanted = ids[ends[-1] :][:1]
                 break
-        assert list(PromptLookup(max_ngram=5).propose(ids, 1)) == (wanted or [])
+        assert list(PromptLookup().propose(ids, 1)) == (wanted or [])
 
 
 @pytest.mark.slow

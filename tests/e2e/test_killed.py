@@ -14,7 +14,6 @@ import toy
 from deployment import DEADLINE, Deployment, of_processes, start_again
 
 from privinf import local as local_module
-from privinf.addresses import Address
 from privinf.errors import ConnectError
 from privinf.local import LocalParties
 from privinf.sdk.answers import Embeddings
@@ -98,14 +97,14 @@ def test_a_port_that_is_taken_meanwhile_is_chosen_anew(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ports are chosen before servers start, and another process may be faster."""
-    chosen, usual = [], local_module._with_port
+    chosen, usual = [], local_module._free_address
     with socket.create_server(("127.0.0.1", 0)) as taken:
 
-        def with_port(address: Address) -> Address:
-            chosen.append(address)
-            return address.with_port(taken.getsockname()[1]) if len(chosen) == 3 else usual(address)
+        def free_address() -> str:
+            chosen.append(usual())
+            return f"127.0.0.1:{taken.getsockname()[1]}" if len(chosen) == 3 else chosen[-1]
 
-        monkeypatch.setattr(local_module, "_with_port", with_port)
+        monkeypatch.setattr(local_module, "_free_address", free_address)
         with LocalParties(shared, tmp_path / "work") as started:
             assert len(chosen) == 6
             started.require_alive()

@@ -223,7 +223,7 @@ def test_a_server_that_stops_says_so(tmp_path: Path) -> None:
 )
 def test_settings_that_cannot_be(options: dict[str, Any], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
-        load(EquivariantConfig, environ={}, **options)
+        load(EquivariantConfig, **options)
 
 
 def test_the_servers_own_bound_on_tokens(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from privinf.parties.rpc.status import restore
 from privinf.parties.serve import PartyServer
 from privinf.parties.session.streams import PeerStream
 from privinf.parties.stock.record import Record
+from privinf.sdk.call import Call
 from privinf.sdk.transport import Link
 from privinf.v1 import common_pb2, dealer_pb2, party_pb2
 
@@ -175,7 +176,7 @@ def test_a_full_store_costs_the_dealer_nothing(tmp_path: Path, keys: Path) -> No
     with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
         wait_until(lambda: link.status()[1].ready.get(SHAPE) == 1)
         with pytest.raises(Overloaded, match="already holds 1"):
-            link.run(replace(SHAPE, tokens=4), (bytes(4), bytes(4)), 10)
+            link.run(replace(SHAPE, tokens=4), (bytes(4), bytes(4)), Call(10))
         ask(link)
         wait_until(lambda: link.status()[1].ready.get(SHAPE) == 1)
 
@@ -223,7 +224,7 @@ def test_time_runs_out_in_the_phase_that_takes_too_long(tmp_path: Path, keys: Pa
             ask(link, deadline=2)
         assert failure.value.phase == "offline"
         with pytest.raises(DeadlineExceeded) as failure:
-            ask(link, deadline=-1)
+            ask(link, deadline=1e-9)
         assert failure.value.phase == "connect"
 
 

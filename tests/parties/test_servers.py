@@ -27,6 +27,7 @@ from privinf.parties.rpc.deadline import Deadline
 from privinf.parties.serve import PartyServer
 from privinf.parties.stock.record import file_bytes
 from privinf.protocols.contract import QueryShape, StockSizes
+from privinf.sdk.call import Call
 from privinf.sdk.transport import Link
 
 AHEAD: dict[str, dict[str, Any]] = {"party0": {"ahead": 2, "shapes": (SHAPE,)}}
@@ -57,7 +58,7 @@ def test_a_share_and_a_round_of_many_messages(tmp_path: Path, keys: Path) -> Non
     shape = QueryShape("echo", 3, 1_000_001)
     shares = (bytes(3_000_003), b"\x01" * 3_000_003)
     with Cluster(tmp_path, keys, settings) as cluster, cluster.link() as link:
-        first, second, stats = link.run(shape, shares, 30)
+        first, second, stats = link.run(shape, shares, Call(30))
     assert (first, second) == shares
     assert stats.parties[0].online_bytes == 2 * settings.round_bytes
 

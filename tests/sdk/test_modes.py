@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,7 @@ from privinf.sdk.connection import Connection
 from privinf.sdk.decoding import PassTokens
 from privinf.sdk.modes import MODES, Mode
 from privinf.sdk.options import GenerationOptions, Reading
-from privinf.sdk.outcomes import PartyStats
-from privinf.sdk.passes import PassStats
+from privinf.sdk.outcomes import PartyStats, Stats
 from privinf.sdk.threads import ASYNC_CALLS
 
 NONE = PartyStats(0, 0.0, 0.0, 0.0, 0, 0, 0)
@@ -67,10 +67,10 @@ class Echo:
 
         def steps() -> Iterator[PassTokens]:
             for token in ids:
-                yield PassTokens((int(token),), 0, 0, (PassStats("", 0.0, 0, 0, (NONE, NONE), 0),))
+                yield PassTokens((int(token),), 0, 0, (Stats("", 0.0, 0, 0, (NONE, NONE)),))
 
-        most = min(options.max_new_tokens, len(ids))
-        return lambda call: TokenStream(steps(), str, options.stops, (), most, lambda clean: None)
+        options = replace(options, max_new_tokens=min(options.max_new_tokens, len(ids)))
+        return lambda call: TokenStream(steps(), str, options, (), lambda clean: None)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ class Held(Echo):
             assert self.go.wait(60)
             yield from ()
 
-        return lambda call: TokenStream(steps(), str, (), (), 1, lambda clean: None)
+        return lambda call: TokenStream(steps(), str, options, (), lambda clean: None)
 
     def status(self) -> Any:
         return "ready"

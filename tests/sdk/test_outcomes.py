@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from typing import Any, cast
 
 import grpc
 import pytest
 from harness import wait_until
 
 from privinf.errors import DeadlineExceeded, IntegrityError, PeerLost, PrivinfError
+from privinf.parties.rpc.methods import Method
 from privinf.parties.rpc.status import describe
-from privinf.sdk.outcomes import Gate, telling
+from privinf.sdk.outcomes import telling
 from privinf.sdk.query import Run
+from privinf.v1 import party_pb2
 
 CONNECT, OFFLINE, ONLINE = (
     DeadlineExceeded("too late", phase=phase) for phase in ("connect", "offline", "online")
@@ -37,15 +40,21 @@ STRANGE = DeadlineExceeded("too late", phase="a phase of a later version")
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 @pytest.mark.parametrize("knows", [0, 1])
 def test_the_cause_is_told_whoever_is_heard_first(
-    cause: PrivinfError, other: PrivinfError, order: tuple[int, int], knows: int
+    monkeypatch: pytest.MonkeyPatch,
+    cause: PrivinfError,
+    other: PrivinfError,
+    order: tuple[int, int],
+    knows: int,
 ) -> None:
+    monkeypatch.setattr(Method, "on", lambda method, peer: lambda requests, **how: peer)
     assert telling(cause, other) is telling(other, cause) is cause
     failures = (cause, other) if knows == 0 else (other, cause)
     calls = [Call(), Call()]
-    run = Run(calls, [Gate(), Gate()], bytes(16), 8, lambda: None)
+    opened = party_pb2.InferOpen(session_id=bytes(16))
+    run = Run(cast(Any, calls), opened, (bytes(4), bytes(4)), 60.0, lambda: None)
     for count, party in enumerate(order, 1):
         calls[party].ends.set_exception(Failed(failures[party]))
-        wait_until(lambda: run._come.qsize() == count)  # noqa: B023
+        wait_until(lambda: run._arrived.qsize() == count)  # noqa: B023
     with pytest.raises(type(cause)) as told:
         run.result()
     assert told.value.party == f"party{knows}"
@@ -54,7 +63,9 @@ def test_the_cause_is_told_whoever_is_heard_first(
 
 
 class Call:
-    """A call that waits for its first reply."""
+    """A call that waits for its first reply, and the peer that it is made to."""
+
+    metadata = ()
 
     def __init__(self) -> None:
         self.ends: Future[object] = Future()

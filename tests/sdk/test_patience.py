@@ -105,7 +105,7 @@ def test_many_queries_of_a_busy_party_are_all_answered_and_share_anew(tmp_path: 
 
     with Cluster(tmp_path, keys, options=BUSY) as cluster, cluster.link() as link:
         with ThreadPoolExecutor(6) as pool:
-            answers = list(pool.map(lambda _: link.run(SHAPE, shares, 60), range(6)))
+            answers = list(pool.map(lambda _: link.run(SHAPE, shares, Call(60)), range(6)))
         assert len(set(drawn)) == len(drawn) > 6
         assert {first for first, _, _ in answers} <= set(drawn)
         assert len({stats.session_id for _, _, stats in answers}) == 6
@@ -125,9 +125,9 @@ def test_shares_that_were_sent_are_not_sent_again(tmp_path: Path, keys: Path) ->
 
     with Cluster(tmp_path, keys, options=options) as cluster, cluster.link() as link:
         with pytest.raises(Overloaded, match="do not fit"):
-            link.run(SHAPE, SHARES, 1e6)
+            link.run(SHAPE, SHARES, Call(1e6))
         with pytest.raises(InputError, match="enough"):
-            link.run(SHAPE, shares, 1e6)
+            link.run(SHAPE, shares, Call(1e6))
 
 
 def test_a_task_may_gather_more_than_the_parties_take_at_once(
@@ -228,12 +228,12 @@ def test_what_is_given_up_before_it_was_asked_is_dropped_at_once() -> None:
 
 
 def test_waiting_for_a_turn_in_the_client_counts(tmp_path: Path, keys: Path) -> None:
-    call = Call()
+    call = Call(20)
     call.late = 100.0
     with Cluster(tmp_path, keys) as cluster, cluster.link() as link:
         with pytest.raises(DeadlineExceeded):
-            link.run(SHAPE, SHARES, 20, call)
-        assert link.run(SHAPE, SHARES, 20, call)[:2] == SHARES  # of what it begins with alone
+            link.run(SHAPE, SHARES, call)
+        assert link.run(SHAPE, SHARES, call)[:2] == SHARES  # of what it begins with alone
 
 
 def test_a_call_knows_how_late_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

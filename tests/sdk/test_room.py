@@ -12,8 +12,7 @@ from privinf.models.programs.layout import SessionLayout
 from privinf.sdk.completions import Completion, TokenStream
 from privinf.sdk.decoding import Decoding, fitting
 from privinf.sdk.options import GenerationOptions
-from privinf.sdk.outcomes import PartyStats
-from privinf.sdk.passes import PassStats
+from privinf.sdk.outcomes import PartyStats, Stats
 
 NOTHING = PartyStats(0, 0.0, 0.0, 0.0, 0, 0, 0)
 PROMPT = [1, 2, 1, 2]
@@ -29,15 +28,17 @@ def written(form: SessionLayout, most: int, *, drafts: int, monkeypatch: pytest.
     monkeypatch.setattr(Decoding, "_ask", _pass)
     monkeypatch.setattr(Decoding, "_choose", lambda decoding, shares, drafts: Verdict((0,), (3,)))
     options = GenerationOptions(max_new_tokens=most, draft=PromptLookup(), drafts=drafts)
-    decoding = Decoding(form, cast(Any, None), PROMPT, options, cast(Any, None))
-    with TokenStream(decoding, str, (), (), most, lambda clean: None) as tokens:
+    steps = Decoding(cast(Any, SimpleNamespace(layout=form, scheme=None)), PROMPT, options).steps(
+        cast(Any, None)
+    )
+    with TokenStream(steps, str, options, (), lambda clean: None) as tokens:
         assert sum(token.id is not None for token in tokens) == len(tokens.completion.tokens)
     return tokens.completion
 
 
-def _pass(decoding: Any, advance: object, rows: object) -> tuple[None, PassStats]:
+def _pass(decoding: Any, advance: object, rows: object) -> tuple[None, Stats]:
     decoding._index += 1
-    return None, PassStats("", 0.0, 0, 0, (NOTHING, NOTHING), decoding._index)
+    return None, Stats("", 0.0, 0, 0, (NOTHING, NOTHING))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_drafts_stay_where_the_answer_cannot_be_whole_anyway(monkeypatch: pytest
 
 
 def test_a_stream_that_is_left_is_not_full() -> None:
-    with TokenStream(iter(()), str, (), (), 5, lambda clean: None) as tokens:
+    with TokenStream(iter(()), str, GenerationOptions(max_new_tokens=5), (), lambda clean: None) as tokens:
         pass
     assert tokens.completion.finish_reason == "length"
     assert Tree().tokens == ()

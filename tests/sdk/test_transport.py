@@ -26,6 +26,7 @@ from privinf.errors import (
 )
 from privinf.parties.rpc.deadline import Deadline
 from privinf.protocols.contract import Identity
+from privinf.sdk.call import Call
 from privinf.sdk.transport import Link
 
 QUERY = """
@@ -79,7 +80,7 @@ def test_a_query_reaches_the_parties_within_its_own_deadline(
         with pytest.raises(ConnectError):
             ask(link, deadline=5.0)
         with pytest.raises(ConnectError):
-            link.generate(SESSION, wait=5.0)
+            link.generate(SESSION, Call(5.0))
         assert max(asked) <= 5.0
         with pytest.raises(DeadlineExceeded, match="connect"):
             ask(link, deadline=1e-9)

@@ -20,10 +20,10 @@ class AsyncLink:
         self.link, self._threads = Link(config), Threads()
 
     async def run(self, shape: QueryShape, shares: Any, deadline: float | None = None) -> Any:
-        return await self._threads.run(lambda call: self.link.run(shape, shares, deadline, call), Call())
+        return await self._threads.run(lambda call: self.link.run(shape, shares, call), Call(deadline))
 
     async def generate(self, shape: SessionShape, call: Call | None = None) -> Generation:
-        return await self._threads.run(lambda call: self.link.generate(shape, call=call), call or Call())
+        return await self._threads.run(lambda call: self.link.generate(shape, call), call or Call())
 
     async def step(self, generation: Generation, advance: Advance, shares: Any) -> Any:
         call = Call()

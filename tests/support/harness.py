@@ -21,7 +21,8 @@ from dummy import TASK, DummyDealer, DummyParty, Settings
 from privinf.config import ClientConfig, DealerConfig, PartyConfig, Tls
 from privinf.parties.serve import DealerServer, PartyServer
 from privinf.protocols.contract import Identity, QueryShape
-from privinf.sdk.query import Stats
+from privinf.sdk.call import Call
+from privinf.sdk.outcomes import Stats
 from privinf.sdk.transport import Link
 
 SHAPE = QueryShape(TASK, 1, 8)
@@ -73,7 +74,7 @@ def free_port() -> int:
 
 def ask(link: Link, deadline: float = 30.0) -> Stats:
     """Run one query and check its answer."""
-    first, second, stats = link.run(SHAPE, SHARES, deadline)
+    first, second, stats = link.run(SHAPE, SHARES, Call(deadline))
     assert (first, second) == SHARES
     return stats
 

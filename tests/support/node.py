@@ -19,10 +19,10 @@ def main(role: str, config: str, settings_path: str) -> None:
     settings = Settings(**fields | {"identity": Identity(**fields["identity"])})
     server: Server
     if role == "dealer":
-        server = DealerServer(load(DealerConfig, config, {}), DummyDealer(settings).program())
+        server = DealerServer(load(DealerConfig, config), DummyDealer(settings).program())
     else:
         party = int(role[-1])
-        server = PartyServer(load(PartyConfig, config, {}), DummyParty(party, settings).program())
+        server = PartyServer(load(PartyConfig, config), DummyParty(party, settings).program())
     serve_until_stopped(server)
 
 

@@ -21,8 +21,7 @@ from privinf.options import Sampling
 from privinf.sampling import Sampler
 from privinf.sdk.completions import GenerationUsage
 from privinf.sdk.decoding import PassTokens
-from privinf.sdk.outcomes import PartyStats
-from privinf.sdk.passes import PassStats
+from privinf.sdk.outcomes import PartyStats, Stats
 from privinf.v1 import equivariant_pb2 as pb
 
 _NONE = PartyStats(0, 0.0, 0.0, 0.0, 0, 0, 0)  # there are no parties
@@ -48,13 +47,14 @@ class Clock:
     """Counts what each token took."""
 
     def __init__(self, session: str) -> None:
-        self._session, self._index, self._began = session, 0, time.monotonic()
+        self._session, self._began = session, time.monotonic()
 
     def written(self, token: int, sent: int, received: int) -> PassTokens:
         """A token that has just come."""
         now = time.monotonic()
-        stats = PassStats(self._session, now - self._began, sent, received, (_NONE, _NONE), self._index)
-        self._index, self._began = self._index + 1, now
+        parties = (_NONE, _NONE)
+        stats = Stats(self._session, now - self._began, sent, received, parties)
+        self._began = now
         return PassTokens((token,), 0, 0, (stats,))
 
 

@@ -19,7 +19,7 @@ from privinf.sdk.call import Call
 from privinf.sdk.completions import TokenStream
 from privinf.sdk.connection import Connection
 from privinf.sdk.decoder_client import DecoderSide
-from privinf.sdk.decoding import drafting
+from privinf.sdk.decoding import Decoding
 from privinf.sdk.encoder_client import EncoderSide
 from privinf.sdk.modes import Mode
 from privinf.sdk.options import GenerationOptions, Reading
@@ -36,13 +36,13 @@ class Private:
         read_about(model, "client")  # says what is wrong with a directory that is no shared model
         self._side = DecoderSide(model) if read_spec(model).task == "generate" else EncoderSide(model)
         self._seen: set[QueryShape] = set()
-        self._link = Link(self._config, self._side.identity)
+        self._link = Link(self._config, self._side.bundle.identity)
 
     @property
     def facts(self) -> Facts:
         """Model and plan, which both parties must attest."""
-        identity = self._side.identity
-        return Facts("private", self._side.task, identity.model_id, identity.plan_hash)
+        spec, identity = self._side.bundle.spec, self._side.bundle.identity
+        return Facts("private", spec.task, identity.model_id, identity.plan_hash)
 
     def connect(self) -> None:
         """Reach both parties."""
@@ -68,24 +68,21 @@ class Private:
     def classify(self, items: Items, reading: Reading, call: Call) -> Classification:
         """What the model's head says of texts."""
         logits, usage = self._ask("classify", items, reading, call)
-        return self._encoder.classes(logits, usage)
+        spec = self._encoder.bundle.spec
+        return Classification(logits, spec.labels, spec.classifier.says, usage)
 
     def write(
         self, prompt: Prompt | Conversation, options: GenerationOptions, raw: bool, special_tokens: bool
     ) -> Begin:
         """Read a prompt, and the draft that is to be used."""
         side = self._decoder
-        ids = tokens_of(side, prompt, raw, special_tokens)
-        options = drafting(options, side.vocab)
-        shape = side.shape(ids, options)
+        decoding = Decoding(side.bundle, tokens_of(side, prompt, raw, special_tokens), options)
 
         def begin(call: Call) -> TokenStream:
-            passes = self._link.generate(shape, wait=call.timeout, call=call)
-            try:
-                return side.stream(ids, options, passes, passes.end, call.timeout)
-            except BaseException:  # what the stream refuses must not leave the parties waiting
-                passes.cancel()
-                raise
+            passes = self._link.generate(decoding.shape, call)
+            steps = decoding.steps(partial(passes.step, timeout=call.timeout))
+            eos = side.bundle.spec.generator.eos
+            return TokenStream(steps, side.tokenizer.decode, options, eos, passes.end)
 
         return begin
 
@@ -106,10 +103,8 @@ class Private:
         side, texts = self._encoder, listed(items)
         rows, usage = side.rows(len(texts)), Usage()
         for request in side.requests(task, texts, reading):
-            side.bundle.layout.check(request.shape)
             self._warn(request.shape, call.timeout)
-            shares = partial(side.shares, request)
-            first, second, stats = self._link.run(request.shape, shares, call.timeout, call)
+            first, second, stats = self._link.run(request.shape, partial(side.shares, request), call)
             rows[list(request.places)] = side.decode(request, (first, second))
             usage = usage.plus(stats)
             call.progress(len(request.places))

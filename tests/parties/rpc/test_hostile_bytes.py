@@ -24,6 +24,7 @@ from privinf.parties.rpc.messages import shape_message
 from privinf.parties.rpc.methods import Method
 from privinf.parties.rpc.parts import WHOLE_LIMIT, cut, join
 from privinf.parties.rpc.status import restore
+from privinf.sdk.call import Call
 from privinf.v1 import party_pb2
 
 HEALTH = Method(
@@ -155,7 +156,7 @@ def test_a_share_of_many_chunks_still_arrives(served: Cluster) -> None:
     with served.link() as link:
         shape = type(SHAPE)(SHAPE.task, 1, nbytes)
         shares = os.urandom(nbytes), os.urandom(nbytes)
-        assert link.run(shape, shares, 60)[:2] == shares
+        assert link.run(shape, shares, Call(60))[:2] == shares
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])

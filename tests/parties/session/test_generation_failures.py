@@ -24,6 +24,7 @@ from privinf.errors import (
     ProtocolError,
 )
 from privinf.protocols.contract import Advance
+from privinf.sdk.call import Call
 
 IDENTITY = Settings().identity
 
@@ -272,16 +273,18 @@ def test_time_runs_out_for_a_pass(tmp_path: Path, keys: Path) -> None:
 def test_time_runs_out_for_a_generation(
     tmp_path: Path, keys: Path, changes: dict[str, int], phase: str
 ) -> None:
-    with Halted(tmp_path, keys, **changes) as halted:
-        halted.link.connect()
-        generation = halted.link.generate(SESSION, 2.5)
+    with Halted(tmp_path, keys, **changes) as halted, halted.cluster.link(session_deadline=2.5) as link:
+        link.connect()
+        generation = link.generate(SESSION)
         generation.step(Advance(), SHARES)
         with pytest.raises(DeadlineExceeded) as failure:
             generation.step(Advance(), SHARES)
         assert failure.value.phase in (phase, "online")  # the client's own clock knows no more
         halted.open()
+    late = Call()
+    late.late = 1e6
     with cluster_link_expired(halted), pytest.raises(DeadlineExceeded):
-        halted.link.generate(SESSION, -1)
+        halted.link.generate(SESSION, late)
 
 
 def cluster_link_expired(halted: Halted) -> Any:
