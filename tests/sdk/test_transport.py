@@ -31,7 +31,7 @@ from privinf.sdk.transport import Link
 
 QUERY = """
 import sys
-for name in ("torch", "transformers", "numpy", "prometheus_client", "grpc_health", "cryptography"):
+for name in ("torch", "transformers", "numpy", "prometheus_client", "grpc_health"):
     sys.modules[name] = None  # importing it fails
 from privinf.config import ClientConfig, load
 from privinf.protocols.contract import QueryShape
@@ -42,7 +42,7 @@ with Link(load(ClientConfig)) as link:
 """
 
 
-def test_a_client_needs_grpc_alone(cluster: Cluster) -> None:
+def test_a_link_needs_neither_numpy_nor_what_servers_need(cluster: Cluster) -> None:
     own = tls(cluster.keys, "client")
     environ = {
         "PRIVINF_PARTIES": f"{cluster.address('party0')},{cluster.address('party1')}",
