@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from privinf.errors import ModelError
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
-from privinf.models.plan.scales import RELATIVE, SCALES, Scales
+from privinf.models.plan.scales import RELATIVE, Scales
 from privinf.models.spec import BlockSpec, ModelSpec, Patches, Rotary
 from privinf.protocols.masked.gates.norm import NormSpec
 from privinf.protocols.ring import Shape
@@ -138,11 +138,16 @@ class Model:
     """All of it."""
 
     spec: ModelSpec
-    scales: Scales
+    planned_scales: Scales | None
     embed_norm: Norm | None
     layers: tuple[Layer, ...]
     head: Head
     prefix: int
+
+    @property
+    def scales(self) -> Scales:
+        """Of the plan."""
+        return planned(self.planned_scales)
 
     @property
     def norms(self) -> list[Norm]:
@@ -206,7 +211,8 @@ def build(spec: ModelSpec, plan: Plan | None = None, cache: str = "full") -> Mod
     rings = plan.layers if plan is not None else [None] * spec.layers
     layers = tuple(_layer(spec, i, made, policy, prefix > 0) for i, made in enumerate(rings))
     norm = Norm("embed", spec.eps, None if plan is None else plan.embed_norm) if spec.embed_norm else None
-    return Model(spec, SCALES[spec.order], norm, layers, _head(spec, plan), prefix)
+    scales = None if plan is None else plan.scales
+    return Model(spec, scales, norm, layers, _head(spec, plan), prefix)
 
 
 def _head(spec: ModelSpec, plan: Plan | None) -> Head:

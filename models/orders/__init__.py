@@ -10,6 +10,7 @@ from privinf.models.engines.observers import Ranges
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.parts import Model
 from privinf.models.plan.rings import Plan
+from privinf.models.plan.scales import Scales
 from privinf.models.spec import ModelSpec
 from privinf.protocols.registry import Registry
 
@@ -37,9 +38,10 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """One order: `plan` raises ModelError that names the site whose range fits no ring."""
+    """One order: `plan` raises ModelError that names the site whose range fits no ring; `scales` are of every plan."""
 
     run: Run
+    scales: Scales
     plan: Callable[[ModelSpec, Ranges, Limits], Plan]
 
 

@@ -95,4 +95,4 @@ def _require_room(plan: Plan, last: int) -> None:
         raise ModelError(f"pool: values too large for a sum of {plan.max_tokens} rows in {last} bits")
 
 
-ENTRY = Order(run, make_plan)
+ENTRY = Order(run, SCALES, make_plan)

@@ -124,4 +124,4 @@ def _require_room(plan: Plan) -> None:
             raise ModelError(f"layer{i}.attn: scores too large for rotary positions")
 
 
-ENTRY = Order(run, make_plan)
+ENTRY = Order(run, SCALES, make_plan)

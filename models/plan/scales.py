@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from privinf.protocols.masked.gates import power, softmax
@@ -69,4 +68,3 @@ class Scales:
 POST = Scales(weight=14, qk=11, values=10, mixed=10, outer=12, precision=8)
 # What is added to the residual is finer here, as is what is multiplied with it: rows are not normalised after each sum.
 PRE = Scales(weight=16, qk=12, values=12, mixed=11, outer=16, precision=11, gate=16, up=14)
-SCALES: Mapping[str, Scales] = {"post": POST, "pre": PRE}  # by the order of a block

@@ -12,8 +12,8 @@ from privinf.errors import ConfigError, ModelError
 from privinf.models.cache import POLICIES
 from privinf.models.engines.stores import encode
 from privinf.models.fold import F64
+from privinf.models.orders import ORDERS
 from privinf.models.plan.rings import Plan
-from privinf.models.plan.scales import SCALES
 from privinf.models.plan.tables import verify
 from privinf.models.programs.layout import TABLES, Layout, QueryLayout, SessionLayout
 from privinf.models.sharing import folder
@@ -107,7 +107,7 @@ def read(
     path = Path(directory)
     about, text = folder.read_about(path, role)
     spec = read_spec(path)
-    plan = Plan.from_json(text, SCALES[spec.order])
+    plan = Plan.from_json(text, ORDERS[spec.order].scales)
     _require_fit(path, spec, plan)
     try:
         return _bundle(path, about, spec, plan)
