@@ -132,15 +132,17 @@ class TestMasked(ProtocolSuite):
         return [self.model.rows(self.shape, [row]) for row in ids]
 
     def share(self, query: Any) -> Sequence[bytes]:
-        from privinf.models.programs.texts import split
-
-        return split(self.model.client.layout, self.shape, query)
+        client = self.model.client
+        parts: Sequence[bytes] = client.scheme.share(client.layout.form(self.shape), query.values)
+        return parts
 
     def right(self, query: Any, answers: Sequence[bytes]) -> None:
         from privinf.models.programs.texts import decode
         from privinf.models.sharing import calibrate
 
-        (row,) = decode(self.model.client.layout, self.shape, query, *answers)
+        client = self.model.client
+        total = client.scheme.add_up(client.layout.result(self.shape), answers)
+        (row,) = decode(client.layout, self.shape, query, total)
         tiny = self.model.tiny
         ids = [query.tokens[0, query.real[0]].astype(np.int32)]
         (clear,) = calibrate.clear_answers(tiny.spec, tiny.folded, ids)
