@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from inspect import signature
 from pathlib import Path
 
 from cryptography import x509
@@ -94,7 +93,17 @@ def _builder(
 ) -> x509.CertificateBuilder:
     """A certificate for these uses of its key and no other: an authority's where it may sign others."""
     now, ca = datetime.now(UTC), "key_cert_sign" in uses
-    usage = x509.KeyUsage(**{use: use in uses for use in signature(x509.KeyUsage).parameters})
+    usage = x509.KeyUsage(
+        digital_signature="digital_signature" in uses,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign="crl_sign" in uses,
+        encipher_only=False,
+        decipher_only=False,
+    )
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -169,7 +169,7 @@ def _require_ready(node: Node, log: Path) -> None:
     if not select.select([stdout], [], [], START_SECONDS)[0]:
         raise ConnectError(f"{node.role} did not serve within {START_SECONDS:g} s: {last_words(log)}")
     try:
-        int(json.loads(stdout.readline())["port"])
+        int(json.loads(stdout.readline())["port"])  # a first line without one is no server's
     except (json.JSONDecodeError, KeyError) as error:
         with suppress(subprocess.TimeoutExpired):  # stdout is closed: it has ended, or is about to
             node.process.wait(STOP_SECONDS)

@@ -155,7 +155,9 @@ class SpentLog:
 
 
 def _parsed(line: str) -> bytes:
-    with contextlib.suppress(ValueError):
+    try:
         if len(line) == _DIGITS:
             return bytes.fromhex(line)
+    except ValueError as error:
+        raise ConfigError(_DAMAGED) from error
     raise ConfigError(_DAMAGED)

@@ -89,8 +89,13 @@ def _answer(client: Client, prompt: str, quiet: bool) -> dict[str, Any]:
         "text": whole.text,
         "tokens": list(whole.tokens),
         "finish_reason": whole.finish_reason,
-        **{f"first_{name}": getattr(first, name) for name in COSTS if name != "rounds"},
-        **{f"{name}_a_token": (getattr(last, name) - getattr(first, name)) / later for name in COSTS},
+        "first_seconds": first.seconds,
+        "first_online_bytes": first.online_bytes,
+        "first_offline_bytes": first.offline_bytes,
+        "seconds_a_token": (last.seconds - first.seconds) / later,
+        "rounds_a_token": (last.rounds - first.rounds) / later,
+        "online_bytes_a_token": (last.online_bytes - first.online_bytes) / later,
+        "offline_bytes_a_token": (last.offline_bytes - first.offline_bytes) / later,
     }
 
 

@@ -44,8 +44,8 @@ class Tree:
 
     def followed(self, row: int, token: int) -> int | None:
         """The row of the draft that says so behind `row`, if there is one."""
-        drafts = list(zip(self.after, self.tokens, strict=True))
-        return 1 + drafts.index((row, token)) if (row, token) in drafts else None
+        drafts = enumerate(zip(self.after, self.tokens, strict=True), 1)
+        return next((place for place, draft in drafts if draft == (row, token)), None)
 
     def places(self) -> list[int]:
         """How far each row is from row 0."""

@@ -137,9 +137,12 @@ class Key(Covers):
         for name, value in self.arrays().items():
             if value.shape != wanted.get(name, value.shape):
                 raise IntegrityError(f"{folder / FILE}: {name} has shape {value.shape}, not {wanted[name]}")
-            whole = value.dtype == np.int64 and np.array_equal(np.sort(value), np.arange(len(value)))
-            if name in ("tokens", "places") and not whole:
+            if name in ("tokens", "places") and not _permutes(value):
                 raise IntegrityError(f"{folder / FILE}: {name} is not a permutation")
+
+
+def _permutes(value: np.ndarray) -> bool:
+    return value.dtype == np.int64 and np.array_equal(np.sort(value), np.arange(len(value)))
 
 
 def needed(about: KeyAbout) -> set[str]:

@@ -144,9 +144,8 @@ class Equivariant:
         room = min(self._link.connect().context, self._about.context)
         if len(ids) > room:
             raise InputError(f"the prompt has {len(ids)} tokens and this server takes {room}: shorten it")
-        most = min(
-            options.max_new_tokens, room - len(ids) + 1
-        )  # nothing follows the last one: it takes no room
+        left = room - len(ids) + 1  # nothing follows the last one: it takes no room
+        most = min(options.max_new_tokens, left)
         if side.own is not None:
             opened = open_session(self._folder, self._link, self._about, call, call.timeout)
             return Chooser(side.own, opened).write(ids, options, most), opened.end

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
 
 import numpy as np
 import numpy.typing as npt
@@ -85,9 +84,17 @@ def require_key(asked: str, own: str) -> None:
 
 def prompt_message(key: str, ids: Sequence[int], tokens: int, sampling: Sampling) -> pb.CoveredPrompt:
     """A prompt for the wire."""
-    chosen = {item.name: getattr(sampling, item.name) for item in fields(Sampling)}
     try:
-        return pb.CoveredPrompt(id=key, ids=ids, max_new_tokens=tokens, **chosen)
+        return pb.CoveredPrompt(
+            id=key,
+            ids=ids,
+            max_new_tokens=tokens,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+            repetition_penalty=sampling.repetition_penalty,
+            seed=sampling.seed,
+        )
     except ValueError:
         raise InputError("max_new_tokens and top_k fit 32 bits, and seed fits 64") from None
 

@@ -21,7 +21,8 @@ class Run(Underway[party_pb2.InferRequest, party_pb2.InferReply]):
         self, peers: Sequence[Peer], opened: party_pb2.InferOpen, shares: Pair, seconds: float, forget: Forget
     ) -> None:
         self.sent = False  # whether a share may have been: then it must never be sent again
-        self._shares, self._began = shares, time.monotonic()
+        self._shares = [memoryview(share) for _, share in zip(peers, shares, strict=True)]
+        self._began = time.monotonic()
         super().__init__(INFER, peers, party_pb2.InferRequest(open=opened), seconds, forget)
 
     def result(self) -> Answer:
@@ -40,7 +41,7 @@ class Run(Underway[party_pb2.InferRequest, party_pb2.InferReply]):
             if isinstance(come, PrivinfError):
                 raise self._cause(come)
             replies[party] = come
-        sent = sum(memoryview(share).nbytes for share in self._shares)
+        sent = sum(share.nbytes for share in self._shares)
         return self._answer(self._began, sent, replies[0], replies[1])
 
     def _cause(self, first: PrivinfError) -> PrivinfError:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import grpc
 
-from privinf.errors import ConnectError, PrivinfError
+from privinf.errors import ConnectError, PartyError, PrivinfError
 from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.methods import Method
 from privinf.parties.rpc.outgoing import Outgoing
@@ -63,6 +63,9 @@ class Underway(ABC, Generic[Request, Reply]):
             last.__cause__ = error
         except PrivinfError as error:
             last = attribute(error, ROLES[party])
+            self._calls[party].cancel()
+        except Exception as error:  # whoever waits must hear of it; what it says may hold a share
+            last = PartyError(f"the reply of {ROLES[party]} was not read: {type(error).__name__}")
             self._calls[party].cancel()
         self._arrived.put((party, last))
         self._outgoing[party].put(None)

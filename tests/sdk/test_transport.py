@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -21,11 +22,13 @@ from privinf.errors import (
     ConnectError,
     DeadlineExceeded,
     MismatchError,
+    PartyError,
     PeerLost,
     PrivinfError,
 )
 from privinf.parties.rpc.deadline import Deadline
 from privinf.protocols.contract import Identity
+from privinf.sdk import query
 from privinf.sdk.call import Call
 from privinf.sdk.transport import Link
 
@@ -55,6 +58,22 @@ def test_a_link_needs_neither_numpy_nor_what_servers_need(cluster: Cluster) -> N
         [sys.executable, "-c", QUERY], env=environ, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout.split() == ["share", "0", "share", "1", "3"], done.stderr
+
+
+def test_whoever_waits_hears_of_whatever_goes_wrong(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shares are cut by threads of our own: none of them may leave a query waiting."""
+
+    def full(share: object) -> Iterator[bytes]:
+        raise MemoryError
+
+    with cluster.link() as link:
+        with pytest.raises(ValueError, match="argument"):
+            link.run(SHAPE, SHARES[:1])
+        monkeypatch.setattr(query, "chunks", full)
+        with pytest.raises(PartyError, match="MemoryError"):
+            link.run(SHAPE, SHARES)
 
 
 def test_an_unreachable_party_is_named(cluster: Cluster) -> None:

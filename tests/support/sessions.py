@@ -16,7 +16,7 @@ from privinf.sdk.transport import Link
 
 SESSION = SessionShape(TASK, 3, 2)
 SHARES = (b"share of party 0", b"share of party 1")
-THREADS = ("feeder", "inbox", "deal", "generation")
+THREADS = ("feeder", "inbox", "deal", "Generate", "Infer")
 
 
 def generate(link: Link, passes: int) -> str:
