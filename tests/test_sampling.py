@@ -155,6 +155,7 @@ def test_no_number_draws_what_is_impossible() -> None:
         ({"temperature": -0.1}, "temperature must be 0"),
         ({"temperature": float("nan")}, "temperature must be 0"),
         ({"temperature": float("inf")}, "temperature must be 0"),
+        ({"temperature": 10**400}, "temperature must be 0"),
         ({"temperature": "1"}, "temperature must be 0"),
         ({"temperature": True}, "temperature must be 0"),
         ({"top_k": 0}, "top_k must be a whole number.*leave it out"),
