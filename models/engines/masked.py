@@ -23,7 +23,7 @@ from privinf.protocols.masked.gates.argmax import argmax
 from privinf.protocols.masked.gates.linear import MatMul, ToShare
 from privinf.protocols.masked.gates.norm import normalise
 from privinf.protocols.masked.gates.product import Product
-from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.interpreter import Interpreter, drop_bits
 from privinf.protocols.masked.wires import Share, Wire, add, map_share, narrow, reduce, subtract
 from privinf.protocols.ring import U64
 
@@ -208,11 +208,8 @@ class MaskedOps:
         scores = self._hidden(part, scores)
         offset = np.uint64(rings.offset << scales.product)
         centred = self.ctx.add_public(scores, np.full(scores.shape, offset, dtype=np.uint64))
-        opened = self.ctx.open(centred, scales.product - scales.scores)
-        weights = softmax.weights(self.ctx, opened, rings.coarse, rings.fine, rings.value_bits)
-        self.ctx.touch(weights)  # before it is reshaped: its mask share is dealt once
-        self.ctx.mask_share(weights)
-        return weights
+        opened = drop_bits(self.ctx.open(centred), scales.product - scales.scores)
+        return softmax.weights(self.ctx, opened, rings.coarse, rings.fine, rings.value_bits)
 
     def mix(self, part: Attention, weights: Wire, values: Wire) -> Wire:
         ctx, rings, scales = self.ctx, planned(part.rings), self.scales
@@ -224,13 +221,13 @@ class MaskedOps:
 
     def activate(self, x: Share, part: FeedForward) -> Wire:
         rings, scales = planned(part.rings), self.scales
-        opened = self.ctx.open(narrow(x, rings.inner + scales.weight), scales.weight)
+        opened = drop_bits(self.ctx.open(narrow(x, rings.inner + scales.weight)), scales.weight)
         return self._active(opened, part.activation, scales.outer, rings.outer)
 
     def gate(self, x: Share, y: Share, part: FeedForward) -> Wire:
         ctx, rings, scales = self.ctx, planned(part.rings), self.scales
         cut = scales.linear - scales.up
-        inner = ctx.open(narrow(x, rings.inner + scales.weight), scales.weight)
+        inner = drop_bits(ctx.open(narrow(x, rings.inner + scales.weight)), scales.weight)
         factor = ctx.open(narrow(y, rings.up + cut), cut)
         # One bit more than the input has, as it is lifted: a value stays below a quarter of its ring.
         bits = rings.inner + 1 + scales.gate - scales.rows
@@ -283,8 +280,6 @@ class MaskedOps:
 
     def _likeliest_of(self, scores: Wire) -> Wire:
         """The place of each row's largest, the first of equals."""
-        self.ctx.touch(scores)
-        self.ctx.mask_share(scores)
         return self.ctx.open(argmax(self.ctx, scores))
 
 

@@ -36,7 +36,7 @@ class Precomputed:
 class Ahead(Counting):
     """Follows the program on shapes, reads the preparation past what gates need later, and keeps what it can.
 
-    A party's mask shares come from its seed, and at party 1 partly from the preparation: no opened value is needed.
+    A party's mask shares come from its seed, and partly from the preparation: no opened value is needed.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class Ahead(Counting):
 
     def _later(self, tag: str, shape: Shape, bits: int) -> Callable[[], U64]:
         """The same for when it is asked for; what was dealt is read at once."""
-        self.share(shape, bits)
+        to = self.share(shape, bits)
         name, dealt = f"{self.name}:{tag}", self._passed
-        if self.index:
+        if self.index == to:
             return lambda: ring.unpack(dealt, bits, shape, self.kernels)
         return lambda: prg.elements(self._seed, name, shape, bits, self.kernels)
 
-    def queue(self, share: Share) -> Wire:
-        wire, name = super().queue(share), f"{self.name}:mask"
-        wire.mask_share = lambda: prg.elements(self._seed, name, wire.shape, wire.bits, self.kernels)
+    def queue(self, share: Share, drop: int) -> Wire:
+        wire, name, cut = super().queue(share, drop), f"{self.name}:mask", np.uint64(drop)
+        wire.mask_share = lambda: prg.elements(self._seed, name, share.shape, share.bits, self.kernels) >> cut
         return wire
 
     def deal_mask_share(self, wire: Wire) -> None:

@@ -20,9 +20,11 @@ class Counting(Interpreter):
         gate.cost(self, *inputs)
         return gate.output(*inputs)
 
-    def share(self, shape: Shape, bits: int) -> None:
-        """Declare a shared correlation: party 0 draws it, party 1 is sent as many bytes as it has."""
-        self.account(Cost(prep1=ring.packed_bytes(ring.size_of(shape), bits)))
+    def share(self, shape: Shape, bits: int) -> int:
+        """Declare a shared correlation: one party draws it, the other, returned, is sent as many bytes as it has."""
+        size, to = ring.packed_bytes(ring.size_of(shape), bits), self.receiver(shape, bits)
+        self.account(Cost(prep1=size) if to else Cost(prep0=size))
+        return to
 
     def common(self, *shape: int) -> None:
         """Declare key bytes of this shape that both parties receive."""
@@ -33,13 +35,13 @@ class Counting(Interpreter):
         """Declare results that each party computes ahead."""
         self.account(Cost(precomputed=WORD * ring.size_of(shape)))
 
-    def queue(self, share: Share) -> Wire:
-        return Wire(share.shape, share.bits, share.scale)
+    def queue(self, share: Share, drop: int) -> Wire:
+        return Wire(share.shape, share.bits - drop, share.scale - drop)
 
     def deal_mask_share(self, wire: Wire) -> None:
         self.share(wire.shape, wire.bits)
 
     def deal_lift(self, wire: Wire, bits: int) -> tuple[U64, ...]:
-        self.share(wire.shape, bits)
-        self.share(wire.shape, bits)
+        self.share(wire.shape, bits - wire.bits)
+        self.share(wire.shape, bits - wire.bits)
         return ()

@@ -20,7 +20,7 @@ Write = Callable[[int, Buffer], None]
 
 
 class Dealer(Seeded):
-    """Derives every mask from both seeds and writes corrections to party 1 and keys to both."""
+    """Derives every mask from both seeds and writes corrections to one party and keys to both."""
 
     def __init__(
         self,
@@ -37,10 +37,13 @@ class Dealer(Seeded):
         dealt = gate.deal(self, *inputs)
         return gate.output(*inputs) if dealt is None else dealt
 
-    def share(self, tag: str, value: U64, bits: int) -> None:
-        """Share a value: party 0 draws its part, party 1 is sent the difference."""
-        own = prg.elements(self._seeds[0], f"{self.name}:{tag}", value.shape, bits, self.kernels)
-        self._send(1, ring.pack(value - own, bits, self.kernels))
+    def share(self, tag: str, value: U64, bits: int) -> U64:
+        """Share a value: one party draws its part, the other is sent the difference. Returns party 0's part."""
+        to = self.receiver(value.shape, bits)
+        own = prg.elements(self._seeds[1 - to], f"{self.name}:{tag}", value.shape, bits, self.kernels)
+        difference = value - own
+        self._send(to, ring.pack(difference, bits, self.kernels))
+        return own if to else ring.low(difference, bits)
 
     def roots(self, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """Each party's roots of the trees that the gate under way makes."""
@@ -58,13 +61,15 @@ class Dealer(Seeded):
             self._send(ALL, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data.cast("B"))
 
     def _send(self, to: int, data: Buffer) -> None:
-        self.account(Cost(prep0=len(data) if to == ALL else 0, prep1=len(data)))
+        size = len(data)
+        self.account(Cost(prep0=size if to != 1 else 0, prep1=size if to != 0 else 0))
         self._write(to, data)
 
     def deal_mask_share(self, wire: Wire) -> None:
-        self.share("mask", wire.secret, wire.bits)
+        wire.mask_share = self.share("mask", wire.secret, wire.bits)
 
     def deal_lift(self, wire: Wire, bits: int) -> tuple[U64, ...]:
-        self.share("mask", wire.secret, bits)
-        self.share("top", wire.secret >> np.uint64(wire.bits - 1), bits)
+        wraps = (wire.secret < wire.own_mask).astype(np.uint64)  # of the sum of both parties' shares
+        self.share("wrap", wraps, bits - wire.bits)
+        self.share("top", wire.secret >> np.uint64(wire.bits - 1), bits - wire.bits)
         return ()

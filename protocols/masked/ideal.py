@@ -9,7 +9,7 @@ import numpy as np
 
 from privinf.errors import InputError
 from privinf.protocols import ring
-from privinf.protocols.masked.interpreter import Seeded
+from privinf.protocols.masked.interpreter import Seeded, rounding
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64
 
@@ -20,9 +20,11 @@ class Ideal(Seeded):
     def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
         return gate.ideal(self, *inputs)
 
-    def queue(self, share: Share) -> Wire:
-        wire = super().queue(share)
-        wire.source = ring.low(share.value + wire.secret, share.bits)
+    def queue(self, share: Share, drop: int) -> Wire:
+        first, second = self._drawn("mask", share.shape, share.bits)
+        wire = self.masked(share, drop, first, second)
+        opened = ring.low(share.value + first + second - rounding(drop), share.bits)
+        wire.source = opened >> np.uint64(drop)
         return wire
 
     def compare(self, shares: Sequence[Share], refusal: str) -> None:
@@ -33,4 +35,4 @@ class Ideal(Seeded):
         """There is nobody to share it with."""
 
     def deal_lift(self, wire: Wire, bits: int) -> tuple[U64, ...]:
-        return wire.secret, wire.secret >> np.uint64(wire.bits - 1)
+        return ()

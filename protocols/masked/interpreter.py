@@ -35,6 +35,7 @@ class Interpreter(ABC):
         self.journal: Callable[[str], None] | None = None  # told the name of each opening
         self._queued = False
         self._index = 0
+        self._sent = [0, 0]  # bytes of the differences of shared values, by party
         self._scope: list[str] = []
 
     @contextmanager
@@ -63,15 +64,20 @@ class Interpreter(ABC):
         return self.apply(gate, inputs)
 
     def open(self, share: Share, drop: int = 0) -> Wire:
-        """Queue the opening of a share under a fresh mask; `drop` low bits are cut off afterwards."""
+        """Queue the opening of a share under a fresh mask; `drop` low bits are cut off afterwards.
+
+        Each party cuts them off its own part of the mask, so that it still has a share of it. What is opened is
+        x - 2^(drop - 1), as two parts lose half a unit each on average, and the opened value one half: the wire's value
+        is within 1.5 units of x / 2^drop, -2^-(drop + 1) off on average, with a variance of at most 1/4.
+        """
         self._rename("open")
-        wire = self.queue(share)
+        wire = self.queue(share, drop)
         wire.round = self.rounds
         if self.journal is not None:
             self.journal(f"{self.name} {share.bits} {share.shape}")
         self._queued = True
         self.account(Cost(online=ring.packed_bytes(ring.size_of(share.shape), share.bits)))
-        return drop_bits(wire, drop) if drop else wire
+        return wire
 
     def require_zero(self, shares: Sequence[Share], refusal: str) -> None:
         """Refuse the client's input, with InputError at both parties, unless all shares are of zero; no round.
@@ -108,8 +114,13 @@ class Interpreter(ABC):
             wire.shared = True
 
     def lift_share(self, wire: Wire, bits: int) -> None:
-        """Make each party hold shares modulo 2^bits of the mask and its top bit, dealt once per wire and ring."""
+        """Make each party hold shares modulo 2^bits of the mask and 2^n times its top bit, dealt once a wire and ring.
+
+        Of the integer mask only the wrap of the parties' shares modulo 2^n is missing, and that too counts 2^n times:
+        two elements of bits - n bits are dealt.
+        """
         assert not wire.static, "a static wire outlives a preparation: its lift would be used twice"
+        self.mask_share(wire)
         if bits not in wire.lifts:
             self._rename("lift")
             wire.lifts[bits] = self.deal_lift(wire, bits)
@@ -122,6 +133,12 @@ class Interpreter(ABC):
         """What of a public value this role adds to what it holds."""
         return value
 
+    def receiver(self, shape: Shape, bits: int) -> int:
+        """The party that is sent the difference of a shared value, while the other draws its part: in balance."""
+        to = int(self._sent[1] <= self._sent[0])
+        self._sent[to] += ring.packed_bytes(ring.size_of(shape), bits)
+        return to
+
     def _rename(self, what: str) -> None:
         self._index += 1
         self.name = f"{self.where}/{what}#{self._index}"
@@ -131,8 +148,8 @@ class Interpreter(ABC):
         """Run this role's facet of the gate."""
 
     @abstractmethod
-    def queue(self, share: Share) -> Wire:
-        """This role's part of an opening, before it is exchanged."""
+    def queue(self, share: Share, drop: int) -> Wire:
+        """This role's part of an opening, before it is exchanged; the wire is the one that is left."""
 
     def compare(self, shares: Sequence[Share], refusal: str) -> None:  # noqa: B027
         """This role's part in finding out whether the shares are of zero, before it is exchanged: none by default."""
@@ -146,7 +163,7 @@ class Interpreter(ABC):
 
     @abstractmethod
     def deal_lift(self, wire: Wire, bits: int) -> tuple[U64, ...]:
-        """Share the integer mask and its top bit in Z_2^bits: what this role has of both, if anything."""
+        """Share the mask in Z_2^bits and its top bit in Z_2^(bits - n): what this role has of both, if anything."""
 
 
 class Seeded(Interpreter):
@@ -160,17 +177,37 @@ class Seeded(Interpreter):
 
     def masks(self, tag: str, shape: Shape, bits: int) -> U64:
         """A fresh mask: the sum of what each party draws under this name."""
-        name = f"{self.name}:{tag}"
-        first, second = (prg.elements(seed, name, shape, bits, self.kernels) for seed in self._seeds)
+        first, second = self._drawn(tag, shape, bits)
         return ring.low(first + second, bits)
 
-    def queue(self, share: Share) -> Wire:
-        mask = self.masks("mask", share.shape, share.bits)
-        return Wire(share.shape, share.bits, share.scale, mask=mask)
+    def _drawn(self, tag: str, shape: Shape, bits: int) -> tuple[U64, U64]:
+        """What each party draws under this name."""
+        name = f"{self.name}:{tag}"
+        first, second = (prg.elements(seed, name, shape, bits, self.kernels) for seed in self._seeds)
+        return first, second
+
+    def queue(self, share: Share, drop: int) -> Wire:
+        return self.masked(share, drop, *self._drawn("mask", share.shape, share.bits))
+
+    def masked(self, share: Share, drop: int, first: U64, second: U64) -> Wire:
+        """The wire of an opening under the sum of these parts, each of which loses its low bits."""
+        if drop:
+            first, second = (part >> np.uint64(drop) for part in (first, second))
+        bits = share.bits - drop
+        mask = ring.low(first + second, bits)
+        return Wire(share.shape, bits, share.scale - drop, mask=mask, mask_share=first)
+
+
+def rounding(drop: int) -> np.uint64:
+    """What is taken from a value before it is opened, so that a drop is right on average."""
+    return np.uint64(1 << drop >> 1)
 
 
 def drop_bits(wire: Wire, count: int) -> Wire:
-    """The wire of x >> count (+0 or +1 by the mask's low bits, mean exact) modulo 2^(bits - count); local."""
+    """The wire of x >> count (+0 or +1 by the mask's low bits, mean exact) modulo 2^(bits - count); local.
+
+    For what feeds keys or needs the smaller error: shares of the new mask, if they are asked for, are dealt.
+    """
     shift = np.uint64(count)
     return derive(
         [wire],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,8 +18,8 @@ from privinf.protocols.cost import Cost
 from privinf.protocols.kernels import Kernels
 from privinf.protocols.kernels.prg import U8
 from privinf.protocols.masked.counting import WORD
-from privinf.protocols.masked.interpreter import DIGEST_BYTES, Interpreter, Weights
-from privinf.protocols.masked.wires import Share, Wire
+from privinf.protocols.masked.interpreter import DIGEST_BYTES, Interpreter, Weights, rounding
+from privinf.protocols.masked.wires import Secret, Share, Wire
 from privinf.protocols.ring import U64, Shape
 
 PART_BYTES = 1 << 18  # of openings that leave together while the round's next ones are still computed
@@ -28,6 +29,16 @@ class Computed(Protocol):
     """Room for what is computed ahead, and then that, in program order."""
 
     def next(self, shape: Shape) -> U64: ...
+
+
+@dataclass(frozen=True)
+class Sent(Secret):
+    """What an opening sent, modulo 2^bits, and the wire that waits for the sum without its low bits."""
+
+    masked: U64
+    bits: int
+    drop: np.uint64
+    wire: Wire
 
 
 class Party(Interpreter):
@@ -51,7 +62,7 @@ class Party(Interpreter):
         self._prep = source
         self._link = link
         self._precomputed = precomputed
-        self._outbox: list[tuple[U64, Wire]] = []
+        self._outbox: list[Sent] = []
         self._digests: list[tuple[bytes, str]] = []  # of shares that must be of zero, and what is said if not
         self._held: list[memoryview] = []  # packed, and not yet worth a message
         self._parts: list[int] = []  # bytes of the parts of this round
@@ -69,7 +80,7 @@ class Party(Interpreter):
 
     def _later(self, tag: str, shape: Shape, bits: int) -> Callable[[], U64]:
         """The same for when it is asked for; what was dealt is read at once."""
-        if self.index:
+        if self.index == self.receiver(shape, bits):
             dealt = self._read(ring.packed_bytes(ring.size_of(shape), bits))
             return lambda: ring.unpack(dealt, bits, shape, self.kernels)
         name = f"{self.name}:{tag}"
@@ -79,7 +90,7 @@ class Party(Interpreter):
         """What the gate's `ahead` facet kept; it has used a correction of `dealt` bits an element, which is passed."""
         assert self._precomputed is not None, "this program needs what its parties compute ahead"
         self.account(Cost(precomputed=WORD * ring.size_of(shape)))
-        if dealt and self.index:
+        if dealt and self.index == self.receiver(shape, dealt):
             self._read(ring.packed_bytes(ring.size_of(shape), dealt))
         return self._precomputed.next(shape)
 
@@ -98,16 +109,25 @@ class Party(Interpreter):
         self.account(Cost(prep0=mine, prep1=theirs))
         return self._prep.read(nbytes)
 
-    def queue(self, share: Share) -> Wire:
-        own = prg.elements(self._seed, f"{self.name}:mask", share.shape, share.bits, self.kernels)
-        wire = Wire(share.shape, share.bits, share.scale, mask_share=own)
+    def queue(self, share: Share, drop: int) -> Wire:
+        own = self.drawn(share, drop)
+        cut = np.uint64(drop)
+        wire = Wire(
+            share.shape, share.bits - drop, share.scale - drop, mask_share=own >> cut if drop else own
+        )
         wire.source = _unread
         masked = share.value + own  # reduced when it is packed
-        self._outbox.append((masked, wire))
-        self._held.append(ring.pack(masked, wire.bits, self.kernels))
+        if drop and self.index:
+            masked -= rounding(drop)
+        self._outbox.append(Sent(masked, share.bits, cut, wire))
+        self._held.append(ring.pack(masked, share.bits, self.kernels))
         if sum(map(len, self._held)) >= PART_BYTES:
             self._push()
         return wire
+
+    def drawn(self, share: Share, drop: int) -> U64:
+        """This party's part of the mask of an opening."""
+        return prg.elements(self._seed, f"{self.name}:mask", share.shape, share.bits, self.kernels)
 
     def _push(self) -> None:
         part = self._held[0] if len(self._held) == 1 else b"".join(self._held)
@@ -128,10 +148,10 @@ class Party(Interpreter):
         if self._held:
             self._push()
         replies = _Replies(self._link.pull(self._parts))
-        for own, wire in self._outbox:
-            theirs = replies.take(ring.packed_bytes(own.size, wire.bits))
-            opened = own + ring.unpack(theirs, wire.bits, wire.shape, self.kernels)
-            wire.source = ring.low(opened, wire.bits)
+        for sent in self._outbox:
+            theirs = replies.take(ring.packed_bytes(sent.masked.size, sent.bits))
+            opened = sent.masked + ring.unpack(theirs, sent.bits, sent.masked.shape, self.kernels)
+            sent.wire.source = ring.low(opened, sent.bits) >> sent.drop
         digests = [(own, replies.take(DIGEST_BYTES), refusal) for own, refusal in self._digests]
         self._outbox, self._parts, self._digests = [], [], []
         for own_digest, other, refusal in digests:
@@ -142,7 +162,8 @@ class Party(Interpreter):
         wire.mask_share = self._later("mask", wire.shape, wire.bits)
 
     def deal_lift(self, wire: Wire, bits: int) -> tuple[U64, ...]:
-        return self.share("mask", wire.shape, bits), self.share("top", wire.shape, bits)
+        wrap, top = (self.share(tag, wire.shape, bits - wire.bits) for tag in ("wrap", "top"))
+        return wire.own_mask - (wrap << np.uint64(wire.bits)), top
 
 
 class _Replies:

@@ -70,7 +70,8 @@ class Wire(Secret):
     """x modulo 2^bits, known as public x + mask: parties hold the public part, the dealer the mask.
 
     `round` is the index of the opening that delivers the public part; `shared` says whether each party
-    can derive its share of the mask by itself (an opening's mask is; a dropped one is not).
+    can derive its share of the mask by itself (an opening's mask is; one that the dealer dropped is not).
+    `mask_share` is a party's own share of the mask, and party 0's where the dealer holds the wire.
     """
 
     shape: Shape

@@ -15,7 +15,8 @@ from privinf.protocols import ring
 from privinf.protocols.contract import ALL, Buffer
 from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.gates.linear import MatMul, PublicMatMul
-from privinf.protocols.masked.party import Party
+from privinf.protocols.masked.interpreter import rounding
+from privinf.protocols.masked.party import Party, Sent
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
 from privinf.protocols.testing import lockstep
@@ -80,7 +81,8 @@ class Choice:
 class WatchedParty(Party):
     """Keeps what it opens; draws masks as chosen where there is a choice."""
 
-    log: list[tuple[str, U64, Wire]]
+    log: list[Sent]
+    names: list[str]
     choice: Choice | None = None
     kept: U64
 
@@ -99,15 +101,18 @@ class WatchedParty(Party):
     def ahead(self, shape: Shape, dealt: int = 0) -> U64:
         return self.kept
 
-    def queue(self, share: Share) -> Wire:
-        wire = super().queue(share)
-        if self.choice:
-            offer = self.index, share.value, wire.own_mask
-            wire.mask_share = self.choice.meet(len(self.log), self.name, share.bits, offer)[self.index]
-            masked = share.value + wire.mask_share
-            self._outbox[-1], self._held[-1] = (masked, wire), ring.pack(masked, share.bits)
-        self.log.append((self.name, ring.low(self._outbox[-1][0], share.bits), wire))
+    def queue(self, share: Share, drop: int) -> Wire:
+        wire = super().queue(share, drop)
+        self.names.append(self.name)
+        self.log.append(self._outbox[-1])
         return wire
+
+    def drawn(self, share: Share, drop: int) -> U64:
+        own = super().drawn(share, drop)
+        if self.choice is None:
+            return own
+        offer = self.index, share.value - self.public_term(rounding(drop)), own
+        return self.choice.meet(len(self.log), self.name, share.bits, offer)[self.index]
 
 
 class WatchedDealer(Dealer):
@@ -116,13 +121,11 @@ class WatchedDealer(Dealer):
     choice: Choice | None = None
     count = 0
 
-    def queue(self, share: Share) -> Wire:
-        wire = super().queue(share)
-        if self.choice:
-            first, second = self.choice.meet(self.count, self.name, share.bits, None)
-            wire.mask = ring.low(first + second, share.bits)
+    def queue(self, share: Share, drop: int) -> Wire:
         self.count += 1
-        return wire
+        if self.choice is None:
+            return super().queue(share, drop)
+        return self.masked(share, drop, *self.choice.meet(self.count - 1, self.name, share.bits, None))
 
 
 class Stream:
@@ -165,7 +168,7 @@ def session(
     choice = Choice(like) if like is not None else None
     dealer.choice = choice
     for party in parties:
-        party.log, party.choice = [], choice
+        party.log, party.names, party.choice = [], [], choice
 
     def work(ctx: Any, given: Sequence[Share]) -> Any:
         try:
@@ -188,8 +191,10 @@ def session(
 
 def _openings(first: WatchedParty, second: WatchedParty) -> list[Opening]:
     out = []
-    for (name, sent, wire), (_, received, other) in zip(first.log, second.log, strict=True):
-        np.testing.assert_array_equal(wire.public, other.public)
-        np.testing.assert_array_equal(wire.public, ring.low(sent + received, wire.bits))
-        out.append(Opening(name, wire.bits, received, wire.public))
+    for name, own, other in zip(first.names, first.log, second.log, strict=True):
+        received = ring.low(other.masked, own.bits)
+        opened = ring.low(own.masked + received, own.bits)
+        for sent in (own, other):
+            np.testing.assert_array_equal(sent.wire.public, opened >> own.drop)
+        out.append(Opening(name, own.bits, received, opened))
     return out

@@ -21,7 +21,7 @@ from privinf.protocols.masked.gates.product import Product, SumSquares
 from privinf.protocols.masked.gates.selection import open_sums, require_one_row
 from privinf.protocols.masked.gates.separable import NOTHING, Factors, Separable
 from privinf.protocols.masked.gates.table import Table, Window, lookup
-from privinf.protocols.masked.interpreter import Interpreter
+from privinf.protocols.masked.interpreter import Interpreter, drop_bits
 from privinf.protocols.masked.wires import Known, Share, Wire, narrow
 from privinf.protocols.testing.trials import (
     I64,
@@ -112,16 +112,20 @@ def to_share(draw: Draw) -> Trial:
     return Trial(program, (share(x, bits, 7),), (Exactly(x),))
 
 
-def drop(draw: Draw) -> Trial:
-    bits = width(draw, 4, 64)
-    count = draw(st.integers(max(1, bits - 52), bits - 3))
-    x = signed(draw, shape(draw), bits, 2)
+def drop(dealt: bool) -> Callable[[Draw], Trial]:
+    def case(draw: Draw) -> Trial:
+        bits = width(draw, 4, 64)
+        count = draw(st.integers(max(1, bits - 52), bits - 3))
+        x = signed(draw, shape(draw), bits, 2)
 
-    def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
-        return [held(ctx, ctx.open(a, count))]
+        def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
+            return [held(ctx, drop_bits(ctx.open(a), count) if dealt else ctx.open(a, count))]
 
-    # floor or floor + 1; a value on the grid moves too, unless the mask's low bits are zero
-    return Trial(program, (share(x, bits, count),), (Within((x >> count) + 0.5, 0.5),))
+        # the dealer's gives floor or floor + 1; a value on the grid moves too, unless the mask's low bits are zero
+        wanted = Within((x >> count) + 0.5, 0.5) if dealt else Within(x / 2.0**count, 1.5)
+        return Trial(program, (share(x, bits, count),), (wanted,))
+
+    return case
 
 
 def lift(draw: Draw) -> Trial:
@@ -197,7 +201,7 @@ def square(draw: Draw) -> Trial:
 
 def sum_squares(draw: Draw) -> Trial:
     bits = width(draw, 2, 40)
-    outer = draw(st.integers(bits + 1, 64))
+    outer = draw(st.integers(bits + 2, 64))
     x = signed(draw, (*shape(draw, rank=2), draw(st.integers(1, 6))), bits, 2)
 
     def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
@@ -378,7 +382,8 @@ CASES: dict[str, Callable[[Draw], Trial]] = {
     "matmul static weight": matmul_static,
     "matmul public weight": matmul_public,
     "to share": to_share,
-    "drop bits": drop,
+    "drop bits": drop(dealt=False),
+    "drop bits at the dealer": drop(dealt=True),
     "lift": lift,
     "bits in a larger ring": bits_lifted,
     **{f"product {' '.join(kinds)}": product(*kinds) for kinds in PRODUCTS},

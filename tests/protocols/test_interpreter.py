@@ -136,7 +136,10 @@ def test_mask_shares_and_lifts_are_dealt_once_a_wire() -> None:
 
     once, thrice = (lockstep.declared(dropped(n), [X]).tally.total() for n in (1, 3))
     assert once == thrice
-    assert once.prep1 == 4 * 36 // 8 + 2 * 4 * 8  # the mask's share in 36 bits, the lift's two in 64
+    assert (once.prep0, once.prep1) == (
+        4 * 28 // 8,
+        4 * 28 // 8,
+    )  # the lift's two in 64 - 36 bits, one to each
     assert run(dropped(3), X).left == (0, 0)
 
 
@@ -145,7 +148,8 @@ def test_lifts_into_two_rings_are_two() -> None:
         wire = ctx.open(x)
         return [ctx.run(Product(bits), wire) for bits in (48, 64, 48)]
 
-    assert lockstep.declared(program, [X]).tally.total().prep1 == 2 * 4 * (6 + 8)
+    total = lockstep.declared(program, [X]).tally.total()
+    assert total.prep0 == total.prep1 == 4 * (8 + 24) // 8
 
 
 def test_fresh_masks_for_one_share_opened_twice() -> None:

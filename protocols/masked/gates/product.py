@@ -2,7 +2,8 @@
 
 A factor is a sum of public coefficients times dealer-known monomials:
   wire in the ring          x = xh*1 - 1*d
-  lifted wire mod 2^n       x = A*1 - 1*d + (2^n c)*m      with A, c from xh and m the top bit of d
+  lifted wire mod 2^n       x = A*1 - 1*d + (2^n c)*m      with A, c from xh and m the top bit of d,
+                            so that what is multiplied by m is needed modulo 2^(bits - n) alone
   masked bit                x = xh*1 + (1 - 2 xh)*d
   dealer-known              x = 1*u
 so a product needs a share of each product of monomials.
@@ -70,10 +71,17 @@ class Product(Gate):
         shape, scale = _shape(factors), sum(f.scale for f in factors if isinstance(f, Wire))
         return Share(shape, self._bits, scale, None if data is None else np.broadcast_to(data, shape))
 
-    def _combinations(self, factors: tuple[Factor, ...]) -> Iterator[tuple[int, ...]]:
-        """Which monomial of each factor is taken; 0 is the constant one, 1 the mask, 2 its top bit."""
+    def _combinations(self, factors: tuple[Factor, ...]) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Which monomial of each factor is taken (0: one, 1: the mask, 2: its top bit), and the bits that matter of it.
+
+        The coefficient of a top bit is a multiple of 2^n: what comes after the ring's last bit vanishes.
+        """
         choices = {"known": (1,), "bit": (0, 1), "wire": (0, 1), "lifted": (0, 1, 2)}
-        return cartesian(*(choices[kind(f, self._bits)] for f in factors))
+        for picks in cartesian(*(choices[kind(f, self._bits)] for f in factors)):
+            tops = [f for f, pick in zip(factors, picks, strict=True) if pick == 2]
+            bits = self._bits - sum(f.bits for f in tops if isinstance(f, Wire))
+            if bits > 0:
+                yield picks, bits
 
     def _dealt(self, factors: tuple[Factor, ...], picks: tuple[int, ...]) -> Shape | None:
         """The shape of this product of monomials where the dealer must share it."""
@@ -83,29 +91,28 @@ class Product(Gate):
         return None
 
     def deal(self, ctx: Dealer, *factors: Factor) -> None:
-        for picks in self._combinations(factors):
+        for picks, bits in self._combinations(factors):
             if self._dealt(factors, picks) is not None:
-                ctx.share(f"m{picks}", _monomial(factors, picks), self._bits)
+                ctx.share(f"m{picks}", _monomial(factors, picks), bits)
 
     def evaluate(self, ctx: Party, *factors: Factor) -> Share:
         coefficients = [self._coefficients(f) for f in factors]
         total: U64 | np.uint64 = np.uint64(0)
-        for picks in self._combinations(factors):
+        for picks, bits in self._combinations(factors):
             public = _multiply([c[pick] for c, pick in zip(coefficients, picks, strict=True)])
-            total = total + self._term(ctx, factors, picks, public)
+            if any(picks):
+                public = public * self._monomial(ctx, factors, picks, bits)
+            total = total + (public if any(picks) else ctx.public_term(public))
         return self.output(*factors, data=np.asarray(total))
 
-    def _term(self, ctx: Party, factors: tuple[Factor, ...], picks: tuple[int, ...], public: U64) -> Any:
-        if not any(picks):
-            return ctx.public_term(public)
+    def _monomial(self, ctx: Party, factors: tuple[Factor, ...], picks: tuple[int, ...], bits: int) -> U64:
+        """This party's share of a product of masks and top bits."""
         shape = self._dealt(factors, picks)
         if shape is not None:
-            return public * ctx.share(f"m{picks}", shape, self._bits)
+            return ctx.share(f"m{picks}", shape, bits)
         wire, pick = next((f, p) for f, p in zip(factors, picks, strict=True) if p)
         assert isinstance(wire, Wire)
-        if kind(wire, self._bits) == "wire":
-            return public * wire.own_mask
-        return public * wire.lifts[self._bits][pick - 1]
+        return wire.own_mask if kind(wire, self._bits) == "wire" else wire.lifts[self._bits][pick - 1]
 
     def _coefficients(self, factor: Factor) -> dict[int, U64]:
         if isinstance(factor, Known):
@@ -123,14 +130,17 @@ class Product(Gate):
         return self.output(*factors, data=_multiply([_ideal_value(f, self._bits) for f in factors]))
 
     def cost(self, ctx: Counting, *factors: Factor) -> None:
-        for picks in self._combinations(factors):
+        for picks, bits in self._combinations(factors):
             shape = self._dealt(factors, picks)
             if shape is not None:
-                ctx.share(shape, self._bits)
+                ctx.share(shape, bits)
 
 
 class SumSquares(Gate):
-    """[sum of x^2 along the last axis, kept] modulo 2^bits of a wire narrower than the ring (lifted)."""
+    """[sum of x^2 along the last axis, kept] modulo 2^bits of a wire of at most bits - 2 (lifted).
+
+    With d the mask and m its top bit, 2^n c (2A - 2d + 2^n c) m has d m times 2^(n+1): bits - n - 1 of it matter.
+    """
 
     name = "sum_squares"
 
@@ -138,6 +148,8 @@ class SumSquares(Gate):
         self._bits = bits
 
     def require(self, ctx: Interpreter, *inputs: Any) -> None:
+        if inputs[0].bits > self._bits - 2:
+            raise ValueError(f"a square modulo 2^{self._bits} takes at most {self._bits - 2} bits")
         ctx.lift_share(inputs[0], self._bits)
 
     def output(self, x: Wire, data: U64 | None = None) -> Share:
@@ -146,13 +158,13 @@ class SumSquares(Gate):
     def deal(self, ctx: Dealer, x: Wire) -> None:
         top = x.secret >> np.uint64(x.bits - 1)
         ctx.share("square", _row_sum(x.secret * x.secret), self._bits)
-        ctx.share("cross", x.secret * top, self._bits)
+        ctx.share("cross", x.secret * top, self._bits - x.bits - 1)
 
     def evaluate(self, ctx: Party, x: Wire) -> Share:
         start, carry = lifted_terms(x.public, x.bits)
         mask, top = x.lifts[self._bits]
         square = ctx.share("square", (*x.shape[:-1], 1), self._bits)
-        cross = ctx.share("cross", x.shape, self._bits)
+        cross = ctx.share("cross", x.shape, self._bits - x.bits - 1)
         half = start * mask + carry * cross
         rows = carry * (start + start + carry) * top - half - half + ctx.public_term(start * start)
         return self.output(x, _row_sum(rows) + square)
@@ -164,7 +176,7 @@ class SumSquares(Gate):
     def cost(self, ctx: Counting, x: Wire) -> None:
         out = self.output(x)
         ctx.share(out.shape, self._bits)
-        ctx.share(x.shape, self._bits)
+        ctx.share(x.shape, self._bits - x.bits - 1)
 
 
 def _shape(factors: Sequence[Factor]) -> Shape:
