@@ -14,6 +14,7 @@ from privinf.errors import PeerLost
 from privinf.parties.dealing.delivery import END_OF_PASS, Delivery, Report, stated
 from privinf.parties.dealing.table import Table
 from privinf.parties.rpc.messages import order_message
+from privinf.parties.rpc.status import attribute
 from privinf.parties.served import SESSIONS, served
 from privinf.protocols.contract import DealerSession, DealerSessions, Order, SessionShape
 
@@ -39,7 +40,7 @@ class Dealing(Delivery):
     def _run(self, orders: Iterator[Order]) -> None:
         for order in orders:
             self._deal(order)
-        self.abort(PeerLost("party0 orders no more"))
+        self.abort(attribute(PeerLost("party0 orders no more"), "party0"))
 
     def _deal(self, order: Order) -> None:
         """Deal one pass to both; the wait for the next order begins when they have taken all of it."""

@@ -49,13 +49,22 @@ class Deadline:
 
 
 def persist(attempt: Callable[[], T], seconds: float, deadline: Deadline) -> T:
-    """Repeat an attempt to reach a peer, for a while; nothing may be lost by one that failed."""
+    """Repeat an attempt to reach a peer, for a while; nothing may be lost by one that failed.
+
+    If time runs out before another attempt can begin, the one that failed says why.
+    """
     until, pause = min(time.monotonic() + seconds, deadline.at), _RETRY_SECONDS[0]
+    failed: ConnectError | None = None
     while True:
         try:
             return attempt()
+        except DeadlineExceeded as late:
+            if failed is None or late.phase != "connect":
+                raise
+            raise failed from None
         except ConnectError as error:
             if isinstance(error, PeerLost) or time.monotonic() + pause > until:
                 raise
+            failed = error
         time.sleep(pause)
         pause = min(2 * pause, _RETRY_SECONDS[1])

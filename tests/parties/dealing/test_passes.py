@@ -103,7 +103,9 @@ def test_both_parties_are_dealt_each_pass_once() -> None:
     assert {len(seed) for seed in seeds} == {32}
     assert len(seeds) == 4
     for taken, reader in streams:
-        assert isinstance(taken.get(timeout=10), PeerLost)  # party 0 orders no more
+        left = taken.get(timeout=10)
+        assert isinstance(left, PeerLost)
+        assert left.party == "party0"  # who orders no more: the dealer is not to blame
         reader.join()
     assert not reported
 
