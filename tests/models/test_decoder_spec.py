@@ -150,8 +150,8 @@ def test_other_rotary_positions_are_refused(tmp_path: Path, rope: dict[str, Any]
 @pytest.mark.parametrize(
     ("family", "key", "value", "accepted"),
     [
-        ("gpt2", "model_type", "gptj", "'gpt2', 'llama'"),
-        ("gpt2", "model_type", ["gpt2"], "'gpt2', 'llama'"),
+        ("gpt2", "model_type", "gptj", "'gpt2'"),
+        ("gpt2", "model_type", ["gpt2"], "'gpt2'"),
         ("gpt2", "architectures", ["GPT2Model"], "GPT2LMHeadModel"),
         ("gpt2", "scale_attn_weights", False, "True"),
         ("gpt2", "scale_attn_by_inverse_layer_idx", True, "False"),

@@ -95,9 +95,9 @@ def test_activations_keep_their_own_name(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "accepted"),
     [
-        ("model_type", "roberta", "'bert', 'gpt2'"),
-        ("model_type", None, "'bert', 'gpt2'"),
-        ("model_type", ["bert"], "'bert', 'gpt2'"),
+        ("model_type", "roberta", "'bert'"),
+        ("model_type", None, "'bert'"),
+        ("model_type", ["bert"], "'bert'"),
         ("hidden_act", "swish_glu", "gelu_pytorch_tanh"),
         ("hidden_act", ["gelu"], "gelu_pytorch_tanh"),
         ("position_embedding_type", "relative_key", "'absolute'"),

@@ -21,13 +21,17 @@ LLAMA: dict[str, Any] = {
 }
 
 
+KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "gpt2": (transformers.GPT2Config, transformers.GPT2LMHeadModel, GPT2),
+    "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM, LLAMA),
+}
+
+
 def tiny(folder: Path, kind: str, **options: Any) -> Any:
     """A random model of transformers, saved to `folder`."""
-    sizes = (GPT2 if kind == "gpt2" else LLAMA) | {"bos_token_id": 0, "eos_token_id": 1}
-    name = "GPT2LMHeadModel" if kind == "gpt2" else "LlamaForCausalLM"
-    config = (transformers.GPT2Config if kind == "gpt2" else transformers.LlamaConfig)(**sizes | options)
+    config, model_class, sizes = KINDS[kind]
     torch.manual_seed(1)
-    model = getattr(transformers, name)(config).eval()
+    model = model_class(config(**sizes | {"bos_token_id": 0, "eos_token_id": 1} | options)).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)  # biases and gains too, which start at 0 and 1
     model.save_pretrained(folder)
