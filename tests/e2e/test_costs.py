@@ -34,6 +34,11 @@ SLOW = speed.Speed(
 
 
 @pytest.fixture(autouse=True)
+def measured_here() -> None:
+    """What was measured is read here, unlike in other tests."""
+
+
+@pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No machine's own speed has a say."""
     monkeypatch.setenv("PRIVINF_HOME", str(tmp_path / "cache"))
