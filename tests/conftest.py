@@ -29,7 +29,7 @@ if (
 pytest.register_assert_rewrite("privinf.protocols.testing")  # before any test imports it
 # A busy machine stops a test for as long as it likes: none has a deadline.
 settings.register_profile("whole", deadline=None)
-settings.register_profile("fast", max_examples=5, deadline=None)  # `make test-fast`; else each test says how many
+settings.register_profile("fast", max_examples=5, deadline=None)  # of `make test-fast`
 settings.load_profile("whole")
 
 
