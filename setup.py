@@ -11,8 +11,17 @@ setup(
             sources=["protocols/kernels/native.cpp"],
             depends=sorted(glob("protocols/kernels/*.h")),
             language="c++",
-            # CPU features are chosen at run time, so no -march here.
-            extra_compile_args=["-O3", "-std=c++17", "-fvisibility=hidden", "-Wall", "-Wextra"],
+            # CPU features are chosen at run time, so no -march here. What parties compute in doubles must be the same
+            # on every machine: a product and a sum must not become one instruction that rounds once.
+            extra_compile_args=[
+                "-O3",
+                "-std=c++17",
+                "-ffp-contract=off",
+                "-fno-math-errno",
+                "-fvisibility=hidden",
+                "-Wall",
+                "-Wextra",
+            ],
             optional=True,
         )
     ]

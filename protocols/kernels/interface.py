@@ -21,6 +21,7 @@ MAX_DENSE_BITS = 20  # of a function evaluated on its whole domain: bounds the b
 MAX_POINT_BITS = 16  # of a function with a payload vector, whose leaves are not shared by points
 MAX_LOW_BITS = 20
 MAX_LANES = 8
+MAX_POWER_LANES = 4
 MOST = 2**62
 
 
@@ -88,6 +89,37 @@ Line: TypeAlias = Annotated[
     I64,
     Array(np.int64, 3),
     Where(lambda far, lanes: lanes >= 2 or not far.any(), "far must be zero where tables have one lane"),
+]
+RingBits: TypeAlias = Annotated[int, Between(4, 64)]
+Octave: TypeAlias = Annotated[int, Between(2, 63)]
+LastOctave: TypeAlias = Annotated[
+    int,
+    Between(3, 63),
+    Where(lambda low, high: low < high, "low must be below high"),
+    Where(lambda high, bits: high < bits, "high must be below bits"),
+]
+PowerLanes: TypeAlias = Annotated[int, Between(1, MAX_POWER_LANES)]
+Fraction: TypeAlias = Annotated[int, Between(0, 24)]
+Step: TypeAlias = Annotated[
+    int,
+    Between(0, 24),
+    Where(
+        lambda fine, step, lanes: step * (lanes - 2) <= fine, "step leaves a lane less than no fraction bits"
+    ),
+]
+Halves: TypeAlias = Annotated[int, Between(1, 2)]
+Numerator: TypeAlias = Annotated[int, Between(1, 2**52)]
+PowerScale: TypeAlias = Annotated[
+    int,
+    Between(0, 62),
+    Where(
+        lambda scale, numerator, low, halves: numerator**halves << 2 * scale <= 1 << (96 + halves * low),
+        "scale must keep the power of 2^low within 2^48",
+    ),
+]
+OctaveKey: TypeAlias = Annotated[U8, Array(np.uint8, lambda bits, low: max(bits - low, 0) + 2, "n", BLOCK)]
+OctaveLanes: TypeAlias = Annotated[
+    U64, Array(np.uint64, lambda low, high: max(high - low, 0), "n", lambda lanes: lanes)
 ]
 Columns: TypeAlias = Annotated[
     int,
@@ -235,6 +267,51 @@ class Kernels(Protocol):
         bits from low_bits on and below, of the sum over distances j from `first` of tables[j - first, l] . v(h - j),
         and over those after the tables, below 2^(bits - 1), of (far[0] (j 2^low_bits + l) + far[1]) v_0(h - j) +
         far[2] v_1(h - j). The latter are not visited where far is zero; where tables have one lane, far is zero.
+        """
+        ...
+
+    def powers_gen(
+        self,
+        tree: Tree,
+        mask: Elements,
+        bits: RingBits,
+        low: Octave,
+        high: LastOctave,
+        lanes: PowerLanes,
+        fine: Fraction,
+        step: Step,
+        roots0: Roots,
+        roots1: Roots,
+        /,
+    ) -> tuple[OctaveKey, OctaveLanes]:
+        """Keys of polynomials of the mask's low bits, at its own node of each level from 2^(high - 3) to 2^(low - 2).
+
+        The second are corrections of the lanes, which have 0, fine, fine - step, ... fraction bits.
+        """
+        ...
+
+    def powers_eval(
+        self,
+        tree: Tree,
+        party: Party,
+        roots: Roots,
+        cw: OctaveKey,
+        values: OctaveLanes,
+        bits: RingBits,
+        low: Octave,
+        high: LastOctave,
+        lanes: PowerLanes,
+        fine: Fraction,
+        step: Step,
+        halves: Halves,
+        numerator: Numerator,
+        scale: PowerScale,
+        index: Elements,
+        /,
+    ) -> Elements:
+        """Shares (N,) modulo 2^64 of 2^scale (numerator / S)^(halves / 2), S the index less the mask mod 2^bits.
+
+        It is constant below 2^low and from 2^high on; S must stay 2^(high - 3) below 2^bits.
         """
         ...
 

@@ -202,7 +202,7 @@ EXPORT int privinf_spread(int, const u8* in, i64 bits, i64 count, u64* out) {
   return 0;
 }
 
-EXPORT int privinf_abi() { return 8; }
+EXPORT int privinf_abi() { return 9; }
 
 // The fastest level of this processor.
 EXPORT int privinf_level() {
@@ -322,6 +322,24 @@ EXPORT int privinf_separable_eval(int level, const u8* tree, i64 party, const u8
   return guarded([=] {
     level_of(level)->separable_eval(Expanded(tree).keys, int(party), roots, cw, last, size_t(n), f, index, tables,
                                     out);
+  });
+}
+
+EXPORT int privinf_powers_gen(int level, const u8* tree, const u8* mask, i64 bits, i64 low, i64 high, i64 lanes,
+                              i64 fine, i64 step, const u8* roots0, const u8* roots1, i64 n, u8* cw, u8* values) {
+  const Powers f = {int(bits), int(low), int(high), int(lanes), int(fine), int(step), 0, 0, 0};
+  return guarded([=] {
+    level_of(level)->powers_gen(Expanded(tree).keys, mask, size_t(n), f, roots0, roots1, cw, values);
+  });
+}
+
+EXPORT int privinf_powers_eval(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, const u8* values,
+                               i64 bits, i64 low, i64 high, i64 lanes, i64 fine, i64 step, i64 halves, i64 numerator,
+                               i64 scale, const u8* index, i64 n, u64* out) {
+  const Powers f = {int(bits), int(low),    int(high),  int(lanes),    int(fine),
+                    int(step), int(halves), int(scale), u64(numerator)};
+  return guarded([=] {
+    level_of(level)->powers_eval(Expanded(tree).keys, int(party), roots, cw, values, size_t(n), f, index, out);
   });
 }
 

@@ -1,6 +1,7 @@
 // Types that every level of the native kernels shares, and the table of functions that a level provides.
 #pragma once
 
+#include <cfloat>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -9,6 +10,10 @@
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the native kernels read blocks as little-endian words; the NumPy reference serves other machines"
+#endif
+
+#if defined(__FAST_MATH__) || FLT_EVAL_METHOD != 0
+#error "doubles must round after each operation, as in the NumPy reference"
 #endif
 
 namespace privinf {
@@ -101,6 +106,24 @@ struct Separable {
   u64 far[3];
 };
 
+constexpr int MAX_POWER_LANES = 4;
+
+// 2^scale (numerator / S)^(halves / 2) between 2^low and 2^high, for S modulo 2^bits; lanes' fraction bits are `fine`
+// and `step` less for each further one.
+struct Powers {
+  int bits, low, high, lanes, fine, step, halves, scale;
+  u64 numerator;
+  int top() const { return high - 3; }    // log2 of the widest blocks that carry lanes
+  int bottom() const { return low - 2; }  // and of the narrowest
+  int blocks() const { return (lanes + 1) / 2; }
+};
+
+// By the exponent in halves: of each lane's coefficient, less its power of q, the terms in 1, q^2 and q^4.
+constexpr double SERIES[2][MAX_POWER_LANES][3] = {
+    {{1, 1 / 4., 9 / 64.}, {1, 3 / 8., 15 / 64.}, {3 / 4., 5 / 16., 105 / 512.}, {5 / 8., 35 / 128., 189 / 1024.}},
+    {{1, 1, 1}, {2, 2, 2}, {2, 2, 2}, {2, 2, 2}},
+};
+
 // Byte shuffles that widen two numbers of so many bytes to 64 bits each.
 struct Widening {
   u8 at[9][BLOCK];
@@ -131,6 +154,10 @@ struct Level {
                         const u8* roots0, const u8* roots1, u8* cw, u8* last);
   void (*separable_eval)(const Keys& keys, int party, const u8* roots, const u8* cw, const u8* last, size_t n,
                          const Separable& f, const u8* index, const u8* tables, u64* out);
+  void (*powers_gen)(const Keys& keys, const u8* mask, size_t n, const Powers& f, const u8* roots0, const u8* roots1,
+                     u8* cw, u8* values);
+  void (*powers_eval)(const Keys& keys, int party, const u8* roots, const u8* cw, const u8* values, size_t n,
+                      const Powers& f, const u8* index, u64* out);
   void (*matmul64)(const u8* a, const u8* b, size_t m, size_t k, size_t n, u64* c);
   void (*matmul32)(const u8* a, const u8* b, size_t m, size_t k, size_t n, u32* c);
   void (*stream)(const Schedule& key, u128 first, u8* out, size_t bytes);

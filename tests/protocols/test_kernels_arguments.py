@@ -24,6 +24,7 @@ PAYLOAD = np.zeros((4, 3), np.int64)
 ROWS = np.zeros((2, 4, 3), np.int32)
 LINE = np.array([1, 2, 3])
 LAST = np.zeros((N, 18), np.uint8)
+OCTAVES = {"bits": 9, "low": 3, "high": 6, "lanes": 3, "fine": 8, "step": 4}
 SQUARE = np.zeros((1, 4, 4), np.uint64)
 
 GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
@@ -109,6 +110,22 @@ GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
             "far": LINE,
         },
     ),
+    (kernels.powers_gen, {"tree": TREE, "mask": ALPHA, **OCTAVES, "roots0": ROOTS, "roots1": ROOTS}),
+    (
+        kernels.powers_eval,
+        {
+            "tree": TREE,
+            "party": 0,
+            "roots": ROOTS,
+            "cw": np.zeros((8, N, 16), np.uint8),
+            "values": np.zeros((3, N, 3), np.uint64),
+            **OCTAVES,
+            "halves": 1,
+            "numerator": 5,
+            "scale": 20,
+            "index": ALPHA,
+        },
+    ),
     (kernels.ring_matmul, {"a": SQUARE, "b": SQUARE}),
     (kernels.ring_matmul52, {"a": SQUARE, "b": SQUARE}),
     (kernels.ring_matmul32, {"a": SQUARE.astype(np.uint32), "b": SQUARE.astype(np.uint32)}),
@@ -157,6 +174,19 @@ GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
         (kernels.separable_eval, {"far": LINE[:2]}, "far"),
         (kernels.separable_eval, {"last": LAST[:, :17].copy()}, "last"),
         (kernels.separable_eval, {"bits": 2}, "cw"),
+        (kernels.powers_gen, {"bits": 65}, "bits"),
+        (kernels.powers_gen, {"bits": 6}, "high must be below bits"),
+        (kernels.powers_gen, {"low": 1}, "low"),
+        (kernels.powers_gen, {"low": 6}, "low must be below high"),
+        (kernels.powers_gen, {"lanes": 5}, "lanes"),
+        (kernels.powers_gen, {"step": 9}, "step leaves a lane"),
+        (kernels.powers_eval, {"low": 4}, "cw"),
+        (kernels.powers_eval, {"high": 7}, "values"),
+        (kernels.powers_eval, {"lanes": 2}, "values"),
+        (kernels.powers_eval, {"halves": 3}, "halves"),
+        (kernels.powers_eval, {"numerator": 0}, "numerator"),
+        (kernels.powers_eval, {"scale": 49}, r"scale must keep the power"),
+        (kernels.powers_eval, {"index": ALPHA[1:].copy()}, "index"),
         (kernels.pack, {"bits": 0}, "bits"),
         (kernels.pack, {"bits": 65}, "bits"),
         (kernels.unpack, {"bits": 0}, "bits"),

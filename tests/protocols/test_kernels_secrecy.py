@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privinf.protocols.kernels import default, separable
+from privinf.protocols.kernels import default, powers, separable
 from privinf.protocols.kernels.prg import U64
 
 kernels = default()
@@ -94,3 +94,25 @@ def test_payload_lanes_from_seed_bits_are_noticed(monkeypatch: pytest.MonkeyPatc
     right = beta & np.uint64(1)  # no output betrays it
     np.testing.assert_array_equal(_first_lane(alpha, beta, roots, leaky), right)
     assert _worst(leaky, alpha, beta) > 10 * LIMIT
+
+
+def _power_key(alpha: U64, beta: U64, roots: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    """A key whose last level's blocks are of two numbers, so that beta's lowest bit is the second lane's sign."""
+    mask = (alpha << np.uint64(1)) | (beta & np.uint64(1))
+    cw, values = kernels.powers_gen(TREE, mask, BITS + 1, 3, 9, 3, 8, 4, *roots)
+    return [cw, values.astype("<u8").view(np.uint8).reshape(len(values), N, -1)]
+
+
+def test_power_keys() -> None:
+    alpha, beta, roots = _secrets()
+    assert _worst(_power_key(alpha, beta, roots), alpha, beta) < LIMIT
+
+
+def test_power_lanes_from_seed_bits_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    alpha, beta, roots = _secrets()
+    monkeypatch.setattr(kernels, "powers_gen", powers.powers_gen)
+    assert _worst(_power_key(alpha, beta, roots), alpha, beta) < LIMIT
+    monkeypatch.setattr(
+        powers, "_lanes", lambda tree, seeds, count: np.repeat(seeds, 2, axis=-1)[..., :count]
+    )
+    assert _worst(_power_key(alpha, beta, roots), alpha, beta) > 10 * LIMIT

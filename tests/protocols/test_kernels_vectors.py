@@ -68,7 +68,7 @@ def _agree(evaluate: Callable[[int], NDArray[Any]], wanted: list[Any]) -> None:
 
 def test_blocks_are_hashed_under_the_key_of_their_use() -> None:
     document = _read("dpf")
-    assert {_read(name)["tree"] for name in ("dpf", "onehot", "separable")} == {TREE.hex()}
+    assert {_read(name)["tree"] for name in ("dpf", "onehot", "separable", "powers")} == {TREE.hex()}
     block = np.frombuffer(bytes.fromhex(document["hash"]["block"]), np.uint64).reshape(1, 2)
     found = [hash_blocks(TREE, use, block).tobytes().hex() for use in Use]
     assert found == document["hash"]["by_use"]
@@ -152,3 +152,37 @@ def test_tampered_payload_vectors(kernels: Kernels, case: Case) -> None:
     for bad_words, bad_lanes, change in keys:
         assert change["outputs"] != case["eval"]
         assert _separable_sums(kernels, case, bad_words, bad_lanes) == change["outputs"]
+
+
+def _power_sums(kernels: Kernels, case: Case, words: U8, values: U64) -> list[list[int]]:
+    size = tuple(case[name] for name in ("bits", "low", "high", "lanes", "fine", "step"))
+    curve, index = tuple(case[name] for name in ("halves", "numerator", "scale")), _numbers(case["index"])
+    keys = [(party, roots, words, values, *size, *curve, index) for party, roots in enumerate(_roots(case))]
+    return [kernels.powers_eval(TREE, *key).tolist() for key in keys]
+
+
+def _power_key(case: Case) -> tuple[U8, U64]:
+    n, octaves = len(case["mask"]), case["high"] - case["low"]
+    raw = [np.frombuffer(bytes.fromhex(case[name]), np.uint8) for name in ("cw", "values")]
+    return raw[0].reshape(-1, n, 16), raw[1].view(np.uint64).reshape(octaves, n, case["lanes"])
+
+
+@pytest.mark.parametrize("case", _cases("powers"))
+def test_powers(kernels: Kernels, case: Case) -> None:
+    words, values = _power_key(case)
+    size = tuple(case[name] for name in ("bits", "low", "high", "lanes", "fine", "step"))
+    dealt = kernels.powers_gen(TREE, _numbers(case["mask"]), *size, *_roots(case))
+    np.testing.assert_array_equal(dealt[0], words)
+    np.testing.assert_array_equal(dealt[1], values)
+    assert _power_sums(kernels, case, words, values) == case["eval"]
+
+
+@pytest.mark.parametrize("case", _cases("powers"))
+def test_tampered_powers(kernels: Kernels, case: Case) -> None:
+    words, values = _power_key(case)
+    keys = [(_flipped(words, change), values, change) for change in case["tampered_cw"]]
+    keys += [(words, _flipped(values, change), change) for change in case["tampered_values"]]
+    assert len(keys) == 4
+    for bad_words, bad_values, change in keys:
+        assert change["outputs"] != case["eval"]
+        assert _power_sums(kernels, case, bad_words, bad_values) == change["outputs"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -256,6 +257,106 @@ def separable_case(case: Case) -> None:
     tamper(case, "tampered_last", "last", lambda bad: outputs(cw, bad), add, wanted)
 
 
+# ---------------------------------------------------------------- powers
+
+
+def fraction(case: Case, lane: int) -> int:
+    """Fraction bits of a lane."""
+    return case["fine"] - case["step"] * (lane - 1) if lane else 0
+
+
+def place(number: int, level: int) -> float:
+    """Of a number in its block, to 32 bits."""
+    kept = min(level, 32)
+    return (number % (1 << level) >> (level - kept)) / 2.0**kept
+
+
+def polynomials(case: Case, mask: int, level: int) -> list[int]:
+    y = 2 * place(mask, level) - 1
+    values = [1.0, y]
+    for _ in range(case["lanes"]):
+        values.append(2 * y * values[-1] - values[-2])
+    return [round(values[lane] * 2.0 ** fraction(case, lane)) for lane in range(case["lanes"])]
+
+
+TERMS = {
+    1: [(1, 1 / 4, 9 / 64), (1, 3 / 8, 15 / 64), (3 / 4, 5 / 16, 105 / 512), (5 / 8, 35 / 128, 189 / 1024)],
+    2: [(1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2)],
+}
+
+
+def end_power(case: Case, exponent: int) -> int:
+    ratio = case["numerator"] / 2.0**exponent
+    return round((ratio if case["halves"] == 2 else math.sqrt(ratio)) * 2.0 ** case["scale"])
+
+
+def power_factors(case: Case, index: int, distance: int, level: int) -> list[int]:
+    """What the lanes of a node are multiplied with."""
+    widest, narrowest = level == case["high"] - 3, level == case["low"] - 2
+    out = [0] * case["lanes"]
+    parent = (index >> (level + 1)) - (((index >> level) - distance) >> 1)
+    if distance >= 4 and (parent < 4 or widest):
+        a = (2.0 * distance - 1) + 2 * place(index, level)
+        q = a - math.sqrt(a * a - 1)
+        lead = q * (case["numerator"] * 2.0 ** (2 - level))
+        lead = lead if case["halves"] == 2 else math.sqrt(lead)
+        for lane, (x, y, z) in enumerate(TERMS[case["halves"]][: case["lanes"]]):
+            series = x + q * q * (y + q * q * z)
+            out[lane] = round(lead * series * 2.0 ** (case["scale"] - fraction(case, lane)))
+            lead *= q
+    out[0] += end_power(case, case["low"]) if narrowest and distance < 4 else 0
+    out[0] -= end_power(case, case["high"]) if widest else 0
+    return out
+
+
+def power_sum(case: Case, party: int, i: int, words: list[int], values: list[list[int]]) -> int:
+    index, bits, top = case["index"][i], case["bits"], case["high"] - 3
+    total = 0
+    for level in range(top, case["low"] - 3, -1):
+        for distance in range(9 if level == top else 8):
+            node = ((index >> level) - distance) % (1 << (bits - level))
+            *_, (seed, control) = path(roots(case, party)[i], node, words[: bits - level], bits - level)
+            own = payload_lanes(seed, case["lanes"])
+            shares = [x + control * fix for x, fix in zip(own, values[top - level], strict=True)]
+            total += sum(
+                f * x for f, x in zip(power_factors(case, index, distance, level), shares, strict=True)
+            )
+    return (end_power(case, case["high"]) - total if party else total) % WORD
+
+
+def powers_case(case: Case) -> None:
+    n, bits, bottom, lanes = len(case["mask"]), case["bits"], case["low"] - 2, case["lanes"]
+    words, values = [], []
+    for i, mask in enumerate(case["mask"]):
+        nodes, own, corrections = [roots(case, 0)[i], roots(case, 1)[i]], [], []
+        for level in range(bits - 1, bottom - 1, -1):
+            (word,), nodes = dealt(mask >> level & 1, 1, 1, nodes)
+            own.append(word)
+            if level <= case["high"] - 3:
+                zero, one = (payload_lanes(node[0], lanes) for node in nodes)
+                payload = polynomials(case, mask, level)
+                value = [v - a + b for v, a, b in zip(payload, zero, one, strict=True)]
+                corrections.append([(-v if nodes[1][1] else v) % WORD for v in value])
+        words.append(own)
+        values.append(corrections)
+    case["cw"] = level_major(words)
+    raw = [v for level in zip(*values, strict=True) for element in level for v in element]
+    case["values"] = b"".join(v.to_bytes(8, "little") for v in raw).hex()
+
+    def outputs(cw: bytes, lanes_of: bytes) -> list[Any]:
+        lists = word_lists(cw, n)
+        flat = [int.from_bytes(lanes_of[at : at + 8], "little") for at in range(0, len(lanes_of), 8)]
+        rows = [flat[at : at + lanes] for at in range(0, len(flat), lanes)]  # level after level
+        return [[power_sum(case, b, i, lists[i], rows[i::n]) for i in range(n)] for b in (0, 1)]
+
+    cw, end = bytes.fromhex(case["cw"]), bytes.fromhex(case["values"])
+    case["eval"] = outputs(cw, end)
+    add = lambda x, y: (x + y) % WORD  # noqa: E731
+    wanted = combined(case["eval"], add)
+    tamper(case, "tampered_cw", "cw", lambda bad: outputs(bad, end), add, wanted)
+    tamper(case, "tampered_values", "values", lambda bad: outputs(cw, bad), add, wanted)
+
+
 # ---------------------------------------------------------------- all of it
 
 
@@ -298,8 +399,9 @@ def text(value: Any, indent: int = 0) -> str:
 
 
 def main() -> None:
-    """Rewrite the three files."""
-    for name, make in (("dpf", dpf_case), ("onehot", onehot_case), ("separable", separable_case)):
+    """Rewrite all files."""
+    made = {"dpf": dpf_case, "onehot": onehot_case, "separable": separable_case, "powers": powers_case}
+    for name, make in made.items():
         file = HERE / f"fss_{name}.json"
         old = json.loads(file.read_text())
         for case in old["cases"]:
