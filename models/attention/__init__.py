@@ -11,7 +11,6 @@ from privinf.models.parts import Attention
 from privinf.models.plan.ranges import Limits
 from privinf.models.plan.rings import AttentionRings
 from privinf.models.plan.scales import Scales
-from privinf.protocols.masked.gates import power
 from privinf.protocols.masked.gates.separable import Factors
 from privinf.protocols.registry import Registry
 
@@ -44,11 +43,6 @@ def parts_of(factors: Factors) -> Parts:
     """A separable table as it is compared."""
     shape = (factors.first, factors.far, factors.scale, factors.near.shape)
     return [repr(shape).encode(), factors.payload.tobytes(), factors.near.tobytes()]
-
-
-def power_parts(about: power.Power) -> Parts:
-    """The tables of a power as they are compared."""
-    return [power.table(about, start).entries.tobytes() for start in about.starts]
 
 
 VARIANTS: Registry[Variant] = Registry("privinf.models.attention", "attention variant")

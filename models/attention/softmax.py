@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import product
 
 from privinf.errors import ModelError
-from privinf.models.attention import Parts, Variant, parts_of, power_parts
+from privinf.models.attention import Parts, Variant, parts_of
 from privinf.models.cache import POLICIES
 from privinf.models.ops import Heads, Ops, Rows, Sum
 from privinf.models.parts import Attention, planned
@@ -17,6 +18,7 @@ from privinf.protocols.masked.gates import exp2, softmax
 
 BUCKET_BITS = 7  # of the histogram that finds a row's largest score: its keys grow with 2^BUCKET_BITS
 FINEST = (2, 1, 0)  # log2 of the last pass's buckets, in score units: the first that fits
+DIGITS = (softmax.INVERSE_BITS, softmax.INVERSE_BITS - 1)  # of an inverse sum: the first that fits
 
 
 def attend(ops: Ops[Sum, Rows], part: Attention, heads: Heads[Rows]) -> Rows:
@@ -36,9 +38,12 @@ def attention_rings(
     # Rounded up to a quarter of an octave: the plan is public and need not name the largest score exactly.
     scores = 2.0 ** (math.ceil(4 * math.log2(max(high[f"{site}.scores"], 1.0))) / 4 + HEADROOM)
     narrow = bits_for(high[f"{site}.v"], scales.values)
-    for fine in FINEST:
+    for fine, digits in product(FINEST, DIGITS):
         scale = softmax.weight_scale(fine)
-        inverse = scales.inverse(max_tokens, fine)
+        try:
+            inverse = softmax.inverse_power(max_tokens, fine, digits)
+        except ValueError:
+            continue
         # A row of weights, each at most one, times values: at most max_tokens times the normalised result.
         mixed = bits_for(high[f"{site}.attended"] * max_tokens, scale + scales.values)
         value_bits = max(mixed, narrow, inverse.high + 2)
@@ -56,7 +61,7 @@ def attention_rings(
         raise ModelError(f"{site}: {error}") from None
     offset, pad, bits = math.ceil(scores + vanish / 2), -(2 * scores + vanish), units + scales.scores
     keys = bits + scales.product - scales.scores
-    return AttentionRings(bits, offset, coarse, fine, pad, narrow, value_bits, keys, keys, outer)
+    return AttentionRings(bits, offset, coarse, fine, pad, narrow, value_bits, keys, keys, outer, digits)
 
 
 def _buckets(half: float, fine: int) -> tuple[int, int]:
@@ -100,11 +105,11 @@ def limits(part: Attention, scales: Scales, tokens: int) -> Limits:
 
 def tables(part: Attention, scales: Scales, tokens: int) -> Iterator[tuple[str, Parts]]:
     """Exponentials, and inverse sums, which depend on the octave of a row's length alone."""
-    fine = planned(part.rings).fine
-    yield f"exponential {fine}", parts_of(exp2.factors(scales.scores, softmax.weight_scale(fine)))
+    rings = planned(part.rings)
+    weight = softmax.weight_scale(rings.fine)
+    yield f"exponential {rings.fine}", parts_of(exp2.factors(scales.scores, weight))
     for octave in range((tokens - 1).bit_length() + 1):
-        about = scales.inverse(1 << octave, fine)
-        yield repr(about), power_parts(about)
+        yield repr(rings.inverse(1 << octave)), []
 
 
 ENTRY = Variant(attend, attention_rings, tables, limits)

@@ -214,7 +214,7 @@ class MaskedOps:
     def mix(self, part: Attention, weights: Wire, values: Wire) -> Wire:
         ctx, rings, scales = self.ctx, planned(part.rings), self.scales
         mixed = ctx.open(self._grouped(part, weights, values), rings.product(scales) - rings.mixed(scales))
-        inverse = softmax.inverse_sum(ctx, weights, rings.fine, scales.precision)
+        inverse = softmax.inverse_sum(ctx, weights, rings.fine, rings.digits)
         drop = rings.drop(scales, weights.shape[3])
         scaled: Share = ctx.run(Product(rings.outer + drop), mixed, inverse)
         return ctx.open(merge_heads(scaled), drop)

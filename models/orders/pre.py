@@ -17,12 +17,12 @@ from privinf.models.plan.scales import PRE as SCALES
 from privinf.models.spec import BlockSpec, ModelSpec
 from privinf.models.transformer import attend, feed
 from privinf.protocols import ring
-from privinf.protocols.masked.gates import activation
+from privinf.protocols.masked.gates import activation, power
 from privinf.protocols.masked.gates.norm import NormSpec
 
-# Significant bits of a norm's inverse deviation, and index bits of its table: an error of the last norm scales all
-# logits of a row alike, so that one is finer.
-GAIN, PRECISION, FINAL_PRECISION = 12, 9, 12
+GAIN = 12  # significant bits of a norm's inverse deviation
+# An error of the last norm scales all logits of a row alike, so that one is finer.
+LANES, FINAL = power.ROOT.count, power.FINE_ROOT.count
 EMBED_BITS = 32  # of the largest ring that a row of embeddings is looked up in
 
 
@@ -63,7 +63,7 @@ def make_plan(spec: ModelSpec, ranges: Ranges, limits: Limits) -> Plan:
         result,
         embed_bits=math.ceil(math.log2(limits.embedding + 1e-9)) + SCALES.embed + 2,
         residual_bits=outer,
-        final_norm=_norm(spec, ranges, "head", result, FINAL_PRECISION),
+        final_norm=_norm(spec, ranges, "head", result, FINAL),
         prefix=limits.prefix,
         cache=limits.cache,
     )
@@ -108,9 +108,9 @@ def _attention(block: BlockSpec, ranges: Ranges, site: str, max_tokens: int, out
     return replace(rings, query_bits=query, key_bits=key)
 
 
-def _norm(spec: ModelSpec, ranges: Ranges, site: str, out_bits: int, precision: int = PRECISION) -> NormSpec:
+def _norm(spec: ModelSpec, ranges: Ranges, site: str, out_bits: int, lanes: int = LANES) -> NormSpec:
     scale, rows = SCALES.residual, SCALES.rows
-    return norm_spec(site, ranges, spec, scale, out_bits, rows, gain=GAIN, precision=precision)
+    return norm_spec(site, ranges, spec, scale, out_bits, rows, gain=GAIN, lanes=lanes)
 
 
 def _require_room(plan: Plan) -> None:

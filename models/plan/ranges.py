@@ -18,6 +18,7 @@ Limits = dict[str, tuple[float, float]]  # by site: the smallest magnitude that 
 HEADROOM = 3  # bits kept free above every calibrated range
 KNOWN = 1  # the same where the range is that of a whole table, and rounding alone can pass it
 INVERSE_GAIN = 10  # significant bits of a row's inverse deviation at the largest calibrated variance
+SPARE = 1  # bits that it has besides where its product has room: a drop may cost a whole unit
 MAX_FRACTION = 16  # of a centred row before it is normalised: finer would not fit the sum of squares
 
 
@@ -53,13 +54,13 @@ def norm_spec(
     rows: int,
     *,
     gain: int = INVERSE_GAIN,
-    precision: int = power.PRECISION,
+    lanes: int = power.ROOT.count,
     headroom: int = HEADROOM,
 ) -> NormSpec:
     """How the rows at a site are normalised, of values at `scale`, to `rows` fraction bits.
 
-    gain: significant bits of the inverse deviation at the largest variance; precision: those of its table's index.
-    headroom: bits that are kept free above the ranges.
+    gain: significant bits of the inverse deviation at the largest variance; lanes: polynomials that it is put together
+    from. headroom: bits that are kept free above the ranges.
     """
     smallest, largest = ranges.low[f"{site}.square"], ranges.high[f"{site}.square"]
     if not smallest > 0:
@@ -78,20 +79,20 @@ def norm_spec(
         low=math.floor(math.log2(smallest)) - 2 * headroom,
         high=math.ceil(math.log2(largest)) + 2 * headroom,
         eps=spec.eps,
-        inverse_scale=min(inverse_scale, fraction + gain + deviation),
+        inverse_scale=min(inverse_scale, fraction + gain + deviation + SPARE),
         out_scale=rows,
         out_bits=out_bits,
-        precision=precision,
+        lanes=lanes,
     )
     _require(norm)
     return norm
 
 
 def _require(norm: NormSpec) -> None:
-    """Refuse what would fail at the first query: a power beyond its table, a product beyond every ring."""
+    """Refuse what would fail at the first query: a power out of its domain, a product beyond every ring."""
     try:
         norm.power()
     except ValueError as error:
-        raise ModelError("the rows' deviations leave every table of inverse roots") from error
+        raise ModelError("the rows' deviations leave the domain of inverse roots") from error
     if norm.product_bits > ring.MAX_BITS:
         raise ModelError("a normalisation needs more than 64 bits")

@@ -12,11 +12,12 @@ from privinf.errors import ModelError
 from privinf.models.plan.scales import Scales
 from privinf.protocols.masked.gates import softmax
 from privinf.protocols.masked.gates.norm import NormSpec
+from privinf.protocols.masked.gates.power import Power
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-PLAN_VERSION = 7
+PLAN_VERSION = 8
 
 Part = TypeVar("Part", bound="DataclassInstance")
 
@@ -28,7 +29,8 @@ class AttentionRings:
     score_bits: of a score; offset: what is added to centre its range; coarse, fine: log2 of the buckets in which
     the largest is looked for; pad_score: the additive score of padding. narrow_bits: of a value as it is first
     opened; value_bits: of weights, of values to be mixed, and of their product. query_bits, key_bits: of queries and
-    keys as they are first opened. outer: of the linear layer that follows.
+    keys as they are first opened. outer: of the linear layer that follows. digits: significant bits of a row's inverse
+    sum of weights at its smallest.
     """
 
     score_bits: int
@@ -41,6 +43,7 @@ class AttentionRings:
     query_bits: int
     key_bits: int
     outer: int
+    digits: int
 
     def widest(self, scales: Scales) -> int:
         """Of scores before they are cut."""
@@ -61,7 +64,11 @@ class AttentionRings:
 
     def drop(self, scales: Scales, tokens: int) -> int:
         """Bits dropped from the attended values, which carry the scale of the inverse row sum."""
-        return self.mixed(scales) + scales.inverse(tokens, self.fine).scale - scales.outer
+        return self.mixed(scales) + self.inverse(tokens).scale - scales.outer
+
+    def inverse(self, row: int) -> Power:
+        """The inverse sum of a row of weights."""
+        return softmax.inverse_power(row, self.fine, self.digits)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from privinf.protocols.masked.gates import power, softmax
-
 RELATIVE = "bias.relative"  # what a relative position adds to the scores of every layer, (buckets, heads)
 ROTARY = 14  # of cosines and sines
 RESULT = 14  # an answer is cut to this: its exact products would give weights away
@@ -17,8 +15,7 @@ class Scales:
 
     rows: of normalised rows; weight: of matrices, biases and gains aside. outer: of what goes into the layers that
     write to the residual. mixed: of values mixed by the smallest sum of weights that a row may have. gate, up: of an
-    activated gate, and of what it is multiplied with. precision: index bits with which the inverse sum of weights is
-    looked up.
+    activated gate, and of what it is multiplied with.
     """
 
     weight: int
@@ -26,7 +23,6 @@ class Scales:
     values: int
     mixed: int
     outer: int
-    precision: int
     gate: int = 0
     up: int = 0
     rows: int = 12
@@ -50,10 +46,6 @@ class Scales:
         """Of queries times keys."""
         return 2 * self.qk
 
-    def inverse(self, row: int, fine: int) -> power.Power:
-        """The inverse sum of a row of weights."""
-        return softmax.inverse_power(row, fine, self.precision)
-
     def of(self, name: str) -> int:
         """Of a folded tensor, by its name."""
         if name.startswith("embed."):
@@ -65,6 +57,6 @@ class Scales:
         return self.linear if name.endswith(".bias") else self.weight
 
 
-POST = Scales(weight=14, qk=11, values=10, mixed=10, outer=12, precision=8)
+POST = Scales(weight=14, qk=11, values=10, mixed=10, outer=12)
 # What is added to the residual is finer here, as is what is multiplied with it: rows are not normalised after each sum.
-PRE = Scales(weight=16, qk=12, values=12, mixed=11, outer=16, precision=11, gate=16, up=14)
+PRE = Scales(weight=16, qk=12, values=12, mixed=11, outer=16, gate=16, up=14)

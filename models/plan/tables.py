@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from privinf.errors import ModelError
-from privinf.models.attention import VARIANTS, Parts, parts_of, power_parts
+from privinf.models.attention import VARIANTS, Parts, parts_of
 from privinf.models.engines.positions import circle
 from privinf.models.engines.relative import buckets
 from privinf.models.functions import FUNCTIONS
@@ -44,7 +44,7 @@ def verify(model: Model, plan: Plan) -> None:
 
 
 def _named(model: Model, max_tokens: int) -> Iterator[tuple[str, Parts]]:
-    """Every table by a name under which equal ones are one."""
+    """Every table by a name under which equal ones are one; powers are told by their names alone."""
     for part in model.feed_forwards:
         for name, factors in FUNCTIONS[part.activation].tables(model.scales.rows):
             yield f"function {name}", parts_of(factors)
@@ -56,5 +56,4 @@ def _named(model: Model, max_tokens: int) -> Iterator[tuple[str, Parts]]:
         if attention.rotary is not None:
             yield repr(attention.rotary), [part.tobytes() for part in circle(attention.rotary, max_tokens)]
     for norm in model.norms:
-        about = planned(norm.rings).power()
-        yield repr(about), power_parts(about)
+        yield repr(planned(norm.rings).power()), []

@@ -64,4 +64,4 @@ def test_rounds_of_a_layer(minilm: Tiny, tokens: int) -> None:
     costs = count(layout, shape).tally.top()
     layers = [cost.rounds for name, cost in costs.items() if name.startswith("layer")]
     assert len(layers) == minilm.spec.layers
-    assert max(layers) <= 20 + math.ceil(math.log2(tokens))
+    assert max(layers) <= 17 + math.ceil(math.log2(tokens))

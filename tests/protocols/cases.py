@@ -16,7 +16,7 @@ from privinf.protocols.masked.gates.bits import from_bits
 from privinf.protocols.masked.gates.compare import AtLeast, Equals
 from privinf.protocols.masked.gates.histogram import CountZeros, Head, Tail
 from privinf.protocols.masked.gates.linear import MatMul, PublicMatMul
-from privinf.protocols.masked.gates.power import Power
+from privinf.protocols.masked.gates.power import FINE_ROOT, INVERSE, Power
 from privinf.protocols.masked.gates.product import Product, SumSquares
 from privinf.protocols.masked.gates.selection import open_sums, require_one_row
 from privinf.protocols.masked.gates.separable import NOTHING, Factors, Separable
@@ -401,11 +401,11 @@ CASES: dict[str, Callable[[Draw], Trial]] = {
     "below max": composites.below_max,
     "below max in two passes": composites.below_max_twice,
     "softmax": composites.attention,
-    "reciprocal": composites.power(Power(-1.0, 6, 12, 20), 20),
-    "reciprocal of the narrowest ring": composites.power(Power(-1.0, 6, 12, 20), 14),
-    "reciprocal of a narrow ring": composites.power(Power(-1.0, 1, 3, 16, precision=4, octaves=2), 5),
-    "rsqrt in segments": composites.power(Power(-0.5, 5, 34, 28, factor=1 / 384, offset=3.5), 44),
-    "rsqrt to the last bit": composites.power(Power(-0.5, 40, 60, 48), 62),
+    "reciprocal": composites.power(Power(-1.0, 6, 12, 20, lanes=INVERSE), 20),
+    "reciprocal of the narrowest ring": composites.power(Power(-1.0, 6, 12, 20, lanes=INVERSE), 13),
+    "reciprocal of one octave": composites.power(Power(-1.0, 2, 3, 16, 5, lanes=INVERSE), 4),
+    "root of many octaves": composites.power(Power(-0.5, 5, 34, 28, 384, offset=3), 44),
+    "root to the last bit": composites.power(Power(-0.5, 40, 63, 48, lanes=FINE_ROOT), 64),
     "normalise": composites.normal,
     **{name: composites.activation(name) for name in ACTIVATIONS},
     "relu": composites.relu,

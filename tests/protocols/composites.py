@@ -12,7 +12,7 @@ from privinf.protocols.masked.gates.activation import ACTIVATIONS, activate
 from privinf.protocols.masked.gates.argmax import argmax
 from privinf.protocols.masked.gates.histogram import distance_below_max
 from privinf.protocols.masked.gates.norm import NormSpec, normalise
-from privinf.protocols.masked.gates.power import Power, evaluate
+from privinf.protocols.masked.gates.power import Power, Powers, factor
 from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, map_share
@@ -86,23 +86,33 @@ def attention(draw: Draw) -> Trial:
 
 
 def relative_error(power: Power) -> float:
-    """The step of a segment's index at its low end, and half a unit of the smallest result."""
-    smallest = float(power.at(np.array([2.0**power.high]))[0])
-    return abs(power.exponent) * 2.0**-power.precision + 0.5 / smallest
+    """Of a dropped result: that of the polynomials, and of the smallest result's units, one of them from the drop."""
+    smallest = float(power.at(2.0**power.high))
+    return power.relative + (power.units + 1) / smallest
 
 
 def power(power: Power, bits: int) -> Callable[[Draw], Trial]:
-    edges = [(1 << a) + step for a in (*power.starts, power.high) for step in (-1, 0, 1)]
+    """The whole domain, of the result as it is shared and as it is opened; between the range and what is constant, the
+    mask decides."""
+    marks = [1 << a for a in range(power.low - 2, power.high + 1)]
+    marks += [3 << (power.low - 2), 9 << (power.high - 3)]
+    edges = [mark - power.offset + step for mark in marks for step in (-1, 0, 1)]
 
     def case(draw: Draw) -> Trial:
-        top = (1 << min(bits - 1, power.high + 3)) - 1
+        top = min((1 << bits) - (1 << (power.high - 3)), (1 << 63) - 1) - power.offset
         x = integers(draw, shape(draw, most=4), 0, top, edges * 2)
 
         def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
-            return [evaluate(ctx, ctx.open(a), power)]
+            wire = ctx.open(a)
+            return [ctx.run(Powers(power), wire), held(ctx, factor(ctx, wire, power))]
 
-        real = power.at(x) / 2.0**power.scale
-        return Trial(program, (share(x, bits),), (Within(real, real * relative_error(power)),))
+        real, whole = power.at(x) / 2.0**power.scale, x.astype(np.float64) + power.offset
+        below = (whole >= 3 * 2.0 ** (power.low - 2)) & (whole < 2.0**power.low)
+        above = (whole >= 2.0**power.high) & (whole < 9 * 2.0 ** (power.high - 3))
+        free = np.where(below, 0.34, np.where(above, 0.125, 0.0)) * real * -power.exponent * 1.1
+        unit = 2.0**-power.scale
+        bound = real * power.relative + unit * power.units + free
+        return Trial(program, (share(x, bits),), (Within(real, bound), Within(real, bound + unit)))
 
     return case
 
@@ -123,8 +133,10 @@ def normal(draw: Draw) -> Trial:
 
     root = np.sqrt(((units * 2.0 ** -(14 + cut)) ** 2).mean(-1, keepdims=True) + spec.eps)
     real = units * 2.0 ** -(14 + cut) / root
-    moved = (2.0**-14 if cut else 0.0) / root * (1 + np.abs(real) * np.abs(real).mean(-1, keepdims=True))
-    bound = np.abs(real) * (relative_error(spec.power()) + 1e-9) + 2.0**-12 + moved * 1.1
+    moved = (
+        (1.5 * 2.0**-14 if cut else 0.0) / root * (1 + np.abs(real) * np.abs(real).mean(-1, keepdims=True))
+    )
+    bound = np.abs(real) * (relative_error(spec.power()) + 1e-9) + 1.5 * 2.0**-12 + moved * 1.1
     return Trial(program, (share(units, 64, 14 + cut),), (Within(real, bound),))
 
 

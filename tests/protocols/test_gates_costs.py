@@ -23,6 +23,7 @@ from privinf.protocols.masked.gates import (
     exp2,
     histogram,
     linear,
+    power,
     product,
     selection,
     separable,
@@ -71,6 +72,7 @@ PRIMITIVES: list[tuple[Any, tuple[Any, ...], int, int]] = [
     (compare.Equals(), (wire(20),), SIZE * point(20), 0),
     (table.Window(TABLE), (wire(20),), SIZE * point(20), 0),
     (separable.Separable(exp2.factors(10, 20), 58), (wire(20, 10),), SIZE * (16 * 6 + 2 * WORD), 0),
+    (power.Powers(power.Power(-0.5, 5, 14, 10)), (wire(20),), SIZE * (16 * 17 + 3 * WORD * 9), 0),
     (histogram.Tail(8), (wire(7),), SIZE * lanes(7, 8), 0),
     (histogram.Head(16, 4), (wire(7),), SIZE * lanes(7, 16), 0),
     (histogram.CountZeros(8), (wire(3),), SIZE * lanes(3, 8), 0),
@@ -158,6 +160,10 @@ COMPOSITES: dict[str, tuple[Callable[[Counting], Any], Cost]] = {
     "from_bits": (
         lambda ctx: bits.from_bits(ctx, wire(1), K),
         Cost(0, 0, 0, SIZE * ELEMENT),
+    ),
+    "power": (
+        lambda ctx: power.factor(ctx, wire(20), power.Power(-1.0, 6, 12, 16, lanes=power.INVERSE)),
+        Cost(1, SIZE * WORD, *2 * (SIZE * (16 * 16 + 4 * WORD * 6),)),
     ),
     "relu": (
         lambda ctx: activation.relu(ctx, wire(20), K),

@@ -15,6 +15,7 @@ from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.gates.activation import activate
 from privinf.protocols.masked.gates.compare import AtLeast, Equals
 from privinf.protocols.masked.gates.histogram import distance_below_max
+from privinf.protocols.masked.gates.power import Power, Powers
 from privinf.protocols.masked.gates.table import Table, lookup
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
@@ -24,7 +25,7 @@ from privinf.protocols.testing.trials import share
 
 SEEDS = (b"\x01" * 32, b"\x02" * 32)
 X = share(np.arange(-16, 16).reshape(4, 8), 16, 4)
-MAKERS = ("dpf_gen", "onehot_gen", "separable_gen")
+MAKERS = ("dpf_gen", "onehot_gen", "separable_gen", "powers_gen")
 WALKERS = (
     "dpf_prefix",
     "dpf_bit",
@@ -34,6 +35,7 @@ WALKERS = (
     "onehot_window",
     "onehot_point",
     "separable_eval",
+    "powers_eval",
 )
 
 
@@ -50,6 +52,7 @@ def program(ctx: Interpreter, x: Share) -> Sequence[Share]:
         lookup(ctx, wire, table, 40),
         activate(ctx, wire, "gelu", 40),
         ctx.run(Equals(1), near),
+        ctx.run(Powers(Power(-0.5, 2, 12, 10)), wire),
     ]
 
 
@@ -84,7 +87,7 @@ def made(trees: dict[str, list[bytes]], preparation: bytes) -> list[bytes]:
 
 def test_no_two_gates_share_keys_nor_does_any_of_another_preparation(trees: dict[str, list[bytes]]) -> None:
     first, second = made(trees, b"preparation one "), made(trees, b"preparation two ")
-    assert len(first) == len(second) >= 9
+    assert len(first) == len(second) >= 10
     keys = {tree[at : at + 16] for tree in (*first, *second) for at in range(0, kernels.prg.TREE_BYTES, 16)}
     assert len(keys) == 6 * 2 * len(first)
     assert made(trees, b"preparation one ") == first

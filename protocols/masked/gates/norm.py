@@ -1,16 +1,16 @@
-"""Normalisation of centred rows, x / sqrt(mean(x^2) + eps), in five rounds: the heart of LayerNorm and RMSNorm."""
+"""Normalisation of centred rows, x / sqrt(mean(x^2) + eps), in four rounds: the heart of LayerNorm and RMSNorm."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from privinf.protocols import ring
 from privinf.protocols.masked.gates import power
 from privinf.protocols.masked.gates.product import Product, SumSquares
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, Wire, narrow
 
-SQUARE_BITS = 62  # comparisons take wires of up to 62 bits
+LANES = {lanes.count: lanes for lanes in (power.ROOT, power.FINE_ROOT)}
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class NormSpec:
     width: row length. bits: ring in which the centred value is opened; drop: low bits cut then, leaving
     `scale` fraction bits. low, high: log2 of the smallest and largest mean square expected, in real units,
     headroom included; outside the inverse deviation saturates. inverse_scale: scale of the inverse
-    deviation of integers. out_scale, out_bits: the result's wire. precision: index bits of the table of inverse
-    deviations. A row's error is a factor within the relative error of `power` of one, and one unit of
-    the result.
+    deviation of integers. out_scale, out_bits: the result's wire. lanes: polynomials in the inverse deviation,
+    three or four. A row's error is a factor within the relative error of `power` of one, with a unit of the inverse
+    deviation and what `power` says of units, and 1.5 units of the result.
     """
 
     width: int
@@ -35,35 +35,43 @@ class NormSpec:
     inverse_scale: int
     out_scale: int
     out_bits: int
-    precision: int = power.PRECISION
+    lanes: int = power.ROOT.count
 
     @property
     def product_bits(self) -> int:
         return self.out_bits + self.inverse_scale - self.out_scale
 
+    @property
+    def square_bits(self) -> int:
+        """Ring of a row's sum of squares: it holds all that centred values may add up to."""
+        about = self.power()
+        most = (self.width << 2 * (self.bits - self.drop - 2)) + about.offset + (1 << about.high)
+        return min(most.bit_length(), ring.MAX_BITS)
+
     def power(self) -> power.Power:
         """1/sqrt(u/width + eps') on the integer sum of squares u."""
-        offset = 2 * self.scale + math.log2(self.width)
+        unit = self.width * 4.0**self.scale
+        offset = round(self.eps * unit)
+        smallest, largest = (int(unit * 2.0**end) + offset for end in (self.low, self.high))
         return power.Power(
             exponent=-0.5,
-            low=max(math.floor(self.low + offset), 1),
-            high=math.ceil(self.high + offset),
+            low=max(smallest.bit_length() - 1, 2),
+            high=(largest - 1).bit_length(),
             scale=self.inverse_scale,
-            factor=1.0 / self.width,
-            offset=self.eps * self.width * 4.0**self.scale,
-            precision=self.precision,
+            numerator=self.width,
+            offset=offset,
+            lanes=LANES[self.lanes],
         )
 
 
 def normalise(ctx: Interpreter, x: Share, spec: NormSpec) -> Wire:
     """The wire of x / sqrt(mean(x^2) + eps) per row, at `out_scale`; |x| < 2^(bits - 2) units of its scale.
 
-    Openings: x, its sum of squares, the chosen segments, the inverse deviation, the result.
+    Openings: x, its sum of squares, the inverse deviation, the result.
     """
     opened = ctx.open(narrow(x, spec.bits), spec.drop)
     squares: Share = ctx.run(SumSquares(64), opened)
-    inverse = power.evaluate(ctx, ctx.open(narrow(squares, SQUARE_BITS)), spec.power())
-    factor = ctx.open(inverse)
+    factor = power.factor(ctx, ctx.open(narrow(squares, spec.square_bits)), spec.power())
     scaled: Share = ctx.run(Product(64), opened, factor)
     result = Share(scaled.shape, spec.product_bits, spec.inverse_scale, scaled.data)
     return ctx.open(result, spec.inverse_scale - spec.out_scale)

@@ -11,8 +11,7 @@ from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Wire, map_wire, reduce
 
 PRECISION = 12  # fraction bits of a row's largest weight, at worst
-INVERSE_BITS = 9  # significant bits of 1/sum at its smallest
-INVERSE_PRECISION, INVERSE_OCTAVES = 8, 4  # a relative step of 2^-8, tables of 2^12 entries
+INVERSE_BITS = 10  # significant bits of 1/sum at its smallest
 
 
 def slack(fine: int) -> int:
@@ -45,23 +44,21 @@ def row_sum(x: Wire) -> Wire:
     return map_wire(x, shape, lambda v: ring.low(v.sum(axis=-1, keepdims=True, dtype=np.uint64), x.bits))
 
 
-def inverse_power(row: int, fine: int, precision: int = INVERSE_PRECISION) -> power.Power:
-    """1/sum for rows of `row` weights: sums lie between two buckets below one and `row`."""
+def inverse_power(row: int, fine: int, digits: int = INVERSE_BITS) -> power.Power:
+    """1/sum, of `digits` bits at its smallest, for rows of `row` weights: from two buckets below one up to `row`."""
     scale = weight_scale(fine)
     octaves = max(row - 1, 1).bit_length()
     return power.Power(
         exponent=-1.0,
         low=PRECISION,
         high=scale + octaves,
-        scale=INVERSE_BITS + octaves,
-        factor=2.0**-scale,
-        precision=precision,
-        octaves=INVERSE_OCTAVES,
+        scale=digits + octaves,
+        numerator=1 << scale,
+        lanes=power.INVERSE,
     )
 
 
-def inverse_sum(ctx: Interpreter, weight: Wire, fine: int, precision: int = INVERSE_PRECISION) -> Wire:
-    """1/sum of each row of weights as a wire modulo 2^64; two rounds."""
-    inverse = inverse_power(weight.shape[-1], fine, precision)
-    total = row_sum(weight)
-    return ctx.open(power.evaluate(ctx, reduce(total, min(inverse.high + 2, total.bits)), inverse))
+def inverse_sum(ctx: Interpreter, weight: Wire, fine: int, digits: int = INVERSE_BITS) -> Wire:
+    """1/sum of each row of weights as a wire of 54 bits; one round."""
+    inverse = inverse_power(weight.shape[-1], fine, digits)
+    return power.factor(ctx, reduce(row_sum(weight), inverse.high + 1), inverse)
