@@ -11,6 +11,7 @@ import numpy.typing as npt
 from privinf.errors import MissingExtra
 from privinf.models.asking import ask
 from privinf.models.engines.observers import Ranges
+from privinf.models.engines.positions import Places
 from privinf.models.fold import F64
 from privinf.models.orders import pre
 from privinf.models.parts import Model, build
@@ -43,13 +44,16 @@ class ClearEncoder:
         for row, text in enumerate(ids):
             table[row, : len(text)] = torch.as_tensor(text, dtype=torch.long)
             real[row, : len(text)] = True
-        given = _embedded(self._weights, table, 0)
+        given = _embedded(self._weights, table, np.arange(tokens))
         with torch.inference_mode():
             return _answer(ClearOps(self._weights, given, real=real, observer=self._observer), self._model)
 
 
 class ClearDecoder:
-    """A decoder, and a cache that `run` extends; records ranges where a recorder is given."""
+    """A decoder, and a cache that `run` extends; records ranges where a recorder is given.
+
+    Prompts of different lengths stand side by side with padding in front, which `pad` tells.
+    """
 
     def __init__(
         self,
@@ -61,6 +65,8 @@ class ClearDecoder:
         self.spec, self.past = spec, Past()
         self._model, self._observer = build(spec, cache=cache), observer
         self._weights = _tensors(weights)
+        self._first = 0  # the slot behind which padding stands
+        self._padding: Places | None = None
 
     @property
     def slots(self) -> int:
@@ -80,18 +86,31 @@ class ClearDecoder:
     def rewind(self, past: Past, batch: int = 1) -> None:
         """Begin again from a cache of one row."""
         self.past = [(k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in past]
+        self._padding = None
+
+    def pad(self, padding: Sequence[int]) -> None:
+        """Of what is read from here on, so many rows are padding in front, of each of the batch."""
+        self._first, self._padding = self.slots, np.array(padding, dtype=np.int64)[:, None]
 
     def begin(self, ids: torch.Tensor) -> tuple[ClearOps, Model]:
         """A pass over ids (batch, tokens): its engine, and the model's parts."""
-        given = _embedded(self._weights, ids, self.slots)
-        return ClearOps(self._weights, given, past=self.past, observer=self._observer), self._model
+        slots, start = np.arange(self.slots + ids.shape[1]), self.slots
+        places, real = slots, None
+        if self._padding is not None:
+            places = np.maximum(slots - self._padding, np.minimum(slots, self._first))
+            real = torch.from_numpy((slots < self._first) | (slots >= self._first + self._padding))
+        places = places[..., start:]
+        given = _embedded(self._weights, ids, places)
+        ops = ClearOps(
+            self._weights, given, real=real, past=self.past, places=places, observer=self._observer
+        )
+        return ops, self._model
 
 
-def _embedded(weights: Mapping[str, torch.Tensor], ids: torch.Tensor, start: int) -> torch.Tensor:
-    """Rows of tokens, and of their positions from `start` on where those have a table."""
-    rows = weights["embed.token"][ids]
-    places = weights.get("embed.position")
-    return rows if places is None else rows + places[start : start + ids.shape[1]]
+def _embedded(weights: Mapping[str, torch.Tensor], ids: torch.Tensor, places: Places) -> torch.Tensor:
+    """Rows of tokens, and of their positions where those have a table."""
+    rows, table = weights["embed.token"][ids], weights.get("embed.position")
+    return rows if table is None else rows + table[torch.from_numpy(places)]
 
 
 def _answer(ops: ClearOps, model: Model, rows: int | None = None) -> torch.Tensor:

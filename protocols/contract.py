@@ -67,12 +67,14 @@ class QueryShape:
 class SessionShape:
     """What everybody learns of a generation before its first pass.
 
-    prompt: rows of the prompt, padded to its bucket. rows: rows of each later pass, the last token and its drafts.
+    prompt: rows of each prompt, padded to the bucket of the longest. rows: those of each later pass, the last token and
+    its drafts. batch: how many prompts advance together; rows of different ones never see each other.
     """
 
     task: str
     prompt: int
     rows: int
+    batch: int = 1
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def _shared_predictions(subject: Subject, link: Link, ids: list[int]) -> np.ndar
             shares = split(layout.form(shape, index), wire.values(layout, shape, index, rows))
             first, second, _ = passes.step(Advance.first(kept), shares, 600.0)
             total = add_up(layout.result(shape, index), (first, second))
-            parts.append(wire.decode(layout, shape, index, total))
+            parts.append(wire.decode(layout, shape, index, total)[0])
             place, kept = place + count, count
     return np.concatenate(parts)[: len(ids) - FIRST + 1].astype(np.float32)
 

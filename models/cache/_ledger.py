@@ -1,4 +1,7 @@
-"""The public bookkeeping of a session: the slots that its passes wrote and dropped, and where the next row stands."""
+"""The public bookkeeping of a session: the slots that its passes wrote and dropped, and where the next row stands.
+
+It is the same for all prompts of a session: nothing that everybody knows tells one from another.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from privinf.models.ops import Heads, View
 from privinf.models.parts import Attention
 from privinf.protocols.masked.wires import Share, Wire, map_share
 
-SLOTS = 2  # the axis of (1, kv heads, slots, head width) along which a cache grows
+SLOTS = 2  # the axis of (batch, kv heads, slots, head width) along which a cache grows
 Layer = tuple[Wire, Wire]
 
 
@@ -44,9 +44,9 @@ IN_FIXED = Keeps(public=True, mask=True)
 
 
 class Cache:
-    """One role's cache.
+    """One role's cache: slots are numbered alike for all prompts of a session, each of which has its own wires in them.
 
-    pads: a share of 1 for each slot that holds padding and of 0 for the others, (1, 1, 1, slots).
+    pads: a share of 1 for each slot that holds padding and of 0 for the others, (batch, 1, 1, slots).
     excluded: which slots of passes that are over no row may attend to any more, as everybody knows.
     """
 
@@ -101,7 +101,7 @@ class Cache:
         self._change(without)
         self.excluded = np.delete(self.excluded, places)
         if self.pads is not None:
-            shape = (1, 1, 1, len(self.excluded))
+            shape = (*self.pads.shape[:-1], len(self.excluded))
             self.pads = map_share(self.pads, shape, lambda v: np.delete(v, places, axis=-1))
 
     def _change(self, change: Callable[[Wire], Wire]) -> None:
@@ -116,7 +116,8 @@ class Held(Memory):
         self._cache, self._first = cache, first
 
     def read(self, ops: MaskedOps, part: Attention, heads: Heads[Wire]) -> View[Wire]:
-        prefix = ops.prefix(part) if self._first and part.prefix else None
+        batch = heads.keys.shape[0]
+        prefix = ops.prefix(part, batch) if self._first and part.prefix else None
         ops.ctx.touch(heads.keys)
         ops.ctx.mask_share(heads.keys)
         if prefix is None:
@@ -131,6 +132,6 @@ def _joined(before: Share | None, pads: Share | None, slots: int) -> Share | Non
     if before is None:
         return pads
     if pads is None:
-        shape = (1, 1, 1, slots)
+        shape = (*before.shape[:-1], slots)
         pads = map_share(before, shape, lambda _: np.zeros(shape, dtype=np.uint64))
     return beside(before, pads)

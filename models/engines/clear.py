@@ -9,7 +9,7 @@ import numpy as np
 
 from privinf.errors import MissingExtra
 from privinf.models.engines.observers import Ranges
-from privinf.models.engines.positions import turns
+from privinf.models.engines.positions import Places, turns
 from privinf.models.engines.relative import buckets
 from privinf.models.functions import FUNCTIONS
 from privinf.models.ops import Heads, View
@@ -29,8 +29,9 @@ Past = list[
 class ClearOps:
     """Implements models.ops.Ops[torch.Tensor, torch.Tensor], for one pass.
 
-    given: what the first layer takes (batch, rows, width). real: which rows are real (batch, rows); padding is hidden
-    from all. past: what earlier passes left, which this one extends; with it, a row sees none that come after.
+    given: what the first layer takes (batch, rows, width). real: which slots are real (batch, slots); padding is hidden
+    from all but itself. past: what earlier passes left, which this one extends; with it, a row sees none that come
+    after. places: where its rows stand (rows,), or (batch, rows).
     """
 
     def __init__(
@@ -40,11 +41,11 @@ class ClearOps:
         *,
         real: torch.Tensor | None = None,
         past: Past | None = None,
+        places: Places | None = None,
         observer: Ranges | None = None,
     ) -> None:
         self._weights, self._given = weights, given
-        self._real, self._past, self._observer = real, past, observer
-        self._start = past[0][0].shape[2] if past else 0
+        self._real, self._past, self._places, self._observer = real, past, places, observer
         self._site = ""
 
     @contextmanager
@@ -89,8 +90,8 @@ class ClearOps:
         return Heads(queries, keys, values)
 
     def _turned(self, rotary: Rotary, x: torch.Tensor) -> torch.Tensor:
-        places = np.arange(self._start, self._start + x.shape[2])
-        cos, sin = (torch.from_numpy(t).float() for t in turns(places, rotary))
+        assert self._places is not None
+        cos, sin = (torch.from_numpy(t).float().unsqueeze(-3) for t in turns(self._places, rotary))
         first, second = x.chunk(2, -1)
         return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
@@ -124,6 +125,8 @@ class ClearOps:
             hidden = torch.ones((rows, slots), dtype=torch.bool).triu(slots - rows + 1)
         if self._real is not None:
             hidden = hidden | ~self._real[:, None, None, -slots:]
+        if self._past is not None:  # a row of padding with nothing before it would see nothing at all
+            hidden = hidden & ~torch.eye(slots, dtype=torch.bool)[-rows:]
         return torch.softmax(scores.masked_fill(hidden, -torch.inf) * float(np.log(2.0)), -1)
 
     def mix(self, part: Attention, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,15 @@ import numpy.typing as npt
 
 from privinf.models.engines.positions import Places, half, pick, rotate, turns
 from privinf.models.engines.relative import buckets
-from privinf.models.engines.shapes import beside, derived, merge_heads, reshape, split_heads, transpose
+from privinf.models.engines.shapes import (
+    beside,
+    derived,
+    merge_heads,
+    repeated,
+    reshape,
+    split_heads,
+    transpose,
+)
 from privinf.models.engines.weights import Weights
 from privinf.models.functions import FUNCTIONS
 from privinf.models.ops import Heads, View
@@ -43,8 +51,8 @@ class Sight:
 class Angles:
     """Rotary positions: those that everybody knows, or the cosines and sines of the client's choice.
 
-    advanced: of the rows' own (2, 1, rows, head width / 2), where the servers do not know these; moved: by which the
-    public prefix moves towards the prompt (2, 1, 1, head width / 2).
+    advanced: of the rows' own (2, batch, rows, head width / 2), where the servers do not know these; moved: by which
+    the public prefix moves towards each prompt (2, batch, 1, head width / 2).
     """
 
     places: Places
@@ -153,13 +161,13 @@ class MaskedOps:
         shape = (*x.shape[:2], slots, x.shape[3])
         return derived(x, shape, lambda v: v[:, :, v.shape[2] - slots :])
 
-    def prefix(self, part: Attention) -> tuple[Wire, Wire]:
-        """The public prefix's keys, moved to where the prompt begins, and its values."""
+    def prefix(self, part: Attention, batch: int) -> tuple[Wire, Wire]:
+        """The public prefix's keys, moved to where each prompt begins, and its values, the same for all."""
         keys = self.weights.wire(self.ctx, f"{part.prefix}.k")
         values = reduce(self.weights.wire(self.ctx, f"{part.prefix}.v"), planned(part.rings).value_bits)
         if self._angles is None or self._angles.moved is None:
-            return reduce(keys, self._score_ring(part)), values
-        return self._product_turned(part, keys, self._angles.moved), values
+            return repeated(reduce(keys, self._score_ring(part)), batch), repeated(values, batch)
+        return self._product_turned(part, keys, self._angles.moved), repeated(values, batch)
 
     def scores(self, part: Attention, queries: Wire, keys: Wire) -> Share:
         scores = self._grouped(part, queries, transpose(keys))

@@ -19,9 +19,9 @@ Places = npt.NDArray[np.int64]
 
 
 def turns(places: Places, rotary: Rotary) -> tuple[F64, F64]:
-    """Cosines and sines (places, width / 2), in the half-split layout of Hugging Face's Llama."""
+    """Cosines and sines (..., width / 2) of places (...), in the half-split layout of Hugging Face's Llama."""
     half = rotary.width // 2
-    angles = places[:, None] * rotary.theta ** (-np.arange(half, dtype=np.float64) / half)
+    angles = places[..., None] * rotary.theta ** (-np.arange(half, dtype=np.float64) / half)
     return np.cos(angles), np.sin(angles)
 
 
@@ -57,5 +57,6 @@ def half(x: Wire, which: int) -> Wire:
 
 
 def pick(x: Wire, which: int) -> Wire:
-    """Cosines or sines."""
-    return derived(x, (1, *x.shape[1:]), lambda v: v[which : which + 1])
+    """Cosines or sines of (2, batch, rows, width / 2), for all heads (batch, 1, rows, width / 2)."""
+    batch, *rest = x.shape[1:]
+    return derived(x, (batch, 1, *rest), lambda v: v[which][:, None])

@@ -25,6 +25,12 @@ def reshape(x: Wire, shape: Shape) -> Wire:
     return x if shape == x.shape else derived(x, shape, lambda v: v.reshape(shape))
 
 
+def repeated(x: Wire, batch: int) -> Wire:
+    """The wire of one prompt for each of several; local, as all of them read one opening under one mask."""
+    shape = (batch, *x.shape[1:])
+    return x if shape == x.shape else derived(x, shape, lambda v: np.broadcast_to(v, shape))
+
+
 def split_heads(x: Share, heads: int) -> Share:
     """(batch, tokens, width) as (batch, heads, tokens, head width)."""
     batch, tokens, width = x.shape

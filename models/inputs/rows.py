@@ -76,11 +76,13 @@ class Inputs:
         size, rotary = onehot.shape[-1], self._spec.rotary
         assert rotary is not None
         first = np.zeros(1, dtype=np.int64) if name == MOVED else self._places - (size - 1)
-        shape = (2, 1, len(first), self._spec.head_width // 2)
+        batch, half = onehot.shape[0], self._spec.head_width // 2
+        shape = (2, batch, len(first), half)
 
         def turned(v: U64) -> U64:
             table = angles(first, size, rotary, self._plan.max_tokens)
-            return kernels.default().ring_matmul(v, table[None]).reshape(shape)
+            found = kernels.default().ring_matmul(v.reshape(1, batch, size), table[None])
+            return found.reshape(batch, 2, len(first), half).swapaxes(0, 1)
 
         found = map_share(onehot, shape, turned)
         return Share(shape, self._plan.widest_scores + ROTARY, ROTARY, found.data)
@@ -103,11 +105,12 @@ class Inputs:
 
 
 def _picked(onehot: Share, table: U32, bits: int) -> Share:
-    """[rows of a public table] modulo 2^bits of one-hots (1, rows, table), up to 32 bits; local."""
+    """[rows of a public table] modulo 2^bits of one-hots (batch, rows, table), up to 32 bits; local."""
     shape = (*onehot.shape[:2], table.shape[1])
 
     def times(v: U64) -> U64:
-        return kernels.default().ring_matmul32(v.astype(np.uint32), table[None]).astype(np.uint64)
+        flat = v.reshape(1, -1, v.shape[-1]).astype(np.uint32)
+        return kernels.default().ring_matmul32(flat, table[None]).astype(np.uint64).reshape(shape)
 
     row = map_share(onehot, shape, times)
     return narrow(Share(shape, onehot.bits, PRE.embed, row.data), bits)

@@ -20,6 +20,7 @@ LOW_TOKENS, MAX_ROWS = 4, 1024  # of a text; of a query
 TASKS = ("generate", "argmax")  # all logits to the client, or the likeliest token alone
 PADDED = "-padded"  # after a task: nobody but the client learns how many drafts were right
 CHUNK = 64  # rows of a prompt that go through the model in one pass: preparations are held in memory
+TOGETHER = 256  # rows of all prompts of a session in one pass, for the same reason
 MOST_ROWS = 32  # of a later pass
 # Keys of how far the prefix moves, and of how many drafts were right so far
 MOVED, ADVANCED = "moved", "advanced"
@@ -112,18 +113,40 @@ class SessionLayout(Layout):
             raise InputError(
                 f"a prompt of {shape.prompt} rows: this shared model takes 1 to {self.room - shape.rows}"
             )
+        self._check_batch(shape)
+
+    def _check_batch(self, shape: SessionShape) -> None:
+        """Several prompts have one set of slots: which drafts of each are out is said in shares, or not at all."""
+        if not 1 <= shape.batch <= self.most_prompts(shape.rows):
+            most = self.most_prompts(shape.rows)
+            raise InputError(
+                f"{shape.batch} prompts together: with {shape.rows} rows a pass a session has 1 to {most}"
+            )
+        if shape.batch > 1 and shape.rows > 1 and not self.padded(shape):
+            raise InputError(
+                "several prompts together take drafts with hide_accepted alone: leave drafts out, or ask them in turn"
+            )
+
+    def most_prompts(self, rows: int) -> int:
+        """How many prompts advance together at most, of whose later passes each has so many rows."""
+        return TOGETHER // rows
+
+    def chunk(self, shape: SessionShape) -> int:
+        """Rows of each prompt that go through the model in one pass."""
+        return min(CHUNK, TOGETHER // shape.batch)
 
     def passes(self, shape: SessionShape) -> int:
-        """Passes that read the prompt."""
-        return -(-shape.prompt // CHUNK)
+        """Passes that read the prompts."""
+        return -(-shape.prompt // self.chunk(shape))
 
     def rows(self, shape: SessionShape, index: int) -> int:
-        """Rows of a pass."""
-        left = shape.prompt - index * CHUNK
-        return min(left, CHUNK) if left > 0 else shape.rows
+        """Rows of each prompt in a pass."""
+        chunk = self.chunk(shape)
+        left = shape.prompt - index * chunk
+        return min(left, chunk) if left > 0 else shape.rows
 
     def outputs(self, shape: SessionShape, index: int) -> int:
-        """How many of a pass's last rows are answered."""
+        """How many of a pass's last rows are answered, of each prompt."""
         last = self.passes(shape) - 1
         return 0 if index < last else 1 if index == last else shape.rows
 
@@ -144,32 +167,32 @@ class SessionLayout(Layout):
     def _keys(self, shape: SessionShape, index: int) -> list[KeyForm]:
         """Rows of tables; rotary positions are selected too where the servers are not to know them.
 
-        How far the prefix moves towards the prompt, and how many drafts were right so far, which all rows of a pass
-        stand behind. What can have one value alone has no key.
+        How far the prefix moves towards each prompt, and how many of its drafts were right so far, which all its rows
+        of a pass stand behind. What can have one value alone has no key.
         """
-        rows = (1, self.rows(shape, index))
+        rows, one = (shape.batch, self.rows(shape, index)), (shape.batch, 1)
         keys = [KeyForm(name, rows, size) for name, size in self.tables.items()]
         turned = []
         if self.spec.rotary and index == 0 and self.plan.prefix:
-            turned.append(KeyForm(MOVED, (1, 1), shape.prompt))
+            turned.append(KeyForm(MOVED, one, shape.prompt))
         if self.spec.rotary and self.padded(shape):
             size = 1 + max(index - self.passes(shape), 0) * (shape.rows - 1)
-            turned.append(KeyForm(ADVANCED, (1, 1), size))
+            turned.append(KeyForm(ADVANCED, one, size))
         return keys + [key for key in turned if key.size > 1]
 
     def _bits(self, shape: SessionShape, index: int) -> list[Field]:
         """Which rows are padding, or which drafts of the pass before are out: its first row is no draft."""
         if index < self.passes(shape):
-            return [Field("pads", (1, 1, 1, self.rows(shape, index)), 1, 0)]
+            return [Field("pads", (shape.batch, 1, 1, self.rows(shape, index)), 1, 0)]
         drafts = shape.rows - 1
         if drafts and self.padded(shape) and index > self.passes(shape):
-            return [Field("rejected", (1, 1, 1, drafts), 1, 0)]
+            return [Field("rejected", (shape.batch, 1, 1, drafts), 1, 0)]
         return []
 
     def result(self, shape: SessionShape, index: int) -> Field:
         """The answer's tensor; empty for a part of the prompt."""
         outputs = self.outputs(shape, index)
         if shape.task.startswith("argmax"):
-            return Field("token", (1, outputs, 1), ring.index_bits(self.spec.vocab), 0)
+            return Field("token", (shape.batch, outputs, 1), ring.index_bits(self.spec.vocab), 0)
         bits = self.plan.answer_bits
-        return Field("logits", (1, outputs, self.spec.vocab), bits, self.plan.scales.result)
+        return Field("logits", (shape.batch, outputs, self.spec.vocab), bits, self.plan.scales.result)

@@ -41,9 +41,10 @@ def session_shape_message(shape: SessionShape) -> common_pb2.SessionShape:
 
 def read_session_shape(message: common_pb2.SessionShape) -> SessionShape:
     """Return the shape of a generation from the wire; whether it can be served is for the program to say."""
-    if not 0 < len(message.task) <= MAX_TASK or not message.prompt or not message.rows:
-        raise InputError("a generation needs a task, a prompt and rows")
-    return SessionShape(message.task, message.prompt, message.rows)
+    sizes = message.prompt, message.rows, message.batch
+    if not 0 < len(message.task) <= MAX_TASK or not all(sizes):
+        raise InputError("a generation needs a task, a prompt, rows and a batch")
+    return SessionShape(message.task, *sizes)
 
 
 def order_message(order: Order) -> common_pb2.Order:

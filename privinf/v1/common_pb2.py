@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17privinf/v1/common.proto\x12\nprivinf.v1\"`\n\x08Identity\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x11\n\tplan_hash\x18\x03 \x01(\t\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\x10\n\x08protocol\x18\x05 \x01(\t\"9\n\nQueryShape\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\r\x12\x0e\n\x06tokens\x18\x03 \x01(\r\":\n\x0cSessionShape\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\r\x12\x0c\n\x04rows\x18\x03 \x01(\r\"\'\n\x05Order\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x07retired\x18\x02 \x03(\r\"\x0f\n\rAttestRequest\"C\n\x0b\x41ttestReply\x12&\n\x08identity\x18\x01 \x01(\x0b\x32\x14.privinf.v1.Identity\x12\x0c\n\x04role\x18\x02 \x01(\t\"\x05\n\x03Raw\"\x06\n\x04Partb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17privinf/v1/common.proto\x12\nprivinf.v1\"`\n\x08Identity\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x11\n\tplan_hash\x18\x03 \x01(\t\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\x10\n\x08protocol\x18\x05 \x01(\t\"9\n\nQueryShape\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05\x62\x61tch\x18\x02 \x01(\r\x12\x0e\n\x06tokens\x18\x03 \x01(\r\"I\n\x0cSessionShape\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\r\x12\x0c\n\x04rows\x18\x03 \x01(\r\x12\r\n\x05\x62\x61tch\x18\x04 \x01(\r\"\'\n\x05Order\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x07retired\x18\x02 \x03(\r\"\x0f\n\rAttestRequest\"C\n\x0b\x41ttestReply\x12&\n\x08identity\x18\x01 \x01(\x0b\x32\x14.privinf.v1.Identity\x12\x0c\n\x04role\x18\x02 \x01(\t\"\x05\n\x03Raw\"\x06\n\x04Partb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,15 +36,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUERYSHAPE']._serialized_start=137
   _globals['_QUERYSHAPE']._serialized_end=194
   _globals['_SESSIONSHAPE']._serialized_start=196
-  _globals['_SESSIONSHAPE']._serialized_end=254
-  _globals['_ORDER']._serialized_start=256
-  _globals['_ORDER']._serialized_end=295
-  _globals['_ATTESTREQUEST']._serialized_start=297
-  _globals['_ATTESTREQUEST']._serialized_end=312
-  _globals['_ATTESTREPLY']._serialized_start=314
-  _globals['_ATTESTREPLY']._serialized_end=381
-  _globals['_RAW']._serialized_start=383
-  _globals['_RAW']._serialized_end=388
-  _globals['_PART']._serialized_start=390
-  _globals['_PART']._serialized_end=396
+  _globals['_SESSIONSHAPE']._serialized_end=269
+  _globals['_ORDER']._serialized_start=271
+  _globals['_ORDER']._serialized_end=310
+  _globals['_ATTESTREQUEST']._serialized_start=312
+  _globals['_ATTESTREQUEST']._serialized_end=327
+  _globals['_ATTESTREPLY']._serialized_start=329
+  _globals['_ATTESTREPLY']._serialized_end=396
+  _globals['_RAW']._serialized_start=398
+  _globals['_RAW']._serialized_end=403
+  _globals['_PART']._serialized_start=405
+  _globals['_PART']._serialized_end=411
 # @@protoc_insertion_point(module_scope)

@@ -31,14 +31,16 @@ class QueryShape(_message.Message):
     def __init__(self, task: _Optional[str] = ..., batch: _Optional[int] = ..., tokens: _Optional[int] = ...) -> None: ...
 
 class SessionShape(_message.Message):
-    __slots__ = ("task", "prompt", "rows")
+    __slots__ = ("task", "prompt", "rows", "batch")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
     task: str
     prompt: int
     rows: int
-    def __init__(self, task: _Optional[str] = ..., prompt: _Optional[int] = ..., rows: _Optional[int] = ...) -> None: ...
+    batch: int
+    def __init__(self, task: _Optional[str] = ..., prompt: _Optional[int] = ..., rows: _Optional[int] = ..., batch: _Optional[int] = ...) -> None: ...
 
 class Order(_message.Message):
     __slots__ = ("index", "retired")

@@ -166,7 +166,7 @@ class Ready(_message.Message):
     def __init__(self, shape: _Optional[_Union[_common_pb2.QueryShape, _Mapping]] = ..., count: _Optional[int] = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("ready", "sessions", "max_sessions", "store_bytes", "max_store_bytes", "waiting", "max_waiting")
+    __slots__ = ("ready", "sessions", "max_sessions", "store_bytes", "max_store_bytes", "waiting", "max_waiting", "max_batch")
     READY_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
     MAX_SESSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +174,7 @@ class StatusReply(_message.Message):
     MAX_STORE_BYTES_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     MAX_WAITING_FIELD_NUMBER: _ClassVar[int]
+    MAX_BATCH_FIELD_NUMBER: _ClassVar[int]
     ready: _containers.RepeatedCompositeFieldContainer[Ready]
     sessions: int
     max_sessions: int
@@ -181,4 +182,5 @@ class StatusReply(_message.Message):
     max_store_bytes: int
     waiting: int
     max_waiting: int
-    def __init__(self, ready: _Optional[_Iterable[_Union[Ready, _Mapping]]] = ..., sessions: _Optional[int] = ..., max_sessions: _Optional[int] = ..., store_bytes: _Optional[int] = ..., max_store_bytes: _Optional[int] = ..., waiting: _Optional[int] = ..., max_waiting: _Optional[int] = ...) -> None: ...
+    max_batch: int
+    def __init__(self, ready: _Optional[_Iterable[_Union[Ready, _Mapping]]] = ..., sessions: _Optional[int] = ..., max_sessions: _Optional[int] = ..., store_bytes: _Optional[int] = ..., max_store_bytes: _Optional[int] = ..., waiting: _Optional[int] = ..., max_waiting: _Optional[int] = ..., max_batch: _Optional[int] = ...) -> None: ...

@@ -18,7 +18,6 @@ from privinf.models.engines.stores import DealerStore, IdealStore, PartyStore, e
 from privinf.models.fold import F32, F64, fold
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import PRE
-from privinf.models.programs import layout as form
 from privinf.models.programs import rows as wire
 from privinf.models.programs.layout import SessionLayout
 from privinf.models.programs.passes import FixedSession
@@ -129,7 +128,8 @@ class Writer:
 
     def prompt(self, index: int) -> Rows:
         """The rows of one pass over the prompt; padding repeats the first token."""
-        first, chunk = len(self.toy.plan.prefix), slice(index * form.CHUNK, (index + 1) * form.CHUNK)
+        first, size = len(self.toy.plan.prefix), self.toy.layout().chunk(self.shape)
+        chunk = slice(index * size, (index + 1) * size)
         ids = np.array([self.seen[0]] * self.moved + self.seen, dtype=np.int64)[: self.shape.prompt]
         places = np.maximum(np.arange(len(ids)) - self.moved, 0) + first
         return Rows(ids[chunk], places[chunk], (np.arange(len(ids)) < self.moved)[chunk], self.moved)
