@@ -112,6 +112,7 @@ class PartyCalls:
             max_sessions=self._config.max_sessions,
             waiting=self._admission.waiting,
             max_waiting=self._config.max_waiting,
+            max_batch=self._config.max_batch,
             store_bytes=supply.store.usage() if supply else 0,
             max_store_bytes=self._config.max_store_bytes,
         )

@@ -107,6 +107,7 @@ class PartyConfig(_Admitting):
     greet_seconds: float = 5.0  # how long a call that has a place waits for its other half at the other party
     passes_ahead: int = 2  # passes of a generation kept ready, in memory; the smaller number of both parties
     max_ahead_bytes: int = GIB  # of a generation's passes kept ready, about; party 0's setting alone
+    max_batch: int = 8  # prompts of one generation that advance together: a pass takes the memory of as many
     journal: Path | None = None  # names of what passes opened are appended here, for an audit
     max_journal_bytes: int = GIB  # of all its parts; the oldest of them are deleted
     prepare_seconds: float = 600.0  # the longest that one preparation may take in the background
@@ -123,6 +124,7 @@ class PartyConfig(_Admitting):
         _check(self.max_store_bytes > 0 and self.max_store_count > 0, "the store needs room")
         _check(self.ahead >= 0, "ahead counts something")
         _check(0 < self.passes_ahead <= 32, "passes_ahead is 1 to 32")
+        _check(self.max_batch > 0, "max_batch is 1 or more")
         _check(min(self.max_ahead_bytes, self.max_journal_bytes) > 0, "a limit in bytes is positive")
 
 

@@ -161,11 +161,11 @@ class Decoder:
         """
         options = GenerationOptions(max_new_tokens=tokens, draft=draft, drafts=drafts)
         layout, found, series = self.bundle.layout, list[PassTokens](), list[dict[str, int]]()
-        decoding = Decoding(self.bundle, prompt, options)
+        decoding = Decoding(self.bundle, [prompt], [options])
         with self.link.generate(decoding.shape) as generation:
             passes = _Paced(generation, self.servers, pace)
             began, first = time.monotonic(), 0.0
-            for written in decoding.steps(partial(passes.step, timeout=DEADLINE)):
+            for (written,) in decoding.steps(partial(passes.step, timeout=DEADLINE)):
                 found.append(written)
                 first = first or time.monotonic() - began - passes.waited
                 if every and len(found) % every == 0:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import grpc
 
 from privinf.config import PartyConfig
-from privinf.errors import PrivinfError
+from privinf.errors import InputError, PrivinfError
 from privinf.parties.logs import Log
 from privinf.parties.memory import Idle
 from privinf.parties.metrics import Meters
@@ -87,7 +87,7 @@ class Generations:
     ) -> Iterator[party_pb2.GenerateReply]:
         began = time.monotonic()
         require_same(self._program.identity, read_identity(opened.identity), "client")
-        shape = read_session_shape(opened.shape)
+        shape = self._bounded(read_session_shape(opened.shape))
         running, life = served(self._program.sessions, SESSIONS).begin(shape), inbox.requests.life
         self._sessions.begin(opened.session_id)
         with (
@@ -105,6 +105,13 @@ class Generations:
                 met.finish()
         took = round(time.monotonic() - began, 6)
         self._log.info("generated", session=opened.session_id.hex(), passes=generation.passes, seconds=took)
+
+    def _bounded(self, shape: SessionShape) -> SessionShape:
+        """The same, unless its passes would take more memory than this party lets one generation have."""
+        most = self._config.max_batch
+        if shape.batch > most:
+            raise InputError(f"{shape.batch} prompts together: this server takes {most} in one generation")
+        return shape
 
     @contextmanager
     def _fed(

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import Self, Unpack
+from typing import Self, Unpack, overload
 
 from privinf.options import chosen
 from privinf.sdk.answers import Classification, Embeddings
-from privinf.sdk.async_tokens import AsyncTokenStream, collect
-from privinf.sdk.backend import Begin, Conversation, Items, Message, Prompt, Texts
-from privinf.sdk.base_client import BaseClient
+from privinf.sdk.async_tokens import AsyncBatchStream, AsyncTokenStream, collect
+from privinf.sdk.backend import Begin, Items, Messages, Prompt, Prompts, Texts
+from privinf.sdk.base_client import BaseClient, talks
 from privinf.sdk.call import Call, Progress
 from privinf.sdk.completions import Completion
-from privinf.sdk.options import GenerationKeywords, Reading, ReadingKeywords
+from privinf.sdk.options import (
+    AnsweringKeywords,
+    GenerationKeywords,
+    OwnKeywords,
+    Reading,
+    ReadingKeywords,
+    WritingKeywords,
+)
+from privinf.sdk.several import BeginAll
 from privinf.sdk.threads import Threads, aside
 from privinf.sdk.transport import PartyStatus
 
@@ -53,55 +61,83 @@ class AsyncClient(BaseClient):
         """What both parties have ready."""
         return await aside(self._backend.status)
 
+    @overload
+    async def generate(self, prompt: Prompt, **options: Unpack[WritingKeywords]) -> Completion: ...
+    @overload
+    async def generate(self, prompt: Prompts, **options: Unpack[WritingKeywords]) -> list[Completion]: ...
     async def generate(
         self,
-        prompt: Prompt,
+        prompt: Prompt | Prompts,
         *,
         raw: bool = False,
         special_tokens: bool = False,
         timeout: float | None = None,
+        each: Sequence[OwnKeywords] | None = None,
         **options: Unpack[GenerationKeywords],
-    ) -> Completion:
-        """Continue a prompt; options as for `Client.generate`. A cancelled call frees the servers."""
-        tokens = self.stream(prompt, raw=raw, special_tokens=special_tokens, timeout=timeout, **options)
-        return await collect(tokens)
+    ) -> Completion | list[Completion]:
+        """Continue a prompt, or several; options as for `Client.generate`. A cancelled call frees the servers."""
+        begin = self._read(prompt, raw, special_tokens, each, options)
+        return await collect(self._streamed(begin, timeout))
 
+    @overload
+    async def chat(self, messages: Messages, **options: Unpack[AnsweringKeywords]) -> Completion: ...
+    @overload
+    async def chat(
+        self, messages: Sequence[Messages], **options: Unpack[AnsweringKeywords]
+    ) -> list[Completion]: ...
     async def chat(
         self,
-        messages: Sequence[Message],
+        messages: Messages | Sequence[Messages],
         *,
         special_tokens: bool = False,
         timeout: float | None = None,
+        each: Sequence[OwnKeywords] | None = None,
         **options: Unpack[GenerationKeywords],
-    ) -> Completion:
-        """Answer a conversation; options as for `Client.generate`."""
-        tokens = self.stream_chat(messages, special_tokens=special_tokens, timeout=timeout, **options)
-        return await collect(tokens)
+    ) -> Completion | list[Completion]:
+        """Answer a conversation, or several; options as for `Client.generate`."""
+        begin = self._read(talks(messages), False, special_tokens, each, options)
+        return await collect(self._streamed(begin, timeout))
 
+    @overload
+    def stream(self, prompt: Prompt, **options: Unpack[WritingKeywords]) -> AsyncTokenStream: ...
+    @overload
+    def stream(self, prompt: Prompts, **options: Unpack[WritingKeywords]) -> AsyncBatchStream: ...
     def stream(
         self,
-        prompt: Prompt,
+        prompt: Prompt | Prompts,
         *,
         raw: bool = False,
         special_tokens: bool = False,
         timeout: float | None = None,
+        each: Sequence[OwnKeywords] | None = None,
         **options: Unpack[GenerationKeywords],
-    ) -> AsyncTokenStream:
-        """Iterate over the tokens of a continuation: `async for token in client.stream(...)`."""
-        return self._streamed(self._read(prompt, raw, special_tokens, options), timeout)
+    ) -> AsyncTokenStream | AsyncBatchStream:
+        """Iterate over the tokens of a continuation, or of several: `async for token in client.stream(...)`."""
+        return self._streamed(self._read(prompt, raw, special_tokens, each, options), timeout)
 
+    @overload
+    def stream_chat(self, messages: Messages, **options: Unpack[AnsweringKeywords]) -> AsyncTokenStream: ...
+    @overload
+    def stream_chat(
+        self, messages: Sequence[Messages], **options: Unpack[AnsweringKeywords]
+    ) -> AsyncBatchStream: ...
     def stream_chat(
         self,
-        messages: Sequence[Message],
+        messages: Messages | Sequence[Messages],
         *,
         special_tokens: bool = False,
         timeout: float | None = None,
+        each: Sequence[OwnKeywords] | None = None,
         **options: Unpack[GenerationKeywords],
-    ) -> AsyncTokenStream:
-        """Iterate over the tokens of an answer to a conversation."""
-        return self._streamed(self._read(Conversation(messages), False, special_tokens, options), timeout)
+    ) -> AsyncTokenStream | AsyncBatchStream:
+        """Iterate over the tokens of an answer to a conversation, or of answers to several."""
+        return self._streamed(self._read(talks(messages), False, special_tokens, each, options), timeout)
 
-    def _streamed(self, begin: Begin, timeout: float | None) -> AsyncTokenStream:
+    def _streamed(
+        self, begin: Begin | BeginAll, timeout: float | None
+    ) -> AsyncTokenStream | AsyncBatchStream:
+        if isinstance(begin, BeginAll):
+            return AsyncBatchStream(begin, Call(timeout), self._threads)
         return AsyncTokenStream(begin, Call(timeout), self._threads)
 
     async def close(self) -> None:

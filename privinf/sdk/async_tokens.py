@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from privinf.errors import InputError
-from privinf.sdk.backend import Begin
 from privinf.sdk.call import Call
-from privinf.sdk.completions import Completion, GenerationUsage, Token, TokenStream
+from privinf.sdk.completions import Completion, Token, TokenStream
+from privinf.sdk.several import NOTHING, BatchStream
 from privinf.sdk.threads import Threads
 
+Stream = TypeVar("Stream", TokenStream, BatchStream)
 
-class AsyncTokenStream:
+
+class _AsyncTokens(Generic[Stream]):
     """Iterate over it once; `close` it, or leave its `async with`, to drop what is under way."""
 
-    def __init__(self, begin: Begin, call: Call, threads: Threads) -> None:
-        self._begin, self._call, self._threads = begin, call, threads
-        self._tokens: TokenStream | None = None
+    def __init__(self, begin: Callable[[Call], Stream], call: Call, threads: Threads) -> None:
+        self._begin: Callable[[Call], Stream] = begin
+        self._call, self._threads = call, threads
+        self._tokens: Stream | None = None
         self._begun = False
-
-    @property
-    def completion(self) -> Completion:
-        """What came until now."""
-        if self._tokens is None:
-            return Completion("", (), "length", GenerationUsage())
-        return self._tokens.completion
 
     def __aiter__(self) -> AsyncIterator[Token]:
         return self._run()
@@ -56,8 +52,26 @@ class AsyncTokenStream:
         self.close()
 
 
-async def collect(tokens: AsyncTokenStream) -> Completion:
-    """All of a continuation."""
+class AsyncTokenStream(_AsyncTokens[TokenStream]):
+    """Tokens of one answer."""
+
+    @property
+    def completion(self) -> Completion:
+        """What came until now."""
+        return NOTHING if self._tokens is None else self._tokens.completion
+
+
+class AsyncBatchStream(_AsyncTokens[BatchStream]):
+    """Tokens of several answers, each with its prompt's `index`."""
+
+    @property
+    def completions(self) -> list[Completion]:
+        """What came until now, of each prompt; nothing before the first token."""
+        return [] if self._tokens is None else self._tokens.completions
+
+
+async def collect(tokens: AsyncTokenStream | AsyncBatchStream) -> Completion | list[Completion]:
+    """All of a continuation, or of several."""
     async for _ in tokens:
         pass
-    return tokens.completion
+    return tokens.completions if isinstance(tokens, AsyncBatchStream) else tokens.completion

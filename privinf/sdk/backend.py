@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, runtime_checkable
 
 from privinf.errors import InputError
 from privinf.sdk.answers import F32, Classification, Embeddings
 from privinf.sdk.call import Call
 from privinf.sdk.completions import TokenStream
 from privinf.sdk.options import GenerationOptions, Reading
+from privinf.sdk.several import BeginAll
 from privinf.sdk.transport import PartyStatus
 
 Texts = str | Iterable[str]
 Items = Texts | F32  # or images
 Message = Mapping[str, str]
+Messages = Sequence[Message]
 Prompt = str | Sequence[int]
+Prompts = list[str] | list[list[int]] | list[Sequence[int]] | list[Prompt] | tuple[Prompt, ...]
 Begin = Callable[
     [Call], TokenStream
 ]  # asks for what was read; it waits for a place, and a stream gives the tokens
@@ -26,7 +30,10 @@ Begin = Callable[
 class Conversation:
     """Messages to be answered, each {"role": ..., "content": ...}."""
 
-    messages: Sequence[Message] = field(repr=False)
+    messages: Messages = field(repr=False)
+
+
+Asked = Prompt | Conversation | Prompts | list[Conversation]  # of one answer, or of several
 
 
 @dataclass(frozen=True)
@@ -72,18 +79,41 @@ class Backend(Protocol):
         """Read a prompt; nothing is asked before what this returns is called."""
 
 
-class Prompts(Protocol):
+@runtime_checkable
+class WritesTogether(Protocol):
+    """A backend whose servers have several prompts advance together; others are asked one after the other."""
+
+    def write_together(
+        self,
+        prompts: Sequence[Prompt | Conversation],
+        options: Sequence[GenerationOptions],
+        raw: bool,
+        special_tokens: bool,
+    ) -> BeginAll:
+        """Read prompts, each with options of its own; nothing is asked before what this returns is called."""
+
+
+class Tokenising(Protocol):
     """What turns prompts into tokens."""
 
     def prompt(self, prompt: Prompt, raw: bool, special_tokens: bool = False) -> list[int]: ...
     def conversation(self, messages: Sequence[Message], special_tokens: bool = False) -> list[int]: ...
 
 
-def tokens_of(prompts: Prompts, prompt: Prompt | Conversation, raw: bool, special_tokens: bool) -> list[int]:
+def tokens_of(side: Tokenising, prompt: Prompt | Conversation, raw: bool, special_tokens: bool) -> list[int]:
     """Tokens of a prompt, or of a conversation up to where its answer begins."""
     if isinstance(prompt, Conversation):
-        return prompts.conversation(prompt.messages, special_tokens)
-    return prompts.prompt(prompt, raw, special_tokens)
+        return side.conversation(prompt.messages, special_tokens)
+    return side.prompt(prompt, raw, special_tokens)
+
+
+@contextmanager
+def of_prompt(place: int) -> Iterator[None]:
+    """Have what is wrong with one prompt of several say which it is."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"prompt {place}: {error}") from error
 
 
 def lacks(mode: str, verb: str) -> NoReturn:

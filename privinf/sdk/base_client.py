@@ -5,14 +5,32 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, Unpack
+from typing import NoReturn, Unpack, cast
 
 from privinf.errors import InputError
-from privinf.options import changed, chosen
-from privinf.sdk.backend import Begin, Conversation, Facts, Prompt, Texts
+from privinf.options import changed, chosen, require
+from privinf.sdk.backend import (
+    Asked,
+    Begin,
+    Conversation,
+    Facts,
+    Messages,
+    Prompt,
+    Texts,
+    WritesTogether,
+    of_prompt,
+)
 from privinf.sdk.connection import Connection, GivenTls
 from privinf.sdk.modes import MODES
-from privinf.sdk.options import GenerationKeywords, GenerationOptions, ModeName, Reading, ReadingKeywords
+from privinf.sdk.options import (
+    GenerationKeywords,
+    GenerationOptions,
+    ModeName,
+    OwnKeywords,
+    Reading,
+    ReadingKeywords,
+)
+from privinf.sdk.several import BeginAll, Part
 
 
 class BaseClient:
@@ -63,12 +81,67 @@ class BaseClient:
         self._backend.check(texts, chosen(Reading, reading))
 
     def _read(
-        self, prompt: Prompt | Conversation, raw: bool, special_tokens: bool, given: GenerationKeywords
-    ) -> Begin:
-        """Read a prompt and how to continue it; nothing is asked yet."""
+        self,
+        prompt: Asked,
+        raw: bool,
+        special_tokens: bool,
+        each: Sequence[OwnKeywords] | None,
+        given: GenerationKeywords,
+    ) -> Begin | BeginAll:
+        """Read a prompt or several, and how to continue them; nothing is asked yet."""
         if "stream" in given:
             raise InputError("stream: call `stream`, or `stream_chat` for a conversation, instead")
-        options = chosen(GenerationOptions, given)
+        options = self._known(chosen(GenerationOptions, given))
+        if (prompts := several(prompt)) is not None:
+            own = [self._known(one) for one in each_of(options, each, len(prompts))]
+            return self._read_all(prompts, own, raw, special_tokens)
+        require(each is None, "each: this is for several prompts; give one its options as they are")
+        return self._backend.write(cast(Prompt | Conversation, prompt), options, raw, special_tokens)
+
+    def _read_all(
+        self,
+        prompts: Sequence[Prompt | Conversation],
+        options: Sequence[GenerationOptions],
+        raw: bool,
+        special_tokens: bool,
+    ) -> BeginAll:
+        """Have prompts advance together where the mode can, or one after the other."""
+        if isinstance(self._backend, WritesTogether):
+            return self._backend.write_together(prompts, options, raw, special_tokens)
+        parts = []
+        for place, (prompt, own) in enumerate(zip(prompts, options, strict=True)):
+            with of_prompt(place):
+                parts.append(Part((place,), self._backend.write(prompt, own, raw, special_tokens)))
+        return BeginAll(lambda call: parts)
+
+    def _known(self, options: GenerationOptions) -> GenerationOptions:
+        """The same, if the mode knows all that was changed."""
         if foreign := [name for name in changed(options) if name not in self._mode.options]:
             raise InputError(f"{', '.join(foreign)}: only the private mode supports that; leave it out")
-        return self._backend.write(prompt, options, raw, special_tokens)
+        return options
+
+
+def each_of(
+    options: GenerationOptions, each: Sequence[OwnKeywords] | None, count: int
+) -> list[GenerationOptions]:
+    """The options of each of several prompts."""
+    own: Sequence[OwnKeywords] = each or [{}] * count
+    require(len(own) == count, f"each: options of {len(own)} prompts, and there are {count}")
+    return [options.own(one) for one in own]
+
+
+def several(prompt: Asked) -> list[Prompt | Conversation] | None:
+    """The prompts of a list of them; None where it is one, a text or token ids; InputError for what may be both."""
+    if not isinstance(prompt, list | tuple):
+        return None
+    whole = {isinstance(item, Conversation) or hasattr(item, "__len__") for item in prompt}
+    if len(whole) > 1:
+        raise InputError("a list holds the token ids of one prompt, or prompts: texts, or lists of token ids")
+    return list(cast(Sequence[Prompt | Conversation], prompt)) if whole == {True} else None
+
+
+def talks(messages: Messages | Sequence[Messages]) -> Conversation | list[Conversation]:
+    """A conversation, or several."""
+    if isinstance(messages, list | tuple) and messages and isinstance(messages[0], list | tuple):
+        return [Conversation(one) for one in messages]
+    return Conversation(cast(Messages, messages))

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self, Unpack
+from typing import Self, Unpack, overload
 
 from privinf.options import chosen
 from privinf.sdk.answers import Classification, Embeddings
-from privinf.sdk.backend import Conversation, Items, Message, Prompt, Texts
-from privinf.sdk.base_client import BaseClient
+from privinf.sdk.backend import Items, Messages, Prompt, Prompts, Texts
+from privinf.sdk.base_client import BaseClient, talks
 from privinf.sdk.call import Call, Progress
 from privinf.sdk.completions import Completion, TokenStream
-from privinf.sdk.options import GenerationKeywords, Reading, ReadingKeywords
+from privinf.sdk.options import (
+    AnsweringKeywords,
+    GenerationKeywords,
+    OwnKeywords,
+    Reading,
+    ReadingKeywords,
+    WritingKeywords,
+)
+from privinf.sdk.several import BatchStream
 from privinf.sdk.transport import PartyStatus
 
 
@@ -61,64 +69,93 @@ class Client(BaseClient):
         """What both parties have ready."""
         return self._backend.status()
 
+    @overload
+    def generate(self, prompt: Prompt, **options: Unpack[WritingKeywords]) -> Completion: ...
+    @overload
+    def generate(self, prompt: Prompts, **options: Unpack[WritingKeywords]) -> list[Completion]: ...
     def generate(
         self,
-        prompt: Prompt,
+        prompt: Prompt | Prompts,
         *,
         raw: bool = False,
         special_tokens: bool = False,
         timeout: float | None = None,
+        each: Sequence[OwnKeywords] | None = None,
         **options: Unpack[GenerationKeywords],
-    ) -> Completion:
-        """Continue a prompt.
+    ) -> Completion | list[Completion]:
+        """Continue a prompt; or several, which advance together, so that a pass takes the rounds of one.
 
         Args:
-            prompt: a text, or token ids that are taken as they are. A model for conversations takes a text as a user's
-                message, unless it is `raw`.
+            prompt: a text, or token ids that are taken as they are; or a list of such prompts, whose answers come in
+                the same order, each as it would be alone. A model for conversations takes a text as a user's message,
+                unless it is `raw`.
             special_tokens: let a text or a message mean the control tokens that it spells, such as "<|im_end|>", which
                 are mere characters otherwise. Never for text of others. Those of the chat template count always.
             timeout: seconds for each pass, and for the place before the first; in the equivariant mode for all of it.
+            each: options of each of several prompts: sampling, seed, max_new_tokens and stop, where they differ.
             options: those of `GenerationOptions`, such as max_new_tokens and temperature (0 is greedy); draft is
                 "lookup", a file of `privinf draft`, or an object with `propose`.
 
         Raises:
             InputError: an empty prompt, one that is too long, a token that is none, an option out of range.
         """
-        return whole(self.stream(prompt, raw=raw, special_tokens=special_tokens, timeout=timeout, **options))
+        return whole(self._read(prompt, raw, special_tokens, each, options)(Call(timeout)))
 
+    @overload
+    def chat(self, messages: Messages, **options: Unpack[AnsweringKeywords]) -> Completion: ...
+    @overload
+    def chat(
+        self, messages: Sequence[Messages], **options: Unpack[AnsweringKeywords]
+    ) -> list[Completion]: ...
     def chat(
         self,
-        messages: Sequence[Message],
+        messages: Messages | Sequence[Messages],
         *,
         special_tokens: bool = False,
         timeout: float | None = None,
+        each: Sequence[OwnKeywords] | None = None,
         **options: Unpack[GenerationKeywords],
-    ) -> Completion:
-        """Answer a conversation, a list of {"role": ..., "content": ...}; the rest is as for `generate`."""
-        return whole(self.stream_chat(messages, special_tokens=special_tokens, timeout=timeout, **options))
+    ) -> Completion | list[Completion]:
+        """Answer a conversation, a list of {"role": ..., "content": ...}, or a list of them; as for `generate`."""
+        return whole(self._read(talks(messages), False, special_tokens, each, options)(Call(timeout)))
 
+    @overload
+    def stream(self, prompt: Prompt, **options: Unpack[WritingKeywords]) -> TokenStream: ...
+    @overload
+    def stream(self, prompt: Prompts, **options: Unpack[WritingKeywords]) -> BatchStream: ...
     def stream(
         self,
-        prompt: Prompt,
+        prompt: Prompt | Prompts,
         *,
         raw: bool = False,
         special_tokens: bool = False,
         timeout: float | None = None,
+        each: Sequence[OwnKeywords] | None = None,
         **options: Unpack[GenerationKeywords],
-    ) -> TokenStream:
-        """Continue a prompt token by token: `for token in client.stream(...)`; options as for `generate`."""
-        return self._read(prompt, raw, special_tokens, options)(Call(timeout))
+    ) -> TokenStream | BatchStream:
+        """Continue a prompt token by token: `for token in client.stream(...)`; options as for `generate`.
 
+        Of several prompts a token's `index` says whose it is.
+        """
+        return self._read(prompt, raw, special_tokens, each, options)(Call(timeout))
+
+    @overload
+    def stream_chat(self, messages: Messages, **options: Unpack[AnsweringKeywords]) -> TokenStream: ...
+    @overload
+    def stream_chat(
+        self, messages: Sequence[Messages], **options: Unpack[AnsweringKeywords]
+    ) -> BatchStream: ...
     def stream_chat(
         self,
-        messages: Sequence[Message],
+        messages: Messages | Sequence[Messages],
         *,
         special_tokens: bool = False,
         timeout: float | None = None,
+        each: Sequence[OwnKeywords] | None = None,
         **options: Unpack[GenerationKeywords],
-    ) -> TokenStream:
-        """Answer a conversation token by token."""
-        return self._read(Conversation(messages), False, special_tokens, options)(Call(timeout))
+    ) -> TokenStream | BatchStream:
+        """Answer a conversation token by token, or several."""
+        return self._read(talks(messages), False, special_tokens, each, options)(Call(timeout))
 
     def close(self) -> None:
         """Release the connections; idempotent."""
@@ -132,9 +169,9 @@ class Client(BaseClient):
         self.close()
 
 
-def whole(tokens: TokenStream) -> Completion:
-    """All of a continuation."""
+def whole(tokens: TokenStream | BatchStream) -> Completion | list[Completion]:
+    """All of a continuation, or of several."""
     with tokens:
         for _ in tokens:
             pass
-    return tokens.completion
+    return tokens.completions if isinstance(tokens, BatchStream) else tokens.completion

@@ -99,7 +99,9 @@ def _fill(shadow: Shadow, spec: ModelSpec, slots: int) -> None:
     if not slots:
         return
     for layer in range(spec.layers):
-        blank = Wire((shadow.ledger.shape.batch, spec.kv_heads, slots, spec.head_width), 0, 0)  # ring and scale are those before it
+        blank = Wire(
+            (shadow.ledger.shape.batch, spec.kv_heads, slots, spec.head_width), 0, 0
+        )  # ring and scale are those before it
         shadow.cache.extend(layer, [blank], [blank])
     shadow.cache.settle(slots, None)
     shadow.ledger.slots += [(shadow.ledger.index, row) for row in range(slots)]

@@ -31,6 +31,11 @@ class DecoderSide:
 
         return ChatTemplate(self.bundle.directory, rules=self.tokenizer.rules)
 
+    @property
+    def eos(self) -> tuple[int, ...]:
+        """The tokens that end a text."""
+        return self.bundle.spec.generator.eos
+
     def prompt(self, prompt: Prompt, raw: bool, special_tokens: bool = False) -> list[int]:
         """Tokens of a prompt after the public prefix.
 

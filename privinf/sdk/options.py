@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Final, Literal, TypedDict
 
 from privinf.drafts.draft import Draft
+from privinf.errors import InputError
 from privinf.options import Sampling, is_whole, option, require
 
 ModeName = Literal["private", "equivariant"]
 MOST_DRAFTS: Final = 31  # with the token before them they fill the largest pass
+# What prompts that are asked together may each have of their own
+OWN: Final = frozenset(item.name for item in fields(Sampling)) | {"max_new_tokens", "stop"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,14 @@ class GenerationOptions(Sampling):
             "stop must be a list of texts, none of them empty; leave it out for none",
         )
 
+    def own(self, given: OwnKeywords) -> GenerationOptions:
+        """The same with what one prompt of several may have of its own; InputError for what holds for all of them."""
+        if foreign := sorted(set(given) - OWN):
+            raise InputError(
+                f"{', '.join(foreign)}: of one prompt may be said {', '.join(sorted(OWN))} alone"
+            )
+        return replace(self, **given)
+
     @property
     def stops(self) -> tuple[str, ...]:
         """The texts that end the answer."""
@@ -89,8 +100,8 @@ class ReadingKeywords(TypedDict, total=False):
     special_tokens: bool
 
 
-class GenerationKeywords(TypedDict, total=False):
-    """The fields of `GenerationOptions` as keywords; a test holds both equal."""
+class OwnKeywords(TypedDict, total=False):
+    """Those of one prompt among several."""
 
     temperature: float
     top_k: int | None
@@ -99,7 +110,29 @@ class GenerationKeywords(TypedDict, total=False):
     seed: int | None
     max_new_tokens: int
     stop: str | Sequence[str]
+
+
+class GenerationKeywords(OwnKeywords, total=False):
+    """The fields of `GenerationOptions` as keywords; a test holds both equal."""
+
     draft: Draft | str | None
     drafts: int
     secure_argmax: bool
     hide_accepted: bool
+
+
+class WritingKeywords(GenerationKeywords, total=False):
+    """What may be said beside a prompt, or several."""
+
+    raw: bool
+    special_tokens: bool
+    timeout: float | None
+    each: Sequence[OwnKeywords] | None
+
+
+class AnsweringKeywords(GenerationKeywords, total=False):
+    """The same beside a conversation, or several."""
+
+    special_tokens: bool
+    timeout: float | None
+    each: Sequence[OwnKeywords] | None

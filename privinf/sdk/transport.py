@@ -47,6 +47,7 @@ class PartyStatus:
     max_store_bytes: int
     waiting: int = 0  # for a place among the sessions
     max_waiting: int = 0
+    max_batch: int = 1  # prompts of one generation that advance together
 
 
 class Link:
@@ -138,6 +139,10 @@ class Link:
         """Ask both parties what they have ready."""
         first, second = (self._status(peer) for peer in self._peers)
         return first, second
+
+    def most_together(self) -> int:
+        """How many prompts of one generation both parties let advance together."""
+        return max(1, min(status.max_batch for status in self.status()))
 
     def close(self) -> None:
         """Release the channels; queries under way are dropped."""

@@ -110,9 +110,7 @@ def test_each_prompt_is_answered_as_it_is_alone(
 
 @pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(("kind", "mode"), [("llama", "private"), ("gpt2", "public")])
-def test_drafts_of_each_prompt_stay_apart(
-    toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str
-) -> None:
+def test_drafts_of_each_prompt_stay_apart(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str) -> None:
     """As many of one prompt's are right as may be, and nobody but the client knows how many of which."""
     batch = Batch(toys[kind, True], "generate-padded", ROWS, *MODES[mode])
     batch.read()

@@ -11,6 +11,7 @@ from privinf.drafts.speculation import PromptLookup, Tree, Verdict
 from privinf.models.programs.layout import SessionLayout
 from privinf.sdk.completions import Completion, TokenStream
 from privinf.sdk.decoding import Decoding, fitting
+from privinf.sdk.lines import Line
 from privinf.sdk.options import GenerationOptions
 from privinf.sdk.outcomes import PartyStats, Stats
 
@@ -26,11 +27,11 @@ def layout(session: int, model: int = 10_000) -> SessionLayout:
 def written(form: SessionLayout, most: int, *, drafts: int, monkeypatch: pytest.MonkeyPatch) -> Completion:
     """A generation in which no draft is ever right, and nobody else takes part."""
     monkeypatch.setattr(Decoding, "_ask", _pass)
-    monkeypatch.setattr(Decoding, "_choose", lambda decoding, shares, drafts: Verdict((0,), (3,)))
+    monkeypatch.setattr(Decoding, "_answers", lambda decoding, shares: [None])
+    monkeypatch.setattr(Line, "_chosen", lambda line, answer: Verdict((0,), (3,)))
     options = GenerationOptions(max_new_tokens=most, draft=PromptLookup(), drafts=drafts)
-    steps = Decoding(cast(Any, SimpleNamespace(layout=form, scheme=None)), PROMPT, options).steps(
-        cast(Any, None)
-    )
+    bundle = cast(Any, SimpleNamespace(layout=form, scheme=None))
+    steps = (one for (one,) in Decoding(bundle, [PROMPT], [options]).steps(cast(Any, None)))
     with TokenStream(steps, str, options, (), lambda clean: None) as tokens:
         assert sum(token.id is not None for token in tokens) == len(tokens.completion.tokens)
     return tokens.completion

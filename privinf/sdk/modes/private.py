@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -14,15 +15,16 @@ from privinf.models.source.checkpoint import read_spec
 from privinf.protocols.contract import QueryShape
 from privinf.sdk.answers import F32, Classification, Embeddings, Usage
 from privinf.sdk.asked import listed
-from privinf.sdk.backend import Begin, Conversation, Facts, Items, Prompt, Texts, tokens_of
+from privinf.sdk.backend import Begin, Conversation, Facts, Items, Prompt, Texts, of_prompt, tokens_of
 from privinf.sdk.call import Call
-from privinf.sdk.completions import TokenStream
+from privinf.sdk.completions import Abreast, GenerationUsage, Growing, TokenStream
 from privinf.sdk.connection import Connection
 from privinf.sdk.decoder_client import DecoderSide
 from privinf.sdk.decoding import Decoding
 from privinf.sdk.encoder_client import EncoderSide
 from privinf.sdk.modes import Mode
 from privinf.sdk.options import GenerationOptions, Reading
+from privinf.sdk.several import BeginAll, Part, groups
 from privinf.sdk.transport import Link, PartyStatus
 
 
@@ -76,15 +78,57 @@ class Private:
     ) -> Begin:
         """Read a prompt, and the draft that is to be used."""
         side = self._decoder
-        decoding = Decoding(side.bundle, tokens_of(side, prompt, raw, special_tokens), options)
+        decoding = Decoding(side.bundle, [tokens_of(side, prompt, raw, special_tokens)], [options])
 
         def begin(call: Call) -> TokenStream:
             passes = self._link.generate(decoding.shape, call)
             steps = decoding.steps(partial(passes.step, timeout=call.timeout))
-            eos = side.bundle.spec.generator.eos
-            return TokenStream(steps, side.tokenizer.decode, options, eos, passes.end)
+            alone = (written for (written,) in steps)
+            return TokenStream(alone, side.tokenizer.decode, options, side.eos, passes.end)
 
         return begin
+
+    def write_together(
+        self,
+        prompts: Sequence[Prompt | Conversation],
+        options: Sequence[GenerationOptions],
+        raw: bool,
+        special_tokens: bool,
+    ) -> BeginAll:
+        """Read prompts; of those that advance together, servers learn the number and the longest one's bucket."""
+        side, ids, rows = self._decoder, list[Sequence[int]](), 1
+        for place, (prompt, own) in enumerate(zip(prompts, options, strict=True)):
+            with of_prompt(place):
+                ids.append(tokens_of(side, prompt, raw, special_tokens))
+                rows = max(rows, Decoding(side.bundle, ids[-1:], [own]).shape.rows)
+        Decoding(
+            side.bundle, ids[:2], options[:2]
+        )  # what no two prompts can have together is refused here too
+        most = side.bundle.layout.most_prompts(rows)
+
+        def parts(call: Call) -> list[Part]:
+            together = groups([len(one) for one in ids], min(most, self._link.most_together()))
+            return [Part(places, partial(self._abreast, ids, options, places)) for places in together]
+
+        return BeginAll(parts)
+
+    def _abreast(
+        self,
+        ids: Sequence[Sequence[int]],
+        options: Sequence[GenerationOptions],
+        places: Sequence[int],
+        call: Call,
+    ) -> Abreast:
+        """Ask those prompts in one session."""
+        side, own = self._decoder, [options[place] for place in places]
+        decoding = Decoding(side.bundle, [ids[place] for place in places], own)
+        passes = self._link.generate(decoding.shape, call)
+        usage = GenerationUsage(batch=len(places))
+        answers = [
+            Growing(side.tokenizer.decode, one, side.eos, usage, index) for index, one in enumerate(own)
+        ]
+        steps = decoding.steps(partial(passes.step, timeout=call.timeout))
+        return Abreast(steps, answers, passes.end, decoding.drop)
 
     @property
     def _encoder(self) -> EncoderSide:
