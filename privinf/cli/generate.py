@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,6 +20,7 @@ from privinf.sdk.options import GenerationOptions
 if TYPE_CHECKING:
     from privinf.sdk.client import Client
     from privinf.sdk.completions import Completion, Token, TokenStream
+    from privinf.sdk.several import BatchStream
 
 SPECIAL_TOKENS = option(
     False, "Turn control tokens spelled in your text (<|im_end|>) into tokens; never for other people's text."
@@ -29,17 +31,27 @@ def generate(
     model: Model,
     options: GenerationOptions,
     reach: ClientOptions,
-    prompt: Annotated[str | None, typer.Argument(help="The text to continue or answer.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Argument(help="The text to continue or answer; several advance together.")
+    ] = None,
     file: Path | None = option(None, "Read the prompt from this UTF-8 file; - is stdin."),
+    lines: bool = option(False, "Each line of the file is a prompt of its own."),
     raw: bool = option(False, "Continue the prompt as it is, even if the model is for conversations."),
     special_tokens: bool = SPECIAL_TOKENS,
     as_json: JsonFlag = False,
 ) -> None:
-    """Continue a text, or answer it if the model is for conversations."""
-    text = asked_prompt(prompt, file)
-    given = {"special_tokens": special_tokens, "timeout": reach.deadline, **vars(options)}
-    with closing(reach.client(model)) as client:  # it reads the prompt, and only then connects
-        stream = client.stream(text, raw=raw, **given)
+    """Continue a text, or answer it if the model is for conversations.
+
+    Several texts advance together, a pass of all in the rounds of one. With --json a line for each is printed as its
+    answer ends: the document of a single answer, with its index.
+    """
+    texts = asked_prompts(prompt, file, lines)
+    given = {"raw": raw, "special_tokens": special_tokens, "timeout": reach.deadline, **vars(options)}
+    with closing(reach.client(model)) as client:  # it reads the prompts, and only then connects
+        if len(texts) > 1 or lines:
+            show_all(client.stream(texts, **given), as_json=as_json)
+            return
+        stream = client.stream(texts[0], **given)
         show(stream, quiet=as_json)
         answer = stream.completion
     emit_json(asdict(answer)) if as_json else print_usage(answer)
@@ -110,13 +122,29 @@ def _lines() -> Iterator[str]:
             yield line
 
 
-def asked_prompt(prompt: str | None, file: Path | None) -> str:
-    """The prompt of a command's argument, or of its --file; InputError unless it was one of both."""
+def asked_prompts(prompts: list[str] | None, file: Path | None, lines: bool) -> list[str]:
+    """The prompts of a command's arguments, or of its --file; InputError unless it was one of both."""
+    from privinf.cli.ask import asked_texts
     from privinf.errors import InputError
 
-    if (prompt is None) == (file is None):
+    if bool(prompts) == (file is not None):
         raise InputError("give a prompt either as an argument or as a file with --file, not both")
-    return str(prompt) if file is None else read_text(file)
+    if file is None:
+        if lines:
+            raise InputError("--lines: this is for prompts of a --file")
+        return list(prompts or [])
+    return asked_texts(None, file) if lines else [read_text(file)]
+
+
+def show_all(stream: BatchStream, *, as_json: bool) -> None:
+    """Print each of several answers as it ends, with its index; an interrupt on the way frees both parties at once."""
+    with stream:
+        for index, answer in stream.ended():
+            if as_json:
+                print(json.dumps({"index": index, **asdict(answer)}), flush=True)
+                continue
+            print(f"[{index}] {answer.text}", flush=True)
+            print_usage(answer)
 
 
 def show(stream: TokenStream, *, quiet: bool) -> list[Token]:

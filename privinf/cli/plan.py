@@ -25,7 +25,6 @@ class Query:
     """An encoder's query."""
 
     tokens: int | None = option(None, "Encoders: length bucket [128, or the longest that the model takes].")
-    batch: int = option(1, "Encoders: texts in one query.")
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ def plan(
     ],
     query: Query,
     later: LaterPass,
+    batch: int = option(1, "Texts in one query, or prompts that advance together."),
     measure: bool = option(False, "Measure this machine first (about ten seconds); kept for later plans."),
     as_json: JsonFlag = False,
 ) -> None:
@@ -57,10 +57,10 @@ def plan(
         _measure()
     if read_spec(folder).task == "generate":
         refuse(changed(query), "encoders, and this model is a decoder")
-        document = _session(folder, later)
+        document = _session(folder, later, batch)
     else:
         refuse(changed(later), "decoders, and this model is an encoder")
-        document = _query(folder, query)
+        document = _query(folder, query, batch)
     emit_json(document) if as_json else _print(document)
 
 
@@ -72,7 +72,7 @@ def _measure() -> None:
     note(f"kept in {speed.path()}")
 
 
-def _query(folder: Path, query: Query) -> dict[str, Any]:
+def _query(folder: Path, query: Query, batch: int) -> dict[str, Any]:
     """Costs of an encoder's query."""
     from privinf.models.programs.query import count
     from privinf.models.sharing import bundle
@@ -80,12 +80,12 @@ def _query(folder: Path, query: Query) -> dict[str, Any]:
 
     shared = bundle.read_queries(folder)
     tokens = min(TOKENS, shared.layout.max_tokens) if query.tokens is None else query.tokens
-    shape = QueryShape(shared.spec.task, query.batch, tokens)
+    shape = QueryShape(shared.spec.task, batch, tokens)
     shared.layout.check(shape)
     return _facts(shared.identity) | vars(shape) | _costs([count(shared.layout, shape).tally])
 
 
-def _session(folder: Path, later: LaterPass) -> dict[str, Any]:
+def _session(folder: Path, later: LaterPass, batch: int) -> dict[str, Any]:
     """Costs of one pass of a generation, and beside them those of reading the prompt."""
     from privinf.errors import InputError
     from privinf.models.sharing import bundle
@@ -97,12 +97,13 @@ def _session(folder: Path, later: LaterPass) -> dict[str, Any]:
     if min(later.prompt, later.generated) < 1:
         raise InputError("a prompt has at least one token, and a pass follows one that was generated")
     task = "argmax" if later.secure_argmax else "generate"
-    shape = SessionShape(task, prompt_rows(later.prompt), 1 + later.drafts)
+    shape = SessionShape(task, prompt_rows(later.prompt), 1 + later.drafts, batch)
     reading, one = session_tallies(shared, shape, later.generated - 1)
     about = {
         "task": shape.task,
         "prompt_rows": shape.prompt,
         "rows": shape.rows,
+        "batch": shape.batch,
         "generated": later.generated,
         "slots": len(shared.layout.plan.prefix) + shape.prompt + later.generated - 1,
     }
@@ -194,6 +195,8 @@ def _title(document: dict[str, Any]) -> str:
     if "rows" not in document:
         return name
     rows = "1 row" if document["rows"] == 1 else f"{document['rows']} rows"
+    if document["batch"] > 1:
+        rows += f" of each of {document['batch']} prompts"
     return f"{name}: one pass of {rows}, {document['slots']} slots before it"
 
 

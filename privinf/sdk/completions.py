@@ -174,6 +174,10 @@ class Abreast:
         self._answers[token.index].take(token)
         return token
 
+    def finished(self, place: int) -> bool:
+        """Whether the last token of that answer has been read."""
+        return self._answers[place].over and all(token.index != place for token in self._ready)
+
     def close(self) -> None:
         """Drop the generation, if it is not over; idempotent."""
         self._ready.clear()

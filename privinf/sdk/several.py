@@ -50,6 +50,7 @@ class BatchStream:
     def __init__(self, parts: Sequence[Part], call: Call) -> None:
         self._left, self._call = deque(parts), call
         self._done = [NOTHING] * sum(len(part.places) for part in parts)
+        self._ended = set[int]()  # whose last token has been read
         self._places: tuple[int, ...] = ()
         self._now: Abreast | None = None
         self._begin()
@@ -72,9 +73,23 @@ class BatchStream:
         while self._now is not None:
             token = next(self._now, None)
             if token is not None:
-                return replace(token, index=self._places[token.index])
+                place = self._places[token.index]
+                if self._now.finished(token.index):
+                    self._ended.add(place)
+                return replace(token, index=place)
+            self._ended.update(self._places)
             self._begin()
         raise StopIteration
+
+    def ended(self) -> Iterator[tuple[int, Completion]]:
+        """Read to the end, and give each answer with its prompt's index once it has ended, in that order."""
+        said = set[int]()
+        more = True
+        while more:
+            more = next(self, None) is not None
+            for place in sorted(self._ended - said):
+                said.add(place)
+                yield place, self.completions[place]
 
     def close(self) -> None:
         """Drop what is under way, and ask nothing more; idempotent."""
