@@ -124,6 +124,7 @@ def test_an_unknown_key_is_refused_with_the_likely_one(
         ("peer", '""'),
         ("passes_ahead", "0"),
         ("max_ahead_bytes", "0"),
+        ("max_batch", "0"),
         ("idle_seconds", "0.0"),
         ("idle_seconds", "true"),
         ("max_seconds", "nan"),

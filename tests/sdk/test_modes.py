@@ -91,6 +91,39 @@ def test_a_mode_of_ones_own(echo: Any, tmp_path: Path) -> None:
         assert told == [2]
 
 
+def test_several_prompts_are_asked_in_turn_where_a_mode_knows_no_better(echo: Any, tmp_path: Path) -> None:
+    client = Client(tmp_path, mode=echo)
+    each: Any = [{}, {"max_new_tokens": 1}]
+    answers = client.generate([[4, 5], [6, 7]], each=each)
+    assert [answer.tokens for answer in answers] == [(4, 5), (6,)]
+    assert [(token.index, token.id) for token in client.stream([[4, 5], [6]])] == [(0, 4), (0, 5), (1, 6)]
+    talks = [[{"role": "user", "content": "78"}], [{"role": "user", "content": "9"}]]
+    assert [answer.tokens for answer in client.chat(talks)] == [(7, 8), (9,)]
+    assert [token.index for token in client.stream_chat(talks)] == [0, 0, 1]
+    with pytest.raises(InputError, match="prompt 1: the prompt is empty"):
+        client.stream([[4], []])
+    with pytest.raises(InputError, match="temperature: only the private mode supports that"):
+        client.stream([[4], [5]], each=[{}, {"temperature": 1.0}])
+    left = client.stream([[4, 5], [6]])
+    next(left)
+    left.close()
+    assert list(left) == []
+    assert [answer.tokens for answer in left.completions] == [(4,), ()]
+
+
+def test_several_prompts_in_turn_for_asyncio(echo: Any, tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with AsyncClient(tmp_path, mode=echo) as client:
+            assert [answer.tokens for answer in await client.generate([[4, 5], [6]])] == [(4, 5), (6,)]
+            talks = [[{"role": "user", "content": "78"}], [{"role": "user", "content": "9"}]]
+            assert [answer.tokens for answer in await client.chat(talks)] == [(7, 8), (9,)]
+            stream = client.stream_chat(talks)
+            assert stream.completions == []
+            assert [token.index async for token in stream] == [0, 0, 1]
+
+    asyncio.run(ask())
+
+
 def test_the_same_for_asyncio(echo: Any, tmp_path: Path) -> None:
     async def ask() -> None:
         async with AsyncClient(tmp_path, mode=echo) as client:

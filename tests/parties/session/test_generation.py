@@ -7,6 +7,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,22 @@ def test_sessions_are_bounded_with_queries(tmp_path: Path, keys: Path) -> None:
             assert generation.step(Advance.first(1), SHARES)[:2] == SHARES
         assert waits.result()[:2] == QUERY
         generate(link, 1)
+        freed(cluster)
+
+
+def test_a_batch_is_bounded_by_each_party(tmp_path: Path, keys: Path) -> None:
+    """A client asks how many prompts both take, and is told by whichever takes fewer."""
+    with (
+        Cluster(tmp_path, keys, options={"party0": {"max_batch": 5}, "party1": {"max_batch": 3}}) as cluster,
+        cluster.link() as link,
+    ):
+        assert [status.max_batch for status in link.status()] == [5, 3]
+        assert link.most_together() == 3
+        with link.generate(replace(SESSION, batch=3)) as generation:
+            assert generation.step(Advance(), SHARES)[:2] == SHARES
+        with pytest.raises(InputError, match="4 prompts together: this server takes 3") as failure:
+            link.generate(replace(SESSION, batch=4))
+        assert failure.value.party == "party1"
         freed(cluster)
 
 

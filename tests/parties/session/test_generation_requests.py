@@ -98,6 +98,11 @@ def step(index: int, kept: int = 0, after: Sequence[int] = ()) -> party_pb2.Gene
     return party_pb2.GenerateRequest(step=party_pb2.PassOpen(index=index, kept=range(kept), after=after))
 
 
+def batched(batch: int) -> common_pb2.SessionShape:
+    """Return the shape of so many prompts."""
+    return session_shape_message(replace(SESSION, batch=batch))
+
+
 def chunk(nbytes: int) -> party_pb2.GenerateRequest:
     """Return a part of a share."""
     return party_pb2.GenerateRequest(chunk=bytes(nbytes))
@@ -142,10 +147,13 @@ def test_which_row_follows_which_is_the_same_for_both(asker: BaseClient) -> None
     expect(asker.ask(first, second), MismatchError, "pass 1: the other party was told differently of after")
 
 
-def test_parties_that_are_asked_for_different_things_do_not_begin(asker: BaseClient) -> None:
-    other = session_shape_message(replace(SESSION, rows=3))
+@pytest.mark.parametrize("other", [{"rows": 3}, {"batch": 2}], ids=str)
+def test_parties_that_are_asked_for_different_things_do_not_begin(
+    asker: BaseClient, other: dict[str, int]
+) -> None:
+    shape = session_shape_message(replace(SESSION, **other))
     rest = [step(0), chunk(16)]
-    errors = asker.ask([asker.opened(), *rest], [asker.opened(shape=other), *rest])
+    errors = asker.ask([asker.opened(), *rest], [asker.opened(shape=shape), *rest])
     expect(errors, MismatchError, "another shape")
 
 
@@ -176,6 +184,13 @@ BAD: dict[str, tuple[Any, type[PrivinfError]]] = {
     "a short session id": (lambda a: [a.opened(session_id=b"short")], ProtocolError),
     "no identity": (lambda a: [a.opened(identity=common_pb2.Identity())], MismatchError),
     "no shape": (lambda a: [a.opened(shape=common_pb2.SessionShape())], InputError),
+    "no batch": (lambda a: [a.opened(shape=batched(0))], InputError),
+    "a batch beyond the server's": (lambda a: [a.opened(shape=batched(9))], InputError),
+    "a batch beyond all bounds": (lambda a: [a.opened(shape=batched(2**32 - 1))], InputError),
+    "another batch amid a session": (
+        lambda a: [a.opened(), step(0), chunk(16), a.opened(shape=batched(2))],
+        ProtocolError,
+    ),
     "another task": (
         lambda a: [a.opened(shape=session_shape_message(replace(SESSION, task="other")))],
         InputError,
