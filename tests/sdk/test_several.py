@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from privinf.errors import InputError
@@ -57,10 +55,9 @@ class Session:
 
 
 @pytest.fixture(autouse=True)
-def _no_counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing was counted for these passes."""
     monkeypatch.setattr("privinf.sdk.completions.GenerationUsage.plus", lambda usage, written: usage)
-    yield
 
 
 def test_what_has_ended_is_dropped_and_the_rest_is_read_on() -> None:
