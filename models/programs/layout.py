@@ -20,7 +20,7 @@ LOW_TOKENS, MAX_ROWS = 4, 1024  # of a text; of a query
 TASKS = ("generate", "argmax")  # all logits to the client, or the likeliest token alone
 PADDED = "-padded"  # after a task: nobody but the client learns how many drafts were right
 CHUNK = 64  # rows of a prompt that go through the model in one pass: preparations are held in memory
-TOGETHER = 256  # rows of all prompts of a session in one pass, for the same reason
+TOGETHER = 64  # rows of all prompts of a session in one pass: it takes no more memory than a long prompt's
 MOST_ROWS = 32  # of a later pass
 # Keys of how far the prefix moves, and of how many drafts were right so far
 MOVED, ADVANCED = "moved", "advanced"

@@ -196,7 +196,7 @@ def test_a_long_batch_is_read_in_more_passes(
     """A pass holds as many rows of all prompts together as fit into memory, and no more."""
     layout = toys["llama", True].layout()
     monkeypatch.setattr(form, "CHUNK", 64)
-    for batch, passes, rows in ((1, 1, 32), (4, 1, 32), (8, 1, 32), (16, 2, 16), (256, 32, 1)):
+    for batch, passes, rows in ((1, 1, 32), (2, 1, 32), (3, 2, 21), (8, 4, 8), (64, 32, 1)):
         shape = SessionShape("generate", 32, 1, batch)
         layout.check(shape)
         assert (layout.passes(shape), layout.rows(shape, 0)) == (passes, rows)
@@ -206,11 +206,11 @@ def test_a_long_batch_is_read_in_more_passes(
 @pytest.mark.parametrize(
     ("shape", "why"),
     [
-        (SessionShape("generate", 8, 1, 0), "1 to 256"),
-        (SessionShape("generate", 8, 1, -1), "1 to 256"),
-        (SessionShape("generate", 8, 1, 257), "1 to 256"),
-        (SessionShape("generate", 8, 1, 2**32 - 1), "1 to 256"),
-        (SessionShape("generate-padded", 4, 32, 9), "1 to 8"),
+        (SessionShape("generate", 8, 1, 0), "1 to 64"),
+        (SessionShape("generate", 8, 1, -1), "1 to 64"),
+        (SessionShape("generate", 8, 1, 65), "1 to 64"),
+        (SessionShape("generate", 8, 1, 2**32 - 1), "1 to 64"),
+        (SessionShape("generate-padded", 4, 8, 9), "1 to 8"),
         (SessionShape("generate", 8, 2, 2), "hide_accepted"),
         (SessionShape("argmax", 8, 2, 2), "hide_accepted"),
     ],
@@ -220,6 +220,6 @@ def test_a_batch_that_no_session_has_is_refused(
     toys: dict[tuple[Kind, bool], Toy], shape: SessionShape, why: str
 ) -> None:
     layout = toys["llama", False].layout()
-    layout.check(SessionShape("generate-padded", 8, 32, 8))
+    layout.check(SessionShape("generate-padded", 8, 8, 8))
     with pytest.raises(InputError, match=why):
         layout.check(shape)

@@ -1,6 +1,7 @@
 """What a party sees of a generation does not depend on the prompt, its length or what follows, pass after pass.
 
-Two passes over one session: a padded prompt behind a prefix that is moved by a hidden angle, then a row more.
+Two passes over one session: a padded prompt behind a prefix that is moved by a hidden angle, then a row more; or two
+such prompts together.
 """
 
 from __future__ import annotations
@@ -39,15 +40,20 @@ from privinf.protocols.testing.uniform import SURPRISE, surprise
 SESSIONS = 8
 PROMPTS = ([5, 3, 11, 30], [36], [0, 0, 7, 7, 1])
 NEXT = ((8, 20), (36, 0), (1, 2))
-CASES: list[tuple[Kind, str]] = [("gpt2", "generate"), ("llama", "generate-padded"), ("llama", "argmax")]
+CASES: list[tuple[Kind, str, int]] = [
+    ("gpt2", "generate", 1),
+    ("llama", "generate-padded", 1),
+    ("llama", "argmax", 1),
+    ("llama", "generate-padded", 2),
+]
 
 
 class Decoder:
     """A tiny decoder with private weights as a program on the shares of two passes."""
 
-    def __init__(self, kind: Kind, task: str) -> None:
+    def __init__(self, kind: Kind, task: str, batch: int) -> None:
         self.toy: Toy = toy(changed(SPECS[kind], layers=1))
-        self.layout, self.shape = self.toy.layout(), SessionShape(task, 5, 2)
+        self.layout, self.shape = self.toy.layout(), SessionShape(task, 5, 2, batch)
         encoded, masks = encode(self.toy.weights, PRE.of), seeds(-2)
         opened = {name: mask_tensor(v, masks, "tests", name) for name, v in encoded.items()}
         first, second = (PartyStore(opened, seed, "tests", PRE.of) for seed in masks)
@@ -72,8 +78,11 @@ class Decoder:
 
     def inputs(self, which: int, minus: bool = False) -> list[Share]:
         """Both passes' queries; the one-hots' signs are the client's choice."""
-        writer, out = Writer(self.toy, self.shape, list(PROMPTS[which])), []
-        for index, rows in enumerate((writer.prompt(0), writer.rows(NEXT[which]))):
+        asked, out = self._asked(which), []
+        writers = [Writer(self.toy, self.shape, list(PROMPTS[place])) for place in asked]
+        prompts = wire.together([writer.prompt(0) for writer in writers])
+        later = [writer.rows(NEXT[place]) for writer, place in zip(writers, asked, strict=True)]
+        for index, rows in enumerate((prompts, wire.together(later))):
             query = wire.plain(self.layout, self.shape, index, rows)
             for onehot in query.lookups.values() if minus else ():
                 onehot.data = np.uint64(0) - onehot.value
@@ -81,15 +90,21 @@ class Decoder:
             out += query.lookups.values()
         return out
 
+    def _asked(self, which: int) -> list[int]:
+        """The prompts of a session."""
+        return [(which + place) % len(PROMPTS) for place in range(self.shape.batch)]
+
     def run(self, which: int, number: int = 0, like: Sequence[Opening] | None = None) -> Session:
         given = self.inputs(which, bool(number % 2))
         return session(self.program, given, seeds(number), weights=self.stores, like=like)
 
     def right(self, which: int, ran: Session) -> bool:
-        """Whether a session's answers are those to a prompt."""
-        seen = [*PROMPTS[which], *NEXT[which]]
-        wanted = self.toy.clear(seen)[[len(PROMPTS[which]) - 1, -2, -1]]
-        found = np.concatenate([self._answer(i, v) for i, v in enumerate(ran.results)])
+        """Whether a session's answers are those to a prompt, or to it and those asked with it."""
+        found = np.concatenate([self._answer(i, v) for i, v in enumerate(ran.results)], axis=1)
+        return all(self._near(place, rows) for place, rows in zip(self._asked(which), found, strict=True))
+
+    def _near(self, place: int, found: F64) -> bool:
+        wanted = self.toy.clear([*PROMPTS[place], *NEXT[place]])[[len(PROMPTS[place]) - 1, -2, -1]]
         if self.shape.task.startswith("argmax"):
             chosen = np.take_along_axis(wanted, found.astype(np.int64), axis=-1)
             return bool(np.all(chosen >= wanted.max(axis=-1, keepdims=True) - 0.06))
@@ -98,15 +113,15 @@ class Decoder:
     def _answer(self, index: int, value: U64) -> F64:
         field = self.layout.result(self.shape, index)
         if self.shape.task.startswith("argmax"):
-            return ring.low(value, field.bits)[0].astype(np.float64)
-        return ring.decode(value, field.scale, field.bits)[0]
+            return ring.low(value, field.bits).astype(np.float64)
+        return ring.decode(value, field.scale, field.bits)
 
     def wrong(self, which: int, ran: Session) -> bool:
         """Whether its answers are certainly those to another prompt; the likeliest tokens may be the same."""
         return self.shape.task.startswith("argmax") or not self.right(which, ran)
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case)))
 def decoder(request: pytest.FixtureRequest) -> Decoder:
     """Return a tiny decoder with a prefix, all logits or the likeliest token its answer."""
     return Decoder(*request.param)
@@ -180,11 +195,12 @@ def test_every_kind_of_opening_is_there(decoder: Decoder) -> None:
     """Lookups with their sums, bits, angles; keys and values, the prefix's moved ones too; places of the largest."""
     plan, names = decoder.toy.plan, [(o.name, o.bits, o.opened.shape) for o in decoder.run(0).openings]
     shapes = {shape for name, _, shape in names if name.startswith("embed/")}
-    assert {(1, 5, 37), (1, 5, 3), (1, 1, 1, 5), (1, 5, 16), (1, 2, 37)} <= shapes
+    many = decoder.shape.batch
+    assert {(many, 5, 37), (many, 5, 3), (many, 1, 1, 5), (many, 5, 16), (many, 2, 37)} <= shapes
     assert len({name for name, _, _ in names}) == len(names)
     if decoder.toy.spec.rotary:
-        assert (2, 1, 1, 3) in shapes
-        moved = (1, 2, len(plan.prefix), 6)
+        assert (2, many, 1, 3) in shapes
+        moved = (many, 2, len(plan.prefix), 6)
         assert sum(shape == moved for _, _, shape in names) == 1
     if decoder.shape.task.startswith("argmax"):
         bits = [shape[2] for name, bits, shape in names if name.startswith("head/") and bits == 1]
@@ -194,7 +210,7 @@ def test_every_kind_of_opening_is_there(decoder: Decoder) -> None:
 
 def test_a_key_opened_again_under_its_mask_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if slots were named by their position and a rejected draft's was written twice."""
-    decoder = Decoder("gpt2", "generate")
+    decoder = Decoder("gpt2", "generate", 1)
     before = decoder.run(0)
 
     def same(self: Interpreter, what: str) -> None:
