@@ -108,6 +108,8 @@ class BaseClient:
         """Have prompts advance together where the mode can, or one after the other."""
         if isinstance(self._backend, WritesTogether):
             return self._backend.write_together(prompts, options, raw, special_tokens)
+        left = self.sessions_left
+        require(left is None or left >= len(prompts), f"{len(prompts)} prompts, and {left} sessions are left")
         parts = []
         for place, (prompt, own) in enumerate(zip(prompts, options, strict=True)):
             with of_prompt(place):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,22 @@ def test_tokens_come_one_by_one_and_add_up(tmp_path: Path) -> None:
     assert 0 < answer.stats.first_seconds <= answer.stats.seconds
     assert answer.stats.query_bytes > 0
     assert answer.stats.result_bytes >= 2 * len(answer.tokens)
+
+
+@pytest.mark.fast_cases(1)
+@pytest.mark.parametrize("level", ["cover", "session"])
+def test_several_prompts_are_answered_in_turn(tmp_path: Path, level: str) -> None:
+    """Each as it is alone, with its own number of tokens."""
+    prompts: list[str | Sequence[int]] = ["the sea", PROMPT]
+    each: Any = [{"max_new_tokens": 3}, {}]
+    with asking(converted(tmp_path, "llama", level)) as (client, _):
+        answers = client.generate(prompts, max_new_tokens=5, each=each)
+        alone = [client.generate(prompts[0], max_new_tokens=3), client.generate(PROMPT, max_new_tokens=5)]
+        if (left := client.sessions_left) is not None:
+            with pytest.raises(InputError, match=f"{left + 1} prompts, and {left} sessions are left"):
+                client.generate([PROMPT] * (left + 1))
+            assert client.sessions_left == left
+    assert [answer.tokens for answer in answers] == [answer.tokens for answer in alone]
 
 
 @pytest.mark.fast_cases(1)
