@@ -102,6 +102,9 @@ class PartyConfig(_Admitting):
     peer: tuple[Address, ...] = ()
     max_store_bytes: int = 8 * GIB
     max_store_count: int = 1024
+    # Of these, what lies in memory and never on the disk, while there is room; it ends with the process. 0 is none.
+    max_memory_bytes: int = GIB
+    memory_each_bytes: int = GIB // 4  # the largest preparation that does
     ahead: int = 0  # preparations kept ready for each of `shapes`; party 0 decides for both
     shapes: tuple[QueryShape, ...] = ()
     greet_seconds: float = 5.0  # how long a call that has a place waits for its other half at the other party
@@ -122,6 +125,10 @@ class PartyConfig(_Admitting):
         _check(bool(self.ahead) == bool(self.shapes), "ahead and shapes go together: how many, and of what")
         super().__post_init__()
         _check(self.max_store_bytes > 0 and self.max_store_count > 0, "the store needs room")
+        _check(
+            min(self.max_memory_bytes, self.memory_each_bytes) >= 0,
+            "bytes of preparations in memory are 0 or more",
+        )
         _check(self.ahead >= 0, "ahead counts something")
         _check(0 < self.passes_ahead <= 32, "passes_ahead is 1 to 32")
         _check(self.max_batch > 0, "max_batch is 1 or more")

@@ -25,18 +25,20 @@ PROCESS: Final = "process"  # the processor seconds of all threads
 
 # What belongs to a stage, as module, class or nothing, and names. WAIT: the clock alone means something.
 WAIT: Final = "wait: "
+ROOMS: Final = ("OnDisk", "InMemory")
 STAGES: Final[dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] = {
     "generate keys and masks": (("protocols.masked.dealer", "Dealer", ("run", "open", "flush")),),
     "pack": (("parties.dealing.delivery", "", ("pack",)), ("parties.dealing.pipes", "Packer", ("finish",))),
     "digest": (("parties.stock.digest", "Tally", ("update", "digest")),),
-    "take room": (("parties.stock.spool", "SpoolWriter", ("take_room",)),),
-    "write": (("parties.stock.spool", "SpoolWriter", ("_write",)),),
-    "publish": (("parties.stock.spool", "SpoolWriter", ("publish", "close")),),
+    "take room": tuple(("parties.stock.room", room, ("__init__", "take")) for room in ROOMS),
+    "write": tuple(("parties.stock.room", room, ("write",)) for room in ROOMS),
+    "publish": tuple(("parties.stock.room", room, ("publish", "close")) for room in ROOMS),
     "compute ahead": (("protocols.masked.ahead", "Ahead", ("run", "open", "flush")),),
     "mark as spent": (("parties.stock.spent", "SpentLog", ("mark",)),),
     "read back": (
         ("parties.stock.digest", "Checked", ("up_to",)),
         ("parties.stock.mapped", "Mapping", ("__init__", "erase")),
+        ("parties.stock.store", "", ("opened",)),
     ),
     "evaluate": (("protocols.masked.party", "Party", ("run", "open", "flush")),),
     f"{WAIT}generation": (("models.programs.stream", "_Chunks", ("next",)),),
@@ -46,7 +48,10 @@ STAGES: Final[dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] = {
     ),
     f"{WAIT}packing": (("parties.dealing.pipes", "Pipe", ("_get",)),),
     f"{WAIT}other party": (("parties.session.channel", "SessionLink", ("pull",)),),
-    f"{WAIT}dealer": (("parties.stock.dealt", "DealtStream", ("_next",)),),
+    f"{WAIT}dealer": (
+        ("parties.stock.dealt", "DealtStream", ("_next",)),
+        ("parties.stock.arrival", "Ahead", ("read", "__exit__")),
+    ),
 }
 SEND: Final = "serialise and send"  # in the dealer's threads: gRPC encrypts in the caller's
 RECEIVE: Final = f"{WAIT}dealer"

@@ -1,4 +1,4 @@
-"""The file of a preparation in memory: read once from front to back, what was read let go again."""
+"""A preparation as it lies in memory: read once from front to back, what was read let go again."""
 
 from __future__ import annotations
 
@@ -22,20 +22,34 @@ class Mapping:
     """A preparation and what its program put beside it; the latter can be written while it is `writable`.
 
     The former is read once; a view stays right after its pages were let go, it is read again. With `checked`, what was
-    changed since it was stored is found before any of it is handed out.
+    changed since it was stored is found before any of it is handed out. What is `anonymous` lies in no file: its pages
+    cannot be read again, so that none is let go before all are erased.
     """
 
     def __init__(
-        self, descriptor: int, nbytes: int, precomputed: tuple[int, int], writable: bool = False
+        self,
+        whole: mmap.mmap,
+        nbytes: int,
+        precomputed: tuple[int, int],
+        writable: bool = False,
+        anonymous: bool = False,
     ) -> None:
-        start, end = precomputed
-        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        self._map = mmap.mmap(descriptor, end, access=access)
-        self._map.madvise(mmap.MADV_SEQUENTIAL)
+        self._map, self._anonymous = whole, anonymous
         self._nbytes, self._read, self._kept = nbytes, 0, 0  # kept: where pages begin that were not let go
-        self.stream = memoryview(self._map)[BLOCK : BLOCK + nbytes].toreadonly()
-        self.precomputed = memoryview(self._map)[start:end]
+        self.stream = memoryview(whole)[BLOCK : BLOCK + nbytes].toreadonly()
+        beside = memoryview(whole)[slice(*precomputed)]
+        self.precomputed = beside if writable else beside.toreadonly()
         self.checked: Checked | None = None
+
+    @classmethod
+    def of_file(
+        cls, descriptor: int, nbytes: int, precomputed: tuple[int, int], writable: bool = False
+    ) -> Mapping:
+        """Map a file."""
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        whole = mmap.mmap(descriptor, precomputed[1], access=access)
+        whole.madvise(mmap.MADV_SEQUENTIAL)
+        return cls(whole, nbytes, precomputed, writable)
 
     @property
     def remaining(self) -> int:
@@ -47,7 +61,7 @@ class Mapping:
         left = self.remaining
         if not 0 <= nbytes <= left:
             raise ProtocolError(f"the program reads {nbytes} bytes where the preparation has {left}")
-        if BLOCK + self._read - self._kept > _BEHIND + _STEP:
+        if not self._anonymous and BLOCK + self._read - self._kept > _BEHIND + _STEP:
             self._let_go()
         start, self._read = self._read, self._read + nbytes
         if self.checked is not None:
@@ -55,21 +69,22 @@ class Mapping:
         return self.stream[start : self._read]
 
     def close(self) -> bool:
-        """Unmap; return whether that is done, or left to arrays of the program that still look at it."""
+        """Look at it no more; return whether a file is unmapped, or that left to arrays that still look at it."""
         with contextlib.suppress(BufferError):
             self.stream.release()
             self.precomputed.release()
-            self._map.close()
+            if not self._anonymous:
+                self._map.close()
         return self._map.closed
 
     def erase(self, released: Callable[[], Any]) -> None:
-        """Take back the disk of what nobody will read again, and unmap it; `released` is told when that is done.
+        """Take back the room of what nobody will read again; `released` is told when that is done.
 
         That is now: what a failed program still holds is left with zeros, and nothing computes with it any more. On a
         file system that cannot do this, it is when the last array that looks at it is gone.
         """
         try:
-            self._map.madvise(REMOVE)
+            self._map.madvise(mmap.MADV_DONTNEED if self._anonymous else REMOVE)
         except OSError:
             if not self.close():
                 weakref.finalize(self._map, released)

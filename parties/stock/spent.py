@@ -22,7 +22,7 @@ _DAMAGED: Final = "spent.log is damaged: empty the store, spent.log and spent-*.
 
 
 class SpentLog:
-    """An append-only file of ids, one a line; `mark` returns after the disk has it.
+    """An append-only file of ids, one a line; `mark` returns after the disk has it, unless that need not be waited for.
 
     A log that has grown long is folded: its ids are added to a table, the disk has that, and only then does an empty
     log take its name. Whatever a crash leaves of this, each id is in the log or in a table. A line with fewer digits
@@ -44,13 +44,17 @@ class SpentLog:
         with self._lock:
             return preparation_id in self._recent or any(preparation_id in table for table in self._tables)
 
-    def mark(self, preparation_id: bytes) -> None:
-        """Spend an id; raise ProtocolError if it was spent before, by whatever process."""
+    def mark(self, preparation_id: bytes, forced: bool = True) -> None:
+        """Spend an id; raise ProtocolError if it was spent before, by whatever process.
+
+        Not `forced`, the system has it when this returns, and the disk some time later: a later process knows it, also
+        after this one was killed. A power cut may lose it, with all that lay in memory.
+        """
         with self._lock:
             if preparation_id in self:
                 raise ProtocolError("this preparation is already spent")
             self._recent.add(preparation_id)
-            self._append(preparation_id.hex().encode() + b"\n")
+            self._append(preparation_id.hex().encode() + b"\n", forced)
             if len(self._recent) >= self._due:
                 self._try_to_fold()
 
@@ -72,14 +76,15 @@ class SpentLog:
     def _table(self, number: int) -> Path:
         return self._path.with_name(f"spent-{number:02}.ids")
 
-    def _append(self, line: bytes) -> None:
-        """Write all of a line and wait for the disk; what a full disk has cut off is written with the next one."""
+    def _append(self, line: bytes, forced: bool) -> None:
+        """Write all of a line, and wait for the disk; what a full disk has cut off is written with the next one."""
         if not self._named:
             self._sync_name()
         self._rest += line
         while self._rest:
             self._rest = self._rest[os.write(self._descriptor, self._rest) :]
-        os.fdatasync(self._descriptor)
+        if forced:
+            os.fdatasync(self._descriptor)
 
     def _load(self) -> None:
         """Read the log, whose last line a crash may have torn."""

@@ -1,10 +1,8 @@
-"""Preparations on disk: received ahead of time, spent before the first byte is read, deleted with that."""
+"""Preparations that a party holds, on disk or in memory: received, spent before the first byte is read, then gone."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import threading
 from collections import deque
@@ -12,23 +10,37 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
+from privinf.errors import MismatchError, Overloaded, ProtocolError
+from privinf.parties.stock.arrival import Prepare, fill
+from privinf.parties.stock.directory import full_disk, own, usable_folder
 from privinf.parties.stock.record import SUFFIX, Record, file_bytes, read_record, spool_name
+from privinf.parties.stock.room import InMemory, OnDisk, Room, opened
 from privinf.parties.stock.spent import SpentLog
-from privinf.parties.stock.spool import Preparation, Prepare, SpoolWriter
+from privinf.parties.stock.spool import Preparation
 from privinf.protocols.contract import Identity, QueryShape, StockSizes
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REMEMBERED = 1024  # ids that a query may still name when the other party has given them up
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a store holds: bytes of all, a number, bytes of those in memory, and of the largest one there."""
+
+    nbytes: int
+    count: int
+    in_memory: int = 0
+    in_memory_each: int = 0
 
 
 @dataclass(eq=False)
 class Place:
-    """Room for one preparation, from before it is asked for until it is stored."""
+    """Room for one preparation, from before it is asked for until it is given back."""
 
-    room: int
+    nbytes: int
+    in_memory: bool = False
     record: Record | None = None  # once its id is drawn
     burnt: bool = False
-    writer: SpoolWriter = field(init=False, repr=False)
+    room: Room | None = field(default=None, repr=False)  # none of what an earlier process wrote
 
     def require_wanted(self) -> None:
         """Refuse to go on with what was burnt meanwhile."""
@@ -43,37 +55,39 @@ class Place:
 
 
 class PreparationStore:
-    """The preparations of one party, in a directory that this process alone may use."""
+    """The preparations of one party, with a directory that this process alone may use."""
 
     def __init__(
         self,
         directory: Path,
         identity: Identity,
-        max_bytes: int,
-        max_count: int,
+        limits: Limits,
         usable: Callable[[Record], bool] = lambda record: True,  # asked of what an earlier process left
     ) -> None:
-        self._directory, self._identity = directory, identity
-        self._max_bytes, self._max_count = max_bytes, max_count
+        self._directory, self._identity, self._limits = directory, identity, limits
         self._lock = threading.Lock()
-        self._places: set[Place] = set()  # being received
-        self._taken: dict[bytes, int] = {}  # bytes by id: stored or being read
-        self._returned: deque[bytes] = deque()  # ids of those that the disk has back
+        self._coming: set[Place] = set()  # being received
+        self._taken: dict[bytes, Place] = {}  # by id: stored or being read
+        self._returned: deque[bytes] = deque()  # ids of those whose room is free again
         self._records: dict[bytes, Record] = {}  # complete and unspent
-        self._lockfile = _own(directory)
+        self._given_up: deque[bytes] = deque(maxlen=_REMEMBERED)  # burnt of late
+        self._lockfile = own(directory)
         try:
-            with _usable(directory):
+            with usable_folder(directory):
                 self._spent = SpentLog(directory / "spent.log")
                 self._load(usable)
         except BaseException:
             os.close(self._lockfile)
             raise
 
-    def usage(self) -> int:
-        """Return the bytes taken by whatever is being received, stored or read, also if it has no name any more."""
+    def usage(self, in_memory: bool = False) -> int:
+        """Return the bytes taken by whatever is being received, stored or read, of all or of what lies in memory.
+
+        What is being read counts, also if it has no name any more.
+        """
         with self._lock:
             self._reclaim()
-            return self._used()
+            return self._used(in_memory)
 
     def held(self) -> list[Record]:
         """Return the complete, unspent preparations, oldest first."""
@@ -83,7 +97,7 @@ class PreparationStore:
     def coming(self) -> list[Record]:
         """Return what is being received."""
         with self._lock:
-            return [place.record for place in self._places if place.record]
+            return [place.record for place in self._coming if place.record]
 
     def fits(self, nbytes: int) -> bool:
         """Return whether there is room now."""
@@ -93,52 +107,55 @@ class PreparationStore:
     @contextlib.contextmanager
     def place(self, sizes: StockSizes) -> Iterator[Place]:
         """Take room for a preparation before anybody is asked for it, or raise Overloaded."""
-        place = Place(file_bytes(sizes))
-        with self._lock:
-            if (refusal := self._refusal(place.room)) is not None:
-                raise Overloaded(refusal)
-            self._places.add(place)
+        place = self._placed(file_bytes(sizes))
         try:
-            with _full_disk(), contextlib.closing(SpoolWriter(self._directory, sizes)) as place.writer:
-                place.writer.take_room()
+            with full_disk(), contextlib.ExitStack() as stack:
+                place.room = self._room(place, sizes)
+                stack.callback(place.room.close)
+                place.room.take()
                 yield place
         finally:
             with self._lock:
-                self._places.discard(place)
+                self._coming.discard(place)
 
     def receive(self, place: Place, record: Record, messages: Iterator[bytes], prepare: Prepare) -> Record:
         """Store the dealer's stream: a seed, exactly the bytes due, their digest. Nothing is left of a failed one.
 
-        One that is burnt meanwhile fails at its next message. Nothing interrupts `prepare`, neither a burn nor a
-        deadline: what is burnt while it runs keeps its room until it returns, and is dropped then.
+        One that is burnt meanwhile fails at its next message, or when the program has prepared; it keeps its room
+        until then.
         """
+        assert place.room is not None
         with self._lock:
             self._name(place, record)
-        complete = place.writer.fill(record, place.guard(messages), prepare)
+        complete = fill(place.room, record, place.guard(messages), prepare)
         with self._lock:
             place.require_wanted()
-            place.writer.publish(complete)
+            place.room.publish(complete)
             self._records[record.preparation_id] = complete
-            self._taken[record.preparation_id] = record.room
-            self._places.discard(place)
+            self._taken[record.preparation_id] = place
+            self._coming.discard(place)
         return complete
 
     def claim(self, preparation_id: bytes, shape: QueryShape) -> Preparation:
         """Spend a preparation and open it: when this returns, no process will ever open it again."""
         with self._lock:
-            record = self._records.pop(preparation_id, None)
+            record, place = self._records.pop(preparation_id, None), self._taken.get(preparation_id)
+        if record is None and preparation_id in self._given_up:  # unread: whoever asks may take another
+            raise MismatchError("the preparation was given up")
         if record is None and preparation_id in self._spent:
             raise ProtocolError("the preparation is already spent")
-        if record is None:
+        if record is None or place is None:
             raise MismatchError("the preparation is not held here")
         try:
-            with _full_disk():
-                self._spent.mark(preparation_id)
+            self._mark(preparation_id, place)
             if record.shape != shape:
                 raise MismatchError("the preparation is of another shape")
-            return Preparation(self._directory, record, self._release)
+            mapping = (
+                place.room.opened() if isinstance(place.room, InMemory) else opened(self._directory, record)
+            )
+            return Preparation(record, mapping, self._release)
         except BaseException:
-            self._remove(preparation_id)
+            self._remove(preparation_id, place)
             raise
 
     def burn(self, preparation_ids: Iterable[bytes]) -> None:
@@ -151,30 +168,53 @@ class PreparationStore:
                 stack.callback(self._burn, preparation_id)
 
     def close(self) -> None:
-        """Let another process have the directory; what is stored stays, for it."""
+        """Let another process have the directory; what is stored there stays, for it."""
         self._spent.close()
         os.close(self._lockfile)
+
+    def _placed(self, nbytes: int) -> Place:
+        """Take room, in memory where there is enough of it."""
+        with self._lock:
+            if (refusal := self._refusal(nbytes)) is not None:
+                raise Overloaded(refusal)
+            limits = self._limits
+            fits = self._used(in_memory=True) + nbytes <= limits.in_memory
+            place = Place(nbytes, in_memory=fits and nbytes <= limits.in_memory_each)
+            self._coming.add(place)
+        return place
+
+    def _room(self, place: Place, sizes: StockSizes) -> Room:
+        if place.in_memory:
+            try:
+                return InMemory(sizes)
+            except OSError:  # the system has less than we may take
+                place.in_memory = False
+        return OnDisk(self._directory, sizes)
 
     def _burn(self, preparation_id: bytes) -> None:
         with self._lock:
             stored = self._records.pop(preparation_id, None) is not None
-            place = self._named().get(preparation_id)
-            fresh = stored or (place is not None and not place.burnt)
-            if place is not None:
-                place.burnt = True
+            place = self._taken.get(preparation_id) if stored else self._named().get(preparation_id)
+            if place is None or place.burnt:
+                return
+            place.burnt = True
+            self._given_up.append(preparation_id)
         try:
-            if fresh:
-                with _full_disk():
-                    self._spent.mark(preparation_id)
+            self._mark(preparation_id, place)
         finally:
             if stored:
-                self._remove(preparation_id)
+                self._remove(preparation_id, place)
+
+    def _mark(self, preparation_id: bytes, place: Place) -> None:
+        """Spend an id. What lies in memory dies with this process: no disk has to have its id before it is read."""
+        with full_disk():
+            self._spent.mark(preparation_id, forced=not place.in_memory)
 
     def _refusal(self, nbytes: int) -> str | None:
         self._reclaim()
-        if len(self._taken) + len(self._places) >= self._max_count:
-            return f"the store already holds {self._max_count} preparations"
-        if self._used() + nbytes > self._max_bytes:
+        if len(self._taken) + len(self._coming) >= self._limits.count:
+            return f"the store already holds {self._limits.count} preparations"
+        if self._used() + nbytes > self._limits.nbytes:
             return f"{nbytes} bytes of preparation do not fit into the store"
         return None
 
@@ -186,10 +226,11 @@ class PreparationStore:
         place.record = record
 
     def _named(self) -> dict[bytes, Place]:
-        return {place.record.preparation_id: place for place in self._places if place.record}
+        return {place.record.preparation_id: place for place in self._coming if place.record}
 
-    def _used(self) -> int:
-        return sum(self._taken.values()) + sum(place.room for place in self._places)
+    def _used(self, in_memory: bool = False) -> int:
+        places = (*self._taken.values(), *self._coming)
+        return sum(place.nbytes for place in places if place.in_memory or not in_memory)
 
     def _release(self, preparation_id: bytes) -> None:
         """Note that a preparation's room is free: without the lock, as a finaliser may say so at any time."""
@@ -199,7 +240,9 @@ class PreparationStore:
         while self._returned:
             self._taken.pop(self._returned.popleft(), None)
 
-    def _remove(self, preparation_id: bytes) -> None:
+    def _remove(self, preparation_id: bytes, place: Place) -> None:
+        if isinstance(place.room, InMemory):
+            place.room.opened().erase(lambda: None)
         (self._directory / spool_name(preparation_id)).unlink(missing_ok=True)
         self._release(preparation_id)
 
@@ -207,43 +250,9 @@ class PreparationStore:
         """Keep what an earlier process completed and never touched; delete everything else."""
         for path in sorted(self._directory.glob(f"*{SUFFIX}*"), key=lambda path: path.stat().st_mtime_ns):
             record = read_record(path, self._identity)
-            fits = self.usage() + (record.room if record else 0) <= self._max_bytes
+            fits = self.usage() + (record.room if record else 0) <= self._limits.nbytes
             if record is None or record.preparation_id in self._spent or not fits or not usable(record):
                 path.unlink()
                 continue
             self._records[record.preparation_id] = record
-            self._taken[record.preparation_id] = record.room
-
-
-def _own(directory: Path) -> int:
-    """Make the directory private and lock it: two processes would spend the same preparation twice."""
-    with _usable(directory):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.chmod(0o700)
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise ConfigError(f"the store {directory} is in use by another process") from error
-    return descriptor
-
-
-@contextlib.contextmanager
-def _usable(directory: Path) -> Iterator[None]:
-    """Say what to do about a folder that the disk does not let a party start with."""
-    try:
-        yield
-    except OSError as error:
-        todo = ": free space on its disk, or set another store" if error.errno in _FULL else ""
-        raise ConfigError(f"the store {directory} cannot be used: {error.strerror}{todo}") from error
-
-
-@contextlib.contextmanager
-def _full_disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise Overloaded("the disk of the preparation store is full") from error
-        raise
+            self._taken[record.preparation_id] = Place(record.room, record=record)

@@ -26,7 +26,7 @@ from privinf.parties.stock.epochs import Epochs
 from privinf.parties.stock.fetch import DealerLink
 from privinf.parties.stock.keeper import Keeper
 from privinf.parties.stock.spool import sized
-from privinf.parties.stock.store import PreparationStore
+from privinf.parties.stock.store import Limits, PreparationStore
 from privinf.protocols.contract import PartyProgram
 from privinf.v1 import party_pb2
 
@@ -39,9 +39,10 @@ class Supply:
     ) -> None:
         self._config, self._program = config, program
         usable = partial(sized, queries=program.queries)
-        self.store = PreparationStore(
-            config.store, program.identity, config.max_store_bytes, config.max_store_count, usable
+        limits = Limits(
+            config.max_store_bytes, config.max_store_count, config.max_memory_bytes, config.memory_each_bytes
         )
+        self.store = PreparationStore(config.store, program.identity, limits, usable)
         self._dealer = DealerLink(dealer, program, self.store, config.connect_seconds)
         self.keeper = Keeper(config, self.store, self._dealer, other, log) if other is not None else None
         self._epochs = Epochs()

@@ -27,6 +27,7 @@ from privinf.sdk.transport import Link
 
 SHAPE = QueryShape(TASK, 1, 8)
 SHARES = (b"share  0", b"share  1")
+ON_DISK: dict[str, Any] = {"max_memory_bytes": 0}
 _START_SECONDS = 60
 
 
@@ -81,7 +82,10 @@ def ask(link: Link, deadline: float = 30.0) -> Stats:
 
 @dataclass
 class Cluster:
-    """Dealer, party 1 and party 0 in this process; `options` go to the configuration of a role."""
+    """Dealer, party 1 and party 0 in this process; `options` go to the configuration of a role.
+
+    Preparations lie on the disk unless `in_memory`, so that a test can look at them, and a restart leaves them.
+    """
 
     folder: Path
     keys: Path
@@ -91,6 +95,7 @@ class Cluster:
     ports: dict[str, int] = field(default_factory=dict)
     servers: dict[str, PartyServer | DealerServer] = field(default_factory=dict)
     programs: dict[str, DummyParty] = field(default_factory=dict)
+    in_memory: bool = False
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
@@ -119,6 +124,7 @@ class Cluster:
             common |= {"party": party, "store": self.folder / role, "dealer": self.address("dealer")}
             common |= {"peer": self.address("party1")} if party == 0 else {}
             common["connect_seconds"] = 0.5
+            common |= {} if self.in_memory else ON_DISK
             server = PartyServer(PartyConfig(**common | own), self.programs[role].program())
         self.ports[role] = server.start().port
         self.servers[role] = server
@@ -210,17 +216,19 @@ class Node:
 
 @dataclass
 class Processes:
-    """Dealer, party 1 and party 0 as processes."""
+    """Dealer, party 1 and party 0 as processes; preparations lie on the disk unless `in_memory`."""
 
     folder: Path
     keys: Path
     settings: Settings = field(default_factory=Settings)
     nodes: dict[str, Node] = field(default_factory=dict)
+    in_memory: bool = False
 
     def __enter__(self) -> Self:
         common: dict[str, Any] = {"stop_seconds": 0.5}
         dealer = self._add("dealer", **common)
         common["dealer"] = dealer.address
+        common |= {} if self.in_memory else ON_DISK
         peer = self._add("party1", party=1, store=str(self.folder / "store1"), **common)
         self._add("party0", party=0, store=str(self.folder / "store0"), peer=peer.address, **common)
         return self

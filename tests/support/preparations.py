@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from privinf.parties.stock.arrival import Prepare
 from privinf.parties.stock.digest import Tally
 from privinf.parties.stock.record import Record
-from privinf.parties.stock.spool import Prepare
-from privinf.parties.stock.store import PreparationStore
+from privinf.parties.stock.store import Limits, PreparationStore
 from privinf.protocols.contract import Identity, QueryShape, Source, StockSizes
 
 IDENTITY = Identity("1", "echo", "model", "plan")
@@ -48,9 +48,11 @@ def stated(messages: Iterator[bytes]) -> Iterator[bytes]:
         yield tally.digest()
 
 
-def opened(folder: Path, max_bytes: int = 1 << 20, max_count: int = 8) -> PreparationStore:
+def opened(
+    folder: Path, max_bytes: int = 1 << 20, max_count: int = 8, in_memory: int = 0
+) -> PreparationStore:
     """Return a store."""
-    return PreparationStore(folder / "store", IDENTITY, max_bytes, max_count)
+    return PreparationStore(folder / "store", IDENTITY, Limits(max_bytes, max_count, in_memory, in_memory))
 
 
 def stream(*parts: bytes) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from preparations import BODY, SEED, SHAPE, opened, receive, record, stream
 
-from privinf.errors import ConfigError, Overloaded, ProtocolError
+from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
 from privinf.parties.stock import mapped
 from privinf.parties.stock.record import file_bytes
 from privinf.parties.stock.spent import SpentLog
@@ -96,8 +96,10 @@ def test_what_is_burnt_on_a_full_disk_gives_its_room_back(
     assert store.usage() == ROOM
     assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
     for number in (2, 3):
-        with pytest.raises(ProtocolError, match="already spent"):
+        with pytest.raises(MismatchError, match="given up"):
             store.claim(bytes([number]) * 16, SHAPE)
+        with pytest.raises(ProtocolError, match="already spent"):
+            receive(store, record(number), stream(SEED, BODY))
 
 
 @pytest.mark.parametrize("name", ["posix_fallocate", "pwrite", "replace"])

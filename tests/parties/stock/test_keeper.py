@@ -22,7 +22,7 @@ from privinf.parties.rpc.life import Life
 from privinf.parties.stock.fetch import DealerLink
 from privinf.parties.stock.keeper import Keeper
 from privinf.parties.stock.record import Record, file_bytes
-from privinf.parties.stock.store import Place, PreparationStore
+from privinf.parties.stock.store import Limits, Place, PreparationStore
 from privinf.protocols.contract import QueryShape, StockSizes
 
 NBYTES = 100
@@ -71,7 +71,7 @@ class LostDealer:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[PreparationStore]:
     """Return a store for one preparation."""
-    with closing(PreparationStore(tmp_path / "store", IDENTITY, ROOM, 8)) as made:
+    with closing(PreparationStore(tmp_path / "store", IDENTITY, Limits(ROOM, 8))) as made:
         yield made
 
 

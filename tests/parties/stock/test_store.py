@@ -17,7 +17,7 @@ from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
 from privinf.parties.stock import record as records
 from privinf.parties.stock.record import Record, file_bytes
 from privinf.parties.stock.spent import SpentLog
-from privinf.parties.stock.store import PreparationStore
+from privinf.parties.stock.store import Limits, PreparationStore
 from privinf.protocols.contract import Source, StockSizes
 
 ROOM = file_bytes(StockSizes(len(BODY), 0))  # of such a preparation
@@ -137,7 +137,7 @@ def test_another_program_or_another_boot_trusts_no_file(
         made.close()
 
     filled()
-    other = PreparationStore(tmp_path / "store", replace(IDENTITY, plan_hash="other"), 1 << 20, 8)
+    other = PreparationStore(tmp_path / "store", replace(IDENTITY, plan_hash="other"), Limits(1 << 20, 8))
     assert other.held() == []
     other.close()
     filled()
@@ -193,8 +193,10 @@ def test_what_is_burnt_while_it_comes_is_dropped(store: PreparationStore, tmp_pa
     assert [item.preparation_id for item in store.held()] == [bytes([1]) * 16]
     assert store.usage() == ROOM
     assert len(list((tmp_path / "store").glob("*.prep*"))) == 1
-    with pytest.raises(ProtocolError, match="already spent"):
+    with pytest.raises(MismatchError, match="given up"):
         store.claim(bytes([2]) * 16, SHAPE)
+    with pytest.raises(ProtocolError, match="already spent"):
+        receive(store, record(2), stream(SEED, BODY))
 
 
 def test_what_is_burnt_while_the_program_prepares_is_dropped(store: PreparationStore) -> None:

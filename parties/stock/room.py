@@ -1,0 +1,133 @@
+"""Where a preparation lies from its first byte to its use: in a file of the store, or in memory alone."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import secrets
+from pathlib import Path
+from typing import Final, Protocol
+
+from privinf.errors import DamagedPreparation
+from privinf.parties.stock.mapped import BLOCK, Mapping
+from privinf.parties.stock.record import SUFFIX, Record, describe, file_bytes, precomputed_span, spool_name
+from privinf.protocols.contract import Buffer, StockSizes
+
+# Faults its pages in at once, which costs a third less than one after the other. Linux 5.14; not yet in Python's mmap.
+_POPULATE_WRITE: Final = 23
+
+
+class Room(Protocol):
+    """Room for one preparation: taken, written from front to back while it is read behind that, then published."""
+
+    def take(self) -> None:
+        """Take all of it at once, so that too little is known before the dealer begins."""
+        ...
+
+    def write(self, piece: Buffer) -> None:
+        """Add what comes next of the dealer's bytes."""
+        ...
+
+    def coming(self) -> Mapping:
+        """Return what is read while it comes, with the place for what is computed ahead."""
+        ...
+
+    def publish(self, record: Record) -> None:
+        """From here on it is a preparation."""
+        ...
+
+    def close(self) -> None:
+        """End it: it is gone unless it was published."""
+        ...
+
+
+class OnDisk:
+    """A file under a provisional name, which is given its own when it is complete."""
+
+    def __init__(self, directory: Path, sizes: StockSizes) -> None:
+        self._directory, self._nbytes, self._room = directory, sizes.preparation, file_bytes(sizes)
+        self._precomputed = precomputed_span(sizes)
+        self._part = directory / (secrets.token_hex(16) + SUFFIX + ".part")
+        self._descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def take(self) -> None:
+        """Have the disk give all of it."""
+        os.posix_fallocate(self._descriptor, 0, self._room)
+        os.lseek(self._descriptor, BLOCK, os.SEEK_SET)
+
+    def write(self, piece: Buffer) -> None:
+        """Write what comes next."""
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def coming(self) -> Mapping:
+        """Map what is being written."""
+        return Mapping.of_file(self._descriptor, self._nbytes, self._precomputed, writable=True)
+
+    def publish(self, record: Record) -> None:
+        """Describe and name the file."""
+        os.pwrite(self._descriptor, record.tags, self._precomputed[1])
+        os.ftruncate(self._descriptor, self._precomputed[1] + len(record.tags))
+        os.pwrite(self._descriptor, describe(record), 0)
+        self._part.rename(self._directory / spool_name(record.preparation_id))
+
+    def close(self) -> None:
+        """Close the file, and delete it unless it has its name."""
+        os.close(self._descriptor)
+        self._part.unlink(missing_ok=True)
+
+
+def opened(directory: Path, record: Record) -> Mapping:
+    """Map the file of a preparation and delete its name: a crash leaves nothing behind."""
+    path = directory / spool_name(record.preparation_id)
+    try:
+        # What is not writable could not be erased; the mapping is read alone.
+        with path.open("r+b") as file:
+            span = precomputed_span(record.sizes)
+            mapping = Mapping.of_file(file.fileno(), record.sizes.preparation, span)
+    except (FileNotFoundError, ValueError) as error:  # gone, or cut short
+        raise DamagedPreparation("a stored preparation cannot be read") from error
+    path.unlink()
+    return mapping
+
+
+class InMemory:
+    """Pages of this process that no file has: they die with it, and with their use."""
+
+    def __init__(self, sizes: StockSizes) -> None:
+        self._nbytes, self._precomputed = sizes.preparation, precomputed_span(sizes)
+        self._at, self._published = BLOCK, False
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self._map = mmap.mmap(-1, self._precomputed[1], flags=private)
+
+    def take(self) -> None:
+        """Ask for large pages: they come as they are written."""
+        with contextlib.suppress(OSError, AttributeError):  # a system without them
+            self._map.madvise(mmap.MADV_HUGEPAGE)
+
+    def write(self, piece: Buffer) -> None:
+        """Copy what comes next, the one copy that is made of it here."""
+        start, self._at = self._at, self._at + len(piece)
+        page = start // mmap.PAGESIZE * mmap.PAGESIZE
+        with contextlib.suppress(OSError):  # of an older system: its pages come one by one
+            self._map.madvise(_POPULATE_WRITE, page, self._at - page)
+        self._map[start : self._at] = piece
+
+    def coming(self) -> Mapping:
+        """Look at what is being written."""
+        return Mapping(self._map, self._nbytes, self._precomputed, writable=True, anonymous=True)
+
+    def publish(self, record: Record) -> None:
+        """Keep it."""
+        self._published = True
+
+    def close(self) -> None:
+        """Give the pages back, unless it was published."""
+        if not self._published:
+            self.opened().erase(lambda: None)
+
+    def opened(self) -> Mapping:
+        """Return it to be read once, from its beginning."""
+        return Mapping(self._map, self._nbytes, self._precomputed, anonymous=True)
