@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from io import BytesIO
 
 from privinf.errors import DeadlineExceeded, PrivinfError, ProtocolError
 from privinf.parties.rpc.frames import CHUNK
@@ -89,14 +90,14 @@ class Packer:
 
     def __init__(self, put: Callable[[bytes], None], total: int | None = None) -> None:
         self._put, self._left = put, total
-        self._pending = bytearray()
+        self._pending = BytesIO()
 
     def gather(self, piece: memoryview) -> None:
         """Take a piece of less than CHUNK, which is copied before this returns."""
-        if len(self._pending) + len(piece) > CHUNK:
+        if self._pending.tell() + len(piece) > CHUNK:
             self._flush()
         self._count(len(piece))
-        self._pending += piece
+        self._pending.write(piece)
 
     def send(self, chunk: bytes) -> None:
         """Send a whole chunk after what was gathered."""
@@ -117,9 +118,9 @@ class Packer:
                 raise ProtocolError("the program deals more bytes than its sizes say")
 
     def _flush(self) -> None:
-        if self._pending:
-            self._put(bytes(self._pending))
-            self._pending = bytearray()
+        if self._pending.tell():
+            self._put(self._pending.getvalue())  # hands out its own bytes: no second copy
+            self._pending = BytesIO()
 
 
 def pack(packers: Sequence[Packer], buffer: Buffer) -> None:

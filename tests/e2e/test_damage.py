@@ -43,10 +43,12 @@ def test_no_answer_is_wrong_whichever_byte_is_changed(
 ) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
-    draw, options = random.Random(seed), {"ahead": 1, "shapes": (SHAPE,)}
+    draw, on_disk = random.Random(seed), {"max_memory_bytes": 0}
     right = toy.clear(encoder, TEXT)
     with (
-        in_this_process(encoder, shared, tmp_path, party0=options) as serving,
+        in_this_process(
+            encoder, shared, tmp_path, party0=on_disk | {"ahead": 1, "shapes": (SHAPE,)}, party1=on_disk
+        ) as serving,
         serving.client() as client,
     ):
         for _ in range(FLIPS):

@@ -51,10 +51,16 @@ def test_processes_answer_stop_in_good_order_and_refuse_what_was_spent(tmp_path:
     assert [event["event"] for event in events].count("answered") == 3
 
 
-@pytest.mark.parametrize("full", ["party0", "party1"])
-def test_a_disk_that_is_full_for_a_while_is_told_and_forgotten(tmp_path: Path, keys: Path, full: str) -> None:
+@pytest.mark.parametrize(("full", "in_memory"), [("party0", False), ("party1", False), ("party1", True)])
+def test_a_disk_that_is_full_for_a_while_is_told_and_forgotten(
+    tmp_path: Path, keys: Path, full: str, in_memory: bool
+) -> None:
     """Two clients ask on while a party can write no file at all, its log included, and are told; then it answers."""
-    with Processes(tmp_path, keys) as running, running.link() as link, running.link() as other:
+    with (
+        Processes(tmp_path, keys, in_memory=in_memory) as running,
+        running.link() as link,
+        running.link() as other,
+    ):
         ask(link)
         node = running.nodes[full].process.pid
         soft, hard = resource.prlimit(node, resource.RLIMIT_FSIZE)
@@ -68,12 +74,12 @@ def test_a_disk_that_is_full_for_a_while_is_told_and_forgotten(tmp_path: Path, k
             ask(each)  # at once: nothing that failed holds a place
 
 
-@pytest.mark.parametrize("victim", ["party0", "party1"])
-def test_a_party_killed_in_a_round(tmp_path: Path, keys: Path, victim: str) -> None:
+@pytest.mark.parametrize(("victim", "in_memory"), [("party0", False), ("party1", False), ("party1", True)])
+def test_a_party_killed_in_a_round(tmp_path: Path, keys: Path, victim: str, in_memory: bool) -> None:
     gate = tmp_path / "gate"
     gate.touch()
     settings = Settings(halt_at=1, halt_party=int(victim[-1]), gate=str(gate))
-    with Processes(tmp_path, keys, settings) as running, running.link() as link:
+    with Processes(tmp_path, keys, settings, in_memory=in_memory) as running, running.link() as link:
         run = link.start(SHAPE, SHARES, Deadline.after(DEADLINE))
         wait_until(gate.with_suffix(".reached").exists)
         running.nodes[victim].kill()
@@ -89,14 +95,17 @@ def test_a_party_killed_in_a_round(tmp_path: Path, keys: Path, victim: str) -> N
     spent = [(tmp_path / f"store{party}" / "spent.log").read_text().split() for party in (0, 1)]
     assert len(set(spent[0])) == len(spent[0])
     assert len(set(spent[1])) == len(spent[1])
+    assert spent[0][0] in spent[1]  # also of the one that was killed: the system had its log
     assert not list(tmp_path.glob("store?/*.prep*"))
 
 
-def test_the_dealer_killed_while_it_deals(tmp_path: Path, keys: Path) -> None:
+@pytest.mark.parametrize("in_memory", [False, True], ids=["disk", "memory"])
+def test_the_dealer_killed_while_it_deals(tmp_path: Path, keys: Path, in_memory: bool) -> None:
     settings = Settings(deal_pause=20, rounds=2, round_bytes=3 << 20)
-    with Processes(tmp_path, keys, settings) as running, running.link() as link:
+    with Processes(tmp_path, keys, settings, in_memory=in_memory) as running, running.link() as link:
         run = link.start(SHAPE, SHARES, Deadline.after(DEADLINE))
-        wait_until(lambda: bool(list(tmp_path.glob("store1/*.part"))))
+        wait_until(lambda: link.status()[1].store_bytes > 0)
+        assert bool(list(tmp_path.glob("store1/*.part"))) != in_memory
         running.nodes["dealer"].kill()
         with pytest.raises(ConnectError) as failure:
             run.result()
