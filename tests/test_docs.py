@@ -15,7 +15,7 @@ from typer.main import get_command
 sys.path.append(str(Path(__file__).parent.parent))
 
 from benchmarks.harness import rows
-from benchmarks.report import decoder_table, equivariant_table, table
+from benchmarks.report import decoder_table, equivariant_table, offline_table, table
 from privinf.cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -102,6 +102,7 @@ def test_tables_are_those_of_the_committed_results() -> None:
     assert table.documents(result) == {path: text_of(path) for path in (table.README, table.SPEED)}
     for module, page, name in (
         (decoder_table, decoder_table.SPEED, "generation"),
+        (offline_table, offline_table.SPEED, "offline"),
         (equivariant_table, equivariant_table.PAGE, "equivariant"),
     ):
         assert table.rewritten(text_of(page), name, module.section()) == text_of(page)

@@ -41,7 +41,7 @@ STAGES: Final[dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] = {
         ("parties.stock.store", "", ("opened",)),
     ),
     "evaluate": (("protocols.masked.party", "Party", ("run", "open", "flush")),),
-    f"{WAIT}generation": (("models.programs.stream", "_Chunks", ("next",)),),
+    f"{WAIT}generation": (("models.programs.stream", "_Chunks", ("take",)),),
     f"{WAIT}delivery": (
         ("models.programs.stream", "_Chunks", ("put",)),
         ("parties.dealing.pipes", "Pipe", ("put", "settle")),

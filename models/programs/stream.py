@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Condition, Thread
 
@@ -10,6 +9,7 @@ from privinf.protocols.contract import Buffer, Dealt
 
 # Generation pauses beyond, so that a dealer's memory does not grow with the preparation
 AHEAD_BYTES = 64 << 20
+HAND_OVER = 256 << 10  # bytes at least: a pass has thousands of small buffers, and each would wake the reader
 Write = Callable[[int, Buffer], None]
 
 
@@ -18,23 +18,28 @@ class _Abandoned(Exception):
 
 
 class _Chunks:
-    """What is written and not yet read."""
+    """What is written and not yet read, handed over many buffers at a time."""
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._queue: deque[Dealt] = deque()
-        self._waiting, self._ended, self._abandoned = 0, False, False
+        self._queue: list[Dealt] = []
+        self._waiting = self._reading = 0  # bytes: of the queue, and of what its reader was handed last
+        self._ended = self._abandoned = False
         self._error: BaseException | None = None
 
     def put(self, to: int, data: Buffer) -> None:
         """Add a buffer; wait while more than AHEAD_BYTES are unread."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting <= AHEAD_BYTES or self._abandoned)
+            if self._waiting + self._reading > AHEAD_BYTES:
+                self._changed.wait_for(
+                    lambda: self._waiting + self._reading <= AHEAD_BYTES or self._abandoned
+                )
             if self._abandoned:
                 raise _Abandoned
             self._queue.append((to, data))
             self._waiting += len(data)
-            self._changed.notify_all()
+            if self._ready():
+                self._changed.notify_all()
 
     def end(self, error: BaseException | None = None) -> None:
         with self._changed:
@@ -47,18 +52,20 @@ class _Chunks:
             self._queue.clear()
             self._changed.notify_all()
 
-    def next(self) -> Dealt | None:
-        """The oldest, once there is one; None at the end."""
+    def take(self) -> list[Dealt]:
+        """What there is, once it is worth it; nothing at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._queue) or self._ended)
-            if not self._queue:
-                if self._error is not None:
-                    raise self._error
-                return None
-            item = self._queue.popleft()
-            self._waiting -= len(item[1])
+            self._reading = 0
             self._changed.notify_all()
-            return item
+            self._changed.wait_for(self._ready)
+            if not self._queue and self._error is not None:
+                raise self._error
+            taken, self._queue = self._queue, []
+            self._waiting, self._reading = 0, self._waiting
+            return taken
+
+    def _ready(self) -> bool:
+        return self._ended or self._waiting >= min(HAND_OVER, AHEAD_BYTES)
 
 
 def streamed(produce: Callable[[Write], object]) -> Iterator[Dealt]:
@@ -78,7 +85,8 @@ def streamed(produce: Callable[[Write], object]) -> Iterator[Dealt]:
     thread = Thread(target=work, name="deal", daemon=True)
     thread.start()
     try:
-        yield from iter(chunks.next, None)
+        while taken := chunks.take():
+            yield from taken
     finally:
         chunks.abandon()
         thread.join()

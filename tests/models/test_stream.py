@@ -64,3 +64,23 @@ def test_a_reader_that_leaves_stops_the_writer(monkeypatch: pytest.MonkeyPatch) 
     next(chunks)
     chunks.close()  # type: ignore[attr-defined]
     assert ended.is_set()
+
+
+def test_small_buffers_are_handed_over_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before there is enough of them, or an end, the reader is not woken."""
+    monkeypatch.setattr(stream, "HAND_OVER", 100)
+    written, go = threading.Event(), threading.Event()
+
+    def produce(write: Write) -> None:
+        for _ in range(12):
+            write(0, bytes(9))
+        written.set()
+        assert go.wait(30)
+        write(0, b"last")
+
+    chunks = streamed(produce)
+    first = [next(chunks) for _ in range(12)]
+    assert written.wait(30)
+    go.set()
+    assert first == [(0, bytes(9))] * 12
+    assert list(chunks) == [(0, b"last")]
