@@ -21,7 +21,7 @@ def whole(name: str, runs: dict[str, Figures]) -> str:
         s = found["seconds"]
         said.append(
             f"{label}: prepared in {s['prepare']:.2f} s, waited for {s['offline']:.2f}, online {s['online']:.2f}, "
-            f"in all {s['total']:.2f} (commit {str(found['commit']['id'])[:12]}, load {found['machine']['load_before']})"
+            f"in all {s['total']:.2f} (commit {str(found['commit']['id'])[:12]})"
         )
     mb = " and ".join(f"{nbytes / 1e6:.1f}" for nbytes in next(iter(runs.values()))["preparation_bytes"])
     return f"{name}, {mb} MB for party 0 and 1; {'; '.join(said)}."

@@ -70,7 +70,7 @@ class Ahead:
         self._mapping, self._left = mapping, nbytes
         self._prepare, self._seed = prepare, seed
         self._changed = threading.Condition()
-        self._here = 0  # bytes that have come and are not read
+        self._here = self._wanted = 0  # bytes that have come and are not read; that a read waits for
         self._over = False  # no more will come
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
@@ -98,7 +98,8 @@ class Ahead:
         """So many more bytes lie in their place; or raise what the program failed with."""
         with self._changed:
             self._here += nbytes
-            self._changed.notify_all()
+            if 0 < self._wanted <= self._here:  # not for each message: a gate's keys come in many
+                self._changed.notify_all()
             if self._error is not None:
                 raise self._error
 
@@ -106,7 +107,9 @@ class Ahead:
         """Return the program's next bytes, in place, once they are there."""
         with self._changed:
             if 0 <= nbytes <= self._left:  # others the mapping refuses
+                self._wanted = nbytes
                 self._changed.wait_for(lambda: self._here >= nbytes or self._over)
+                self._wanted = 0
                 if self._here < nbytes:
                     raise PeerLost("a preparation ended before its program")
                 self._here, self._left = self._here - nbytes, self._left - nbytes
