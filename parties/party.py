@@ -61,6 +61,7 @@ class PartyCalls:
             ready=lambda: len(self._supply.store.held()) if self._supply else 0,
             store_bytes=lambda: self._supply.store.usage() if self._supply else 0,
             memory_bytes=lambda: self._supply.store.usage(in_memory=True) if self._supply else 0,
+            spare_bytes=lambda: self._supply.store.pages.spare if self._supply else 0,
         )
 
     def handlers(self, guard: Guard) -> grpc.GenericRpcHandler:

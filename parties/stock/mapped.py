@@ -23,7 +23,7 @@ class Mapping:
 
     The former is read once; a view stays right after its pages were let go, it is read again. With `checked`, what was
     changed since it was stored is found before any of it is handed out. What is `anonymous` lies in no file: its pages
-    cannot be read again, so that none is let go before all are erased.
+    cannot be read again, so that none is let go before all are erased, which `erased` does.
     """
 
     def __init__(
@@ -33,8 +33,9 @@ class Mapping:
         precomputed: tuple[int, int],
         writable: bool = False,
         anonymous: bool = False,
+        erased: Callable[[], None] | None = None,
     ) -> None:
-        self._map, self._anonymous = whole, anonymous
+        self._map, self._anonymous, self._erased = whole, anonymous, erased
         self._nbytes, self._read, self._kept = nbytes, 0, 0  # kept: where pages begin that were not let go
         self.stream = memoryview(whole)[BLOCK : BLOCK + nbytes].toreadonly()
         beside = memoryview(whole)[slice(*precomputed)]
@@ -83,6 +84,11 @@ class Mapping:
         That is now: what a failed program still holds is left with zeros, and nothing computes with it any more. On a
         file system that cannot do this, it is when the last array that looks at it is gone.
         """
+        if self._erased is not None:
+            self.close()
+            self._erased()
+            released()
+            return
         try:
             self._map.madvise(mmap.MADV_DONTNEED if self._anonymous else REMOVE)
         except OSError:

@@ -7,15 +7,13 @@ import mmap
 import os
 import secrets
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from privinf.errors import DamagedPreparation
 from privinf.parties.stock.mapped import BLOCK, Mapping
+from privinf.parties.stock.pages import POPULATE_WRITE, Pages
 from privinf.parties.stock.record import SUFFIX, Record, describe, file_bytes, precomputed_span, spool_name
 from privinf.protocols.contract import Buffer, StockSizes
-
-# Faults its pages in at once, which costs a third less than one after the other. Linux 5.14; not yet in Python's mmap.
-_POPULATE_WRITE: Final = 23
 
 
 class Room(Protocol):
@@ -96,28 +94,25 @@ def opened(directory: Path, record: Record) -> Mapping:
 class InMemory:
     """Pages of this process that no file has: they die with it, and with their use."""
 
-    def __init__(self, sizes: StockSizes) -> None:
+    def __init__(self, sizes: StockSizes, pages: Pages, whole: mmap.mmap) -> None:
         self._nbytes, self._precomputed = sizes.preparation, precomputed_span(sizes)
-        self._at, self._published = BLOCK, False
-        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        self._map = mmap.mmap(-1, self._precomputed[1], flags=private)
+        self._pages, self.whole = pages, whole
+        self._at, self._published, self._given = BLOCK, False, False
 
     def take(self) -> None:
-        """Ask for large pages: they come as they are written."""
-        with contextlib.suppress(OSError, AttributeError):  # a system without them
-            self._map.madvise(mmap.MADV_HUGEPAGE)
+        """It is taken."""
 
     def write(self, piece: Buffer) -> None:
         """Copy what comes next, the one copy that is made of it here."""
         start, self._at = self._at, self._at + len(piece)
         page = start // mmap.PAGESIZE * mmap.PAGESIZE
         with contextlib.suppress(OSError):  # of an older system: its pages come one by one
-            self._map.madvise(_POPULATE_WRITE, page, self._at - page)
-        self._map[start : self._at] = piece
+            self.whole.madvise(POPULATE_WRITE, page, self._at - page)
+        self.whole[start : self._at] = piece
 
     def coming(self) -> Mapping:
         """Look at what is being written."""
-        return Mapping(self._map, self._nbytes, self._precomputed, writable=True, anonymous=True)
+        return Mapping(self.whole, self._nbytes, self._precomputed, writable=True, anonymous=True)
 
     def publish(self, record: Record) -> None:
         """Keep it."""
@@ -126,8 +121,14 @@ class InMemory:
     def close(self) -> None:
         """Give the pages back, unless it was published."""
         if not self._published:
-            self.opened().erase(lambda: None)
+            self.erase()
 
     def opened(self) -> Mapping:
-        """Return it to be read once, from its beginning."""
-        return Mapping(self._map, self._nbytes, self._precomputed, anonymous=True)
+        """Return it to be read once, from its beginning; erasing that erases this."""
+        return Mapping(self.whole, self._nbytes, self._precomputed, anonymous=True, erased=self.erase)
+
+    def erase(self) -> None:
+        """Give the pages back, once."""
+        if not self._given:
+            self._given = True
+            self._pages.give(self.whole)

@@ -13,6 +13,7 @@ from pathlib import Path
 from privinf.errors import MismatchError, Overloaded, ProtocolError
 from privinf.parties.stock.arrival import Prepare, fill
 from privinf.parties.stock.directory import full_disk, own, usable_folder
+from privinf.parties.stock.pages import Pages
 from privinf.parties.stock.record import SUFFIX, Record, file_bytes, read_record, spool_name
 from privinf.parties.stock.room import InMemory, OnDisk, Room, opened
 from privinf.parties.stock.spent import SpentLog
@@ -71,6 +72,7 @@ class PreparationStore:
         self._returned: deque[bytes] = deque()  # ids of those whose room is free again
         self._records: dict[bytes, Record] = {}  # complete and unspent
         self._given_up: deque[bytes] = deque(maxlen=_REMEMBERED)  # burnt of late
+        self.pages = Pages(limits.in_memory)
         self._lockfile = own(directory)
         try:
             with usable_folder(directory):
@@ -107,7 +109,11 @@ class PreparationStore:
     @contextlib.contextmanager
     def place(self, sizes: StockSizes) -> Iterator[Place]:
         """Take room for a preparation before anybody is asked for it, or raise Overloaded."""
-        place = self._placed(file_bytes(sizes))
+        place = Place(file_bytes(sizes))
+        with self._lock:
+            if (refusal := self._refusal(place.nbytes)) is not None:
+                raise Overloaded(refusal)
+            self._coming.add(place)
         try:
             with full_disk(), contextlib.ExitStack() as stack:
                 place.room = self._room(place, sizes)
@@ -150,9 +156,8 @@ class PreparationStore:
             self._mark(preparation_id, place)
             if record.shape != shape:
                 raise MismatchError("the preparation is of another shape")
-            mapping = (
-                place.room.opened() if isinstance(place.room, InMemory) else opened(self._directory, record)
-            )
+            room = place.room
+            mapping = room.opened() if isinstance(room, InMemory) else opened(self._directory, record)
             return Preparation(record, mapping, self._release)
         except BaseException:
             self._remove(preparation_id, place)
@@ -172,23 +177,13 @@ class PreparationStore:
         self._spent.close()
         os.close(self._lockfile)
 
-    def _placed(self, nbytes: int) -> Place:
-        """Take room, in memory where there is enough of it."""
-        with self._lock:
-            if (refusal := self._refusal(nbytes)) is not None:
-                raise Overloaded(refusal)
-            limits = self._limits
-            fits = self._used(in_memory=True) + nbytes <= limits.in_memory
-            place = Place(nbytes, in_memory=fits and nbytes <= limits.in_memory_each)
-            self._coming.add(place)
-        return place
-
     def _room(self, place: Place, sizes: StockSizes) -> Room:
-        if place.in_memory:
-            try:
-                return InMemory(sizes)
-            except OSError:  # the system has less than we may take
-                place.in_memory = False
+        """Say where it lies: in memory where there is enough of that."""
+        if place.nbytes <= self._limits.in_memory_each:
+            whole = self.pages.take(place.nbytes)
+            if whole is not None:
+                place.in_memory = True
+                return InMemory(sizes, self.pages, whole)
         return OnDisk(self._directory, sizes)
 
     def _burn(self, preparation_id: bytes) -> None:
@@ -242,7 +237,7 @@ class PreparationStore:
 
     def _remove(self, preparation_id: bytes, place: Place) -> None:
         if isinstance(place.room, InMemory):
-            place.room.opened().erase(lambda: None)
+            place.room.erase()
         (self._directory / spool_name(preparation_id)).unlink(missing_ok=True)
         self._release(preparation_id)
 

@@ -50,7 +50,7 @@ def pages(store: PreparationStore, preparation_id: bytes) -> mmap.mmap:
     """Return the memory of a preparation."""
     room = store._taken[preparation_id].room
     assert isinstance(room, InMemory)
-    return room._map
+    return room.whole
 
 
 def full(*_: object) -> None:
