@@ -6,6 +6,7 @@ import contextlib
 import mmap
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,16 @@ from privinf.parties.stock.mapped import BLOCK, Mapping
 from privinf.parties.stock.pages import POPULATE_WRITE, Pages
 from privinf.parties.stock.record import SUFFIX, Record, describe, file_bytes, precomputed_span, spool_name
 from privinf.protocols.contract import Buffer, StockSizes
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a store holds: bytes of all, a number, bytes of those in memory, and of the largest one there."""
+
+    nbytes: int
+    count: int
+    in_memory: int = 0
+    in_memory_each: int = 0
 
 
 class Room(Protocol):

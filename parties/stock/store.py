@@ -15,22 +15,12 @@ from privinf.parties.stock.arrival import Prepare, fill
 from privinf.parties.stock.directory import full_disk, own, usable_folder
 from privinf.parties.stock.pages import Pages
 from privinf.parties.stock.record import SUFFIX, Record, file_bytes, read_record, spool_name
-from privinf.parties.stock.room import InMemory, OnDisk, Room, opened
+from privinf.parties.stock.room import InMemory, Limits, OnDisk, Room, opened
 from privinf.parties.stock.spent import SpentLog
 from privinf.parties.stock.spool import Preparation
 from privinf.protocols.contract import Identity, QueryShape, StockSizes
 
 _REMEMBERED = 1024  # ids that a query may still name when the other party has given them up
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much a store holds: bytes of all, a number, bytes of those in memory, and of the largest one there."""
-
-    nbytes: int
-    count: int
-    in_memory: int = 0
-    in_memory_each: int = 0
 
 
 @dataclass(eq=False)

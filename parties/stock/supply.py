@@ -25,8 +25,9 @@ from privinf.parties.served import QUERIES, served
 from privinf.parties.stock.epochs import Epochs
 from privinf.parties.stock.fetch import DealerLink
 from privinf.parties.stock.keeper import Keeper
+from privinf.parties.stock.room import Limits
 from privinf.parties.stock.spool import sized
-from privinf.parties.stock.store import Limits, PreparationStore
+from privinf.parties.stock.store import PreparationStore
 from privinf.protocols.contract import PartyProgram
 from privinf.v1 import party_pb2
 

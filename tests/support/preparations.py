@@ -10,7 +10,8 @@ import pytest
 from privinf.parties.stock.arrival import Prepare
 from privinf.parties.stock.digest import Tally
 from privinf.parties.stock.record import Record
-from privinf.parties.stock.store import Limits, PreparationStore
+from privinf.parties.stock.room import Limits
+from privinf.parties.stock.store import PreparationStore
 from privinf.protocols.contract import Identity, QueryShape, Source, StockSizes
 
 IDENTITY = Identity("1", "echo", "model", "plan")

@@ -23,8 +23,8 @@ from privinf.errors import DamagedPreparation, MismatchError, Overloaded, Protoc
 from privinf.parties.metrics import Meters
 from privinf.parties.stock.mapped import BLOCK
 from privinf.parties.stock.record import file_bytes
-from privinf.parties.stock.room import InMemory
-from privinf.parties.stock.store import Limits, PreparationStore
+from privinf.parties.stock.room import InMemory, Limits
+from privinf.parties.stock.store import PreparationStore
 from privinf.protocols.contract import Source, StockSizes
 
 ROOM = file_bytes(StockSizes(len(BODY), 40))  # of such a preparation

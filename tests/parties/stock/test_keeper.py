@@ -22,7 +22,8 @@ from privinf.parties.rpc.life import Life
 from privinf.parties.stock.fetch import DealerLink
 from privinf.parties.stock.keeper import Keeper
 from privinf.parties.stock.record import Record, file_bytes
-from privinf.parties.stock.store import Limits, Place, PreparationStore
+from privinf.parties.stock.room import Limits
+from privinf.parties.stock.store import Place, PreparationStore
 from privinf.protocols.contract import QueryShape, StockSizes
 
 NBYTES = 100

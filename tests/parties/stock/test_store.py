@@ -16,8 +16,9 @@ from preparations import BODY, IDENTITY, SEED, SHAPE, copied, opened, receive, r
 from privinf.errors import ConfigError, MismatchError, Overloaded, ProtocolError
 from privinf.parties.stock import record as records
 from privinf.parties.stock.record import Record, file_bytes
+from privinf.parties.stock.room import Limits
 from privinf.parties.stock.spent import SpentLog
-from privinf.parties.stock.store import Limits, PreparationStore
+from privinf.parties.stock.store import PreparationStore
 from privinf.protocols.contract import Source, StockSizes
 
 ROOM = file_bytes(StockSizes(len(BODY), 0))  # of such a preparation
