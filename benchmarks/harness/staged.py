@@ -50,7 +50,7 @@ STAGES: Final[dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] = {
     f"{WAIT}other party": (("parties.session.channel", "SessionLink", ("pull",)),),
     f"{WAIT}dealer": (
         ("parties.stock.dealt", "DealtStream", ("_next",)),
-        ("parties.stock.arrival", "Ahead", ("read", "__exit__")),
+        ("parties.stock.arrival", "Preparing", ("read", "__exit__")),
     ),
 }
 SEND: Final = "serialise and send"  # in the dealer's threads: gRPC encrypts in the caller's

@@ -29,7 +29,7 @@ def fill(room: Room, record: Record, messages: Iterator[bytes], prepare: Prepare
     seed = next(messages, b"")
     tally, nbytes = Tally(seed), record.sizes.preparation
     if record.sizes.precomputed:
-        with Ahead(room.coming(), nbytes, prepare, seed) as ahead:
+        with Preparing(room.coming(), nbytes, prepare, seed) as ahead:
             _store(room, nbytes, messages, tally, ahead.came)
         tags = tally.tags() + ahead.tags
     else:
@@ -42,6 +42,17 @@ def _store(
     room: Room, nbytes: int, messages: Iterator[bytes], tally: Tally, came: Callable[[int], None]
 ) -> None:
     """Store exactly the bytes due, and compare them with the digest that ends them."""
+    for message in _due(nbytes, messages):
+        room.write(message)
+        came(len(message))
+        tally.update(message)  # behind the program, which may go on meanwhile
+    tally.compare(next(messages, b""))
+    if next(messages, None) is not None:
+        raise ProtocolError(f"the dealer sent more than the {nbytes} bytes of this preparation")
+
+
+def _due(nbytes: int, messages: Iterator[bytes]) -> Iterator[bytes]:
+    """Pass on what makes up so many bytes, and no message more."""
     left = nbytes
     while left:
         message = next(messages, None)
@@ -52,15 +63,10 @@ def _store(
         left -= len(message)
         if left < 0:
             raise ProtocolError(f"the dealer sent more than the {nbytes} bytes of this preparation")
-        room.write(message)
-        came(len(message))
-        tally.update(message)  # behind the program, which may go on meanwhile
-    tally.compare(next(messages, b""))
-    if next(messages, None) is not None:
-        raise ProtocolError(f"the dealer sent more than the {nbytes} bytes of this preparation")
+        yield message
 
 
-class Ahead:
+class Preparing:
     """The program's stage in a thread of its own: what it reads has come, or is waited for.
 
     Leaving it waits for the program. Whichever of the two fails ends the other at its next message or read.
