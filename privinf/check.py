@@ -42,10 +42,14 @@ ALIKE = 0.99  # correlation of answers that a value which wrapped around does no
 
 @dataclass(frozen=True)
 class Compared:
-    """One text's answer beside that in float32: their largest difference, and how alike they are."""
+    """One text's answer beside that in float32: their largest difference, and how alike they are.
+
+    given: whether it would be; otherwise a value left its range, and the client is told RangeError.
+    """
 
     difference: float
     correlation: float
+    given: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,18 @@ class Report:
     sites: tuple[Margin, ...]
 
     def within(self, bits: float) -> bool:
-        """Whether every site keeps so many factors of two, and every answer is that of float32."""
-        return all(site.bits >= bits for site in self.sites) and not self.wrong
+        """Whether every site keeps so many factors of two, and every answer is given, and that of float32."""
+        return all(site.bits >= bits for site in self.sites) and not self.wrong and not self.refused
 
     @property
     def wrong(self) -> list[int]:
         """Places of the texts whose answers are not those of float32."""
         return [place for place, answer in enumerate(self.answers) if not answer.correlation >= ALIKE]
+
+    @property
+    def refused(self) -> list[int]:
+        """Places of the texts that have no answer, as a value left its range."""
+        return [place for place, answer in enumerate(self.answers) if not answer.given]
 
 
 def check(
@@ -100,11 +109,11 @@ def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
         rows = texts.lay_out(layout, shape, [tokens])
         seeds = prg.fresh_seed(), prg.fresh_seed()
         given = texts.plain(layout, shape, rows)
-        private = query.fixed(layout, shape, given, seeds, store, known)
+        private, said = query.fixed_in_range(layout, shape, given, seeds, store, known)
         exact = clear.run([tokens], shape.tokens)[0].numpy()
         if task == "embed" and spec.pool.unit:
             exact = exact / np.linalg.norm(exact)
-        answers.append(_compared(texts.finish(layout, rows, private), exact[:, : spec.answer_width]))
+        answers.append(_compared(texts.finish(layout, rows, private), exact[:, : spec.answer_width], said))
         tick(1)
     return Report(tuple(answers), tuple(margins(limits(layout.model, layout.plan.max_tokens), ranges)))
 
@@ -134,8 +143,8 @@ def _decoder(folder: Path, lines: Sequence[str], tick: Tick) -> Report:
 
 def _passes(
     layout: SessionLayout, ids: Numbers, store: IdealStore, encoded: Mapping[str, U64], clear: ClearDecoder
-) -> Iterator[tuple[F64, npt.NDArray[np.float32]]]:
-    """The logits of a text's passes in the fixed interpreter, and in float32."""
+) -> Iterator[tuple[F64, npt.NDArray[np.float32], bool]]:
+    """The logits of a text's passes in the fixed interpreter, and in float32; and whether they would be given."""
     import torch
 
     first = (len(ids) - 1) % ROWS + 1
@@ -148,7 +157,8 @@ def _passes(
         assert values is not None
         field = layout.result(shape, index)
         private = ring.decode(values, field.scale, field.bits)[0]
-        yield private, clear.run(torch.from_numpy(piece)[None], len(private))[0].numpy()
+        exact = clear.run(torch.from_numpy(piece)[None], len(private))[0].numpy()
+        yield private, exact, session.in_range
         advance, start = Advance.first(len(piece)), start + len(piece)
 
 
@@ -157,16 +167,17 @@ def _decoded(encoded: Mapping[str, U64], scale: Scale) -> dict[str, F64]:
     return {name: ring.decode(value, scale(name), BITS) for name, value in encoded.items()}
 
 
-def _compared(private: npt.NDArray[Any], exact: npt.NDArray[Any]) -> Compared:
+def _compared(private: npt.NDArray[Any], exact: npt.NDArray[Any], given: bool) -> Compared:
     a, b = (np.asarray(x, dtype=np.float64).ravel() for x in (private, exact))
     difference = float(abs(a - b).max())
     if len(a) == 1:  # a score alone is like another where it is near
-        return Compared(difference, 1.0 if difference < NEAR * max(1.0, abs(float(b[0]))) else 0.0)
+        return Compared(difference, 1.0 if difference < NEAR * max(1.0, abs(float(b[0]))) else 0.0, given)
     a, b = a - a.mean(), b - b.mean()
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return Compared(difference, float(a @ b) / size if size else 1.0)
+    return Compared(difference, float(a @ b) / size if size else 1.0, given)
 
 
 def _worst(parts: Iterable[Compared]) -> Compared:
     found = list(parts)
-    return Compared(max(part.difference for part in found), min(part.correlation for part in found))
+    difference, correlation = max(part.difference for part in found), min(part.correlation for part in found)
+    return Compared(difference, correlation, all(part.given for part in found))

@@ -6,6 +6,7 @@ PrivinfError
 │   ├── MissingExtra         an optional dependency is not installed
 │   └── ListenError          a server cannot listen where it is told to: in use, not permitted, not of this machine
 ├── InputError               the caller's query cannot be used as it is
+├── RangeError               a value left the ranges that the model was shared with: there is no answer
 ├── ConnectError             a party or the dealer cannot be reached
 │   └── PeerLost             the other party dropped the session: its own report says why
 ├── DeadlineExceeded         time ran out; names the phase
@@ -53,6 +54,16 @@ class InputError(PrivinfError):
     """The caller's query cannot be used: empty, too long, not text."""
 
     exit_code = 65
+
+
+class RangeError(PrivinfError):
+    """A value of this query left the ranges that the model was shared with, so that its answer would be wrong.
+
+    The same query fails again. The model's owner can look where with `privinf check`, and share it again with texts
+    like this one.
+    """
+
+    exit_code = 79
 
 
 class ConnectError(PrivinfError):

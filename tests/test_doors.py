@@ -156,6 +156,7 @@ class Tripled:
     """f(x) = 3 x as an activation."""
 
     extra: int = 0
+    unsure: int = 2
 
     def clear(self, x: torch.Tensor) -> torch.Tensor:
         return 3 * x

@@ -37,6 +37,7 @@ from privinf.protocols.contract import (
 )
 from privinf.protocols.masked.ahead import Ahead, Precomputed
 from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.gates.alarm import begin, in_range, open_combinations
 from privinf.protocols.masked.gates.bits import from_bits
 from privinf.protocols.masked.gates.linear import ToShare
 from privinf.protocols.masked.interpreter import Interpreter
@@ -143,10 +144,12 @@ def in_clear(size: Size, folded: dict[str, F64]) -> tuple[Plan, F64]:
 
 
 def run(size: Size, plan: Plan, ctx: Interpreter, rows: Share, real: Share) -> Share:
-    """Open the input and run the layers."""
+    """Open the input and run the layers, whose ranges are checked as a query's are."""
+    begin(ctx)
     x, bits, model = ctx.open(rows), ctx.open(real), build(size.spec, plan)
     sight = Sight(padding(ctx, from_bits(ctx, bits, ring.MAX_BITS)))
     x = post.layers(MaskedOps(ctx, MaskedWeights(), model.scales, x, sight), model, x)
+    in_range(ctx, open_combinations(ctx))
     ctx.flush()
     share: Share = ctx.run(ToShare(), x)
     ctx.flush()

@@ -11,10 +11,11 @@ from privinf.models.attention import Parts, Variant, parts_of
 from privinf.models.cache import POLICIES
 from privinf.models.ops import Heads, Ops, Rows, Sum
 from privinf.models.parts import Attention, planned
-from privinf.models.plan.ranges import HEADROOM, Limits, bits_for, held
+from privinf.models.plan.ranges import HEADROOM, Limits, bits_for, flagged, held
 from privinf.models.plan.rings import AttentionRings
 from privinf.models.plan.scales import Scales
 from privinf.protocols.masked.gates import exp2, softmax
+from privinf.protocols.masked.watched import SPARE
 
 BUCKET_BITS = 7  # of the histogram that finds a row's largest score: its keys grow with 2^BUCKET_BITS
 FINEST = (2, 1, 0)  # log2 of the last pass's buckets, in score units: the first that fits
@@ -56,15 +57,17 @@ def attention_rings(
     vanish = exp2.BLOCK * exp2.blocks(scale)
     half = 2 * scores + vanish / 2
     try:
-        coarse, units = _buckets(half, fine)
+        coarse, units = _buckets(half, vanish, fine)
     except ModelError as error:
         raise ModelError(f"{site}: {error}") from None
-    offset, pad, bits = math.ceil(scores + vanish / 2), -(2 * scores + vanish), units + scales.scores
+    # Up to the largest score that a check lets pass, which is not below a third of what it was planned for.
+    most = flagged(units - SPARE, 0)
+    offset, pad, bits = math.ceil(most + vanish / 2), -(2 * most + vanish), units + scales.scores
     keys = bits + scales.product - scales.scores
     return AttentionRings(bits, offset, coarse, fine, pad, narrow, value_bits, keys, keys, outer, digits)
 
 
-def _buckets(half: float, fine: int) -> tuple[int, int]:
+def _buckets(half: float, vanish: float, fine: int) -> tuple[int, int]:
     """log2 of the coarse buckets and of the range, in score units, for centred scores up to `half`.
 
     One pass where that takes at most 2^BUCKET_BITS buckets, otherwise two with the fewest zero tests together.
@@ -72,8 +75,10 @@ def _buckets(half: float, fine: int) -> tuple[int, int]:
     least = math.ceil(math.log2(2 * exp2.BLOCK * exp2.blocks(softmax.weight_scale(fine))))
 
     def units(coarse: int) -> int:
-        # The bucket above the largest, and the last block of the exponential, must not wrap around.
-        return max(math.ceil(math.log2(2 * half + 2 * 2**coarse + exp2.BLOCK + 2)), least)
+        # The bucket above the largest, and the last block of the exponential, must not wrap around: neither for the
+        # scores that are planned for, nor for those of 9/64 of the ring that a check lets pass.
+        edge = 2 * 2**coarse + exp2.BLOCK + 2
+        return max(math.ceil(math.log2(max(2 * half + edge, (vanish + edge) * 16 / 7))), least)
 
     def tests(coarse: int) -> int:
         return (1 << (units(coarse) - coarse)) + (2 << (coarse - fine))

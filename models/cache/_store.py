@@ -12,6 +12,7 @@ from privinf.models.engines.shapes import beside, concatenate, derived
 from privinf.models.ops import Heads, View
 from privinf.models.parts import Attention
 from privinf.protocols.masked.wires import Share, Wire, map_share
+from privinf.protocols.ring import U64
 
 SLOTS = 2  # the axis of (batch, kv heads, slots, head width) along which a cache grows
 Layer = tuple[Wire, Wire]
@@ -54,6 +55,7 @@ class Cache:
         self._layers: list[Layer | None] = [None] * layers
         self._keeps = keeps
         self.pads: Share | None = None
+        self.unsaid: U64 | None = None  # of the ranges of passes that had no answer
         self.excluded = np.zeros(0, dtype=bool)
 
     def extend(self, layer: int, keys: Sequence[Wire], values: Sequence[Wire]) -> Layer:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from privinf.models.engines.hiding import hidden
 from privinf.models.engines.positions import Places, half, pick, rotate, turns
 from privinf.models.engines.relative import buckets
 from privinf.models.engines.shapes import (
@@ -27,11 +28,14 @@ from privinf.models.plan.ranges import sum_bits
 from privinf.models.plan.scales import ROTARY, Scales
 from privinf.protocols import ring
 from privinf.protocols.masked.gates import softmax
+from privinf.protocols.masked.gates.alarm import in_range, open_combinations
 from privinf.protocols.masked.gates.argmax import argmax
 from privinf.protocols.masked.gates.linear import MatMul, ToShare
 from privinf.protocols.masked.gates.norm import normalise
 from privinf.protocols.masked.gates.product import Product
+from privinf.protocols.masked.gates.watch import watch, watch_lifted
 from privinf.protocols.masked.interpreter import Interpreter, drop_bits
+from privinf.protocols.masked.watched import SPARE
 from privinf.protocols.masked.wires import Share, Wire, add, map_share, narrow, reduce, subtract
 from privinf.protocols.ring import U64
 
@@ -94,6 +98,8 @@ class MaskedOps:
         self.ctx, self.weights, self.scales = ctx, weights, scales
         self._given, self._sight, self._angles, self._memory = given, sight, angles, memory
         self._real, self._likeliest = real, likeliest
+        self._padding: Wire | None = None
+        self.in_range: Share | None = None  # of an answer: whether all ranges were kept
 
     def at(self, label: str) -> AbstractContextManager[None]:
         return self.ctx.scope(label)
@@ -103,7 +109,10 @@ class MaskedOps:
         return self._given
 
     def rows(self, norm: Norm) -> Wire:
-        return self._given if isinstance(self._given, Wire) else self.normalise(self._given, norm)
+        """Sums of embeddings have rings that hold whatever the tables add up to."""
+        if isinstance(self._given, Wire):
+            return self._given
+        return normalise(self.ctx, self._given, planned(norm.rings), bounded=True)
 
     def normalise(self, x: Share, norm: Norm) -> Wire:
         return normalise(self.ctx, x, planned(norm.rings))
@@ -126,6 +135,7 @@ class MaskedOps:
         queries = ctx.open(narrow(split_heads(q, part.heads), rings.query_bits + drop), drop)
         keys = ctx.open(narrow(split_heads(k, part.kv_heads), rings.key_bits + drop), drop)
         values = ctx.open(narrow(split_heads(v, part.kv_heads), rings.narrow_bits + cut), cut)
+        watch_lifted(ctx, values, rings.value_bits)
         if part.rotary is not None:
             queries, keys = self._turned(part, queries), self._turned(part, keys)
         return Heads(queries, keys, ctx.open(ctx.run(Product(rings.value_bits), values)))
@@ -135,8 +145,11 @@ class MaskedOps:
         assert self._angles is not None
         assert part.rotary is not None
         if self._angles.advanced is not None:
+            watch(self.ctx, x, x.bits - SPARE)  # its halves are lifted
             return self._product_turned(part, x, self._angles.advanced)
-        share: Share = self.ctx.run(Product(self._score_ring(part) + ROTARY), x)
+        bits = self._score_ring(part) + ROTARY
+        watch_lifted(self.ctx, x, bits)
+        share: Share = self.ctx.run(Product(bits), x)
         cos, sin = (ring.encode(angle, ROTARY) for angle in turns(self._angles.places, part.rotary))
         turned = map_share(share, share.shape, lambda v: rotate(v, cos, sin))
         return self.ctx.open(Share(turned.shape, turned.bits, turned.scale + ROTARY, turned.data), ROTARY)
@@ -187,60 +200,53 @@ class MaskedOps:
         shape = (batch, heads, rows, matrices.shape[3])
         return map_share(product, shape, lambda v: v.reshape(shape))
 
-    def _hidden(self, part: Attention, scores: Share) -> Share:
-        """Scores lowered where a row may not see: secretly or publicly, never both.
-
-        A row always sees itself: one of padding, with no prefix before it, would else see all that it must not.
-        """
-        lower = np.uint64(int(ring.encode(planned(part.rings).pad_score, self.scales.product)))
-        rows, slots = scores.shape[-2:]
-        if self._sight.hidden is None:
-            return self._padded(scores, lower, (1, slots))
-        hidden = np.broadcast_to(self._sight.hidden[:, -slots:], (rows, slots))
-        own = np.eye(rows, slots, slots - rows, dtype=bool)
-        scores = self._padded(scores, np.where(hidden | own, np.uint64(0), lower), (rows, slots))
-        return self.ctx.add_public(
-            scores, np.broadcast_to(np.where(hidden, lower, np.uint64(0)), scores.shape)
-        )
-
-    def _padded(self, scores: Share, lower: U64 | np.uint64, size: tuple[int, int]) -> Share:
-        pads = self._sight.pads
-        if pads is None:
-            return scores
-        shape = (pads.shape[0], 1, *size)
-        padded = map_share(pads, shape, lambda v: v[..., -size[1] :] * lower)
-        return add(scores, Share(shape, scores.bits, scores.scale, padded.data))
-
     def softmax(self, part: Attention, scores: Share) -> Wire:
+        """Scores are checked as they are, and hidden once they are opened: padding takes the rest of their ring."""
         rings, scales = planned(part.rings), self.scales
-        scores = self._hidden(part, scores)
-        offset = np.uint64(rings.offset << scales.product)
-        centred = self.ctx.add_public(scores, np.full(scores.shape, offset, dtype=np.uint64))
-        opened = drop_bits(self.ctx.open(centred), scales.product - scales.scores)
-        return softmax.weights(self.ctx, opened, rings.coarse, rings.fine, rings.value_bits)
+        opened = self.ctx.open(scores)
+        watch(self.ctx, opened, opened.bits - SPARE)
+        offset = rings.offset << scales.product
+        lower = int(ring.encode(rings.pad_score, scales.product))
+        shown = hidden(opened, self._pads(), self._sight.hidden, lower, offset)
+        cut = drop_bits(shown, scales.product - scales.scores)
+        return softmax.weights(self.ctx, cut, rings.coarse, rings.fine, rings.value_bits)
+
+    def _pads(self) -> Wire | None:
+        """What is padding, opened once for all layers."""
+        if self._padding is None and self._sight.pads is not None:
+            self._padding = self.ctx.open(self._sight.pads)
+        return self._padding
 
     def mix(self, part: Attention, weights: Wire, values: Wire) -> Wire:
         ctx, rings, scales = self.ctx, planned(part.rings), self.scales
         mixed = ctx.open(self._grouped(part, weights, values), rings.product(scales) - rings.mixed(scales))
-        inverse = softmax.inverse_sum(ctx, weights, rings.fine, rings.digits)
         drop = rings.drop(scales, weights.shape[3])
+        watch_lifted(ctx, mixed, rings.outer + drop)
+        inverse = softmax.inverse_sum(ctx, weights, rings.fine, rings.digits)
         scaled: Share = ctx.run(Product(rings.outer + drop), mixed, inverse)
         return ctx.open(merge_heads(scaled), drop)
 
     def activate(self, x: Share, part: FeedForward) -> Wire:
         rings, scales = planned(part.rings), self.scales
-        opened = drop_bits(self.ctx.open(narrow(x, rings.inner + scales.weight)), scales.weight)
-        return self._active(opened, part.activation, scales.outer, rings.outer)
+        return self._active(self._input(x, part), part.activation, scales.outer, rings.outer)
+
+    def _input(self, x: Share, part: FeedForward) -> Wire:
+        """What goes into an activation, checked in what its gate is sure to take."""
+        bits, cut = planned(part.rings).inner + self.scales.weight, self.scales.weight
+        opened = self.ctx.open(narrow(x, bits))
+        watch(self.ctx, opened, bits - FUNCTIONS[part.activation].unsure)
+        return drop_bits(opened, cut)
 
     def gate(self, x: Share, y: Share, part: FeedForward) -> Wire:
         ctx, rings, scales = self.ctx, planned(part.rings), self.scales
         cut = scales.linear - scales.up
-        inner = drop_bits(ctx.open(narrow(x, rings.inner + scales.weight)), scales.weight)
+        inner = self._input(x, part)
         factor = ctx.open(narrow(y, rings.up + cut), cut)
         # One bit more than the input has, as it is lifted: a value stays below a quarter of its ring.
         bits = rings.inner + 1 + scales.gate - scales.rows
         active = self._active(inner, part.activation, scales.gate, bits)
         drop = scales.gate + scales.up - scales.outer
+        watch_lifted(ctx, factor, rings.outer + drop)
         return ctx.open(ctx.run(Product(rings.outer + drop), active, factor), drop)
 
     def _active(self, x: Wire, name: str, scale: int, bits: int) -> Wire:
@@ -282,7 +288,10 @@ class MaskedOps:
         drop = self.scales.linear - self.scales.result + finer
         wire = self.ctx.open(narrow(x, head.bits + finer), drop)
         if self._likeliest:
+            watch(self.ctx, wire, wire.bits - SPARE)
             wire = self._likeliest_of(wire)
+        if self.ctx.watched is not None:
+            self.in_range = in_range(self.ctx, open_combinations(self.ctx))
         share: Share = self.ctx.run(ToShare(), wire)
         return share
 

@@ -21,6 +21,10 @@ class Function(Protocol):
     def extra(self) -> int:
         """Fraction bits that its gate adds."""
 
+    @property
+    def unsure(self) -> int:
+        """Bits by which a ring is smaller than its wire's, so that its check finds all that the gate is wrong on."""
+
     def clear(self, x: torch.Tensor) -> torch.Tensor:
         """f(x)."""
 

@@ -22,6 +22,7 @@ class Tabled:
     gate: str
     clear: Callable[[torch.Tensor], torch.Tensor]
     extra: int = activation.EXTRA
+    unsure: int = 1
 
     def masked(self, ctx: Interpreter, x: Wire, bits: int) -> Share:
         return activation.activate(ctx, x, self.gate, bits)

@@ -8,7 +8,7 @@ from privinf.models.engines.observers import Ranges
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.orders import Limits, Order
 from privinf.models.parts import Layer, Model
-from privinf.models.plan.ranges import HEADROOM, KNOWN, bits_for, hidden_bits, norm_spec, sum_bits
+from privinf.models.plan.ranges import HEADROOM, KNOWN, bits_for, hidden_bits, norm_spec, room_bits, sum_bits
 from privinf.models.plan.rings import FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import POST as SCALES
 from privinf.models.spec import Classifier, ModelSpec
@@ -56,10 +56,10 @@ def make_plan(spec: ModelSpec, ranges: Ranges, limits: Limits) -> Plan:
     result = bits_for(high["pool.result" if spec.task == "embed" else "head.out"], SCALES.linear)
     dense = spec.head.dense if isinstance(spec.head, Classifier) else None
     pooler = _inside("head.pooler", ranges, dense, result) if dense is not None else None
-    if pooler is None:
+    if dense is None or pooler is None:
         last = result + (sum_bits(max_tokens) if spec.sums else 0)
     else:
-        last = max(result, pooler.inner + SCALES.weight)
+        last = max(result, room_bits(pooler.inner, dense, SCALES))
     into = [max(rings.inputs(SCALES), residual) for rings, residual in zip(attention, residuals, strict=True)]
 
     def norm(site: str, scale: int, out_bits: int, headroom: int = HEADROOM) -> NormSpec:
@@ -70,7 +70,9 @@ def make_plan(spec: ModelSpec, ranges: Ranges, limits: Limits) -> Plan:
         site = f"layer{i}"
         outer = bits_for(high[f"{site}.ffn.residual"], SCALES.linear)
         ffn = _inside(f"{site}.ffn.up", ranges, spec.blocks[i].activation, outer)
-        before = norm(f"{site}.attn", SCALES.linear, max(ffn.inner + SCALES.weight, outer))
+        before = norm(
+            f"{site}.attn", SCALES.linear, max(room_bits(ffn.inner, spec.blocks[i].activation, SCALES), outer)
+        )
         layers.append(LayerRings(before, attention[i], norm(f"{site}.ffn", SCALES.linear, after), ffn))
     embed = norm("embed", SCALES.embed, into[0], KNOWN)
     plan = Plan(SCALES, max_tokens, tuple(layers), result, embed_norm=embed, pooler=pooler)

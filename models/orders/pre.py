@@ -11,7 +11,7 @@ from privinf.models.engines.observers import Ranges
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.orders import Limits, Order
 from privinf.models.parts import Layer, Model
-from privinf.models.plan.ranges import bits_for, hidden_bits, norm_spec
+from privinf.models.plan.ranges import bits_for, hidden_bits, norm_spec, room_bits
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import PRE as SCALES
 from privinf.models.spec import BlockSpec, ModelSpec
@@ -90,7 +90,7 @@ def _layer(spec: ModelSpec, ranges: Ranges, i: int, max_tokens: int, outer: int)
     attention = _attention(part, ranges, attn, max_tokens, outer)
     inner = hidden_bits(f"{ffn}.{'gate' if part.gated else 'up'}", ranges.high, part.activation, SCALES)
     up = bits_for(ranges.high[f"{ffn}.up"], SCALES.up) if part.gated else 0
-    between = max(inner + SCALES.weight, up + SCALES.linear - SCALES.up)
+    between = max(room_bits(inner, part.activation, SCALES), up + SCALES.linear - SCALES.up)
     return LayerRings(
         _norm(spec, ranges, attn, attention.inputs(SCALES)),
         attention,

@@ -13,12 +13,13 @@ from privinf.models.spec import ModelSpec
 from privinf.protocols import ring
 from privinf.protocols.masked.gates import power
 from privinf.protocols.masked.gates.norm import NormSpec
+from privinf.protocols.masked.watched import SPARE
 
 Limits = dict[str, tuple[float, float]]  # by site: the smallest magnitude that is held, and the largest
 HEADROOM = 3  # bits kept free above every calibrated range
 KNOWN = 1  # the same where the range is that of a whole table, and rounding alone can pass it
 INVERSE_GAIN = 10  # significant bits of a row's inverse deviation at the largest calibrated variance
-SPARE = 1  # bits that it has besides where its product has room: a drop may cost a whole unit
+FINER = 1  # bits that it has besides where its product has room: a drop may cost a whole unit
 MAX_FRACTION = 16  # of a centred row before it is normalised: finer would not fit the sum of squares
 
 
@@ -39,10 +40,24 @@ def sum_bits(tokens: int) -> int:
 
 def hidden_bits(site: str, high: Mapping[str, float], name: str, scales: Scales) -> int:
     """The ring of an activation's input, at the scale of rows."""
+    function = FUNCTIONS[name]
     try:
-        return FUNCTIONS[name].input_bits(high[site] * 2**HEADROOM, scales.rows)
+        bits = function.input_bits(high[site] * 2**HEADROOM, scales.rows)
     except ValueError as error:
         raise ModelError(f"{site}: {error}") from None
+    while function.most(bits, scales.rows) < flagged(bits - function.unsure, scales.rows):
+        bits += 1
+    return bits
+
+
+def room_bits(inner: int, name: str, scales: Scales) -> int:
+    """The ring of rows before an activation whose input has `inner` bits: it has room for the check of that."""
+    return inner + scales.weight + SPARE - FUNCTIONS[name].unsure
+
+
+def flagged(bits: int, scale: int) -> float:
+    """Above this magnitude a check in a ring of `bits` bits is sure to find it; below 7/9 of it finds nothing."""
+    return 1.125 * 2.0 ** (bits - scale - 1)
 
 
 def norm_spec(
@@ -79,7 +94,7 @@ def norm_spec(
         low=math.floor(math.log2(smallest)) - 2 * headroom,
         high=math.ceil(math.log2(largest)) + 2 * headroom,
         eps=spec.eps,
-        inverse_scale=min(inverse_scale, fraction + gain + deviation + SPARE),
+        inverse_scale=min(inverse_scale, fraction + gain + deviation + FINER),
         out_scale=rows,
         out_bits=out_bits,
         lanes=lanes,

@@ -17,7 +17,7 @@ from privinf.protocols.masked.gates.power import Power
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-PLAN_VERSION = 8
+PLAN_VERSION = 9
 
 Part = TypeVar("Part", bound="DataclassInstance")
 

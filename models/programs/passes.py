@@ -16,9 +16,10 @@ from privinf.models.inputs.rows import Inputs
 from privinf.models.programs.layout import SessionLayout
 from privinf.models.programs.public import Public
 from privinf.models.programs.rows import Rows, plain
-from privinf.models.programs.wire import Asked
+from privinf.models.programs.wire import Asked, within
 from privinf.protocols.contract import Advance, Order, SessionShape
 from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.gates.alarm import begin
 from privinf.protocols.masked.ideal import Ideal
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, map_share
@@ -27,8 +28,12 @@ from privinf.protocols.ring import U64
 
 def run_pass(
     ctx: Interpreter, ledger: Ledger, step: Step, cache: Cache, query: Asked, public: Public
-) -> Share | None:
-    """The model's program for one pass: the same for every interpreter."""
+) -> tuple[Share, Share] | None:
+    """The model's program for one pass: the same for every interpreter. The second share is a bit: ranges were kept.
+
+    What passes without an answer found is told with the next answer.
+    """
+    begin(ctx, cache.unsaid)
     layout, shape, model = ledger.layout, ledger.shape, ledger.layout.model
     with ctx.scope("embed"):
         taken = Inputs(ctx, layout, step.places, public).take(query)
@@ -49,7 +54,13 @@ def run_pass(
     result = ask(ops, model, layout.outputs(shape, ledger.index))
     ctx.flush()
     cache.settle(prefix + step.rows, pads)
-    return result
+    if result is None:
+        assert ctx.watched is not None
+        cache.unsaid = ctx.watched.sums
+        return None
+    assert ops.in_range is not None
+    cache.unsaid = None
+    return result, ops.in_range
 
 
 def _behind(pads: Share | None, prefix: int) -> Share | None:
@@ -103,6 +114,7 @@ class FixedSession:
         layout.check(shape)
         self.ledger, self.cache = Ledger(layout, shape), Cache(layout.spec.layers, IN_FIXED)
         self._store = store
+        self.in_range = True  # of the last answer
         self._public = Public.of(layout, encoded)
 
     def run(
@@ -119,4 +131,8 @@ class FixedSession:
         step = ledger.step(self.cache.excluded, advance.after)
         result = run_pass(ctx, ledger, step, self.cache, query, self._public)
         ledger.write(advance.after)
-        return None if result is None else result.value
+        if result is None:
+            return None
+        value, field = result[0].value, ledger.layout.result(ledger.shape, ledger.index - 1)
+        self.in_range = bool(result[1].value[0]) and within(field, value)
+        return value

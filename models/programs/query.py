@@ -14,13 +14,14 @@ from privinf.models.inputs.texts import padding, take
 from privinf.models.programs.layout import QueryLayout
 from privinf.models.programs.public import PRIVATE, Public
 from privinf.models.programs.stream import streamed
-from privinf.models.programs.wire import Asked, parse
+from privinf.models.programs.wire import Asked, answered, parse, within
 from privinf.protocols import ring
 from privinf.protocols.contract import Channel, Dealt, QueryShape, QuerySizes, Source, Stock, StockSizes
 from privinf.protocols.cost import Cost
 from privinf.protocols.masked.ahead import Ahead, Precomputed
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.dealer import Dealer
+from privinf.protocols.masked.gates.alarm import begin
 from privinf.protocols.masked.ideal import Ideal
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
@@ -28,16 +29,18 @@ from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import F64
 
 
-def run_model(ctx: Interpreter, layout: QueryLayout, query: Asked, public: Public) -> Share:
-    """The model's program: the same for every interpreter."""
+def run_model(ctx: Interpreter, layout: QueryLayout, query: Asked, public: Public) -> tuple[Share, Share]:
+    """The model's program: the same for every interpreter. The second share is a bit: all ranges were kept."""
+    begin(ctx)
     with ctx.scope("embed"):
         rows, real = take(ctx, layout, query, public)
     model, weights = layout.model, weights_of(public.weights, layout.scale)
     ops = MaskedOps(ctx, weights, model.scales, rows, Sight(padding(ctx, real)), real=real)
     result = ask(ops, model)
     assert result is not None
+    assert ops.in_range is not None
     ctx.flush()
-    return result
+    return result, ops.in_range
 
 
 def follow(ctx: Interpreter, layout: QueryLayout, shape: QueryShape, public: Public) -> None:
@@ -66,8 +69,22 @@ def fixed(
     public: Public = PRIVATE,
 ) -> F64:
     """The answer of the fixed interpreter: equal to the shares' sum bit for bit under the same seeds."""
-    result, field = run_model(Ideal(seeds, store), layout, query, public), layout.result(shape)
-    return ring.decode(result.value, field.scale, field.bits)[:, 0]
+    return fixed_in_range(layout, shape, query, seeds, store, public)[0]
+
+
+def fixed_in_range(
+    layout: QueryLayout,
+    shape: QueryShape,
+    query: Asked,
+    seeds: tuple[bytes, bytes],
+    store: IdealStore,
+    public: Public = PRIVATE,
+) -> tuple[F64, bool]:
+    """The same, and whether it would be given: all ranges were kept."""
+    result, kept = run_model(Ideal(seeds, store), layout, query, public)
+    field = layout.result(shape)
+    said = bool(kept.value[0]) and within(field, result.value)
+    return ring.decode(result.value, field.scale, field.bits)[:, 0], said
 
 
 class QueryDealer:
@@ -105,7 +122,9 @@ class QueryParty:
 
     def sizes(self, shape: QueryShape) -> QuerySizes:
         self._layout.check(shape)
-        return QuerySizes(self._layout.form(shape).nbytes(self.party), self._layout.result(shape).nbytes)
+        return QuerySizes(
+            self._layout.form(shape).nbytes(self.party), self._layout.result(shape).answer_bytes
+        )
 
     def stock_sizes(self, shape: QueryShape) -> StockSizes:
         self._layout.check(shape)
@@ -123,5 +142,4 @@ class QueryParty:
         link, room = channel.to(1 - self.party), Precomputed(stock.precomputed)
         ctx = Party(self.party, stock.preparation, stock.seed, stock.source, link, self._store, room)
         given = parse(self._layout.form(shape), self.party, query)
-        share = run_model(ctx, self._layout, given, self._public)
-        return bytes(ring.pack(share.value, self._layout.result(shape).bits))
+        return answered(self._layout.result(shape), *run_model(ctx, self._layout, given, self._public))

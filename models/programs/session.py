@@ -18,8 +18,7 @@ from privinf.models.programs.layout import SessionLayout
 from privinf.models.programs.passes import Shadow, run_pass
 from privinf.models.programs.public import PRIVATE, Public
 from privinf.models.programs.stream import streamed
-from privinf.models.programs.wire import parse
-from privinf.protocols import ring
+from privinf.models.programs.wire import answered, parse
 from privinf.protocols.contract import Advance, Channel, Dealt, Order, SessionShape, Source
 from privinf.protocols.masked.ahead import Ahead
 from privinf.protocols.masked.dealer import Dealer
@@ -91,7 +90,7 @@ class PartyGeneration:
         return self._ledger.layout.form(self._ledger.shape, index).nbytes(self._party)
 
     def result_bytes(self, index: int) -> int:
-        return self._ledger.layout.result(self._ledger.shape, index).nbytes
+        return self._ledger.layout.result(self._ledger.shape, index).answer_bytes
 
     def evaluate(self, advance: Advance, query: memoryview, prepared: object, channel: Channel) -> bytes:
         """Run the next pass on shares."""
@@ -110,7 +109,7 @@ class PartyGeneration:
             raise ProtocolError(f"{tape.left} bytes of the preparation were not used")
         field_ = ledger.layout.result(ledger.shape, ledger.index)
         ledger.write(advance.after)
-        return b"" if result is None else bytes(ring.pack(result.value, field_.bits))
+        return b"" if result is None else answered(field_, *result)
 
     def _drop(self, kept: tuple[int, ...], order: Order) -> None:
         """Rule out what the client did not keep, then drop what the order says: only what is ruled out may go."""

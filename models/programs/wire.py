@@ -8,15 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import xor
 
 import numpy as np
 
-from privinf.errors import ProtocolError
+from privinf.errors import ProtocolError, RangeError
 from privinf.models.programs.keys import Cut, KeyForm
 from privinf.protocols import prg, ring
 from privinf.protocols.kernels.prg import BLOCK
 from privinf.protocols.masked.wires import Share
 from privinf.protocols.ring import U64, Shape
+
+RANGE_BYTES = 1  # of the shared bit behind an answer
+OWN_BITS = (
+    3  # an answer's ring, planned with four bits more than what was seen, keeps two that the client checks
+)
+OUT_OF_RANGE = (
+    "a value left the ranges that the model was shared with, so there is no answer: its owner can look where with"
+    " `privinf check MODEL --text FILE`, and share the model again with `--calibration` texts like this one"
+)
 
 Values = Mapping[str, U64]  # what each key selects, and bits
 
@@ -33,6 +44,11 @@ class Field:
     @property
     def nbytes(self) -> int:
         return ring.packed_bytes(ring.size_of(self.shape), self.bits)
+
+    @property
+    def answer_bytes(self) -> int:
+        """Of a share of an answer, and of the bit that says whether all ranges were kept; nothing has no bit."""
+        return self.nbytes + RANGE_BYTES if self.nbytes else 0
 
     def drawn(self, seed: bytes) -> U64:
         """Party 0's share."""
@@ -113,7 +129,24 @@ def plain(form: Form, values: Values) -> Asked:
 
 
 def add_up(field: Field, parts: Sequence[bytes]) -> U64:
-    """The ring elements of an answer."""
-    if any(len(part) != field.nbytes for part in parts):
-        raise ProtocolError(f"a share of the answer has another size than {field.nbytes} bytes")
-    return np.asarray(sum(ring.unpack(part, field.bits, field.shape) for part in parts), dtype=np.uint64)
+    """The ring elements of an answer; RangeError where they are of no use."""
+    if any(len(part) != field.answer_bytes for part in parts):
+        raise ProtocolError(f"a share of the answer has another size than {field.answer_bytes} bytes")
+    if not reduce(xor, (part[-1] for part in parts)) & 1:
+        raise RangeError(OUT_OF_RANGE)
+    shares = (ring.unpack(part[: field.nbytes], field.bits, field.shape) for part in parts)
+    total = np.asarray(sum(shares), dtype=np.uint64)
+    if not within(field, total):
+        raise RangeError(OUT_OF_RANGE)
+    return total
+
+
+def within(field: Field, total: U64) -> bool:
+    """Whether an answer keeps what its ring has beyond what was seen; a token is in range."""
+    magnitudes = np.abs(ring.signed(total, field.bits))
+    return not field.scale or int(magnitudes.max()) < 1 << (field.bits - OWN_BITS)
+
+
+def answered(field: Field, share: Share, in_range: Share) -> bytes:
+    """A party's share of an answer, and of the bit that says whether all ranges were kept."""
+    return bytes(ring.pack(share.value, field.bits)) + bytes([int(in_range.value[0])])

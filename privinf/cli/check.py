@@ -30,7 +30,8 @@ def check(
 ) -> None:
     """Run the fixed interpreter on text, and report how close each site comes to its range.
 
-    Exit code 0: all ranges hold and every answer matches float32's; 1: one does not, or is too close.
+    Exit code 0: all ranges hold and every answer matches float32's; 1: one does not, or is too close,
+    or a text has no answer, as a value leaves its range.
     """
     from privinf.check import check as run
 
@@ -48,6 +49,7 @@ def _document(report: Report, margin: float) -> dict[str, Any]:
         "margin": margin,
         "texts": len(report.answers),
         "wrong": report.wrong,
+        "refused": report.refused,
         "sites": [asdict(site) | {"bits": site.bits} for site in report.sites],
         "answers": [asdict(answer) for answer in report.answers],
     }
@@ -64,5 +66,9 @@ def _print(report: Report, margin: float) -> None:
     note(f"{len(report.answers)} texts; largest difference to float32: {worst:.2g}")
     if report.wrong:
         note(f"wrong answers for lines {', '.join(str(place + 1) for place in report.wrong[:SHOWN])}")
+    if report.refused:
+        note(
+            f"no answer for lines {', '.join(str(place + 1) for place in report.refused[:SHOWN])}: RangeError"
+        )
     if not report.within(margin):
         note("share the model again with such text in --calibration")

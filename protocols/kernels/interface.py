@@ -10,6 +10,7 @@ from typing import Annotated, Protocol, TypeAlias
 
 import numpy as np
 
+from privinf.protocols.kernels.excess import COMBINATIONS
 from privinf.protocols.kernels.packing import packed_bytes, width_of
 from privinf.protocols.kernels.prg import BLOCK, STREAM_KEY_BYTES, TREE_BYTES, U8, U64
 from privinf.protocols.kernels.reference import I64, LEAF, U32, Lanes, leaf_index_bits
@@ -330,6 +331,23 @@ class Kernels(Protocol):
         /,
     ) -> Annotated[U32, Array(np.uint32, "batch", "m", "columns")]:
         """The same modulo 2^32."""
+        ...
+
+    def excess(
+        self,
+        coins: Annotated[bytes, Exactly(STREAM_KEY_BYTES)],
+        party: Party,
+        high: Elements,
+        shift: Annotated[int, Between(0, 63)],
+        up: Annotated[int, Between(0, 62)],
+        mask: Elements,
+        index: Elements,
+        bits: Annotated[int, Between(4, MAX_BITS)],
+        dealt: Elements,
+        steps: Annotated[int, Between(1, 3)],
+        /,
+    ) -> Annotated[U64, Array(np.uint64, COMBINATIONS)]:
+        """Combinations modulo 4, by coins from a stream, of what an opening cut off above `bits` bits: excess.py."""
         ...
 
     def stream(

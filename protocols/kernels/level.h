@@ -6,6 +6,7 @@
 #include "onehot.h"
 #include "separable.h"
 #include "powers.h"
+#include "excess.h"
 #include "product.h"
 
 BODY void stream(const Schedule& key, u128 first, u8* out, size_t bytes) {
@@ -25,4 +26,5 @@ BODY void stream(const Schedule& key, u128 first, u8* out, size_t bytes) {
 
 static const Level level = {dpf_gen,    dpf_points,    dpf_table,    dpf_whole,     onehot_gen,
                             onehot_sum, onehot_window, onehot_point, separable_gen, separable_eval,
-                            powers_gen, powers_eval,   product<u64>, product<u32>,  stream};
+                            powers_gen, powers_eval,   product<u64>, product<u32>,  stream,
+                            excess};

@@ -154,6 +154,14 @@ void unpack_any(int width, const u8* in, size_t n, u64 mask, u64* out) {
   if constexpr (WIDTH < 8) unpack_any<WIDTH + 1>(width, in, n, mask, out);
 }
 
+// start: a key, and the first counter, highest byte first.
+void fill(int level, const u8* start, u8* out, size_t bytes) {
+  Schedule schedule;
+  bitslice::expand(start, 1, &schedule);
+  const u64 high = __builtin_bswap64(load64(start + BLOCK)), low = __builtin_bswap64(load64(start + BLOCK + 8));
+  level_of(level)->stream(schedule, u128(high) << 64 | low, out, bytes);
+}
+
 int dpf_points(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits, const u8* points, i64 n,
                i64 rows, int prefix, u8* out) {
   return guarded([=] {
@@ -202,7 +210,7 @@ EXPORT int privinf_spread(int, const u8* in, i64 bits, i64 count, u64* out) {
   return 0;
 }
 
-EXPORT int privinf_abi() { return 9; }
+EXPORT int privinf_abi() { return 10; }
 
 // The fastest level of this processor.
 EXPORT int privinf_level() {
@@ -362,12 +370,17 @@ EXPORT int privinf_ring_matmul32(int level, const u8* a, const u8* b, i64 batch,
   return products(level_of(level)->matmul32, a, b, batch, m, k, shared, columns, c);
 }
 
-// start: a key, and the first counter, highest byte first.
 EXPORT int privinf_stream(int level, const u8* start, i64 bytes, u8* out) {
+  return guarded([=] { fill(level, start, out, size_t(bytes)); });
+}
+
+EXPORT int privinf_excess(int level, const u8* coins, i64 party, const u8* high, i64 shift, i64 up, const u8* mask,
+                          const u8* index, i64 bits, const u8* dealt, i64 steps, i64 n, u64* out) {
+  const Excess f = {party != 0, int(bits), int(steps), int(shift), int(up)};
   return guarded([=] {
-    Schedule schedule;
-    bitslice::expand(start, 1, &schedule);
-    const u64 high = __builtin_bswap64(load64(start + BLOCK)), low = __builtin_bswap64(load64(start + BLOCK + 8));
-    level_of(level)->stream(schedule, u128(high) << 64 | low, out, size_t(bytes));
+    const size_t bytes = BLOCK * (size_t(n + 63) / 64 + 1);
+    const Buffer drawn(bytes);
+    fill(level, coins, drawn.get(), bytes);
+    level_of(level)->excess(f, drawn.get(), high, mask, index, dealt, size_t(n), out);
   });
 }

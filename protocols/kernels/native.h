@@ -118,6 +118,14 @@ struct Powers {
   int blocks() const { return (lanes + 1) / 2; }
 };
 
+constexpr int COMBINATIONS = 20;
+
+// How a wire's elements are put together from what a party holds of them; excess.py says the same.
+struct Excess {
+  bool party;
+  int bits, steps, shift, up;
+};
+
 // By the exponent in halves: of each lane's coefficient, less its power of q, the terms in 1, q^2 and q^4.
 constexpr double SERIES[2][MAX_POWER_LANES][3] = {
     {{1, 1 / 4., 9 / 64.}, {1, 3 / 8., 15 / 64.}, {3 / 4., 5 / 16., 105 / 512.}, {5 / 8., 35 / 128., 189 / 1024.}},
@@ -161,6 +169,8 @@ struct Level {
   void (*matmul64)(const u8* a, const u8* b, size_t m, size_t k, size_t n, u64* c);
   void (*matmul32)(const u8* a, const u8* b, size_t m, size_t k, size_t n, u32* c);
   void (*stream)(const Schedule& key, u128 first, u8* out, size_t bytes);
+  void (*excess)(const Excess& f, const u8* coins, const u8* high, const u8* mask, const u8* index, const u8* dealt,
+                 size_t n, u64* out);
 };
 
 inline int one_hot_inner(int lane) { return lane == 8 ? 4 : 3; }

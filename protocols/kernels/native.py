@@ -15,7 +15,7 @@ from typing import Any
 from privinf.protocols.kernels.checked import SIGNATURES, Run, Sizes
 from privinf.protocols.kernels.signature import Array, Between, Signature, maker
 
-ABI = 9
+ABI = 10
 
 
 class NotAvailable(Exception):

@@ -5,6 +5,7 @@
 constexpr int NEAR = 4;                  // blocks in an octave, and the first distance that a level serves
 constexpr int DISTANCES = 2 * NEAR + 1;  // that are looked at where powers end
 constexpr int PLACE_BITS = 32;           // of a place in its block
+constexpr u64 SATURATED = u64(1) << 62;  // on a power that is an end's
 static_assert(MAX_POWER_LANES <= 2 * MAX_BLOCKS, "each pair of lanes has a key");
 
 typedef u64 LaneWords[MAX_POWER_LANES][E];
@@ -72,10 +73,10 @@ BODY void coefficients(const Powers& f, int level, const Numbers a, LaneWords ou
   if (f.lanes % 2) memset(out[f.lanes], 0, sizeof out[0]);
 }
 
-// The curve at 2^exponent.
+// The curve at 2^exponent, an end, marked.
 FN u64 of_power(const Powers& f, int exponent) {
   const double ratio = double(f.numerator) * power_of_two(-exponent);
-  return to_integer((f.halves == 2 ? ratio : __builtin_sqrt(ratio)) * power_of_two(f.scale));
+  return to_integer((f.halves == 2 ? ratio : __builtin_sqrt(ratio)) * power_of_two(f.scale)) + SATURATED;
 }
 
 BODY void powers_gen(const Keys& keys, const u8* mask, size_t n, const Powers& f, const u8* roots0, const u8* roots1,

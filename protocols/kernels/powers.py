@@ -5,7 +5,8 @@ carries Chebyshev polynomials of D's place in it. With X = S + D and d = (X >> s
 places of X and D in their blocks: a polynomial in t whose coefficients follow from d and l, which are open. A level
 serves 4 <= d where the parent's d is below 4, so that S is between 3 and 8 blocks, and each S is served once. At the
 last such level d = 8 is served too, and from 9 blocks on the sum is the power of 2^high; on the first level, d < 4
-gives that of 2^low.
+gives that of 2^low. Such a power at an end has SATURATED
+on it, which is found as a value that leaves its ring is.
 
 Coefficients come from the generating function of Gegenbauer polynomials: with a = 2 d - 1 + 2 l, y = 2 t - 1 and
 q = a - sqrt(a^2 - 1), S = 2^s (1 - 2 q y + q^2) / (4 q). All is IEEE addition, multiplication and square root, one
@@ -27,6 +28,7 @@ F64 = NDArray[np.float64]
 NEAR = 4  # blocks in an octave, and the first distance that a level serves
 DISTANCES = 2 * NEAR + 1  # that are looked at where powers end
 BLOCK_BITS = 2  # log2 of NEAR
+SATURATED = 1 << 62  # on a power that is an end's: above all powers, so that a smaller ring does not have it
 PLACE_BITS = 32  # of a place in its block: the rest is below what any lane holds
 # By the exponent in halves: of T_r's coefficient, less its power of q, the terms in 1, q^2 and q^4.
 SERIES = {
@@ -77,10 +79,10 @@ class Curve(NamedTuple):
     scale: int
 
     def of_power(self, exponent: int) -> int:
-        """Its value at 2^exponent, rounded."""
+        """Its value at 2^exponent, an end, rounded and marked."""
         ratio = float(self.numerator) * 2.0**-exponent
         value = ratio if self.halves == 2 else math.sqrt(ratio)
-        return int(np.rint(value * 2.0**self.scale))
+        return int(np.rint(value * 2.0**self.scale)) + SATURATED
 
 
 def places(numbers: U64, level: int) -> F64:

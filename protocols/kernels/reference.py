@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from privinf.protocols.kernels import excess as excesses
 from privinf.protocols.kernels import packing, powers, separable
 from privinf.protocols.kernels.prg import BLOCK, U8, U64, Use, hash_blocks, keystream
 from privinf.protocols.kernels.trees import ONE, as_blocks, generate, walk, when, window
@@ -25,6 +26,7 @@ pack, unpack, spread = packing.pack, packing.unpack, packing.spread
 separable_gen = separable.separable_gen
 separable_eval = separable.separable_eval
 powers_gen, powers_eval = powers.powers_gen, powers.powers_eval
+excess = excesses.excess
 
 
 # ---------------------------------------------------------------- 1-bit point function

@@ -17,6 +17,7 @@ from privinf.protocols.masked.wires import Wire
 from privinf.protocols.ring import U64
 
 Write = Callable[[int, Buffer], None]
+Minus = Callable[[U64, U64], U64]
 
 
 class Dealer(Seeded):
@@ -37,11 +38,11 @@ class Dealer(Seeded):
         dealt = gate.deal(self, *inputs)
         return gate.output(*inputs) if dealt is None else dealt
 
-    def share(self, tag: str, value: U64, bits: int) -> U64:
+    def share(self, tag: str, value: U64, bits: int, minus: Minus = np.subtract) -> U64:
         """Share a value: one party draws its part, the other is sent the difference. Returns party 0's part."""
         to = self.receiver(value.shape, bits)
         own = prg.elements(self._seeds[1 - to], f"{self.name}:{tag}", value.shape, bits, self.kernels)
-        difference = value - own
+        difference = minus(value, own)
         self._send(to, ring.pack(difference, bits, self.kernels))
         return own if to else ring.low(difference, bits)
 

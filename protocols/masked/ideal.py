@@ -10,7 +10,8 @@ import numpy as np
 from privinf.errors import InputError
 from privinf.protocols import ring
 from privinf.protocols.masked.interpreter import Seeded, rounding
-from privinf.protocols.masked.wires import Share, Wire
+from privinf.protocols.masked.watched import LIFTED
+from privinf.protocols.masked.wires import Cut, Share, Wire
 from privinf.protocols.ring import U64
 
 
@@ -23,8 +24,10 @@ class Ideal(Seeded):
     def queue(self, share: Share, drop: int) -> Wire:
         first, second = self._drawn("mask", share.shape, share.bits)
         wire = self.masked(share, drop, first, second)
-        opened = ring.low(share.value + first + second - rounding(drop), share.bits)
-        wire.source = opened >> np.uint64(drop)
+        opened = share.value + first + second - rounding(drop)
+        wire.source = ring.low(opened, share.bits) >> np.uint64(drop)
+        if self.watched is not None:
+            wire.cut = Cut(share.bits, drop, share.room, opened)
         return wire
 
     def compare(self, shares: Sequence[Share], refusal: str) -> None:
@@ -36,3 +39,16 @@ class Ideal(Seeded):
 
     def deal_lift(self, wire: Wire, bits: int) -> tuple[U64, ...]:
         return ()
+
+    def watch_lift(self, wire: Wire, lift: tuple[U64, ...]) -> None:
+        assert self.watched is not None
+        top = wire.secret >> np.uint64(wire.bits - 1)
+        self.watched.add(
+            self.name, wire, wire.bits, both_parts(wire), top << np.uint64(2), LIFTED, self.kernels
+        )
+
+
+def both_parts(wire: Wire) -> U64:
+    """The sum of both parties' parts of the mask, as an integer."""
+    parts: U64 = wire.own_mask + ring.low(wire.secret - wire.own_mask, wire.bits)
+    return parts

@@ -12,7 +12,8 @@ import numpy as np
 from privinf.protocols import prg, ring
 from privinf.protocols.cost import Cost, Tally
 from privinf.protocols.kernels import Kernels, default
-from privinf.protocols.masked.wires import Share, Wire, derive, map_share
+from privinf.protocols.masked.watched import SPARE, Watched, can_watch
+from privinf.protocols.masked.wires import Cut, Share, Wire, derive, map_share
 from privinf.protocols.ring import U64, Shape
 
 DIGEST_BYTES = 32
@@ -33,7 +34,9 @@ class Interpreter(ABC):
         self.tally = Tally()
         self.name = ""
         self.journal: Callable[[str], None] | None = None  # told the name of each opening
+        self.watched: Watched | None = None  # ranges are checked where it is there
         self._queued = False
+        self._waiting: list[tuple[Any, Wire]] = []
         self._index = 0
         self._sent = [0, 0]  # bytes of the differences of shared values, by party
         self._scope: list[str] = []
@@ -63,6 +66,13 @@ class Interpreter(ABC):
         self._rename(gate.name)
         return self.apply(gate, inputs)
 
+    def run_later(self, gate: Any, wire: Wire) -> None:
+        """Run a gate that gives nothing as soon as the wire is open: it causes no round before its time."""
+        if wire.round < self.rounds:
+            self.run(gate, wire)
+        else:
+            self._waiting.append((gate, wire))
+
     def open(self, share: Share, drop: int = 0) -> Wire:
         """Queue the opening of a share under a fresh mask; `drop` low bits are cut off afterwards.
 
@@ -73,6 +83,8 @@ class Interpreter(ABC):
         self._rename("open")
         wire = self.queue(share, drop)
         wire.round = self.rounds
+        if wire.cut is None and self.watched is not None:
+            wire.cut = Cut(share.bits, drop, share.room)
         if self.journal is not None:
             self.journal(f"{self.name} {share.bits} {share.shape}")
         self._queued = True
@@ -89,6 +101,11 @@ class Interpreter(ABC):
         self._queued = True
         self.account(Cost(online=DIGEST_BYTES))
 
+    def toss(self) -> None:
+        """Draw a bit that both parties know and nobody else does: a byte each way with the openings of this round."""
+        self._queued = True
+        self.account(Cost(online=1))
+
     def touch(self, *inputs: Any) -> None:
         """Exchange what is queued if one of the inputs waits for it."""
         if any(isinstance(w, Wire) and w.round >= self.rounds for w in inputs):
@@ -102,6 +119,14 @@ class Interpreter(ABC):
         self.exchange()
         self.rounds += 1
         self._queued = False
+        waiting, self._waiting = self._waiting, []
+        for gate, wire in waiting:
+            self.run(gate, wire)
+
+    def settle(self) -> None:
+        """Run what waits for an opening."""
+        if self._waiting:
+            self.flush()
 
     def account(self, cost: Cost) -> None:
         self.tally.add(self.where, cost)
@@ -117,13 +142,16 @@ class Interpreter(ABC):
         """Make each party hold shares modulo 2^bits of the mask and 2^n times its top bit, dealt once a wire and ring.
 
         Of the integer mask only the wrap of the parties' shares modulo 2^n is missing, and that too counts 2^n times:
-        two elements of bits - n bits are dealt.
+        two elements of bits - n bits are dealt. They are all that a check of the wire's range needs.
         """
         assert not wire.static, "a static wire outlives a preparation: its lift would be used twice"
         self.mask_share(wire)
         if bits not in wire.lifts:
             self._rename("lift")
             wire.lifts[bits] = self.deal_lift(wire, bits)
+            if self.watched is not None and bits - wire.bits >= SPARE and can_watch(wire, wire.bits):
+                self.watch_lift(wire, wire.lifts[bits])
+                wire.cut = None
 
     def add_public(self, share: Share, constant: U64 | np.uint64) -> Share:
         """Add public ring elements to a shared value."""
@@ -156,6 +184,9 @@ class Interpreter(ABC):
 
     def exchange(self) -> None:  # noqa: B027
         """Send and receive all that is queued; roles that see no opening have nothing to."""
+
+    def watch_lift(self, wire: Wire, lift: tuple[U64, ...]) -> None:  # noqa: B027
+        """Combine whether a wire leaves the ring in which it is lifted: nothing by default, without data."""
 
     @abstractmethod
     def deal_mask_share(self, wire: Wire) -> None:

@@ -19,7 +19,8 @@ from privinf.protocols.kernels import Kernels
 from privinf.protocols.kernels.prg import U8
 from privinf.protocols.masked.counting import WORD
 from privinf.protocols.masked.interpreter import DIGEST_BYTES, Interpreter, Weights, rounding
-from privinf.protocols.masked.wires import Secret, Share, Wire
+from privinf.protocols.masked.watched import LIFTED
+from privinf.protocols.masked.wires import Cut, Secret, Share, Wire
 from privinf.protocols.ring import U64, Shape
 
 PART_BYTES = 1 << 18  # of openings that leave together while the round's next ones are still computed
@@ -64,6 +65,8 @@ class Party(Interpreter):
         self._precomputed = precomputed
         self._outbox: list[Sent] = []
         self._digests: list[tuple[bytes, str]] = []  # of shares that must be of zero, and what is said if not
+        self._tossed: int | None = None  # this round's byte, of which one bit serves
+        self.tossed = np.uint64(0)  # what both drew alike last
         self._held: list[memoryview] = []  # packed, and not yet worth a message
         self._parts: list[int] = []  # bytes of the parts of this round
 
@@ -119,6 +122,8 @@ class Party(Interpreter):
         masked = share.value + own  # reduced when it is packed
         if drop and self.index:
             masked -= rounding(drop)
+        if self.watched is not None:
+            wire.cut = Cut(share.bits, drop, share.room, masked)
         self._outbox.append(Sent(masked, share.bits, cut, wire))
         self._held.append(ring.pack(masked, share.bits, self.kernels))
         if sum(map(len, self._held)) >= PART_BYTES:
@@ -143,8 +148,14 @@ class Party(Interpreter):
             digest.update(ring.pack(value, share.bits, self.kernels))
         self._digests.append((digest.digest(), refusal))
 
+    def toss(self) -> None:
+        super().toss()
+        self._tossed = prg.fresh_seed()[0]
+
     def exchange(self) -> None:
         self._held += [memoryview(digest) for digest, _ in self._digests]
+        if self._tossed is not None:
+            self._held.append(memoryview(bytes([self._tossed])))
         if self._held:
             self._push()
         replies = _Replies(self._link.pull(self._parts))
@@ -152,8 +163,12 @@ class Party(Interpreter):
             theirs = replies.take(ring.packed_bytes(sent.masked.size, sent.bits))
             opened = sent.masked + ring.unpack(theirs, sent.bits, sent.masked.shape, self.kernels)
             sent.wire.source = ring.low(opened, sent.bits) >> sent.drop
+            if self.index and sent.wire.cut is not None:
+                sent.wire.cut.high = opened
         digests = [(own, replies.take(DIGEST_BYTES), refusal) for own, refusal in self._digests]
-        self._outbox, self._parts, self._digests = [], [], []
+        if self._tossed is not None:
+            self.tossed = np.uint64((self._tossed ^ replies.take(1)[0]) & 1)
+        self._outbox, self._parts, self._digests, self._tossed = [], [], [], None
         for own_digest, other, refusal in digests:
             if not hmac.compare_digest(own_digest, bytes(other)):
                 raise InputError(refusal)
@@ -164,6 +179,12 @@ class Party(Interpreter):
     def deal_lift(self, wire: Wire, bits: int) -> tuple[U64, ...]:
         wrap, top = (self.share(tag, wire.shape, bits - wire.bits) for tag in ("wrap", "top"))
         return wire.own_mask - (wrap << np.uint64(wire.bits)), top
+
+    def watch_lift(self, wire: Wire, lift: tuple[U64, ...]) -> None:
+        assert self.watched is not None
+        whole, top = lift
+        wraps = wire.own_mask - whole  # above the ring
+        self.watched.add(self.name, wire, wire.bits, wraps, top << np.uint64(2), LIFTED, self.kernels)
 
 
 class _Replies:

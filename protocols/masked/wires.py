@@ -38,13 +38,18 @@ class Share(Secret):
     """An additive share modulo 2^bits of a fixed-point tensor.
 
     `data` is the party's share, or the value itself in the ideal interpreter; the dealer and the cost
-    interpreter hold none. It is reduced modulo 2^bits only when it is opened.
+    interpreter hold none. It is reduced modulo 2^bits only when it is opened. `room`: the ring in which the data is
+    right, where that is a larger one; what it has more than the share's is what a check of the range needs.
     """
 
     shape: Shape
     bits: int
     scale: float
     data: U64 | None = None
+    room: int = 0
+
+    def __post_init__(self) -> None:
+        self.room = max(self.room, self.bits)
 
     @property
     def value(self) -> U64:
@@ -66,12 +71,26 @@ class Known(Secret):
 
 
 @dataclass(eq=False, repr=False)
+class Cut(Secret):
+    """What an opening cut off, for a check of the range: it opened `bits` of `room`, and then dropped `drop`.
+
+    high: the masked value, of which more bits than were opened count: party 0's own, and with what that sent party 1's.
+    """
+
+    bits: int
+    drop: int
+    room: int
+    high: U64 | None = None
+
+
+@dataclass(eq=False, repr=False)
 class Wire(Secret):
     """x modulo 2^bits, known as public x + mask: parties hold the public part, the dealer the mask.
 
     `round` is the index of the opening that delivers the public part; `shared` says whether each party
     can derive its share of the mask by itself (an opening's mask is; one that the dealer dropped is not).
-    `mask_share` is a party's own share of the mask, and party 0's where the dealer holds the wire.
+    `mask_share` is a party's own share of the mask, and party 0's where the dealer holds the wire. `cut` is what its
+    opening cut off, as long as its range is not checked.
     """
 
     shape: Shape
@@ -85,6 +104,7 @@ class Wire(Secret):
     static: bool = False
     cache: dict[str, U64] = field(default_factory=dict)
     lifts: dict[int, tuple[U64, ...]] = field(default_factory=dict)
+    cut: Cut | None = None
 
     @property
     def public(self) -> U64:
@@ -158,14 +178,16 @@ def map_wire(wire: Wire, shape: Shape, linear: Callable[[U64], U64]) -> Wire:
 
 def map_share(share: Share, shape: Shape, linear: Callable[[U64], U64]) -> Share:
     """Apply a linear local map (reshape, sum, permutation, integer factor) to a share."""
-    return Share(shape, share.bits, share.scale, None if share.data is None else linear(share.data))
+    return Share(
+        shape, share.bits, share.scale, None if share.data is None else linear(share.data), share.room
+    )
 
 
 def narrow(share: Share, bits: int) -> Share:
-    """The same share in a smaller ring."""
+    """The same share in a smaller ring; it keeps its room."""
     if bits > share.bits:
         raise ValueError(f"a share modulo 2^{share.bits} cannot be widened to {bits} bits")
-    return Share(share.shape, bits, share.scale, share.data)
+    return Share(share.shape, bits, share.scale, share.data, share.room)
 
 
 def add(a: Share, b: Share) -> Share:
@@ -173,7 +195,8 @@ def add(a: Share, b: Share) -> Share:
     if a.scale != b.scale:
         raise ValueError(f"shares at scales {a.scale} and {b.scale} cannot be added")
     data = None if a.data is None or b.data is None else a.data + b.data
-    return Share(np.broadcast_shapes(a.shape, b.shape), min(a.bits, b.bits), a.scale, data)
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    return Share(shape, min(a.bits, b.bits), a.scale, data, min(a.room, b.room))
 
 
 def subtract(a: Share, b: Share) -> Share:

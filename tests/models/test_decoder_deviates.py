@@ -19,7 +19,7 @@ from privinf.models.programs import rows as wire
 from privinf.models.programs.keys import KeyForm
 from privinf.models.programs.layout import ADVANCED, MOVED
 from privinf.models.programs.rows import Rows
-from privinf.models.programs.wire import parse
+from privinf.models.programs.wire import add_up, parse
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import Advance, SessionShape
 from privinf.protocols.kernels.prg import BLOCK
@@ -156,7 +156,7 @@ def answered(asked: Asked, bodies: Bodies, rows: Rows) -> None:
     field = asked.trio.layout.result(asked.trio.shape, asked.index)
     assert isinstance(first, bytes), first
     assert isinstance(second, bytes), second
-    total = ring.unpack(first, field.bits, field.shape) + ring.unpack(second, field.bits, field.shape)
+    total = add_up(field, (first, second))
     np.testing.assert_array_equal(ring.low(total, field.bits), ring.low(asked.fixed(rows), field.bits))
 
 

@@ -273,7 +273,10 @@ def test_answers_are_added_up() -> None:
         field = form.result(shape, 1)
         secret = ring.encode(values, field.scale, field.bits).reshape(field.shape)
         first = prg.elements(b"\x01" * 32, "first", field.shape, field.bits)
-        shares = [bytes(ring.pack(part, field.bits)) for part in (first, secret - first)]
+        shares = [
+            bytes(ring.pack(part, field.bits)) + bytes([said])
+            for part, said in ((first, 0), (secret - first, 1))
+        ]
         found = wire.decode(form, shape, 1, add_up(field, shares))
         np.testing.assert_allclose(found.reshape(-1), values, atol=2.0**-15)
         assert found.shape == ((1, 3) if task == "argmax" else (1, 3, 37))

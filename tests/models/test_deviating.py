@@ -80,7 +80,7 @@ def outcome(model: Shared, parts: Parts) -> U64 | None:
 
 def _total(model: Shared, shape: QueryShape, shares: Parts) -> U64:
     f = model.client.layout.result(shape)
-    first, second = (ring.unpack(share, f.bits, f.shape) for share in shares)
+    first, second = (ring.unpack(share[: f.nbytes], f.bits, f.shape) for share in shares)
     return ring.low(first + second, f.bits)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from privinf.models.engines.stores import DealerStore, IdealStore, PartyStore, ShapeStore, mask_tensor
 from privinf.models.plan.scales import POST
+from privinf.protocols.masked.gates import alarm
 from privinf.protocols.masked.gates import exp2 as powers
 from privinf.protocols.masked.gates.activation import ACTIVATIONS
 from privinf.protocols.masked.gates.bits import from_bits
@@ -21,6 +22,7 @@ from privinf.protocols.masked.gates.product import Product, SumSquares
 from privinf.protocols.masked.gates.selection import open_sums, require_one_row
 from privinf.protocols.masked.gates.separable import NOTHING, Factors, Separable
 from privinf.protocols.masked.gates.table import Table, Window, lookup
+from privinf.protocols.masked.gates.watch import watch
 from privinf.protocols.masked.interpreter import Interpreter, drop_bits
 from privinf.protocols.masked.wires import Known, Share, Wire, narrow
 from privinf.protocols.testing.trials import (
@@ -375,6 +377,28 @@ PRODUCTS = (
     ("wire", "lifted", "table"),
 )
 
+
+def alarmed(*, opened: int, far: bool) -> Callable[[Draw], Trial]:
+    """Wires that are lifted, that feed keys, and that are checked in a smaller ring than they are opened in."""
+
+    def case(draw: Draw) -> Trial:
+        bits, where = width(draw, 8, 40), shape(draw)
+        x = integers(draw, where, -(1 << (bits - 2)), (1 << (bits - 2)) - 1)
+        y = integers(draw, where, -(5 << (bits - 4)), 5 << (bits - 4)) if not far else x + (3 << (bits - 1))
+
+        def program(ctx: Interpreter, a: Share, b: Share) -> Sequence[Share]:
+            alarm.begin(ctx)
+            first, second = ctx.open(narrow(a, bits)), ctx.open(narrow(b, bits + opened))
+            watch(ctx, second, bits)
+            lifted = ctx.run(Product(64), first)
+            return [lifted, held(ctx, second), alarm.in_range(ctx, alarm.open_combinations(ctx))]
+
+        inputs = share(x, 64), share(y, 64)
+        return Trial(program, inputs, (Exactly(wide(x)), Exactly(wide(y)), Exactly(np.array([not far]))))
+
+    return case
+
+
 CASES: dict[str, Callable[[Draw], Trial]] = {
     "selection": selection,
     "matmul": matmul,
@@ -400,6 +424,9 @@ CASES: dict[str, Callable[[Draw], Trial]] = {
     "count zeros": count_zeros,
     "below max": composites.below_max,
     "below max in two passes": composites.below_max_twice,
+    "alarm": alarmed(opened=0, far=False),
+    "alarm of a smaller ring": alarmed(opened=2, far=False),
+    "alarm raised": alarmed(opened=2, far=True),
     "softmax": composites.attention,
     "reciprocal": composites.power(Power(-1.0, 6, 12, 20, lanes=INVERSE), 20),
     "reciprocal of the narrowest ring": composites.power(Power(-1.0, 6, 12, 20, lanes=INVERSE), 13),

@@ -12,10 +12,10 @@ from privinf.protocols.masked.gates.activation import ACTIVATIONS, activate
 from privinf.protocols.masked.gates.argmax import argmax
 from privinf.protocols.masked.gates.histogram import distance_below_max
 from privinf.protocols.masked.gates.norm import NormSpec, normalise
-from privinf.protocols.masked.gates.power import Power, Powers, factor
+from privinf.protocols.masked.gates.power import POWER_BITS, Power, Powers, factor
 from privinf.protocols.masked.gates.product import Product
 from privinf.protocols.masked.interpreter import Interpreter
-from privinf.protocols.masked.wires import Share, map_share
+from privinf.protocols.masked.wires import Share, map_share, narrow
 from privinf.protocols.testing.trials import (
     Draw,
     Exactly,
@@ -104,7 +104,7 @@ def power(power: Power, bits: int) -> Callable[[Draw], Trial]:
 
         def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
             wire = ctx.open(a)
-            return [ctx.run(Powers(power), wire), held(ctx, factor(ctx, wire, power))]
+            return [narrow(ctx.run(Powers(power), wire), POWER_BITS), held(ctx, factor(ctx, wire, power))]
 
         real, whole = power.at(x) / 2.0**power.scale, x.astype(np.float64) + power.offset
         below = (whole >= 3 * 2.0 ** (power.low - 2)) & (whole < 2.0**power.low)

@@ -16,6 +16,7 @@ from privinf.protocols.cost import Cost
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.gates import (
     activation,
+    alarm,
     argmax,
     base,
     bits,
@@ -28,9 +29,10 @@ from privinf.protocols.masked.gates import (
     selection,
     separable,
     table,
+    watch,
 )
 from privinf.protocols.masked.interpreter import drop_bits
-from privinf.protocols.masked.wires import Known, Share, Wire
+from privinf.protocols.masked.wires import Cut, Known, Share, Wire
 
 ROW = 12
 K = 44
@@ -67,6 +69,8 @@ PRIMITIVES: list[tuple[Any, tuple[Any, ...], int, int]] = [
     (linear.PublicMatMul(np.zeros((ROW, 3), dtype=np.uint64), 0), (wire(40),), 0, 0),
     (linear.ToShare(), (wire(40),), 0, 0),
     (selection.Sums(), (Share((2, ROW), 64, 0),), 32, 0),
+    (alarm.Coins(), (), 32, 0),
+    (watch.Watch(18), (Wire((2, ROW), 20, 0, cut=Cut(20, 0, 20)),), 0, SIZE * 2),
     (product.SumSquares(K), (wire(20),), 0, SIZE * (2 * 24 + 23) // 8 + 2 * ELEMENT),
     (compare.AtLeast((0, 1, 2)), (wire(20),), SIZE * point(19), SIZE // 8),
     (compare.Equals(), (wire(20),), SIZE * point(20), 0),
@@ -135,6 +139,11 @@ def _select(ctx: Counting) -> Wire:
     return selection.require_one_row(ctx, selection.open_sums(ctx, Share((2, ROW), 64, 0)))
 
 
+def _alarm(ctx: Counting) -> Share:
+    alarm.begin(ctx)
+    return alarm.in_range(ctx, alarm.open_combinations(ctx))
+
+
 def _activate(name: str) -> Callable[[Counting], Any]:
     return lambda ctx: activation.activate(ctx, wire(20, 12), name, K)
 
@@ -157,6 +166,10 @@ COMPOSITES: dict[str, tuple[Callable[[Counting], Any], Cost]] = {
         )
         for name, block, lanes in (("gelu", 2, 8), ("gelu_tanh", 2, 8), ("silu", 2, 8), ("tanh", 1, 6))
     },
+    "alarm": (
+        _alarm,
+        Cost(1, 6, *2 * (32 + point(40),)),
+    ),
     "from_bits": (
         lambda ctx: bits.from_bits(ctx, wire(1), K),
         Cost(0, 0, 0, SIZE * ELEMENT),

@@ -80,11 +80,14 @@ def test_powers(
     kernels: Kernels, bits: int, low: int, high: int, lanes: int, bound: float, halves: int
 ) -> None:
     case = Case(bits, low, high, lanes, halves)
-    found, x = case.total(kernels).view(np.int64).astype(float), case.x.astype(float)
+    marked, x = case.total(kernels), case.x.astype(float)
+    found = (marked & np.uint64(powers.SATURATED - 1)).astype(float)
     unit = 2.0**9.3 if lanes > 1 else 0.5  # half of the payload of all lanes
     inside = (case.x >= 1 << low) & (case.x < 1 << high)
     wanted = case.at(np.clip(x, 2.0**low, 2.0**high))
     assert (np.abs(found - wanted) <= wanted * bound + unit)[inside].all()
+    assert not (marked >> np.uint64(62))[inside].any()
+    assert (marked >> np.uint64(62) == 1)[(case.x < 3 << (low - 2)) | (case.x >= 9 << (high - 3))].all()
     ends = np.rint(case.at(2.0 ** np.array([low, high], float)))
     assert (found[case.x < 3 << (low - 2)] == ends[0]).all()
     assert (found[case.x >= 9 << (high - 3)] == ends[1]).all()

@@ -24,7 +24,7 @@ from privinf.models.programs.passes import FixedSession
 from privinf.models.programs.public import Public
 from privinf.models.programs.rows import Rows
 from privinf.models.programs.session import DealerGeneration, PartyGeneration
-from privinf.models.programs.wire import split
+from privinf.models.programs.wire import add_up, split
 from privinf.models.sharing.calibrate import calibrate_decoder
 from privinf.models.spec import Generator, ModelSpec
 from privinf.protocols import ring
@@ -209,7 +209,7 @@ class Trio:
             assert len(part) == self.parties[b].result_bytes(index)
         field_ = self.layout.result(self.shape, index)
         self.parts = parts[0], parts[1]
-        total = sum(np.asarray(ring.unpack(part, field_.bits, field_.shape)) for part in parts)
+        total = add_up(field_, parts) if field_.nbytes else np.zeros(field_.shape, np.uint64)
         retired = prepared[0].order.retired
         fixed = self.fixed.run(advance, rows, fresh, retired)
         return ring.low(np.asarray(total, dtype=np.uint64), field_.bits), fixed

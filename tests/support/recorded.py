@@ -128,7 +128,7 @@ def _encoder(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]
             for batch in (1, 2):
                 shape = QueryShape(task, batch, tokens)
                 ctx = query.count(layout, shape)
-                sizes = [*(layout.form(shape).nbytes(b) for b in (0, 1)), layout.result(shape).nbytes]
+                sizes = [*(layout.form(shape).nbytes(b) for b in (0, 1)), layout.result(shape).answer_bytes]
                 yield f"{name} {_known(public)} {batch}x{tokens}", _row(ctx, sizes)
 
 
@@ -142,7 +142,7 @@ def _decoder(name: str, folder: Path) -> Iterator[tuple[str, dict[str, list[int]
                 shape = SessionShape(task, 80, 4)
                 for index, ctx in enumerate(count(layout, shape, 4)):
                     sizes = [layout.form(shape, index).nbytes(b) for b in (0, 1)]
-                    sizes.append(layout.result(shape, index).nbytes)
+                    sizes.append(layout.result(shape, index).answer_bytes)
                     known = _known(public) if public == embedded else "embedded"
                     yield f"{name} {known} prefix {len(prefix)} {task} pass {index}", _row(ctx, sizes)
 

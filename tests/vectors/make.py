@@ -287,7 +287,9 @@ TERMS = {
 
 def end_power(case: Case, exponent: int) -> int:
     ratio = case["numerator"] / 2.0**exponent
-    return round((ratio if case["halves"] == 2 else math.sqrt(ratio)) * 2.0 ** case["scale"])
+    return round((ratio if case["halves"] == 2 else math.sqrt(ratio)) * 2.0 ** case["scale"]) + (
+        1 << 62
+    )  # marked
 
 
 def power_factors(case: Case, index: int, distance: int, level: int) -> list[int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from privinf.protocols import ring
 from privinf.protocols.masked.gates import power
 from privinf.protocols.masked.gates.product import Product, SumSquares
+from privinf.protocols.masked.gates.watch import watch_lifted
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, Wire, narrow
 
@@ -64,12 +65,15 @@ class NormSpec:
         )
 
 
-def normalise(ctx: Interpreter, x: Share, spec: NormSpec) -> Wire:
+def normalise(ctx: Interpreter, x: Share, spec: NormSpec, *, bounded: bool = False) -> Wire:
     """The wire of x / sqrt(mean(x^2) + eps) per row, at `out_scale`; |x| < 2^(bits - 2) units of its scale.
 
+    Where ranges are checked x is, unless it is `bounded`: a sum of tables' rows whose ring was planned from these.
     Openings: x, its sum of squares, the inverse deviation, the result.
     """
     opened = ctx.open(narrow(x, spec.bits), spec.drop)
+    if not bounded:
+        watch_lifted(ctx, opened, ring.MAX_BITS)
     squares: Share = ctx.run(SumSquares(64), opened)
     factor = power.factor(ctx, ctx.open(narrow(squares, spec.square_bits)), spec.power())
     scaled: Share = ctx.run(Product(64), opened, factor)

@@ -35,11 +35,13 @@ import numpy.typing as npt
 from privinf.protocols import ring
 from privinf.protocols.kernels import powers
 from privinf.protocols.masked.gates.base import Counting, Dealer, Gate, Ideal, Interpreter, Party
+from privinf.protocols.masked.gates.watch import watch
 from privinf.protocols.masked.interpreter import drop_bits
-from privinf.protocols.masked.wires import Share, Wire
+from privinf.protocols.masked.wires import Share, Wire, narrow
 from privinf.protocols.ring import U64
 
 HALVES = {-1.0: 2, -0.5: 1}  # by the exponent
+POWER_BITS = 62  # of a power as it is opened: without the mark of one that saturates
 MOST_BITS = 48  # of a result: it is rounded as a double
 LARGEST_Q = 7 - 48**0.5  # at the least block difference that is served
 SERIES_ERROR = 2.0**-20  # of coefficients and places, relative
@@ -131,7 +133,10 @@ class Power:
 
 
 class Powers(Gate):
-    """[power(x)] modulo 2^64, finer by the lanes' extra bits; x + offset is at most 2^n - 2^(high - 3) of the wire."""
+    """[power(x)] modulo 2^62, and 2^62 where it saturates, finer by the lanes' extra bits.
+
+    x + offset is at most 2^n - 2^(high - 3) of the wire.
+    """
 
     name = "powers"
 
@@ -183,5 +188,10 @@ class Powers(Gate):
 
 
 def factor(ctx: Interpreter, x: Wire, power: Power) -> Wire:
-    """The wire of power(x) at its scale modulo 2^(64 - extra), queued; one value a row, so its drop is dealt."""
-    return drop_bits(ctx.open(ctx.run(Powers(power), x)), power.lanes.extra)
+    """The wire of power(x) at its scale modulo 2^(62 - extra); one value a row, so its drop is dealt.
+
+    Where ranges are checked, whether it saturates is a part of that.
+    """
+    opened = ctx.open(narrow(ctx.run(Powers(power), x), POWER_BITS))
+    watch(ctx, opened, POWER_BITS)
+    return drop_bits(opened, power.lanes.extra)

@@ -59,6 +59,6 @@ def inverse_power(row: int, fine: int, digits: int = INVERSE_BITS) -> power.Powe
 
 
 def inverse_sum(ctx: Interpreter, weight: Wire, fine: int, digits: int = INVERSE_BITS) -> Wire:
-    """1/sum of each row of weights as a wire of 54 bits; one round."""
+    """1/sum of each row of weights as a wire of 52 bits; one round."""
     inverse = inverse_power(weight.shape[-1], fine, digits)
     return power.factor(ctx, reduce(row_sum(weight), inverse.high + 1), inverse)

@@ -21,6 +21,7 @@ from privinf.errors import (
 from privinf.parties.rpc.status import CODES, attribute, describe, restore
 
 LOCAL = {
+    "RangeError",  # the client finds it by itself
     "PrivinfError",
     "ConfigError",
     "ListenError",
