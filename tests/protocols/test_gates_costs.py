@@ -176,7 +176,7 @@ COMPOSITES: dict[str, tuple[Callable[[Counting], Any], Cost]] = {
     ),
     "power": (
         lambda ctx: power.factor(ctx, wire(20), power.Power(-1.0, 6, 12, 16, lanes=power.INVERSE)),
-        Cost(1, SIZE * WORD, *2 * (SIZE * (16 * 16 + 4 * WORD * 6),)),
+        Cost(1, SIZE * 62 // 8, *2 * (SIZE * (16 * 16 + 4 * WORD * 6),)),
     ),
     "relu": (
         lambda ctx: activation.relu(ctx, wire(20), K),

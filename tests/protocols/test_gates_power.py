@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from privinf.protocols import ring
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.gates import power, softmax
 from privinf.protocols.masked.gates.norm import NormSpec, normalise
-from privinf.protocols.masked.gates.power import FINE_ROOT, INVERSE, ROOT, Power, Powers
+from privinf.protocols.masked.gates.power import FINE_ROOT, INVERSE, POWER_BITS, ROOT, Power, Powers
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.testing import lockstep
@@ -44,11 +45,14 @@ def test_edges(name: str) -> None:
     (wanted,) = lockstep.ideal(program, [share(x, bits)], SEEDS)
     total = ran.results[0][0].value + ran.results[1][0].value
     np.testing.assert_array_equal(total, wanted.value)
-    value, real = total.astype(np.float64) * 2.0**-about.lanes.extra, about.at(x)
+    marked, result = total >> np.uint64(POWER_BITS), ring.low(total, POWER_BITS)
+    value, real = result.astype(np.float64) * 2.0**-about.lanes.extra, about.at(x)
     whole = x.astype(np.float64) + offset
     inside = (whole >= low) & (whole < high)
     assert (np.abs(value - real) <= real * about.relative + about.units)[inside].all()
     beyond = (whole < 3 * low / 4) | (whole >= 9 * high / 8)
+    assert not marked[inside].any()  # what the alarm sees
+    assert (marked[beyond] == 1).all()
     assert (np.abs(value - real) <= 2.0 ** -(about.lanes.extra + 1) + real * 2.0**-50)[beyond].all()
 
 
