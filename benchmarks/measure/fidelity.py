@@ -116,9 +116,7 @@ def in_shares(subject: Subject, texts: Sequence[str]) -> tuple[F32, list[dict[st
     report = []
     with tempfile.TemporaryDirectory(prefix="privinf-bench-") as name:
         work = Path(name)
-        bundle.write(
-            subject.directory, work / "shared", subject.spec, subject.folded, subject.plan, subject.mode
-        )
+        bundle.write(subject.directory, work / "shared", subject.folded, subject.plan, subject.mode)
         with (
             LocalParties(work / "shared", work / "run") as local,
             Client(

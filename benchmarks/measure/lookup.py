@@ -95,7 +95,7 @@ def point(table: Table, token: int) -> Case:
         return _held(ctx, subtract(row_share, map_share(twice, twice.shape, lambda v: v * np.uint64(2))))
 
     share = Share((1, 1, 1), 1, 0, (sign.view(np.int64) < 0).astype(np.uint64))
-    words = prg.QUERY_ID_BYTES + KeyForm(TABLE, 1, rows).words_bytes
+    words = prg.QUERY_ID_BYTES + KeyForm(TABLE, (1, 1), rows).words_bytes
     return Case(
         "point-function key", program, [share], (prg.SEED_BYTES + words, words + BLOCK + _packed(share))
     )
@@ -114,7 +114,7 @@ def two_levels(table: Table, token: int) -> Case:
         shaped = ctx.open(map_share(block, (1, beside, width), lambda v: v.reshape(1, beside, width)))
         return _lifted(ctx, ctx.run(MatMul(), chosen, shaped))
 
-    words = prg.QUERY_ID_BYTES + KeyForm(TABLE, 1, rows).words_bytes
+    words = prg.QUERY_ID_BYTES + KeyForm(TABLE, (1, 1), rows).words_bytes
     sent = prg.SEED_BYTES + words, words + BLOCK + _packed(inner)
     return Case(f"two levels, {rows} x {beside}", program, [inner], sent)
 

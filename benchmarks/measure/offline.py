@@ -91,11 +91,11 @@ def decoder(repeat: int, folder: Path) -> dict[str, Any]:
     shared = made_up.share(made_up.small_llama(30, 49152), folder, embeddings="public", max_tokens=256)
     facts, look = bundle.read_sessions(shared / "client"), looking(folder)
     prompt = np.random.default_rng(1).integers(1, 4096, PROMPT).tolist()
-    decoding = Decoding(facts, prompt, GenerationOptions(max_new_tokens=repeat + 4))
+    decoding = Decoding(facts, [prompt], [GenerationOptions(max_new_tokens=repeat + 4)])
     looks, stats = list[dict[str, staged.Spent]](), list[Stats]()
     servers = Deployment(in_stages(of_model(shared), folder), folder)
     with linked(servers, facts.identity) as link, link.generate(decoding.shape) as generation:
-        for written in decoding.steps(generation.step):
+        for (written,) in decoding.steps(generation.step):
             looks.append(look())
             stats.extend(written.stats)
     found = [spent(*pair) for pair in pairwise(looks[2:])]
