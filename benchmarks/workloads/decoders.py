@@ -44,7 +44,6 @@ class Subject:
     folded: dict[str, F64]
     past: Past
     tokenizer: DecoderTokenizer
-    head: str
 
     @classmethod
     def load(cls, name: str, shared: Path) -> Self:
@@ -63,7 +62,7 @@ class Subject:
             for i, pair in enumerate(past)
             for part, x in zip("kv", pair, strict=True)
         }
-        return cls(name, bundle.layout, folded, past, tokenizer, bundle.head)
+        return cls(name, bundle.layout, folded, past, tokenizer)
 
     @property
     def prefix(self) -> int:
