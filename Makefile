@@ -16,6 +16,7 @@ install: $(STAMP)
 
 # torch goes in first and by its exact pin: an open range would fetch gigabytes of CUDA. The rest is locked.
 $(STAMP): pyproject.toml setup.py constraints.txt requirements.lock $(NATIVE)
+	@test -e $@ || echo "installing into $(VENV): about 1.6 GB, some minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement constraints.txt --constraint requirements.lock
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
