@@ -193,6 +193,17 @@ def test_share(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture
     document = its_json(capsys)
     assert (document["path"], document["weights"], document["calibration_texts"]) == (str(out), "public", 2)
     assert {path.name for path in out.iterdir()} == {"client", "dealer", "party0", "party1"}
+    other = ["share", str(served.source), "--out", str(tmp_path / "other"), *words[4:]]
+    assert main(other) == 0
+    first, second, *rest = capsys.readouterr().err.splitlines()
+    assert (first, second.split(",")[0], rest[:2]) == (
+        "reading the model",
+        "calibrating",
+        ["planning", "writing"],
+    )
+    assert (
+        rest[2] == f"Wrote {tmp_path / 'other'} (calibrated on 2 texts). Give each role only its own folder."
+    )
     assert "is not empty" in error_line(main(words), 78, capsys)
 
 

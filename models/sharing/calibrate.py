@@ -27,6 +27,7 @@ TEXTS = ("calibration.txt", "varied.txt")
 PASSAGE, PASSAGES = 128, 8  # tokens of a passage made of the table's rows, and how many there are
 SHORTEST = 2  # tokens of a text that is worth a look
 Tick = Callable[[int], None]
+Stage = Callable[[str, int], None]  # what begins now, and of how many passages; 0 where none are counted
 
 
 def default_text() -> list[str]:
@@ -37,7 +38,11 @@ def default_text() -> list[str]:
 
 
 def calibrate(
-    spec: ModelSpec, weights: Mapping[str, F64], ids: Sequence[Ids], tick: Tick = lambda done: None
+    spec: ModelSpec,
+    weights: Mapping[str, F64],
+    ids: Sequence[Ids],
+    tick: Tick = lambda done: None,
+    stage: Stage = lambda name, total: None,
 ) -> Plan:
     """Plan the rings of a model from its folded weights and tokenised text; `tick` counts texts done."""
     from privinf.models.clear import ClearEncoder
@@ -45,9 +50,12 @@ def calibrate(
     ranges = Ranges()
     clear = ClearEncoder(spec, weights, ranges)
     odd = passages(weights["embed.token"], ids[0], spec.longest)
-    for tokens, texts in batches([*ids, *_long(ids, spec.longest), *odd], spec.longest):
+    texts_read = [*ids, *_long(ids, spec.longest), *odd]
+    stage("calibrating", len(texts_read))
+    for tokens, texts in batches(texts_read, spec.longest):
         clear.run(texts, tokens)
         tick(len(texts))
+    stage("planning", 0)
     known = reach(weights["embed.token"], weights["embed.position"][: spec.longest])
     ranges.high |= {"embed.residual": known.largest, "embed.square": known.high}
     ranges.low["embed.square"] = known.low
@@ -96,6 +104,7 @@ def calibrate_decoder(
     max_tokens: int,
     tick: Tick = lambda done: None,
     cache: str = "full",
+    stage: Stage = lambda name, total: None,
 ) -> tuple[Plan, dict[str, F64]]:
     """Plan the rings of a model for sessions of up to `max_tokens`; return the prefix's tensors beside the plan.
 
@@ -111,10 +120,13 @@ def calibrate_decoder(
     past, ranges = prefix_cache(spec, weights, prefix, cache), Ranges()
     decoder = ClearDecoder(spec, weights, ranges, cache)
     # Not passages of what no language says, as encoders read: with them SmolLM2's residual fits no ring of 64 bits.
-    for text in [*_cut(ids, room), *_filled(ids, room)]:
+    texts = [*_cut(ids, room), *_filled(ids, room)]
+    stage("calibrating", len(texts))
+    for text in texts:
         decoder.rewind(past)
         decoder.run(torch.from_numpy(text.astype(np.int64))[None])
         tick(1)
+    stage("planning", 0)
     _see_all_tokens(spec, weights, ranges, max_tokens)
     tables = [weights[name] for name in ("embed.token", "embed.position") if name in weights]
     largest = max(float(np.abs(table).max()) for table in tables)

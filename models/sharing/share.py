@@ -15,7 +15,7 @@ from privinf.models.programs.layout import QueryLayout, SessionLayout
 from privinf.models.programs.texts import Ids
 from privinf.models.sharing import bundle, calibrate
 from privinf.models.sharing.bundle import Bundle
-from privinf.models.sharing.calibrate import Tick, default_text
+from privinf.models.sharing.calibrate import Stage, Tick, default_text
 from privinf.models.sharing.folder import Mode
 from privinf.models.sharing.schemes import SCHEMES
 from privinf.models.source.checkpoint import load
@@ -25,7 +25,6 @@ from privinf.models.text.tokenizer import Tokenizer
 from privinf.protocols.masked import NAME
 
 MAX_TOKENS = 1024
-MORE = 4  # texts that calibration reads beside those it is given, at most
 
 
 def share(
@@ -36,18 +35,22 @@ def share(
     calibration: Sequence[str] | None = None,
     protocol: str = NAME,
     tick: Tick = lambda done: None,
+    stage: Stage = lambda name, total: None,
 ) -> Bundle[QueryLayout]:
     """Read, fold, calibrate and split a Hugging Face directory; return the client's part.
 
     `calibration` is text like that of the queries, one passage an item; by default what ships with privinf.
-    `protocol` is a name in models/sharing/schemes. `tick` counts passages done.
+    `protocol` is a name in models/sharing/schemes. `tick` counts passages done,
+    and `stage` is told what begins.
     Raises ModelError for what cannot be computed faithfully.
     """
     SCHEMES[protocol]  # refused by name before minutes of calibration
+    stage("reading the model", 0)
     spec, tensors = load(source)
     folded = fold(spec, tensors)
     lines = default_text() if calibration is None else calibration
-    plan = calibrate.calibrate(spec, folded, Tokenizer(source).encode(lines, truncate=True), tick)
+    plan = calibrate.calibrate(spec, folded, Tokenizer(source).encode(lines, truncate=True), tick, stage)
+    stage("writing", 0)
     bundle.write(source, out, folded, plan, weights, protocol=protocol)
     return bundle.read_queries(os.path.join(out, "client"))
 
@@ -66,6 +69,7 @@ def share_decoder(
     cache: str = "full",
     protocol: str = NAME,
     tick: Tick = lambda done: None,
+    stage: Stage = lambda name, total: None,
 ) -> Bundle[SessionLayout]:
     """Read, fold, calibrate and split a decoder; return the client's part.
 
@@ -76,6 +80,7 @@ def share_decoder(
     calibration: text like that of the prompts and of what follows.
     special_tokens: whether the prefix means the control tokens that it spells. cache: which slots attention reads, a
     name in models/cache. protocol: one in models/sharing/schemes.
+    `tick` counts passages done, and `stage` is told what begins.
     Raises ModelError for what cannot be computed faithfully.
     """
     embeddings = weights if embeddings is None else embeddings
@@ -86,6 +91,7 @@ def share_decoder(
         raise ConfigError("a prefix and a system message exclude each other: that is in the prefix already")
     if system is not None and not _has_template(source):
         raise ConfigError(f"{source} has no chat template, so there is no system message: give a prefix")
+    stage("reading the model", 0)
     spec, tensors = load(source)
     if max_tokens is not None and not 1 <= max_tokens <= spec.max_tokens:
         raise ConfigError(f"sessions of {max_tokens} tokens: this model takes 1 to {spec.max_tokens}")
@@ -102,8 +108,9 @@ def share_decoder(
     )
     encoded: list[Ids] = [np.array(tokenizer.after(text, ids, len(first)), np.int32) for text in texts]
     most = min(MAX_TOKENS, spec.max_tokens) if max_tokens is None else max_tokens
-    plan, prefixed = calibrate.calibrate_decoder(spec, folded, encoded, ids, most, tick, cache)
+    plan, prefixed = calibrate.calibrate_decoder(spec, folded, encoded, ids, most, tick, cache, stage)
     folded |= prefixed
+    stage("writing", 0)
     bundle.write(source, out, folded, plan, weights, embeddings, head, chat, protocol)
     if chat and system is not None:
         (Path(out) / "client" / SYSTEM).write_text(system, encoding="utf-8", newline="")

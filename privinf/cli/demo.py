@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from privinf.cli._options import refuse
-from privinf.cli.output import JsonFlag, emit_json, megabytes, note, progress
+from privinf.cli.output import JsonFlag, emit_json, megabytes, note, progress, stages
 from privinf.options import option
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def _embed(sentences: int, mode: Mode, as_json: bool) -> None:
     note(f"sharing the model ({mode} weights)")
     clear = _clear(source, lines)
     with tempfile.TemporaryDirectory(prefix="privinf-demo-") as folder:
-        share.share(source, Path(folder) / "shared", weights=mode)
+        with stages() as at:
+            share.share(source, Path(folder) / "shared", weights=mode, tick=at.tick, stage=at.begin)
         with asking(Path(folder)) as client, progress("embedding", len(lines)) as tick:
             answer = client.embed(lines, progress=tick)
     about = {"model": client.facts.model_id, "weights": mode, "sentences": len(lines)}

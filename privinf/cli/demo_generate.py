@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from privinf.cli.generate import show
-from privinf.cli.output import emit_json, megabytes, note, progress
+from privinf.cli.output import emit_json, megabytes, note, stages
 
 if TYPE_CHECKING:
     from privinf.cli.share import Mode
@@ -38,7 +38,7 @@ def run(name: str, weights: Mode, as_json: bool) -> None:
     from privinf.errors import ConfigError
     from privinf.formats.fetch import fetch
     from privinf.models.sharing.calibrate import default_text
-    from privinf.models.sharing.share import MORE, share_decoder
+    from privinf.models.sharing.share import share_decoder
 
     if name not in MODELS:
         raise ConfigError(f"--model is {' or '.join(MODELS)}, not {name!r}")
@@ -48,10 +48,9 @@ def run(name: str, weights: Mode, as_json: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="privinf-demo-") as folder:
         work = Path(folder)
         note(f"sharing the model ({weights} weights), calibrated on {CALIBRATION} sentences alone")
-        with progress("calibrating", len(lines) + MORE) as tick:
-            shared = share_decoder(
-                source, work / "shared", weights=weights, calibration=lines, max_tokens=SESSION, tick=tick
-            )
+        options: dict[str, Any] = {"weights": weights, "calibration": lines, "max_tokens": SESSION}
+        with stages() as at:
+            shared = share_decoder(source, work / "shared", tick=at.tick, stage=at.begin, **options)
         with asking(work) as client:
             answers = [_answer(client, prompt, quiet=as_json) for prompt in prompts]
         clear = _clear(source, shared, prompts)

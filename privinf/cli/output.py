@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -46,6 +49,40 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done: bar.advance(task, done)
+
+
+class Stages:
+    """What a long command does: on a terminal a bar for each stage, elsewhere a line when one begins."""
+
+    def __init__(self, bar: Progress | None) -> None:
+        self._bar, self._task = bar, None if bar is None else bar.add_task("starting", total=None)
+
+    def begin(self, name: str, total: int) -> None:
+        """The next stage, of so many passages; 0 where none are counted."""
+        if self._bar is None or self._task is None:
+            note(f"{name}, {total} passages" if total else name)
+            return
+        self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(name, total=total or None)
+
+    def tick(self, done: int) -> None:
+        """Count passages done."""
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, done)
+
+
+@contextmanager
+def stages() -> Iterator[Stages]:
+    """Progress on stderr of a command that has stages."""
+    if not sys.stderr.isatty():
+        yield Stages(None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield Stages(bar)
 
 
 def read_text(file: Path) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from privinf.cli._options import refuse
-from privinf.cli.output import JsonFlag, emit_json, note, progress, wrote
+from privinf.cli.output import JsonFlag, emit_json, note, stages, wrote
 from privinf.options import changed, option
 from privinf.sdk.options import ModeName
 
@@ -81,9 +81,9 @@ def share(
     else:
         refuse(changed(decoder), "decoders, and this model is an encoder")
         about = _share_encoder(source, out, mode, lines, protocol)
-    notes = [f"{out}: give each role only its own folder; calibrated on {len(lines)} texts"]
+    notes = [f"Wrote {out} (calibrated on {len(lines)} texts). Give each role only its own folder."]
     if "prefix" in about:
-        notes.append(f"public, before every prompt: {about['prefix']!r}")
+        notes.append(f"Public prefix: {repr(about['prefix']) if about['prefix'] else 'none'}")
     document = {"path": str(out), "weights": mode, "calibration_texts": len(lines), **about}
     wrote(out, document, *notes, as_json=as_json)
 
@@ -92,8 +92,9 @@ def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str], protoc
     from privinf.models.sharing import share
     from privinf.sdk.costs import large_lengths
 
-    with progress("calibrating", len(lines)) as tick:
-        client = share.share(source, out, weights=mode, calibration=lines, protocol=protocol, tick=tick)
+    options: dict[str, Any] = {"weights": mode, "calibration": lines, "protocol": protocol}
+    with stages() as at:
+        client = share.share(source, out, tick=at.tick, stage=at.begin, **options)
     return {"large": _large("text", large_lengths(client, client.spec.task)), **asdict(client.identity)}
 
 
@@ -104,22 +105,23 @@ def _large(what: str, lengths: Iterable[tuple[int, Cost]]) -> dict[str, int]:
     large = {str(tokens): cost.prep0 + cost.prep1 for tokens, cost in lengths}
     if large:
         tokens, nbytes = next(iter(large.items()))
-        said = f"a {what} of {tokens} tokens needs {gigabytes(nbytes)} of preparations, longer ones more"
-        note(f"{said}: see privinf plan")
+        said = f"A {tokens}-token {what} needs {gigabytes(nbytes)} of preparation data; longer {what}s need more."
+        note(f"{said} See 'privinf plan'.")
     return large
 
 
 def _share_decoder(
     source: Path, out: Path, mode: Mode, lines: list[str], protocol: str, decoder: DecoderOptions
 ) -> dict[str, Any]:
-    from privinf.models.sharing.share import MORE, share_decoder
+    from privinf.models.sharing.share import share_decoder
     from privinf.sdk.costs import large_prompts
 
     options = changed(decoder) | {"protocol": protocol}
     if decoder.embeddings is not None:
         options["embeddings"] = weights_mode(decoder.embeddings, "--embeddings")
-    with progress("calibrating", len(lines) + MORE) as tick:
-        client = share_decoder(source, out, weights=mode, calibration=lines, tick=tick, **options)
+    options |= {"weights": mode, "calibration": lines}
+    with stages() as at:
+        client = share_decoder(source, out, tick=at.tick, stage=at.begin, **options)
     layout = client.layout
     return {
         "embeddings": "public" if layout.embedded else "private",
@@ -161,5 +163,5 @@ def keygen(
     roles = EQUIVARIANT_ROLES if mode == "equivariant" else ROLES
     paths = run(out, host or LOCAL_HOSTS, days=days, force=force, roles=roles)
     document = {name: str(path) for name, path in paths.items()}
-    key = "move each ROLE.key to that role's machine, and ca.key away from all of them"
+    key = "Move each ROLE.key to its role's machine, and keep ca.key on none of them."
     wrote(out, document, key, as_json=as_json)

@@ -142,7 +142,7 @@ def test_sharing_names_the_length_that_needs_gigabytes(
     first, second = sizes(tmp_path / "shared", QueryShape("embed", 1, 128))
     assert sum(sizes(tmp_path / "shared")) < 15_000_000 < first + second
     assert json.loads(output.out)["large"] == {"128": first + second}
-    assert "a text of 128 tokens needs 0.0 GB of preparations" in output.err
+    assert "A 128-token text needs 0.0 GB of preparation data; longer texts need more." in output.err
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_sharing_a_decoder_names_the_prompt_that_needs_gigabytes(
     ]
     assert reads[0] < 30_000_000 < reads[1]
     assert json.loads(output.out)["large"] == {"128": reads[1]}
-    assert "a prompt of 128 tokens needs 0.1 GB of preparations, longer ones more" in output.err
+    assert "A 128-token prompt needs 0.1 GB of preparation data; longer prompts need more." in output.err
 
 
 @pytest.mark.fast_cases(1)
