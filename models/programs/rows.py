@@ -81,7 +81,7 @@ def _places(layout: SessionLayout, shape: SessionShape, index: int, key: KeyForm
         if name in layout.tables:
             raise InputError(f"a {name} is not in the model's table of {key.size}")
         raise InputError(f"pass {index}: its rows stand where no course of the session leads")
-    return places.astype(np.uint64)
+    return np.atleast_1d(places).astype(np.uint64)
 
 
 def _advanced(layout: SessionLayout, shape: SessionShape, index: int, rows: Rows) -> Places:
