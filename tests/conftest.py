@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,9 +54,11 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
-def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def measured_here() -> Iterator[None]:
     """Forget how fast this machine was found to be: clients would warn of queries that tests make dear on purpose."""
-    monkeypatch.setattr("privinf.speed.stored", lambda: None)
+    with pytest.MonkeyPatch.context() as patched:  # of its own: a test's is undone before other fixtures end
+        patched.setattr("privinf.speed.stored", lambda: None)
+        yield
 
 
 class WithoutTorch:

@@ -18,6 +18,7 @@ import toy
 from deployment import Deployment
 from harness import free_port
 from safetensors.numpy import load_file, save_file
+from said import error_line
 
 from privinf.cli import main
 from privinf.config import Tls
@@ -62,11 +63,8 @@ def _closed_port() -> str:
 
 
 def _refused(code: int, kind: type[PrivinfError], capsys: pytest.CaptureFixture[str], *said: str) -> None:
-    """One line on stderr that names kind and cause; nothing on stdout."""
-    output = capsys.readouterr()
-    assert code == kind.exit_code
-    assert output.out == ""
-    (line,) = output.err.strip().splitlines()
+    """One line on stderr names kind and cause; nothing on stdout."""
+    line = error_line(code, kind.exit_code, capsys)
     assert line.startswith(f"privinf: {kind.__name__}: ")
     assert all(word in line for word in said), line
 
