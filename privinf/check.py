@@ -109,7 +109,7 @@ def _encoder(folder: Path, ids: Sequence[Ids], tick: Tick) -> Report:
         rows = texts.lay_out(layout, shape, [tokens])
         seeds = prg.fresh_seed(), prg.fresh_seed()
         given = texts.plain(layout, shape, rows)
-        private, said = query.fixed_in_range(layout, shape, given, seeds, store, known)
+        private, said = query.fixed(layout, shape, given, seeds, store, known)
         exact = clear.run([tokens], shape.tokens)[0].numpy()
         if task == "embed" and spec.pool.unit:
             exact = exact / np.linalg.norm(exact)

@@ -21,6 +21,7 @@ from typer.main import get_command
 import privinf
 from privinf.cli import main
 from privinf.cli.app import app
+from privinf.cli.output import stages
 from privinf.errors import ConfigError
 from privinf.formats.fetch import fetch
 from privinf.keys import ROLES
@@ -195,16 +196,24 @@ def test_share(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture
     assert {path.name for path in out.iterdir()} == {"client", "dealer", "party0", "party1"}
     other = ["share", str(served.source), "--out", str(tmp_path / "other"), *words[4:]]
     assert main(other) == 0
-    first, second, *rest = capsys.readouterr().err.splitlines()
-    assert (first, second.split(",")[0], rest[:2]) == (
-        "reading the model",
-        "calibrating",
-        ["planning", "writing"],
-    )
-    assert (
-        rest[2] == f"Wrote {tmp_path / 'other'} (calibrated on 2 texts). Give each role only its own folder."
-    )
+    said = capsys.readouterr().err.splitlines()[0]  # no bar where there is no terminal
+    assert said == f"Wrote {tmp_path / 'other'} (calibrated on 2 texts). Give each role only its own folder."
     assert "is not empty" in error_line(main(words), 78, capsys)
+
+
+def test_stages_show_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for terminal in (True, False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        with stages() as at:
+            at.begin("reading the model", 0)
+            at.begin("calibrating", 3)
+            at.tick(2)
+        written = capsys.readouterr()
+        assert written.out == ""
+        assert ("calibrating" in written.err) == terminal
+        assert bool(written.err) == terminal
 
 
 def test_embed(served: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

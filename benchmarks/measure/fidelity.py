@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.harness import machine
+from benchmarks.harness.rows import MeasureError
 from privinf.formats.fetch import fetch
 from privinf.local import LocalParties
 from privinf.models.engines import stores
@@ -94,7 +95,9 @@ def in_fixed(subject: Subject, ids: Sequence[Ids]) -> tuple[F32, list[dict[str, 
             asked = texts.lay_out(layout, shape, [ids[i] for i in part])
             given = texts.plain(layout, shape, asked)
             seeds = prg.fresh_seed(), prg.fresh_seed()
-            rows = query.fixed(layout, shape, given, seeds, store, known)
+            rows, kept = query.fixed(layout, shape, given, seeds, store, known)
+            if not kept:
+                raise MeasureError(f"a text of {tokens} tokens has no answer: it leaves the ranges")
             answers |= zip(part, texts.finish(layout, asked, rows), strict=True)
         report.append(_said(tokens, len(places), time.monotonic() - began))
     return np.stack([answers[i] for i in range(len(ids))]), report

@@ -67,20 +67,11 @@ def fixed(
     seeds: tuple[bytes, bytes],
     store: IdealStore,
     public: Public = PRIVATE,
-) -> F64:
-    """The answer of the fixed interpreter: equal to the shares' sum bit for bit under the same seeds."""
-    return fixed_in_range(layout, shape, query, seeds, store, public)[0]
-
-
-def fixed_in_range(
-    layout: QueryLayout,
-    shape: QueryShape,
-    query: Asked,
-    seeds: tuple[bytes, bytes],
-    store: IdealStore,
-    public: Public = PRIVATE,
 ) -> tuple[F64, bool]:
-    """The same, and whether it would be given: all ranges were kept."""
+    """The answer of the fixed interpreter, and whether it would be given: all ranges were kept.
+
+    Equal to the shares' sum bit for bit under the same seeds.
+    """
     result, kept = run_model(Ideal(seeds, store), layout, query, public)
     field = layout.result(shape)
     said = bool(kept.value[0]) and within(field, result.value)

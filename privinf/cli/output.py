@@ -52,7 +52,7 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 class Stages:
-    """What a long command does: on a terminal a bar for each stage, elsewhere a line when one begins."""
+    """What a long command does: on a terminal a bar for each stage, elsewhere nothing."""
 
     def __init__(self, bar: Progress | None) -> None:
         self._bar, self._task = bar, None if bar is None else bar.add_task("starting", total=None)
@@ -60,7 +60,6 @@ class Stages:
     def begin(self, name: str, total: int) -> None:
         """The next stage, of so many passages; 0 where none are counted."""
         if self._bar is None or self._task is None:
-            note(f"{name}, {total} passages" if total else name)
             return
         self._bar.remove_task(self._task)
         self._task = self._bar.add_task(name, total=total or None)

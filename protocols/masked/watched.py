@@ -21,14 +21,14 @@ import numpy as np
 from privinf.protocols import prg
 from privinf.protocols.kernels import Kernels
 from privinf.protocols.kernels.excess import COMBINATIONS
-from privinf.protocols.masked.wires import Cut, Wire
+from privinf.protocols.masked.wires import Cut, Secret, Wire
 from privinf.protocols.ring import U64
 
 SPARE = 2  # bits above a ring that its check needs
 LIFTED = 1  # log2 of the places that a lift tells apart
 
 
-class Watched:
+class Watched(Secret):
     """The combinations of all wires that were checked so far; of none in a role without data.
 
     party: 1 where all of `high` is this role's, which is so at party 1, with what party 0 sent, and in the ideal.

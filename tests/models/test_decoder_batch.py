@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
-from generating import PREFIX, SPECS, Kind, Toy, Trio, Writer, toy
+from generating import KINDS, MODES, Kind, Toy, Toys, Trio, Writer, both_kinds
 
 from privinf.errors import InputError
 from privinf.models.clear import ClearDecoder, prefix_cache
@@ -23,18 +23,14 @@ from privinf.protocols import ring
 from privinf.protocols.contract import SessionShape
 from privinf.protocols.ring import U64
 
-KINDS: tuple[Kind, ...] = ("gpt2", "llama")
-MODES = {"private": (False, False), "embedded": (False, True), "public": (True, True)}
 NEAR = 0.03  # as for one prompt
 PROMPTS = ((5, 3, 11, 30, 2), (9,), (1, 2, 3, 4, 5, 6, 7))
 ROWS = 3
 
 
 @pytest.fixture(scope="module")
-def toys() -> dict[tuple[Kind, bool], Toy]:
-    return {
-        (kind, given): toy(SPECS[kind], PREFIX if given else ()) for kind in KINDS for given in (False, True)
-    }
+def toys() -> Toys:
+    return both_kinds()
 
 
 @pytest.fixture(autouse=True)
@@ -91,9 +87,7 @@ CASES = pytest.mark.parametrize(
 
 @pytest.mark.fast_cases(2)
 @CASES
-def test_each_prompt_is_answered_as_it_is_alone(
-    toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str, prefix: bool
-) -> None:
+def test_each_prompt_is_answered_as_it_is_alone(toys: Toys, kind: Kind, mode: str, prefix: bool) -> None:
     """Prompts of one to seven tokens in two passes, and then token after token."""
     batch = Batch(toys[kind, prefix], "generate", 1, *MODES[mode])
     nothing = [()] * len(PROMPTS)
@@ -110,7 +104,7 @@ def test_each_prompt_is_answered_as_it_is_alone(
 
 @pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(("kind", "mode"), [("llama", "private"), ("gpt2", "public")])
-def test_drafts_of_each_prompt_stay_apart(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str) -> None:
+def test_drafts_of_each_prompt_stay_apart(toys: Toys, kind: Kind, mode: str) -> None:
     """As many of one prompt's are right as may be, and nobody but the client knows how many of which."""
     batch = Batch(toys[kind, True], "generate-padded", ROWS, *MODES[mode])
     batch.read()
@@ -127,7 +121,7 @@ def test_drafts_of_each_prompt_stay_apart(toys: dict[tuple[Kind, bool], Toy], ki
     assert not any(order.retired for order in batch.trio.orders)
 
 
-def test_the_likeliest_token_of_each_prompt(toys: dict[tuple[Kind, bool], Toy]) -> None:
+def test_the_likeliest_token_of_each_prompt(toys: Toys) -> None:
     batch = Batch(toys["llama", True], "argmax", 1)
     found = batch.read() % (1 << ring.index_bits(batch.model.spec.vocab))  # a place has no sign
     for prompt, row in zip(PROMPTS, found, strict=True):
@@ -136,9 +130,7 @@ def test_the_likeliest_token_of_each_prompt(toys: dict[tuple[Kind, bool], Toy]) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_clear_interpreter_reads_prompts_of_several_lengths(
-    toys: dict[tuple[Kind, bool], Toy], kind: Kind
-) -> None:
+def test_the_clear_interpreter_reads_prompts_of_several_lengths(toys: Toys, kind: Kind) -> None:
     """Together, padded in front, as one by one; with padding that has nothing before it, too."""
     for prefix in (False, True):
         model = toys[kind, prefix]
@@ -166,7 +158,7 @@ def test_the_clear_interpreter_reads_prompts_of_several_lengths(
     ],
 )
 def test_costs_are_as_declared_and_rounds_those_of_one(
-    toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str, task: str, rows: int
+    toys: Toys, kind: Kind, mode: str, task: str, rows: int
 ) -> None:
     batch = Batch(toys[kind, True], task, rows, *MODES[mode])
     trio, kept = batch.trio, 0
@@ -190,9 +182,7 @@ def test_costs_are_as_declared_and_rounds_those_of_one(
             assert (len(sent), sum(map(len, sent))) == (total.rounds, total.online)
 
 
-def test_a_long_batch_is_read_in_more_passes(
-    toys: dict[tuple[Kind, bool], Toy], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_batch_is_read_in_more_passes(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass holds as many rows of all prompts together as fit into memory, and no more."""
     layout = toys["llama", True].layout()
     monkeypatch.setattr(form, "CHUNK", 64)
@@ -216,9 +206,7 @@ def test_a_long_batch_is_read_in_more_passes(
     ],
     ids=str,
 )
-def test_a_batch_that_no_session_has_is_refused(
-    toys: dict[tuple[Kind, bool], Toy], shape: SessionShape, why: str
-) -> None:
+def test_a_batch_that_no_session_has_is_refused(toys: Toys, shape: SessionShape, why: str) -> None:
     layout = toys["llama", False].layout()
     layout.check(SessionShape("generate-padded", 8, 8, 8))
     with pytest.raises(InputError, match=why):

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from generating import PREFIX, SPECS, Kind, Toy, Trio, Writer, seeds, toy
+from generating import KINDS, MODES, SPECS, Kind, Toy, Toys, Trio, Writer, both_kinds, seeds, toy
 from specs import changed
 
 from privinf.models.engines.stores import IdealStore, encode
@@ -23,19 +23,14 @@ from privinf.protocols import ring
 from privinf.protocols.contract import Advance, SessionShape
 from privinf.protocols.ring import U64
 
-KINDS: tuple[Kind, ...] = ("gpt2", "llama")
-MODES = {"private": (False, False), "embedded": (False, True), "public": (True, True)}
 NEAR = 0.03  # of logits up to 6: some sixteen times the error seen
 PROMPT = (5, 3, 11, 30, 2)
 ROWS = 3
 
 
 @pytest.fixture(scope="module")
-def toys() -> dict[tuple[Kind, bool], Toy]:
-    """Return both kinds, without a prefix and with one."""
-    return {
-        (kind, given): toy(SPECS[kind], PREFIX if given else ()) for kind in KINDS for given in (False, True)
-    }
+def toys() -> Toys:
+    return both_kinds()
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +83,7 @@ HALF = pytest.mark.parametrize(  # each kind in each mode, half of them behind a
 @pytest.mark.fast_cases(1)
 @CASES
 def test_shares_equal_the_fixed_interpreter_over_passes(
-    toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str, prefix: bool
+    toys: Toys, kind: Kind, mode: str, prefix: bool
 ) -> None:
     """Padded prompt in two passes, drafts that are rejected, slots that orders drop two passes later."""
     model, rng = toys[kind, prefix], np.random.default_rng(2)
@@ -112,9 +107,7 @@ AFTER = (0, 0, 1, 3, 2)  # 0 - 1 - 3 - 4 and 0 - 2 - 5
 
 @pytest.mark.fast_cases(1)
 @HALF
-def test_every_row_of_a_tree_follows_its_own_line(
-    toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str, prefix: bool
-) -> None:
+def test_every_row_of_a_tree_follows_its_own_line(toys: Toys, kind: Kind, mode: str, prefix: bool) -> None:
     """Branches do not see each other, and the one that stays is gone on from; others are dropped."""
     model, rng = toys[kind, prefix], np.random.default_rng(3)
     trio, writer = begin(model, SessionShape("generate", 8, 1 + len(AFTER)), *MODES[mode])
@@ -141,7 +134,7 @@ def unique(trio: Trio) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "mode"), [("gpt2", "private"), ("llama", "embedded"), ("llama", "public")])
-def test_the_likeliest_token_alone(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str) -> None:
+def test_the_likeliest_token_alone(toys: Toys, kind: Kind, mode: str) -> None:
     model = toys[kind, True]
     trio, writer = begin(model, SessionShape("argmax", 8, 2), *MODES[mode])
     kept = 4
@@ -165,9 +158,7 @@ def _likely(logits: F64, tokens: F64) -> None:
 @pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prefix", [False, True])
-def test_hidden_length_changes_no_answer(
-    toys: dict[tuple[Kind, bool], Toy], kind: Kind, prefix: bool
-) -> None:
+def test_hidden_length_changes_no_answer(toys: Toys, kind: Kind, prefix: bool) -> None:
     """A prompt answers as in a session without padding, in the pass that reads it and in later ones."""
     model = toys[kind, prefix]
 
@@ -195,7 +186,7 @@ def test_hidden_length_changes_no_answer(
 
 @pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("prompt", [1, 4, 12])
-def test_prompts_of_all_lengths_around_a_chunk(toys: dict[tuple[Kind, bool], Toy], prompt: int) -> None:
+def test_prompts_of_all_lengths_around_a_chunk(toys: Toys, prompt: int) -> None:
     model = toys["llama", True]
     trio = Trio(model.layout(), SessionShape("generate", prompt, 1), model.weights)
     writer = Writer(model, trio.shape, [6] if prompt < len(PROMPT) else list(PROMPT))
@@ -246,7 +237,7 @@ def test_answers_say_nothing_but_their_sum() -> None:
         ("llama", "public", False),
     ],
 )
-def test_hidden_acceptance(toys: dict[tuple[Kind, bool], Toy], kind: Kind, mode: str, prefix: bool) -> None:
+def test_hidden_acceptance(toys: Toys, kind: Kind, mode: str, prefix: bool) -> None:
     """All rows stay as far as servers know; the client alone knows which are out, and where rows truly stand."""
     model, rng = toys[kind, prefix], np.random.default_rng(3)
     trio, writer = begin(model, SessionShape("generate-padded", 8, ROWS), *MODES[mode], ahead=2)

@@ -70,7 +70,7 @@ def test_the_fixed_interpreter_stays_near(loaded: Loaded) -> None:
         shape = QueryShape("embed", 1, bucket(len(ids)))
         rows = texts.lay_out(layout, shape, [ids])
         given = texts.plain(layout, shape, rows)
-        row = texts.finish(
-            layout, rows, query.fixed(layout, shape, given, SEEDS, IdealStore(encoded, layout.scale))
-        )
+        private, kept = query.fixed(layout, shape, given, SEEDS, IdealStore(encoded, layout.scale))
+        assert kept
+        row = texts.finish(layout, rows, private)
         assert float(row[0] @ wanted) > 0.9995

@@ -63,9 +63,8 @@ def cosine(model: tiny.Tiny, ids: np.ndarray) -> float:
     shape = QueryShape("embed", 1, 8)
     rows = texts.lay_out(layout, shape, [ids])
     given = texts.plain(layout, shape, rows)
-    private = texts.finish(
-        layout, rows, query.fixed(layout, shape, given, seeds(1), IdealStore(encoded, layout.scale))
-    )[0]
+    store = IdealStore(encoded, layout.scale)
+    private = texts.finish(layout, rows, query.fixed(layout, shape, given, seeds(1), store)[0])[0]
     exact = calibrate.clear_answers(model.spec, model.folded, [ids])[0]
     return float(private @ exact / np.linalg.norm(private) / np.linalg.norm(exact))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import at_a_fault
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -137,28 +138,9 @@ def test_coefficients_are_the_curves(halves: int) -> None:
         assert np.abs(found - wanted).max() <= 0.5 + exact.max() * 2.0**-21
 
 
-READ_AT_A_FAULT = """
-import ctypes, mmap, sys
-import numpy as np
-from privinf.protocols.kernels import load
-
-libc, page = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE
-kept = []
-TREE = bytes(range(96))
-
-
-def at_the_end(array):
-    size = -(-array.nbytes // page) * page
-    area = mmap.mmap(-1, size + page)
-    kept.append(area)
-    begin = ctypes.addressof(ctypes.c_char.from_buffer(area))
-    assert libc.mprotect(ctypes.c_void_p(begin + size), ctypes.c_size_t(page), 0) == 0
-    copy = np.frombuffer(area, array.dtype, array.size, size - array.nbytes).reshape(array.shape)
-    copy[...] = array
-    return copy
-
-
-kernels, rng = load(sys.argv[1]), np.random.default_rng(1)
+READ_AT_A_FAULT = (
+    at_a_fault.BEGINNING
+    + """
 for n in (1, 32, 33, 64, 67):
     for lanes in (1, 2, 3, 4):
         mask, index = (at_the_end(x) for x in rng.integers(0, 2**64, (2, n), dtype=np.uint64))
@@ -168,6 +150,7 @@ for n in (1, 32, 33, 64, 67):
         kernels.powers_eval(TREE, 1, roots[1], at_the_end(cw), at_the_end(values), *form, 1, 5, 20, index)
 print("read")
 """
+)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the fault is set with Linux's mprotect")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import at_a_fault
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -141,28 +142,9 @@ def test_the_greatest_sizes(kernels: Kernels) -> None:
     _assert_right(kernels, Case(3, 20, 1, 0, 1, NONE, 9), 7)
 
 
-READ_AT_A_FAULT = """
-import ctypes, mmap, sys
-import numpy as np
-from privinf.protocols.kernels import load
-
-libc, page = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE
-kept = []
-TREE = bytes(range(96))
-
-
-def at_the_end(array):
-    size = -(-array.nbytes // page) * page
-    area = mmap.mmap(-1, size + page)
-    kept.append(area)
-    begin = ctypes.addressof(ctypes.c_char.from_buffer(area))
-    assert libc.mprotect(ctypes.c_void_p(begin + size), ctypes.c_size_t(page), 0) == 0
-    copy = np.frombuffer(area, array.dtype, array.size, size - array.nbytes).reshape(array.shape)
-    copy[...] = array
-    return copy
-
-
-kernels, rng = load(sys.argv[1]), np.random.default_rng(1)
+READ_AT_A_FAULT = (
+    at_a_fault.BEGINNING
+    + """
 for n in (1, 32, 33, 64, 67):
     for lanes, lane_bytes in ((1, 4), (1, 7), (2, 6), (3, 5), (7, 6), (8, 8)):
         mask, index = (at_the_end(x) for x in rng.integers(0, 2**64, (2, n), dtype=np.uint64))
@@ -174,6 +156,7 @@ for n in (1, 32, 33, 64, 67):
         kernels.separable_eval(TREE, *key, index, 0, tables, np.array([0, 0, lanes > 1]))
 print("read")
 """
+)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the fault is set with Linux's mprotect")

@@ -41,6 +41,10 @@ HEAD = Generator(True, 1, (2,))
 GPT2 = specs.gpt2(2, 16, 4, 24, 37, 48, HEAD)
 LLAMA = specs.llama(2, 16, (4, 2, 6), 24, 37, 48, HEAD)
 SPECS: dict[Kind, ModelSpec] = {"gpt2": GPT2, "llama": LLAMA}
+KINDS = tuple(SPECS)
+# Whether weights are public, and embeddings
+MODES = {"private": (False, False), "embedded": (False, True), "public": (True, True)}
+Toys = dict[tuple[Kind, bool], "Toy"]  # without a prefix and with one
 
 
 def random_weights(spec: ModelSpec, seed: int = 5) -> dict[str, F32]:
@@ -213,3 +217,10 @@ class Trio:
         retired = prepared[0].order.retired
         fixed = self.fixed.run(advance, rows, fresh, retired)
         return ring.low(np.asarray(total, dtype=np.uint64), field_.bits), fixed
+
+
+def both_kinds() -> Toys:
+    """Toys of both kinds, without a prefix and with one."""
+    return {
+        (kind, given): toy(SPECS[kind], PREFIX if given else ()) for kind in KINDS for given in (False, True)
+    }

@@ -271,7 +271,7 @@ class Shared:
     def _fixed(self, shape: QueryShape, given: Asked, seeds: tuple[bytes, bytes]) -> F64:
         layout, encoded = self.client.layout, encode(self.tiny.folded, POST.of)
         store = IdealStore(encoded, POST.of)
-        return query.fixed(layout, shape, given, seeds, store, Public.of(layout, encoded))
+        return query.fixed(layout, shape, given, seeds, store, Public.of(layout, encoded))[0]
 
     def ask(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> Answer:
         """Deal, evaluate at both parties, and add up."""
