@@ -20,7 +20,7 @@ from privinf.sdk.answers import Embeddings
 from privinf.sdk.client import Client
 
 pytestmark = pytest.mark.processes
-LONG = ["the night is long and the sea is deep, " * 3] * 2  # about a second, two thirds of it preparation
+LONG = ["the night is long and the sea is deep, " * 3] * 12  # seconds, two thirds of them preparation
 
 
 @pytest.fixture(scope="module")
