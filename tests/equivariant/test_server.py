@@ -82,7 +82,7 @@ def test_a_session_leaves_no_cache_behind(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(running.CachedSequence, "__init__", kept)
     made = converted(tmp_path, "llama", "session")
-    with serving(made.server, idle_seconds=1.0 if left == "idle" else 60.0) as server:
+    with serving(made.server, idle_seconds=2.0 if left == "idle" else 60.0) as server:
         caller, outgoing = Caller(made, server), Outgoing()
         call = caller.begin(SESSION, iter(outgoing))
         outgoing.put(caller.variant(0))

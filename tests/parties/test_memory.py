@@ -37,7 +37,7 @@ def test_it_stays_while_something_goes_on(given: threading.Event) -> None:
 
 def test_it_is_looked_for_once_after_the_last_end_and_never_after_the_close(given: threading.Event) -> None:
     looks: list[None] = []
-    idle = Idle(lambda: bool(looks.append(None)), seconds=0.05)
+    idle = Idle(lambda: bool(looks.append(None)), seconds=0.5)
     for _ in range(20):
         idle.ended()
     assert given.wait(5)
@@ -45,7 +45,7 @@ def test_it_is_looked_for_once_after_the_last_end_and_never_after_the_close(give
     given.clear()
     idle.ended()
     idle.close()
-    assert not given.wait(0.2)
+    assert not given.wait(0.7)
 
 
 def test_a_library_that_cannot_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

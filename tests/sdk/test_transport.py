@@ -78,7 +78,7 @@ def test_whoever_waits_hears_of_whatever_goes_wrong(
 
 def test_an_unreachable_party_is_named(cluster: Cluster) -> None:
     parties = (cluster.address("party0"), "127.0.0.1:9")
-    with Link(cluster.client(parties=parties, connect_seconds=1.0)) as link:
+    with Link(cluster.client(parties=parties, connect_seconds=3.0)) as link:
         with pytest.raises(ConnectError) as failure:
             ask(link)
         assert failure.value.party == "party1"

@@ -19,7 +19,7 @@ from privinf.parties.stock.digest import Tally
 from privinf.protocols.contract import Buffer, QueryShape
 
 SHAPE = QueryShape("echo", 1, 8)
-CONFIG = DealerConfig(insecure_no_tls=True, max_jobs=2, queue_chunks=2, stall_seconds=0.2, come_seconds=0.2)
+CONFIG = DealerConfig(insecure_no_tls=True, max_jobs=2, queue_chunks=2, stall_seconds=20, come_seconds=20)
 ORDER = bytes(range(16))
 
 
@@ -77,7 +77,7 @@ def test_a_program_that_fails_tells_the_parties_its_kind_alone() -> None:
 @pytest.mark.parametrize("party", [0, 1])
 def test_a_party_that_does_not_come_ends_the_job_for_the_other(party: int) -> None:
     """Also where all of it would fit into the pipes."""
-    made, _ = jobs(Settings())
+    made, _ = jobs(Settings(), replace(CONFIG, come_seconds=0.2))
     job = made.create(SHAPE, ORDER)
     with pytest.raises(PeerLost, match=f"party{1 - party} did not come") as failure:
         list(job.take(party))
@@ -88,7 +88,7 @@ def test_a_party_that_does_not_come_ends_the_job_for_the_other(party: int) -> No
 @pytest.mark.parametrize("extra", [0, 8 * CHUNK])
 def test_a_party_that_stops_reading_ends_the_job(extra: int) -> None:
     """Also where all of it fits into the pipes."""
-    made, _ = jobs(Settings(extra=extra))
+    made, _ = jobs(Settings(extra=extra), replace(CONFIG, stall_seconds=0.5))
     job = made.create(SHAPE, ORDER)
     first, second = iter(job.take(0)), iter(job.take(1))
     next(second)
@@ -107,7 +107,7 @@ def test_an_order_names_one_job_however_often_it_is_asked_for() -> None:
 
 @pytest.mark.parametrize("name", ["id", "order"])
 def test_what_is_dropped_ends_at_once_for_whoever_waits(name: str) -> None:
-    made, _ = jobs(Settings(), replace(CONFIG, come_seconds=20))
+    made, _ = jobs(Settings())
     job = made.create(SHAPE, ORDER)
     waiting = job.take(1)
     made.drop({"id": job.preparation_id, "order": ORDER}[name], PeerLost("party0 gave it up"))
@@ -118,7 +118,7 @@ def test_what_is_dropped_ends_at_once_for_whoever_waits(name: str) -> None:
 
 
 def test_one_more_job_waits_for_a_place() -> None:
-    made, _ = jobs(Settings(), replace(CONFIG, max_jobs=1, come_seconds=20))
+    made, _ = jobs(Settings(), replace(CONFIG, max_jobs=1))
     job = made.create(SHAPE, ORDER)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(made.create, SHAPE, os.urandom(16))
@@ -142,7 +142,7 @@ def test_a_party_fetches_once() -> None:
 
 
 def test_a_party_that_leaves_ends_the_stream_of_the_other() -> None:
-    made, _ = jobs(Settings(rounds=8, round_bytes=CHUNK), replace(CONFIG, stall_seconds=20))
+    made, _ = jobs(Settings(rounds=8, round_bytes=CHUNK))
     job = made.create(SHAPE, os.urandom(16))
     ours = iter(job.take(0))
     job.take(1)
@@ -153,11 +153,15 @@ def test_a_party_that_leaves_ends_the_stream_of_the_other() -> None:
         list(ours)
 
 
-def test_jobs_are_bounded_and_expire() -> None:
+def test_jobs_expire() -> None:
     made, _ = jobs(Settings(), replace(CONFIG, come_seconds=0.05))
     job = made.create(SHAPE, ORDER)
     with pytest.raises(ProtocolError, match="unknown"):
         _until_gone(made, job)
+
+
+def test_jobs_are_bounded() -> None:
+    made, _ = jobs(Settings(), replace(CONFIG, come_seconds=1))
     kept = [made.create(SHAPE, os.urandom(16)) for _ in range(2)]
     for each in kept:
         for party in (0, 1):

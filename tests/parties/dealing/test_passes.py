@@ -143,7 +143,7 @@ def test_an_order_out_of_place_ends_the_generation() -> None:
 @pytest.mark.parametrize("extra", [1000, 8 * CHUNK])
 def test_a_party_that_stops_reading_ends_the_generation(extra: int) -> None:
     """Also where all of a pass would fit into the pipe."""
-    made, _ = dealings(Settings(extra=extra), replace(CONFIG, stall_seconds=0.05))
+    made, _ = dealings(Settings(extra=extra), replace(CONFIG, stall_seconds=0.5))
     first, second = ordered(made.begin(SHAPE), Order(0))
     next(second)
     for messages in (first, second):

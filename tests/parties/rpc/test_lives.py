@@ -281,7 +281,7 @@ def test_one_client_cannot_take_all_calls(tmp_path: Path, keys: Path, silent: Si
 def test_two_clients_that_say_nothing_keep_no_third_out(
     tmp_path: Path, keys: Path, silent: Silent, role: str, first: tuple[Any, ...]
 ) -> None:
-    limits: dict[str, Any] = {"max_sessions": 2, "max_waiting": 4, "greet_seconds": 0.5}
+    limits: dict[str, Any] = {"max_sessions": 2, "max_waiting": 4, "greet_seconds": 1.5}
     with Cluster(tmp_path, keys, options={"party0": limits, "party1": limits}) as cluster:
         server = cluster.party(int(role[-1]))
         most = 3 if first else server._guard._calls.each

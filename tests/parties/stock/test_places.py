@@ -99,7 +99,7 @@ def test_what_nobody_fetches_gives_its_place_back(tmp_path: Path, keys: Path) ->
 
 @pytest.mark.parametrize("role", ["party0", "party1"])
 def test_a_party_that_fetches_alone_is_told_who_did_not_come(tmp_path: Path, keys: Path, role: str) -> None:
-    options = {"dealer": {"max_jobs": 1, "come_seconds": 0.2}}
+    options = {"dealer": {"max_jobs": 1, "come_seconds": 2.0}}
     with Cluster(tmp_path, keys, options=options) as cluster:
         with playing(cluster, "party0") as dealer, playing(cluster, role) as own:
             request = dealer_pb2.FetchRequest(preparation_id=ordered(dealer), identity=says(role))
