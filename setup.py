@@ -21,7 +21,9 @@ setup(
                 "-fvisibility=hidden",
                 "-Wall",
                 "-Wextra",
+                "-pthread",
             ],
+            extra_link_args=["-pthread"],
             optional=True,
         )
     ]

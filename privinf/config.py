@@ -115,6 +115,7 @@ class PartyConfig(_Admitting):
     max_journal_bytes: int = GIB  # of all its parts; the oldest of them are deleted
     prepare_seconds: float = 600.0  # the longest that one preparation may take in the background
     connect_seconds: float = 3.0  # how long a query waits for the other party or the dealer to be reachable
+    threads: int = 0  # of one computation, as of the keys of a gate; 0: as many as it may use processors
 
     def __post_init__(self) -> None:
         _check(self.party >= 0, "party is 0 or more")
@@ -133,6 +134,7 @@ class PartyConfig(_Admitting):
         _check(0 < self.passes_ahead <= 32, "passes_ahead is 1 to 32")
         _check(self.max_batch > 0, "max_batch is 1 or more")
         _check(min(self.max_ahead_bytes, self.max_journal_bytes) > 0, "a limit in bytes is positive")
+        _check(self.threads >= 0, "threads is 0 or more")
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,13 @@ class DealerConfig(ServerConfig):
     come_seconds: float = 10.0  # how long both parties may take to come for what was ordered
     stall_seconds: float = 60.0  # how long one party may lag once both have come
     idle_seconds: float = 900.0  # how long a generation may wait for its next order
+    threads: int = 0  # of one computation, as of the keys of a gate; 0: as many as it may use processors
 
     def __post_init__(self) -> None:
         super().__post_init__()
         counts = self.max_jobs, self.max_sessions, self.queue_chunks
         _check(min(counts) > 0, "max_jobs, max_sessions and queue_chunks count something")
+        _check(self.threads >= 0, "threads is 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

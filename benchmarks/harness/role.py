@@ -15,7 +15,7 @@ from privinf.models.engines.stores import DealerStore, PartyStore, encode, mask_
 from privinf.models.plan.rings import Plan
 from privinf.models.plan.scales import POST
 from privinf.parties.serve import DealerServer, PartyServer, Server, serve_until_stopped
-from privinf.protocols import masked
+from privinf.protocols import kernels, masked
 from privinf.protocols.contract import DealerProgram, PartyProgram, QueryShape
 
 SHARING = "benchmark"
@@ -88,6 +88,7 @@ def main() -> None:
         ),
         "party": lambda: PartyServer(_party_config(given, tls), party_program(work, given.party)),
     }
+    kernels.use_threads()
     serve_until_stopped(servers[given.role.rstrip("01")]())
 
 

@@ -43,9 +43,12 @@ def dealer(model: Model, server: ServerOptions) -> None:
     from privinf.config import DealerConfig
     from privinf.models.sharing.bundle import dealer_program
     from privinf.parties.serve import DealerServer, serve_until_stopped
+    from privinf.protocols import kernels
 
     with log_to_the_end("dealer"):
-        serve_until_stopped(DealerServer(server.settings(DealerConfig), dealer_program(model)))
+        settings = server.settings(DealerConfig)
+        kernels.use_threads(settings.threads)
+        serve_until_stopped(DealerServer(settings, dealer_program(model)))
 
 
 def party(
@@ -62,11 +65,13 @@ def party(
     from privinf.config import PartyConfig
     from privinf.models.sharing.bundle import party_program
     from privinf.parties.serve import PartyServer, serve_until_stopped
+    from privinf.protocols import kernels
 
     with log_to_the_end("party"):
         own = {"party": party, "dealer": dealer, "peer": peer, "store": store, "ahead": ahead}
         shapes = tuple(map(parse_shape, shape)) if shape else None
         settings = server.settings(PartyConfig, shapes=shapes, **own)
+        kernels.use_threads(settings.threads)
         serve_until_stopped(PartyServer(settings, party_program(model, settings.party)))
 
 

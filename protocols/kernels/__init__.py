@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from privinf.protocols.kernels.interface import Kernels
-from privinf.protocols.kernels.registry import LEVELS, default, load, why_reference
+from privinf.protocols.kernels.registry import LEVELS, default, load, use_threads, why_reference
 
-__all__ = ["LEVELS", "Kernels", "default", "load", "why_reference"]
+__all__ = ["LEVELS", "Kernels", "default", "load", "use_threads", "why_reference"]

@@ -1,11 +1,12 @@
 // Included inside each level's namespace: the point function with 1-bit outputs.
 
-BODY void dpf_gen(const Keys& keys, const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw,
+BODY void dpf_gen(const Keys& keys, const u8* alpha, Span span, int bits, const u8* roots0, const u8* roots1, u8* cw,
                   u8* sign) {
+  const size_t n = span.n;
   const int depth = max0(bits - LEAF);
   const Cut alphas(alpha, 1, 8, n, E), first(roots0, 1, BLOCK, n, E), second(roots1, 1, BLOCK, n, E);
-  for (size_t e = 0; e < n; e += E) {
-    const size_t filled = least(E, n - e);
+  for (size_t e = span.from; e < span.to; e += E) {
+    const size_t filled = least(E, span.to - e);
     const u8* numbers = alphas.at(e).at;
     State at[2];
     begin(first.at(e).at, false, at[0]);
@@ -61,15 +62,16 @@ BODY void walk_points(const Keys& keys, bool party, const Rows& roots, const Row
   }
 }
 
-BODY void dpf_points(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* points,
+BODY void dpf_points(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits, const u8* points,
                      size_t rows, int prefix, u8* out) {
+  const size_t n = span.n;
   const size_t words = size_t(max0(bits - LEAF)) + 1;
   const Cut root(roots, 1, BLOCK, n, E), word(cw, words, BLOCK, n, E), point(points, rows, 8, n, E);
-  for (size_t e = 0; e < n; e += E) {
+  for (size_t e = span.from; e < span.to; e += E) {
     const Rows r = root.at(e), c = word.at(e), p = point.at(e);
     prefetch(c, words, n, e);
     for (size_t row = 0; row < rows; row++)
-      walk_points(keys, party, r, c, bits, p.row(row), prefix, out + row * n + e, least(E, n - e));
+      walk_points(keys, party, r, c, bits, p.row(row), prefix, out + row * n + e, least(E, span.to - e));
   }
 }
 
@@ -123,17 +125,18 @@ BODY void window_rows(const Keys& keys, bool party, const Rows& roots, const Row
   for (size_t j = 0; j < E; j++) complete_row(rows + j * part.row, part.leaves, bits, part.whole);
 }
 
-BODY void dpf_table(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index,
+BODY void dpf_table(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits, const u8* index,
                     u64 start, const Table& table, u64* out) {
+  const size_t n = span.n;
   const size_t levels = size_t(max0(bits - LEAF)) + 1;
   const Window most(least(table.count, CHUNK), int(levels) - 1);
   const Cut root(roots, 1, BLOCK, n, E), word(cw, levels, BLOCK, n, E), indices(index, 1, 8, n, E);
   const Buffer nodes(2 * most.leaves * sizeof(V) * I), rows(8 * most.row * E + 64), words(CHUNK / 8 + 64);
   u64 *row = reinterpret_cast<u64*>(rows.get()), *selected = reinterpret_cast<u64*>(words.get());
-  for (size_t e = 0; e < n; e += E) {
+  for (size_t e = span.from; e < span.to; e += E) {
     const Rows r = root.at(e), c = word.at(e), x = indices.at(e);
     prefetch(c, levels, n, e);
-    const size_t filled = least(E, n - e);
+    const size_t filled = least(E, span.to - e);
     for (size_t from = 0; from < table.count; from += CHUNK) {
       const Window part(least(CHUNK, table.count - from), int(levels) - 1);
       u64 low[E];
@@ -150,14 +153,15 @@ BODY void dpf_table(const Keys& keys, int party, const u8* roots, const u8* cw, 
 }
 
 // The bits of the whole domain, 16 bytes a leaf, one row an element.
-BODY void dpf_whole(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, u8* out) {
+BODY void dpf_whole(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits, u8* out) {
+  const size_t n = span.n;
   const int depth = max0(bits - LEAF);
   const size_t leaves = size_t(1) << depth, size = BLOCK * leaves;
   const Cut root(roots, 1, BLOCK, n, E), word(cw, size_t(depth) + 1, BLOCK, n, E);
   const Buffer nodes(2 * leaves * sizeof(V) * I), rows(size * E);
   V *from = reinterpret_cast<V*>(nodes.get()), *to = from + leaves * I;
   const u64 first[E] = {};
-  for (size_t e = 0; e < n; e += E) {
+  for (size_t e = span.from; e < span.to; e += E) {
     const Rows r = root.at(e), c = word.at(e);
     const V* leaf = window<true>(keys, party, r, c, depth, first, leaves, from, to);
     for (size_t at = 0; at < leaves; at++) {
@@ -167,6 +171,6 @@ BODY void dpf_whole(const Keys& keys, int party, const u8* roots, const u8* cw, 
       leaf_bits(keys, end, c.row(size_t(depth)), found);
       for (int i = 0; i < I; i++) scatter(rows.get() + size * W * i + BLOCK * at, size, found[i]);
     }
-    memcpy(out + size * e, rows.get(), size * least(E, n - e));
+    memcpy(out + size * e, rows.get(), size * least(E, span.to - e));
   }
 }

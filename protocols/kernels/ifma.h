@@ -29,8 +29,8 @@ struct Low52 {
   }
 };
 
-BODY void product52(const u8* a, const u8* b, size_t m, size_t k, size_t n, u64* c) {
-  Product<Low52>::run(a, b, m, k, n, c);
+BODY void product52(const u8* a, const u8* b, size_t m, size_t k, size_t n, size_t step, u64* c) {
+  Product<Low52>::run(a, b, m, k, n, step, c);
 }
 
 #undef TARGET

@@ -1,6 +1,7 @@
 // The C interface of the native kernels; Python checks every argument before it calls.
 
 #include "native.h"
+#include "threads.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
 // The compiler's own AVX-512 header reads undefined vectors on purpose.
@@ -43,16 +44,6 @@ struct Expanded {
   Keys keys;
 };
 
-template <class Call>
-int guarded(const Call& call) {
-  try {
-    call();
-    return 0;
-  } catch (const std::bad_alloc&) {
-    return 1;
-  }
-}
-
 // Reverses a table, and cuts it into bytes above its least entry.
 class TableParts {
  public:
@@ -88,6 +79,9 @@ class TableParts {
   int planes_ = 0;
   int64_t least_;
 };
+
+// What the leaves of so many outputs take, in trees of some levels.
+double leaves_of(i64 outputs) { return double(outputs >> LEAF) + 1; }
 
 u64 low_bits(int bits) { return bits == 64 ? ~u64(0) : (u64(1) << bits) - 1; }
 
@@ -155,31 +149,45 @@ void unpack_any(int width, const u8* in, size_t n, u64 mask, u64* out) {
 }
 
 // start: a key, and the first counter, highest byte first.
-void fill(int level, const u8* start, u8* out, size_t bytes) {
+int fill(int level, const u8* start, u8* out, size_t bytes) {
+  constexpr size_t PAGE = 4096;  // a batch of blocks at every level is a part of it
   Schedule schedule;
   bitslice::expand(start, 1, &schedule);
   const u64 high = __builtin_bswap64(load64(start + BLOCK)), low = __builtin_bswap64(load64(start + BLOCK + 8));
-  level_of(level)->stream(schedule, u128(high) << 64 | low, out, bytes);
+  const u128 first = u128(high) << 64 | low;
+  return spread_out((bytes + PAGE - 1) / PAGE, 1, 16, [&](Span pages) {
+    const size_t from = pages.from * PAGE, to = pages.to * PAGE < bytes ? pages.to * PAGE : bytes;
+    level_of(level)->stream(schedule, first + from / BLOCK, out + from, to - from);
+  });
 }
 
 int dpf_points(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits, const u8* points, i64 n,
                i64 rows, int prefix, u8* out) {
-  return guarded([=] {
-    level_of(level)->dpf_points(Expanded(tree).keys, int(party), roots, cw, size_t(n), int(bits), points, size_t(rows),
-                                prefix, out);
+  const Expanded expanded(tree);
+  return spread_out(size_t(n), 1, double(rows), [&](Span span) {
+    level_of(level)->dpf_points(expanded.keys, int(party), roots, cw, span, int(bits), points, size_t(rows), prefix,
+                                out);
   });
 }
 
-// Where all matrices of a meet one b, their rows are those of one matrix.
+// Where all matrices of a meet one b, their rows are those of one matrix. Threads take blocks of columns.
 template <class T>
-int products(void (*product)(const u8*, const u8*, size_t, size_t, size_t, T*), const u8* a, const u8* b, i64 batch,
-             i64 m, i64 k, i64 shared, i64 columns, T* c) {
+int products(void (*product)(const u8*, const u8*, size_t, size_t, size_t, size_t, T*), const u8* a, const u8* b,
+             i64 batch, i64 m, i64 k, i64 shared, i64 columns, T* c) {
+  constexpr size_t WIDE = 256;              // columns in a block
+  constexpr double MULTIPLICATIONS = 1024;  // that take as long as a tree
   if (batch * m * columns == 0) return 0;
   const size_t rows = size_t(shared == 1 ? batch * m : m), many = size_t(shared == 1 ? 1 : batch);
-  const size_t depth = size_t(k), n = size_t(columns);
-  return guarded([=] {
-    for (size_t i = 0; i < many; i++)
-      product(a + i * rows * depth * sizeof(T), b + i * depth * n * sizeof(T), rows, depth, n, c + i * rows * n);
+  const size_t depth = size_t(k), n = size_t(columns), blocks = (n + WIDE - 1) / WIDE;
+  const double weight = double(rows) * double(depth) * double(n < WIDE ? n : WIDE) / MULTIPLICATIONS;
+  return spread_out(many * blocks, 1, weight, [&](Span span) {
+    for (size_t at = span.from, to; at < span.to; at = to) {
+      const size_t i = at / blocks, end = (i + 1) * blocks;
+      to = span.to < end ? span.to : end;
+      const size_t from = (at - i * blocks) * WIDE, until = to == end ? n : (to - i * blocks) * WIDE;
+      product(a + i * rows * depth * sizeof(T), b + (i * depth * n + from) * sizeof(T), rows, depth, until - from, n,
+              c + i * rows * n + from);
+    }
   });
 }
 
@@ -210,7 +218,13 @@ EXPORT int privinf_spread(int, const u8* in, i64 bits, i64 count, u64* out) {
   return 0;
 }
 
-EXPORT int privinf_abi() { return 10; }
+EXPORT int privinf_abi() { return 11; }
+
+// How many threads one call may take, of a size that is worth it.
+EXPORT int privinf_threads(i64 most) {
+  most_threads = size_t(most);
+  return 0;
+}
 
 // The fastest level of this processor.
 EXPORT int privinf_level() {
@@ -230,8 +244,9 @@ EXPORT int privinf_level() {
 // tree: the keys of one gate's trees, 16 bytes for each use.
 EXPORT int privinf_dpf_gen(int level, const u8* tree, const u8* alpha, i64 bits, const u8* roots0, const u8* roots1,
                            i64 n, u8* cw, u8* sign) {
-  return guarded([=] {
-    level_of(level)->dpf_gen(Expanded(tree).keys, alpha, size_t(n), int(bits), roots0, roots1, cw, sign);
+  const Expanded expanded(tree);
+  return spread_out(size_t(n), 1, 1, [&](Span span) {
+    level_of(level)->dpf_gen(expanded.keys, alpha, span, int(bits), roots0, roots1, cw, sign);
   });
 }
 
@@ -247,34 +262,41 @@ EXPORT int privinf_dpf_bit(int level, const u8* tree, i64 party, const u8* roots
 
 EXPORT int privinf_dpf_table(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits,
                              const u8* index, i64 start, const u8* table, i64 n, i64 count, u64* out) {
-  return guarded([=] {
-    memset(out, 0, 8 * size_t(n));
-    if (!count) return;
+  const u64 first = u64(start) & domain_mask(int(bits));
+  memset(out, 0, 8 * size_t(n));
+  if (!count) return 0;
+  const Expanded expanded(tree);
+  return guarded([&] {
     const TableParts parts(table, size_t(count));
-    level_of(level)->dpf_table(Expanded(tree).keys, int(party), roots, cw, size_t(n), int(bits), index,
-                               u64(start) & domain_mask(int(bits)), parts.table, out);
+    require(spread_out(size_t(n), 1, leaves_of(count), [&](Span span) {
+      level_of(level)->dpf_table(expanded.keys, int(party), roots, cw, span, int(bits), index, first, parts.table,
+                                 out);
+    }));
   });
 }
 
 EXPORT int privinf_dpf_whole(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits, i64 n,
                              u8* out) {
-  return guarded([=] {
-    level_of(level)->dpf_whole(Expanded(tree).keys, int(party), roots, cw, size_t(n), int(bits), out);
+  const Expanded expanded(tree);
+  return spread_out(size_t(n), 1, leaves_of(i64(1) << bits), [&](Span span) {
+    level_of(level)->dpf_whole(expanded.keys, int(party), roots, cw, span, int(bits), out);
   });
 }
 
 EXPORT int privinf_onehot_gen(int level, const u8* tree, const u8* alpha, i64 bits, i64 lane, const u8* roots0,
                               const u8* roots1, i64 n, u8* cw) {
-  return guarded([=] {
-    level_of(level)->onehot_gen(Expanded(tree).keys, alpha, size_t(n), int(bits), int(lane), roots0, roots1, cw);
+  const Expanded expanded(tree);
+  return spread_out(size_t(n), 1, 1, [&](Span span) {
+    level_of(level)->onehot_gen(expanded.keys, alpha, span, int(bits), int(lane), roots0, roots1, cw);
   });
 }
 
 EXPORT int privinf_onehot_sum(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits, i64 lane,
                               const u8* index, i64 group, i64 n, u8* out) {
-  return guarded([=] {
-    level_of(level)->onehot_sum(Expanded(tree).keys, int(party), roots, cw, size_t(n), int(bits), int(lane), index,
-                                size_t(group), out);
+  const Expanded expanded(tree);
+  return spread_out(size_t(n), size_t(group), 1, [&](Span span) {
+    level_of(level)->onehot_sum(expanded.keys, int(party), roots, cw, span, int(bits), int(lane), index, size_t(group),
+                                out);
   });
 }
 
@@ -284,25 +306,26 @@ EXPORT int privinf_onehot_window(int level, const u8* tree, i64 party, const u8*
   const int inner = one_hot_inner(int(lane));
   const i64 leaves = ((count + (i64(1) << inner) - 2) >> inner) + 1;
   const size_t row = size_t(count * lane / 8), whole = size_t(lane / 8) << bits;
-  return guarded([=] {
+  if (leaves < i64(1) << max0(int(bits) - inner)) {
     const Expanded expanded(tree);
-    if (leaves < i64(1) << max0(int(bits) - inner)) {
-      level_of(level)->onehot_window(expanded.keys, int(party), roots, cw, size_t(n), int(bits), int(lane), index,
+    return spread_out(size_t(n), size_t(group), 1, [&](Span span) {
+      level_of(level)->onehot_window(expanded.keys, int(party), roots, cw, span, int(bits), int(lane), index,
                                      size_t(group), size_t(count), out);
-      return;
-    }
-    const size_t groups = size_t(n / group);
+    });
+  }
+  const size_t groups = size_t(n / group);
+  return guarded([&] {
     const Buffer sums(groups * whole);
-    level_of(level)->onehot_sum(expanded.keys, int(party), roots, cw, size_t(n), int(bits), int(lane), index,
-                                size_t(group), sums.get());
+    require(privinf_onehot_sum(level, tree, party, roots, cw, bits, lane, index, group, n, sums.get()));
     for (size_t g = 0; g < groups; g++) memcpy(out + g * row, sums.get() + g * whole, row);
   });
 }
 
 EXPORT int privinf_onehot_point(int level, const u8* tree, i64 party, const u8* roots, const u8* cw, i64 bits,
                                 i64 lane, const u8* points, i64 n, i64 rows, u64* out) {
-  return guarded([=] {
-    level_of(level)->onehot_point(Expanded(tree).keys, int(party), roots, cw, size_t(n), int(bits), int(lane), points,
+  const Expanded expanded(tree);
+  return spread_out(size_t(n), 1, double(rows), [&](Span span) {
+    level_of(level)->onehot_point(expanded.keys, int(party), roots, cw, span, int(bits), int(lane), points,
                                   size_t(rows), out);
   });
 }
@@ -312,8 +335,9 @@ EXPORT int privinf_separable_gen(int level, const u8* tree, const u8* mask, i64 
                                  u8* last) {
   const int many = int(lanes);
   const Separable f = {int(bits), int(low_bits), int(lane_bytes), many, (many + 1) / 2, 0, 0, 0, {}};
-  return guarded([=] {
-    level_of(level)->separable_gen(Expanded(tree).keys, mask, size_t(n), f, payload, roots0, roots1, cw, last);
+  const Expanded expanded(tree);
+  return spread_out(size_t(n), 1, 1, [&](Span span) {
+    level_of(level)->separable_gen(expanded.keys, mask, span, f, payload, roots0, roots1, cw, last);
   });
 }
 
@@ -327,17 +351,18 @@ EXPORT int privinf_separable_eval(int level, const u8* tree, i64 party, const u8
   const int many = int(lanes);
   const Separable f = {int(bits), int(low_bits), int(lane_bytes), many, (many + 1) / 2,
                        first,     size_t(near),  leaves,          {line[0], line[1], line[2]}};
-  return guarded([=] {
-    level_of(level)->separable_eval(Expanded(tree).keys, int(party), roots, cw, last, size_t(n), f, index, tables,
-                                    out);
+  const Expanded expanded(tree);
+  return spread_out(size_t(n), 1, 1, [&](Span span) {
+    level_of(level)->separable_eval(expanded.keys, int(party), roots, cw, last, span, f, index, tables, out);
   });
 }
 
 EXPORT int privinf_powers_gen(int level, const u8* tree, const u8* mask, i64 bits, i64 low, i64 high, i64 lanes,
                               i64 fine, i64 step, const u8* roots0, const u8* roots1, i64 n, u8* cw, u8* values) {
   const Powers f = {int(bits), int(low), int(high), int(lanes), int(fine), int(step), 0, 0, 0};
-  return guarded([=] {
-    level_of(level)->powers_gen(Expanded(tree).keys, mask, size_t(n), f, roots0, roots1, cw, values);
+  const Expanded expanded(tree);
+  return spread_out(size_t(n), 1, 1, [&](Span span) {
+    level_of(level)->powers_gen(expanded.keys, mask, span, f, roots0, roots1, cw, values);
   });
 }
 
@@ -346,8 +371,9 @@ EXPORT int privinf_powers_eval(int level, const u8* tree, i64 party, const u8* r
                                i64 scale, const u8* index, i64 n, u64* out) {
   const Powers f = {int(bits), int(low),    int(high),  int(lanes),    int(fine),
                     int(step), int(halves), int(scale), u64(numerator)};
-  return guarded([=] {
-    level_of(level)->powers_eval(Expanded(tree).keys, int(party), roots, cw, values, size_t(n), f, index, out);
+  const Expanded expanded(tree);
+  return spread_out(size_t(n), 1, 4, [&](Span span) {
+    level_of(level)->powers_eval(expanded.keys, int(party), roots, cw, values, span, f, index, out);
   });
 }
 
@@ -371,16 +397,16 @@ EXPORT int privinf_ring_matmul32(int level, const u8* a, const u8* b, i64 batch,
 }
 
 EXPORT int privinf_stream(int level, const u8* start, i64 bytes, u8* out) {
-  return guarded([=] { fill(level, start, out, size_t(bytes)); });
+  return fill(level, start, out, size_t(bytes));
 }
 
 EXPORT int privinf_excess(int level, const u8* coins, i64 party, const u8* high, i64 shift, i64 up, const u8* mask,
                           const u8* index, i64 bits, const u8* dealt, i64 steps, i64 n, u64* out) {
   const Excess f = {party != 0, int(bits), int(steps), int(shift), int(up)};
-  return guarded([=] {
+  return guarded([&] {
     const size_t bytes = BLOCK * (size_t(n + 63) / 64 + 1);
     const Buffer drawn(bytes);
-    fill(level, coins, drawn.get(), bytes);
+    require(fill(level, coins, drawn.get(), bytes));
     level_of(level)->excess(f, drawn.get(), high, mask, index, dealt, size_t(n), out);
   });
 }

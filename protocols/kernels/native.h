@@ -61,6 +61,11 @@ class Buffer {
   u8* data_;
 };
 
+// The elements of n, from `from` to before `to`, that one thread takes.
+struct Span {
+  size_t n, from, to;
+};
+
 // A batch's part of an array of `rows` rows of n items: where it begins, and the bytes from row to row.
 struct Rows {
   const u8* at;
@@ -143,31 +148,31 @@ struct Widening {
 constexpr Widening WIDENING;
 
 struct Level {
-  void (*dpf_gen)(const Keys& keys, const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1, u8* cw,
+  void (*dpf_gen)(const Keys& keys, const u8* alpha, Span span, int bits, const u8* roots0, const u8* roots1, u8* cw,
                   u8* sign);
-  void (*dpf_points)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* points,
+  void (*dpf_points)(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits, const u8* points,
                      size_t rows, int prefix, u8* out);
-  void (*dpf_table)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, const u8* index,
+  void (*dpf_table)(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits, const u8* index,
                     u64 start, const Table& table, u64* out);
-  void (*dpf_whole)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, u8* out);
-  void (*onehot_gen)(const Keys& keys, const u8* alpha, size_t n, int bits, int lane, const u8* roots0,
+  void (*dpf_whole)(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits, u8* out);
+  void (*onehot_gen)(const Keys& keys, const u8* alpha, Span span, int bits, int lane, const u8* roots0,
                      const u8* roots1, u8* cw);
-  void (*onehot_sum)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+  void (*onehot_sum)(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits, int lane,
                      const u8* index, size_t group, u8* out);
-  void (*onehot_window)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+  void (*onehot_window)(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits, int lane,
                         const u8* index, size_t group, size_t count, u8* out);
-  void (*onehot_point)(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+  void (*onehot_point)(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits, int lane,
                        const u8* points, size_t rows, u64* out);
-  void (*separable_gen)(const Keys& keys, const u8* mask, size_t n, const Separable& f, const u8* payload,
+  void (*separable_gen)(const Keys& keys, const u8* mask, Span span, const Separable& f, const u8* payload,
                         const u8* roots0, const u8* roots1, u8* cw, u8* last);
-  void (*separable_eval)(const Keys& keys, int party, const u8* roots, const u8* cw, const u8* last, size_t n,
+  void (*separable_eval)(const Keys& keys, int party, const u8* roots, const u8* cw, const u8* last, Span span,
                          const Separable& f, const u8* index, const u8* tables, u64* out);
-  void (*powers_gen)(const Keys& keys, const u8* mask, size_t n, const Powers& f, const u8* roots0, const u8* roots1,
+  void (*powers_gen)(const Keys& keys, const u8* mask, Span span, const Powers& f, const u8* roots0, const u8* roots1,
                      u8* cw, u8* values);
-  void (*powers_eval)(const Keys& keys, int party, const u8* roots, const u8* cw, const u8* values, size_t n,
+  void (*powers_eval)(const Keys& keys, int party, const u8* roots, const u8* cw, const u8* values, Span span,
                       const Powers& f, const u8* index, u64* out);
-  void (*matmul64)(const u8* a, const u8* b, size_t m, size_t k, size_t n, u64* c);
-  void (*matmul32)(const u8* a, const u8* b, size_t m, size_t k, size_t n, u32* c);
+  void (*matmul64)(const u8* a, const u8* b, size_t m, size_t k, size_t n, size_t step, u64* c);
+  void (*matmul32)(const u8* a, const u8* b, size_t m, size_t k, size_t n, size_t step, u32* c);
   void (*stream)(const Schedule& key, u128 first, u8* out, size_t bytes);
   void (*excess)(const Excess& f, const u8* coins, const u8* high, const u8* mask, const u8* index, const u8* dealt,
                  size_t n, u64* out);

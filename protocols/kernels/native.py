@@ -15,7 +15,7 @@ from typing import Any
 from privinf.protocols.kernels.checked import SIGNATURES, Run, Sizes
 from privinf.protocols.kernels.signature import Array, Between, Signature, maker
 
-ABI = 10
+ABI = 11
 
 
 class NotAvailable(Exception):
@@ -42,6 +42,12 @@ def library() -> tuple[ctypes.CDLL, int]:
     except (OSError, AttributeError) as error:
         raise NotAvailable(f"the native kernels do not load: {error}") from None
     return loaded, int(loaded.privinf_level())
+
+
+def use_threads(most: int) -> None:
+    """Let one call take so many threads where it is long enough; all calls of this process, from the next one on."""
+    loaded, _ = library()
+    loaded.privinf_threads(ctypes.c_int64(most))
 
 
 def _types(signature: Signature) -> list[type[ctypes.c_int] | type[ctypes.c_int64] | type[ctypes.c_void_p]]:

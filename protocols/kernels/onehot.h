@@ -6,12 +6,13 @@ FN V negate_where(M m, V x) {
 }
 
 template <int LANE>
-BODY void onehot_gen_lanes(const Keys& keys, const u8* alpha, size_t n, int bits, const u8* roots0, const u8* roots1,
+BODY void onehot_gen_lanes(const Keys& keys, const u8* alpha, Span span, int bits, const u8* roots0, const u8* roots1,
                            u8* cw) {
+  const size_t n = span.n;
   const int depth = max0(bits - one_hot_inner(LANE));
   const Cut alphas(alpha, 1, 8, n, E), first(roots0, 1, BLOCK, n, E), second(roots1, 1, BLOCK, n, E);
-  for (size_t e = 0; e < n; e += E) {
-    const size_t filled = least(E, n - e);
+  for (size_t e = span.from; e < span.to; e += E) {
+    const size_t filled = least(E, span.to - e);
     const u8* numbers = alphas.at(e).at;
     State at[2];
     begin(first.at(e).at, false, at[0]);
@@ -84,8 +85,9 @@ BODY void finish_group(bool party, T* sum, T* out, size_t count) {
 }
 
 template <int LANE>
-BODY void onehot_sum_lanes(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits,
+BODY void onehot_sum_lanes(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits,
                            const u8* index, size_t group, u8* out) {
+  const size_t n = span.n;
   typedef typename Lane<LANE>::type T;
   const size_t levels = size_t(max0(bits - one_hot_inner(LANE))) + 1, count = size_t(1) << bits;
   const size_t step = 2 * count * sizeof(T) + BLOCK;
@@ -93,11 +95,11 @@ BODY void onehot_sum_lanes(const Keys& keys, int party, const u8* roots, const u
   const Buffer nodes(2 * (sizeof(V) * I << (levels - 1))), rows(step * E + BLOCK), sums(count * sizeof(T));
   T* sum = reinterpret_cast<T*>(sums.get());
   memset(sum, 0, count * sizeof(T));
-  for (size_t e = 0; e < n; e += E) {
+  for (size_t e = span.from; e < span.to; e += E) {
     const Rows r = root.at(e), c = word.at(e), x = indices.at(e);
     prefetch(c, levels, n, e);
     whole_rows<LANE>(keys, party, r, c, bits, reinterpret_cast<V*>(nodes.get()), rows.get());
-    for (size_t j = 0; j < least(E, n - e); j++) {
+    for (size_t j = 0; j < least(E, span.to - e); j++) {
       const size_t turn = (load64(x.at + 8 * j) + 1) & (count - 1);
       add_run(sum, reinterpret_cast<const T*>(rows.get() + j * step) + turn, count);
       if ((e + j + 1) % group == 0)
@@ -108,8 +110,9 @@ BODY void onehot_sum_lanes(const Keys& keys, int party, const u8* roots, const u
 
 // The same for the first `count` values alone; the caller sees to it that they cover fewer leaves than there are.
 template <int LANE>
-BODY void onehot_window_lanes(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits,
+BODY void onehot_window_lanes(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits,
                               const u8* index, size_t group, size_t count, u8* out) {
+  const size_t n = span.n;
   typedef typename Lane<LANE>::type T;
   const int inner = one_hot_inner(LANE), depth = bits - inner;
   const size_t leaves = ((count + (size_t(1) << inner) - 2) >> inner) + 1, step = (leaves + 1) * BLOCK;
@@ -118,7 +121,7 @@ BODY void onehot_window_lanes(const Keys& keys, int party, const u8* roots, cons
   V* node = reinterpret_cast<V*>(nodes.get());
   T* sum = reinterpret_cast<T*>(sums.get());
   memset(sum, 0, count * sizeof(T));
-  for (size_t e = 0; e < n; e += E) {
+  for (size_t e = span.from; e < span.to; e += E) {
     const Rows r = root.at(e), c = word.at(e), x = indices.at(e);
     prefetch(c, size_t(depth) + 1, n, e);
     u64 low[E], first[E];
@@ -134,7 +137,7 @@ BODY void onehot_window_lanes(const Keys& keys, int party, const u8* roots, cons
       leaf_lanes<LANE>(keys, end, c.row(size_t(depth)), lanes);
       for (int i = 0; i < I; i++) scatter(rows.get() + step * W * i + BLOCK * at, step, lanes[i]);
     }
-    for (size_t j = 0; j < least(E, n - e); j++) {
+    for (size_t j = 0; j < least(E, span.to - e); j++) {
       add_run(sum, reinterpret_cast<const T*>(rows.get() + j * step) + (low[j] & (128 / LANE - 1)), count);
       if ((e + j + 1) % group == 0)
         finish_group(party, sum, reinterpret_cast<T*>(out) + (e + j) / group * count, count);
@@ -143,12 +146,13 @@ BODY void onehot_window_lanes(const Keys& keys, int party, const u8* roots, cons
 }
 
 template <int LANE>
-BODY void onehot_point_lanes(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits,
+BODY void onehot_point_lanes(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits,
                              const u8* points, size_t rows, u64* out) {
+  const size_t n = span.n;
   typedef typename Lane<LANE>::type T;
   const int depth = max0(bits - one_hot_inner(LANE));
   const Cut root(roots, 1, BLOCK, n, E), word(cw, size_t(depth) + 1, BLOCK, n, E), point(points, rows, 8, n, E);
-  for (size_t e = 0; e < n; e += E) {
+  for (size_t e = span.from; e < span.to; e += E) {
     const Rows r = root.at(e), c = word.at(e), p = point.at(e);
     prefetch(c, size_t(depth) + 1, n, e);
     for (size_t row = 0; row < rows; row++) {
@@ -164,7 +168,7 @@ BODY void onehot_point_lanes(const Keys& keys, int party, const u8* roots, const
       leaf_lanes<LANE>(keys, at, c.row(size_t(depth)), leaf);
       alignas(16) u8 lanes[BLOCK * E];
       for (int i = 0; i < I; i++) store(lanes + BLOCK * W * i, leaf[i]);
-      for (size_t j = 0; j < least(E, n - e); j++) {
+      for (size_t j = 0; j < least(E, span.to - e); j++) {
         const size_t low = load64(p.row(row) + 8 * j) & domain_mask(bits) & (128 / LANE - 1);
         const T value = reinterpret_cast<const T*>(lanes + BLOCK * j)[low];
         out[row * n + e + j] = T(party ? 0 - value : value);
@@ -173,23 +177,23 @@ BODY void onehot_point_lanes(const Keys& keys, int party, const u8* roots, const
   }
 }
 
-BODY void onehot_gen(const Keys& keys, const u8* alpha, size_t n, int bits, int lane, const u8* roots0,
+BODY void onehot_gen(const Keys& keys, const u8* alpha, Span span, int bits, int lane, const u8* roots0,
                      const u8* roots1, u8* cw) {
-  (lane == 8 ? onehot_gen_lanes<8> : onehot_gen_lanes<16>)(keys, alpha, n, bits, roots0, roots1, cw);
+  (lane == 8 ? onehot_gen_lanes<8> : onehot_gen_lanes<16>)(keys, alpha, span, bits, roots0, roots1, cw);
 }
 
-BODY void onehot_sum(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+BODY void onehot_sum(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits, int lane,
                      const u8* index, size_t group, u8* out) {
-  (lane == 8 ? onehot_sum_lanes<8> : onehot_sum_lanes<16>)(keys, party, roots, cw, n, bits, index, group, out);
+  (lane == 8 ? onehot_sum_lanes<8> : onehot_sum_lanes<16>)(keys, party, roots, cw, span, bits, index, group, out);
 }
 
-BODY void onehot_point(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+BODY void onehot_point(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits, int lane,
                        const u8* points, size_t rows, u64* out) {
-  (lane == 8 ? onehot_point_lanes<8> : onehot_point_lanes<16>)(keys, party, roots, cw, n, bits, points, rows, out);
+  (lane == 8 ? onehot_point_lanes<8> : onehot_point_lanes<16>)(keys, party, roots, cw, span, bits, points, rows, out);
 }
 
-BODY void onehot_window(const Keys& keys, int party, const u8* roots, const u8* cw, size_t n, int bits, int lane,
+BODY void onehot_window(const Keys& keys, int party, const u8* roots, const u8* cw, Span span, int bits, int lane,
                         const u8* index, size_t group, size_t count, u8* out) {
   const auto window_lanes = lane == 8 ? onehot_window_lanes<8> : onehot_window_lanes<16>;
-  window_lanes(keys, party, roots, cw, n, bits, index, group, count, out);
+  window_lanes(keys, party, roots, cw, span, bits, index, group, count, out);
 }

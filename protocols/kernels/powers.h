@@ -79,12 +79,13 @@ FN u64 of_power(const Powers& f, int exponent) {
   return to_integer((f.halves == 2 ? ratio : __builtin_sqrt(ratio)) * power_of_two(f.scale)) + SATURATED;
 }
 
-BODY void powers_gen(const Keys& keys, const u8* mask, size_t n, const Powers& f, const u8* roots0, const u8* roots1,
+BODY void powers_gen(const Keys& keys, const u8* mask, Span span, const Powers& f, const u8* roots0, const u8* roots1,
                      u8* cw, u8* values) {
+  const size_t n = span.n;
   const Cut masks(mask, 1, 8, n, E), first(roots0, 1, BLOCK, n, E), second(roots1, 1, BLOCK, n, E);
   const size_t lanes = size_t(f.lanes), item = 8 * lanes;
-  for (size_t e = 0; e < n; e += E) {
-    const size_t filled = least(E, n - e);
+  for (size_t e = span.from; e < span.to; e += E) {
+    const size_t filled = least(E, span.to - e);
     u64 numbers[E], difference[2 * MAX_BLOCKS * E], words[MAX_POWER_LANES * E];
     LaneWords lane_words;
     V wide[I], word[I];
@@ -227,14 +228,15 @@ BODY void powers_batch(const Keys& keys, bool party, const Rows& roots, const Ro
   }
 }
 
-BODY void powers_eval(const Keys& keys, int party, const u8* roots, const u8* cw, const u8* values, size_t n,
+BODY void powers_eval(const Keys& keys, int party, const u8* roots, const u8* cw, const u8* values, Span span,
                       const Powers& f, const u8* index, u64* out) {
+  const size_t n = span.n;
   const size_t levels = size_t(f.bits - f.bottom()), octaves = size_t(f.high - f.low);
   const Cut root(roots, 1, BLOCK, n, E), word(cw, levels, BLOCK, n, E), indices(index, 1, 8, n, E);
   const Cut value(values, octaves, 8 * size_t(f.lanes), n, E);
-  for (size_t e = 0; e < n; e += E) {
+  for (size_t e = span.from; e < span.to; e += E) {
     const Rows r = root.at(e), c = word.at(e), v = value.at(e), x = indices.at(e);
     prefetch(c, levels, n, e);
-    powers_batch(keys, party, r, c, v, f, x.at, out + e, least(E, n - e));
+    powers_batch(keys, party, r, c, v, f, x.at, out + e, least(E, span.to - e));
   }
 }

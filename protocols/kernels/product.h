@@ -148,10 +148,10 @@ struct Product {
     }
   }
 
-  BODY void many(const Rows& a, const Rows& b, size_t m, size_t k, size_t n, T* c) {
+  BODY void many(const Rows& a, const Rows& b, size_t m, size_t k, size_t n, size_t step, T* c) {
     constexpr size_t group = width * PANELS;
     const Buffer packed(PANELS * panel_bytes);
-    begin(a, m, k, n, c);
+    begin(a, m, k, n, step, c);
     for (size_t row = 0; row < m; row += ROWS)
       for (size_t inner = 0; inner < k; inner += DEPTH)
         for (size_t column = 0; column < n; column += group) {
@@ -160,7 +160,7 @@ struct Product {
           const size_t next = over ? 0 : column + group, deeper = over ? inner + depth : inner;
           const size_t bytes = least(group, n - next) * sizeof(T);
           Soon soon = {{b.row(deeper) + next * sizeof(T), b.step}, least(DEPTH, k - deeper), bytes};
-          const Result part = {c + row * n + column, n, columns, inner + depth == k ? RING::mask : T(-1)};
+          const Result part = {c + row * step + column, step, columns, inner + depth == k ? RING::mask : T(-1)};
           panels({a.row(row) + inner * sizeof(T), a.step}, least(ROWS, m - row),
                  {b.row(inner) + column * sizeof(T), b.step}, depth, part, soon, packed.get());
         }
@@ -179,16 +179,16 @@ struct Product {
   }
 
   // Minus the sums that belong to rows of a.
-  BODY void begin(const Rows& a, size_t m, size_t k, size_t n, T* c) {
+  BODY void begin(const Rows& a, size_t m, size_t k, size_t n, size_t step, T* c) {
     for (size_t row = 0; row < m; row++) {
       const T start = T(0) - neighbours(a.row(row), k);
-      for (size_t j = 0; j < n; j++) c[row * n + j] = start;
+      for (size_t j = 0; j < n; j++) c[row * step + j] = start;
     }
   }
 
   // c += a b for COUNT rows, product by product: b streams through once as it lies, some of its rows at a time.
   template <int COUNT>
-  BODY void few(const Rows& a, const Rows& b, size_t k, size_t n, T* c) {
+  BODY void few(const Rows& a, const Rows& b, size_t k, size_t n, size_t step, T* c) {
     for (size_t inner = 0; inner < k; inner += GROUP) {
       const size_t depth = least(GROUP, k - inner);
       const T keep = inner + depth == k ? RING::mask : T(-1);
@@ -199,43 +199,44 @@ struct Product {
       for (; column + lanes <= n; column += lanes) {
         const u8* at = b.row(inner) + column * sizeof(T);
         Vector sums[COUNT];
-        for (int r = 0; r < COUNT; r++) sums[r] = load(reinterpret_cast<const u8*>(c + r * n + column));
+        for (int r = 0; r < COUNT; r++) sums[r] = load(reinterpret_cast<const u8*>(c + r * step + column));
         for (size_t g = 0; g < depth; g++, at += b.step)
           for (int r = 0; r < COUNT; r++) sums[r] = RING::add_product(sums[r], load(at), all(left[g][r]));
-        for (int r = 0; r < COUNT; r++) store(reinterpret_cast<u8*>(c + r * n + column), sums[r] & keep);
+        for (int r = 0; r < COUNT; r++) store(reinterpret_cast<u8*>(c + r * step + column), sums[r] & keep);
       }
       for (; column < n; column++)
         for (int r = 0; r < COUNT; r++) {
-          T& sum = c[r * n + column];
+          T& sum = c[r * step + column];
           for (size_t g = 0; g < depth; g++) sum += T(left[g][r] * entry(b.row(inner + g) + column * sizeof(T)));
           sum &= keep;
         }
     }
   }
 
-  BODY void few_rows(const Rows& a, const Rows& b, size_t m, size_t k, size_t n, T* c) {
+  BODY void few_rows(const Rows& a, const Rows& b, size_t m, size_t k, size_t n, size_t step, T* c) {
     switch (m) {
-      case 1: return few<1>(a, b, k, n, c);
-      case 2: return few<2>(a, b, k, n, c);
-      case 3: return few<3>(a, b, k, n, c);
-      case 4: return few<4>(a, b, k, n, c);
-      case 5: return few<5>(a, b, k, n, c);
-      case 6: return few<6>(a, b, k, n, c);
-      case 7: return few<7>(a, b, k, n, c);
-      default: return few<8>(a, b, k, n, c);
+      case 1: return few<1>(a, b, k, n, step, c);
+      case 2: return few<2>(a, b, k, n, step, c);
+      case 3: return few<3>(a, b, k, n, step, c);
+      case 4: return few<4>(a, b, k, n, step, c);
+      case 5: return few<5>(a, b, k, n, step, c);
+      case 6: return few<6>(a, b, k, n, step, c);
+      case 7: return few<7>(a, b, k, n, step, c);
+      default: return few<8>(a, b, k, n, step, c);
     }
   }
 
-  BODY void run(const u8* a_data, const u8* b_data, size_t m, size_t k, size_t n, T* c) {
-    const Rows a = {a_data, k * sizeof(T)}, b = {b_data, n * sizeof(T)};
-    if (m > UNPACKED) return many(a, b, m, k, n, c);
-    memset(c, 0, m * n * sizeof(T));
+  BODY void run(const u8* a_data, const u8* b_data, size_t m, size_t k, size_t n, size_t step, T* c) {
+    const Rows a = {a_data, k * sizeof(T)}, b = {b_data, step * sizeof(T)};
+    if (m > UNPACKED) return many(a, b, m, k, n, step, c);
+    for (size_t row = 0; row < m; row++) memset(c + row * step, 0, n * sizeof(T));
     for (size_t row = 0; row < m; row += FEW)
-      few_rows({a.row(row), a.step}, b, least(FEW, m - row), k, n, c + row * n);
+      few_rows({a.row(row), a.step}, b, least(FEW, m - row), k, n, step, c + row * step);
   }
 };
 
+// n columns of a product, those of b and c lying in rows of `step` numbers.
 template <class T>
-BODY void product(const u8* a, const u8* b, size_t m, size_t k, size_t n, T* c) {
-  Product<Whole<T>>::run(a, b, m, k, n, c);
+BODY void product(const u8* a, const u8* b, size_t m, size_t k, size_t n, size_t step, T* c) {
+  Product<Whole<T>>::run(a, b, m, k, n, step, c);
 }

@@ -10,6 +10,7 @@ from privinf.protocols.kernels import reference
 from privinf.protocols.kernels.checked import Run, kernels
 from privinf.protocols.kernels.interface import Kernels
 from privinf.protocols.kernels.native import NotAvailable, library, native
+from privinf.protocols.kernels.native import use_threads as native_threads
 from privinf.protocols.kernels.signature import Signature
 
 FORCED = "PRIVINF_KERNELS"
@@ -49,6 +50,22 @@ def default() -> Kernels:
     if forced:
         return load(forced)
     return load("reference") if _missing() else load(list(LEVELS)[library()[1]])
+
+
+def use_threads(most: int = 0) -> None:
+    """Let one call of a native kernel take up to so many threads; 0: as many as this process may use processors.
+
+    What it computes does not depend on it. The reference path has none; without this, neither has the native one.
+    """
+    if not _missing():
+        native_threads(most or processors())
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def why_reference() -> str | None:

@@ -17,13 +17,14 @@ FN void lane_differences(const Keys& keys, const State at[2], int blocks, u64* o
   }
 }
 
-BODY void separable_gen(const Keys& keys, const u8* mask, size_t n, const Separable& f, const u8* payload,
+BODY void separable_gen(const Keys& keys, const u8* mask, Span span, const Separable& f, const u8* payload,
                         const u8* roots0, const u8* roots1, u8* cw, u8* last) {
+  const size_t n = span.n;
   const Cut masks(mask, 1, 8, n, E), first(roots0, 1, BLOCK, n, E), second(roots1, 1, BLOCK, n, E);
   const size_t lanes = size_t(f.lanes), item = lanes * size_t(f.lane_bytes);
   const Buffer packed(E * item + BLOCK);
-  for (size_t e = 0; e < n; e += E) {
-    const size_t filled = least(E, n - e);
+  for (size_t e = span.from; e < span.to; e += E) {
+    const size_t filled = least(E, span.to - e);
     const u8 *numbers = masks.at(e).at, *row[E];
     for (size_t j = 0; j < E; j++) {
       row[j] = payload + (load64(numbers + 8 * j) & domain_mask(f.low_bits)) * lanes * 8;
@@ -192,16 +193,17 @@ BODY void separable_batch(const Keys& keys, bool party, const Rows& roots, const
   }
 }
 
-BODY void separable_eval(const Keys& keys, int party, const u8* roots, const u8* cw, const u8* last, size_t n,
+BODY void separable_eval(const Keys& keys, int party, const u8* roots, const u8* cw, const u8* last, Span span,
                          const Separable& f, const u8* index, const u8* tables, u64* out) {
+  const size_t n = span.n;
   const size_t levels = size_t(f.bits), item = size_t(f.lanes * f.lane_bytes);
   const Cut root(roots, 1, BLOCK, n, E), word(cw, levels, BLOCK, n, E), indices(index, 1, 8, n, E);
   const Buffer buffer(2 * (f.leaves + 2) * sizeof(V) * I), rows((f.near << f.low_bits) * size_t(f.blocks) * 8);
   const Buffer end(E * item + BLOCK);
   pack_rows(tables, f, rows.get());
-  for (size_t e = 0; e < n; e += E) {
+  for (size_t e = span.from; e < span.to; e += E) {
     const Rows r = root.at(e), c = word.at(e), x = indices.at(e);
-    const size_t filled = least(E, n - e);
+    const size_t filled = least(E, span.to - e);
     const u8* lanes = last + e * item;
     prefetch(c, levels, n, e);
     if ((n - e) * item < E * item + BLOCK) {  // a block read at the last lane would pass the end

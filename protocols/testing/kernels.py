@@ -22,6 +22,7 @@ DENSE = 10  # bits of what is evaluated as a whole: more would take long
 LENGTHS = (1, 2, 6, 72)  # less than a batch, and whole batches with a part of one, at every level
 NUMBERS = (0, 1, 2, 3, 7, 8, 9, 14, 16, 33, 62)
 REFERENCE = load("reference")
+NONE: Mapping[str, int] = {}
 
 
 class KernelSuite:
@@ -55,13 +56,18 @@ class KernelSuite:
                     getattr(kernels, kernel)(*given)
 
 
-def draws(signature: Signature, count: int = DRAWS) -> list[list[Any]]:
-    """Return lists of arguments that keep all rules, the same in every run."""
+def draws(
+    signature: Signature, count: int = DRAWS, lengths: Mapping[str, int] = NONE, tried: Kernels = REFERENCE
+) -> list[list[Any]]:
+    """Return lists of arguments that keep all rules, the same in every run.
+
+    lengths: those that are given, by name; all others are drawn. tried: the backend that is asked about rules.
+    """
     rng, found = np.random.default_rng(len(signature.name)), list[list[Any]]()
     for _ in range(TRIES):
-        arguments = _drawn(signature, rng)
+        arguments = _drawn(signature, rng, lengths)
         try:
-            getattr(REFERENCE, signature.name)(*arguments)
+            getattr(tried, signature.name)(*arguments)
         except ValueError:
             continue
         found.append(arguments)
@@ -70,8 +76,8 @@ def draws(signature: Signature, count: int = DRAWS) -> list[list[Any]]:
     raise AssertionError(f"{signature.name}: its rules leave too few sizes")
 
 
-def _drawn(signature: Signature, rng: np.random.Generator) -> list[Any]:
-    sizes = {name: int(rng.choice(LENGTHS)) for name in signature.free}
+def _drawn(signature: Signature, rng: np.random.Generator, lengths: Mapping[str, int]) -> list[Any]:
+    sizes = {name: lengths.get(name, int(rng.choice(LENGTHS))) for name in signature.free}
     kinds = {parameter.name: parameter.kind for parameter in signature.parameters}
     sizes |= {name: _number(kind, rng) for name, kind in kinds.items() if isinstance(kind, Between)}
     return [_value(kind, sizes, rng) if name not in sizes else sizes[name] for name, kind in kinds.items()]

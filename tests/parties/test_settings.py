@@ -11,6 +11,7 @@ import pytest
 from harness import SHAPE, Cluster, ask
 from sessions import freed, generate
 
+from privinf.cli import main
 from privinf.config import (
     PARTY0_ALONE,
     ClientConfig,
@@ -49,6 +50,21 @@ def _recording(kind: Any, reads: dict[Any, set[str]]) -> Any:
     return Recording
 
 
+@pytest.mark.parametrize("role", ["dealer", "party"])
+def test_threads_are_those_of_the_process(role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("privinf.protocols.kernels.use_threads", asked.append)
+    for name in ("serve.DealerServer", "serve.PartyServer", "serve.serve_until_stopped"):
+        monkeypatch.setattr(f"privinf.parties.{name}", lambda *given: None)
+    for program in ("dealer_program", "party_program"):
+        monkeypatch.setattr(f"privinf.models.sharing.bundle.{program}", lambda *given: None)
+    config = tmp_path / "role.toml"
+    config.write_text("insecure_no_tls = true\nthreads = 3\n")
+    own = ["--party", "1", "--store", str(tmp_path / "store"), "--dealer", "a:1"] if role == "party" else []
+    assert main([role, "--model", str(tmp_path), "--config", str(config), *own]) == 0
+    assert asked == [3]
+
+
 def test_every_setting_is_read_by_each_role_that_has_it(
     tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,7 +81,8 @@ def test_every_setting_is_read_by_each_role_that_has_it(
             ask(link)
             generate(link, 2)
         freed(cluster)
-    checked = {"insecure_no_tls"}  # with tls when it is made: one of them, never both
+    # With tls when it is made: one of them, never both. By the command, as a process has one number of threads.
+    checked = {"insecure_no_tls", "threads"}
     for role, kind in {
         0: PartyConfig,
         1: PartyConfig,
