@@ -3,9 +3,9 @@
     magic 4 | kind 1 | sender 1 | flags 2 | round 4 | part 4 | session 16 | length 8 | offset 8
 
 Little-endian. A round has one part or several, each a frame that is sent as soon as it is known; a control frame bears
-the number of the last round before it. `length` is that of the whole payload, `offset` where this message's piece of it
-begins; every piece but the last has CHUNK bytes. 48 keeps a payload in one message aligned to 16 bytes: it is read
-where it lies.
+the number of the last round before it, or 0 where it drops a preparation. `length` is that of the whole payload,
+`offset` where this message's piece of it begins; every piece but the last has CHUNK bytes. 48 keeps a payload in one
+message aligned to 16 bytes: it is read where it lies.
 """
 
 from __future__ import annotations

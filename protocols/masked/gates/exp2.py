@@ -20,8 +20,8 @@ PAYLOAD_SCALE = 9
 SPARE = 6  # fraction bits of the public factor beyond the result's
 DROPPED = SPARE + PAYLOAD_SCALE  # fraction bits of the share beyond the result's
 RELATIVE_ERROR = 2.0 ** -(PAYLOAD_SCALE + 1)  # rounding of the dealer's factor
-# Rounding of the public factor, twice a unit at most, and the drop's: of the result's scale
-UNITS_ERROR = 3.0
+# Rounding of the public factor, two units at most, and the drop's one and a half: of the result's scale
+UNITS_ERROR = 3.5
 
 
 def blocks(scale: int) -> int:

@@ -67,7 +67,7 @@ class Lanes:
 
 
 INVERSE = Lanes(4, 9, 3, 10)  # 2^-11.3 relative for 1/S
-ROOT = Lanes(3, 8, 4, 10)  # 2^-10.8 for 1/sqrt(S)
+ROOT = Lanes(3, 8, 4, 10)  # 2^-10.7 for 1/sqrt(S)
 FINE_ROOT = Lanes(4, 10, 3, 12)  # 2^-13.6 for 1/sqrt(S)
 
 
