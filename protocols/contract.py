@@ -19,7 +19,7 @@ ALL = -1
 SEED_BYTES = 32
 ID_BYTES = 16  # of a session, a preparation, an epoch
 # Goes up with whatever roles send each other, or derive from seeds and ids, and a plan does not name
-PROTOCOL = 8
+PROTOCOL = 9
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from privinf.models.plan.scales import Scales
 from privinf.protocols.masked.gates import exp2, softmax
 from privinf.protocols.masked.watched import SPARE
 
-BUCKET_BITS = 7  # of the histogram that finds a row's largest score: its keys grow with 2^BUCKET_BITS
+# Of the histograms that find a row's largest score: keys grow with 2^bits. Up to the first one pass takes no more of
+# them than two would, for rows of 64 scores and more.
+ONE_PASS_BITS, BUCKET_BITS = 8, 7
 FINEST = (2, 1, 0)  # log2 of the last pass's buckets, in score units: the first that fits
 DIGITS = (softmax.INVERSE_BITS, softmax.INVERSE_BITS - 1)  # of an inverse sum: the first that fits
 
@@ -70,7 +72,7 @@ def attention_rings(
 def _buckets(half: float, vanish: float, fine: int) -> tuple[int, int]:
     """log2 of the coarse buckets and of the range, in score units, for centred scores up to `half`.
 
-    One pass where that takes at most 2^BUCKET_BITS buckets, otherwise two with the fewest zero tests together.
+    One pass where 2^ONE_PASS_BITS buckets do, otherwise two of up to 2^BUCKET_BITS with the fewest zero tests together.
     """
     least = math.ceil(math.log2(2 * exp2.BLOCK * exp2.blocks(softmax.weight_scale(fine))))
 
@@ -83,10 +85,12 @@ def _buckets(half: float, vanish: float, fine: int) -> tuple[int, int]:
     def tests(coarse: int) -> int:
         return (1 << (units(coarse) - coarse)) + (2 << (coarse - fine))
 
+    if units(fine) - fine <= ONE_PASS_BITS:
+        return fine, units(fine)
     fitting = [c for c in range(fine, fine + BUCKET_BITS + 3) if units(c) - c <= BUCKET_BITS]
     if not fitting:
         raise ModelError(f"attention scores up to {half / 2:.0f} leave every ring")
-    best = fine if fitting[0] == fine else min(fitting, key=tests)
+    best = min(fitting, key=tests)
     return best, units(best)
 
 

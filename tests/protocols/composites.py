@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from privinf.protocols.masked.gates import exp2, softmax
 from privinf.protocols.masked.gates.activation import ACTIVATIONS, activate
 from privinf.protocols.masked.gates.argmax import argmax
-from privinf.protocols.masked.gates.histogram import distance_below_max
+from privinf.protocols.masked.gates.histogram import ROUND, distance_below_max
 from privinf.protocols.masked.gates.norm import NormSpec, normalise
 from privinf.protocols.masked.gates.power import POWER_BITS, Power, Powers, factor
 from privinf.protocols.masked.gates.product import Product
@@ -32,13 +32,17 @@ from privinf.protocols.testing.trials import (
 
 
 def _below_max(draw: Draw, coarse: int, fine: int, bits: int, most: int) -> Trial:
-    """The whole domain; the result is unsigned, so that half of its ring is taken off before it is compared."""
+    """The whole domain; the result is unsigned, so that half of its ring is taken off before it is compared.
+
+    Zeros are counted by lanes, or by bits.
+    """
+    worth = draw(st.sampled_from((ROUND, -1)))
     bucket, one, half = 1 << coarse, 1 << fine, 1 << (bits - 1)
     end = half - bucket - 1
     x = integers(draw, row_shape(draw, most), -end, end, [bucket - 1, bucket, bucket + 1, one - 1, one])
 
     def program(ctx: Interpreter, a: Share) -> Sequence[Share]:
-        y = held(ctx, distance_below_max(ctx, ctx.open(a), coarse, fine))
+        y = held(ctx, distance_below_max(ctx, ctx.open(a), coarse, fine, worth))
         moved = ctx.add_public(y, np.full(y.shape, half, dtype=np.uint64))
         return [moved, map_share(y, y.shape, lambda v: v - v[..., :1])]
 

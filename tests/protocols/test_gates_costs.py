@@ -194,15 +194,37 @@ def test_composite(name: str) -> None:
     in_balance(ctx.tally.total(), cost)
 
 
-@pytest.mark.parametrize(("fine", "rounds"), [(10, 2), (6, 4)])
-def test_openings_of_a_maximum(fine: int, rounds: int) -> None:
+@pytest.mark.parametrize("by_bits", [False, True])
+@pytest.mark.parametrize(("fine", "passes"), [(10, 1), (6, 2)])
+def test_openings_of_a_maximum(fine: int, passes: int, by_bits: bool) -> None:
     ctx = Counting()
-    histogram.distance_below_max(ctx, wire(18, 6), 10, fine)
+    histogram.distance_below_max(ctx, wire(18, 6), 10, fine, worth=-1 if by_bits else histogram.ROUND)
     ctx.flush()
     online = 255 + 2  # for two rows: counts up to 12 in four bits, and numbers of 8
-    if rounds == 4:
-        online += 2 ** (10 - fine + 1) + 2 + 3  # and of 12
-    assert (ctx.rounds, ctx.tally.total().online) == (rounds, online)
+    online += by_bits * 2  # eight bits
+    if passes == 2:
+        window = 2 ** (10 - fine + 1) + 2
+        online += window + 3  # and of 12
+        online += by_bits * 2  # six bits
+    assert (ctx.rounds, ctx.tally.total().online) == (passes * (3 if by_bits else 2), online)
+
+
+def test_single_bits_take_a_round_where_they_save_more_than_it_is_worth() -> None:
+    """80 bytes a count by lanes, 32 by bits."""
+    for rows, by_lanes in ((histogram.ROUND // 48, True), (histogram.ROUND // 48 + 1, False)):
+        assert histogram.by_lanes(Wire((rows, 1), 8, 0), 8) is by_lanes
+    counts = Wire((1000, 127), 8, 0)
+    spent = []
+    for gate in (lambda ctx: ctx.run(histogram.CountZeros(8), counts), by_single_bits(counts)):
+        ctx = Counting()
+        gate(ctx)
+        spent.append(ctx.tally.total())
+    assert [cost.prep0 // 127_000 for cost in spent] == [80, 32]
+    assert [cost.rounds for cost in spent] == [0, 1]
+
+
+def by_single_bits(counts: Wire) -> Callable[[Counting], Share]:
+    return lambda ctx: histogram.zeros_by_bits(ctx, counts, 7, last=True)
 
 
 @pytest.mark.parametrize("row", range(1, 10))

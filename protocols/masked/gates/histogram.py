@@ -1,4 +1,4 @@
-"""The largest of a row in two or four rounds, whatever its length: a shared histogram, its highest used bucket.
+"""The largest of a row in a few rounds, whatever its length: a shared histogram, its highest used bucket.
 
 Buckets are the coarse wire's signed values; N_t counts the entries at or above bucket t, and the number
 of t with N_t > 0 is the highest bucket. A wide range takes two passes: coarse buckets
@@ -14,16 +14,22 @@ import numpy.typing as npt
 
 from privinf.protocols import ring
 from privinf.protocols.kernels.prg import U8
-from privinf.protocols.kernels.reference import lane_key_shape
+from privinf.protocols.kernels.reference import lane_key_shape, point_key_shape
 from privinf.protocols.masked.gates.base import Counting, Dealer, Gate, Ideal, Party
+from privinf.protocols.masked.gates.bits import from_bits
+from privinf.protocols.masked.gates.compare import Equals
 from privinf.protocols.masked.interpreter import Interpreter, drop_bits
 from privinf.protocols.masked.wires import Share, Wire, derive, map_share, narrow
 from privinf.protocols.ring import U64, Shape
 
+# What a round is worth in bytes of a party's preparation: as long take about 300 KB on one machine, 190 KB on a LAN and
+# 500 KB on a WAN, by cost.NETWORKS.
+ROUND = 1 << 18
 
-def lane_bits(row: int, bucket_bits: int) -> int:
-    """Lanes of 8 bits hold counts below 256 and up to 256 buckets; otherwise 16 bits."""
-    return 8 if row < 256 and bucket_bits <= 8 else 16
+
+def lane_of(bits: int) -> int:
+    """The lane in which numbers of so many bits are counted, or modulo which a number of that ring is."""
+    return 8 if bits <= 8 else 16
 
 
 class _Counts(ABC):
@@ -113,23 +119,28 @@ class CountZeros(_Counts, Gate):
         return (*x.shape[:-1], 1)
 
 
-def distance_below_max(ctx: Interpreter, x: Wire, coarse: int, fine: int) -> Wire:
+def distance_below_max(ctx: Interpreter, x: Wire, coarse: int, fine: int, worth: int = ROUND) -> Wire:
     """The wire of y = m - x >= 0 along the last axis, m at most two fine buckets above the row's largest entry.
 
-    Buckets have 2^coarse units of x at first, then 2^fine; equal `coarse` and `fine` do without the second pass.
+    Buckets have 2^coarse units of x at first, then 2^fine; equal `coarse` and `fine` do without the second pass. worth:
+    bytes of preparation that a round is worth.
     Domain: |x| + 2^coarse < 2^(bits-1) units and the row's spread plus two coarse buckets below 2^bits.
-    Result: unsigned modulo 2^bits, 0 <= min(y) <= 2 * 2^fine. Two rounds, or four with a fine pass.
+    Result: unsigned modulo 2^bits, 0 <= min(y) <= 2 * 2^fine. Two rounds, or four with a fine pass; one more for each
+    pass with so many counts that their zeros are told by single bits.
     """
-    near = _above_max(ctx, x, coarse)
-    return near if coarse == fine else _towards_zero(ctx, near, coarse, fine)
+    near = _above_max(ctx, x, coarse, worth)
+    return near if coarse == fine else _towards_zero(ctx, near, coarse, fine, worth)
 
 
-def _above_max(ctx: Interpreter, x: Wire, bucket: int) -> Wire:
+def _above_max(ctx: Interpreter, x: Wire, bucket: int, worth: int) -> Wire:
     """y = ((m + 1) << bucket) - x with m the highest used bucket: 0 < min(y) <= 2^(bucket+1)."""
     coarse = drop_bits(x, bucket)
-    lane = lane_bits(x.shape[-1], coarse.bits)
-    tail = _open_counts(ctx, ctx.run(Tail(lane), coarse), x.shape[-1])
-    zeros: Share = ctx.run(CountZeros(lane), tail)
+    row, lane = x.shape[-1].bit_length(), lane_of(coarse.bits)
+    tail = ctx.open(narrow(ctx.run(Tail(lane_of(row)), coarse), row))
+    if by_lanes(tail, lane, worth):
+        zeros: Share = ctx.run(CountZeros(lane), tail)
+    else:
+        zeros = zeros_by_bits(ctx, tail, coarse.bits, last=True)
     buckets = (1 << coarse.bits) - 1
     start = buckets - (1 << (coarse.bits - 1))
     highest = ctx.add_public(map_share(zeros, zeros.shape, np.negative), np.uint64(start))
@@ -145,15 +156,18 @@ def _above_max(ctx: Interpreter, x: Wire, bucket: int) -> Wire:
     )
 
 
-def _towards_zero(ctx: Interpreter, y: Wire, coarse: int, bucket: int) -> Wire:
+def _towards_zero(ctx: Interpreter, y: Wire, coarse: int, bucket: int, worth: int) -> Wire:
     """y less its row's smallest fine bucket, plus one bucket for the drop's carry."""
     fine = drop_bits(y, bucket)
-    window = (
-        2 << (coarse - bucket)
-    ) + 2  # buckets in which the nearest entry lies, the drop's carry included
-    lane = lane_bits(y.shape[-1], 8)
-    head = _open_counts(ctx, ctx.run(Head(lane, window), fine), y.shape[-1])
-    smallest = ctx.open(narrow(ctx.run(CountZeros(16), head), fine.bits))
+    # Buckets in which the nearest entry lies, the drop's carry included
+    window = (2 << (coarse - bucket)) + 2
+    row, lane = y.shape[-1].bit_length(), lane_of(fine.bits)
+    head = ctx.open(narrow(ctx.run(Head(lane_of(row), window), fine), row))
+    if by_lanes(head, lane, worth):
+        zeros: Share = ctx.run(CountZeros(lane), head)
+    else:
+        zeros = zeros_by_bits(ctx, head, fine.bits, last=False)
+    smallest = ctx.open(narrow(zeros, fine.bits))
     one, shift, bits = np.uint64(1), np.uint64(bucket), y.bits
     return derive(
         [y, smallest],
@@ -165,9 +179,35 @@ def _towards_zero(ctx: Interpreter, y: Wire, coarse: int, bucket: int) -> Wire:
     )
 
 
-def _open_counts(ctx: Interpreter, counts: Share, row: int) -> Wire:
-    """Counts up to `row` need no wider ring than row + 1 values do."""
-    return ctx.open(narrow(counts, row.bit_length()))
+def by_lanes(counts: Wire, lane: int, worth: int = ROUND) -> bool:
+    """Whether counts are tested for zero by keys of a lane, as single bits would save less than a round is worth."""
+    tests = ring.size_of(counts.shape)
+    shapes = lane_key_shape(counts.bits, lane, tests), point_key_shape(counts.bits, tests)
+    lanes, points = map(ring.size_of, shapes)
+    return lanes - points <= worth
+
+
+def zeros_by_bits(ctx: Interpreter, counts: Wire, bits: int, last: bool) -> Share:
+    """[number of zeros along the last axis, kept] modulo 2^bits, where they all stand last, or all first; one round.
+
+    A key of one bit tests each. Bit k of the number is the parity of the tests at every 2^k-th place from the zeros'
+    end on; these bits are opened, and lifted.
+    """
+    zero: Share = ctx.run(Equals(), counts)
+    row, width = counts.shape[:-1], counts.shape[-1].bit_length()
+
+    def parities(v: U64) -> U64:
+        inward = v[..., ::-1] if last else v
+        sums = [inward[..., (1 << k) - 1 :: 1 << k].sum(axis=-1, dtype=np.uint64) for k in range(width)]
+        return np.stack(sums, axis=-1)
+
+    def number_of(v: U64) -> U64:
+        powers = np.arange(width, dtype=np.uint64)
+        total: U64 = (v << powers).sum(axis=-1, keepdims=True, dtype=np.uint64)
+        return total
+
+    lifted = from_bits(ctx, ctx.open(map_share(zero, (*row, width), parities)), bits)
+    return map_share(lifted, (*row, 1), number_of)
 
 
 def _half(x: Wire) -> np.uint64:
