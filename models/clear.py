@@ -81,7 +81,8 @@ class ClearDecoder:
     def read(self, ids: torch.Tensor) -> torch.Tensor:
         """Extend the cache alone; the residual behind the last layer (batch, tokens, width)."""
         with torch.inference_mode():
-            return pre.residual(*self.begin(ids))
+            ops, model = self.begin(ids)
+            return pre.residual(ops, model.layers)
 
     def rewind(self, past: Past, batch: int = 1) -> None:
         """Begin again from a cache of one row."""

@@ -14,7 +14,10 @@ Rows = TypeVar("Rows")  # what linear layers take: an opened wire, a tensor
 
 @dataclass(frozen=True)
 class Heads(Generic[Rows]):
-    """Queries, keys and values of one attention, (batch, heads, rows, head width)."""
+    """Queries, keys and values of one attention, (batch, heads, rows, head width).
+
+    Queries may be those of some rows alone: of the last ones, unless the model says otherwise.
+    """
 
     queries: Rows
     keys: Rows
@@ -82,6 +85,9 @@ class Ops(Protocol[Sum, Rows]):
 
     def last(self, x: Sum, rows: int) -> Sum:
         """The last rows."""
+
+    def tail(self, x: Rows, rows: int) -> Rows:
+        """The last rows, of rows."""
 
     def first(self, x: Rows) -> Rows:
         """The first row."""

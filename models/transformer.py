@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from privinf.models.attention import VARIANTS
-from privinf.models.ops import Ops, Rows, Sum
+from privinf.models.ops import Heads, Ops, Rows, Sum
 from privinf.models.parts import Attention, FeedForward
 
 
-def attend(ops: Ops[Sum, Rows], part: Attention, rows: Rows) -> Sum:
-    """Attention on normalised rows."""
-    q, k, v = (ops.linear(rows, projection) for projection in (part.q, part.k, part.v))
-    heads = ops.heads(part, q, k, v)
-    return ops.linear(VARIANTS[part.variant].attend(ops, part, heads), part.out)
+def attend(ops: Ops[Sum, Rows], part: Attention, rows: Rows, asking: Rows | None = None) -> Sum:
+    """Attention on normalised rows, of all of them or of those that are asking."""
+    mixed = VARIANTS[part.variant].attend(ops, part, heads(ops, part, rows, asking))
+    return ops.linear(mixed, part.out)
+
+
+def heads(ops: Ops[Sum, Rows], part: Attention, rows: Rows, asking: Rows | None = None) -> Heads[Rows]:
+    """Keys and values of all rows, queries of all or of those that are asking."""
+    q = ops.linear(rows if asking is None else asking, part.q)
+    return ops.heads(part, q, ops.linear(rows, part.k), ops.linear(rows, part.v))
 
 
 def feed(ops: Ops[Sum, Rows], part: FeedForward, rows: Rows) -> Sum:

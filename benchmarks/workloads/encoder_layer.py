@@ -139,7 +139,7 @@ def in_clear(size: Size, folded: dict[str, F64]) -> tuple[Plan, F64]:
     tensors = {name: torch.as_tensor(w, dtype=torch.float32) for name, w in folded.items()}
     x = torch.as_tensor(source(size), dtype=torch.float32)
     with torch.inference_mode():
-        x = post.layers(ClearOps(tensors, x, observer=ranges), build(size.spec), x)
+        x = post.layers(ClearOps(tensors, x, observer=ranges), build(size.spec).layers, x)
     return post.make_plan(size.spec, ranges, Limits(size.tokens)), x.numpy()
 
 
@@ -148,7 +148,7 @@ def run(size: Size, plan: Plan, ctx: Interpreter, rows: Share, real: Share) -> S
     begin(ctx)
     x, bits, model = ctx.open(rows), ctx.open(real), build(size.spec, plan)
     sight = Sight(padding(ctx, from_bits(ctx, bits, ring.MAX_BITS)))
-    x = post.layers(MaskedOps(ctx, MaskedWeights(), model.scales, x, sight), model, x)
+    x = post.layers(MaskedOps(ctx, MaskedWeights(), model.scales, x, sight), model.layers, x)
     in_range(ctx, open_combinations(ctx))
     ctx.flush()
     share: Share = ctx.run(ToShare(), x)

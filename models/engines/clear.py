@@ -91,7 +91,8 @@ class ClearOps:
 
     def _turned(self, rotary: Rotary, x: torch.Tensor) -> torch.Tensor:
         assert self._places is not None
-        cos, sin = (torch.from_numpy(t).float().unsqueeze(-3) for t in turns(self._places, rotary))
+        places = self._places[..., -x.shape[2] :]
+        cos, sin = (torch.from_numpy(t).float().unsqueeze(-3) for t in turns(places, rotary))
         first, second = x.chunk(2, -1)
         return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
@@ -114,7 +115,7 @@ class ClearOps:
         """Not hidden yet: those that are count towards ranges too, as they are in the ring."""
         scores = queries @ keys.repeat_interleave(part.heads // part.kv_heads, 1).transpose(-1, -2)
         if part.relative is not None:
-            places = torch.from_numpy(buckets(scores.shape[-1]))
+            places = torch.from_numpy(buckets(scores.shape[-1])[: scores.shape[-2]])
             scores = scores + self._weights[part.relative][places].permute(2, 0, 1)
         return self._see("scores", scores)
 
@@ -141,6 +142,9 @@ class ClearOps:
 
     def last(self, x: torch.Tensor, rows: int) -> torch.Tensor:
         return x[:, x.shape[1] - rows :]
+
+    def tail(self, x: torch.Tensor, rows: int) -> torch.Tensor:
+        return self.last(x, rows)
 
     def first(self, x: torch.Tensor) -> torch.Tensor:
         return x[:, :1]

@@ -15,7 +15,8 @@ def hidden(
 ) -> Wire:
     """Scores (batch, heads, rows, slots) and `offset`, and `lower` once for each slot that is hidden; local.
 
-    pads: 1 for a slot of padding (batch, 1, 1, slots). public: (rows, slots), where what a row may not see is known.
+    pads: 1 for a slot of padding (batch, 1, 1, slots). public: (rows, slots), where what a row may not see is known; of
+    more rows it is the last ones that count.
     A row always sees itself: one of padding, with no prefix before it, would else see all that it must not. Where
     padding counts must not depend on what the dealer does not know, as drafts that branch or are rejected: it does
     for slots before a row's own. Those that are hidden publicly are no padding, as all rows of a prompt stay.
@@ -24,7 +25,7 @@ def hidden(
     if public is None:
         return _lowered(scores, pads, _word(lower), _word(offset))
     before = np.tri(rows, slots, slots - rows - 1, dtype=np.uint64)
-    out_of_sight = np.broadcast_to(public[:, -slots:], (rows, slots))
+    out_of_sight = np.broadcast_to(public[-rows:, -slots:], (rows, slots))
     return _lowered(
         scores, pads, before * _word(lower), np.where(out_of_sight, _word(lower + offset), _word(offset))
     )

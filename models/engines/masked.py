@@ -146,11 +146,15 @@ class MaskedOps:
         assert part.rotary is not None
         if self._angles.advanced is not None:
             watch(self.ctx, x, x.bits - SPARE)  # its halves are lifted
-            return self._product_turned(part, x, self._angles.advanced)
+            rows = x.shape[2]
+            by = self._angles.advanced
+            own = derived(by, (*by.shape[:2], rows, by.shape[3]), lambda v: v[:, :, v.shape[2] - rows :])
+            return self._product_turned(part, x, own)
         bits = self._score_ring(part) + ROTARY
         watch_lifted(self.ctx, x, bits)
         share: Share = self.ctx.run(Product(bits), x)
-        cos, sin = (ring.encode(angle, ROTARY) for angle in turns(self._angles.places, part.rotary))
+        places = self._angles.places[..., -x.shape[2] :]
+        cos, sin = (ring.encode(angle, ROTARY) for angle in turns(places, part.rotary))
         turned = map_share(share, share.shape, lambda v: rotate(v, cos, sin))
         return self.ctx.open(Share(turned.shape, turned.bits, turned.scale + ROTARY, turned.data), ROTARY)
 
@@ -187,7 +191,7 @@ class MaskedOps:
         if part.relative is None:
             return scores
         shape = (1, *scores.shape[1:])
-        places = buckets(shape[-1])
+        places = buckets(shape[-1])[: shape[-2]]
         return self.weights.looked(
             self.ctx, scores, part.relative, shape, lambda table: table[places].transpose(2, 0, 1)[None]
         )
@@ -261,6 +265,9 @@ class MaskedOps:
 
     def last(self, x: Share, rows: int) -> Share:
         return map_share(x, (x.shape[0], rows, x.shape[2]), lambda v: v[:, v.shape[1] - rows :])
+
+    def tail(self, x: Wire, rows: int) -> Wire:
+        return derived(x, (x.shape[0], rows, x.shape[2]), lambda v: v[:, v.shape[1] - rows :])
 
     def first(self, x: Wire) -> Wire:
         return derived(x, (x.shape[0], 1, x.shape[2]), lambda v: v[:, :1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from privinf.errors import ModelError
 from privinf.models.attention import VARIANTS
 from privinf.models.engines.observers import Ranges
@@ -19,26 +21,29 @@ from privinf.protocols.masked.gates.norm import NormSpec
 
 
 def run(ops: Ops[Sum, Rows], model: Model, outputs: int | None) -> Rows:
-    """The last layer's normalised rows (batch, rows, width), before gain and bias: all of them."""
+    """The last layer's normalised rows (batch, rows, width), before gain and bias: the first where it serves."""
     assert model.embed_norm is not None
     with ops.at("embed"):
         x = ops.rows(model.embed_norm)
-    return layers(ops, model, x)
+    *before, last = model.layers
+    # Queries of other rows than the last ones cannot be turned by their places
+    return block(ops, last, layers(ops, before, x), first=model.head.first and last.attention.rotary is None)
 
 
-def layers(ops: Ops[Sum, Rows], model: Model, x: Rows) -> Rows:
-    """All layers on normalised rows."""
-    for layer in model.layers:
+def layers(ops: Ops[Sum, Rows], parts: Sequence[Layer], x: Rows) -> Rows:
+    """Layers on normalised rows."""
+    for layer in parts:
         x = block(ops, layer, x)
     return x
 
 
-def block(ops: Ops[Sum, Rows], layer: Layer, x: Rows) -> Rows:
-    """One layer on normalised rows."""
+def block(ops: Ops[Sum, Rows], layer: Layer, x: Rows, first: bool = False) -> Rows:
+    """One layer on normalised rows: all of them, or the first, which attends to all."""
     assert layer.attention_skip is not None
     assert layer.ffn_skip is not None
     with ops.at(layer.attention.label):
-        y = ops.skip(attend(ops, layer.attention, x), x, layer.attention_skip)
+        asking = ops.first(x) if first else x
+        y = ops.skip(attend(ops, layer.attention, x, asking), asking, layer.attention_skip)
         x = ops.normalise(y, layer.attention_norm)
     with ops.at(layer.ffn.label):
         y = ops.skip(feed(ops, layer.ffn, x), x, layer.ffn_skip)

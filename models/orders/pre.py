@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from privinf.errors import ModelError
 from privinf.models.attention import VARIANTS
+from privinf.models.cache import POLICIES
 from privinf.models.engines.observers import Ranges
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.orders import Limits, Order
@@ -15,7 +17,7 @@ from privinf.models.plan.ranges import bits_for, hidden_bits, norm_spec, room_bi
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import PRE as SCALES
 from privinf.models.spec import BlockSpec, ModelSpec
-from privinf.models.transformer import attend, feed
+from privinf.models.transformer import attend, feed, heads
 from privinf.protocols import ring
 from privinf.protocols.masked.gates import activation, power
 from privinf.protocols.masked.gates.norm import NormSpec
@@ -27,27 +29,42 @@ EMBED_BITS = 32  # of the largest ring that a row of embeddings is looked up in
 
 
 def run(ops: Ops[Sum, Rows], model: Model, outputs: int | None) -> Rows | None:
-    """The last rows of the residual, normalised; those that nobody asks for are not."""
-    x = residual(ops, model)
+    """The last rows of the residual, normalised; of others the last layer has keys and values alone."""
+    *before, last = model.layers
+    x = residual(ops, before)
     if outputs == 0:
+        remember(ops, last, x)
         return None
+    x = block(ops, last, x, outputs)
     assert model.head.norm is not None
     with ops.at(model.head.label):
-        return ops.normalise(x if outputs is None else ops.last(x, outputs), model.head.norm)
+        return ops.normalise(x, model.head.norm)
 
 
-def residual(ops: Ops[Sum, Rows], model: Model) -> Sum:
-    """The residual behind the last layer (batch, rows, width)."""
+def residual(ops: Ops[Sum, Rows], layers: Sequence[Layer]) -> Sum:
+    """The residual behind the first layers (batch, rows, width)."""
     x = ops.sums()
-    for layer in model.layers:
+    for layer in layers:
         x = block(ops, layer, x)
     return x
 
 
-def block(ops: Ops[Sum, Rows], layer: Layer, x: Sum) -> Sum:
-    """One layer."""
-    with ops.at(layer.attention.label):
-        x = ops.add(x, attend(ops, layer.attention, ops.normalise(x, layer.attention_norm)))
+def remember(ops: Ops[Sum, Rows], layer: Layer, x: Sum) -> None:
+    """Of a layer, what later passes attend to: one row's queries are made with it, and asked by nobody."""
+    part = layer.attention
+    with ops.at(part.label):
+        rows = ops.normalise(x, layer.attention_norm)
+        POLICIES[part.cache](ops, part, heads(ops, part, rows, ops.tail(rows, 1)))
+
+
+def block(ops: Ops[Sum, Rows], layer: Layer, x: Sum, asked: int | None = None) -> Sum:
+    """One layer: of all rows, or of so many last ones, which attend to all."""
+    part = layer.attention
+    with ops.at(part.label):
+        rows = ops.normalise(x, layer.attention_norm)
+        if asked is not None:
+            x = ops.last(x, asked)
+        x = ops.add(x, attend(ops, part, rows, None if asked is None else ops.tail(rows, asked)))
     with ops.at(layer.ffn.label):
         return ops.add(x, feed(ops, layer.ffn, ops.normalise(x, layer.ffn_norm)))
 

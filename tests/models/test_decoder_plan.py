@@ -339,6 +339,23 @@ def test_rounds_of_a_layer(models: dict[str, Toy], family: str) -> None:
         assert {layers[f"layer{i}"].rounds for i in range(2)} == {ROUNDS[family]}
 
 
+@FAMILIES
+def test_the_last_layer_computes_what_is_asked(
+    models: dict[str, Toy], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a part of the prompt keys and values alone, of the whole prompt its last row, of a later pass all."""
+    monkeypatch.setattr(form, "CHUNK", 4)
+    model = models[family]
+    part, whole, later = (
+        ctx.tally.by_scope for ctx in declared(model.layout(), SessionShape("generate", 8, 4), 3, model)
+    )
+    assert "layer1/ffn" not in part
+    assert "head" not in part
+    assert 2 * part["layer1/attn"].prep0 < part["layer0/attn"].prep0
+    assert 3.5 * whole["layer1/ffn"].prep0 < whole["layer0/ffn"].prep0
+    assert later["layer1/ffn"].prep0 == pytest.approx(later["layer0/ffn"].prep0, rel=0.1)
+
+
 ROUNDS = {"gpt2": 17, "llama": 19}
 
 

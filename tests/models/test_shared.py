@@ -13,12 +13,17 @@ pytest.importorskip("torch")
 from tiny import F32, Shared, Task, Tiny, load_tiny, sentences, write_model
 
 from privinf.errors import InputError
+from privinf.models.plan.rings import AttentionRings
+from privinf.models.plan.scales import POST as SCALES
 from privinf.models.programs import query, texts
 from privinf.models.sharing import calibrate, share
 from privinf.models.sharing.bundle import Mode
 from privinf.models.source.checkpoint import read_spec
 from privinf.protocols.contract import QueryShape
 from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.gates import histogram
+from privinf.protocols.masked.wires import Wire
+from privinf.protocols.ring import Shape
 
 TASKS: tuple[Task, ...] = ("embed", "classify")
 MODES: tuple[Mode, ...] = ("private", "public")
@@ -134,10 +139,29 @@ def _declared(model: Shared, shape: QueryShape) -> Counting:
 def test_rounds_of_a_layer(
     shared: dict[tuple[Task, Mode], Shared], kind: tuple[Task, Mode], tokens: int
 ) -> None:
+    """One more where zeros of the histogram are told by bits."""
+    tiny = shared[kind].tiny
     layers = _declared(shared[kind], QueryShape(kind[0], 1, tokens)).tally.top()
-    for i in range(shared[kind].tiny.spec.layers):
-        attention = shared[kind].tiny.plan.layers[i].attention
-        assert layers[f"layer{i}"].rounds == (17 if attention.coarse == attention.fine else 19)
+    for i, rings in enumerate(tiny.plan.layers):
+        asking = 1 if kind[0] == "classify" and i == tiny.spec.layers - 1 else tokens
+        scores = (1, tiny.spec.heads, asking)
+        assert layers[f"layer{i}"].rounds == 17 + by_bits(rings.attention, scores, tokens)
+
+
+def test_the_last_layer_computes_what_its_head_takes(shared: dict[tuple[Task, Mode], Shared]) -> None:
+    """A classifier's takes the first row, whose attention and feed-forward part are all that it needs."""
+    for task in TASKS:
+        model = shared[task, "private"]
+        layers = _declared(model, QueryShape(task, 1, 32)).tally.top()
+        first, last = (layers[f"layer{i}"].prep0 for i in (0, model.tiny.spec.layers - 1))
+        assert (last < first / 4) == (task == "classify")
+
+
+def by_bits(rings: AttentionRings, rows: Shape, slots: int) -> bool:
+    """Whether the largest scores of rows are found by keys of single bits, in one pass."""
+    bits = rings.score_bits - SCALES.scores - rings.coarse
+    counts = Wire((*rows, (1 << bits) - 1), slots.bit_length(), 0)
+    return not histogram.by_lanes(counts, histogram.lane_of(bits))
 
 
 def test_layers_take_one_pass(tinies: dict[Task, Tiny]) -> None:

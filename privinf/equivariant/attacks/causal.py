@@ -74,10 +74,8 @@ class Layer:
     def _inside(self, given: torch.Tensor) -> torch.Tensor:
         """Before or inside the last feed-forward part: the rest of it is not computed, as candidates are many."""
         ops, model = self._decoder.begin(given)
-        x = ops.sums()
         *before, last = model.layers
-        for layer in before:
-            x = pre.block(ops, layer, x)
+        x = pre.residual(ops, before)
         with ops.at(last.attention.label):
             x = ops.add(x, attend(ops, last.attention, ops.normalise(x, last.attention_norm)))
         if self._site == "between":
