@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypeVar
 
-from privinf.errors import InputError, ModelError
+from privinf.errors import ModelError, OptionError
 
 T = TypeVar("T")
 Task = Literal["embed", "classify", "generate"]
@@ -58,7 +58,9 @@ class TextRules:
         if chosen is None:
             return ""
         if chosen not in known:
-            raise InputError(f"this model has no prompt {chosen!r}; choose one of {', '.join(sorted(known))}")
+            raise OptionError(
+                f"this model has no prompt {chosen!r}; choose one of {', '.join(sorted(known))}"
+            )
         return known[chosen]
 
 

@@ -24,6 +24,7 @@ from privinf.parties.rpc.credentials import Peer, bind, dial, server_options
 from privinf.parties.rpc.guard import Guard
 from privinf.parties.rpc.health import Health
 from privinf.parties.rpc.life import Bounds
+from privinf.parties.rpc.listening import as_told
 from privinf.parties.rpc.methods import DEALER, PARTY
 from privinf.parties.rpc.roles import PARTIES
 from privinf.parties.rpc.seats import share_of
@@ -55,9 +56,7 @@ class Server:
     def start(self) -> Self:
         """Listen; return when calls are answered."""
         try:
-            self.port = bind(self._server, self._config.listen, self._config.tls, self._unfit, self.role)
-            self._health.listen()
-            self._meters.listen()
+            self._listen()
         except PrivinfError:
             self.stop()
             raise
@@ -65,6 +64,15 @@ class Server:
         self._health.serving(self._service)
         self.log.info("serving", port=self.port)
         return self
+
+    def _listen(self) -> None:
+        """Take the ports; nothing is answered yet."""
+        with as_told("listen"):
+            self.port = bind(self._server, self._config.listen, self._config.tls, self._unfit, self.role)
+        with as_told("health_port"):
+            self._health.listen()
+        with as_told("metrics_port"):
+            self._meters.listen()
 
     def stop(self) -> None:
         """Refuse new calls, let those under way finish for a while, release everything; idempotent."""

@@ -6,13 +6,13 @@ import difflib
 import os
 import tomllib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from privinf.addresses import Address, parse_host
-from privinf.errors import ConfigError
+from privinf.errors import ConfigError, FileError
 from privinf.protocols.contract import QueryShape
 
 PREFIX = "PRIVINF_"
@@ -33,6 +33,10 @@ class Tls:
 
 # What party 0 decides for all: it leads.
 PARTY0_ALONE = ("ahead", "shapes", "max_ahead_bytes")
+_NO_CERTIFICATES = (
+    "certificates are missing: give --ca, --cert and --key, PRIVINF_CA, PRIVINF_CERT and PRIVINF_KEY, tls=, or a file "
+    "that has [tls] as --config; `privinf keygen` makes them"
+)
 _ADDRESSES = ("dealer", "peer", "listen", "parties", "server")
 
 
@@ -45,10 +49,11 @@ class _Role:
 
     def __post_init__(self) -> None:
         _parse(self, *(item.name for item in fields(self) if item.name in _ADDRESSES))
+        _check(self.tls is not None or self.insecure_no_tls, _NO_CERTIFICATES)
         _check(
-            self.tls is not None or self.insecure_no_tls, "certificates are missing: give tls (ca, cert, key)"
+            self.tls is None or not self.insecure_no_tls,
+            "tls and insecure_no_tls exclude each other: leave out --insecure-no-tls, or the certificates",
         )
-        _check(self.tls is None or not self.insecure_no_tls, "tls and insecure_no_tls exclude each other")
         _check_seconds(self)
 
 
@@ -172,8 +177,13 @@ class ClientConfig(_Asking):
     parties: tuple[Address, Address]
 
     def __post_init__(self) -> None:
+        _parse(self, "parties")
+        _check(
+            len(self.parties) == 2,
+            f"parties (--parties): two addresses are needed, party 0's and party 1's, host:port,host:port; "
+            f"{len(self.parties)} given",
+        )
         super().__post_init__()
-        _check(len(self.parties) == 2, "parties are two addresses")
 
 
 @dataclass(frozen=True)
@@ -206,18 +216,32 @@ _ROLES = (PartyConfig, DealerConfig, ClientConfig, EquivariantConfig, Equivarian
 
 def load(kind: type[Config], path: str | os.PathLike[str] | None = None, **explicit: Any) -> Config:
     """Return a configuration: arguments win over the environment, that over the file, that over defaults."""
-    values = _from_file(kind, Path(path)) if path is not None else {}
-    _merge(values, _from_environment(kind))
-    _merge(values, {name: value for name, value in explicit.items() if value is not None})
+    told = {name: value for name, value in explicit.items() if value is not None}
+    values = _read(
+        kind, _from_file(kind, Path(path)) if path is not None else {}, lambda name: f"{path}: {name}"
+    )
+    _merge(values, _read(kind, _from_environment(kind), lambda name: PREFIX + name.upper()))
+    _merge(values, _read(kind, told, lambda name: f"{name} (--{name.replace('_', '-')})"))
     return _build(kind, values, "the configuration")
+
+
+def _read(kind: type[Config], values: Mapping[str, Any], named: Callable[[str], str]) -> dict[str, Any]:
+    """Convert what one source says, and name the source of what cannot be; a table of certificates waits for others."""
+    hints = get_type_hints(kind)
+    return {
+        name: value if name == "tls" or name not in hints else _convert(hints[name], value, named(name))
+        for name, value in values.items()
+    }
 
 
 def _from_file(kind: type[Config], path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileError.unread(path, error) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: byte {error.start} is not UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     _refuse_unknown(set(values), {item.name for item in fields(kind)}, str(path))
     return values
@@ -254,8 +278,17 @@ def _build(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
     _refuse_unknown(set(values), set(hints), where)
     needed = [item.name for item in fields(kind) if item.default is MISSING]
     if missing := [name for name in needed if name not in values]:
-        raise ConfigError(f"{where} lacks {', '.join(missing)}")
+        raise ConfigError(f"{where} lacks {', '.join(missing)}{_ways(kind, missing)}")
     return kind(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()})
+
+
+def _ways(kind: type[Any], names: Sequence[str]) -> str:
+    """How what is missing can be given; a shape is written as a whole."""
+    if kind not in (*_ROLES, Tls):
+        return ""
+    flags = " and ".join(f"--{name.replace('_', '-')}" for name in names)
+    variables = " and ".join(PREFIX + name.upper() for name in names)
+    return f": give {flags}, {variables}, or a file that has it as --config"
 
 
 def _refuse_unknown(given: set[str], known: set[str], where: str) -> None:
@@ -273,7 +306,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         return _convert_tuple(arguments[0], value, where)
     if hint in (int, float) and isinstance(value, bool):  # bool is an int to Python, never to us
-        raise ConfigError(f"{where}: expected int, not bool")
+        raise _unfit(where, hint, value)
     if isinstance(value, hint):
         return value
     if hint is Address and isinstance(value, str):
@@ -284,17 +317,38 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int):
         return float(value)
     if convert is None or not isinstance(value, str):
-        raise ConfigError(f"{where}: expected {hint.__name__}, not {type(value).__name__}")
+        raise _unfit(where, hint, value)
     try:
         return convert(value)
     except (ValueError, KeyError) as error:
-        raise ConfigError(f"{where}: not a {hint.__name__}") from error
+        raise _unfit(where, hint, value) from error
+
+
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Path: "a path",
+    Address: "an address, host:port",
+    Tls: "a table of ca, cert and key",
+    QueryShape: "a shape, such as embed:1:32",
+    tuple: "a list",
+    list: "a list",
+    str: "text",
+    dict: "a table",
+}
+
+
+def _unfit(where: str, hint: type[Any], value: object) -> ConfigError:
+    """A value of the wrong kind, which may be a secret in the wrong place and is not shown."""
+    found = "other text" if type(value) is str else _KINDS.get(type(value), type(value).__name__)
+    return ConfigError(f"{where}: {_KINDS[hint]} is needed, not {found}")
 
 
 def _convert_tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
     items = [item for item in value.split(",") if item] if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)):
-        raise ConfigError(f"{where}: expected a list, not {type(value).__name__}")
+        raise _unfit(where, tuple, value)
     return tuple(_convert(hint, item, where) for item in items)
 
 
@@ -314,7 +368,8 @@ _FROM_TEXT: dict[Any, Callable[[str], Any]] = {
 
 
 def _address(value: Any, where: str) -> Address:
-    _check(isinstance(value, (str, Address)), f"{where}: an address is text, host:port")
+    if not isinstance(value, (str, Address)):
+        raise _unfit(where, Address, value)
     try:
         return Address.of(value)
     except ConfigError as error:

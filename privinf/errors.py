@@ -4,8 +4,10 @@ PrivinfError
 ├── ConfigError              before anything starts: a bad option, file or environment
 │   ├── ModelError           a model directory that cannot be used, or an unsupported architecture
 │   ├── MissingExtra         an optional dependency is not installed
-│   └── ListenError          a server cannot listen where it is told to: in use, not permitted, not of this machine
+│   ├── ListenError          a server cannot listen where it is told to: in use, not permitted, not of this machine
+│   └── FileError            a file or folder cannot be read or written; the message names it
 ├── InputError               the caller's query cannot be used as it is
+│   └── OptionError          an option of it cannot: unknown, out of its range, or not for this model
 ├── RangeError               a value left the ranges that the model was shared with: there is no answer
 ├── ConnectError             a party or the dealer cannot be reached
 │   └── PeerLost             the other party dropped the session: its own report says why
@@ -20,6 +22,9 @@ PrivinfError
 """
 
 from __future__ import annotations
+
+import os
+from typing import Self
 
 
 class PrivinfError(Exception):
@@ -50,10 +55,45 @@ class ListenError(ConfigError):
     exit_code = 71
 
 
+class FileError(ConfigError):
+    """A file or folder cannot be read or written, whatever it is for; the message names it.
+
+    What a file holds is another matter: InputError, ConfigError or ModelError.
+    """
+
+    exit_code = 74
+
+    @classmethod
+    def unread(cls, path: str | os.PathLike[str], error: OSError) -> Self:
+        """Of a path that the system does not let us read."""
+        return cls(f"{os.fspath(path)} cannot be read: {_why(error)}")
+
+    @classmethod
+    def unwritten(cls, path: str | os.PathLike[str], error: OSError) -> Self:
+        """Of a path that the system does not let us write."""
+        return cls(f"{os.fspath(path)} cannot be written: {_why(error)}")
+
+    @classmethod
+    def of(cls, error: OSError) -> Self:
+        """Of what the system refused amid other work, such as a full disk; it says itself which path that was."""
+        path = error.filename2 or error.filename
+        return cls(str(error) if path is None else f"{path} cannot be used: {_why(error)}")
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or type(error).__name__
+
+
 class InputError(PrivinfError):
     """The caller's query cannot be used: empty, too long, not text."""
 
     exit_code = 65
+
+
+class OptionError(InputError):
+    """An option of a query cannot be used: unknown, out of its range, or not for this model or mode."""
+
+    exit_code = 78
 
 
 class RangeError(PrivinfError):

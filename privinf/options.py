@@ -9,7 +9,7 @@ from inspect import signature
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-from privinf.errors import InputError
+from privinf.errors import OptionError
 
 T = TypeVar("T")
 
@@ -34,11 +34,11 @@ def changed(options: Any) -> dict[str, Any]:
 
 
 def chosen(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
-    """A dataclass of options from keywords; InputError for those that are no options, with what there is."""
+    """A dataclass of options from keywords; OptionError for those that are no options, with what there is."""
     known = list(signature(kind).parameters)
     if unknown := sorted(set(given).difference(known)):
         what = "is no option" if len(unknown) == 1 else "are no options"
-        raise InputError(f"{', '.join(unknown)} {what} here: {', '.join(known)} are")
+        raise OptionError(f"{', '.join(unknown)} {what} here: {', '.join(known)} are")
     return kind(**given)
 
 
@@ -47,7 +47,7 @@ class Sampling:
     """How tokens are chosen; the default is greedy.
 
     Raises:
-        InputError: a value out of its range.
+        OptionError: a value out of its range.
     """
 
     temperature: float = option(
@@ -96,9 +96,9 @@ def is_whole(value: object) -> bool:
 
 
 def require(valid: bool, message: str) -> None:
-    """Raise InputError unless an option is valid."""
+    """Raise OptionError unless an option is valid."""
     if not valid:
-        raise InputError(message)
+        raise OptionError(message)
 
 
 def _is_number(value: object) -> bool:

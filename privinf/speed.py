@@ -14,7 +14,7 @@ from queue import Queue
 
 import numpy as np
 
-from privinf.errors import ConfigError
+from privinf.errors import FileError
 from privinf.formats.fetch import home
 from privinf.models.engines.observers import Ranges
 from privinf.models.engines.stores import DealerStore, PartyStore
@@ -118,7 +118,7 @@ def measure() -> Speed:
         path().parent.mkdir(parents=True, exist_ok=True)
         path().write_text(json.dumps(asdict(speed), indent=1), encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{path()} cannot be written: {error.strerror}; set PRIVINF_HOME") from error
+        raise FileError(f"{FileError.unwritten(path(), error)}; set PRIVINF_HOME") from error
     return speed
 
 

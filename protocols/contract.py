@@ -36,7 +36,7 @@ class Topology:
         """Raise ConfigError for the index of a party that there is not."""
         if not 0 <= party < self.parties:
             indices = f"{', '.join(map(str, range(self.parties - 1)))} or {self.parties - 1}"
-            raise ConfigError(f"party is {indices}, not {party}")
+            raise ConfigError(f"party (--party) is {indices}, not {party}")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from privinf import __version__
-from privinf.errors import ModelError
+from privinf.errors import FileError, ModelError
 from privinf.protocols import prg
 from privinf.protocols.contract import PROTOCOL, Topology
 from privinf.protocols.ring import U64, Shape
@@ -105,10 +105,12 @@ def read_about(path: Path, role: str | None = None) -> tuple[dict[str, Any], str
                 f"{path}: bundle format {about['format']} is not {FORMAT}: share the model again"
             )
         mode, found, *_ = (about[key] for key in ("weights", "role", "sharing", "model", "protocol"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelError(
             f"{path} is not a shared model ({error.filename} is missing): run `privinf share`"
         ) from error
+    except OSError as error:
+        raise FileError.unread(error.filename or path, error) from error
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}/bundle.json is damaged: share the model again") from error
     if mode not in ("private", "public"):
@@ -131,8 +133,12 @@ def read_tensors(path: Path, shapes: Mapping[str, Shape]) -> dict[str, U64]:
     tensors = load(path)
     try:
         written = path.with_suffix(DIGEST).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path.with_suffix(DIGEST)} cannot be read: share the model again") from error
+    except FileNotFoundError as error:
+        raise ModelError(f"{path.with_suffix(DIGEST)} is missing: share the model again") from error
+    except OSError as error:
+        raise FileError.unread(path.with_suffix(DIGEST), error) from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path.with_suffix(DIGEST)} is damaged: share the model again") from error
     if _digest(path) != written:
         raise ModelError(
             f"{path} is damaged: it is not what was shared. Copy the folder again, or share again"
@@ -150,7 +156,9 @@ def load(path: Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except FileNotFoundError as error:
         raise ModelError(f"{path} is missing: share the model again") from error
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise FileError.unread(path, error) from error
+    except SafetensorError as error:
         raise ModelError(f"{path} is damaged: share the model again") from error
 
 
@@ -158,8 +166,10 @@ def read_seed(path: Path) -> bytes:
     """A seed of weight masks."""
     try:
         seed = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is missing: is this the directory of this role?") from error
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: is this the directory of this role?") from error
+        raise FileError.unread(path, error) from error
     if len(seed) != prg.SEED_BYTES:
         raise ModelError(f"{path} is damaged: share the model again")
     return seed

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from privinf.errors import ModelError
+from privinf.errors import FileError, ModelError
 from privinf.models.functions import FUNCTIONS
 
 Config = Mapping[str, Any]
@@ -49,10 +49,10 @@ def read_json(path: Path) -> Any:
     """The JSON value in `path`, or a ModelError that names the file."""
     try:
         return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ModelError(f"{path} is missing; a Hugging Face directory with config.json is needed") from None
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+        raise FileError.unread(path, error) from None
     except (ValueError, RecursionError):
         raise ModelError(f"{path} is not JSON in UTF-8") from None
 

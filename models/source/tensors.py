@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, deserialize
 
-from privinf.errors import ModelError
+from privinf.errors import FileError, ModelError
 
 Array = npt.NDArray[np.float32]
 Stored = Mapping[str, Any]  # shape, dtype, raw bytes
@@ -61,7 +61,7 @@ def stored_tensors(path: Path) -> dict[str, Stored]:
     except SafetensorError as error:
         raise ModelError(f"{path} is cut short or not safetensors ({error})") from None
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+        raise FileError.unread(path, error) from None
 
 
 def read_tensor(stored: Stored, tensor: Tensor, name: str) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 
 import tokenizers
 
-from privinf.errors import InputError, MissingExtra, ModelError
+from privinf.errors import FileError, InputError, MissingExtra, ModelError
 from privinf.models.source.reading import read_object
 from privinf.models.text.control import ControlledTokenizer, Script
 from privinf.models.text.spelling import may_spell, own_parts
@@ -172,8 +172,10 @@ def _source(folder: Path, config: Mapping[str, Any]) -> str:
     if path.is_file():
         try:
             return path.read_text("utf-8")
-        except (OSError, ValueError):
-            raise ModelError(f"{path} cannot be read as text in UTF-8") from None
+        except OSError as error:
+            raise FileError.unread(path, error) from None
+        except ValueError:
+            raise ModelError(f"{path} is not text in UTF-8") from None
     template = config.get("chat_template")
     if isinstance(template, list):  # several by name, as older checkpoints store them
         named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]

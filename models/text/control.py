@@ -13,7 +13,7 @@ from typing import Any
 
 import tokenizers
 
-from privinf.errors import ModelError
+from privinf.errors import FileError, ModelError
 
 Range = tuple[int, int]  # characters of a text, the end excluded
 
@@ -101,7 +101,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is missing; save the model's fast tokenizer there (vocab.txt is not read)")
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+    except OSError as error:
+        raise FileError.unread(path, error) from None
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise ModelError(f"{path} is not a tokenizer of the tokenizers library")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from privinf.errors import InputError, ModelError
+from privinf.errors import FileError, InputError, ModelError
 from privinf.models.source.checkpoint import read_spec
 from privinf.models.text.control import ControlledTokenizer
 
@@ -85,7 +85,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
+        raise FileError.unread(path, error) from None
     return lines_of(data, os.fspath(path))
 
 

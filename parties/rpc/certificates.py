@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from privinf.config import Tls
-from privinf.errors import ConfigError
+from privinf.errors import ConfigError, FileError
 from privinf.parties.rpc.roles import ROLES
 
 Told = Callable[[ConfigError], None]
@@ -125,7 +125,7 @@ def _pem(path: Path) -> bytes:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise FileError.unread(path, error) from error
     if b"-----BEGIN" not in content:
         raise ConfigError(f"{path} is not a PEM file")
     return content

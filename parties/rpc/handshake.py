@@ -27,7 +27,10 @@ _REASONS: Final = {
     "No match found for server name|Hostname Verification": Reason(
         "role", "the certificate that the server showed is of another role"
     ),
-    "WRONG_VERSION_NUMBER|HTTP_REQUEST": Reason("plain", "the other side does not use TLS"),
+    "WRONG_VERSION_NUMBER|HTTP_REQUEST": Reason(
+        "plain",
+        "the other side does not use TLS: was it started with --insecure-no-tls, or is it no server of ours?",
+    ),
     "(?i)handshake|peer name|certificate": Reason("failed", "the handshake failed"),
 }
 

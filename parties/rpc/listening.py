@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from privinf.addresses import Address
 from privinf.errors import ListenError
 
 _WHY: Final = {
-    errno.EADDRINUSE: "the address is in use",
+    errno.EADDRINUSE: "the address is in use: stop what has it, or choose another",
     errno.EACCES: "permission denied: ports below 1024 need a privilege",
     errno.EADDRNOTAVAIL: "this machine has no such address",
     errno.EAFNOSUPPORT: "this machine has no addresses of this kind",
@@ -33,6 +34,15 @@ def listen(add_port: Callable[[str], int], address: Address) -> int:
         except RuntimeError as error:
             raise refused(address, _obstacle(one.with_port(port))) from error
     return port
+
+
+@contextmanager
+def as_told(setting: str) -> Iterator[None]:
+    """Have an address where a server cannot listen named with the setting that says it."""
+    try:
+        yield
+    except ListenError as error:
+        raise ListenError(f"{setting}: {error}") from error
 
 
 def refused(address: Address, number: int | None) -> ListenError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from privinf.errors import InputError, MismatchError, ProtocolError
 from privinf.parties.rpc.roles import ROLES
@@ -75,6 +76,13 @@ def read_ids(values: Iterable[bytes], what: str) -> set[bytes]:
     return set(listed)
 
 
+_DIFFERS: Final = {
+    "version": "it runs another release: install the same one everywhere",
+    "model_id": "it has another shared model: take folders that one `privinf share` wrote, or other addresses",
+    "plan_hash": "it has another plan of the model: take folders that one `privinf share` wrote",
+}
+
+
 def require_same(own: Identity, other: Identity, role: str) -> None:
     """Raise MismatchError naming the first field in which `role` differs from us, or whose folder it has instead."""
     for item in ("version", "protocol", "model_id", "plan_hash"):
@@ -82,7 +90,7 @@ def require_same(own: Identity, other: Identity, role: str) -> None:
         if ours != theirs and item == "protocol":
             raise MismatchError(f"{role} runs the protocol {theirs[:MAX_TASK]!r}, not {ours!r}")
         if ours != theirs:
-            raise MismatchError(f"{role} differs in {item}")
+            raise MismatchError(f"{role} differs in {item}: {_DIFFERS[item]}")
     if other.role != role:
         whose = f"{other.role}'s" if other.role in ROLES else "an unknown"
         raise MismatchError(f"{role} was started with {whose} folder of the shared model")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 from grpc import StatusCode
@@ -15,6 +15,7 @@ from privinf.errors import (
     InputError,
     IntegrityError,
     MismatchError,
+    OptionError,
     Overloaded,
     PartyError,
     PeerLost,
@@ -23,6 +24,9 @@ from privinf.errors import (
     Unauthenticated,
 )
 from privinf.parties.rpc.handshake import reason
+
+if TYPE_CHECKING:
+    from privinf.parties.rpc.credentials import Peer
 
 KIND: Final = "privinf-error"
 PARTY: Final = "privinf-party"
@@ -33,6 +37,7 @@ _LONGEST = 300  # characters of a message that a peer wrote
 
 CODES: Final[dict[type[PrivinfError], StatusCode]] = {
     InputError: StatusCode.INVALID_ARGUMENT,
+    OptionError: StatusCode.INVALID_ARGUMENT,
     ConnectError: StatusCode.UNAVAILABLE,
     PeerLost: StatusCode.UNAVAILABLE,
     DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
@@ -46,10 +51,14 @@ CODES: Final[dict[type[PrivinfError], StatusCode]] = {
 }
 _KINDS: Final = {cls.__name__: cls for cls in CODES}
 _REFUSED = "it closed the connection, and may refuse our certificate: its log then says why"
+_UNENCRYPTED = "it closed the connection, as servers with TLS do: give certificates (--ca, --cert, --key)"
 _CLOSED = "Handshake read failed (Endpoint closing)"
+_UNRESOLVED = ("DNS resolution", "errors resolving")
 _OBSTACLES = (  # TLS 1.3 tells the reason of a refused certificate to the log of who refuses it alone
     ("Connection refused", "nobody listens there"),
-    ("DNS resolution", "no such host"),
+    ("Domain name not found", "no such host"),
+    *((words, "its name could not be looked up") for words in _UNRESOLVED),
+    ("http1.x server", "who answers there is no server of privinf"),
     ("Socket closed", _REFUSED),
     (_CLOSED, f"{_REFUSED}; or it has too much to do for a handshake in time"),
     ("onnection reset", _REFUSED),
@@ -89,12 +98,17 @@ def tell(context: grpc.ServicerContext, error: PrivinfError) -> None:
     context.set_details(details)
 
 
-def restore(error: grpc.RpcError, role: str, *, phase: str = "online") -> PrivinfError:
-    """Return what a call to `role` failed with, as one of our errors with `party` set."""
+def restore(
+    error: grpc.RpcError, role: str, *, phase: str = "online", peer: Peer | None = None
+) -> PrivinfError:
+    """Return what a call to `role` failed with, as one of our errors with `party` set.
+
+    peer: what was dialled, for a client that may be told its address. Servers tell their clients none.
+    """
     code, details, trailing = _told(error)
     kind = _KINDS.get(trailing.get(KIND, ""))
     if kind is None:
-        kind, details = _bare(code, details)
+        kind, details = _bare(code, details, peer)
     text = f"{role}: {details[:_LONGEST]}"
     restored = kind(text)
     if isinstance(restored, DeadlineExceeded):
@@ -112,12 +126,13 @@ def attribute(error: PrivinfError, party: str | None, session: bytes | None = No
     return error
 
 
-def _bare(code: StatusCode | None, details: str) -> tuple[type[PrivinfError], str]:
+def _bare(code: StatusCode | None, details: str, peer: Peer | None) -> tuple[type[PrivinfError], str]:
     closed = _CLOSED in details  # amid a handshake: what it holds against us it has not said
     if code is StatusCode.UNAVAILABLE and not closed and (why := reason(details)) is not None:
-        return Unauthenticated, f"no connection: {why.text}"
+        return Unauthenticated, f"no connection{'' if peer is None else f' to {peer.address}'}: {why.text}"
     if code is StatusCode.UNAVAILABLE:
-        return ConnectError, f"cannot be reached{_obstacle(details)}"
+        at = "" if peer is None else f" at {peer.address}"
+        return ConnectError, f"cannot be reached{at}{_obstacle(details, peer)}"
     if code is StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:
         return ProtocolError, "a message over the size limit"
     if code is StatusCode.UNIMPLEMENTED and "ompression algorithm" in details:
@@ -127,11 +142,13 @@ def _bare(code: StatusCode | None, details: str) -> tuple[type[PrivinfError], st
     return PartyError, f"answered {code.name if code else 'nothing'}"
 
 
-def _obstacle(details: str) -> str:
+def _obstacle(details: str, peer: Peer | None) -> str:
     """What kept us from a server, where gRPC says it."""
-    if not details.startswith(("failed to connect", "DNS resolution")):
+    if not details.startswith(("failed to connect", *_UNRESOLVED)):
         return ""
-    return next((f": {meaning}" for word, meaning in _OBSTACLES if word in details), "")
+    found = next((meaning for word, meaning in _OBSTACLES if word in details), "")
+    without_tls = peer is not None and peer.renewal is None
+    return f": {_UNENCRYPTED if found == _REFUSED and without_tls else found}" if found else ""
 
 
 def _retry(trailing: dict[str, str]) -> float | None:

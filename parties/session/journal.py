@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Final, TextIO
 
-from privinf.errors import ConfigError
+from privinf.errors import ConfigError, FileError
 
 PARTS: Final = 16  # that a journal is kept in, the one that is written included
 
@@ -64,4 +64,4 @@ class Journal:
         try:
             return os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w")
         except OSError as error:
-            raise ConfigError(f"the journal {self._path} cannot be written: {error.strerror}") from error
+            raise FileError(f"the journal {FileError.unwritten(self._path, error)}") from error

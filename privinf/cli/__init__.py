@@ -7,9 +7,12 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from privinf.errors import PrivinfError
 
 INTERRUPTED = 130
-FILE_ERROR = 74  # sysexits.h: EX_IOERR
 INTERNAL = 70  # sysexits.h: EX_SOFTWARE
 
 
@@ -37,12 +40,14 @@ def _run(arguments: list[str] | None) -> int:
     import typer
 
     from privinf.cli.app import app
-    from privinf.errors import PrivinfError
+    from privinf.errors import FileError, PrivinfError
 
     try:
         outcome = typer.main.get_command(app).main(args=arguments, standalone_mode=False)
-    except (PrivinfError, OSError) as error:
+    except PrivinfError as error:
         return _fail(error)
+    except OSError as error:
+        return _fail(FileError.of(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except typer.Exit as done:
@@ -52,11 +57,10 @@ def _run(arguments: list[str] | None) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
-def _fail(error: Exception) -> int:
+def _fail(error: PrivinfError) -> int:
     """One line on stderr; no traceback, as its frames may hold shares."""
     print(f"privinf: {type(error).__name__}: {error}", file=sys.stderr)
-    # One of the system's has none: a full disk, a folder that may not be written to. Its message names the path.
-    return int(getattr(error, "exit_code", FILE_ERROR))
+    return error.exit_code
 
 
 def _usage(error: Exception) -> int:
@@ -70,5 +74,8 @@ def _usage(error: Exception) -> int:
             file=sys.stderr,
         )
         return INTERNAL
+    from privinf.cli.wording import plainly
+
+    plainly(error)
     show()
     return int(getattr(error, "exit_code", 2))

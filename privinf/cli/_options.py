@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import wraps
@@ -123,6 +125,7 @@ class ClientOptions(TlsOptions):
 
     def client(self, model: Path) -> Client:
         """The SDK's client."""
+        _quiet_handshakes()
         from privinf.sdk.client import Client
 
         return Client(
@@ -135,3 +138,9 @@ class ClientOptions(TlsOptions):
             insecure_no_tls=self.insecure_no_tls or None,
             config=self.config,
         )
+
+
+def _quiet_handshakes() -> None:
+    """Leave what gRPC prints of failed handshakes to our own errors, which say it; it reads this when it is loaded."""
+    if "grpc" not in sys.modules:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -107,27 +107,47 @@ def said_of(answer: Classification) -> Iterator[str]:
 
 def asked_texts(texts: list[str] | None, file: Path | None) -> list[str]:
     """The texts of a command's arguments, or of its --file; InputError unless it was one of both."""
-    from privinf.errors import InputError
     from privinf.models.text.tokenizer import lines_of, read_lines
 
-    if bool(texts) == (file is not None):
-        raise InputError("give texts either as arguments or as a file with --file, not both")
+    require_one(texts, file, "text")
     if file is None:
         return list(texts or [])
     return lines_of(sys.stdin.buffer.read(), "stdin") if str(file) == "-" else read_lines(file)
 
 
-def _images(images: Path, texts: list[str] | None, file: Path | None, reach: ClientOptions) -> F32:
-    import numpy as np
+def require_one(texts: list[str] | None, file: Path | None, what: str) -> None:
+    """InputError where there is neither text nor file, OptionError where there are both."""
+    from privinf.errors import InputError, OptionError
 
-    from privinf.errors import InputError
+    if not texts and file is None:
+        raise InputError(
+            f"no {what} was given: write it as an argument, or name a file with --file (- is stdin)"
+        )
+    if texts and file is not None:
+        raise OptionError(f"--file: a {what} was given as an argument too: leave one of them out")
+
+
+def _images(images: Path, texts: list[str] | None, file: Path | None, reach: ClientOptions) -> F32:
+    from privinf.errors import OptionError
 
     if texts or file:
-        raise InputError("give either texts or --images, not both")
+        raise OptionError("--images: texts were given too: leave one of them out")
     if reach.mode != "equivariant":
-        raise InputError("--images are for --mode equivariant alone")
+        raise OptionError("--images: this is for --mode equivariant alone")
+    return _array(images)
+
+
+def _array(path: Path) -> F32:
+    """The numbers of a .npy file."""
+    import numpy as np
+
+    from privinf.errors import FileError, InputError
+
     try:
-        array: F32 = np.load(images, allow_pickle=False)
-    except (OSError, ValueError):
-        raise InputError(f"{images} cannot be read as a .npy file of numbers") from None
+        with path.open("rb") as file:
+            array: F32 = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        raise FileError.unread(path, error) from None
+    except (ValueError, EOFError):
+        raise InputError(f"{path} is no .npy file of numbers") from None
     return array

@@ -74,19 +74,21 @@ def chat(
     """
     given = {"special_tokens": special_tokens, "timeout": reach.deadline, **vars(options)}
     client = reach.client(model)
-    _require_writer(client)
+    _require_chat(client, model)
     with client:
         turns = _talk(client, system, given, quiet=as_json)
     if as_json:
         emit_json({"turns": turns})
 
 
-def _require_writer(client: Client) -> None:
-    """Refuse a model that does not generate before anything is typed."""
-    from privinf.errors import InputError
+def _require_chat(client: Client, model: Path) -> None:
+    """Refuse a model that holds no conversations before anything is typed."""
+    from privinf.sdk.backend import no_chat, other_task
 
     if (task := client.facts.task) != "generate":
-        raise InputError(f"this model does not generate: use `privinf {task}`")
+        raise other_task(task, "chat")
+    if not client.facts.chat:
+        raise no_chat(model)
 
 
 def _talk(client: Client, system: str | None, given: dict[str, Any], *, quiet: bool) -> list[dict[str, Any]]:
@@ -124,14 +126,13 @@ def _lines() -> Iterator[str]:
 
 def asked_prompts(prompts: list[str] | None, file: Path | None, lines: bool) -> list[str]:
     """The prompts of a command's arguments, or of its --file; InputError unless it was one of both."""
-    from privinf.cli.ask import asked_texts
-    from privinf.errors import InputError
+    from privinf.cli.ask import asked_texts, require_one
+    from privinf.errors import OptionError
 
-    if bool(prompts) == (file is not None):
-        raise InputError("give a prompt either as an argument or as a file with --file, not both")
+    require_one(prompts, file, "prompt")
     if file is None:
         if lines:
-            raise InputError("--lines: this is for prompts of a --file")
+            raise OptionError("--lines: this is for prompts of a --file")
         return list(prompts or [])
     return asked_texts(None, file) if lines else [read_text(file)]
 

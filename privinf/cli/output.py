@@ -85,13 +85,13 @@ def stages() -> Iterator[Stages]:
 
 
 def read_text(file: Path) -> str:
-    """A UTF-8 file, or stdin for -; InputError where it cannot be read."""
-    from privinf.errors import InputError
+    """A UTF-8 file, or stdin for -; FileError where it cannot be read, InputError where it is other than text."""
+    from privinf.errors import FileError, InputError
 
     try:
         return (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode("utf-8")
     except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from error
+        raise FileError.unread(file, error) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: byte {error.start} is not UTF-8") from error
 

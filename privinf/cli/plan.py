@@ -87,7 +87,7 @@ def _query(folder: Path, query: Query, batch: int) -> dict[str, Any]:
 
 def _session(folder: Path, later: LaterPass, batch: int) -> dict[str, Any]:
     """Costs of one pass of a generation, and beside them those of reading the prompt."""
-    from privinf.errors import InputError
+    from privinf.errors import OptionError
     from privinf.models.sharing import bundle
     from privinf.models.text.prompts import prompt_rows
     from privinf.protocols.contract import SessionShape
@@ -95,7 +95,7 @@ def _session(folder: Path, later: LaterPass, batch: int) -> dict[str, Any]:
 
     shared = bundle.read_sessions(folder)
     if min(later.prompt, later.generated) < 1:
-        raise InputError("a prompt has at least one token, and a pass follows one that was generated")
+        raise OptionError("--prompt and --generated are 1 or more: a pass follows a prompt, and a token")
     task = "argmax" if later.secure_argmax else "generate"
     shape = SessionShape(task, prompt_rows(later.prompt), 1 + later.drafts, batch)
     reading, one = session_tallies(shared, shape, later.generated - 1)

@@ -24,8 +24,7 @@ SHAPES: list[str] | None = option(None, "TASK:BATCH:TOKENS to prepare ahead, suc
 @contextmanager
 def log_to_the_end(role: str) -> Iterator[None]:
     """Have all that a server says on stderr be lines of its log, the reason of its end too."""
-    from privinf.cli import FILE_ERROR
-    from privinf.errors import PrivinfError
+    from privinf.errors import FileError, PrivinfError
     from privinf.parties.logs import Log
     from privinf.parties.stderr import own_stderr
 
@@ -33,9 +32,9 @@ def log_to_the_end(role: str) -> Iterator[None]:
         try:
             yield
         except (PrivinfError, OSError) as error:
-            Log(role).ended(error)
-            code = error.exit_code if isinstance(error, PrivinfError) else FILE_ERROR
-            raise typer.Exit(code) from error
+            known = error if isinstance(error, PrivinfError) else FileError.of(error)
+            Log(role).ended(known)
+            raise typer.Exit(known.exit_code) from error
 
 
 def dealer(model: Model, server: ServerOptions) -> None:

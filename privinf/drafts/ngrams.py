@@ -17,7 +17,7 @@ from privinf.drafts.copies import copied
 from privinf.drafts.guesses import Guesses
 from privinf.drafts.speculation import Tree
 from privinf.drafts.trees import grown
-from privinf.errors import InputError
+from privinf.errors import FileError, InputError
 
 ORDERS = (1, 2, 3)  # tokens that a guess is made from; a longer run counts before a shorter one
 TWICE = 2  # a run seen once says nothing yet, but for the shortest
@@ -104,11 +104,14 @@ class NgramDraft:
         return grown(self.rank, ids, count)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Keep it; the file holds nothing of a conversation."""
+        """Keep it; the file holds nothing of a conversation. FileError where it cannot be written."""
         arrays: dict[str, Any] = {"vocab": np.array([self._vocab])}
         for order, table in zip(ORDERS, self._tables, strict=True):
             arrays |= {f"{name}{order}": getattr(table, name) for name in KINDS}
-        np.savez_compressed(path, **arrays)
+        try:
+            np.savez_compressed(path, **arrays)
+        except OSError as error:
+            raise FileError.unwritten(path, error) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], vocab: int) -> NgramDraft:
@@ -117,7 +120,9 @@ class NgramDraft:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 found = int(stored["vocab"][0])
                 tables = [_table(stored, order) for order in ORDERS]
-        except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zlib.error) as error:
+        except OSError as error:
+            raise FileError.unread(path, error) from error
+        except (EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"{path} is not a draft: make one with `privinf draft`") from error
         if not all(table.sound for table in tables):
             raise InputError(f"{path} is damaged: make it again with `privinf draft`")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from privinf.equivariant.levels import LEVELS, Level
-from privinf.errors import ConfigError, IntegrityError, ModelError
+from privinf.errors import ConfigError, FileError, IntegrityError, ModelError
 
 FILE = "about.json"
 WEIGHTS = "model.safetensors"
@@ -71,8 +71,10 @@ def read_written(path: Path) -> bytes:
     """A file of a converted model; ConfigError where there is none."""
     try:
         return path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is missing: `privinf cover` writes it") from None
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}; `privinf cover` writes it") from None
+        raise FileError.unread(path, error) from None
 
 
 def damaged(path: Path) -> IntegrityError:
@@ -87,6 +89,8 @@ def digest(*paths: Path) -> str:
         try:
             with path.open("rb") as file:
                 hashlib.file_digest(file, lambda: total)
+        except FileNotFoundError:
+            raise ModelError(f"{path} is missing: cover the model again, or copy all of its folder") from None
         except OSError as error:
-            raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+            raise FileError.unread(path, error) from None
     return total.hexdigest()

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 
-from privinf.errors import InputError
+from privinf.errors import OptionError
 
 WARNING = (
     "equivariant mode is obfuscation, not encryption: the server computes on covered values that published attacks "
@@ -47,7 +47,7 @@ DEFAULT = "cover"
 def level_of(name: str) -> Level:
     """The level of that name."""
     if name not in LEVELS:
-        raise InputError(f"{name!r} is not a level; choose one of {', '.join(LEVELS)}")
+        raise OptionError(f"{name!r} is not a level; choose one of {', '.join(LEVELS)}")
     return LEVELS[name]
 
 

@@ -23,7 +23,18 @@ from privinf.equivariant.wire import F32, prompt_message
 from privinf.errors import InputError
 from privinf.options import Sampling
 from privinf.sdk.answers import Classification, Embeddings, Usage
-from privinf.sdk.backend import Begin, Conversation, Facts, Items, Prompt, Texts, lacks, tokens_of
+from privinf.sdk.backend import (
+    Begin,
+    Conversation,
+    Facts,
+    Items,
+    Prompt,
+    Texts,
+    lacks,
+    of_texts,
+    other_task,
+    tokens_of,
+)
 from privinf.sdk.call import Call
 from privinf.sdk.completions import TokenStream
 from privinf.sdk.connection import Connection
@@ -62,7 +73,8 @@ class Equivariant:
     @property
     def facts(self) -> Facts:
         """What the key says of the model."""
-        return Facts("equivariant", self._about.task, self._about.id, level=self._about.level)
+        chat = isinstance(self._side, PromptSide) and self._side.chat
+        return Facts("equivariant", self._about.task, self._about.id, level=self._about.level, chat=chat)
 
     @property
     def sessions_left(self) -> int | None:
@@ -83,7 +95,7 @@ class Equivariant:
 
     def check(self, texts: Texts, reading: Reading) -> None:
         """Refuse the first text that the model cannot take."""
-        self._asked(self._about.task).read(texts, reading)
+        self._asked(of_texts(self._about.task)).read(texts, reading)
 
     def embed(self, texts: Texts, reading: Reading, call: Call) -> Embeddings:
         """Vectors of texts."""
@@ -114,14 +126,13 @@ class Equivariant:
     def _prompts(self) -> PromptSide:
         if isinstance(self._side, PromptSide):
             return self._side
-        raise InputError(f"this model is for {self._about.task}: use {self._about.task}")
+        raise other_task(self._about.task, "generate")
 
     def _asked(self, task: str) -> Requests:
         """What reads requests of that task."""
         if self._about.task == task and not isinstance(self._side, PromptSide):
             return self._side
-        use = "generate or chat" if self._about.task == "generate" else self._about.task
-        raise InputError(f"this model is for {self._about.task}: use {use}")
+        raise other_task(self._about.task, task)
 
     def _ask(self, task: str, items: Items, reading: Reading, call: Call) -> tuple[F32, CoveredUsage]:
         side = self._asked(task)

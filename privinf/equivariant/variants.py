@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from privinf.errors import ConfigError
+from privinf.errors import ConfigError, FileError
 from privinf.parties.stock.idtable import sync_directory
 
 FOLDER = "variants"
@@ -47,5 +47,5 @@ def mark(path: Path) -> bool:
     except FileExistsError:
         return False
     except OSError as error:  # a mark that is there counts: this variant is lost, not used twice
-        raise ConfigError(f"{path} cannot be marked as used: {error.strerror}") from None
+        raise FileError.unwritten(path / MARK, error) from None
     return True

@@ -7,7 +7,7 @@ import tempfile
 from importlib import util
 from pathlib import Path
 
-from privinf.errors import ConfigError, MissingExtra, ModelError
+from privinf.errors import ConfigError, FileError, MissingExtra
 from privinf.formats.directory import Converted, occupied
 from privinf.formats.llama2c import read_llama2c
 
@@ -36,7 +36,7 @@ def convert(source: Where, out_dir: Where, *, tokenizer: Where | None = None) ->
             model.write(made)
             made.rename(out)
     except OSError as error:
-        raise ConfigError(f"cannot write {out}: {error.strerror}") from error
+        raise FileError.unwritten(out, error) from error
     return out
 
 
@@ -46,7 +46,7 @@ def read(source: Path, tokenizer: Path | None = None) -> Converted:
         with source.open("rb") as file:
             first = file.read(len(GGUF))
     except OSError as error:
-        raise ModelError(f"{source} cannot be read: {error.strerror}") from None
+        raise FileError.unread(source, error) from None
     if first != GGUF:
         return read_llama2c(source, tokenizer)
     if tokenizer is not None:

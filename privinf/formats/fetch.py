@@ -14,7 +14,7 @@ from importlib import resources, util
 from pathlib import Path
 from typing import Any
 
-from privinf.errors import ConfigError, IntegrityError, MissingExtra
+from privinf.errors import ConfigError, FileError, IntegrityError, MissingExtra
 from privinf.formats import archives
 from privinf.formats.archives import Archive, Members, inside, members
 from privinf.formats.directory import occupied
@@ -79,7 +79,7 @@ def fetch(name: str, out_dir: str | os.PathLike[str] | None = None) -> Path:
             return _place(_build(package, Path(scratch)), target, package)
     except OSError as error:
         remedy = "set PRIVINF_HOME to a place with room that can be written to"
-        raise ConfigError(f"{name}: cannot write {target}: {error.strerror}; {remedy}") from error
+        raise FileError(f"{name}: {FileError.unwritten(target, error)}; {remedy}") from error
 
 
 def _package(name: str, entry: dict[str, Any]) -> Package:

@@ -10,7 +10,7 @@ import numpy as np
 from gguf import GGUFReader
 from gguf.quants import dequantize
 
-from privinf.errors import ModelError
+from privinf.errors import FileError, ModelError
 from privinf.formats.directory import Array, Converted, config_of, stored_name
 from privinf.formats.rotary import FAMILY, LAYER, LLAMA, blocks, halves
 from privinf.formats.vocabularies import Vocabulary
@@ -61,7 +61,7 @@ def _open(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         fields = {name: field.contents() for name, field in reader.fields.items()}
         return fields, {tensor.name: tensor for tensor in reader.tensors}
     except OSError as error:
-        raise ModelError(f"{source} cannot be read: {error.strerror}") from None
+        raise FileError.unread(source, error) from None
     except (ValueError, IndexError, KeyError, OverflowError, RecursionError) as error:
         raise ModelError(f"{source} is cut short or not GGUF ({error})") from None
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from privinf.errors import ModelError
+from privinf.errors import FileError, ModelError
 from privinf.formats.directory import Array, Converted, config_of, stored_name
 from privinf.formats.rotary import LAYER, LLAMA, blocks, halves
 from privinf.formats.tokenizers import SPACE, sentencepiece, start_with
@@ -57,7 +57,7 @@ def _bytes(path: Path) -> Bytes:
     except ValueError:
         raise ModelError(f"{path} is empty") from None
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+        raise FileError.unread(path, error) from None
 
 
 def _header(data: Bytes, path: Path) -> tuple[ModelSpec, int]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol, runtime_checkable
 
-from privinf.errors import InputError
+from privinf.errors import ConfigError, InputError, OptionError
 from privinf.sdk.answers import F32, Classification, Embeddings
 from privinf.sdk.call import Call
 from privinf.sdk.completions import TokenStream
@@ -45,6 +45,7 @@ class Facts:
     model_id: str
     plan_hash: str = ""
     level: str = ""  # of the equivariant mode
+    chat: bool = False  # whether it answers conversations
 
 
 class Backend(Protocol):
@@ -113,9 +114,28 @@ def of_prompt(place: int) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"prompt {place}: {error}") from error
+        raise type(error)(f"prompt {place}: {error}") from error
+
+
+def other_task(task: str, asked: str) -> InputError:
+    """Of a model for one task that is asked for another."""
+    verbs = "generate or chat" if task == "generate" else task
+    return InputError(f"this model is for {task}, not for {asked}: use {verbs}, or another model (--model)")
+
+
+def no_chat(folder: object) -> ConfigError:
+    """Of a model for plain text that is asked for a conversation."""
+    return ConfigError(
+        f"{folder} holds no conversations, as it has no chat template or was shared for plain text: use generate, "
+        "which takes no system message"
+    )
+
+
+def of_texts(task: str) -> str:
+    """What a model is asked about texts: its task, or what one that generates is not for."""
+    return "embed" if task == "generate" else task
 
 
 def lacks(mode: str, verb: str) -> NoReturn:
     """Refuse a verb that a mode does not have."""
-    raise InputError(f"{verb}: the {mode} mode has no such thing")
+    raise OptionError(f"{verb}: the {mode} mode has no such thing")

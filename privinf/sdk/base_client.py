@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, Unpack, cast
 
-from privinf.errors import InputError
+from privinf.errors import InputError, OptionError
 from privinf.options import changed, chosen, require
 from privinf.sdk.backend import (
     Asked,
@@ -90,7 +90,7 @@ class BaseClient:
     ) -> Begin | BeginAll:
         """Read a prompt or several, and how to continue them; nothing is asked yet."""
         if "stream" in given:
-            raise InputError("stream: call `stream`, or `stream_chat` for a conversation, instead")
+            raise OptionError("stream: call `stream`, or `stream_chat` for a conversation, instead")
         options = self._known(chosen(GenerationOptions, given))
         if (prompts := several(prompt)) is not None:
             own = [self._known(one) for one in each_of(options, each, len(prompts))]
@@ -119,7 +119,7 @@ class BaseClient:
     def _known(self, options: GenerationOptions) -> GenerationOptions:
         """The same, if the mode knows all that was changed."""
         if foreign := [name for name in changed(options) if name not in self._mode.options]:
-            raise InputError(f"{', '.join(foreign)}: only the private mode supports that; leave it out")
+            raise OptionError(f"{', '.join(foreign)}: only the private mode supports that; leave it out")
         return options
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from privinf.errors import ConfigError
+from privinf.errors import ConfigError, FileError
 from privinf.sdk.answers import F32
 from privinf.sdk.call import Progress
 from privinf.sdk.client import Client
@@ -71,7 +71,7 @@ def _claim(pieces: Path, fingerprint: str) -> None:
         pieces.mkdir(exist_ok=True)
         owner.write_text(fingerprint)
     except OSError as error:
-        raise ConfigError(f"{pieces} cannot be written: {error.strerror}") from error
+        raise FileError.unwritten(pieces, error) from error
 
 
 def _claimed(owner: Path, fingerprint: str) -> bool:

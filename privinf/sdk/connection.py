@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from privinf.config import Config, Tls, load
-from privinf.errors import InputError
+from privinf.errors import OptionError
 
 GivenTls = Tls | dict[str, Path]  # paths named ca, cert and key add to what file and environment say
 _SERVERS = {"parties": "private", "server": "equivariant"}
@@ -31,8 +31,8 @@ class Connection:
         for name, mode in _SERVERS.items():
             if getattr(self, name) is not None and name not in known:
                 needed = next(other for other in _SERVERS if other != name)
-                raise InputError(f'{name} is for mode="{mode}"; this mode needs {needed}')
-        if self.parties is not None and len(self.parties) != 2:
-            raise InputError("give the addresses of both parties as host:port")
+                raise OptionError(
+                    f'{name} is for mode="{mode}" (--mode {mode}); this mode needs {needed} (--{needed})'
+                )
         given = {item.name: getattr(self, item.name) for item in fields(self) if item.name in known}
         return load(kind, self.config or os.environ.get("PRIVINF_CONFIG") or None, **given)

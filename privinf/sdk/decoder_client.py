@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from privinf.errors import ConfigError, InputError
+from privinf.errors import InputError, OptionError
 from privinf.models.sharing import bundle
 from privinf.models.text.control import Script
 from privinf.models.text.prompts import SYSTEM, DecoderTokenizer, require_prefix
-from privinf.sdk.backend import Message, Prompt
+from privinf.sdk.backend import Message, Prompt, no_chat
 
 if TYPE_CHECKING:
     from privinf.models.text.chat import ChatTemplate
@@ -55,15 +55,22 @@ class DecoderSide:
         The system message that the model was shared with comes first; who names one must name that.
         """
         if not self.bundle.chat:
-            raise ConfigError("this model was shared for plain text, not for conversations: use generate")
+            raise no_chat(self.bundle.directory)
         script = self._template.script(self._whole(messages), special_tokens=special_tokens)
-        require_prefix(script.text, self.bundle.head.text)
+        try:
+            require_prefix(script.text, self.bundle.head.text)
+        except InputError as error:
+            if not _names_system(messages):
+                raise
+            raise OptionError(
+                "the system message (--system) is not the one that the model was shared with, which everyone knows: "
+                "leave it out, or share the model with it"
+            ) from error
         return self._after(script)
 
     def _whole(self, messages: Sequence[Message]) -> Sequence[Message]:
         system = self.bundle.directory / SYSTEM
-        named = bool(messages) and isinstance(messages[0], Mapping) and messages[0].get("role") == "system"
-        if named or not system.is_file() or not isinstance(messages, list | tuple):
+        if _names_system(messages) or not system.is_file() or not isinstance(messages, list | tuple):
             return messages
         return [{"role": "system", "content": system.read_bytes().decode("utf-8")}, *messages]
 
@@ -71,3 +78,8 @@ class DecoderSide:
         prefix = self.bundle.layout.plan.prefix
         textless = len(prefix) - len(self.tokenizer.encode(self.bundle.head))
         return self.tokenizer.after(whole, prefix, textless)
+
+
+def _names_system(messages: Sequence[Message]) -> bool:
+    """Whether a conversation begins with a system message of its own."""
+    return bool(messages) and isinstance(messages[0], Mapping) and messages[0].get("role") == "system"

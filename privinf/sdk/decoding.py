@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from privinf.drafts.draft import Draft
 from privinf.drafts.ngrams import NgramDraft
 from privinf.drafts.speculation import NoDraft, PromptLookup
-from privinf.errors import InputError
+from privinf.errors import InputError, OptionError
 from privinf.models.programs import layout as form
 from privinf.models.programs import rows as wire
 from privinf.models.programs.layout import SessionLayout
@@ -33,7 +33,7 @@ def drafter(draft: Draft | str | None, vocab: int) -> Draft:
     if draft and draft.endswith(NGRAMS):
         return NgramDraft.load(draft, vocab)
     if (draft or "none") not in DRAFTERS:
-        raise InputError(f"no draft {draft!r}; choose one of {', '.join(DRAFTERS)}, or a file *{NGRAMS}")
+        raise OptionError(f"no draft {draft!r}; choose one of {', '.join(DRAFTERS)}, or a file *{NGRAMS}")
     return DRAFTERS[draft or "none"]()
 
 

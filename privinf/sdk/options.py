@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Final, Literal, TypedDict
 
 from privinf.drafts.draft import Draft
-from privinf.errors import InputError
+from privinf.errors import OptionError
 from privinf.options import Sampling, is_whole, option, require
 
 ModeName = Literal["private", "equivariant"]
@@ -25,7 +25,7 @@ class GenerationOptions(Sampling):
     unless `hide_accepted`: then no slot of a wrong draft is given back, and none branches.
 
     Raises:
-        InputError: a value out of its range, or values that exclude each other.
+        OptionError: a value out of its range, or values that exclude each other.
     """
 
     max_new_tokens: int = option(64, "The most tokens to generate.")
@@ -68,7 +68,7 @@ class GenerationOptions(Sampling):
     def own(self, given: OwnKeywords) -> GenerationOptions:
         """The same with what one prompt of several may have of its own; InputError for what holds for all of them."""
         if foreign := sorted(set(given) - OWN):
-            raise InputError(
+            raise OptionError(
                 f"{', '.join(foreign)}: of one prompt may be said {', '.join(sorted(OWN))} alone"
             )
         return replace(self, **given)

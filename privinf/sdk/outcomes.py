@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import grpc
 
 from privinf.errors import DeadlineExceeded, PeerLost, PrivinfError
+from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.frames import CHUNK
 from privinf.parties.rpc.status import attribute, restore
 from privinf.protocols.contract import Buffer
@@ -63,11 +64,11 @@ def counted(stats: party_pb2.Stats) -> PartyStats:
     return PartyStats(*(getattr(stats, item.name) for item in fields(PartyStats)))
 
 
-def failure(error: BaseException, role: str) -> PrivinfError:
+def failure(error: BaseException, peer: Peer) -> PrivinfError:
     """Return what a call failed with; one that we dropped ourselves says so."""
     if isinstance(error, grpc.RpcError):
-        return restore(error, role)
-    return attribute(PeerLost(f"{role}: the query was dropped"), role)
+        return restore(error, peer.role, peer=peer)
+    return attribute(PeerLost(f"{peer.role}: the query was dropped"), peer.role)
 
 
 def uninformed(error: PrivinfError) -> bool:

@@ -186,4 +186,4 @@ def _ask(peer: Peer, method: Method, request: Message, seconds: float) -> Any:
     try:
         return method.on(peer)(request, timeout=seconds, metadata=peer.metadata)
     except grpc.RpcError as error:
-        raise restore(error, peer.role, phase="connect") from error
+        raise restore(error, peer.role, phase="connect", peer=peer) from error

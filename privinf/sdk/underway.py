@@ -29,7 +29,7 @@ class Underway(ABC, Generic[Request, Reply]):
     def __init__(
         self, method: Method, peers: Sequence[Peer], opening: Request, seconds: float, forget: Forget
     ) -> None:
-        self.session_id, self._forget = opening.open.session_id.hex(), forget
+        self.session_id, self._peers, self._forget = opening.open.session_id.hex(), peers, forget
         self._arrived: SimpleQueue[tuple[int, Reply | PrivinfError]] = SimpleQueue()
         self._outgoing: list[Outgoing[Request]] = [Outgoing() for _ in peers]
         self._calls: list[Replying[Reply]] = []
@@ -59,7 +59,7 @@ class Underway(ABC, Generic[Request, Reply]):
         try:
             last = self._follow(party)
         except (grpc.RpcError, grpc.FutureCancelledError) as error:
-            last = failure(error, ROLES[party])
+            last = failure(error, self._peers[party])
             last.__cause__ = error
         except PrivinfError as error:
             last = attribute(error, ROLES[party])

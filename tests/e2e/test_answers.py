@@ -62,7 +62,7 @@ def test_classes(tmp_path: Path) -> None:
         of_processes(source, shared, local).client() as client,
     ):
         answer = client.classify(toy.TEXTS)
-        with pytest.raises(InputError, match="classify, not 'embed'"):
+        with pytest.raises(InputError, match="for classify, not for embed"):
             client.embed(toy.TEXTS)
     logits = toy.clear(source, toy.TEXTS)
     assert np.abs(answer.logits - logits).max() < 0.01

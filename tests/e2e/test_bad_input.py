@@ -26,6 +26,7 @@ from privinf.errors import (
     ConfigError,
     ConnectError,
     DeadlineExceeded,
+    FileError,
     InputError,
     MismatchError,
     ModelError,
@@ -92,7 +93,7 @@ def test_one_text_or_none_at_all(private: Deployment) -> None:
         assert np.allclose(one.vectors, listed.vectors, atol=0.01)
         none = client.embed([])
         assert (none.vectors.shape, none.stats.queries) == ((0, 32), 0)
-        with pytest.raises(InputError, match="embed, not 'classify'"):
+        with pytest.raises(InputError, match="for embed, not for classify"):
             client.classify([])
 
 
@@ -116,7 +117,7 @@ def test_truncation_is_a_way_out(private: Deployment) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "arguments or as a file"),
+        ((), "no text was given"),
         (("",), "text 0 is empty"),
         (("calm", TOO_LONG), "text 1 has 180 tokens"),
     ],
@@ -140,15 +141,17 @@ def test_files_that_hold_no_texts(
 ) -> None:
     (tmp_path / "in.txt").write_bytes(content)
     _refused(run("embed", "--file", str(tmp_path / "in.txt")), InputError, capsys, "in.txt", said)
-    _refused(run("embed", "--file", str(tmp_path / "no.txt")), InputError, capsys, "no.txt", "cannot be read")
+    _refused(run("embed", "--file", str(tmp_path / "no.txt")), FileError, capsys, "no.txt", "cannot be read")
 
 
 def test_the_wrong_task(
     private: Deployment, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with private.client() as client, pytest.raises(InputError, match="this model does embed"):
+    with private.client() as client, pytest.raises(InputError, match="this model is for embed"):
         client.classify(["calm"])
-    _refused(run("classify", "calm"), InputError, capsys, "this model does embed, not 'classify'")
+    _refused(
+        run("classify", "calm"), InputError, capsys, "this model is for embed, not for classify: use embed"
+    )
 
 
 def test_a_directory_that_is_no_model(
@@ -205,7 +208,8 @@ def test_servers_that_cannot_listen_end_with_one_code(
         assert main(words) == 71
     output = capfd.readouterr()
     ended = [line for line in map(json.loads, output.err.splitlines()) if line["event"] == "ended"]
-    assert [line["error"] for line in ended] == [f"cannot listen on 127.0.0.1:{port}: the address is in use"]
+    said = f"{setting.lower()}: cannot listen on 127.0.0.1:{port}: the address is in use: stop what has it"
+    assert [line["error"].rpartition(",")[0] for line in ended] == [said]
     assert output.out == ""
 
 
@@ -255,7 +259,7 @@ def test_certificates_that_do_not_exist(
     run: Callable[..., int], private: Deployment, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     lost = Tls(tmp_path / "ca.pem", private.tls.cert, private.tls.key)
-    _refused(run("embed", "calm", tls=lost), ConfigError, capsys, str(tmp_path / "ca.pem"))
+    _refused(run("embed", "calm", tls=lost), FileError, capsys, str(tmp_path / "ca.pem"))
 
 
 @pytest.mark.parametrize("lost", [0, 1])
@@ -271,9 +275,9 @@ def test_a_party_that_is_not_there(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("generate", "calm"), "this model is an encoder: use embed or classify"),
-        (("chat",), "this model does not generate: use `privinf embed`"),
-        (("classify", "calm"), "this model does embed"),
+        (("generate", "calm"), "this model is for embed, not for generate: use embed"),
+        (("chat",), "this model is for embed, not for chat: use embed"),
+        (("classify", "calm"), "this model is for embed"),
         (("embed", TOO_LONG), "text 0"),
         (("embed", "--out", "out.npy", TOO_LONG), "text 0"),
     ],

@@ -126,7 +126,7 @@ def test_plan_refuses(served: Deployment, tmp_path: Path, capsys: Capture) -> No
     assert "--tokens: this is for encoders" in error_line(main([*words, "--tokens", "8"]), 78, capsys)
     assert "the session is full" in error_line(main([*words, "--generated", "150"]), 65, capsys)
     assert "a prompt of 192 rows" in error_line(main([*words, "--prompt", "150"]), 65, capsys)
-    assert "at least one token" in error_line(main([*words, "--generated", "0"]), 65, capsys)
+    assert "are 1 or more" in error_line(main([*words, "--generated", "0"]), 78, capsys)
     encoder = toy.share(toy.checkpoint(tmp_path / "toy"), tmp_path / "shared")
     line = error_line(main(["plan", str(encoder), "--drafts", "1", "--secure-argmax"]), 78, capsys)
     assert "--drafts, --secure-argmax: this is for decoders" in line
@@ -170,16 +170,16 @@ def test_a_prompt_from_a_file(
 
 
 def test_generate_refuses(run: Run, tmp_path: Path, capsys: Capture) -> None:
-    assert "not both" in error_line(run("generate"), 65, capsys)
-    assert "not both" in error_line(run("generate", "a", "--file", "b"), 65, capsys)
-    assert "cannot be read" in error_line(run("generate", "--file", str(tmp_path / "no.txt")), 65, capsys)
+    assert "no prompt was given" in error_line(run("generate"), 65, capsys)
+    assert "leave one of them out" in error_line(run("generate", "a", "--file", "b"), 78, capsys)
+    assert "cannot be read" in error_line(run("generate", "--file", str(tmp_path / "no.txt")), 74, capsys)
     (tmp_path / "bad.txt").write_bytes(b"calm \xff")
     assert "byte 5 is not UTF-8" in error_line(
         run("generate", "--file", str(tmp_path / "bad.txt")), 65, capsys
     )
     assert "the prompt is empty" in error_line(run("generate", ""), 65, capsys)
-    assert "max_new_tokens" in error_line(run("generate", "a", "--max-new-tokens", "0"), 65, capsys)
-    assert "this model generates" in error_line(run("embed", "a"), 65, capsys)
+    assert "max_new_tokens" in error_line(run("generate", "a", "--max-new-tokens", "0"), 78, capsys)
+    assert "this model is for generate" in error_line(run("embed", "a"), 65, capsys)
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_chat(run: Run, clear: tiny.Clear, capsys: Capture, monkeypatch: pytest.
     assert output.out == first["text"] + "\n"
     assert "3 tokens (length)" in output.err
     monkeypatch.setattr("sys.stdin", io.StringIO("calm?"))
-    assert "system message" in error_line(run("chat", "--system", "be wild"), 65, capsys)
+    assert "system message" in error_line(run("chat", "--system", "be wild"), 78, capsys)
 
 
 @pytest.mark.processes

@@ -92,13 +92,13 @@ def test_a_conversation_without_a_template(client: Any) -> None:
 
 def test_the_wrong_question_for_a_model(client: Any, tmp_path: Path) -> None:
     for name in ("embed", "classify"):
-        with pytest.raises(InputError, match="for generate: use generate or chat"):
+        with pytest.raises(InputError, match=f"for generate, not for {name}: use generate or chat"):
             getattr(client, name)(["calm"])
     with pytest.raises(InputError, match="for generate"):
         client.check(["calm"])
     for kind, wrong, right in (("bert", "classify", "embed"), ("bert-classifier", "embed", "classify")):
         one = client_of(converted(tmp_path / kind, kind, "cover"), 1)  # nobody is there
-        with pytest.raises(InputError, match=f"this model is for {right}: use {right}"):
+        with pytest.raises(InputError, match=f"this model is for {right}, not for {wrong}: use {right}"):
             getattr(one, wrong)(["calm"])
         with pytest.raises(InputError, match=f"use {right}"):
             one.generate("calm")
@@ -152,7 +152,7 @@ def test_a_key_cut_short(decoder: Converted, tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="cut short or changed"):
         client_of(made, 1)
     path.unlink()
-    with pytest.raises(ConfigError, match=r"key\.safetensors cannot be read"):
+    with pytest.raises(ConfigError, match=r"key\.safetensors is missing"):
         client_of(made, 1)
     with pytest.raises(ConfigError, match=r"`privinf cover` writes it"):
         client_of(Converted(decoder.server, decoder.server, 0.0, decoder.about), 1)
@@ -171,7 +171,7 @@ def test_the_clients_own_part_damaged(tmp_path: Path, damage: str) -> None:
         shutil.copy(other.client / "local.safetensors", path)
     kind, match = {
         "cut": (IntegrityError, "cut short"),
-        "gone": (ConfigError, "cannot be read"),
+        "gone": (ConfigError, "is missing"),
         "other": (IntegrityError, "not of this key"),
     }[damage]
     with pytest.raises(kind, match=match):

@@ -169,7 +169,7 @@ def test_hosts_are_not_named_like_this_mode(tmp_path: Path) -> None:
 
 def test_directories_that_cannot_be_served(tmp_path: Path) -> None:
     made, config = converted(tmp_path, "llama", "cover"), EquivariantConfig(insecure_no_tls=True)
-    with pytest.raises(ConfigError, match=r"about\.json cannot be read"):
+    with pytest.raises(ConfigError, match=r"about\.json is missing"):
         Server(made.client, config)
     weights = made.server / "model.safetensors"
     whole = weights.read_bytes()

@@ -204,7 +204,7 @@ def test_the_command(
     assert main(["convert", source, "--tokenizer", tokenizer, "--out", out, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["path"], said["family"], said["layers"], said["max_tokens"]) == (out, "llama", 2, 16)
-    assert main(["convert", str(tmp_path / "nowhere"), "--out", str(tmp_path / "new")]) == 78
+    assert main(["convert", str(tmp_path / "nowhere"), "--out", str(tmp_path / "new")]) == 74
     assert "nowhere cannot be read" in capsys.readouterr().err
 
 

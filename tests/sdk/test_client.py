@@ -138,7 +138,7 @@ def test_asyncio(served: Deployment) -> None:
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_two_parties_are_needed(served: Deployment, kind: type[Client | AsyncClient]) -> None:
-    with pytest.raises(InputError, match="both parties"):
+    with pytest.raises(ConfigError, match="two addresses are needed"):
         kind(served.model, parties=["127.0.0.1:1"], tls=served.tls)
 
 

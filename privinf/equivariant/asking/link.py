@@ -62,7 +62,7 @@ class Link:
         """Begin a continuation; the call's seconds are for all of it."""
         until = self.until(call, call.timeout)
         begin = partial(self._begin, GENERATE, prompt, until)
-        return call.begun(Replies(begin, self._forget, Patience(until)))
+        return call.begun(Replies(self._peer, begin, self._forget, Patience(until)))
 
     def session(
         self, opened: pb.CoveredOpen, until: Deadline
@@ -70,7 +70,9 @@ class Link:
         """Open a variant; all of the session is over by `until`."""
         outgoing: Outgoing[pb.CoveredStep] = Outgoing()
         outgoing.put(pb.CoveredStep(open=opened))
-        return outgoing, Replies(partial(self._begin, SESSION, iter(outgoing), until), self._forget)
+        return outgoing, Replies(
+            self._peer, partial(self._begin, SESSION, iter(outgoing), until), self._forget
+        )
 
     def close(self) -> None:
         """Release the channel; what is under way is dropped."""
@@ -84,7 +86,7 @@ class Link:
 
     def _ask(self, method: Method, request: Any, until: Deadline, call: Call) -> Any:
         begin = partial(self._begin, method, request, until, whole=True)
-        return call.begun(Replies(begin, self._forget, Patience(until))).whole()
+        return call.begun(Replies(self._peer, begin, self._forget, Patience(until))).whole()
 
     def _begin(self, method: Method, request: Any, until: Deadline, whole: bool = False) -> Any:
         self._require_open()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from privinf.equivariant.asking.own_part import client_part
 from privinf.equivariant.key import KeyAbout
-from privinf.errors import ConfigError, InputError, ModelError
+from privinf.errors import InputError, ModelError
 from privinf.models.source.reading import read_object
 from privinf.models.text.prompts import DecoderTokenizer
-from privinf.sdk.backend import Message, Prompt
+from privinf.sdk.backend import Message, Prompt, no_chat
 
 
 class DecoderRules(DecoderTokenizer):
@@ -39,22 +39,20 @@ class PromptSide:
             self.tokenizer.require(token, "eos_token_id")
         if spec.generator.bos is not None:
             self.tokenizer.require(spec.generator.bos, "bos_token_id")
-        self._chat = _has_template(folder)
+        self.chat = _has_template(folder)
 
     def prompt(self, prompt: Prompt, raw: bool, special_tokens: bool = False) -> list[int]:
         """Tokens of a prompt; a text is a user's message where there is a chat template, unless it is `raw`."""
         if not isinstance(prompt, str):
             return self._fitting(self.tokenizer.known(prompt))
-        if prompt and self._chat and not raw:
+        if prompt and self.chat and not raw:
             return self.conversation([{"role": "user", "content": prompt}], special_tokens)
         return self._fitting(self.tokenizer.begun(prompt, special_tokens) if prompt else [])
 
     def conversation(self, messages: Sequence[Message], special_tokens: bool = False) -> list[int]:
         """Tokens of a conversation up to where the answer begins."""
-        if not self._chat:
-            raise ConfigError(
-                f"{self._folder} has no chat template, so it cannot hold conversations: use generate"
-            )
+        if not self.chat:
+            raise no_chat(self._folder)
         from privinf.models.text.chat import ChatTemplate
 
         template = ChatTemplate(self._folder, rules=self.tokenizer.rules)

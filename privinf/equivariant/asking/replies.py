@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, Overloaded, PeerLost, PrivinfError
+from privinf.parties.rpc.credentials import Peer
 from privinf.parties.rpc.status import attribute, restore
 from privinf.sdk.patience import Patience
 
@@ -26,9 +27,13 @@ class Replies(Generic[Reply]):
     """
 
     def __init__(
-        self, begin: Callable[[], Any], changed: Callable[[], None], patience: Patience | None = None
+        self,
+        peer: Peer,
+        begin: Callable[[], Any],
+        changed: Callable[[], None],
+        patience: Patience | None = None,
     ) -> None:
-        self._begin, self._changed, self._patience = begin, changed, patience
+        self._peer, self._begin, self._changed, self._patience = peer, begin, changed, patience
         self._call, self._dropped = begin(), threading.Event()
         self._heard = self._late = False
 
@@ -94,7 +99,7 @@ class Replies(Generic[Reply]):
             return attribute(DeadlineExceeded(f"{NAME}: it gave no answer in time"), NAME)
         if not isinstance(error, grpc.RpcError):
             return attribute(PeerLost("the query was dropped"), NAME)
-        known = restore(error, NAME)
+        known = restore(error, NAME, peer=self._peer)
         if not isinstance(known, ConnectError | MismatchError):
             return known
         self._changed()

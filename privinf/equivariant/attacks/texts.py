@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from privinf.equivariant.attacks.matching import Ids
-from privinf.errors import InputError
+from privinf.errors import FileError, InputError
 from privinf.models.spec import ModelSpec
 from privinf.models.text.control import ControlledTokenizer
 
@@ -70,7 +70,7 @@ def _texts(path: Path) -> Iterator[str]:
     try:
         content = path.read_text("utf-8")
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise FileError.unread(path, error) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is not UTF-8") from error
     if path.suffix == ".csv":

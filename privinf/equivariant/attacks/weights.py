@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from privinf.errors import MissingExtra, ModelError
+from privinf.errors import FileError, MissingExtra, ModelError
 from privinf.models.families import FAMILIES
 from privinf.models.source.checkpoint import plain_name, read_spec, tensors
 from privinf.models.source.tensors import WEIGHTS
@@ -58,8 +58,10 @@ class Weights:
             file: Any = safe_open(self._path, "pt")
         except ImportError as error:
             raise MissingExtra('attacks need torch: pip install "privinf[models]"') from error
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{self._path} cannot be read ({error})") from None
+        except OSError as error:
+            raise FileError.unread(self._path, error) from None
+        except SafetensorError as error:
+            raise ModelError(f"{self._path} is cut short or not safetensors ({error})") from None
         self._file = file
         self._names = {plain_name(name, FAMILIES[known.family]): name for name in file.keys()}  # noqa: SIM118
 

@@ -9,13 +9,23 @@ from functools import partial
 from pathlib import Path
 
 from privinf.config import ClientConfig
-from privinf.errors import InputError
 from privinf.models.sharing.folder import read_about
 from privinf.models.source.checkpoint import read_spec
 from privinf.protocols.contract import QueryShape
 from privinf.sdk.answers import F32, Classification, Embeddings, Usage
 from privinf.sdk.asked import listed
-from privinf.sdk.backend import Begin, Conversation, Facts, Items, Prompt, Texts, of_prompt, tokens_of
+from privinf.sdk.backend import (
+    Begin,
+    Conversation,
+    Facts,
+    Items,
+    Prompt,
+    Texts,
+    of_prompt,
+    of_texts,
+    other_task,
+    tokens_of,
+)
 from privinf.sdk.call import Call
 from privinf.sdk.completions import Abreast, GenerationUsage, Growing, TokenStream
 from privinf.sdk.connection import Connection
@@ -44,7 +54,8 @@ class Private:
     def facts(self) -> Facts:
         """Model and plan, which both parties must attest."""
         spec, identity = self._side.bundle.spec, self._side.bundle.identity
-        return Facts("private", spec.task, identity.model_id, identity.plan_hash)
+        chat = isinstance(self._side, DecoderSide) and self._side.bundle.chat
+        return Facts("private", spec.task, identity.model_id, identity.plan_hash, chat=chat)
 
     def connect(self) -> None:
         """Reach both parties."""
@@ -60,7 +71,7 @@ class Private:
 
     def check(self, texts: Texts, reading: Reading) -> None:
         """Refuse the first text that the model cannot take."""
-        self._encoder.read(listed(texts), reading)
+        self._encoder_for(of_texts(self.facts.task)).read(listed(texts), reading)
 
     def embed(self, texts: Texts, reading: Reading, call: Call) -> Embeddings:
         """Vectors of texts."""
@@ -70,7 +81,7 @@ class Private:
     def classify(self, items: Items, reading: Reading, call: Call) -> Classification:
         """What the model's head says of texts."""
         logits, usage = self._ask("classify", items, reading, call)
-        spec = self._encoder.bundle.spec
+        spec = self._encoder_for("classify").bundle.spec
         return Classification(logits, spec.labels, spec.classifier.says, usage)
 
     def write(
@@ -130,21 +141,21 @@ class Private:
         steps = decoding.steps(partial(passes.step, timeout=call.timeout))
         return Abreast(steps, answers, passes.end, decoding.drop)
 
-    @property
-    def _encoder(self) -> EncoderSide:
-        if isinstance(self._side, EncoderSide):
+    def _encoder_for(self, task: str) -> EncoderSide:
+        """What reads texts for that task."""
+        if isinstance(self._side, EncoderSide) and self.facts.task == task:
             return self._side
-        raise InputError("this model generates: use generate or chat")
+        raise other_task(self.facts.task, task)
 
     @property
     def _decoder(self) -> DecoderSide:
         if isinstance(self._side, DecoderSide):
             return self._side
-        raise InputError("this model is an encoder: use embed or classify")
+        raise other_task(self.facts.task, "generate")
 
     def _ask(self, task: str, items: Items, reading: Reading, call: Call) -> tuple[F32, Usage]:
         """One query after the other; those of one call share nothing."""
-        side, texts = self._encoder, listed(items)
+        side, texts = self._encoder_for(task), listed(items)
         rows, usage = side.rows(len(texts)), Usage()
         for request in side.requests(task, texts, reading):
             self._warn(request.shape, call.timeout)
@@ -163,7 +174,7 @@ class Private:
             return
         self._seen.add(shape)
         deadline = self._config.deadline if timeout is None else timeout
-        cost = costs.query_cost(self._encoder.bundle, shape)
+        cost = costs.query_cost(self._encoder_for(shape.task).bundle, shape)
         if said := costs.warning(shape, cost, deadline, speed.stored()):
             warnings.warn(said, costs.CostWarning, stacklevel=5)
 

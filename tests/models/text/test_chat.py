@@ -89,7 +89,7 @@ def test_a_file_of_its_own_comes_before_the_configuration(tmp_path: Path) -> Non
     (directory / "tokenizer_config.json").unlink()
     assert render(directory, [{"role": "user", "content": "é"}]) == "new: é"
     (directory / "chat_template.jinja").write_bytes(b"\xff")
-    with pytest.raises(ModelError, match=r"chat_template\.jinja cannot be read"):
+    with pytest.raises(ModelError, match=r"chat_template\.jinja is not text in UTF-8"):
         render(directory, ONE)
 
 

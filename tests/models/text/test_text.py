@@ -11,7 +11,7 @@ import pytest
 import tokenizers
 
 import privinf
-from privinf.errors import ConfigError, InputError, ModelError
+from privinf.errors import ConfigError, FileError, InputError, ModelError
 from privinf.formats.fetch import fetch
 from privinf.models.text.tokenizer import Tokenizer, bucket, read_lines
 
@@ -185,9 +185,9 @@ def test_other_files_name_line_and_byte(tmp_path: Path, content: bytes, said: st
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(FileError, match="cannot be read"):
         read_lines(tmp_path / "nowhere.txt")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(FileError, match="cannot be read"):
         read_lines(tmp_path)
 
 

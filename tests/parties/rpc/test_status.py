@@ -24,6 +24,7 @@ LOCAL = {
     "RangeError",  # the client finds it by itself
     "PrivinfError",
     "ConfigError",
+    "FileError",
     "ListenError",
     "ModelError",
     "MissingExtra",
