@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -9,14 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from privinf.config import LOOPBACK, PREFIX, Tls
-from privinf.errors import ConnectError, ListenError
+from privinf.errors import ConfigError, ConnectError, ListenError
 from privinf.keys import keygen
 from privinf.last_words import last_words
 from privinf.protocols.contract import QueryShape
@@ -32,6 +33,7 @@ SERVER_ENVIRONMENT = {
 START_SECONDS = 60.0
 ATTEMPTS = 3  # to start on ports that were free a moment ago
 STOP_SECONDS = 15.0
+CLIENT_FILE = "client.toml"  # of the work folder: where `privinf up` says how its servers are reached
 
 
 @dataclass
@@ -74,6 +76,23 @@ class LocalParties:
     def log(self, role: str) -> Path:
         """The log of a role."""
         return self._work / f"{role}.log"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have the work folder to oneself, without the client.toml of servers that are gone.
+
+        Who waits for that file must not read where an earlier run listened. ConfigError where another run goes on.
+        """
+        self._work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self._work / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ConfigError(
+                    f"{self._work} is in use by another `privinf up`: end it, or choose another --work"
+                ) from error
+            (self._work / CLIENT_FILE).unlink(missing_ok=True)
+            yield
 
     def require_alive(self) -> None:
         """ConnectError names a server that has ended, and why."""

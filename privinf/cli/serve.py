@@ -125,7 +125,8 @@ def up(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with LocalParties(model, work, ahead=ahead, shapes=shapes) as local:
+    local = LocalParties(model, work, ahead=ahead, shapes=shapes)
+    with local.alone(), local:
         settings = _client_settings(local, model, work)
         if as_json:
             emit_json(settings)
@@ -138,9 +139,13 @@ def up(
 
 def _client_settings(local: LocalParties, model: Path, work: Path) -> dict[str, Any]:
     """Write client.toml, from which the SDK and `privinf embed` reach these parties."""
+    from privinf.local import CLIENT_FILE
+
     tls = {name: str(Path(path).resolve()) for name, path in vars(local.tls()).items()}
     lines = [f'parties = ["{local.addresses[0]}", "{local.addresses[1]}"]', "[tls]"]
     lines += [f'{name} = "{path}"' for name, path in tls.items()]
-    path = work / "client.toml"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path = work / CLIENT_FILE
+    part = path.with_suffix(".part")
+    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    part.replace(path)  # whoever waits for it reads it whole
     return {"parties": list(local.addresses), "model": str(model / "client"), "config": str(path)}

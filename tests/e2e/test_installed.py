@@ -18,9 +18,9 @@ import pytest
 import toy
 
 import privinf
-from privinf.errors import ConnectError, ModelError
+from privinf.errors import ConfigError, ConnectError, ModelError
 from privinf.last_words import last_words
-from privinf.local import LocalParties, environment
+from privinf.local import CLIENT_FILE, LocalParties, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 200
@@ -187,3 +187,35 @@ def test_last_words(tmp_path: Path, log: str, said: str) -> None:
     (tmp_path / "log").write_text(log)
     assert last_words(tmp_path / "log") == said
     assert "cannot be read" in last_words(tmp_path / "none")
+
+
+def test_a_work_folder_is_one_runs_and_keeps_no_address_of_another(tmp_path: Path) -> None:
+    """Who waits for client.toml must not read where servers listened that are gone."""
+    (tmp_path / CLIENT_FILE).write_text('parties = ["127.0.0.1:1", "127.0.0.1:2"]\n')
+    first, second = (LocalParties("nowhere", tmp_path) for _ in range(2))
+    with first.alone():
+        assert not (tmp_path / CLIENT_FILE).exists()
+        (tmp_path / CLIENT_FILE).write_text("of the first")
+        with pytest.raises(ConfigError, match="in use by another `privinf up`"), second.alone():
+            pass
+        assert (tmp_path / CLIENT_FILE).read_text() == "of the first"
+    with second.alone():
+        assert not (tmp_path / CLIENT_FILE).exists()
+
+
+@pytest.mark.processes
+def test_up_removes_an_old_client_file_also_where_it_cannot_start(tmp_path: Path) -> None:
+    (tmp_path / CLIENT_FILE).write_text('parties = ["127.0.0.1:1", "127.0.0.1:2"]\n')
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "privinf",
+        "up",
+        str(tmp_path / "nowhere"),
+        "--work",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (done.returncode, "did not start" in done.stderr) == (ModelError.exit_code, True)
+    assert not (tmp_path / CLIENT_FILE).exists()
