@@ -41,6 +41,7 @@ from privinf.sdk.connection import Connection
 from privinf.sdk.decoding import PassTokens
 from privinf.sdk.modes import Mode
 from privinf.sdk.options import GenerationOptions, Reading
+from privinf.sdk.room import warn_of_room
 from privinf.sdk.transport import PartyStatus
 
 
@@ -157,6 +158,7 @@ class Equivariant:
             raise InputError(f"the prompt has {len(ids)} tokens and this server takes {room}: shorten it")
         left = room - len(ids) + 1  # nothing follows the last one: it takes no room
         most = min(options.max_new_tokens, left)
+        warn_of_room(options, left, "--max-tokens of `privinf serve`, or another model, allows longer ones")
         if side.own is not None:
             opened = open_session(self._folder, self._link, self._about, call, call.timeout)
             return Chooser(side.own, opened).write(ids, options, most), opened.end

@@ -61,6 +61,13 @@ def fitting(layout: SessionLayout, prompt: Sequence[int], options: GenerationOpt
     return options if most < 0 else replace(options, drafts=min(options.drafts, most))
 
 
+def most_tokens(layout: SessionLayout, prompt: Sequence[int]) -> int:
+    """How many tokens can follow a prompt until its session or the model is full; drafts may leave room for fewer."""
+    slots = layout.room - prompt_rows(len(prompt))
+    places = layout.spec.max_tokens - len(layout.plan.prefix) - len(prompt)
+    return min(slots + 1, places)
+
+
 def session_shape(
     layout: SessionLayout, prompt: Sequence[int], options: GenerationOptions, batch: int = 1
 ) -> SessionShape:

@@ -14,6 +14,7 @@ from deployment import DEADLINE, in_this_process
 
 from privinf.errors import InputError
 from privinf.sdk.client import Client
+from privinf.sdk.room import RoomWarning
 
 
 def _until_idle(client: Client) -> None:
@@ -30,7 +31,8 @@ def test_a_full_session_says_that_it_is(tmp_path: Path) -> None:
     with in_this_process(source, shared, tmp_path) as deployment:
         clear = tiny.Clear(deployment.source, deployment.shared)
         with deployment.client() as client:
-            answer = client.generate("calm", max_new_tokens=100)
+            with pytest.warns(RoomWarning, match=f"max_new_tokens is 100, and {24 - 1 - 8 + 1} fit after"):
+                answer = client.generate("calm", max_new_tokens=100)
             assert clear.agrees("calm", answer.tokens)
             ended = answer.tokens[-1] == tiny.ENDS["eos_token_id"]
             assert answer.finish_reason == ("eos" if ended else "full")

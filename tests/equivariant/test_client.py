@@ -24,6 +24,7 @@ from privinf.equivariant.levels import WARNING, warn_once
 from privinf.equivariant.serving import running
 from privinf.equivariant.serving.server import Server
 from privinf.errors import ConfigError, InputError
+from privinf.sdk.room import RoomWarning
 
 EXACT = ("tokens", "cover", "session")
 TEXTS = [
@@ -177,7 +178,8 @@ def test_a_model_with_a_template_answers(tmp_path: Path) -> None:
 def test_an_answer_ends_where_the_model_is_full(tmp_path: Path) -> None:
     made = converted(tmp_path, "gpt2", "session", eos_token_id=None)
     with asking(made) as (client, _):
-        answer = client.generate([5] * (tiny_models.POSITIONS - 2), max_new_tokens=50)
+        with pytest.warns(RoomWarning, match="max_new_tokens is 50, and 3 fit after this prompt"):
+            answer = client.generate([5] * (tiny_models.POSITIONS - 2), max_new_tokens=50)
     assert len(answer.tokens) == 3
     assert answer.finish_reason == "full"
 
@@ -220,7 +222,7 @@ def test_asyncio_has_this_mode_too(tmp_path: Path) -> None:
                 return tuple(await asyncio.gather(*(client.embed([text]) for text in ("a b", "the sea"))))
             async with client.stream(PROMPT, max_new_tokens=30) as stream:
                 some = [token.id async for token in _first(stream, 3)]
-            task = asyncio.create_task(client.generate(PROMPT, max_new_tokens=100))
+            task = asyncio.create_task(client.generate(PROMPT, max_new_tokens=80))
             await asyncio.to_thread(eventually, lambda: server.calls.entrances.sessions.running)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -10,10 +10,11 @@ import pytest
 from privinf.drafts.speculation import PromptLookup, Tree, Verdict
 from privinf.models.programs.layout import SessionLayout
 from privinf.sdk.completions import Completion, TokenStream
-from privinf.sdk.decoding import Decoding, fitting
+from privinf.sdk.decoding import Decoding, fitting, most_tokens
 from privinf.sdk.lines import Line
 from privinf.sdk.options import GenerationOptions
 from privinf.sdk.outcomes import PartyStats, Stats
+from privinf.sdk.room import RoomWarning, warn_of_room
 
 NOTHING = PartyStats(0, 0.0, 0.0, 0.0, 0, 0, 0)
 PROMPT = [1, 2, 1, 2]
@@ -70,6 +71,25 @@ def test_drafts_leave_room_for_all_that_was_asked(
 def test_an_answer_that_lacks_room_says_so(monkeypatch: pytest.MonkeyPatch, session: int, model: int) -> None:
     answer = written(layout(session, model), 20, drafts=0, monkeypatch=monkeypatch)
     assert (len(answer.tokens), answer.finish_reason) == (19, "full")
+
+
+@pytest.mark.parametrize("session", [10, 11, 27, 60])
+@pytest.mark.parametrize("model", [10_000, 1 + 4 + 1, 1 + 4 + 19])
+def test_how_many_tokens_fit_is_known_before_any_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, session: int, model: int
+) -> None:
+    form = layout(session, model)
+    answer = written(form, 1000, drafts=0, monkeypatch=monkeypatch)
+    assert (len(answer.tokens), answer.finish_reason) == (most_tokens(form, PROMPT), "full")
+
+
+def test_who_asks_for_more_than_fits_is_told_so_first() -> None:
+    with pytest.warns(
+        RoomWarning, match=r"max_new_tokens is 20, and 19 fit.*finish_reason full; do something"
+    ):
+        warn_of_room(GenerationOptions(max_new_tokens=20), 19, "do something")
+    warn_of_room(GenerationOptions(max_new_tokens=20), 20, "do something")
+    warn_of_room(GenerationOptions(), 1, "do something")  # nobody asked for so many
 
 
 def test_drafts_stay_where_the_answer_cannot_be_whole_anyway(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,12 +30,15 @@ from privinf.sdk.call import Call
 from privinf.sdk.completions import Abreast, GenerationUsage, Growing, TokenStream
 from privinf.sdk.connection import Connection
 from privinf.sdk.decoder_client import DecoderSide
-from privinf.sdk.decoding import Decoding
+from privinf.sdk.decoding import Decoding, most_tokens
 from privinf.sdk.encoder_client import EncoderSide
 from privinf.sdk.modes import Mode
 from privinf.sdk.options import GenerationOptions, Reading
+from privinf.sdk.room import warn_of_room
 from privinf.sdk.several import BeginAll, Part, groups
 from privinf.sdk.transport import Link, PartyStatus
+
+_LONGER = "`privinf share` with a larger --max-tokens allows longer ones"
 
 
 class Private:
@@ -89,7 +92,9 @@ class Private:
     ) -> Begin:
         """Read a prompt, and the draft that is to be used."""
         side = self._decoder
-        decoding = Decoding(side.bundle, [tokens_of(side, prompt, raw, special_tokens)], [options])
+        ids = tokens_of(side, prompt, raw, special_tokens)
+        decoding = Decoding(side.bundle, [ids], [options])
+        warn_of_room(options, most_tokens(side.bundle.layout, ids), _LONGER)
 
         def begin(call: Call) -> TokenStream:
             passes = self._link.generate(decoding.shape, call)
@@ -112,6 +117,7 @@ class Private:
             with of_prompt(place):
                 ids.append(tokens_of(side, prompt, raw, special_tokens))
                 rows = max(rows, Decoding(side.bundle, ids[-1:], [own]).shape.rows)
+                warn_of_room(own, most_tokens(side.bundle.layout, ids[-1]), _LONGER)
         Decoding(
             side.bundle, ids[:2], options[:2]
         )  # what no two prompts can have together is refused here too
