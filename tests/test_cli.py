@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +22,7 @@ import privinf
 from privinf.cli import main
 from privinf.cli.app import app
 from privinf.cli.output import stages
-from privinf.errors import ConfigError
+from privinf.errors import ConfigError, ConnectError
 from privinf.formats.fetch import fetch
 from privinf.keys import ROLES
 from privinf.sdk.options import GenerationOptions, Reading
@@ -237,6 +237,11 @@ def test_embed_a_file(served: Deployment, tmp_path: Path, capsys: pytest.Capture
     assert its_json(capsys) == {"out": str(out), "texts": 3, "done": 3, "resumed": 0}
     clear = toy.clear(served.source, ["calm", "whales", "calm"])
     assert ((np.load(out) * clear).sum(axis=-1) > 0.9999).all()
+    elsewhere = replace(served, addresses=("127.0.0.1:1", "127.0.0.1:2")).toml(tmp_path / "nobody.toml")
+    words[words.index("--config") + 1] = elsewhere  # nobody is reached for what is finished
+    assert main(words) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert main([*words, "--force"]) == ConnectError.exit_code
 
 
 def test_certificates_come_from_options_too(

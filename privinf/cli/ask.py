@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from privinf.cli._options import ClientOptions, Model
+from privinf.cli._options import ClientOptions, Model, refuse
 from privinf.cli.output import JsonFlag, emit_json, note, progress
 from privinf.options import option
 from privinf.sdk.options import Reading
 
 if TYPE_CHECKING:
     from privinf.sdk.answers import F32, Classification
+    from privinf.sdk.batch import Report
+    from privinf.sdk.client import Client
 
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts.")]
 File = Annotated[Path | None, typer.Option(help="UTF-8 text, one text a line; - is stdin.")]
@@ -30,22 +32,20 @@ def embed(
     texts: Texts = None,
     file: File = None,
     out: Path | None = option(None, "Write vectors here as .npy; run again to resume."),
+    force: bool = option(False, "Ask again for what --out already holds.", flag="--force/--no-force"),
     as_json: JsonFlag = False,
 ) -> None:
     """Embed texts."""
     lines = asked_texts(texts, file)
+    if force and out is None:
+        refuse(["force"], "--out")
     with closing(reach.client(model)) as client, progress("embedding", len(lines)) as tick:
         if out is not None:
-            from privinf.sdk.batch import embed_file
-
-            client.check(lines, **vars(reading))
-            with client:  # before a directory is made for its answers
-                report = embed_file(client, lines, out, reading, timeout=reach.deadline, progress=tick)
+            report = _embed_file(client, lines, out, reading, force, timeout=reach.deadline, progress=tick)
         else:
             answer = client.embed(lines, timeout=reach.deadline, progress=tick, **vars(reading))
     if out is not None:
-        text = f"{report['done']} texts embedded now, {report['resumed']} before: {out}"
-        emit_json(report) if as_json else note(text)
+        emit_json(report) if as_json else note(_told(report))
     elif as_json:
         emit_json({"embeddings": answer.vectors.tolist(), "stats": asdict(answer.stats)})
     else:
@@ -53,6 +53,25 @@ def embed(
             head = " ".join(f"{v:+.4f}" for v in vector[:4])
             typer.echo(f"{head} ...  {text}")
         note(str(answer.stats))
+
+
+def _embed_file(
+    client: Client, lines: list[str], out: Path, reading: Reading, force: bool, **call: Any
+) -> Report:
+    """Nobody is reached where `out` is finished, and before a directory is made for its answers somebody is."""
+    from privinf.sdk.batch import embed_file, finished
+
+    if not force and (known := finished(client, lines, out, reading)) is not None:
+        return known
+    client.check(lines, **vars(reading))
+    with client:
+        return embed_file(client, lines, out, reading, force=force, **call)
+
+
+def _told(report: Report) -> str:
+    if report["texts"] and not report["done"]:
+        return f"nothing to do: {report['out']} holds these vectors already, {report['texts']} of them; --force asks again"
+    return f"{report['done']} texts embedded now, {report['resumed']} before: {report['out']}"
 
 
 def classify(

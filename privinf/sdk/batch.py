@@ -17,6 +17,8 @@ from privinf.sdk.client import Client
 from privinf.sdk.options import Reading
 
 PIECE = 64  # texts between two saves
+OWNER = "texts.sha256"  # of pieces: the question that they answer
+Report = dict[str, str | int]
 
 
 def embed_file(
@@ -27,16 +29,22 @@ def embed_file(
     *,
     timeout: float | None = None,
     progress: Progress = lambda done: None,
-) -> dict[str, str | int]:
-    """Write (texts, width) float32 to `out`; pieces done lie beside it until all are.
+    force: bool = False,
+) -> Report:
+    """Write (texts, width) float32 to `out`; pieces done lie beside it until all are, then a note of what was asked.
 
-    Pieces of another list of texts, or of another model, are refused rather than mixed in, and so is a list
-    with a text that cannot be asked: before the first piece, and by its place in the whole list.
+    Where that note says that `out` answers this very question, nothing is asked, unless by `force`. Pieces of another
+    list of texts, or of another model, are refused rather than mixed in, and so is a list with a text that cannot be
+    asked: before the first piece, and by its place in the whole list.
     """
     options = vars(reading or Reading())
+    if not force and (known := finished(client, texts, out, reading)) is not None:
+        progress(len(texts))
+        return known
     client.check(texts, **options)
-    pieces = out.with_name(out.name + ".parts")
-    _claim(pieces, _fingerprint(client, texts, options))
+    pieces, asked = _pieces(out), _fingerprint(client, texts, options)
+    _claim(pieces, asked)
+    _note(out).unlink(missing_ok=True)
     done = resumed = 0
     size = PIECE if client.sessions_left is None else max(len(texts), PIECE)  # a piece would use one up
     for start in range(0, max(len(texts), 1), size):
@@ -49,10 +57,45 @@ def embed_file(
             done += len(chosen)
         progress(len(chosen))
     _save(out, np.concatenate([np.load(part) for part in sorted(pieces.glob("*.npy"))]))
+    _note(out).write_text(json.dumps({"asked": asked, "written": _digest(out)}), "utf-8")
+    _clear(pieces)
+    return {"out": str(out), "texts": len(texts), "done": done, "resumed": resumed}
+
+
+def finished(
+    client: Client, texts: Sequence[str], out: Path, reading: Reading | None = None
+) -> Report | None:
+    """The report of an earlier run whose answers to this very question `out` holds unchanged; None where there is none."""
+    asked = _fingerprint(client, texts, vars(reading or Reading()))
+    try:
+        said = json.loads(_note(out).read_text("utf-8"))
+        if said != {"asked": asked, "written": _digest(out)}:
+            return None
+    except (FileNotFoundError, ValueError):
+        return None
+    pieces = _pieces(out)
+    if pieces.exists() and _claimed(pieces / OWNER, asked):  # it was ended before it had cleared them away
+        _clear(pieces)
+    return {"out": str(out), "texts": len(texts), "done": 0, "resumed": len(texts)}
+
+
+def _pieces(out: Path) -> Path:
+    return out.with_name(out.name + ".parts")
+
+
+def _note(out: Path) -> Path:
+    return out.with_name(out.name + ".done")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _clear(pieces: Path) -> None:
     for file in pieces.iterdir():
         file.unlink()
     pieces.rmdir()
-    return {"out": str(out), "texts": len(texts), "done": done, "resumed": resumed}
 
 
 def _fingerprint(client: Client, texts: Sequence[str], options: Mapping[str, object]) -> str:
@@ -62,7 +105,7 @@ def _fingerprint(client: Client, texts: Sequence[str], options: Mapping[str, obj
 
 
 def _claim(pieces: Path, fingerprint: str) -> None:
-    owner = pieces / "texts.sha256"
+    owner = pieces / OWNER
     if pieces.exists() and not _claimed(owner, fingerprint):
         raise ConfigError(
             f"{pieces} holds pieces of other texts or of another model: remove it or choose another --out"

@@ -177,9 +177,9 @@ def test_a_model_with_a_template_answers(tmp_path: Path) -> None:
 
 def test_an_answer_ends_where_the_model_is_full(tmp_path: Path) -> None:
     made = converted(tmp_path, "gpt2", "session", eos_token_id=None)
-    with asking(made) as (client, _):
-        with pytest.warns(RoomWarning, match="max_new_tokens is 50, and 3 fit after this prompt"):
-            answer = client.generate([5] * (tiny_models.POSITIONS - 2), max_new_tokens=50)
+    told = pytest.warns(RoomWarning, match="max_new_tokens is 50, and 3 fit after this prompt")
+    with asking(made) as (client, _), told:
+        answer = client.generate([5] * (tiny_models.POSITIONS - 2), max_new_tokens=50)
     assert len(answer.tokens) == 3
     assert answer.finish_reason == "full"
 

@@ -57,7 +57,7 @@ def test_all_texts_in_their_order(tmp_path: Path) -> None:
     assert (report["texts"], report["done"], report["resumed"]) == (len(TEXTS), len(TEXTS), 0)
     assert told == [PIECE, PIECE, 7]
     assert client.asked == TEXTS
-    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.npy", "out.npy.done"]
 
 
 def test_an_interrupted_run_resumes_with_what_is_left(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_an_interrupted_run_resumes_with_what_is_left(tmp_path: Path) -> None:
     assert client.asked == TEXTS[2 * PIECE :]
     assert (report["done"], report["resumed"]) == (7, 2 * PIECE)
     assert np.load(out)[:, 1].tolist() == list(range(len(TEXTS)))
-    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.npy", "out.npy.done"]
 
 
 def test_a_piece_that_was_cut_short_is_asked_again(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_piece_that_was_cut_short_is_asked_again(tmp_path: Path) -> None:
     embed_file(client, TEXTS, out)
     assert client.asked == TEXTS[PIECE:]
     assert np.load(out)[:, 1].tolist() == list(range(len(TEXTS)))
-    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.npy", "out.npy.done"]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,68 @@ def test_a_bad_text_is_named_before_anything_is_asked(tmp_path: Path) -> None:
         embed_file(client, [*TEXTS[: PIECE + 3], "", "text 1"], tmp_path / "out.npy")
     assert client.asked == []
     assert not list(tmp_path.iterdir())
+
+
+def _again(out: Path, client: Fake | None = None, texts: list[str] = TEXTS, **options: Any) -> list[str]:
+    """What is asked by a run after a whole one."""
+    client = client or Fake()
+    embed_file(client, texts, out, **options)
+    return client.asked
+
+
+def test_what_is_finished_is_not_asked_again(tmp_path: Path) -> None:
+    out, told = tmp_path / "out.npy", list[int]()
+    embed_file(Fake(), TEXTS, out)
+    before = out.read_bytes()
+    report = embed_file(Fake(pieces=0), TEXTS, out, progress=told.append)  # it would fail to ask
+    assert (report["texts"], report["done"], report["resumed"]) == (len(TEXTS), 0, len(TEXTS))
+    assert told == [len(TEXTS)]
+    assert out.read_bytes() == before
+    assert _again(out, force=True) == TEXTS
+
+
+@pytest.mark.parametrize("changed", ["texts", "model", "plan", "options", "file", "gone", "note"])
+def test_a_finished_file_of_anything_else_is_written_anew(tmp_path: Path, changed: str) -> None:
+    out = tmp_path / "out.npy"
+    embed_file(Fake(), TEXTS, out)
+    if changed == "file":
+        np.save(out, np.zeros((3, 2), dtype=np.float32))
+    elif changed == "gone":
+        out.unlink()
+    elif changed == "note":
+        (tmp_path / "out.npy.done").write_text("not JSON")
+    texts = [*TEXTS[:-1], "other 1"] if changed == "texts" else TEXTS
+    facts = Facts("private", "embed", "another" if changed == "model" else "model", "plan")
+    facts = Facts("private", "embed", "model", "another") if changed == "plan" else facts
+    reading = Reading(truncate=changed == "options")
+    assert _again(out, Fake(facts), texts, reading=reading) == texts
+    assert _again(out, Fake(facts), texts, reading=reading) == []
+
+
+def test_an_interrupted_second_run_resumes_and_is_not_taken_for_finished(tmp_path: Path) -> None:
+    out = tmp_path / "out.npy"
+    embed_file(Fake(), TEXTS, out)
+    with pytest.raises(ConnectError):
+        embed_file(Fake(pieces=2), TEXTS, out, force=True)
+    assert _again(out) == TEXTS[2 * PIECE :]
+    assert _again(out) == []
+
+
+def test_a_run_that_was_ended_before_it_cleared_away_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.npy"
+    with monkeypatch.context() as patched:
+        patched.setattr("privinf.sdk.batch._clear", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            embed_file(Fake(), TEXTS, out)
+    assert (tmp_path / "out.npy.parts").exists()
+    assert _again(out) == []
+    assert not (tmp_path / "out.npy.parts").exists()
+
+
+def _interrupt(pieces: Path) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
