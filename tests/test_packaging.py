@@ -66,8 +66,25 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("pyproject.toml needs setuptools 77")
     commands = ["egg_info", "--egg-base", str(out), "build_py", "--build-lib", str(out / "lib")]
     code = f"import sys; sys.argv[1:] = {commands!r}; exec(open('setup.py').read())"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    (out / "said").write_text(done.stdout + done.stderr)
     return out / "lib"
+
+
+@pytest.mark.slow
+def test_setuptools_has_nothing_to_complain_of(built: Path) -> None:
+    """Such as a folder of data that it takes for a package."""
+    said = (built.parent / "said").read_text()
+    assert "running build_py" in said
+    assert "would be ignored" not in said
+    assert "DeprecationWarning" not in said
 
 
 @pytest.mark.slow
@@ -89,7 +106,9 @@ def test_files_that_are_no_modules_are_shipped(built: Path) -> None:
     assert data
     assert {"models/text/data/calibration.txt", "models/text/data/varied.txt"} <= texts
     assert sources
-    assert {"py.typed", *data, *texts, *sources} <= shipped
+    stubs = {f"v1/{path.name}" for path in (ROOT / "privinf" / "v1").glob("*.pyi")}
+    assert stubs
+    assert {"py.typed", *data, *texts, *sources, *stubs} <= shipped
     assert not [name for name in shipped if name.endswith((".so", ".pyc"))]
 
 

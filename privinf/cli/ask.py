@@ -70,7 +70,7 @@ def _embed_file(
 
 def _told(report: Report) -> str:
     if report["texts"] and not report["done"]:
-        return f"nothing to do: {report['out']} holds these vectors already, {report['texts']} of them; --force asks again"
+        return f"nothing to do: {report['out']} holds these {report['texts']} vectors; --force asks again"
     return f"{report['done']} texts embedded now, {report['resumed']} before: {report['out']}"
 
 

@@ -65,7 +65,7 @@ def embed_file(
 def finished(
     client: Client, texts: Sequence[str], out: Path, reading: Reading | None = None
 ) -> Report | None:
-    """The report of an earlier run whose answers to this very question `out` holds unchanged; None where there is none."""
+    """The report of an earlier run whose answers to this question `out` holds unchanged; None where there is none."""
     asked = _fingerprint(client, texts, vars(reading or Reading()))
     try:
         said = json.loads(_note(out).read_text("utf-8"))
