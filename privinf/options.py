@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from inspect import signature
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -35,11 +36,17 @@ def changed(options: Any) -> dict[str, Any]:
 
 def chosen(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
     """A dataclass of options from keywords; OptionError for those that are no options, with what there is."""
-    known = list(signature(kind).parameters)
+    refuse_unknown(given, list(signature(kind).parameters))
+    return kind(**given)
+
+
+def refuse_unknown(given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise OptionError for names that are no options, with what there is and the likeliest of it."""
     if unknown := sorted(set(given).difference(known)):
         what = "is no option" if len(unknown) == 1 else "are no options"
-        raise OptionError(f"{', '.join(unknown)} {what} here: {', '.join(known)} are")
-    return kind(**given)
+        close = get_close_matches(unknown[0], known, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise OptionError(f"{', '.join(unknown)} {what} here: {', '.join(known)} are{hint}")
 
 
 @dataclass(frozen=True)

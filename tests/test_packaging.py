@@ -160,6 +160,16 @@ def test_unknown_names_are_refused() -> None:
     assert set(privinf.__all__) == {*privinf._HOMES, "__version__"}
 
 
+def test_names_that_are_loaded_on_first_use_are_listed() -> None:
+    import privinf
+
+    assert (
+        {"Client", "AsyncClient", "Tls", "RangeError", "__version__"}
+        <= set(privinf.__all__)
+        <= set(dir(privinf))
+    )
+
+
 def test_version_is_the_projects() -> None:
     import privinf
 

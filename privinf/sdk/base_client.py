@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn, Unpack, cast
+from typing import Never, NoReturn, Unpack, cast
 
 from privinf.errors import InputError, OptionError
-from privinf.options import changed, chosen, require
+from privinf.options import changed, chosen, refuse_unknown, require
 from privinf.sdk.backend import (
     Asked,
     Begin,
@@ -31,6 +32,8 @@ from privinf.sdk.options import (
     ReadingKeywords,
 )
 from privinf.sdk.several import BeginAll, Part
+
+_KEYWORDS = ("mode", *(item.name for item in fields(Connection)))
 
 
 class BaseClient:
@@ -56,7 +59,9 @@ class BaseClient:
         deadline: float | None = None,
         insecure_no_tls: bool | None = None,
         config: str | Path | None = None,
+        **unknown: Never,
     ) -> None:
+        refuse_unknown(unknown, _KEYWORDS)
         connection = Connection(parties, server, tls, deadline, insecure_no_tls, config)
         self._mode = MODES[mode]
         self._backend = self._mode.open(Path(model), connection)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import toy
 from deployment import Deployment, in_this_process
 
 from privinf import AsyncClient, Client, Tls
-from privinf.errors import ConfigError, ConnectError, InputError, ModelError
+from privinf.errors import ConfigError, ConnectError, InputError, ModelError, OptionError
 from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.sdk.encoder_client import MAX_TOKENS
 from privinf.sdk.options import Reading
@@ -140,6 +141,20 @@ def test_asyncio(served: Deployment) -> None:
 def test_two_parties_are_needed(served: Deployment, kind: type[Client | AsyncClient]) -> None:
     with pytest.raises(ConfigError, match="two addresses are needed"):
         kind(served.model, parties=["127.0.0.1:1"], tls=served.tls)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    ("slip", "meant"), [("partys", "parties"), ("configuration", "config"), ("dead_line", "deadline")]
+)
+def test_a_slip_of_a_keyword_is_named_with_what_was_meant(
+    tmp_path: Path, kind: type[Client | AsyncClient], slip: str, meant: str
+) -> None:
+    given: Any = {slip: "x"}
+    with pytest.raises(
+        OptionError, match=f"{slip} is no option here: mode, parties, .* are; did you mean {meant}"
+    ):
+        kind(tmp_path, **given)
 
 
 def test_certificates_are_needed(served: Deployment) -> None:
