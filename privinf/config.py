@@ -175,6 +175,7 @@ class ClientConfig(_Asking):
     """What the SDK needs to reach both parties."""
 
     parties: tuple[Address, Address]
+    dealer: Address | None = None  # for `privinf status` alone: no query is sent there
 
     def __post_init__(self) -> None:
         _parse(self, "parties")

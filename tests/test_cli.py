@@ -48,6 +48,7 @@ COMMANDS = (
     "serve",
     "demo",
     "doctor",
+    "status",
 )
 HEAVY = ("torch", "transformers", "numpy", "grpc", "tokenizers", "cryptography", "safetensors")
 

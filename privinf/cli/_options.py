@@ -123,21 +123,30 @@ class ClientOptions(TlsOptions):
         None, "Seconds for each query or pass; in the equivariant mode for a whole answer."
     )
 
+    def settings(self, kind: type[Config], **given: Any) -> Config:
+        """The configuration of a command that asks without a model."""
+        _quiet_handshakes()
+        from privinf.sdk.connection import Connection
+
+        return Connection(**self._told()).settings(kind, **given)
+
     def client(self, model: Path) -> Client:
         """The SDK's client."""
         _quiet_handshakes()
         from privinf.sdk.client import Client
 
-        return Client(
-            model,
-            mode=self.mode,
-            parties=self.parties.split(",") if self.parties else None,
-            server=self.server,
-            tls=self.tls,
-            deadline=self.deadline,
-            insecure_no_tls=self.insecure_no_tls or None,
-            config=self.config,
-        )
+        return Client(model, mode=self.mode, **self._told())
+
+    def _told(self) -> dict[str, Any]:
+        """What says how the servers are reached."""
+        return {
+            "parties": self.parties.split(",") if self.parties else None,
+            "server": self.server,
+            "tls": self.tls,
+            "deadline": self.deadline,
+            "insecure_no_tls": self.insecure_no_tls or None,
+            "config": self.config,
+        }
 
 
 def _quiet_handshakes() -> None:

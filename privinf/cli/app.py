@@ -18,9 +18,10 @@ from privinf.cli.generate import chat, generate
 from privinf.cli.plan import plan
 from privinf.cli.serve import dealer, party, serve, up
 from privinf.cli.share import fetch, keygen, share
+from privinf.cli.status import status
 
 OWNER, SERVERS = (fetch, share, keygen, plan, check, convert), (dealer, party, up, serve)
-CLIENT, OTHERS = (embed, classify, generate, chat, draft), (cover, attack, demo, doctor, bench)
+CLIENT, OTHERS = (embed, classify, generate, chat, draft, status), (cover, attack, demo, doctor, bench)
 # What stood under `privinf ee`.
 MOVED = {verb: f"{verb} --mode equivariant" for verb in ("keygen", "embed", "classify", "generate")}
 MOVED |= {"convert": "cover", "serve": "serve", "attack": "attack"}

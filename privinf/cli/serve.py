@@ -142,7 +142,8 @@ def _client_settings(local: LocalParties, model: Path, work: Path) -> dict[str, 
     from privinf.local import CLIENT_FILE
 
     tls = {name: str(Path(path).resolve()) for name, path in vars(local.tls()).items()}
-    lines = [f'parties = ["{local.addresses[0]}", "{local.addresses[1]}"]', "[tls]"]
+    lines = [f'parties = ["{local.addresses[0]}", "{local.addresses[1]}"]']
+    lines += [f'dealer = "{local.nodes["dealer"].address}"  # for `privinf status`', "[tls]"]
     lines += [f'{name} = "{path}"' for name, path in tls.items()]
     path = work / CLIENT_FILE
     part = path.with_suffix(".part")

@@ -42,7 +42,7 @@ from privinf.sdk.decoding import PassTokens
 from privinf.sdk.modes import Mode
 from privinf.sdk.options import GenerationOptions, Reading
 from privinf.sdk.room import warn_of_room
-from privinf.sdk.transport import PartyStatus
+from privinf.sdk.standing import PartyStatus
 
 
 @dataclass(frozen=True, kw_only=True)

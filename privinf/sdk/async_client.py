@@ -22,8 +22,8 @@ from privinf.sdk.options import (
     WritingKeywords,
 )
 from privinf.sdk.several import BeginAll
+from privinf.sdk.standing import PartyStatus
 from privinf.sdk.threads import Threads, aside
-from privinf.sdk.transport import PartyStatus
 
 
 class AsyncClient(BaseClient):

@@ -13,7 +13,7 @@ from privinf.sdk.call import Call
 from privinf.sdk.completions import TokenStream
 from privinf.sdk.options import GenerationOptions, Reading
 from privinf.sdk.several import BeginAll
-from privinf.sdk.transport import PartyStatus
+from privinf.sdk.standing import PartyStatus
 
 Texts = str | Iterable[str]
 Items = Texts | F32  # or images

@@ -20,7 +20,7 @@ from privinf.sdk.options import (
     WritingKeywords,
 )
 from privinf.sdk.several import BatchStream
-from privinf.sdk.transport import PartyStatus
+from privinf.sdk.standing import PartyStatus
 
 
 class Client(BaseClient):

@@ -25,7 +25,7 @@ class Connection:
     insecure_no_tls: bool | None = None
     config: str | os.PathLike[str] | None = None
 
-    def settings(self, kind: type[Config]) -> Config:
+    def settings(self, kind: type[Config], **more: object) -> Config:
         """The configuration of a mode; InputError for the address of another mode's servers."""
         known = {item.name for item in fields(kind)}
         for name, mode in _SERVERS.items():
@@ -35,4 +35,4 @@ class Connection:
                     f'{name} is for mode="{mode}" (--mode {mode}); this mode needs {needed} (--{needed})'
                 )
         given = {item.name: getattr(self, item.name) for item in fields(self) if item.name in known}
-        return load(kind, self.config or os.environ.get("PRIVINF_CONFIG") or None, **given)
+        return load(kind, self.config or os.environ.get("PRIVINF_CONFIG") or None, **given, **more)

@@ -4,50 +4,29 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any, Self
-
-import grpc
-from google.protobuf.message import Message
+from dataclasses import replace
+from typing import Self
 
 from privinf.config import ClientConfig
-from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, Overloaded
+from privinf.errors import ConnectError, DeadlineExceeded, Overloaded
 from privinf.parties.rpc.credentials import Peer, dial, warn_insecure
 from privinf.parties.rpc.deadline import Deadline, persist
 from privinf.parties.rpc.messages import (
     identity_message,
-    read_identity,
-    read_shape,
     require_same,
     session_shape_message,
     shape_message,
 )
-from privinf.parties.rpc.methods import ATTEST_PARTY, STATUS, Method
-from privinf.parties.rpc.status import attribute, restore
 from privinf.protocols.contract import ID_BYTES, Identity, QueryShape, SessionShape
 from privinf.sdk.call import Call
 from privinf.sdk.outcomes import ROLES, Answer, Pair
 from privinf.sdk.passes import Generation
 from privinf.sdk.patience import Patience, patiently
 from privinf.sdk.query import Run
-from privinf.v1 import common_pb2, party_pb2
+from privinf.sdk.standing import PartyStatus, attest, status_of
+from privinf.v1 import party_pb2
 
 Shares = Pair | Callable[[], Pair]
-
-
-@dataclass(frozen=True)
-class PartyStatus:
-    """What a party says of itself: preparations ready by shape, and how much room is taken."""
-
-    role: str
-    ready: dict[QueryShape, int]
-    sessions: int
-    max_sessions: int
-    store_bytes: int
-    max_store_bytes: int
-    waiting: int = 0  # for a place among the sessions
-    max_waiting: int = 0
-    max_batch: int = 1  # prompts of one generation that advance together
 
 
 class Link:
@@ -137,7 +116,8 @@ class Link:
 
     def status(self) -> tuple[PartyStatus, PartyStatus]:
         """Ask both parties what they have ready."""
-        first, second = (self._status(peer) for peer in self._peers)
+        self._require_open()
+        first, second = (status_of(peer, self._config.connect_seconds) for peer in self._peers)
         return first, second
 
     def most_together(self) -> int:
@@ -157,33 +137,10 @@ class Link:
         self.close()
 
     def _reach(self, peer: Peer, seconds: float, deadline: Deadline) -> Identity:
-        return patiently(lambda: persist(lambda: self._attest(peer, deadline), seconds, deadline), deadline)
-
-    def _attest(self, peer: Peer, deadline: Deadline) -> Identity:
-        reply: common_pb2.AttestReply = _ask(
-            peer, ATTEST_PARTY, common_pb2.AttestRequest(), deadline.left("connect")
+        return patiently(
+            lambda: persist(lambda: attest(peer, deadline.left("connect")), seconds, deadline), deadline
         )
-        if reply.role != peer.role:
-            raise attribute(MismatchError(f"{peer.address} is {reply.role}, not {peer.role}"), peer.role)
-        return read_identity(reply.identity)
 
     def _require_open(self) -> None:
         if self._closed:
             raise ConnectError("this client is closed")
-
-    def _status(self, peer: Peer) -> PartyStatus:
-        self._require_open()
-        reply: party_pb2.StatusReply = _ask(
-            peer, STATUS, party_pb2.StatusRequest(), self._config.connect_seconds
-        )
-        ready = {read_shape(item.shape): item.count for item in reply.ready}
-        counts = (getattr(reply, item.name) for item in fields(PartyStatus)[2:])
-        return PartyStatus(peer.role, ready, *counts)
-
-
-def _ask(peer: Peer, method: Method, request: Message, seconds: float) -> Any:
-    """The one reply of a party to what needs no session."""
-    try:
-        return method.on(peer)(request, timeout=seconds, metadata=peer.metadata)
-    except grpc.RpcError as error:
-        raise restore(error, peer.role, phase="connect", peer=peer) from error

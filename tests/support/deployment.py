@@ -28,6 +28,7 @@ class Deployment:
     shared: Path  # what `privinf share` wrote
     addresses: tuple[str, str]
     tls: Tls
+    dealer: str = ""  # where it listens, for `privinf status`
 
     @property
     def model(self) -> Path:
@@ -98,4 +99,4 @@ def in_this_process(source: Path, shared: Path, work: Path, **given: dict[str, A
         )
         second = f"127.0.0.1:{stack.enter_context(party(1, dealer=dealer)).port}"
         first = f"127.0.0.1:{stack.enter_context(party(0, dealer=dealer, peer=second)).port}"
-        yield Deployment(source, shared, (first, second), common("client")["tls"])
+        yield Deployment(source, shared, (first, second), common("client")["tls"], dealer)

@@ -36,7 +36,8 @@ from privinf.sdk.modes import Mode
 from privinf.sdk.options import GenerationOptions, Reading
 from privinf.sdk.room import warn_of_room
 from privinf.sdk.several import BeginAll, Part, groups
-from privinf.sdk.transport import Link, PartyStatus
+from privinf.sdk.standing import PartyStatus
+from privinf.sdk.transport import Link
 
 _LONGER = "`privinf share` with a larger --max-tokens allows longer ones"
 
