@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from privinf.check import check
+from privinf.cli import main
 from privinf.errors import ConfigError, ModelError
 from privinf.models.attention import VARIANTS, Variant, softmax
 from privinf.models.cache import POLICIES
@@ -36,9 +37,9 @@ from privinf.models.fold import fold
 from privinf.models.functions import FUNCTIONS
 from privinf.models.ops import Heads, Ops, Rows, Sum, View
 from privinf.models.parts import Attention
-from privinf.models.programs.layout import Layout
+from privinf.models.programs.layout import Layout, QueryLayout, SessionLayout
 from privinf.models.programs.wire import Field, Form, Values
-from privinf.models.sharing.bundle import Bundle, read
+from privinf.models.sharing.bundle import Bundle, read, read_queries
 from privinf.models.sharing.calibrate import calibrate_decoder
 from privinf.models.sharing.schemes import SCHEMES
 from privinf.models.sharing.schemes.masked import Masked
@@ -56,6 +57,7 @@ from privinf.protocols.contract import (
     SessionShape,
     Stock,
 )
+from privinf.protocols.cost import Cost, Tally
 from privinf.protocols.masked.gates.base import Gate
 from privinf.protocols.masked.gates.linear import value
 from privinf.protocols.masked.gates.product import Product
@@ -68,6 +70,7 @@ from privinf.protocols.registry import Registry
 from privinf.protocols.ring import U64
 from privinf.protocols.testing.gates import GateSuite
 from privinf.protocols.testing.trials import Draw, Exactly, Trial, integers
+from privinf.sdk.costs import query_cost
 
 T = TypeVar("T")
 SPEC = specs.gpt2(2, 16, 4, 24, 37, 48, Generator(True, 1, (2,)))
@@ -337,6 +340,47 @@ def test_a_protocol(tmp_path: Path) -> None:
     np.testing.assert_allclose(answer, toy.clear(source, ["calm sea"]), atol=NEAR)
     with pytest.raises(ModelError, match="this version knows no protocol 'door-tagged'"):
         read(shared / "client")
+
+
+class Counted(Masked):
+    """A protocol that takes seven rounds for anything, and gigabytes for long queries and prompts."""
+
+    def count_query(self, layout: QueryLayout, shape: QueryShape) -> Tally:
+        return Tally({"all of it": Cost(rounds=7, online=shape.tokens, prep0=shape.tokens * 10**8)})
+
+    def count_prompt(self, layout: SessionLayout, shape: SessionShape) -> list[Tally]:
+        return [Tally({"the prompt": Cost(rounds=7, prep1=shape.prompt * 10**8)})]
+
+    def count_session(
+        self, layout: SessionLayout, shape: SessionShape, later: int
+    ) -> tuple[list[Tally], Tally]:
+        return self.count_prompt(layout, shape), Tally({"a pass": Cost(rounds=7, online=later)})
+
+
+def test_a_protocol_counts_for_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plan`, the note of `share` and the warnings of clients say what it takes, not what masked values would."""
+    encoder = toy.checkpoint(tmp_path / "toy")
+    decoder = tiny_decoder.checkpoint(tmp_path / "tiny", "llama", layers=1)
+    (tmp_path / "lines.txt").write_text("a calm sea\n")
+    with added(SCHEMES, "door-counted", Counted()):
+        shared = {}
+        for name, source in (("encoder", encoder), ("decoder", decoder)):
+            words = ["share", str(source), "--out", str(tmp_path / name), "--protocol", "door-counted"]
+            assert main([*words, "--calibration", str(tmp_path / "lines.txt"), "--json"]) == 0
+            shared[name] = json.loads(capsys.readouterr().out)
+        assert shared["encoder"]["large"] == {"96": 96 * 10**8, "128": 128 * 10**8}
+        assert shared["decoder"]["large"] == {"64": 64 * 10**8}
+        assert main(["plan", str(tmp_path / "encoder"), "--tokens", "16", "--json"]) == 0
+        query = json.loads(capsys.readouterr().out)
+        assert (query["rounds"], query["online_bytes"], query["offline_bytes"]) == (7, 16, 16 * 10**8)
+        assert [layer["name"] for layer in query["layers"]] == ["all of it"]
+        words = ["plan", str(tmp_path / "decoder"), "--prompt", "16", "--generated", "5", "--json"]
+        assert main(words) == 0
+        later = json.loads(capsys.readouterr().out)
+        assert (later["rounds"], later["online_bytes"]) == (7, 4)
+        assert (later["prompt"]["passes"], later["prompt"]["offline_bytes"]) == (1, 16 * 10**8)
+        cost = query_cost(read_queries(tmp_path / "encoder" / "client"), QueryShape("embed", 1, 32))
+        assert cost.prep0 == 32 * 10**8
 
 
 def test_a_name_is_taken_once_and_an_unknown_one_lists_all() -> None:

@@ -74,15 +74,15 @@ def _measure() -> None:
 
 def _query(folder: Path, query: Query, batch: int) -> dict[str, Any]:
     """Costs of an encoder's query."""
-    from privinf.models.programs.query import count
     from privinf.models.sharing import bundle
     from privinf.protocols.contract import QueryShape
+    from privinf.sdk.costs import query_tally
 
     shared = bundle.read_queries(folder)
     tokens = min(TOKENS, shared.layout.max_tokens) if query.tokens is None else query.tokens
     shape = QueryShape(shared.spec.task, batch, tokens)
     shared.layout.check(shape)
-    return _facts(shared.identity) | vars(shape) | _costs([count(shared.layout, shape).tally])
+    return _facts(shared.identity) | vars(shape) | _costs([query_tally(shared, shape)])
 
 
 def _session(folder: Path, later: LaterPass, batch: int) -> dict[str, Any]:

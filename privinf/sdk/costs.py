@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from privinf.models.engines.stores import ShapeStore
-from privinf.models.programs import passes
 from privinf.models.programs.layout import CHUNK, TASKS, QueryLayout, SessionLayout
-from privinf.models.programs.passes import Shadow
-from privinf.models.programs.public import Public
-from privinf.models.programs.query import count
 from privinf.models.sharing.bundle import Bundle
-from privinf.models.spec import ModelSpec
 from privinf.models.text.tokenizer import BUCKETS
-from privinf.protocols.contract import Order, QueryShape, SessionShape
+from privinf.protocols.contract import QueryShape, SessionShape
 from privinf.protocols.cost import NETWORKS, Cost, Network, Tally
-from privinf.protocols.masked.counting import Counting
-from privinf.protocols.masked.wires import Wire
 from privinf.speed import Speed
 
 LARGE = 10**9  # bytes of both parties' preparations
@@ -29,7 +21,12 @@ class CostWarning(UserWarning):
 
 def query_cost(bundle: Bundle[QueryLayout], shape: QueryShape) -> Cost:
     """Declared rounds and bytes of a query, exact."""
-    return count(bundle.layout, shape).tally.total()
+    return query_tally(bundle, shape).total()
+
+
+def query_tally(bundle: Bundle[QueryLayout], shape: QueryShape) -> Tally:
+    """The same layer by layer, as the folder's protocol counts it."""
+    return bundle.scheme.count_query(bundle.layout, shape)
 
 
 def expected(cost: Cost, speed: Speed, network: Network) -> float:
@@ -73,38 +70,14 @@ def large_prompts(bundle: Bundle[SessionLayout]) -> Iterator[tuple[int, Cost]]:
 def prompt_cost(bundle: Bundle[SessionLayout], rows: int) -> Cost:
     """Declared rounds and bytes of the passes that read a prompt, exact."""
     shape = SessionShape(TASKS[0], rows, 1)
-    counted = passes.count(bundle.layout, shape, bundle.layout.passes(shape))
-    return sum((ctx.tally.total() for ctx in counted), Cost())
+    return sum((tally.total() for tally in bundle.scheme.count_prompt(bundle.layout, shape)), Cost())
 
 
 def session_tallies(
     bundle: Bundle[SessionLayout], shape: SessionShape, later: int
 ) -> tuple[list[Tally], Tally]:
     """Of the passes that read the prompt, and of one that finds `later` further slots in the cache, exact."""
-    layout = bundle.layout
-    shadow, public = Shadow(layout, shape), Public.blank(layout)
-
-    def run() -> Tally:
-        ctx = Counting(ShapeStore(layout.masked, layout.scale))
-        shadow.run(ctx, Order(shadow.ledger.index), public)
-        return ctx.tally
-
-    reading = [run() for _ in range(layout.passes(shape))]
-    _fill(shadow, layout.spec, later)
-    return reading, run()
-
-
-def _fill(shadow: Shadow, spec: ModelSpec, slots: int) -> None:
-    """Put slots into the cache that no pass has written: a pass depends on their number alone."""
-    if not slots:
-        return
-    for layer in range(spec.layers):
-        blank = Wire(
-            (shadow.ledger.shape.batch, spec.kv_heads, slots, spec.head_width), 0, 0
-        )  # ring and scale are those before it
-        shadow.cache.extend(layer, [blank], [blank])
-    shadow.cache.settle(slots, None)
-    shadow.ledger.slots += [(shadow.ledger.index, row) for row in range(slots)]
+    return bundle.scheme.count_session(bundle.layout, shape, later)
 
 
 def gigabytes(count: int) -> str:

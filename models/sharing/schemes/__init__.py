@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from privinf.models.programs.layout import Layout
+from privinf.models.programs.layout import Layout, QueryLayout, SessionLayout
 from privinf.models.programs.wire import Field, Form, Values
-from privinf.protocols.contract import DealerProgram, PartyProgram, Topology
+from privinf.protocols.contract import DealerProgram, PartyProgram, QueryShape, SessionShape, Topology
+from privinf.protocols.cost import Tally
 from privinf.protocols.registry import Registry
 from privinf.protocols.ring import U64
 
@@ -43,6 +44,20 @@ class Scheme(Protocol):
 
     def add_up(self, field: Field, parts: Sequence[bytes]) -> U64:
         """The ring elements of an answer, of each party's share; ProtocolError for one of another size."""
+        ...
+
+    def count_query(self, layout: QueryLayout, shape: QueryShape) -> Tally:
+        """Rounds and bytes of one query, layer by layer, exact."""
+        ...
+
+    def count_prompt(self, layout: SessionLayout, shape: SessionShape) -> list[Tally]:
+        """The same of each pass that reads the prompt of a session. Never asked where the protocol has no sessions."""
+        ...
+
+    def count_session(
+        self, layout: SessionLayout, shape: SessionShape, later: int
+    ) -> tuple[list[Tally], Tally]:
+        """The same, and of a pass that finds `later` further slots in the cache."""
         ...
 
 

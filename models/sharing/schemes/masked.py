@@ -6,16 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from privinf.models.engines.stores import DealerStore, PartyStore, mask_share, mask_tensor
-from privinf.models.programs import wire
+from privinf.models.engines.stores import DealerStore, PartyStore, ShapeStore, mask_share, mask_tensor
+from privinf.models.programs import passes, query, wire
 from privinf.models.programs.layout import Layout, QueryLayout, SessionLayout
+from privinf.models.programs.passes import Shadow
 from privinf.models.programs.public import Public
 from privinf.models.programs.query import QueryDealer, QueryParty
 from privinf.models.programs.session import SessionDealer, SessionParty
 from privinf.models.sharing.folder import WEIGHTS, read_seed, read_tensors, write_seed, write_tensors
+from privinf.models.spec import ModelSpec
 from privinf.protocols import prg
-from privinf.protocols.contract import DealerProgram, PartyProgram
+from privinf.protocols.contract import DealerProgram, Order, PartyProgram, QueryShape, SessionShape
+from privinf.protocols.cost import Tally
 from privinf.protocols.masked import TOPOLOGY
+from privinf.protocols.masked.counting import Counting
+from privinf.protocols.masked.wires import Wire
 from privinf.protocols.ring import U64
 
 if TYPE_CHECKING:
@@ -83,6 +88,42 @@ class Masked:
     def add_up(self, field: wire.Field, parts: Sequence[bytes]) -> U64:
         """The sum modulo 2^64."""
         return wire.add_up(field, parts)
+
+    def count_query(self, layout: QueryLayout, shape: QueryShape) -> Tally:
+        """What the gates of the program declare."""
+        return query.count(layout, shape).tally
+
+    def count_prompt(self, layout: SessionLayout, shape: SessionShape) -> list[Tally]:
+        """The same of the passes that read the prompt."""
+        return [ctx.tally for ctx in passes.count(layout, shape, layout.passes(shape))]
+
+    def count_session(
+        self, layout: SessionLayout, shape: SessionShape, later: int
+    ) -> tuple[list[Tally], Tally]:
+        """The same, and of a pass behind slots that no pass has written: it depends on their number alone."""
+        shadow, public = Shadow(layout, shape), Public.blank(layout)
+
+        def run() -> Tally:
+            ctx = Counting(ShapeStore(layout.masked, layout.scale))
+            shadow.run(ctx, Order(shadow.ledger.index), public)
+            return ctx.tally
+
+        reading = [run() for _ in range(layout.passes(shape))]
+        _fill(shadow, layout.spec, later)
+        return reading, run()
+
+
+def _fill(shadow: Shadow, spec: ModelSpec, slots: int) -> None:
+    """Put blank slots into the cache."""
+    if not slots:
+        return
+    for layer in range(spec.layers):
+        blank = Wire(
+            (shadow.ledger.shape.batch, spec.kv_heads, slots, spec.head_width), 0, 0
+        )  # ring and scale are those before it
+        shadow.cache.extend(layer, [blank], [blank])
+    shadow.cache.settle(slots, None)
+    shadow.ledger.slots += [(shadow.ledger.index, row) for row in range(slots)]
 
 
 ENTRY: Final = Masked()
