@@ -13,6 +13,7 @@ import pytest
 from privinf import config
 from privinf.addresses import Address
 from privinf.protocols.contract import QueryShape
+from privinf.settings import load
 
 PAGE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text("utf-8")
 # The page's sections, and whose own keys they list.
@@ -85,7 +86,7 @@ def test_a_section_lists_its_keys(title: str) -> None:
 
 
 def test_no_role_is_left_out() -> None:
-    bases = {base for role in config._ROLES for base in role.__mro__ if base is not object}
+    bases = {base for role in config.ROLES for base in role.__mro__ if base is not object}
     assert bases | {config.Tls} == set(SECTIONS.values())
 
 
@@ -108,6 +109,6 @@ def test_an_example_is_read(name: str, tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.delenv(variable)
     (text,) = re.findall(rf"^```toml\n(# {re.escape(name)}\n.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     (tmp_path / name).write_text(text)
-    read = config.load(EXAMPLES[name], tmp_path / name)
+    read = load(EXAMPLES[name], tmp_path / name)
     assert read.tls is not None
     assert read.tls.ca.name == "ca.pem"

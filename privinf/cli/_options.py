@@ -100,7 +100,7 @@ class ServerOptions(TlsOptions):
 
     def settings(self, kind: type[Config], **given: Any) -> Config:
         """Its configuration, with the options that are its own."""
-        from privinf.config import load
+        from privinf.settings import load
 
         given |= {"listen": self.listen, "tls": self.tls, "insecure_no_tls": self.insecure_no_tls or None}
         return load(kind, self.config, **given)

@@ -99,8 +99,8 @@ def serve(
 
 def parse_shape(text: str) -> QueryShape:
     """TASK:BATCH:TOKENS."""
-    from privinf.config import read_shape
     from privinf.errors import ConfigError
+    from privinf.settings import read_shape
 
     try:
         return read_shape(text)

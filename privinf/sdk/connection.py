@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from privinf.config import Config, Tls, load
+from privinf.config import Config, Tls
 from privinf.errors import OptionError
+from privinf.settings import load
 
 GivenTls = Tls | dict[str, Path]  # paths named ca, cert and key add to what file and environment say
 _SERVERS = {"parties": "private", "server": "equivariant"}

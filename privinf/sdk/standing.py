@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import grpc
@@ -45,7 +45,7 @@ class Standing:
     address: str
     identity: Identity | None = None
     status: PartyStatus | None = None  # of a party
-    error: PrivinfError | None = field(default=None)
+    error: PrivinfError | None = None
 
 
 def attest(peer: Peer, seconds: float) -> Identity:

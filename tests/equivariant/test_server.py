@@ -16,7 +16,7 @@ from harness import free_port
 from serving import client_of, converted, eventually, serving
 
 from privinf import Client, Tls
-from privinf.config import EquivariantConfig, load
+from privinf.config import EquivariantConfig
 from privinf.equivariant.methods import GENERATE, SESSION
 from privinf.equivariant.serving import running
 from privinf.equivariant.serving.server import Server
@@ -33,6 +33,7 @@ from privinf.errors import (
 from privinf.keys import EQUIVARIANT_ROLES, keygen
 from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.rpc.status import restore
+from privinf.settings import load
 from privinf.v1 import equivariant_pb2 as pb
 
 WIDTH = tiny_models.WIDTH

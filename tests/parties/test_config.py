@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from privinf.addresses import Address
-from privinf.config import ClientConfig, DealerConfig, PartyConfig, Tls, load
+from privinf.config import ClientConfig, DealerConfig, PartyConfig, Tls
 from privinf.errors import ConfigError
 from privinf.protocols.contract import QueryShape
+from privinf.settings import load
 
 FILE = """
 party = 0

@@ -36,7 +36,8 @@ QUERY = """
 import sys
 for name in ("torch", "transformers", "numpy", "prometheus_client", "grpc_health"):
     sys.modules[name] = None  # importing it fails
-from privinf.config import ClientConfig, load
+from privinf.config import ClientConfig
+from privinf.settings import load
 from privinf.protocols.contract import QueryShape
 from privinf.sdk.transport import Link
 with Link(load(ClientConfig)) as link:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from dummy import DummyDealer, DummyParty, Settings
 
-from privinf.config import DealerConfig, PartyConfig, load
+from privinf.config import DealerConfig, PartyConfig
 from privinf.parties.serve import DealerServer, PartyServer, Server, serve_until_stopped
 from privinf.protocols.contract import Identity
+from privinf.settings import load
 
 
 def main(role: str, config: str, settings_path: str) -> None:

@@ -21,7 +21,8 @@ from privinf.sdk.transport import Link
 pytestmark = pytest.mark.processes
 CLIENT = """
 import sys
-from privinf.config import ClientConfig, load
+from privinf.config import ClientConfig
+from privinf.settings import load
 from privinf.protocols.contract import Advance, SessionShape
 from privinf.sdk.transport import Link
 with Link(load(ClientConfig)) as link, link.generate(SessionShape("echo", 3, 2)) as generation:
