@@ -107,7 +107,7 @@ def test_party_1_refuses_what_party_0_decides(tmp_path: Path, name: str, value: 
 
 @pytest.mark.parametrize("given", [{"ahead": 1}, {"shapes": (SHAPE,)}])
 def test_ahead_and_shapes_go_together(given: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="ahead and shapes go together"):
+    with pytest.raises(ConfigError, match=r"ahead \(--ahead\) and shapes \(--shape\) go together"):
         PartyConfig(**NEEDED[PartyConfig], insecure_no_tls=True, **given)
 
 
