@@ -123,7 +123,10 @@ class PartyConfig(_Admitting):
         for name in PARTY0_ALONE:
             told = self.party > 0 and getattr(self, name) != getattr(PartyConfig, name)
             _check(not told, f"{name} is party 0's: set it there, it decides for both")
-        _check(bool(self.ahead) == bool(self.shapes), "ahead (--ahead) and shapes (--shape) go together: how many, and of what")
+        _check(
+            bool(self.ahead) == bool(self.shapes),
+            "ahead (--ahead) and shapes (--shape) go together: how many, and of what",
+        )
         super().__post_init__()
         _check(self.max_store_bytes > 0 and self.max_store_count > 0, "the store needs room")
         _check(

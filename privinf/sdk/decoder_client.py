@@ -31,6 +31,12 @@ class DecoderSide:
 
         return ChatTemplate(self.bundle.directory, rules=self.tokenizer.rules)
 
+    @cached_property
+    def _system(self) -> str | None:
+        """The system message that the model was shared with."""
+        path = self.bundle.directory / SYSTEM
+        return path.read_bytes().decode("utf-8") if path.is_file() else None
+
     @property
     def eos(self) -> tuple[int, ...]:
         """The tokens that end a text."""
@@ -60,7 +66,7 @@ class DecoderSide:
         try:
             require_prefix(script.text, self.bundle.head.text)
         except InputError as error:
-            if not _names_system(messages):
+            if not _names_system(messages) or messages[0].get("content") == self._system:
                 raise
             raise OptionError(
                 "the system message (--system) is not the one that the model was shared with, which everyone knows: "
@@ -69,10 +75,9 @@ class DecoderSide:
         return self._after(script)
 
     def _whole(self, messages: Sequence[Message]) -> Sequence[Message]:
-        system = self.bundle.directory / SYSTEM
-        if _names_system(messages) or not system.is_file() or not isinstance(messages, list | tuple):
+        if self._system is None or _names_system(messages) or not isinstance(messages, list | tuple):
             return messages
-        return [{"role": "system", "content": system.read_bytes().decode("utf-8")}, *messages]
+        return [{"role": "system", "content": self._system}, *messages]
 
     def _after(self, whole: Script) -> list[int]:
         prefix = self.bundle.layout.plan.prefix
