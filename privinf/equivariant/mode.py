@@ -56,6 +56,9 @@ class CoveredUsage(Usage):
         return f"{self.queries} queries in {self.seconds:.2f} s; {sent}"
 
 
+_LONGER = "--max-tokens of `privinf serve`, or another model, allows longer ones"
+
+
 class Equivariant:
     """The client's folder of a covered model, and the way to its one server.
 
@@ -158,13 +161,14 @@ class Equivariant:
             raise InputError(f"the prompt has {len(ids)} tokens and this server takes {room}: shorten it")
         left = room - len(ids) + 1  # nothing follows the last one: it takes no room
         most = min(options.max_new_tokens, left)
-        warn_of_room(options, left, "--max-tokens of `privinf serve`, or another model, allows longer ones")
         if side.own is not None:
+            warn_of_room(options, left, _LONGER)
             opened = open_session(self._folder, self._link, self._about, call, call.timeout)
             return Chooser(side.own, opened).write(ids, options, most), opened.end
         assert self._key.tokens is not None
         covered = self._key.tokens[np.asarray(ids)].tolist()
         prompt = prompt_message(self._about.id, covered, options.max_new_tokens, options)
+        warn_of_room(options, left, _LONGER)
         replies = self._link.generate(prompt, call)
         return received(prompt, replies, self._key, most), lambda clean: replies.cancel()
 

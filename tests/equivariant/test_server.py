@@ -33,6 +33,7 @@ from privinf.errors import (
 from privinf.keys import EQUIVARIANT_ROLES, keygen
 from privinf.parties.rpc.outgoing import Outgoing
 from privinf.parties.rpc.status import restore
+from privinf.sdk.room import RoomWarning
 from privinf.settings import load
 from privinf.v1 import equivariant_pb2 as pb
 
@@ -231,7 +232,8 @@ def test_the_servers_own_bound_on_tokens(tmp_path: Path) -> None:
     for level in ("cover", "session"):
         made = converted(tmp_path / level, "llama", level, eos_token_id=None)
         with serving(made.server, max_tokens=8) as server, client_of(made, server) as client:
-            answer = client.generate([1, 6, 9, 4], max_new_tokens=20)
+            with pytest.warns(RoomWarning, match="max_new_tokens is 20, and 5 fit"):
+                answer = client.generate([1, 6, 9, 4], max_new_tokens=20)
             assert len(answer.tokens) == 5  # the last is not read
             assert answer.finish_reason == "full"
             with pytest.raises(InputError):
