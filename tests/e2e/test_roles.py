@@ -52,7 +52,7 @@ def test_a_role_starts_with_its_own_folder_alone(family: str, role: str, shared:
 
 
 def test_a_party_that_the_protocol_does_not_have_is_refused(shared: Path) -> None:
-    with pytest.raises(ConfigError, match="party is 0 or 1, not 2"):
+    with pytest.raises(ConfigError, match=r"party \(--party\) is 0 or 1, not 2"):
         party_program(shared / "party1", 2)
 
 

@@ -21,7 +21,7 @@ from privinf.equivariant.attacks.view import Findings, Leak, View
 from privinf.equivariant.attacks.weights import facts
 from privinf.equivariant.covering.convert import Converted, convert
 from privinf.equivariant.levels import WARNING
-from privinf.errors import ConfigError, InputError, MissingExtra, ModelError
+from privinf.errors import ConfigError, FileError, InputError, MissingExtra, ModelError
 
 Plain = Callable[[Kind], Path]
 Conversions = Callable[[Kind, str], Converted]
@@ -93,7 +93,7 @@ def test_without_the_client_there_is_nothing_to_score(
     alone = tmp_path / "alone"
     alone.mkdir()
     (alone / "server").symlink_to(model.server)
-    with pytest.raises(ConfigError, match=r"client/key\.json cannot be read"):
+    with pytest.raises(ConfigError, match=r"client/key\.json is missing"):
         run(
             Setting(plain_model("llama"), alone, [written]),
             [ATTACKS["body"]],
@@ -203,7 +203,7 @@ def test_text_that_cannot_be_used(
 
 def test_missing_files_are_named(plain_model: Plain, tmp_path: Path) -> None:
     model = plain_model("llama")
-    with pytest.raises(InputError, match=r"no\.txt cannot be read"):
+    with pytest.raises(FileError, match=r"no\.txt cannot be read"):
         texts.tokens_of([tmp_path / "no.txt"], model, facts(model), 10)
     with pytest.raises(ModelError, match=r"tokenizer\.json is missing"):
         texts.tokens_of([], tmp_path, facts(model), 10)

@@ -19,7 +19,7 @@ from privinf.equivariant import variants
 from privinf.equivariant.covering.convert import Converted, convert, fingerprint
 from privinf.equivariant.key import Key
 from privinf.equivariant.levels import LEVELS
-from privinf.errors import ConfigError
+from privinf.errors import FileError
 
 Plain = Callable[[Kind], Path]
 Made = Callable[[Kind, str], Converted]
@@ -167,7 +167,7 @@ def test_a_mark_that_does_not_reach_the_disk_is_told_and_loses_its_variant(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigError, match="cannot be marked as used"):
+    with pytest.raises(FileError, match="cannot be written: No space left"):
         variants.mark(tmp_path)
     monkeypatch.undo()
     assert not variants.mark(tmp_path)
