@@ -23,11 +23,11 @@ from privinf.config import (
     EquivariantClientConfig,
     EquivariantConfig,
     PartyConfig,
-    load,
 )
 from privinf.errors import ConfigError, ListenError
 from privinf.parties.rpc.listening import listen
 from privinf.parties.serve import DealerServer, PartyServer
+from privinf.settings import load
 
 HOST = "127.0.0.1"
 BAD = {
