@@ -60,8 +60,8 @@ def test_a_party_of_another_protocol_is_refused_by_name(tmp_path: Path) -> None:
             {"dealer": "c:3", "peer": "a:1"},
             "peer: leave it out; party1 dials nobody",
         ),
-        (PartyProgram(IDENTITY, Topology(2, dealer=False), 2), {}, "party is 0 or 1, not 2"),
-        (PartyProgram(IDENTITY, THREE, 11), {}, "party is 0, 1 or 2, not 11"),
+        (PartyProgram(IDENTITY, Topology(2, dealer=False), 2), {}, r"party \(--party\) is 0 or 1, not 2"),
+        (PartyProgram(IDENTITY, THREE, 11), {}, r"party \(--party\) is 0, 1 or 2, not 11"),
         (
             PartyProgram(IDENTITY, Topology(3, dealer=True), 0),
             {"peer": ("a:1", "b:2"), "dealer": "c:3"},

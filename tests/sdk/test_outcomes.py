@@ -49,7 +49,7 @@ def test_the_cause_is_told_whoever_is_heard_first(
     monkeypatch.setattr(Method, "on", lambda method, peer: lambda requests, **how: peer)
     assert telling(cause, other) is telling(other, cause) is cause
     failures = (cause, other) if knows == 0 else (other, cause)
-    calls = [Call(), Call()]
+    calls = [Call("party0"), Call("party1")]
     opened = party_pb2.InferOpen(session_id=bytes(16))
     run = Run(cast(Any, calls), opened, (bytes(4), bytes(4)), 60.0, lambda: None)
     for count, party in enumerate(order, 1):
@@ -67,7 +67,8 @@ class Call:
 
     metadata = ()
 
-    def __init__(self) -> None:
+    def __init__(self, role: str) -> None:
+        self.role = role
         self.ends: Future[object] = Future()
 
     def __next__(self) -> object:
