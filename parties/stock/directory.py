@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from privinf.errors import ConfigError, Overloaded
+from privinf.errors import ConfigError, FileError, Overloaded
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -35,7 +35,7 @@ def usable_folder(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         todo = ": free space on its disk, or set another store" if error.errno in _FULL else ""
-        raise ConfigError(f"the store {directory} cannot be used: {error.strerror}{todo}") from error
+        raise FileError(f"the store {directory} cannot be used: {error.strerror}{todo}") from error
 
 
 @contextlib.contextmanager

@@ -119,7 +119,7 @@ def test_a_disk_that_is_full_at_the_start_is_told_with_what_to_do(
         patch.setattr(os, name, full)
         with pytest.raises(ConfigError, match="No space left on device: free space") as refused:
             opened(tmp_path)
-    assert refused.value.exit_code == 78
+    assert refused.value.exit_code == 74
     again = opened(tmp_path)  # nothing is lost, and nobody holds the folder
     assert all(number.to_bytes(16, "big") in again._spent for number in range(3))
     again.close()
