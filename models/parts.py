@@ -206,6 +206,10 @@ def build(spec: ModelSpec, plan: Plan | None = None, cache: str = "full") -> Mod
     """The parts of a model; ModelError for one that has none. A plan names the cache's policy itself."""
     if isinstance(spec.inputs, Patches):
         raise ModelError("models of images are not computed in shares yet: the equivariant mode takes them")
+    if (
+        spec.buckets and spec.order == "pre"
+    ):  # fewer queries than rows are the first ones to these, the last ones there
+        raise ModelError("relative positions are computed where norms stand behind alone")
     prefix = len(plan.prefix) if plan is not None else 0
     policy = cache if plan is None else plan.cache
     rings = plan.layers if plan is not None else [None] * spec.layers

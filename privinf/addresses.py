@@ -70,7 +70,7 @@ def _split(text: str) -> tuple[str, str]:
     if "/" in text or text.startswith("unix:"):
         raise ConfigError(f"{text!r}: write only host:port; URL schemes and Unix sockets are not supported")
     if len(parts := re.split(r"[\s,]+", text)) > 1 and all(":" in part for part in parts):
-        raise ConfigError(f"{text!r} is not one address: between two stands a comma, and nothing else")
+        raise ConfigError(f"{text!r} is not one address: separate two addresses with a comma alone")
     host, colon, port = text.rpartition(":")
     if not colon or port.endswith("]"):
         raise ConfigError(f"{text!r} has no port: write host:port, such as 127.0.0.1:50051")

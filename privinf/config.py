@@ -115,7 +115,7 @@ class PartyConfig(_Admitting):
     max_journal_bytes: int = GIB  # of all its parts; the oldest of them are deleted
     prepare_seconds: float = 600.0  # the longest that one preparation may take in the background
     connect_seconds: float = 3.0  # how long a query waits for the other party or the dealer to be reachable
-    threads: int = 0  # of one computation, as of the keys of a gate; 0: as many as it may use processors
+    threads: int = 0  # for one computation, such as a gate's keys; 0: one for each processor that it may use
 
     def __post_init__(self) -> None:
         _check(self.party >= 0, "party is 0 or more")
@@ -150,7 +150,7 @@ class DealerConfig(ServerConfig):
     come_seconds: float = 10.0  # how long both parties may take to come for what was ordered
     stall_seconds: float = 60.0  # how long one party may lag once both have come
     idle_seconds: float = 900.0  # how long a generation may wait for its next order
-    threads: int = 0  # of one computation, as of the keys of a gate; 0: as many as it may use processors
+    threads: int = 0  # for one computation, such as a gate's keys; 0: one for each processor that it may use
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -87,7 +87,7 @@ class LocalParties:
         with (self._work / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise ConfigError(
                     f"{self._work} is in use by another `privinf up`: end it, or choose another --work"
                 ) from error

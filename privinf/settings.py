@@ -91,7 +91,7 @@ def _ways(kind: type[Any], names: Sequence[str]) -> str:
         return ""
     flags = " and ".join(f"--{name.replace('_', '-')}" for name in names)
     variables = " and ".join(PREFIX + name.upper() for name in names)
-    return f": give {flags}, {variables}, or a file that has it as --config"
+    return f": give {flags}, {variables}, or --config with a file that sets it"
 
 
 def _refuse_unknown(given: set[str], known: set[str], where: str) -> None:

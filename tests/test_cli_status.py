@@ -12,7 +12,7 @@ from deployment import Deployment, in_this_process
 from said import error_line, its_json
 
 from privinf.cli import main
-from privinf.cli.status import SHOWN, _plain
+from privinf.cli.status import SHOWN, _short
 from privinf.config import ClientConfig
 from privinf.errors import ConnectError, MismatchError, Unauthenticated
 from privinf.keys import keygen
@@ -102,5 +102,5 @@ def test_the_other_mode_has_none(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_servers_write_commands_no_terminal() -> None:
-    assert _plain("a\x1b[31mb\n") == "a?[31mb?"
-    assert len(_plain("x" * 1000)) == SHOWN
+    assert _short("a\x1b[31mb\n") == "a?[31mb?"
+    assert len(_short("x" * 1000)) == SHOWN

@@ -45,7 +45,7 @@ CASES: list[tuple[list[str], int, str]] = [
     ([*ASKED, *AT, "a"], 78, "certificates are missing: give --ca, --cert and --key, PRIVINF_CA"),
     ([*ASKED, *AT, *TLS[:4], "a"], 78, "lacks key: give --key, PRIVINF_KEY"),
     ([*ASKED, "--parties", "127.0.0.1:1", "a"], 78, "parties (--parties): two addresses are needed"),
-    ([*ASKED, "--parties", "127.0.0.1:1 127.0.0.1:2", "a"], 78, "between two stands a comma"),
+    ([*ASKED, "--parties", "127.0.0.1:1 127.0.0.1:2", "a"], 78, "separate two addresses with a comma"),
     ([*ASKED, "--parties", "127.0.0.1", "a"], 78, "parties (--parties): '127.0.0.1' has no port"),
     ([*ASKED, "--config", "one.toml", "a"], 78, "parties (--parties): two addresses are needed"),
     (

@@ -17,8 +17,8 @@ from privinf.models.plan.scales import Scales
 from privinf.protocols.masked.gates import exp2, softmax
 from privinf.protocols.masked.watched import SPARE
 
-# Of the histograms that find a row's largest score: keys grow with 2^bits. Up to the first one pass takes no more of
-# them than two would, for rows of 64 scores and more.
+# Of the histograms that find a row's largest score: keys grow with 2^bits. Up to the first one pass takes about as much
+# as two, and a round less.
 ONE_PASS_BITS, BUCKET_BITS = 8, 7
 FINEST = (2, 1, 0)  # log2 of the last pass's buckets, in score units: the first that fits
 DIGITS = (softmax.INVERSE_BITS, softmax.INVERSE_BITS - 1)  # of an inverse sum: the first that fits

@@ -50,7 +50,7 @@ def residual(ops: Ops[Sum, Rows], layers: Sequence[Layer]) -> Sum:
 
 
 def remember(ops: Ops[Sum, Rows], layer: Layer, x: Sum) -> None:
-    """Of a layer, what later passes attend to: one row's queries are made with it, and asked by nobody."""
+    """Of a layer, what later passes attend to. One row's queries are made with it, and not used."""
     part = layer.attention
     with ops.at(part.label):
         rows = ops.normalise(x, layer.attention_norm)

@@ -59,7 +59,9 @@ def _run(arguments: list[str] | None) -> int:
 
 def _fail(error: PrivinfError) -> int:
     """One line on stderr; no traceback, as its frames may hold shares."""
-    print(f"privinf: {type(error).__name__}: {error}", file=sys.stderr)
+    from privinf.cli.output import plain
+
+    print(plain(f"privinf: {type(error).__name__}: {error}"), file=sys.stderr)
     return error.exit_code
 
 

@@ -22,6 +22,11 @@ def emit_json(document: Any) -> None:
     print(json.dumps(document, indent=1))
 
 
+def plain(text: str) -> str:
+    """Text that may be a server's, without what a terminal obeys."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def note(text: str) -> None:
     """A line for people, on stderr."""
     print(text, file=sys.stderr)

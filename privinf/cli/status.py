@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from privinf.cli._options import ClientOptions
-from privinf.cli.output import JsonFlag, emit_json, megabytes
+from privinf.cli.output import JsonFlag, emit_json, megabytes, plain
+from privinf.errors import ConnectError, DeadlineExceeded, MismatchError, PrivinfError
 from privinf.options import option
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from privinf.sdk.standing import Standing
 
 SHOWN = 300  # characters of what a server says
+SHAPES = 20  # of preparations that it has ready
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,10 @@ def _facts(one: Standing) -> dict[str, Any]:
     """One server for --json."""
     facts: dict[str, Any] = {"role": one.role, "address": one.address, "serves": one.error is None}
     if one.error is not None:
-        facts |= {"kind": type(one.error).__name__, "error": _plain(str(one.error))}
+        facts |= {"kind": type(one.error).__name__, "error": _short(str(one.error))}
     if one.identity is not None:
         names = ("version", "protocol", "model_id", "plan_hash")
-        facts |= {name: _plain(getattr(one.identity, name)) for name in names}
+        facts |= {name: _short(getattr(one.identity, name)) for name in names}
     if one.status is not None:
         counts = {item.name: getattr(one.status, item.name) for item in fields(one.status)[2:]}
         ready = [asdict(shape) | {"count": count} for shape, count in one.status.ready.items()]
@@ -87,24 +89,32 @@ def _print(found: list[Standing]) -> None:
     console.print(table)
     for one in found:
         if one.error is not None:
-            console.print(Text(f"{type(one.error).__name__}: {_plain(str(one.error))}"))
+            console.print(Text(f"{type(one.error).__name__}: {_short(str(one.error))}"))
 
 
 def _cells(one: Standing) -> list[str]:
     identity, counts = one.identity, one.status
-    differs = "no answer" if identity is None else "differs"
-    cells = [one.role, one.address, "serves" if one.error is None else differs]
+    cells = [one.role, one.address, _state(one.error)]
     if identity is None:
         return [*cells, *[""] * 6]
-    cells += map(_plain, (identity.version, identity.protocol, identity.model_id.partition(":")[0]))
+    cells += map(_short, (identity.version, identity.protocol, identity.model_id.partition(":")[0]))
     if counts is None:
         return [*cells, "", "", ""]
-    ready = [f"{n} x {_plain(s.task)}:{s.batch}:{s.tokens}" for s, n in counts.ready.items()]
+    ready = [f"{n} x {_short(s.task)}:{s.batch}:{s.tokens}" for s, n in counts.ready.items()]
+    if (more := len(ready) - SHAPES) > 0:
+        ready = [*ready[:SHAPES], f"and {more} more"]
     waiting = f", {counts.waiting} wait" if counts.waiting else ""
     sessions = f"{counts.sessions} of {counts.max_sessions}{waiting}"
     return [*cells, ", ".join(ready) or "nothing", sessions, megabytes(counts.store_bytes)]
 
 
-def _plain(text: str) -> str:
-    """What a server wrote, without what a terminal obeys."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:SHOWN]
+def _state(error: PrivinfError | None) -> str:
+    if error is None:
+        return "serves"
+    if isinstance(error, MismatchError):
+        return "differs"
+    return "no answer" if isinstance(error, ConnectError | DeadlineExceeded) else "refuses"
+
+
+def _short(text: str) -> str:
+    return plain(text)[:SHOWN]

@@ -43,6 +43,8 @@ def embed_file(
         return known
     client.check(texts, **options)
     pieces, asked = _pieces(out), _fingerprint(client, texts, options)
+    if force and finished(client, texts, out, reading) is not None:
+        _note(out).unlink()  # what is left of pieces is cleared: all is asked anew
     _claim(pieces, asked)
     _note(out).unlink(missing_ok=True)
     done = resumed = 0

@@ -21,6 +21,8 @@ from privinf.protocols.contract import Identity, QueryShape
 from privinf.sdk.outcomes import ROLES
 from privinf.v1 import common_pb2, party_pb2
 
+LONGEST = 40  # characters of a role that a server calls itself
+
 
 @dataclass(frozen=True)
 class PartyStatus:
@@ -53,7 +55,9 @@ def attest(peer: Peer, seconds: float) -> Identity:
     method = ATTEST_DEALER if peer.role == "dealer" else ATTEST_PARTY
     reply: common_pb2.AttestReply = ask(peer, method, common_pb2.AttestRequest(), seconds)
     if reply.role != peer.role:
-        raise attribute(MismatchError(f"{peer.address} is {reply.role}, not {peer.role}"), peer.role)
+        raise attribute(
+            MismatchError(f"{peer.address} is {reply.role[:LONGEST]!r}, not {peer.role}"), peer.role
+        )
     return read_identity(reply.identity)
 
 
@@ -90,12 +94,13 @@ def standings(config: ClientConfig, own: Identity | None = None) -> list[Standin
 
 
 def _standing(peer: Peer, seconds: float) -> Standing:
+    identity = None
     with closing(peer):
         try:
             identity = attest(peer, seconds)
             status = None if peer.role == "dealer" else status_of(peer, seconds)
         except PrivinfError as error:
-            return Standing(peer.role, str(peer.address), error=error)
+            return Standing(peer.role, str(peer.address), identity, error=error)
     return Standing(peer.role, str(peer.address), identity, status)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from pathlib import Path
 
 from privinf.errors import ConfigError
 from privinf.protocols.kernels import reference
@@ -14,6 +15,7 @@ from privinf.protocols.kernels.native import use_threads as native_threads
 from privinf.protocols.kernels.signature import Signature
 
 FORCED = "PRIVINF_KERNELS"
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and in how many
 # The names that it accepts, and what the backends call themselves; native ones in the library's order.
 LEVELS = {
     "portable": "native/portable",
@@ -53,7 +55,7 @@ def default() -> Kernels:
 
 
 def use_threads(most: int = 0) -> None:
-    """Let one call of a native kernel take up to so many threads; 0: as many as this process may use processors.
+    """Let one call of a native kernel take up to so many threads; 0: one for each processor that this process may use.
 
     What it computes does not depend on it. The reference path has none; without this, neither has the native one.
     """
@@ -62,10 +64,13 @@ def use_threads(most: int = 0) -> None:
 
 
 def processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """How many processors this process may use: those that it may run on, and as many as a container's quota pays."""
+    may = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text("ascii").split()
+        return max(1, min(may, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or no quota: "max"
+        return may
 
 
 def why_reference() -> str | None:

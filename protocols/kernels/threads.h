@@ -10,7 +10,8 @@
 
 namespace privinf {
 
-// Elements of a tree of some levels, or work that takes as long: half a millisecond, as ten threads take to start
+// Elements of a tree of some levels, or work that takes as long: half a millisecond, which some twenty threads take to
+// start
 constexpr double WORTH = 4096;
 
 inline std::atomic<size_t> most_threads{1};

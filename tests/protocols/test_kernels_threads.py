@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,6 +65,18 @@ def test_by_default_there_are_as_many_as_processors(monkeypatch: pytest.MonkeyPa
     kernels.use_threads()
     kernels.use_threads(3)
     assert asked == [5, 3]
+
+
+@pytest.mark.parametrize(
+    ("quota", "wanted"), [("max 100000", 8), ("200000 100000", 2), ("20000 100000", 1), ("9900000 100000", 8)]
+)
+def test_a_containers_quota_counts(
+    quota: str, wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    monkeypatch.setattr(registry, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert registry.processors() == wanted
 
 
 def test_the_reference_has_none(monkeypatch: pytest.MonkeyPatch) -> None:

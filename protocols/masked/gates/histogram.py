@@ -22,8 +22,8 @@ from privinf.protocols.masked.interpreter import Interpreter, drop_bits
 from privinf.protocols.masked.wires import Share, Wire, derive, map_share, narrow
 from privinf.protocols.ring import U64, Shape
 
-# What a round is worth in bytes of a party's preparation: as long take about 300 KB on one machine, 190 KB on a LAN and
-# 500 KB on a WAN, by cost.NETWORKS.
+# What a round is worth in bytes of a party's preparation: sending about 300 KB takes as long on one machine, 190 KB on
+# a LAN and 500 KB on a WAN, by cost.NETWORKS.
 ROUND = 1 << 18
 
 
