@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 import known_protocol
 import pytest
@@ -22,11 +20,7 @@ from from_pages import (
     tree_keys,
     unpacked,
 )
-
-Case = dict[str, Any]
-KNOWN: dict[str, Any] = json.loads(known_protocol.FILE.read_text("utf-8"))
-SEEDS = [bytes.fromhex(seed) for seed in KNOWN["seeds"]]
-PREPARATION = bytes.fromhex(KNOWN["preparation"])
+from known_answers import KNOWN, PREPARATION, SEEDS, Case
 
 
 class Reader:

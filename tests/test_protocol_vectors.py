@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from typing import Any
 
 import known_events
 import known_protocol
@@ -29,13 +28,9 @@ from from_pages import (
     tree_keys,
     unpacked,
 )
+from known_answers import KNOWN, PREPARATION, SEEDS, Case
 from known_programs import GATES
 from xxhash import xxh3_128_digest
-
-Case = dict[str, Any]
-KNOWN: dict[str, Any] = json.loads(known_protocol.FILE.read_text("utf-8"))
-SEEDS = [bytes.fromhex(seed) for seed in KNOWN["seeds"]]
-PREPARATION = bytes.fromhex(KNOWN["preparation"])
 
 
 def program(name: str) -> Case:

@@ -65,6 +65,11 @@ def _git(*words: str) -> str:
     return done.stdout.strip()
 
 
+def result_file(name: str, network: str) -> Path:
+    """Where a measurement keeps its result: the network is named unless it is loopback."""
+    return RESULTS / f"{name}{'' if network == 'loopback' else f'-{network}'}.json"
+
+
 def write(path: Path, result: Mapping[str, Any]) -> None:
     """Save a result; directories are made."""
     path.parent.mkdir(parents=True, exist_ok=True)

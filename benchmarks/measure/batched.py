@@ -112,8 +112,7 @@ def main() -> None:
     given = parser.parse_args()
     about = machine.about()
     result = measure(given.shared, given.tokens, given.repeat, given.network)
-    suffix = "" if given.network == "loopback" else f"-{given.network}"
-    path = given.json or machine.RESULTS / f"batched-{result['model']}{suffix}.json"
+    path = given.json or machine.result_file(f"batched-{result['model']}", given.network)
     machine.write(path, {"benchmark": "batched", **about, **result})
     for size, found in result["prompts"].items():
         print(f"{size} prompts: {found['tokens_per_second']:.2f} tokens/s")

@@ -89,8 +89,7 @@ def main() -> None:
     given = parser.parse_args()
     about = machine.about()
     result = measure(given.model, given.shared, given.tokens, given.repeat, given.network)
-    suffix = "" if given.network == "loopback" else f"-{given.network}"
-    path = given.json or machine.RESULTS / f"decoding-{given.model}{suffix}.json"
+    path = given.json or machine.result_file(f"decoding-{given.model}", given.network)
     machine.write(path, {"benchmark": "decoding", **about, **result})
     for pace, found in result["paces"].items():
         print(

@@ -44,8 +44,7 @@ def main() -> None:
     given = parser.parse_args()
     about = machine.about()
     result = measure(given.shared, given.rows, given.repeat, given.network)
-    suffix = "" if given.network == "loopback" else f"-{given.network}"
-    path = given.json or machine.RESULTS / f"first-token{suffix}.json"
+    path = given.json or machine.result_file("first-token", given.network)
     machine.write(path, {"benchmark": "first-token", **about, **result})
     seconds, peak = result["first_token_seconds"]["median"], max(result["peak"].values())
     print(f"first token: {seconds:.2f} s, peak {peak / 1e9:.2f} GB")
