@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import toy
 from deployment import Deployment, in_this_process
 from said import error_line, its_json
 
-from privinf.cli import main
-from privinf.cli.status import SHOWN, _short
+from privinf.cli import _fail, main
+from privinf.cli.status import SHAPES, SHOWN, _cells, _short, _state
 from privinf.config import ClientConfig
-from privinf.errors import ConnectError, MismatchError, Unauthenticated
+from privinf.errors import (
+    ConnectError,
+    MismatchError,
+    Overloaded,
+    PrivinfError,
+    ProtocolError,
+    Unauthenticated,
+)
 from privinf.keys import keygen
-from privinf.protocols.contract import QueryShape
-from privinf.sdk.standing import standings
+from privinf.protocols.contract import Identity, QueryShape
+from privinf.sdk import standing
+from privinf.sdk.standing import PartyStatus, Standing, standings
+from privinf.v1 import common_pb2, party_pb2
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +114,47 @@ def test_the_other_mode_has_none(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_servers_write_commands_no_terminal() -> None:
     assert _short("a\x1b[31mb\n") == "a?[31mb?"
     assert len(_short("x" * 1000)) == SHOWN
+
+
+def test_no_error_commands_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _fail(ProtocolError("party1: \x1b[2Ja\nb")) == ProtocolError.exit_code
+    assert capsys.readouterr().err == "privinf: ProtocolError: party1: ?[2Ja?b\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (None, "serves"),
+        (MismatchError("a"), "differs"),
+        (ConnectError("b"), "no answer"),
+        (Overloaded("c"), "refuses"),
+    ],
+)
+def test_a_state_says_what_a_server_did(error: PrivinfError | None, state: str) -> None:
+    assert _state(error) == state
+
+
+def test_a_long_list_of_what_is_ready_is_cut() -> None:
+    ready = {QueryShape("embed", 1, tokens): 1 for tokens in range(1, SHAPES + 4)}
+    status = PartyStatus("party0", ready, 0, 8, 0, 1)
+    cells = _cells(Standing("party0", "a:1", Identity("1", "masked", "m:1", "h"), status))
+    assert cells[6].endswith(", and 3 more")
+    assert cells[6].count("embed") == SHAPES
+
+
+def test_a_shape_that_cannot_be_is_the_servers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = party_pb2.StatusReply(
+        ready=[party_pb2.Ready(shape=common_pb2.QueryShape(task="x" * 999), count=1)]
+    )
+    monkeypatch.setattr(standing, "ask", lambda *given: reply)
+    with pytest.raises(ProtocolError, match="party1 names a shape that cannot be") as caught:
+        standing.status_of(SimpleNamespace(role="party1"), 1.0)  # type: ignore[arg-type]
+    assert caught.value.party == "party1"
+
+
+def test_a_server_of_another_role_cannot_fill_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = common_pb2.AttestReply(role="\x1b[2J" + "x" * 9999)
+    monkeypatch.setattr(standing, "ask", lambda *given: reply)
+    with pytest.raises(MismatchError, match=r"a:1 is '\\x1b\[2Jx+', not party1") as caught:
+        standing.attest(SimpleNamespace(role="party1", address="a:1"), 1.0)  # type: ignore[arg-type]
+    assert len(str(caught.value)) < 100

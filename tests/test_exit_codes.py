@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import re
@@ -170,9 +171,11 @@ def test_the_page_lists_every_code_that_commands_give() -> None:
 def test_a_file_that_may_not_be_read_is_one_that_cannot_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refuses(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuses)
     path = tmp_path / "closed.txt"
-    path.write_text("calm\n")
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("this user may read everything")
-    assert "Permission denied" in error_line(main([*REACHED, "--file", str(path)]), 74, capsys)
+    assert "closed.txt cannot be read: Permission denied" in error_line(
+        main([*REACHED, "--file", str(path)]), 74, capsys
+    )

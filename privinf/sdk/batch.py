@@ -43,8 +43,8 @@ def embed_file(
         return known
     client.check(texts, **options)
     pieces, asked = _pieces(out), _fingerprint(client, texts, options)
-    if force and finished(client, texts, out, reading) is not None:
-        _note(out).unlink()  # what is left of pieces is cleared: all is asked anew
+    if force and _answers(out, asked):
+        _sweep(pieces, asked)  # of the run that ended: all is asked anew
     _claim(pieces, asked)
     _note(out).unlink(missing_ok=True)
     done = resumed = 0
@@ -69,15 +69,9 @@ def finished(
 ) -> Report | None:
     """The report of an earlier run whose answers to this question `out` holds unchanged; None where there is none."""
     asked = _fingerprint(client, texts, vars(reading or Reading()))
-    try:
-        said = json.loads(_note(out).read_text("utf-8"))
-        if said != {"asked": asked, "written": _digest(out)}:
-            return None
-    except (FileNotFoundError, ValueError):
+    if not _answers(out, asked):
         return None
-    pieces = _pieces(out)
-    if pieces.exists() and _claimed(pieces / OWNER, asked):  # it was ended before it had cleared them away
-        _clear(pieces)
+    _sweep(_pieces(out), asked)
     return {"out": str(out), "texts": len(texts), "done": 0, "resumed": len(texts)}
 
 
@@ -92,6 +86,21 @@ def _note(out: Path) -> Path:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _answers(out: Path, asked: str) -> bool:
+    """Whether the note beside `out` says that it answers this question, and it is what was written then."""
+    try:
+        said = json.loads(_note(out).read_text("utf-8"))
+        return bool(said == {"asked": asked, "written": _digest(out)})
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _sweep(pieces: Path, asked: str) -> None:
+    """Clear the pieces of a question that is answered: its run may have been ended before it had."""
+    if pieces.exists() and _claimed(pieces / OWNER, asked):
+        _clear(pieces)
 
 
 def _clear(pieces: Path) -> None:

@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from privinf.config import ClientConfig
-from privinf.errors import MismatchError, PrivinfError
+from privinf.errors import InputError, MismatchError, PrivinfError, ProtocolError
 from privinf.parties.rpc.credentials import Peer, dial, warn_insecure
 from privinf.parties.rpc.messages import read_identity, read_shape, require_same
 from privinf.parties.rpc.methods import ATTEST_DEALER, ATTEST_PARTY, STATUS, Method
@@ -64,7 +64,10 @@ def attest(peer: Peer, seconds: float) -> Identity:
 def status_of(peer: Peer, seconds: float) -> PartyStatus:
     """What a party has ready."""
     reply: party_pb2.StatusReply = ask(peer, STATUS, party_pb2.StatusRequest(), seconds)
-    ready = {read_shape(item.shape): item.count for item in reply.ready}
+    try:
+        ready = {read_shape(item.shape): item.count for item in reply.ready}
+    except InputError as error:  # the caller has given none
+        raise attribute(ProtocolError(f"{peer.role} names a shape that cannot be"), peer.role) from error
     counts = (getattr(reply, item.name) for item in fields(PartyStatus)[2:])
     return PartyStatus(peer.role, ready, *counts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,3 +188,15 @@ def _interrupt(pieces: Path) -> None:
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written: No such file"):
         embed_file(Fake(), TEXTS, tmp_path / "nowhere" / "out.npy")
+
+
+def test_force_asks_all_again_though_a_run_ended_before_it_had_cleared_its_pieces(tmp_path: Path) -> None:
+    out, kept = tmp_path / "out.npy", tmp_path / "kept"
+    _interrupted(out)
+    shutil.copytree(out.with_name("out.npy.parts"), kept)
+    embed_file(Fake(), TEXTS, out)
+    kept.rename(out.with_name("out.npy.parts"))
+    client = Fake()
+    assert embed_file(client, TEXTS, out, force=True)["done"] == len(TEXTS)
+    assert client.asked == TEXTS
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.npy", "out.npy.done"]
