@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 LINES = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
 PINS = [Requirement(line) for line in LINES if line and not line.startswith("#")]
-INSTALLED = ("node", "models", "chat", "convert", "bench", "dev")  # what the Makefile installs
+# What the Makefile installs.
+INSTALLED = ("node", "models", "chat", "convert", "train", "tensorboard", "search", "bench", "dev")
 PYTHONS = ("3.11", "3.13")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -10,18 +11,20 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal, cast
 from zipfile import BadZipFile, ZipFile
 
 from privinf.errors import ConfigError, IntegrityError
 
-Registry = Literal["pypi", "npm"]
+Registry = Literal["pypi", "npm", "debian"]
 
 
 @dataclass(frozen=True)
 class Archive:
-    """One pinned file of a registry: a wheel of Python's index, or a tarball of npm."""
+    """One pinned file of a registry: a wheel of Python's index, a tarball of npm, or a package of Debian."""
 
     name: str
     version: str
@@ -29,36 +32,61 @@ class Archive:
     registry: Registry = "pypi"
 
     def __str__(self) -> str:
-        return f"{self.name}{'@' if self.registry == 'npm' else '=='}{self.version}"
+        return f"{self.name}{CLIENTS[self.registry].joint}{self.version}"
 
 
 @dataclass(frozen=True)
 class Client:
-    """How a registry's own program downloads a file and does no more; `shown` is what a reader may try."""
+    """How a registry's own program downloads a file into the folder it runs in, and does no more.
+
+    joint: between name and version. shown: what a reader may try. missing: what to do where there is no such program.
+    """
 
     name: str
     command: tuple[str, ...]
     suffix: str
+    joint: str
     shown: str
     errors: tuple[str, ...]
+    missing: str = ""
 
 
+AR = b"!<arch>\n"
 # Of Python's index wheels only: a source distribution would run its own code before its digest is known.
-PIP = ("--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--dest")
+PIP = (
+    "--quiet",
+    "--no-input",
+    "--disable-pip-version-check",
+    "--no-deps",
+    "--only-binary=:all:",
+    "--dest",
+    ".",
+)
 CLIENTS: Mapping[Registry, Client] = {
     "pypi": Client(
         name="pip",
         command=(sys.executable, "-P", "-m", "pip", "download", *PIP),
         suffix=".whl",
+        joint="==",
         shown="python -m pip download --no-deps",
         errors=("ERROR", "No module named"),
     ),
     "npm": Client(
         name="npm",
-        command=("npm", "pack", "--loglevel=error", "--ignore-scripts", "--pack-destination"),
+        command=("npm", "pack", "--loglevel=error", "--ignore-scripts", "--pack-destination", "."),
         suffix=".tgz",
+        joint="@",
         shown="npm pack",
         errors=("npm error code", "npm ERR! code"),
+        missing="install Node.js and npm, or ",
+    ),
+    "debian": Client(
+        name="apt-get",
+        command=("apt-get", "download", "--quiet"),
+        suffix=".deb",
+        joint="=",
+        shown="apt-get download",
+        errors=("E:",),
     ),
 }
 
@@ -68,12 +96,12 @@ def download(archive: Archive, folder: Path) -> Path:
     client = CLIENTS[archive.registry]
     if shutil.which(client.command[0]) is None:
         raise ConfigError(
-            f"{archive} comes with {client.name}, which is not installed: install Node.js and npm, "
-            "or fetch on another machine and copy the directory"
+            f"{archive} comes with {client.name}, which is not installed: {client.missing}"
+            "fetch on another machine and copy the directory"
         )
     folder.mkdir()
-    command = [*client.command, str(folder), str(archive)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [*client.command, str(archive)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     files = list(folder.glob(f"*{client.suffix}"))
     if done.returncode or len(files) != 1:
         said = [line for line in done.stderr.splitlines() if any(mark in line for mark in client.errors)]
@@ -105,7 +133,7 @@ class Members:
         """All names, in the archive's order."""
         if isinstance(self._archive, ZipFile):
             return [name for name in self._archive.namelist() if not name.endswith("/")]
-        return [member.name for member in self._archive.getmembers() if member.isreg()]
+        return [member.name.removeprefix("./") for member in self._archive.getmembers() if member.isreg()]
 
     def open(self, name: str) -> IO[bytes]:
         """One file's content."""
@@ -113,7 +141,8 @@ class Members:
             raise IntegrityError(f"the archive lacks {name!r}")
         if isinstance(self._archive, ZipFile):
             return self._archive.open(name)
-        return cast(IO[bytes], self._archive.extractfile(name))
+        member = next(m for m in self._archive.getmembers() if m.name.removeprefix("./") == name)
+        return cast(IO[bytes], self._archive.extractfile(member))
 
     def extract(self, name: str, target: Path) -> Path:
         """Copies one file."""
@@ -131,12 +160,31 @@ class Members:
 
 @contextmanager
 def members(path: Path) -> Iterator[Members]:
-    """Opens a wheel, a zip or a tarball."""
+    """Opens a wheel, a zip, a tarball or a package of Debian."""
     try:
-        with tarfile.open(path) if path.suffix == ".tgz" else ZipFile(path) as archive:
+        with _opened(path) as archive:
             yield Members(archive)
-    except (BadZipFile, tarfile.TarError, EOFError) as error:
+    except (BadZipFile, tarfile.TarError, EOFError, ValueError, LZMAError) as error:
         raise IntegrityError(f"{path.name} cannot be unpacked ({error})") from None
+
+
+def _opened(path: Path) -> ZipFile | tarfile.TarFile:
+    if path.suffix == ".deb":
+        return tarfile.open(fileobj=BytesIO(_data_of_deb(path)))
+    return tarfile.open(path) if path.suffix == ".tgz" else ZipFile(path)
+
+
+def _data_of_deb(path: Path) -> bytes:
+    """The tarball of a package's files: one member of an ar archive, whose headers are 60 bytes of text."""
+    with path.open("rb") as file:
+        if file.read(len(AR)) != AR:
+            raise tarfile.TarError("no package of Debian")
+        while len(header := file.read(60)) == 60:
+            size = int(header[48:58])
+            if header.startswith(b"data.tar"):
+                return file.read(size)
+            file.seek(size + size % 2, os.SEEK_CUR)
+    raise tarfile.TarError("a package without files")
 
 
 def inside(folder: Path, name: str) -> Path:

