@@ -23,6 +23,9 @@ ROWS = (1, 8, 32, 128, 512)
 WEIGHTS = ((768, 768), (768, 2304), (768, 3072), (3072, 768))
 HEADS: tuple[Shape, ...] = ((12, 128, 64, 128), (12, 128, 128, 64))
 LIMBS = {64: 8, 52: 7, 32: 4}  # balanced 8-bit limbs of a number; pairs beyond the modulus are left out
+RINGS = {"ring_matmul_34": 34, "ring_matmul_52": 52, "ring_matmul32": 32} | {
+    f"limbs_{bits}": bits for bits in LIMBS
+}
 LEAST_SECONDS = 0.02  # of the processor in one timing: short products are repeated
 
 
@@ -57,8 +60,9 @@ def candidates(shape: Shape) -> dict[str, Callable[[], Any]]:
     low_a, low_b = (x.astype(np.uint32) for x in (a, b))
     left, right = (torch.from_numpy(x.view(np.int64)) for x in (a, b))
     found: dict[str, Callable[[], Any]] = {
-        "ring_matmul": lambda: kernels.default().ring_matmul(a, b),
-        "ring_matmul52": lambda: kernels.default().ring_matmul52(a, b),
+        "ring_matmul": lambda: kernels.default().ring_matmul(a, b, 64),
+        "ring_matmul_34": lambda: kernels.default().ring_matmul(a, b, 34),
+        "ring_matmul_52": lambda: kernels.default().ring_matmul(a, b, 52),
         "ring_matmul32": lambda: kernels.default().ring_matmul32(low_a, low_b),
         "torch_int64": lambda: torch.matmul(left, right),
     }
@@ -73,7 +77,7 @@ def check(found: dict[str, Callable[[], Any]]) -> None:
     """Every way gives the same product in its ring."""
     exact = found["ring_matmul"]()
     for name, call in found.items():
-        bits = {"ring_matmul52": 52, "ring_matmul32": 32, "limbs_52": 52, "limbs_32": 32}.get(name, 64)
+        bits = RINGS.get(name, 64)
         mask = np.uint64(2**bits - 1)
         product = np.asarray(call())
         as_ring = product.astype(np.uint64) if bits == 32 else product.view(np.uint64)

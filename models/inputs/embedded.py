@@ -40,7 +40,7 @@ class Embedded:
     def _selected(self, vectors: U64) -> U64:
         ring = kernels.default()
         if self._narrow is None:
-            return ring.ring_matmul(vectors, self._tokens[None])
+            return ring.ring_matmul(vectors, self._tokens[None], 64)
         return ring.ring_matmul32(vectors.astype(np.uint32), self._narrow[None]).astype(np.uint64)
 
     def inverses(self, vectors: U64) -> U64:
@@ -63,7 +63,7 @@ class Embedded:
 
     def _block(self, lengths: U64, positions: U64) -> U32:
         turned = np.ascontiguousarray(positions.T)
-        cross = kernels.default().ring_matmul(self._tokens[None], turned[None])[0].T
+        cross = kernels.default().ring_matmul(self._tokens[None], turned[None], 64)[0].T
         return _inverse(lengths + cross * np.uint64(2) + _squares(positions)[:, None], self._norm)
 
 

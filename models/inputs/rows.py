@@ -81,7 +81,7 @@ class Inputs:
 
         def turned(v: U64) -> U64:
             table = angles(first, size, rotary, self._plan.max_tokens)
-            found = kernels.default().ring_matmul(v.reshape(1, batch, size), table[None])
+            found = kernels.default().ring_matmul(v.reshape(1, batch, size), table[None], 64)
             return found.reshape(batch, 2, len(first), half).swapaxes(0, 1)
 
         found = map_share(onehot, shape, turned)

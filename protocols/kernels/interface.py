@@ -316,12 +316,8 @@ class Kernels(Protocol):
         """
         ...
 
-    def ring_matmul(self, a: Left, b: Right, /) -> Product:
-        """a (B, M, K) times b (B or 1, K, N) modulo 2^64."""
-        ...
-
-    def ring_matmul52(self, a: Left, b: Right, /) -> Product:
-        """The same modulo 2^52; higher bits of a and b do not matter."""
+    def ring_matmul(self, a: Left, b: Right, bits: Width, /) -> Product:
+        """a (B, M, K) times b (B or 1, K, N) modulo 2^bits; higher bits of a and b do not matter."""
         ...
 
     def ring_matmul32(
@@ -330,7 +326,7 @@ class Kernels(Protocol):
         b: Annotated[U32, Array(np.uint32, "shared", "k", "columns"), ONE_OR_ALL],
         /,
     ) -> Annotated[U32, Array(np.uint32, "batch", "m", "columns")]:
-        """The same modulo 2^32."""
+        """a times b, of 32 bits each, modulo 2^32."""
         ...
 
     def excess(

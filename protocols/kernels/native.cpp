@@ -15,6 +15,10 @@
 #include "engine_aesni.h"
 #include "engine_vaes.h"
 #include "ifma.h"
+#if defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)  // which know the tiles
+#include "amx.h"
+#define PRIVINF_AMX
+#endif
 #endif
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -25,18 +29,10 @@ namespace {
 
 const Level* level_of(int level) {
 #if defined(__x86_64__)
-  if (level == 2) return &vaes512::level;
+  if (level >= 2) return &vaes512::level;
   if (level == 1) return &aesni::level;
 #endif
   return level == 0 ? &portable::level : nullptr;
-}
-
-// What computes products modulo 2^52, or modulo 2^64 and then the caller masks: IFMA is a feature of its own.
-auto product52_of(int level) {
-#if defined(__x86_64__)
-  if (level == 2 && __builtin_cpu_supports("avx512ifma")) return &ifma::product52;
-#endif
-  return level_of(level)->matmul64;
 }
 
 struct Expanded {
@@ -170,10 +166,58 @@ int dpf_points(int level, const u8* tree, i64 party, const u8* roots, const u8* 
   });
 }
 
-// Where all matrices of a meet one b, their rows are those of one matrix. Threads take blocks of columns.
+// n columns of a product, those of b and c lying in rows of `step` numbers.
 template <class T>
-int products(void (*product)(const u8*, const u8*, size_t, size_t, size_t, size_t, T*), const u8* a, const u8* b,
-             i64 batch, i64 m, i64 k, i64 shared, i64 columns, T* c) {
+using Multiply = void (*)(const u8* a, const u8* b, size_t m, size_t k, size_t n, size_t step, T* c);
+
+constexpr size_t NARROWING_ROWS = 32;  // of a: from so many on, halving the operands costs less than it saves
+
+Buffer narrowed(const u8* x, size_t rows, size_t columns, size_t step) {
+  Buffer found(4 * rows * columns);
+  u32* to = reinterpret_cast<u32*>(found.get());
+  for (size_t row = 0; row < rows; row++)
+    for (size_t j = 0; j < columns; j++) to[row * columns + j] = u32(load64(x + 8 * (row * step + j)));
+  return found;
+}
+
+void keep_low(u64* c, size_t rows, size_t columns, size_t step, u64 keep) {
+  for (size_t row = 0; row < rows; row++)
+    for (size_t j = 0; j < columns; j++) c[row * step + j] &= keep;
+}
+
+// Modulo 2^32 on numbers of half the size.
+void narrow_product(Multiply<u32> multiply, const u8* a, const u8* b, size_t m, size_t k, size_t n, size_t step,
+                    u64* c) {
+  const Buffer left = narrowed(a, m, k, k), right = narrowed(b, k, n, step), sums(4 * m * n);
+  u32* found = reinterpret_cast<u32*>(sums.get());
+  multiply(left.get(), right.get(), m, k, n, n, found);
+  for (size_t row = 0; row < m; row++)
+    for (size_t j = 0; j < n; j++) c[row * step + j] = found[row * n + j];
+}
+
+// Modulo 2^bits, by the fastest instructions of the level: IFMA and AMX are features of their own.
+void product_of(int level, const u8* a, const u8* b, size_t m, size_t k, size_t n, int bits, size_t step, u64* c) {
+#if defined(PRIVINF_AMX)
+  if (level == 3 && amx::pays(m, k, n, bits)) return amx::product(a, b, m, k, n, bits, step, c);
+#endif
+  int exact = 64;
+  if (bits <= 32 && m >= NARROWING_ROWS) {
+    exact = 32;
+    narrow_product(level_of(level)->matmul32, a, b, m, k, n, step, c);
+#if defined(__x86_64__)
+  } else if (bits <= 52 && level >= 2 && __builtin_cpu_supports("avx512ifma")) {
+    exact = 52;
+    ifma::product52(a, b, m, k, n, step, c);
+#endif
+  } else {
+    level_of(level)->matmul64(a, b, m, k, n, step, c);
+  }
+  if (bits < exact) keep_low(c, m, n, step, low_bits(bits));
+}
+
+// Where all matrices of a meet one b, their rows are those of one matrix. Threads take blocks of columns.
+template <class T, class Product>
+int products(const Product& product, const u8* a, const u8* b, i64 batch, i64 m, i64 k, i64 shared, i64 columns, T* c) {
   constexpr size_t WIDE = 256;              // columns in a block
   constexpr double MULTIPLICATIONS = 1024;  // that take as long as a tree
   if (batch * m * columns == 0) return 0;
@@ -218,7 +262,7 @@ EXPORT int privinf_spread(int, const u8* in, i64 bits, i64 count, u64* out) {
   return 0;
 }
 
-EXPORT int privinf_abi() { return 11; }
+EXPORT int privinf_abi() { return 12; }
 
 // How many threads one call may take, of a size that is worth it.
 EXPORT int privinf_threads(i64 most) {
@@ -235,7 +279,12 @@ EXPORT int privinf_level() {
                     __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                     __builtin_cpu_supports("avx512vnni");
   const bool vaes = __builtin_cpu_supports("vaes");
-  return aes ? (wide && vaes ? 2 : 1) : 0;
+  if (!aes || !wide || !vaes) return aes;
+#if defined(PRIVINF_AMX)
+  return amx::lent() ? 3 : 2;
+#else
+  return 2;
+#endif
 #else
   return 0;
 #endif
@@ -377,18 +426,12 @@ EXPORT int privinf_powers_eval(int level, const u8* tree, i64 party, const u8* r
   });
 }
 
-EXPORT int privinf_ring_matmul(int level, const u8* a, const u8* b, i64 batch, i64 m, i64 k, i64 shared, i64 columns,
-                               u64* c) {
-  return products(level_of(level)->matmul64, a, b, batch, m, k, shared, columns, c);
-}
-
-EXPORT int privinf_ring_matmul52(int level, const u8* a, const u8* b, i64 batch, i64 m, i64 k, i64 shared, i64 columns,
-                                 u64* c) {
-  const auto product = product52_of(level);
-  const int failed = products(product, a, b, batch, m, k, shared, columns, c);
-  if (product == level_of(level)->matmul64)
-    for (i64 i = 0; i < batch * m * columns; i++) c[i] &= (u64(1) << 52) - 1;
-  return failed;
+EXPORT int privinf_ring_matmul(int level, const u8* a, const u8* b, i64 bits, i64 batch, i64 m, i64 k, i64 shared,
+                               i64 columns, u64* c) {
+  const auto product = [&](const u8* left, const u8* right, size_t rows, size_t depth, size_t n, size_t step, u64* to) {
+    product_of(level, left, right, rows, depth, n, int(bits), step, to);
+  };
+  return products(product, a, b, batch, m, k, shared, columns, c);
 }
 
 EXPORT int privinf_ring_matmul32(int level, const u8* a, const u8* b, i64 batch, i64 m, i64 k, i64 shared, i64 columns,

@@ -53,6 +53,7 @@ class Buffer {
     if (!data_) throw std::bad_alloc();
   }
   ~Buffer() { free(data_); }
+  Buffer(Buffer&& other) noexcept : data_(other.data_) { other.data_ = nullptr; }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
   u8* get() const { return data_; }

@@ -15,7 +15,7 @@ from typing import Any
 from privinf.protocols.kernels.checked import SIGNATURES, Run, Sizes
 from privinf.protocols.kernels.signature import Array, Between, Signature, maker
 
-ABI = 11
+ABI = 12
 
 
 class NotAvailable(Exception):
@@ -57,7 +57,7 @@ def _types(signature: Signature) -> list[type[ctypes.c_int] | type[ctypes.c_int6
 
 
 def native(level: int) -> Callable[[Signature], Run]:
-    """What runs a kernel at one level of the library: 0 portable, 1 AES-NI with AVX2, 2 VAES with AVX-512."""
+    """What runs a kernel at a level of the library: 0 portable, 1 AES-NI and AVX2, 2 VAES and AVX-512, 3 AMX too."""
     loaded, best = library()
     if level > best:
         raise NotAvailable("this processor lacks the instructions")

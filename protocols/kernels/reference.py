@@ -211,19 +211,15 @@ def onehot_point(tree: bytes, party: int, roots: U8, cw: U8, bits: int, lane: in
 # ---------------------------------------------------------------- ring products
 
 
-def ring_matmul(a: U64, b: U64) -> U64:  # (B, M, K) x (B or 1, K, N) -> (B, M, N)
-    """The product modulo 2^64: torch's integer product where torch is installed, otherwise NumPy's."""
+def ring_matmul(a: U64, b: U64, bits: int) -> U64:  # (B, M, K) x (B or 1, K, N) -> (B, M, N)
+    """The product modulo 2^bits: torch's integer product where torch is installed, otherwise NumPy's."""
+    keep = np.uint64(2**bits - 1)
     try:
         torch = importlib.import_module("torch")
     except ImportError:
-        return cast(U64, np.matmul(a, b))
+        return cast(U64, np.matmul(a, b) & keep)
     left, right = (torch.from_numpy(np.require(x, requirements=["A", "W"]).view(np.int64)) for x in (a, b))
-    return cast(U64, torch.matmul(left, right).numpy().view(np.uint64))
-
-
-def ring_matmul52(a: U64, b: U64) -> U64:
-    """The product modulo 2^52."""
-    return ring_matmul(a, b) & np.uint64(2**52 - 1)
+    return cast(U64, torch.matmul(left, right).numpy().view(np.uint64) & keep)
 
 
 def ring_matmul32(a: U32, b: U32) -> U32:

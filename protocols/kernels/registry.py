@@ -21,6 +21,7 @@ LEVELS = {
     "portable": "native/portable",
     "aesni": "native/aesni",
     "vaes": "native/vaes512",
+    "amx": "native/vaes512+amx",
     "reference": "reference",
 }
 

@@ -12,22 +12,13 @@ from privinf.protocols.masked.gates.base import Ahead, Counting, Dealer, Gate, I
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
 
-NARROWING_ROWS = 32  # of a: from so many on, halving the operands costs less than it saves
-
-
-def _product(kernels: Kernels, a: U64, b: U64, bits: int) -> U64:
-    """The cheapest of the kernels' products that is right modulo 2^bits."""
-    if bits <= 32 and a.shape[1] >= NARROWING_ROWS:
-        return kernels.ring_matmul32(a.astype(np.uint32), b.astype(np.uint32)).astype(np.uint64)
-    return kernels.ring_matmul52(a, b) if bits <= 52 else kernels.ring_matmul(a, b)
-
 
 def matmul(kernels: Kernels, a: U64, b: U64, bits: int = 64) -> U64:
-    """a @ b, right modulo 2^bits, over leading batch dimensions; a two-dimensional b serves all of a's batch."""
+    """a @ b modulo 2^bits, over leading batch dimensions; a two-dimensional b serves all of a's batch."""
     rows = (1, -1) if b.ndim == 2 else (-1, a.shape[-2])
     left = np.ascontiguousarray(a).reshape(*rows, a.shape[-1])
     right = np.ascontiguousarray(b).reshape(-1, *b.shape[-2:])
-    return _product(kernels, left, right, bits).reshape(*a.shape[:-1], b.shape[-1])
+    return kernels.ring_matmul(left, right, bits).reshape(*a.shape[:-1], b.shape[-1])
 
 
 def matmul_shape(a: Shape, b: Shape) -> Shape:
