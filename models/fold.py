@@ -4,12 +4,13 @@ Every normalisation then divides only; with n the normalised row, g and b its ga
   the next linear layer           (n*g + b) W + c          = n (diag(g) W) + (b W + c)
   a residual of normalised rows   centre(y + n*g + b)      = y C + n*g - n (g/D) + centre(b)
 LayerNorm ignores a row's mean, so what is added to the residual is centred beforehand: no mean of a row is computed on
-shares beyond one dot product with g/D.
+shares beyond one dot product with g/D. It is written for arrays and for tensors, whose gradients go through it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,23 +18,32 @@ import numpy.typing as npt
 from privinf.models.parts import FeedForward, Head, Layer, Linear, Norm, Skip, build
 from privinf.models.spec import ModelSpec
 
+if TYPE_CHECKING:
+    import torch
+
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
-LOG2_E = 1.0 / np.log(2.0)
+A = TypeVar("A", F64, "torch.Tensor")
+LOG2_E = float(1.0 / np.log(2.0))
 
 
 def fold(spec: ModelSpec, weights: Mapping[str, F32]) -> dict[str, F64]:
     """The weights that models/parts.py names, in float64; mathematically the same function."""
+    return _Fold(spec, {name: array.astype(np.float64) for name, array in weights.items()}).run()
+
+
+def fold_tensors(spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same of tensors, in their own type."""
     return _Fold(spec, weights).run()
 
 
-class _Fold:
-    def __init__(self, spec: ModelSpec, weights: Mapping[str, F32]) -> None:
+class _Fold(Generic[A]):
+    def __init__(self, spec: ModelSpec, weights: Mapping[str, A]) -> None:
         self._spec, self._model = spec, build(spec)
-        self._w = {name: array.astype(np.float64) for name, array in weights.items()}
-        self._out: dict[str, F64] = {}
+        self._w: Mapping[str, A] = weights
+        self._out: dict[str, A] = {}
 
-    def run(self) -> dict[str, F64]:
+    def run(self) -> dict[str, A]:
         """Norms stand in the order in which rows meet them: each goes into the layers before the next."""
         norms = iter(self._model.norms)
         self._embeddings()
@@ -56,7 +66,7 @@ class _Fold:
         part = layer.attention
         for projection in (part.q, part.k, part.v):
             self._after(projection, norm)
-        factor = LOG2_E / np.sqrt(part.head_width)
+        factor = LOG2_E / float(np.sqrt(part.head_width))
         for name in (f"{part.q.name}.weight", f"{part.q.name}.bias"):
             if name in self._out:
                 self._out[name] = self._out[name] * factor
@@ -76,35 +86,44 @@ class _Fold:
             self._put(head.pooler.down, self._w["head.weight"], self._w["head.bias"])
         else:
             gain, bias = self._norm(norm)
-            self._out[f"{head.label}.gain"], self._out[f"{head.label}.bias"] = gain, bias
+            self._out[f"{head.label}.gain"] = gain
+            self._out[f"{head.label}.bias"] = 0 * gain if bias is None else bias
 
     def _after(self, part: Linear, norm: Norm, theirs: str | None = None) -> None:
         """A linear layer with the gain and bias of the norm before it."""
         name = theirs or part.name
         weight, (gain, offset) = self._w[f"{name}.weight"], self._norm(norm)
-        bias = offset @ weight + self._w.get(f"{name}.bias", np.zeros(weight.shape[1]))
+        bias = self._w.get(f"{name}.bias")
+        if offset is not None:
+            bias = _sum(offset @ weight, bias)
         self._put(part, gain[:, None] * weight, bias)
 
     def _into_residual(self, part: Linear, skip: Skip | None, norm: Norm) -> None:
         """A linear layer whose sums are added to the residual, be that a sum or the rows of `norm`."""
-        bias = self._w.get(f"{part.name}.bias", np.zeros(self._spec.width))
+        bias = self._w.get(f"{part.name}.bias")
         if skip is not None:
             gain, offset = self._norm(norm)
-            bias = bias + offset
-            self._out[skip.gain], self._out[skip.mean] = gain, (gain / gain.size)[:, None]
-        self._put(part, self._centred(self._w[f"{part.name}.weight"]), self._centred(bias))
+            if offset is not None:
+                bias = _sum(offset, bias)
+            self._out[skip.gain], self._out[skip.mean] = gain, (gain / len(gain))[:, None]
+        centred = None if bias is None else self._centred(bias)
+        self._put(part, self._centred(self._w[f"{part.name}.weight"]), centred)
 
-    def _put(self, part: Linear, weight: F64, bias: F64) -> None:
+    def _put(self, part: Linear, weight: A, bias: A | None) -> None:
         self._out[f"{part.name}.weight"] = weight
         if part.biased:
+            assert bias is not None
             self._out[f"{part.name}.bias"] = bias
 
-    def _norm(self, norm: Norm) -> tuple[F64, F64]:
-        gain = self._w[f"{norm.site}.norm.gain"]
-        return gain, self._w.get(f"{norm.site}.norm.bias", np.zeros(gain.size))
+    def _norm(self, norm: Norm) -> tuple[A, A | None]:
+        return self._w[f"{norm.site}.norm.gain"], self._w.get(f"{norm.site}.norm.bias")
 
-    def _centred(self, x: F64) -> F64:
+    def _centred(self, x: A) -> A:
         if self._spec.norm == "rms":
             return x
-        centred: F64 = x - x.mean(axis=-1, keepdims=True)
+        centred: A = x - x.mean(-1)[..., None]
         return centred
+
+
+def _sum(x: A, y: A | None) -> A:
+    return x if y is None else x + y

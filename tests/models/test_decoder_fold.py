@@ -7,7 +7,7 @@ import pytest
 from generating import GPT2, LLAMA, random_weights
 from specs import changed
 
-from privinf.models.fold import LOG2_E, fold
+from privinf.models.fold import LOG2_E, fold, fold_tensors
 from privinf.models.spec import ModelSpec
 
 SPECS = {"gpt2": GPT2, "llama": LLAMA}
@@ -89,3 +89,17 @@ def test_a_bias_of_a_norm_alone_becomes_one_of_the_linear_layer() -> None:
     folded = fold(spec, raw)
     wanted = raw["head.norm.bias"].astype(np.float64) @ raw["head.weight"].astype(np.float64)
     np.testing.assert_allclose(folded["head.out.bias"], wanted, atol=1e-12)
+
+
+@FAMILIES
+def test_tensors_fold_as_arrays_do_and_gradients_reach_all_of_them(family: str) -> None:
+    torch = pytest.importorskip("torch")
+    spec = SPECS[family]
+    raw = random_weights(spec)
+    tensors = {name: torch.from_numpy(w.astype(np.float64)).requires_grad_() for name, w in raw.items()}
+    folded, wanted = fold_tensors(spec, tensors), fold(spec, raw)
+    assert folded.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_allclose(folded[name].detach().numpy(), value, atol=1e-12, err_msg=name)
+    sum((w * w).sum() for w in folded.values()).backward()
+    assert [name for name, w in tensors.items() if w.grad is None or not w.grad.any()] == []
