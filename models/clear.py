@@ -14,8 +14,8 @@ from privinf.models.engines.observers import Ranges
 from privinf.models.engines.positions import Places
 from privinf.models.fold import F64
 from privinf.models.orders import pre
-from privinf.models.parts import Model, build
-from privinf.models.spec import ModelSpec
+from privinf.models.parts import FRONT, PATCH, Model, build
+from privinf.models.spec import ModelSpec, Patches
 
 try:
     import torch
@@ -47,6 +47,22 @@ class ClearEncoder:
         given = _embedded(self._weights, table, np.arange(tokens))
         with torch.inference_mode():
             return _answer(ClearOps(self._weights, given, real=real, observer=self._observer), self._model)
+
+
+class ClearImages:
+    """A model of images; records ranges where a recorder is given."""
+
+    def __init__(
+        self, spec: ModelSpec, weights: Mapping[str, npt.NDArray[Any]], observer: Ranges | None = None
+    ) -> None:
+        self._model, self._observer = build(spec), observer
+        self._weights = _tensors(weights)
+
+    def run(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits (batch, 1, labels) of images (batch, channels, height, width) as the model's processor gives them."""
+        with torch.inference_mode():
+            given = embedded_patches(self._weights, pixels, self._model.spec.patches)
+            return _answer(ClearOps(self._weights, given, observer=self._observer), self._model)
 
 
 class ClearDecoder:
@@ -112,6 +128,21 @@ def _embedded(weights: Mapping[str, torch.Tensor], ids: torch.Tensor, places: Pl
     """Rows of tokens, and of their positions where those have a table."""
     rows, table = weights["embed.token"][ids], weights.get("embed.position")
     return rows if table is None else rows + table[torch.from_numpy(places)]
+
+
+def embedded_patches(
+    weights: Mapping[str, torch.Tensor], pixels: torch.Tensor, image: Patches
+) -> torch.Tensor:
+    """Rows of images (batch, rows, width): those before patches, then theirs, row by row."""
+    front = [weights[name].expand(len(pixels), -1, -1) for name in FRONT[: image.front]]
+    return torch.cat((*front, cut(pixels, image) @ weights[PATCH] + weights["embed.position"]), 1)
+
+
+def cut(pixels: torch.Tensor, image: Patches) -> torch.Tensor:
+    """Patches (batch, patches, values) of images, values channel by channel."""
+    across = image.width // image.patch_width
+    split = (len(pixels), image.channels, -1, image.patch_height, across, image.patch_width)
+    return pixels.reshape(split).permute(0, 2, 4, 1, 3, 5).reshape(len(pixels), image.count, image.values)
 
 
 def _answer(ops: ClearOps, model: Model, rows: int | None = None) -> torch.Tensor:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from privinf.models.parts import FeedForward, Head, Layer, Linear, Norm, Skip, build
-from privinf.models.spec import ModelSpec
+from privinf.models.parts import FRONT, PATCH, FeedForward, Head, Layer, Linear, Norm, Skip, build
+from privinf.models.spec import ModelSpec, Patches
 
 if TYPE_CHECKING:
     import torch
@@ -54,13 +54,24 @@ class _Fold(Generic[A]):
         return self._out
 
     def _embeddings(self) -> None:
-        w, out, inputs = self._w, self._out, self._spec.tokens
-        out["embed.token"] = self._centred(w["embed.token"])
-        if inputs.places:
-            places = w["embed.position"][inputs.places - self._spec.max_tokens :]
-            out["embed.position"] = self._centred(places + w["embed.type"][0] if inputs.types else places)
+        w, out, inputs = self._w, self._out, self._spec.inputs
+        if isinstance(inputs, Patches):
+            self._patches(inputs)
+        else:
+            out["embed.token"] = self._centred(w["embed.token"])
+            if inputs.places:
+                places = w["embed.position"][inputs.places - self._spec.max_tokens :]
+                out["embed.position"] = self._centred(places + w["embed.type"][0] if inputs.types else places)
         for part in {layer.attention.relative for layer in self._model.layers} - {None}:
             out[str(part)] = w["relative"] * LOG2_E
+
+    def _patches(self, inputs: Patches) -> None:
+        """The bias of patches goes into their positions, and a row before them has its own."""
+        w, front = self._w, inputs.front
+        self._out[PATCH] = self._centred(w[PATCH])
+        self._out["embed.position"] = self._centred(w["embed.position"][front:] + w["embed.patch.bias"])
+        for i, name in enumerate(FRONT[:front]):
+            self._out[name] = self._centred(w["embed.position"][i : i + 1] + w[name])
 
     def _attention(self, layer: Layer, norm: Norm) -> None:
         part = layer.attention

@@ -89,8 +89,11 @@ class Ops(Protocol[Sum, Rows]):
     def tail(self, x: Rows, rows: int) -> Rows:
         """The last rows, of rows."""
 
-    def first(self, x: Rows) -> Rows:
-        """The first row."""
+    def top(self, x: Sum, rows: int) -> Sum:
+        """The first rows, of a sum."""
+
+    def first(self, x: Rows, rows: int = 1) -> Rows:
+        """The first rows."""
 
     def pool(self, x: Rows, head: Head) -> Sum:
         """The first row, or what stands for the mean of those that are real, with the last gain and bias."""

@@ -10,14 +10,20 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from privinf.errors import ModelError
+from privinf.models.orders import ORDERS
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import RELATIVE, Scales
-from privinf.models.spec import BlockSpec, ModelSpec, Patches, Rotary
+from privinf.models.spec import BlockSpec, Classifier, ModelSpec, Patches, Rotary
 from privinf.protocols.masked.gates.norm import NormSpec
 from privinf.protocols.ring import Shape
 
 T = TypeVar("T")
+PATCH = "embed.patch.weight"
+FRONT = ("embed.class", "embed.distilled")  # rows before those of patches
 LINEAR = {"gate": "up", "up": "up", "down": "down"}  # of a feed-forward part, and which bias each has
+# Which biases of the file reach a folded layer: its own, and that of a LayerNorm before it.
+OWN = {"qkv": "qkv", "out": "out", "up": "ffn", "down": "ffn", "head": "head"}
+SKIPPED = {"out": "attn", "down": "ffn"}  # layers that add to the residual, and the part that each ends
 
 
 def planned(rings: T | None) -> T:
@@ -117,14 +123,15 @@ class Head:
     """What follows the last layer.
 
     norm: before it, where rows are not normalised already. pooler: of a classifier, whose `down` gives logits.
-    logits: of what follows. first: whether the first row stands for all. bits: ring of the answer before it is cut.
+    logits: of what follows, or of classes. first: how many first rows stand for all, if any does. bits: ring of the
+    answer before it is cut.
     """
 
     label: str
     norm: Norm | None = None
     pooler: FeedForward | None = None
     logits: Linear | None = None
-    first: bool = False
+    first: int = 0
     bits: int = 0
 
     @property
@@ -164,14 +171,24 @@ class Model:
     def shapes(self) -> dict[str, Shape]:
         """Of all folded tensors: the one list of them."""
         spec, out = self.spec, dict[str, Shape]()
-        out["embed.token"] = (spec.vocab, spec.width)
-        if spec.tokens.places:
-            out["embed.position"] = (spec.max_tokens, spec.width)
+        out |= dict(_input_shapes(spec))
         if spec.buckets:
             out[RELATIVE] = (spec.buckets, spec.heads)
         for layer in self.layers:
             out |= dict(_layer_shapes(layer, spec, self.prefix))
         return out | dict(_head_shapes(self.head, spec))
+
+
+def _input_shapes(spec: ModelSpec) -> Iterator[tuple[str, Shape]]:
+    inputs = spec.inputs
+    if isinstance(inputs, Patches):
+        yield PATCH, (inputs.values, spec.width)
+        yield "embed.position", (inputs.count, spec.width)
+        yield from ((name, (1, spec.width)) for name in FRONT[: inputs.front])
+        return
+    yield "embed.token", (spec.vocab, spec.width)
+    if inputs.places:
+        yield "embed.position", (spec.max_tokens, spec.width)
 
 
 def _layer_shapes(layer: Layer, spec: ModelSpec, prefix: int) -> Iterator[tuple[str, Shape]]:
@@ -194,7 +211,7 @@ def _layer_shapes(layer: Layer, spec: ModelSpec, prefix: int) -> Iterator[tuple[
 
 def _head_shapes(head: Head, spec: ModelSpec) -> Iterator[tuple[str, Shape]]:
     if head.logits is not None:
-        yield from head.logits.shapes(spec.width, spec.vocab)
+        yield from head.logits.shapes(spec.width, len(spec.labels) or spec.vocab)
     elif head.pooler is not None:
         yield from head.pooler.up.shapes(spec.width, spec.width)
         yield from head.pooler.down.shapes(spec.width, len(spec.labels))
@@ -204,8 +221,6 @@ def _head_shapes(head: Head, spec: ModelSpec) -> Iterator[tuple[str, Shape]]:
 
 def build(spec: ModelSpec, plan: Plan | None = None, cache: str = "full") -> Model:
     """The parts of a model; ModelError for one that has none. A plan names the cache's policy itself."""
-    if isinstance(spec.inputs, Patches):
-        raise ModelError("models of images are not computed in shares yet: the equivariant mode takes them")
     if (
         spec.buckets and spec.order == "pre"
     ):  # fewer queries than rows are the first ones to these, the last ones there
@@ -222,43 +237,43 @@ def build(spec: ModelSpec, plan: Plan | None = None, cache: str = "full") -> Mod
 def _head(spec: ModelSpec, plan: Plan | None) -> Head:
     bits = 0 if plan is None else plan.result_bits
     if spec.task == "embed":
-        return Head("pool", first=not spec.sums, bits=bits)
-    norm = None if spec.order == "post" else Norm("head", spec.eps, None if plan is None else plan.final_norm)
-    out = Linear("head.out", spec.biased("head"))
-    if spec.task == "generate":
-        return Head("head", norm, logits=out, bits=bits)
-    dense = spec.classifier.dense
-    assert dense is not None, "classifiers without a dense layer have no parts yet"
-    up = Linear("head.pooler", spec.biased("head"))
+        return Head("pool", first=0 if spec.sums else 1, bits=bits)
+    last = ORDERS[spec.order].last
+    norm = Norm("head", spec.eps, None if plan is None else plan.final_norm) if last else None
+    out = Linear("head.out", biased(spec, "head"))
+    dense = spec.head.dense if isinstance(spec.head, Classifier) else None
+    if dense is None:
+        return Head("head", norm, logits=out, first=1 if spec.task == "classify" else 0, bits=bits)
+    up = Linear("head.pooler", biased(spec, "head"))
     pooler = FeedForward("head", None, up, out, dense, None if plan is None else plan.pooler)
-    return Head("head", norm, pooler=pooler, first=True, bits=bits)
+    return Head("head", norm, pooler=pooler, first=1, bits=bits)
 
 
 def _layer(spec: ModelSpec, i: int, rings: LayerRings | None, cache: str, prefix: bool) -> Layer:
-    skips = spec.order == "post"
+    skips = ORDERS[spec.order].skips
     attn, ffn = f"layer{i}.attn", f"layer{i}.ffn"
     before, between = (rings.attention_norm, rings.ffn_norm) if rings else (None, None)
     return Layer(
         Norm(attn, spec.eps, before),
         _attention(spec, i, attn, rings, cache, prefix),
-        Skip(f"{attn}.skip.gain", f"{attn}.skip.mean") if skips else None,
+        Skip(f"{attn}.skip.gain", f"{attn}.skip.mean") if "attn" in skips else None,
         Norm(ffn, spec.eps, between),
         _feed_forward(spec, spec.blocks[i], ffn, rings),
-        Skip(f"{ffn}.skip.gain", f"{ffn}.skip.mean") if skips else None,
+        Skip(f"{ffn}.skip.gain", f"{ffn}.skip.mean") if "ffn" in skips else None,
     )
 
 
 def _attention(
     spec: ModelSpec, i: int, site: str, rings: LayerRings | None, cache: str, prefix: bool
 ) -> Attention:
-    q, k, v = (Linear(f"{site}.{part}", spec.biased("qkv")) for part in "qkv")
+    q, k, v = (Linear(f"{site}.{part}", biased(spec, "qkv")) for part in "qkv")
     return Attention(
         label=_label(site),
         index=i,
         q=q,
         k=k,
         v=v,
-        out=Linear(f"{site}.out", spec.biased("out")),
+        out=Linear(f"{site}.out", biased(spec, "out")),
         heads=spec.heads,
         kv_heads=spec.kv_heads,
         head_width=spec.head_width,
@@ -272,9 +287,18 @@ def _attention(
 
 
 def _feed_forward(spec: ModelSpec, block: BlockSpec, site: str, rings: LayerRings | None) -> FeedForward:
-    gate, up, down = (Linear(f"{site}.{part}", spec.biased(kind)) for part, kind in LINEAR.items())
+    gate, up, down = (Linear(f"{site}.{part}", biased(spec, kind)) for part, kind in LINEAR.items())
     inside = None if rings is None else rings.ffn
     return FeedForward(_label(site), gate if block.gated else None, up, down, block.activation, inside)
+
+
+def biased(spec: ModelSpec, part: str) -> bool:
+    """Whether a folded linear layer has a bias: qkv, out, up, down or head.
+
+    A LayerNorm's goes into the layer behind it, and, where the residual is its rows, into what is added to them.
+    """
+    takes = part not in SKIPPED or SKIPPED[part] in ORDERS[spec.order].skips
+    return OWN[part] in spec.biases or ("norm" in spec.biases and takes)
 
 
 def _label(name: str) -> str:

@@ -16,8 +16,6 @@ Pooling = Literal["mean", "cls"]
 Says = Literal["label", "labels", "score", "measure"]
 
 WITHOUT_TEXT = ("query", "document")  # prompts that every model has, empty where it names none
-# Which biases of the file reach the folded layer: its own, and that of a LayerNorm before it.
-OWN = {"qkv": "qkv", "out": "out", "up": "ffn", "down": "ffn", "head": "head"}
 
 
 @dataclass(frozen=True)
@@ -80,18 +78,24 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Patches:
-    """The one size of images that a model takes, and how they are cut; a row of its own goes before theirs."""
+    """The one size of images that a model takes, and how they are cut; front: learnt rows that go before theirs."""
 
     height: int
     width: int
     patch_height: int
     patch_width: int
     channels: int
+    front: int = 1
 
     @property
     def count(self) -> int:
         """How many, row by row."""
         return (self.height // self.patch_height) * (self.width // self.patch_width)
+
+    @property
+    def rows(self) -> int:
+        """That a model has of an image."""
+        return self.front + self.count
 
     @property
     def values(self) -> int:
@@ -235,14 +239,6 @@ class ModelSpec:
             head = Generator(head.tied)
         whole = asdict(replace(self, inputs=inputs, head=head))
         return hashlib.sha256(json.dumps(whole, sort_keys=True, default=sorted).encode()).hexdigest()
-
-    def biased(self, part: str) -> bool:
-        """Whether a folded linear layer has a bias: qkv, out, up, down or head.
-
-        A LayerNorm's goes into the layer behind it, and, where the residual is its rows, into what is added to them.
-        """
-        takes = self.order == "post" or part not in ("out", "down")
-        return OWN[part] in self.biases or ("norm" in self.biases and takes)
 
 
 def _required(part: object, kind: type[T], otherwise: str) -> T:

@@ -120,6 +120,8 @@ class ClearOps:
         return self._see("scores", scores)
 
     def softmax(self, part: Attention, scores: torch.Tensor) -> torch.Tensor:
+        if self._past is None and self._real is None:
+            return torch.softmax(scores * float(np.log(2.0)), -1)
         rows, slots = scores.shape[-2:]
         hidden = torch.zeros((rows, slots), dtype=torch.bool)
         if self._past is not None:
@@ -146,8 +148,11 @@ class ClearOps:
     def tail(self, x: torch.Tensor, rows: int) -> torch.Tensor:
         return self.last(x, rows)
 
-    def first(self, x: torch.Tensor) -> torch.Tensor:
-        return x[:, :1]
+    def top(self, x: torch.Tensor, rows: int) -> torch.Tensor:
+        return x[:, :rows]
+
+    def first(self, x: torch.Tensor, rows: int = 1) -> torch.Tensor:
+        return x[:, :rows]
 
     def pool(self, x: torch.Tensor, head: Head) -> torch.Tensor:
         pooled = self._see("pooled", self.first(x) if head.first else self._mean(x))

@@ -269,8 +269,11 @@ class MaskedOps:
     def tail(self, x: Wire, rows: int) -> Wire:
         return derived(x, (x.shape[0], rows, x.shape[2]), lambda v: v[:, v.shape[1] - rows :])
 
-    def first(self, x: Wire) -> Wire:
-        return derived(x, (x.shape[0], 1, x.shape[2]), lambda v: v[:, :1])
+    def top(self, x: Share, rows: int) -> Share:
+        return map_share(x, (x.shape[0], rows, x.shape[2]), lambda v: v[:, :rows])
+
+    def first(self, x: Wire, rows: int = 1) -> Wire:
+        return derived(x, (x.shape[0], rows, x.shape[2]), lambda v: v[:, :rows])
 
     def pool(self, x: Wire, head: Head) -> Share:
         """The sum of the real rows over a power of two, where the mean is asked: the client divides."""

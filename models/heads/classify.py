@@ -1,4 +1,4 @@
-"""Classes: logits of the first row, pooled."""
+"""Classes: logits of the first row, pooled where there is a layer for it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from privinf.models.parts import Model
 
 def classify(ops: Ops[Sum, Rows], model: Model, x: Rows) -> Sum:
     """Logits (batch, 1, labels)."""
-    pooler = model.head.pooler
-    assert pooler is not None
-    pooled = ops.activate(ops.linear(ops.first(x), pooler.up), pooler)
-    return ops.answer(ops.linear(pooled, pooler.down), model.head)
+    row, pooler, last = ops.first(x), model.head.pooler, model.head.logits
+    if pooler is not None:
+        row, last = ops.activate(ops.linear(row, pooler.up), pooler), pooler.down
+    assert last is not None
+    return ops.answer(ops.linear(row, last), model.head)
 
 
 ENTRY = classify

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from privinf.models.engines.observers import Ranges
-from privinf.models.ops import Ops, Rows, Sum
-from privinf.models.parts import Model
-from privinf.models.plan.rings import Plan
-from privinf.models.plan.scales import Scales
-from privinf.models.spec import ModelSpec
 from privinf.protocols.registry import Registry
+
+if TYPE_CHECKING:  # parts are put together as an order says
+    from privinf.models.engines.observers import Ranges
+    from privinf.models.ops import Ops, Rows, Sum
+    from privinf.models.parts import Model
+    from privinf.models.plan.rings import Plan
+    from privinf.models.plan.scales import Scales
+    from privinf.models.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,17 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """One order: `plan` raises ModelError that names the site whose range fits no ring; `scales` are of every plan."""
+    """One order: `plan` raises ModelError that names the site whose range fits no ring; `scales` are of every plan.
+
+    skips: parts that are added to the rows of a norm, whose gain and bias come back there, of "attn" and "ffn".
+    last: whether a norm of its own stands before the head.
+    """
 
     run: Run
     scales: Scales
     plan: Callable[[ModelSpec, Ranges, Limits], Plan]
+    skips: frozenset[str] = frozenset()
+    last: bool = True
 
 
 ORDERS: Registry[Order] = Registry("privinf.models.orders", "order")

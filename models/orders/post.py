@@ -27,7 +27,9 @@ def run(ops: Ops[Sum, Rows], model: Model, outputs: int | None) -> Rows:
         x = ops.rows(model.embed_norm)
     *before, last = model.layers
     # Queries of other rows than the last ones cannot be turned by their places
-    return block(ops, last, layers(ops, before, x), first=model.head.first and last.attention.rotary is None)
+    return block(
+        ops, last, layers(ops, before, x), first=model.head.first > 0 and last.attention.rotary is None
+    )
 
 
 def layers(ops: Ops[Sum, Rows], parts: Sequence[Layer], x: Rows) -> Rows:
@@ -102,4 +104,4 @@ def _require_room(plan: Plan, last: int) -> None:
         raise ModelError(f"pool: values too large for a sum of {plan.max_tokens} rows in {last} bits")
 
 
-ENTRY = Order(run, SCALES, make_plan)
+ENTRY = Order(run, SCALES, make_plan, skips=frozenset(("attn", "ffn")), last=False)

@@ -29,13 +29,13 @@ EMBED_BITS = 32  # of the largest ring that a row of embeddings is looked up in
 
 
 def run(ops: Ops[Sum, Rows], model: Model, outputs: int | None) -> Rows | None:
-    """The last rows of the residual, normalised; of others the last layer has keys and values alone."""
+    """The last rows of the residual, normalised, or the first; of others the last layer has keys and values alone."""
     *before, last = model.layers
     x = residual(ops, before)
     if outputs == 0:
         remember(ops, last, x)
         return None
-    x = block(ops, last, x, outputs)
+    x = block(ops, last, x, outputs, model.head.first)
     assert model.head.norm is not None
     with ops.at(model.head.label):
         return ops.normalise(x, model.head.norm)
@@ -57,14 +57,17 @@ def remember(ops: Ops[Sum, Rows], layer: Layer, x: Sum) -> None:
         POLICIES[part.cache](ops, part, heads(ops, part, rows, ops.tail(rows, 1)))
 
 
-def block(ops: Ops[Sum, Rows], layer: Layer, x: Sum, asked: int | None = None) -> Sum:
-    """One layer: of all rows, or of so many last ones, which attend to all."""
+def block(ops: Ops[Sum, Rows], layer: Layer, x: Sum, asked: int | None = None, first: int = 0) -> Sum:
+    """One layer: of all rows, of so many last ones, or of so many first ones, which attend to all."""
     part = layer.attention
     with ops.at(part.label):
         rows = ops.normalise(x, layer.attention_norm)
-        if asked is not None:
-            x = ops.last(x, asked)
-        x = ops.add(x, attend(ops, part, rows, None if asked is None else ops.tail(rows, asked)))
+        asking = None
+        if first:
+            x, asking = ops.top(x, first), ops.first(rows, first)
+        elif asked is not None:
+            x, asking = ops.last(x, asked), ops.tail(rows, asked)
+        x = ops.add(x, attend(ops, part, rows, asking))
     with ops.at(layer.ffn.label):
         return ops.add(x, feed(ops, layer.ffn, ops.normalise(x, layer.ffn_norm)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from privinf.errors import ConfigError
+from privinf.errors import ConfigError, ModelError
 from privinf.models.cache import POLICIES
 from privinf.models.fold import fold
 from privinf.models.programs.layout import QueryLayout, SessionLayout
@@ -19,6 +19,7 @@ from privinf.models.sharing.calibrate import Stage, Tick, default_text
 from privinf.models.sharing.folder import Mode
 from privinf.models.sharing.schemes import SCHEMES
 from privinf.models.source.checkpoint import load
+from privinf.models.spec import Patches
 from privinf.models.text.control import Script
 from privinf.models.text.prompts import SYSTEM, DecoderTokenizer
 from privinf.models.text.tokenizer import Tokenizer
@@ -47,6 +48,8 @@ def share(
     SCHEMES[protocol]  # refused by name before minutes of calibration
     stage("reading the model", 0)
     spec, tensors = load(source)
+    if isinstance(spec.inputs, Patches):
+        raise ModelError("models of images are not computed in shares yet: the equivariant mode takes them")
     folded = fold(spec, tensors)
     lines = default_text() if calibration is None else calibration
     plan = calibrate.calibrate(spec, folded, Tokenizer(source).encode(lines, truncate=True), tick, stage)

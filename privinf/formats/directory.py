@@ -1,9 +1,10 @@
-"""Writes a decoder that came in another format as a plain Hugging Face directory."""
+"""Writes a model that came in another format, or was trained here, as a plain Hugging Face directory."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from safetensors.numpy import save_file
 
 from privinf.errors import ConfigError
 from privinf.models.families import FAMILIES
+from privinf.models.source.checkpoint import tensors
+from privinf.models.source.tensors import WEIGHTS
 from privinf.models.spec import ModelSpec
 
 Array = npt.NDArray[np.float32]
@@ -46,6 +49,24 @@ def stored_name(theirs: str, spec: ModelSpec) -> str:
     return theirs if bare else FAMILIES[spec.family].prefix + theirs
 
 
+def stored(spec: ModelSpec, weights: Mapping[str, Array], name: Callable[[str], str]) -> dict[str, Array]:
+    """Weights under our names as the file has them, under what `name` makes of the family's names."""
+    parts: dict[str, dict[int, Array]] = defaultdict(dict)
+    for ours, tensor in tensors(spec).items():
+        if ours in weights:
+            parts[name(tensor.theirs)][tensor.part] = tensor.stored(weights[ours])
+    return {
+        theirs: np.ascontiguousarray(np.concatenate([found[i] for i in sorted(found)], axis=-1))
+        for theirs, found in parts.items()
+    }
+
+
+def write_model(folder: Path, spec: ModelSpec, weights: Mapping[str, Array]) -> None:
+    """Fill an existing folder with a model that has no tokenizer; weights are under our names, as `load` reads them."""
+    _write_json(folder / "config.json", config_of(spec))
+    _write_weights(folder, stored(spec, weights, lambda theirs: stored_name(theirs, spec)))
+
+
 @dataclass(frozen=True)
 class Converted:
     """All that a directory holds: `special` names token ids that config, generation and tokenizer share."""
@@ -66,10 +87,7 @@ class Converted:
         _write_json(folder / "generation_config.json", {name: i for name, i in ids.items() if i is not None})
         _write_json(folder / "tokenizer_config.json", self._tokenizer_config())
         self.tokenizer.save(str(folder / "tokenizer.json"))
-        weights = folder / "model.safetensors"
-        # transformers opens no file that does not name its format.
-        save_file(dict(self.tensors), weights, metadata={"format": "pt"})
-        weights.chmod((folder / "config.json").stat().st_mode)  # the library lets only the owner read
+        _write_weights(folder, self.tensors)
 
     def _tokenizer_config(self) -> dict[str, Any]:
         named = {f"{name}_token": self.tokenizer.id_to_token(i) for name, i in self.special.items()}
@@ -77,6 +95,13 @@ class Converted:
         limit = next(self.config[k] for k in ("max_position_embeddings", "n_positions") if k in self.config)
         about = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": limit}
         return {**about, "clean_up_tokenization_spaces": False, **named, **template}
+
+
+def _write_weights(folder: Path, arrays: Mapping[str, Array]) -> None:
+    path = folder / WEIGHTS
+    # transformers opens no file that does not name its format.
+    save_file(dict(arrays), path, metadata={"format": "pt"})
+    path.chmod((folder / "config.json").stat().st_mode)  # the library lets only the owner read
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:

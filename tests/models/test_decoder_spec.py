@@ -12,6 +12,7 @@ import specs
 from privinf.errors import ConfigError, ModelError
 from privinf.formats.fetch import fetch
 from privinf.models.families import FAMILIES
+from privinf.models.parts import biased
 from privinf.models.source.checkpoint import read_spec
 from privinf.models.spec import Generator
 
@@ -70,8 +71,8 @@ def refusal(folder: Path) -> str:
 def test_the_fields_of_both_families(tmp_path: Path) -> None:
     assert read_spec(write(tmp_path, GPT2)) == GPT2_SPEC
     assert read_spec(str(write(tmp_path, LLAMA))) == LLAMA_SPEC
-    assert (GPT2_SPEC.gated, GPT2_SPEC.biased("qkv"), GPT2_SPEC.biased("head")) == (False, True, True)
-    assert (LLAMA_SPEC.gated, LLAMA_SPEC.biased("qkv"), LLAMA_SPEC.biased("head")) == (True, False, False)
+    assert (GPT2_SPEC.gated, biased(GPT2_SPEC, "qkv"), biased(GPT2_SPEC, "head")) == (False, True, True)
+    assert (LLAMA_SPEC.gated, biased(LLAMA_SPEC, "qkv"), biased(LLAMA_SPEC, "head")) == (True, False, False)
 
 
 def test_defaults_are_those_of_transformers(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from privinf.equivariant.covering.draw import F64
 from privinf.errors import ConfigError, ModelError
 from privinf.models.source import checkpoint
 from privinf.models.source.tensors import WEIGHTS, Array
-from privinf.models.spec import Classifier, ModelSpec, Tokens
+from privinf.models.spec import Classifier, ModelSpec, Patches, Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +65,11 @@ def _beyond_covers(spec: ModelSpec) -> Iterator[tuple[bool, str]]:
     yield spec.buckets > 0, "its positions are relative"
     yield tokens is not None and tokens.places not in (0, spec.max_tokens), "its positions begin further on"
     yield spec.order == "post" and (tokens is None or not tokens.types), "it has no segments"
+    yield spec.order not in ("pre", "post"), f"its norms stand as in {spec.order}"
+    yield (
+        isinstance(spec.inputs, Patches) and spec.inputs.front != 1,
+        "more than one row goes before its patches",
+    )
     dense = spec.head.dense if isinstance(spec.head, Classifier) else None
     yield dense not in (None, "tanh"), f"its pooler has the activation {dense}"
     yield len(set(spec.blocks)) > 1, "its layers differ"

@@ -6,21 +6,18 @@ Its config.json is made of the facts of a shape alone: no special token, no labe
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import save_file
 
 from privinf.equivariant.about import FILE, FORMAT, digest
 from privinf.equivariant.covering.covered import Covered
 from privinf.equivariant.covering.plain import Plain
 from privinf.equivariant.key import KeyAbout
-from privinf.formats.directory import config_of, stored_name
+from privinf.formats.directory import config_of, stored, stored_name
 from privinf.models.families import FAMILIES
-from privinf.models.source.checkpoint import tensors
-from privinf.models.source.tensors import WEIGHTS, Array
+from privinf.models.source.tensors import WEIGHTS
 from privinf.models.spec import Classifier, Generator, ModelSpec, Patches, Tokens
 
 PUBLIC = ("id", "level", "family", "task", "vocab", "context")  # of a key's facts, what servers may know
@@ -31,7 +28,8 @@ def write_server(folder: Path, plain: Plain, covered: Covered, about: KeyAbout) 
     folder.mkdir(parents=True, exist_ok=True)
     spec = _covered_spec(plain, covered)
     (folder / "config.json").write_text(json.dumps(_config(spec, covered), indent=1) + "\n")
-    save_file(_stored(covered, spec), folder / WEIGHTS, metadata={"format": "pt"})
+    arrays = stored(spec, covered.weights, lambda name: name if covered.local else stored_name(name, spec))
+    save_file(arrays, folder / WEIGHTS, metadata={"format": "pt"})
     write_about(folder, about, model_sha256=digest(folder / WEIGHTS))
 
 
@@ -78,16 +76,3 @@ def _config(spec: ModelSpec, covered: Covered) -> dict[str, object]:
     if spec.vocab:
         config |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     return config
-
-
-def _stored(covered: Covered, spec: ModelSpec) -> dict[str, Array]:
-    """The weights under the names, in the shapes and in the order of axes that transformers wants."""
-    parts: dict[str, dict[int, Array]] = defaultdict(dict)
-    for ours, tensor in tensors(spec).items():
-        if ours in covered.weights:
-            name = tensor.theirs if covered.local else stored_name(tensor.theirs, spec)
-            parts[name][tensor.part] = tensor.stored(covered.weights[ours])
-    return {
-        name: np.ascontiguousarray(np.concatenate([found[i] for i in sorted(found)], axis=-1))
-        for name, found in parts.items()
-    }

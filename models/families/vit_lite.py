@@ -1,0 +1,82 @@
+"""ViT-Lite as MPCViT has it: small transformers of images whose layers name their attention and their activation.
+
+A block is x = x + Attn(LN(x)); x = LN(x); x = x + MLP(x). Its config.json is ours, with ViT's keys for sizes;
+`attention` and `activation` are one name, or a list of one for each layer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from privinf.errors import ModelError
+from privinf.models.attention import VARIANTS
+from privinf.models.families import Family
+from privinf.models.families._common import blocks, classifier, even_heads
+from privinf.models.families._encoders import READ_KEYS
+from privinf.models.families._vision import BIASES, IMAGE_KEYS, UNUSED, patches, tensors, written
+from privinf.models.functions import FUNCTIONS
+from privinf.models.source.reading import Config, Keys, epsilon, size
+from privinf.models.spec import BlockSpec, ModelSpec, Task
+from privinf.protocols.registry import Registry
+
+T = TypeVar("T")
+READ = (READ_KEYS - {"hidden_act"}) | IMAGE_KEYS | {"attention", "activation"}
+
+
+def _read(config: Config, path: Path, task: Task) -> ModelSpec:
+    width, heads = size(config, "hidden_size", path), size(config, "num_attention_heads", path)
+    image = patches(config, path)
+    layers = len(blocks(BlockSpec(""), config, "num_hidden_layers", path))
+    attention = _each(config, "attention", path, layers, VARIANTS, "softmax")
+    activations = _each(config, "activation", path, layers, FUNCTIONS, "gelu")
+    return ModelSpec(
+        family="vit_lite",
+        width=width,
+        heads=heads,
+        kv_heads=heads,
+        head_width=even_heads(width, heads, ("hidden_size", "num_attention_heads"), path),
+        ffn=size(config, "intermediate_size", path),
+        max_tokens=image.rows,
+        order="vit_lite",
+        norm="layer",
+        eps=epsilon(config, "layer_norm_eps", path, 1e-5),
+        blocks=tuple(BlockSpec(f, attention=a) for f, a in zip(activations, attention, strict=True)),
+        inputs=image,
+        head=classifier(config, path, None),
+        biases=BIASES,
+    )
+
+
+def _each(config: Config, key: str, path: Path, layers: int, known: Registry[T], default: str) -> list[str]:
+    """A name for each layer, of a registry's."""
+    given = config.get(key, default)
+    named = given if isinstance(given, list) else [given] * layers
+    if len(named) != layers:
+        raise ModelError(f"{path}: {key} names {len(named)} layers of {layers}")
+    for name in named:
+        if name not in known:
+            raise ModelError(f"{path}: {key} {name!r} is not supported; accepted: {', '.join(known.names())}")
+    return named
+
+
+def _write(spec: ModelSpec) -> dict[str, object]:
+    attention, activations = (
+        [getattr(block, key) for block in spec.blocks] for key in ("attention", "activation")
+    )
+    return {**written(spec), "attention": _short(attention), "activation": _short(activations)}
+
+
+def _short(each: list[str]) -> str | list[str]:
+    return each[0] if len(set(each)) == 1 else each
+
+
+ENTRY = Family(
+    keys=Keys("a vit_lite model", READ, harmless=UNUSED),
+    classes={"ViTLiteForImageClassification": "classify"},
+    bare="ViTLiteModel",
+    prefix="vit_lite.",
+    read=_read,
+    write=_write,
+    tensors=tensors,
+)
