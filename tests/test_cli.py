@@ -49,6 +49,7 @@ COMMANDS = (
     "demo",
     "doctor",
     "status",
+    "train",
 )
 HEAVY = ("torch", "transformers", "numpy", "grpc", "tokenizers", "cryptography", "safetensors")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from privinf.errors import ConfigError
 from privinf.protocols.cost import NETWORKS, Cost, Network
-from privinf.search.architecture import Architecture, Bend, uniform
 from privinf.search.space import BENT, CHEAP, RICH, STRAIGHT
 from privinf.search.trials import Bill
 from privinf.speed import Rate, Speed
+from privinf.train.architecture import Architecture, Bend, uniform
 from privinf.train.prices import Price, difference
 
 MILLI, MEGABIT = 1e-3, 1e6 / 8
@@ -72,17 +72,23 @@ def speed_of(document: Mapping[str, Any]) -> Speed:
     return Speed(**rates, kernels=document["kernels"], measured=document["measured"])
 
 
-def head_prices(seconds: Callable[[Architecture], float], layers: int, heads: int) -> tuple[Price, ...]:
-    """Of dear heads, layer by layer: none, one and all of them are counted, the other layers being cheap."""
+def head_prices(
+    seconds: Callable[[Architecture], float], layers: int, heads: int, whole: bool = False
+) -> tuple[Price, ...]:
+    """Of dear heads, layer by layer: none, one and all of them are counted, the other layers being cheap.
+
+    whole: whether a layer is dear in all heads or in none.
+    """
     cheap = uniform(layers, heads, CHEAP)
     none = seconds(cheap)
 
     def priced(layer: int) -> Price:
-        one, whole = (
-            seconds(_with_heads(cheap, layer, (RICH,) * count + (CHEAP,) * (heads - count)))
-            for count in (1, heads)
+        all = seconds(_with_heads(cheap, layer, (RICH,) * heads))
+        if whole:
+            return difference(none, all, all, 1)
+        return difference(
+            none, seconds(_with_heads(cheap, layer, (RICH,) + (CHEAP,) * (heads - 1))), all, heads
         )
-        return difference(none, one, whole, heads)
 
     return tuple(map(priced, range(layers)))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from privinf.search.architecture import Architecture, Bend, best, kept
+from privinf.train.architecture import Architecture, Bend, best, kept
 from privinf.train.prices import Price, frontier
 
 if TYPE_CHECKING:

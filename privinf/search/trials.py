@@ -12,9 +12,9 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from privinf.errors import ModelError
-from privinf.search.architecture import Architecture
 from privinf.search.space import Space
 from privinf.search.storage import turn
+from privinf.train.architecture import Architecture
 from privinf.train.loop import Diverged
 from privinf.train.randomness import number
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -66,6 +67,15 @@ def replace(path: Path, data: bytes) -> None:
 def write_json(path: Path, document: Any) -> None:
     """A document, whole or not at all."""
     replace(path, json.dumps(document, indent=1).encode() + b"\n")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; FileError where there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileError.unread(path, error) from None
 
 
 def read(path: Path) -> Checkpoint | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from privinf.errors import ConfigError
@@ -17,10 +18,12 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name for name, package in packages().items() if IMAGES in package.needs))
 
 
-def open_images(name: str, size: tuple[int, int] | None = None) -> ImageSet:
+def open_images(
+    name: str, size: tuple[int, int] | None = None, tick: Callable[[int], None] = lambda done: None
+) -> ImageSet:
     """A known data set, fetched where it is not yet, or a folder.
 
-    size: to which images of a folder are scaled; those of a known set have their own.
+    size: to which images of a folder are scaled; those of a known set have their own. tick: counts images decoded.
 
     Raises:
         ConfigError: the name is neither.
@@ -29,6 +32,6 @@ def open_images(name: str, size: tuple[int, int] | None = None) -> ImageSet:
     if name in names():
         return read_arrays(fetch(name), name)
     if Path(name).is_dir():
-        return read_folder(Path(name), size)
+        return read_folder(Path(name), size, tick)
     known = ", ".join(names())
     raise ConfigError(f"data set {name!r} is unknown: choose one of {known}, or a folder with images a class")

@@ -13,8 +13,11 @@ LOCK = ".lock"
 
 
 @contextmanager
-def owned(folder: Path) -> Iterator[Path]:
-    """Have a folder to oneself, for as long as this process lives at most; ConfigError where another has it."""
+def owned(folder: Path, wait: bool = False) -> Iterator[Path]:
+    """Have a folder to oneself, for as long as this process lives at most; ConfigError where another has it.
+
+    wait: until that other one is done with it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("a")
@@ -22,7 +25,7 @@ def owned(folder: Path) -> Iterator[Path]:
         raise FileError.unwritten(folder, error) from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise ConfigError(
                 f"{folder} is in use by another process: wait for it, or choose another"

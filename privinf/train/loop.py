@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,16 +78,23 @@ class Training:
         material: Material,
         path: Path | None,
         watcher: Watcher | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
+        """about: what the weights depend on beside the recipe, as JSON has it; a checkpoint of another is refused."""
         if len(material.train) == 0:
             raise ConfigError("there is no image to train on")
         self.recipe, self.network, self.standing = recipe, network, Standing()
         self._material, self._path, self._watcher = material, path, watcher or Nobody()
+        self._settings = {"recipe": document(recipe), **json.loads(json.dumps(about or {}))}
         self._optimiser = _optimiser(recipe, network)
         self._batch = min(recipe.optimisation.batch, len(material.train))
         self.steps = len(material.train) // self._batch
         if path is not None:
             self._resume(path)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell another one from here on."""
+        self._watcher = watcher
 
     @property
     def over(self) -> bool:
@@ -168,13 +176,13 @@ class Training:
         for name, x in self.network.parameters.items():
             tensors |= {f"adam/{name}/{k}": _array(v) for k, v in self._optimiser.state.get(x, {}).items()}
         about = {"epoch": at.epoch, "step": at.step, "lost": at.lost, "history": at.history}
-        checkpoint.write(self._path, tensors, about | {"recipe": document(self.recipe)})
+        checkpoint.write(self._path, tensors, about | {"settings": self._settings})
 
     def _resume(self, path: Path) -> None:
         found = checkpoint.read(path)
         if found is None:
             return
-        if odd := differences(found.about["recipe"], document(self.recipe)):
+        if odd := differences(found.about["settings"], self._settings):
             raise ConfigError(
                 f"{path.parent} holds a run with other settings ({', '.join(odd)}): choose another"
             )

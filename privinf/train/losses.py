@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 from torch.nn import functional
 
+from privinf.models.learning import Seen
 from privinf.train.recipe import Distillation
-
-
-@dataclass(frozen=True)
-class Output:
-    """Of a network: logits (batch, classes), and rows behind the last norm (batch, rows, width)."""
-
-    logits: Tensor
-    features: Tensor
 
 
 def cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
@@ -23,7 +14,7 @@ def cross_entropy(logits: Tensor, soft: Tensor) -> Tensor:
     return -(soft * functional.log_softmax(logits.float(), -1)).sum(-1).mean()
 
 
-def distance(own: Output, teacher: Output, settings: Distillation) -> Tensor:
+def distance(own: Seen, teacher: Seen, settings: Distillation) -> Tensor:
     """From a teacher: the cross entropy with its softened answer, and the mean square of what its rows differ by."""
     heat = settings.temperature
     said = functional.softmax(teacher.logits.float() / heat, -1)

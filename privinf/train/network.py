@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from privinf.errors import InputError
+from privinf.models.learning import Seen
 from privinf.train.checkpoint import Checkpoint
-from privinf.train.losses import Output
 
 
 class Network(Protocol):
@@ -23,7 +23,7 @@ class Network(Protocol):
     parameters: Mapping[str, Tensor]
     choices: frozenset[str]
 
-    def run(self, images: Tensor, draws: torch.Generator | None) -> Output:
+    def run(self, images: Tensor, draws: torch.Generator | None) -> Seen:
         """Of images (batch, channels, rows, columns) in the model's scale; without draws nothing is dropped."""
 
     def penalty(self) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal
 
 from privinf.options import require
@@ -15,9 +15,9 @@ Bent = Literal["gelu", "relu", "linear"]
 
 @dataclass(frozen=True)
 class Shape:
-    """The model: `patch` pixels a side; `attention` and `activation` of all heads and layers that no search chose."""
+    """The model: `patch` pixels a side; `attention` and `activation` of all that no search chose."""
 
-    family: str = "vit_lite"
+    family: str
     layers: int = 7
     heads: int = 4
     width: int = 256
@@ -188,10 +188,10 @@ class Choosing:
 class Recipe:
     """All of it; two runs of one recipe with as many threads give the same weights, bit for bit."""
 
+    model: Shape
     seed: int = 42
     threads: int = 1
     device: Device = "cpu"
-    model: Shape = field(default_factory=Shape)
     data: Data = field(default_factory=Data)
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimisation: Optimisation = field(default_factory=Optimisation)
@@ -202,8 +202,3 @@ class Recipe:
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**63, "seed must be from 0 to 2^63 - 1")
         require(1 <= self.threads <= 1024, "threads must be from 1 to 1024")
-
-
-SECTIONS = {
-    item.name: item.default_factory for item in fields(Recipe) if isinstance(item.default_factory, type)
-}

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from privinf.errors import ConfigError, FileError
 from privinf.options import refuse_unknown
 from privinf.train.recipe import Recipe
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 FOLDER = "configurations"
 LARGEST = 1 << 20  # bytes of a recipe
 Table = Mapping[str, Any]
-T = TypeVar("T")
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def names() -> tuple[str, ...]:
@@ -105,6 +108,9 @@ def made(kind: type[T], table: Table, where: str = "") -> T:
             values[name] = made(wanted, value, f"{place}.")
         else:
             values[name] = _typed(place, value, wanted)
+    for item in fields(kind):
+        if item.name not in values and item.default is MISSING and item.default_factory is MISSING:
+            raise ConfigError(f"{where}{item.name} is missing")
     return kind(**values)
 
 

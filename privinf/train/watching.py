@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from privinf.errors import FileError, MissingExtra
 
@@ -63,6 +63,12 @@ class Curves(Nobody):
             if (value := getattr(epoch, name)) is not None:
                 self._writer.add_scalar(name, value, epoch.epoch)
         self._writer.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._writer.close()
 
 
 class Several(Nobody):

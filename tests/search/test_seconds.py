@@ -9,9 +9,9 @@ pytest.importorskip("torch")
 
 from privinf.errors import ConfigError
 from privinf.protocols.cost import NETWORKS, Cost, Network
-from privinf.search.architecture import Architecture
 from privinf.search.seconds import Clock, document, head_prices, network, row_prices, speed_of
 from privinf.speed import Rate, Speed
+from privinf.train.architecture import Architecture
 from privinf.train.prices import Price
 
 SPEED = Speed(Rate(1e-3, 1e-9), Rate(2e-3, 2e-9), Rate(3e-3, 3e-9), "native", "2026-01-01")
@@ -56,3 +56,4 @@ def test_prices_are_differences() -> None:
     for price in row_prices(counted, 2, 3, 5):
         assert (price.any, price.each) == pytest.approx((0.5, 0.01))
     assert [price.each for price in head_prices(counted, 2, 1)] == [0, 0]
+    assert [price.any for price in head_prices(counted, 2, 3, whole=True)] == pytest.approx([2.3, 4.3])

@@ -18,10 +18,10 @@ from optuna.trial import TrialState
 from searching import SPACE, Judge, accuracy
 
 from privinf.errors import ConfigError, ConnectError
-from privinf.search.architecture import Architecture
 from privinf.search.space import Space
 from privinf.search.storage import joined, journal, served, study
 from privinf.search.trials import Report, Rules, Worker, adopt, enqueue
+from privinf.train.architecture import Architecture
 from privinf.train.prices import Price
 
 TRIALS = 16

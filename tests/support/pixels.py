@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from privinf.models.learning import Seen
 from privinf.train.augment import Scale
 from privinf.train.data import Split
 from privinf.train.loop import Material
-from privinf.train.losses import Output
 from privinf.train.recipe import Recipe
 from privinf.train.recipes import override, read
 
@@ -54,12 +54,12 @@ class Linear:
         }
         self.choices: frozenset[str] = frozenset()
 
-    def run(self, images: torch.Tensor, draws: torch.Generator | None) -> Output:
+    def run(self, images: torch.Tensor, draws: torch.Generator | None) -> Seen:
         rows = images.flatten(1)
         if draws is not None:
             rows = rows * (torch.rand(rows.shape, generator=draws) < 0.5) * 2
         weight, bias = self.parameters.values()
-        return Output(rows @ weight + bias, rows[:, None])
+        return Seen(rows @ weight + bias, rows[:, None])
 
     def penalty(self) -> torch.Tensor | None:
         return None

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from privinf.errors import ModelError
-from privinf.search.architecture import Architecture
 from privinf.search.space import RICH, Space
 from privinf.search.storage import joined, study
 from privinf.search.trials import Bill, Report, Rules, Worker
+from privinf.train.architecture import Architecture
 from privinf.train.prices import Price
 
 EPOCHS = 4

@@ -10,11 +10,12 @@ import torch
 from pixels import Linear, images, material, recipe
 
 from privinf.errors import ConfigError, InputError
+from privinf.models.learning import Seen
 from privinf.train import checkpoint
 from privinf.train.augment import Scale
 from privinf.train.evaluate import accuracy
 from privinf.train.loop import Diverged, Training
-from privinf.train.losses import Output, distance
+from privinf.train.losses import distance
 from privinf.train.recipe import Distillation
 from privinf.train.watching import Epoch, Nobody
 
@@ -66,7 +67,7 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path, precision: str) -> No
 def test_a_run_of_other_settings_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / checkpoint.FILE
     trained(path)
-    with pytest.raises(ConfigError, match=r"other settings \(optimisation.rate, seed\)"):
+    with pytest.raises(ConfigError, match=r"other settings \(recipe.optimisation.rate, recipe.seed\)"):
         Training(recipe("optimisation.rate=0.1", "seed=3"), Linear(), material(), path)
 
 
@@ -121,9 +122,9 @@ def test_a_watcher_sees_every_step_and_epoch() -> None:
 
 def test_a_student_that_is_its_teacher_has_no_distance_but_the_entropy() -> None:
     logits, rows = torch.tensor([[100.0, 0.0]]), torch.ones(1, 2, 3)
-    teacher = Output(logits, rows)
+    teacher = Seen(logits, rows)
     assert float(distance(teacher, teacher, Distillation())) == pytest.approx(0)
-    away = Output(logits, rows + 2)
+    away = Seen(logits, rows + 2)
     assert float(distance(away, teacher, Distillation(features=0.5))) == pytest.approx(2.0)
 
 

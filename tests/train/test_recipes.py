@@ -67,6 +67,9 @@ def test_a_setting_that_is_refused(setting: str, words: str) -> None:
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     file.write_text("[optimisation]\nepochs = 20\n")
+    with pytest.raises(ConfigError, match="model is missing"):
+        read(str(file))
+    file.write_text('[model]\nfamily = "vit_lite"\n[optimisation]\nepochs = 20\n')
     assert read(str(file)).optimisation.epochs == 20
     file.write_text("[optimisation\n")
     with pytest.raises(ConfigError, match="not TOML"):

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
 
 import pytest
 
 from privinf.errors import ConfigError
-from privinf.search.architecture import Architecture, best, kept, parse, uniform
-from privinf.search.pareto import hypervolume, pareto
+from privinf.train.architecture import Architecture, best, kept, parse, uniform
 from privinf.train.prices import Price, counts_at, frontier
-
-
-@dataclass(frozen=True)
-class Point:
-    accuracy: float
-    seconds: float
 
 
 def test_a_name_says_everything() -> None:
@@ -69,10 +61,3 @@ def test_each_choice_of_the_frontier_is_the_most_for_its_price() -> None:
 
         assert worth(made) == pytest.approx(max(map(worth, product(range(4), repeat=2))))
         assert made in frontier(values, prices)
-
-
-def test_the_pareto_set() -> None:
-    points = [Point(0.9, 3), Point(0.8, 1), Point(0.7, 2), Point(0.9, 4), Point(0.95, 5)]
-    assert pareto(points) == [Point(0.8, 1), Point(0.9, 3), Point(0.95, 5)]
-    assert hypervolume(points, 5) == pytest.approx(0.8 * 4 + 0.1 * 2)
-    assert hypervolume([], 5) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ HEADS = {"x": "softmax", "r": "relu_softmax", "s": "scaling", "q": "quad", "f": 
 BENDS = {"g": "gelu", "r": "relu", "l": "linear"}
 LETTERS = {name: letter for letter, name in HEADS.items()}
 BEND_LETTERS = {name: letter for letter, name in BENDS.items()}
+LONGEST = 100  # of a folder's name
 Bend = str | tuple[str, ...]  # of a layer, or of each of its rows
 LAYER = re.compile(f"([{''.join(HEADS)}]+)(?:\\.([{''.join(BENDS)}]+))?")
 
@@ -27,6 +29,12 @@ class Architecture:
     def name(self) -> str:
         """A letter a head, layer by layer; behind a dot the activation where it is not GELU: rrss-ssss.l-rsss."""
         return "-".join(map(_layer, self.heads, self.bends))
+
+    @property
+    def folder(self) -> str:
+        """The name, or where that is too long for a folder's a digest of it."""
+        name = self.name
+        return name if len(name) <= LONGEST else hashlib.sha256(name.encode()).hexdigest()[:32]
 
     @property
     def layers(self) -> int:
