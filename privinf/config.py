@@ -27,7 +27,7 @@ class Tls:
 
 
 # What party 0 decides for all: it leads.
-PARTY0_ALONE = ("ahead", "shapes", "max_ahead_bytes")
+PARTY0_ALONE = ("ahead", "shapes")
 _NO_CERTIFICATES = (
     "certificates are missing: give --ca, --cert and --key, PRIVINF_CA, PRIVINF_CERT and PRIVINF_KEY, tls=, or a file "
     "that has [tls] as --config; `privinf keygen` makes them"
@@ -109,7 +109,7 @@ class PartyConfig(_Admitting):
     shapes: tuple[QueryShape, ...] = ()
     greet_seconds: float = 5.0  # how long a call that has a place waits for its other half at the other party
     passes_ahead: int = 2  # passes of a generation kept ready, in memory; the smaller number of both parties
-    max_ahead_bytes: int = GIB  # of a generation's passes kept ready, about; party 0's setting alone
+    max_ahead_bytes: int = GIB // 4  # of a generation's passes that lie ready or come while one runs, about
     max_batch: int = 8  # prompts of one generation that advance together: a pass takes the memory of as many
     journal: Path | None = None  # names of what passes opened are appended here, for an audit
     max_journal_bytes: int = GIB  # of all its parts; the oldest of them are deleted

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from privinf.errors import ConfigError
+from privinf.errors import ConfigError, PrivinfError
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Dealt: TypeAlias = tuple[int, Buffer]  # (to, bytes); to is a party's index, or ALL for the same bytes to all
@@ -214,10 +214,32 @@ class DealerSession(Protocol):
         ...
 
 
+class PassIntake(Protocol):
+    """One pass at one party, from the moment it is dealt: `fill` runs in one thread while `evaluate` may in another."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which the evaluation has waited for what was still to come."""
+        ...
+
+    def fill(self, prep: Source, most: int) -> None:
+        """Read the whole preparation as it comes, and compute ahead what needs no query.
+
+        While a pass of the session is evaluated, about `most` bytes are let in beyond what that has used. The views
+        that `prep` returns stay valid as long as something refers to them. Raises ProtocolError for an order out of
+        place.
+        """
+        ...
+
+    def fail(self, error: PrivinfError) -> None:
+        """Have an evaluation that waits for more raise this, now or later; from any thread."""
+        ...
+
+
 class PartySession(Protocol):
     """One generation at one party: its cache, pass after pass.
 
-    `order` and `prepare` run in one thread, `evaluate` in another, passes behind; each sees the passes in order.
+    `order`, `prepare` and what it returns run in one thread, `evaluate` in another; each sees the passes in order.
     `journal`, where it is set, is to be told the public description of each wire that `evaluate` opens.
     """
 
@@ -230,12 +252,8 @@ class PartySession(Protocol):
         """
         ...
 
-    def prepare(self, order: Order, preparation: bytes, prep: Source, seed: bytes) -> object:
-        """Read the whole preparation of a pass as it comes, and return what `evaluate` needs of it.
-
-        The views that `prep` returns stay valid as long as something refers to them. Raises ProtocolError for an
-        order out of place.
-        """
+    def prepare(self, order: Order, preparation: bytes, seed: bytes) -> PassIntake:
+        """Expect the preparation of the next pass: the result is to be filled, and evaluated meanwhile or later."""
         ...
 
     def query_bytes(self, index: int) -> int:
@@ -246,8 +264,8 @@ class PartySession(Protocol):
         """Return the exact size of this party's share of a pass's answer; 0 for a part of the prompt."""
         ...
 
-    def evaluate(self, advance: Advance, query: memoryview, prepared: object, channel: Channel) -> bytes:
-        """Run the next pass and return this party's share of its answer; blocking.
+    def evaluate(self, advance: Advance, query: memoryview, prepared: PassIntake, channel: Channel) -> bytes:
+        """Run the next pass and return this party's share of its answer; blocking, also for the preparation.
 
         Raises ProtocolError for an advance that cannot be.
         """

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from privinf.errors import ProtocolError
 from privinf.models.cache._ledger import Ledger, Slot, keep
 from privinf.models.cache._store import AT_DEALER, AT_PARTY, Cache
 from privinf.models.engines.stores import DealerStore, PartyStore
+from privinf.models.programs.intake import Intake, Stage
 from privinf.models.programs.layout import SessionLayout
 from privinf.models.programs.passes import Shadow, run_pass
 from privinf.models.programs.public import PRIVATE, Public
 from privinf.models.programs.stream import streamed
 from privinf.models.programs.wire import answered, parse
-from privinf.protocols.contract import Advance, Channel, Dealt, Order, SessionShape, Source
-from privinf.protocols.masked.ahead import Ahead
+from privinf.protocols.contract import Advance, Channel, Dealt, Order, PassIntake, SessionShape, Source
+from privinf.protocols.masked.ahead import Ahead, Kept
 from privinf.protocols.masked.dealer import Dealer
 from privinf.protocols.masked.party import Party
-from privinf.protocols.ring import U64, Shape
 
 
 def pass_id(preparation: bytes, index: int) -> bytes:
@@ -48,17 +45,6 @@ class DealerGeneration:
         return streamed(produce)
 
 
-@dataclass(frozen=True)
-class PreparedPass:
-    """A pass's preparation in memory, and what was computed of it ahead."""
-
-    order: Order
-    preparation: bytes
-    seed: bytes = field(repr=False)
-    tape: _Tape = field(repr=False)
-    results: list[U64] = field(repr=False)
-
-
 class PartyGeneration:
     """One generation at one party."""
 
@@ -69,7 +55,7 @@ class PartyGeneration:
         self._party, self._store, self._public = party, store, public
         self._shadow = Shadow(layout, shape)
         self._ledger, self._cache = Ledger(layout, shape), Cache(layout.spec.layers, AT_PARTY)
-        self._lock = threading.Lock()
+        self._lock, self._stage = threading.Lock(), Stage()
         self._rejected: set[Slot] = set()  # ruled out and not yet dropped by an order
 
     def order(self) -> Order:
@@ -80,11 +66,13 @@ class PartyGeneration:
         ledger.require_room(len(gone))
         return Order(ledger.index, tuple(gone))
 
-    def prepare(self, order: Order, preparation: bytes, prep: Source, seed: bytes) -> PreparedPass:
-        """Read the preparation, and multiply its masks with weights as they come."""
-        tape, notes = _Recorder(prep), _Notes()
-        self._shadow.run(Ahead(self._party, seed, tape, notes, self._store), order, self._public)
-        return PreparedPass(order, pass_id(preparation, order.index), seed, _Tape(tape.pieces), notes.results)
+    def prepare(self, order: Order, preparation: bytes, seed: bytes) -> Intake:
+        """Expect a pass; as its preparation comes, its masks are multiplied with weights."""
+
+        def read(prep: Source, kept: Kept) -> None:
+            self._shadow.run(Ahead(self._party, seed, prep, kept, self._store), order, self._public)
+
+        return Intake(order, pass_id(preparation, order.index), seed, read, self._stage)
 
     def query_bytes(self, index: int) -> int:
         return self._ledger.layout.form(self._ledger.shape, index).nbytes(self._party)
@@ -92,21 +80,26 @@ class PartyGeneration:
     def result_bytes(self, index: int) -> int:
         return self._ledger.layout.result(self._ledger.shape, index).answer_bytes
 
-    def evaluate(self, advance: Advance, query: memoryview, prepared: object, channel: Channel) -> bytes:
+    def evaluate(self, advance: Advance, query: memoryview, prepared: PassIntake, channel: Channel) -> bytes:
         """Run the next pass on shares."""
-        assert isinstance(prepared, PreparedPass)
+        assert isinstance(prepared, Intake)
+        self._stage.begin()
+        try:
+            return self._evaluated(advance, query, prepared, channel)
+        finally:
+            self._stage.end()
+
+    def _evaluated(self, advance: Advance, query: memoryview, prepared: Intake, channel: Channel) -> bytes:
         ledger = self._ledger
         ledger.require(advance)
         self._drop(advance.kept, prepared.order)
         step = ledger.step(self._cache.excluded, advance.after)
         shares = parse(ledger.layout.form(ledger.shape, ledger.index), self._party, query)
-        tape = prepared.tape
-        seed, notes, link = prepared.seed, _Notes(prepared.results), channel.to(1 - self._party)
-        ctx = Party(self._party, prepared.preparation, seed, tape, link, self._store, notes)
+        tape, notes, link = prepared.tape, prepared.notes, channel.to(1 - self._party)
+        ctx = Party(self._party, prepared.preparation, prepared.seed, tape, link, self._store, notes)
         ctx.journal = self.journal
         result = run_pass(ctx, ledger, step, self._cache, shares, self._public)
-        if tape.left:
-            raise ProtocolError(f"{tape.left} bytes of the preparation were not used")
+        prepared.close()
         field_ = ledger.layout.result(ledger.shape, ledger.index)
         ledger.write(advance.after)
         return b"" if result is None else answered(field_, *result)
@@ -145,60 +138,3 @@ class SessionParty:
 
     def begin(self, shape: SessionShape) -> PartyGeneration:
         return PartyGeneration(self.layout, shape, self.party, self.store, self.public)
-
-
-class _Recorder:
-    """Passes a preparation on as it comes, and keeps it."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self.pieces: list[memoryview] = []
-
-    def read(self, nbytes: int) -> memoryview:
-        piece = self._source.read(nbytes)
-        self.pieces.append(piece)
-        return piece
-
-
-class _Tape:
-    """A preparation in memory, read in program order and let go as it is read."""
-
-    def __init__(self, pieces: Sequence[memoryview]) -> None:
-        self._pieces = deque(piece for piece in pieces if len(piece))
-
-    def read(self, nbytes: int) -> memoryview:
-        """What was read when it came is mostly read in the same pieces again: those are not copied."""
-        if self._pieces and len(self._pieces[0]) == nbytes:
-            return self._pieces.popleft()
-        copy, filled = memoryview(bytearray(nbytes)), 0
-        while filled < nbytes:
-            piece = self._next(nbytes - filled)
-            copy[filled : filled + len(piece)] = piece
-            filled += len(piece)
-        return copy.toreadonly()
-
-    def _next(self, most: int) -> memoryview:
-        if not self._pieces:
-            raise ProtocolError("the preparation ends before the program does")
-        piece = self._pieces.popleft()
-        if len(piece) > most:
-            self._pieces.appendleft(piece[most:])
-        return piece[:most]
-
-    @property
-    def left(self) -> int:
-        return sum(map(len, self._pieces))
-
-
-class _Notes:
-    """Results computed ahead, in program order: written at first, then read."""
-
-    def __init__(self, results: list[U64] | None = None) -> None:
-        self.results: list[U64] = [] if results is None else results
-        self._stored = None if results is None else iter(results)
-
-    def next(self, shape: Shape) -> U64:
-        if self._stored is not None:
-            return next(self._stored)
-        self.results.append(np.empty(shape, dtype=np.uint64))
-        return self.results[-1]

@@ -11,23 +11,25 @@ from privinf.errors import InputError, MismatchError, PartyError, PrivinfError, 
 from privinf.parties.logs import Log
 from privinf.parties.rpc.life import Life
 from privinf.parties.stock.dealt import DealtStream
-from privinf.protocols.contract import Order, PartySession
+from privinf.protocols.contract import Order, PartySession, PassIntake
 
 
-@dataclass(frozen=True)
+@dataclass
 class Prepared:
-    """What one pass needs besides its query; it dies with the pass."""
+    """What one pass needs besides its query; it dies with the pass. It is handed out while it still comes."""
 
     order: Order
-    content: object = field(repr=False)
-    nbytes: int
-    seconds: float  # from its order, or the first word of it, until it was ready
+    content: PassIntake = field(repr=False)
+    nbytes: int = 0  # once it is whole
+    seconds: float = 0.0  # from its order, or the first word of it, until it was whole
+    whole: bool = False  # all of it has come, and is what was dealt
 
 
 class Feeder:
     """Keeps at most `ahead` passes ready or on their way; party 0 orders them, party 1 is told by the dealer.
 
     One more, as large as the last, is ordered only while those that are ready stay within `most_bytes`; one always is.
+    A pass may be evaluated while it comes; while one is, no more than about `most_bytes` lie unused.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Feeder:
         self._session, self.dealt, self._life, self._log = session, dealt, life, log
         self._leads, self._ahead, self._most_bytes, self._due = leads, ahead, most_bytes, 0
         self._ready: deque[Prepared] = deque()
+        self._coming: PassIntake | None = None
         self._full: InputError | None = None
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
 
     def start(self) -> None:
         """Begin to have passes prepared."""
+        self._life.on_end(self._fail)
         self._thread.start()
 
     def take(self) -> Prepared:
@@ -59,6 +63,10 @@ class Feeder:
                 raise self._full
             life.changed.notify_all()
             return self._ready.popleft()
+
+    def settle(self, prepared: Prepared) -> None:
+        """Wait until all of a pass has come and was found to be what was dealt: no answer leaves before."""
+        self._life.wait_in_time(lambda: prepared.whole, "offline")
 
     def _run(self) -> None:
         try:
@@ -89,9 +97,22 @@ class Feeder:
             raise ProtocolError(f"the dealer deals pass {order.index} where {self._due} is due")
         if ordered not in (None, order):
             raise MismatchError("the dealer relays another order than it was given")
-        content = self._session.prepare(order, self.dealt.preparation_id, self.dealt, seed)
+        self._coming = self._session.prepare(order, self.dealt.preparation_id, seed)
+        prepared = Prepared(order, self._coming)
+        self._offer(prepared)
+        prepared.content.fill(self.dealt, self._most_bytes)
         self.dealt.end()
-        self._offer(Prepared(order, content, self.dealt.nbytes, time.monotonic() - began))
+        self._complete(prepared, time.monotonic() - began)
+
+    def _fail(self) -> None:
+        """Wake an evaluation that waits for what will not come."""
+        if self._coming is not None and self._life.error is not None:
+            self._coming.fail(self._life.error)
+
+    def _complete(self, prepared: Prepared, seconds: float) -> None:
+        with self._life.changed:
+            prepared.nbytes, prepared.seconds, prepared.whole = self.dealt.nbytes, seconds, True
+            self._life.changed.notify_all()
 
     def _order(self) -> Order | None:
         """Order the next pass; where none can follow those that are ordered, whoever takes it is told why."""

@@ -49,9 +49,13 @@ class Generation:
         self._announce(step, prepared)
         result = self._journalled(step, query, prepared)
         self.met.only.link.settle()
+        self.feeder.settle(prepared)
         if len(result) != due:
             raise ProtocolError("the program's result has another size than it says")
-        stats = self.met.stats(began, began - asked, prepared.seconds, prepared.nbytes, before)
+        waited = prepared.content.waited
+        stats = self.met.stats(
+            began + waited, began - asked + waited, prepared.seconds, prepared.nbytes, before
+        )
         return party_pb2.GenerateReply(index=step.index, result=result, stats=stats)
 
     def _announce(self, step: party_pb2.PassOpen, prepared: Prepared) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,9 +13,14 @@ from privinf.protocols.cost import Cost
 from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.counting import Counting
 from privinf.protocols.masked.interpreter import Weights
-from privinf.protocols.masked.party import Computed
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
+
+
+class Kept(Protocol):
+    """Takes what is computed ahead, in program order."""
+
+    def put(self, result: U64) -> None: ...
 
 
 class Precomputed:
@@ -32,6 +37,10 @@ class Precomputed:
             raise EOFError("less was computed ahead than the program asks for")
         return self._words[start : self._at].reshape(shape)
 
+    def put(self, result: U64) -> None:
+        """Write the next result."""
+        self.next(result.shape)[...] = result
+
 
 class Ahead(Counting):
     """Follows the program on shapes, reads the preparation past what gates need later, and keeps what it can.
@@ -44,13 +53,13 @@ class Ahead(Counting):
         index: int,
         seed: bytes,
         source: Source,
-        precomputed: Computed,
+        kept: Kept,
         weights: Weights | None = None,
         kernels: Kernels | None = None,
     ) -> None:
         super().__init__(weights, kernels)
         self.index = index
-        self._seed, self._source, self._precomputed = seed, source, precomputed
+        self._seed, self._source, self._kept = seed, source, kept
         self._passed = memoryview(b"")
 
     def apply(self, gate: Any, inputs: tuple[Any, ...]) -> Any:
@@ -65,7 +74,7 @@ class Ahead(Counting):
     def keep(self, result: U64) -> None:
         """Store what evaluation will ask for at the same gate."""
         self.kept(result.shape)
-        self._precomputed.next(result.shape)[...] = result
+        self._kept.put(result)
 
     def correction(self, tag: str, shape: Shape, bits: int) -> U64:
         """This party's share of a value that the dealer shares under this name."""

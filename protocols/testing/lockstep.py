@@ -9,8 +9,6 @@ from itertools import accumulate
 from queue import Queue
 from typing import Any
 
-import numpy as np
-
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import ALL, ID_BYTES, Buffer
 from privinf.protocols.cost import Tally
@@ -81,15 +79,17 @@ class Notes:
     """What one party computed ahead, in memory."""
 
     def __init__(self, results: list[U64] | None = None) -> None:
-        self._results: list[U64] = []
-        self._stored = results
+        self._results: list[U64] = [] if results is None else results
+
+    def put(self, result: U64) -> None:
+        """Keep the next result."""
+        self._results.append(result)
 
     def next(self, shape: Shape) -> U64:
-        """Room for a result when it is written, the result when it is read."""
-        if self._stored is not None:
-            return self._stored.pop(0)
-        self._results.append(np.zeros(shape, dtype=np.uint64))
-        return self._results[-1]
+        """The next result; it has the shape that the program asks for."""
+        result = self._results.pop(0)
+        assert result.shape == shape
+        return result
 
     def read(self) -> Notes:
         """The same, to be read from its beginning."""

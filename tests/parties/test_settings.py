@@ -95,7 +95,7 @@ def test_every_setting_is_read_by_each_role_that_has_it(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_ahead_bytes", 5), ("ahead", 1), ("shapes", (SHAPE,))],
+    [("ahead", 1), ("shapes", (SHAPE,))],
 )
 def test_party_1_refuses_what_party_0_decides(tmp_path: Path, name: str, value: Any) -> None:
     given = {"party": 1, "dealer": "a:1", "store": tmp_path, "insecure_no_tls": True}

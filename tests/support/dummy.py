@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 
-from privinf.errors import InputError, IntegrityError, ProtocolError
+from privinf.errors import InputError, IntegrityError, PrivinfError, ProtocolError
 from privinf.parties.rpc.messages import identity_message
 from privinf.protocols.contract import (
     ALL,
@@ -21,6 +22,7 @@ from privinf.protocols.contract import (
     Link,
     Order,
     PartyProgram,
+    PassIntake,
     QueryShape,
     QuerySizes,
     SessionShape,
@@ -207,13 +209,34 @@ class DummyParty:
             halt(settings)
 
 
-@dataclass(frozen=True)
+@dataclass
 class DummyPrepared:
-    """A pass that was prepared ahead."""
+    """A pass that is prepared ahead; it is evaluated only once it is whole."""
 
+    generation: DummyGeneration
     order: Order
     seed: bytes
-    masks: list[memoryview]
+    masks: list[memoryview] = field(default_factory=list)
+    ended: Event = field(default_factory=Event)
+    error: PrivinfError | None = None
+    waited: float = 0.0
+
+    def fill(self, prep: Source, most: int) -> None:
+        """Read all of a pass, in pieces that are not the dealer's."""
+        self.generation.fill(self, prep)
+        self.ended.set()
+
+    def fail(self, error: PrivinfError) -> None:
+        """Give up."""
+        self.error = error
+        self.ended.set()
+
+    def whole(self) -> list[memoryview]:
+        """Wait for the masks."""
+        self.ended.wait()
+        if self.error is not None:
+            raise self.error
+        return self.masks
 
 
 @dataclass
@@ -239,19 +262,22 @@ class DummyGeneration:
         self.ordered += 1
         return Order(index, (0,) if index > 1 and settings.retires else ())
 
-    def prepare(self, order: Order, preparation: bytes, prep: Source, seed: bytes) -> DummyPrepared:
+    def prepare(self, order: Order, preparation: bytes, seed: bytes) -> DummyPrepared:
+        """Expect a pass."""
+        return DummyPrepared(self, order, seed)
+
+    def fill(self, prepared: DummyPrepared, prep: Source) -> None:
         """Read all of a pass, in pieces that are not the dealer's."""
-        settings = self.program.settings
-        if order.index != self.prepared:
-            raise ProtocolError(f"pass {order.index} is dealt where {self.prepared} is due")
+        settings, index = self.program.settings, prepared.order.index
+        if index != self.prepared:
+            raise ProtocolError(f"pass {index} is dealt where {self.prepared} is due")
         if settings.fail_prepare and self.program.party == settings.fail_party:
             raise IntegrityError("told to fail ahead")
         self.prepared += 1
-        masks = [prep.read(settings.round_bytes) for _ in range(settings.rounds)]
+        prepared.masks += [prep.read(settings.round_bytes) for _ in range(settings.rounds)]
         left, piece = settings.extra - settings.leave_unread, (1 << 20) - 1
         for taken in range(0, left, piece):
             prep.read(min(piece, left - taken))
-        return DummyPrepared(order, seed, masks)
 
     def query_bytes(self, index: int) -> int:
         """Return the size of a pass's query share."""
@@ -261,7 +287,7 @@ class DummyGeneration:
         """Return the size of a pass's result share."""
         return self.query_bytes(index) if index >= parts(self.shape) - 1 else 0
 
-    def evaluate(self, advance: Advance, query: memoryview, prepared: object, channel: Channel) -> bytes:
+    def evaluate(self, advance: Advance, query: memoryview, prepared: PassIntake, channel: Channel) -> bytes:
         """Return our share; every round proves that both hold the same preparation of the same pass."""
         assert isinstance(prepared, DummyPrepared)
         index, self.passes = self.passes, self.passes + 1
@@ -272,7 +298,7 @@ class DummyGeneration:
         self._note(advance.kept, prepared)
         if not self.result_bytes(index):
             return b""
-        for mask in prepared.masks:
+        for mask in prepared.whole():
             self._round(mask, channel.to(1 - self.program.party))
         return bytes(query) + bytes(self.program.settings.wrong_result)
 

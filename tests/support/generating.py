@@ -188,7 +188,9 @@ class Trio:
         prepared = []
         for b in (0, 1):
             tape = Tape(tapes[b])
-            prepared.append(self.parties[b].prepare(order, PREPARATION, tape, fresh[b]))
+            intake = self.parties[b].prepare(order, PREPARATION, fresh[b])
+            intake.fill(tape, 1)
+            prepared.append(intake)
             assert tape.left == 0
         self.orders.append(order)
         self.prepared.append((sum(map(len, tapes[0])), sum(map(len, tapes[1]))))

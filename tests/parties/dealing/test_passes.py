@@ -9,10 +9,11 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from dummy import TASK, DummyDealer, DummyGeneration, DummyParty, Settings
+from dummy import TASK, DummyDealer, DummyGeneration, DummyParty, DummyPrepared, Settings
 
 from privinf.config import DealerConfig
 from privinf.errors import (
+    DamagedPreparation,
     DeadlineExceeded,
     InputError,
     MismatchError,
@@ -328,6 +329,40 @@ def test_passes_are_handed_out_once_and_in_order(party: int) -> None:
     for index in range(5):
         script.deal(Order(index, (0,) if index > 1 else ()))
     assert [script.feeder.take().order.index for _ in range(5)] == list(range(5))
+    script.finish()
+
+
+def test_a_pass_is_handed_out_while_it_comes_and_settled_once_it_is_whole() -> None:
+    script = Script(0, EMPTY)
+    script.messages.put(order_message(Order(0)).SerializeToString())
+    script.messages.put(SEED)
+    prepared = script.feeder.take()
+    assert not prepared.whole
+    script.messages.put(b"")
+    script.messages.put(digested(SEED))
+    script.feeder.settle(prepared)
+    assert prepared.whole
+    script.finish()
+
+
+def test_a_pass_that_is_not_what_was_dealt_is_never_settled() -> None:
+    script = Script(0, EMPTY)
+    for message in (order_message(Order(0)).SerializeToString(), SEED, b"", bytes(32)):
+        script.messages.put(message)
+    with pytest.raises(DamagedPreparation):
+        script.feeder.settle(script.feeder.take())
+    script.finish()
+
+
+def test_an_evaluation_that_waits_for_a_dealer_that_left_is_woken() -> None:
+    script = Script(0, replace(EMPTY, extra=8))
+    script.messages.put(order_message(Order(0)).SerializeToString())
+    script.messages.put(SEED)
+    prepared = script.feeder.take()
+    script.messages.put(None)
+    assert isinstance(prepared.content, DummyPrepared)
+    with pytest.raises(PeerLost):
+        prepared.content.whole()
     script.finish()
 
 
