@@ -8,11 +8,13 @@ import numpy as np
 
 from privinf.models.fold import F64
 from privinf.protocols import prg, ring
+from privinf.protocols.masked.planes import MOST, Planes
 from privinf.protocols.masked.wires import Wire
 from privinf.protocols.ring import U64, Shape
 
 BITS = 64
 Scale = Callable[[str], int]  # fraction bits of a folded tensor, by its name
+NOWHERE: Mapping[str, int] = {}
 
 
 def encode(weights: Mapping[str, F64], scale: Scale) -> dict[str, U64]:
@@ -54,13 +56,22 @@ class PartyStore:
         wire = self._wires[name]
         wire.mask_share = lambda: mask_share(self._seed, self._sharing, name, wire.shape)
 
-    def warm(self, party: int) -> None:
-        """Derive mask shares and product operands before the first query; of a factor the operand alone is kept."""
+    def warm(self, party: int, widths: Mapping[str, int] = NOWHERE) -> None:
+        """Derive mask shares and product operands before the first query; of a factor the operand alone is kept.
+
+        widths: bits of the products of those that are nothing but factors; they are kept in that ring alone.
+        """
         for name, wire in self._wires.items():
             own = wire.own_mask
             if name.endswith((".weight", ".token", ".position", ".mean")):
-                wire.cache["operand"] = wire.public - own if party else np.uint64(0) - own
+                operand = wire.public - own if party else np.uint64(0) - own
                 self._forget(name)
+                if name not in widths:
+                    wire.cache["operand"] = operand
+                    continue
+                bits = widths[name]
+                wire.planes = {"operand": Planes.of(operand, bits), "public": Planes.of(wire.public, bits)}
+                wire.source = None
 
 
 class DealerStore:
@@ -79,10 +90,12 @@ class DealerStore:
             self._wires[name] = _static(self._scale(name), shape, mask=first + second)
         return self._wires[name]
 
-    def warm(self) -> None:
-        """Derive all masks before the first preparation."""
+    def warm(self, widths: Mapping[str, int] = NOWHERE) -> None:
+        """Derive all masks before the first preparation; `widths` as the parties have them."""
         for name in self._shapes:
-            self.wire(name)
+            wire = self.wire(name)
+            if name in widths:
+                wire.planes, wire.mask = {"mask": Planes.of(wire.secret, widths[name])}, None
 
 
 class IdealStore:
@@ -106,3 +119,21 @@ class ShapeStore:
 
     def wire(self, name: str) -> Wire:
         return _static(self._scale(name), self._shapes[name])
+
+
+class WidthStore(ShapeStore):
+    """Shapes, and in which rings the cost interpreter multiplies by them."""
+
+    def __init__(self, shapes: Mapping[str, Shape], scale: Scale) -> None:
+        super().__init__(shapes, scale)
+        self._wires: dict[str, Wire] = {}
+
+    def wire(self, name: str) -> Wire:
+        if name not in self._wires:
+            self._wires[name] = super().wire(name)
+        return self._wires[name]
+
+    def widths(self) -> dict[str, int]:
+        """Bits of the widest product with each matrix that was a factor, where planes hold it."""
+        found = {name: wire.widest for name, wire in self._wires.items()}
+        return {name: bits for name, bits in found.items() if 0 < bits <= MOST}

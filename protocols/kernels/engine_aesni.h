@@ -11,6 +11,7 @@ namespace aesni {
 #define TARGET __attribute__((target("aes,avx2,bmi2,popcnt")))
 #define FN static inline TARGET __attribute__((always_inline))
 #define BODY static TARGET
+#define WIDE_BITS 256  // of vectors that instructions of x86 fill
 
 constexpr int W = 1, I = 8;  // blocks in a vector, vectors in a batch
 constexpr size_t VECTOR_BYTES = 32;
@@ -123,6 +124,7 @@ BODY u64 sum_planes(const u64* words, const Table& table, size_t from, size_t co
 #undef TARGET
 #undef FN
 #undef BODY
+#undef WIDE_BITS
 
 }  // namespace aesni
 }  // namespace privinf

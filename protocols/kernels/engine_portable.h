@@ -8,6 +8,7 @@ namespace portable {
 
 #define FN static inline
 #define BODY static
+#define WIDE_BITS 0  // of vectors that instructions of x86 fill
 
 constexpr int W = 4, I = 2;  // blocks in a vector, vectors in a batch
 constexpr size_t VECTOR_BYTES = 16;
@@ -169,6 +170,7 @@ FN u64 sum_selected(const u64* words, const Table& table, size_t from, size_t co
 #undef EACH
 #undef FN
 #undef BODY
+#undef WIDE_BITS
 
 }  // namespace portable
 }  // namespace privinf

@@ -11,6 +11,7 @@ namespace vaes512 {
 #define TARGET __attribute__((target("aes,vaes,avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,bmi,bmi2,popcnt")))
 #define FN static inline TARGET __attribute__((always_inline))
 #define BODY static TARGET
+#define WIDE_BITS 512  // of vectors that instructions of x86 fill
 
 constexpr int W = 4, I = 8;  // blocks in a vector, vectors in a batch
 constexpr size_t VECTOR_BYTES = 64;
@@ -139,6 +140,7 @@ BODY u64 sum_planes(const u64* words, const Table& table, size_t from, size_t co
 #undef TARGET
 #undef FN
 #undef BODY
+#undef WIDE_BITS
 
 }  // namespace vaes512
 }  // namespace privinf

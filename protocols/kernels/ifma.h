@@ -11,6 +11,7 @@ namespace ifma {
 #define TARGET __attribute__((target("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512ifma,bmi,bmi2")))
 #define FN static inline TARGET __attribute__((always_inline))
 #define BODY static TARGET
+#define WIDE_BITS 512  // of vectors that instructions of x86 fill
 
 constexpr size_t VECTOR_BYTES = 64;
 
@@ -33,9 +34,14 @@ BODY void product52(const u8* a, const u8* b, size_t m, size_t k, size_t n, size
   Product<Low52>::run(a, b, m, k, n, step, c);
 }
 
+BODY void planes52(const u8* a, const Planes& b, size_t m, size_t k, size_t n, size_t step, u64* c) {
+  Product<Low52>::run_split(a, b, m, k, n, step, c);
+}
+
 #undef TARGET
 #undef FN
 #undef BODY
+#undef WIDE_BITS
 
 }  // namespace ifma
 }  // namespace privinf

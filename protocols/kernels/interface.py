@@ -320,6 +320,17 @@ class Kernels(Protocol):
         """a (B, M, K) times b (B or 1, K, N) modulo 2^bits; higher bits of a and b do not matter."""
         ...
 
+    def ring_matmul_planes(
+        self,
+        a: Left,
+        low: Annotated[U32, Array(np.uint32, "shared", "k", "columns"), ONE_OR_ALL],
+        high: Annotated[U8, Array(np.uint8, "shared", "k", "columns", lambda bits: 1 if bits <= 40 else 2)],
+        bits: Annotated[int, Between(33, 48)],
+        /,
+    ) -> Product:
+        """a (B, M, K) times b modulo 2^bits; b's low 32 bits lie in one array, the next 8 or 16 in another."""
+        ...
+
     def ring_matmul32(
         self,
         a: Annotated[U32, Array(np.uint32, "batch", "m", "k")],

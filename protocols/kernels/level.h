@@ -24,7 +24,31 @@ BODY void stream(const Schedule& key, u128 first, u8* out, size_t bytes) {
   }
 }
 
+// Numbers in two planes side by side again: rows of n, from planes whose rows have b.step numbers.
+template <class HIGH>
+BODY void joined(const Planes& b, size_t rows, size_t n, u64* to) {
+  constexpr size_t lanes = VECTOR_BYTES / 8;
+  for (size_t row = 0; row < rows; row++, to += n) {
+    size_t j = 0;
+    for (; j + lanes <= n; j += lanes) {
+      const Planes at = b.from(row, j);
+      const Words whole = side_by_side<HIGH>(at.low, at.high);
+      memcpy(to + j, &whole, sizeof whole);
+    }
+    for (; j < n; j++) to[j] = Product<Whole<u64>>::Split<HIGH>::number({b}, row, j);
+  }
+}
+
+BODY void join(const Planes& b, size_t rows, size_t n, u64* to) {
+  if (b.high_bytes == 1) return joined<u8>(b, rows, n, to);
+  joined<u16>(b, rows, n, to);
+}
+
+BODY void planes64(const u8* a, const Planes& b, size_t m, size_t k, size_t n, size_t step, u64* c) {
+  Product<Whole<u64>>::run_split(a, b, m, k, n, step, c);
+}
+
 static const Level level = {dpf_gen,    dpf_points,    dpf_table,    dpf_whole,     onehot_gen,
                             onehot_sum, onehot_window, onehot_point, separable_gen, separable_eval,
-                            powers_gen, powers_eval,   product<u64>, product<u32>,  stream,
-                            excess};
+                            powers_gen, powers_eval,   product<u64>, product<u32>,  planes64,
+                            join,       stream,        excess};

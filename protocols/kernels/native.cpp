@@ -215,9 +215,34 @@ void product_of(int level, const u8* a, const u8* b, size_t m, size_t k, size_t 
   if (bits < exact) keep_low(c, m, n, step, low_bits(bits));
 }
 
-// Where all matrices of a meet one b, their rows are those of one matrix. Threads take blocks of columns.
+// The same for a b in planes: what many rows meet is put together first, some columns at a time.
+void planes_of(int level, const u8* a, const Planes& b, size_t m, size_t k, size_t n, int bits, u64* c) {
+  constexpr size_t FEW_ROWS = 16, WIDE = 128;
+  if (m <= FEW_ROWS) {
+#if defined(__x86_64__)
+    const bool fast = level >= 2 && __builtin_cpu_supports("avx512ifma");
+    const auto product = fast ? ifma::planes52 : level_of(level)->planes64;
+#else
+    const auto product = level_of(level)->planes64;
+#endif
+    product(a, b, m, k, n, b.step, c);
+    return keep_low(c, m, n, b.step, low_bits(bits));
+  }
+  const Buffer whole(8 * k * WIDE), sums(8 * m * WIDE);
+  u64 *right = reinterpret_cast<u64*>(whole.get()), *found = reinterpret_cast<u64*>(sums.get());
+  for (size_t column = 0; column < n; column += WIDE) {
+    const size_t columns = n - column < WIDE ? n - column : WIDE;
+    level_of(level)->join(b.from(0, column), k, columns, right);
+    product_of(level, a, whole.get(), m, k, columns, bits, columns, found);
+    for (size_t row = 0; row < m; row++)
+      memcpy(c + row * b.step + column, found + row * columns, 8 * columns);
+  }
+}
+
+// Where all matrices of a meet one b, their rows are those of one matrix. Threads take blocks of columns. The product is
+// told where in b its columns begin.
 template <class T, class Product>
-int products(const Product& product, const u8* a, const u8* b, i64 batch, i64 m, i64 k, i64 shared, i64 columns, T* c) {
+int products(const Product& product, const u8* a, i64 batch, i64 m, i64 k, i64 shared, i64 columns, T* c) {
   constexpr size_t WIDE = 256;              // columns in a block
   constexpr double MULTIPLICATIONS = 1024;  // that take as long as a tree
   if (batch * m * columns == 0) return 0;
@@ -229,7 +254,7 @@ int products(const Product& product, const u8* a, const u8* b, i64 batch, i64 m,
       const size_t i = at / blocks, end = (i + 1) * blocks;
       to = span.to < end ? span.to : end;
       const size_t from = (at - i * blocks) * WIDE, until = to == end ? n : (to - i * blocks) * WIDE;
-      product(a + i * rows * depth * sizeof(T), b + (i * depth * n + from) * sizeof(T), rows, depth, until - from, n,
+      product(a + i * rows * depth * sizeof(T), i * depth * n + from, rows, depth, until - from, n,
               c + i * rows * n + from);
     }
   });
@@ -262,7 +287,7 @@ EXPORT int privinf_spread(int, const u8* in, i64 bits, i64 count, u64* out) {
   return 0;
 }
 
-EXPORT int privinf_abi() { return 12; }
+EXPORT int privinf_abi() { return 13; }
 
 // How many threads one call may take, of a size that is worth it.
 EXPORT int privinf_threads(i64 most) {
@@ -428,15 +453,27 @@ EXPORT int privinf_powers_eval(int level, const u8* tree, i64 party, const u8* r
 
 EXPORT int privinf_ring_matmul(int level, const u8* a, const u8* b, i64 bits, i64 batch, i64 m, i64 k, i64 shared,
                                i64 columns, u64* c) {
-  const auto product = [&](const u8* left, const u8* right, size_t rows, size_t depth, size_t n, size_t step, u64* to) {
-    product_of(level, left, right, rows, depth, n, int(bits), step, to);
+  const auto product = [&](const u8* left, size_t at, size_t rows, size_t depth, size_t n, size_t step, u64* to) {
+    product_of(level, left, b + 8 * at, rows, depth, n, int(bits), step, to);
   };
-  return products(product, a, b, batch, m, k, shared, columns, c);
+  return products(product, a, batch, m, k, shared, columns, c);
+}
+
+EXPORT int privinf_ring_matmul_planes(int level, const u8* a, const u8* low, const u8* high, i64 bits, i64 batch, i64 m,
+                                      i64 k, i64 shared, i64 columns, u64* c) {
+  const Planes b = {low, high, bits <= 40 ? 1 : 2, size_t(columns)};
+  const auto product = [&](const u8* left, size_t at, size_t rows, size_t depth, size_t n, size_t, u64* to) {
+    planes_of(level, left, b.from(0, at), rows, depth, n, int(bits), to);
+  };
+  return products(product, a, batch, m, k, shared, columns, c);
 }
 
 EXPORT int privinf_ring_matmul32(int level, const u8* a, const u8* b, i64 batch, i64 m, i64 k, i64 shared, i64 columns,
                                  u32* c) {
-  return products(level_of(level)->matmul32, a, b, batch, m, k, shared, columns, c);
+  const auto product = [&](const u8* left, size_t at, size_t rows, size_t depth, size_t n, size_t step, u32* to) {
+    level_of(level)->matmul32(left, b + 4 * at, rows, depth, n, step, to);
+  };
+  return products(product, a, batch, m, k, shared, columns, c);
 }
 
 EXPORT int privinf_stream(int level, const u8* start, i64 bytes, u8* out) {

@@ -94,6 +94,17 @@ class Cut {
   Buffer pad_;
 };
 
+// A matrix in two planes: its numbers' low 32 bits, and the next 8 or 16. Rows have `step` numbers.
+struct Planes {
+  const u8 *low, *high;
+  int high_bytes;
+  size_t step;
+  Planes from(size_t row, size_t column) const {
+    const size_t at = row * step + column;
+    return {low + 4 * at, high + size_t(high_bytes) * at, high_bytes, step};
+  }
+};
+
 // A table of signed numbers, reversed, less its least entry, and cut into bytes, so that a sum of selected entries
 // is a few sums of bytes.
 struct Table {
@@ -174,6 +185,8 @@ struct Level {
                       const Powers& f, const u8* index, u64* out);
   void (*matmul64)(const u8* a, const u8* b, size_t m, size_t k, size_t n, size_t step, u64* c);
   void (*matmul32)(const u8* a, const u8* b, size_t m, size_t k, size_t n, size_t step, u32* c);
+  void (*planes64)(const u8* a, const Planes& b, size_t m, size_t k, size_t n, size_t step, u64* c);  // few rows
+  void (*join)(const Planes& b, size_t rows, size_t n, u64* to);
   void (*stream)(const Schedule& key, u128 first, u8* out, size_t bytes);
   void (*excess)(const Excess& f, const u8* coins, const u8* high, const u8* mask, const u8* index, const u8* dealt,
                  size_t n, u64* out);

@@ -15,7 +15,7 @@ from typing import Any
 from privinf.protocols.kernels.checked import SIGNATURES, Run, Sizes
 from privinf.protocols.kernels.signature import Array, Between, Signature, maker
 
-ABI = 12
+ABI = 13
 
 
 class NotAvailable(Exception):

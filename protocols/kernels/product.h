@@ -27,6 +27,35 @@ struct Soon {
   }
 };
 
+// A vector of numbers whose low 32 bits lie in one place and the next 8 or 16 in another.
+typedef u64 Words __attribute__((vector_size(VECTOR_BYTES)));
+
+template <class HIGH>
+FN Words side_by_side(const u8* low, const u8* high) {
+#if WIDE_BITS == 512
+  const auto top = reinterpret_cast<const __m128i*>(high);
+  const __m512i above = sizeof(HIGH) == 1 ? _mm512_cvtepu8_epi64(_mm_loadl_epi64(top))
+                                          : _mm512_cvtepu16_epi64(_mm_loadu_si128(top));
+  const __m512i below = _mm512_cvtepu32_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(low)));
+  return reinterpret_cast<Words>(_mm512_or_si512(below, _mm512_slli_epi64(above, 32)));
+#elif WIDE_BITS == 256
+  const __m256i above = sizeof(HIGH) == 1 ? _mm256_cvtepu8_epi64(_mm_loadu_si32(high))
+                                          : _mm256_cvtepu16_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(high)));
+  const __m256i below = _mm256_cvtepu32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(low)));
+  return reinterpret_cast<Words>(_mm256_or_si256(below, _mm256_slli_epi64(above, 32)));
+#else
+  Words whole;
+  for (size_t i = 0; i < VECTOR_BYTES / 8; i++) {
+    u32 x;
+    HIGH y;
+    memcpy(&x, low + 4 * i, sizeof x);
+    memcpy(&y, high + sizeof y * i, sizeof y);
+    whole[i] = u64(y) << 32 | x;
+  }
+  return whole;
+#endif
+}
+
 // The numbers of a whole machine word.
 template <class NUMBER>
 struct Whole {
@@ -186,9 +215,34 @@ struct Product {
     }
   }
 
-  // c += a b for COUNT rows, product by product: b streams through once as it lies, some of its rows at a time.
-  template <int COUNT>
-  BODY void few(const Rows& a, const Rows& b, size_t k, size_t n, size_t step, T* c) {
+  // Where `few` reads b: as it lies,
+  struct Lying {
+    Rows b;
+    FN Vector vector(const Lying& s, size_t row, size_t column) { return load(s.b.row(row) + column * sizeof(T)); }
+    FN T number(const Lying& s, size_t row, size_t column) { return entry(s.b.row(row) + column * sizeof(T)); }
+  };
+
+  // or in two planes, numbers of 64 bits alone.
+  template <class HIGH>
+  struct Split {
+    Planes b;
+    FN Vector vector(const Split& s, size_t row, size_t column) {
+      const Planes at = s.b.from(row, column);
+      return side_by_side<HIGH>(at.low, at.high);
+    }
+    FN T number(const Split& s, size_t row, size_t column) {
+      const Planes at = s.b.from(row, column);
+      HIGH high;
+      u32 low;
+      memcpy(&high, at.high, sizeof high);
+      memcpy(&low, at.low, sizeof low);
+      return T(high) << 32 | low;
+    }
+  };
+
+  // c += a b for COUNT rows, product by product: b streams through once, some of its rows at a time.
+  template <int COUNT, class SOURCE>
+  BODY void few(const Rows& a, const SOURCE& b, size_t k, size_t n, size_t step, T* c) {
     for (size_t inner = 0; inner < k; inner += GROUP) {
       const size_t depth = least(GROUP, k - inner);
       const T keep = inner + depth == k ? RING::mask : T(-1);
@@ -197,23 +251,25 @@ struct Product {
         for (int r = 0; r < COUNT; r++) left[g][r] = entry(a.row(size_t(r)) + (inner + g) * sizeof(T));
       size_t column = 0;
       for (; column + lanes <= n; column += lanes) {
-        const u8* at = b.row(inner) + column * sizeof(T);
         Vector sums[COUNT];
         for (int r = 0; r < COUNT; r++) sums[r] = load(reinterpret_cast<const u8*>(c + r * step + column));
-        for (size_t g = 0; g < depth; g++, at += b.step)
-          for (int r = 0; r < COUNT; r++) sums[r] = RING::add_product(sums[r], load(at), all(left[g][r]));
+        for (size_t g = 0; g < depth; g++) {
+          const Vector right = SOURCE::vector(b, inner + g, column);
+          for (int r = 0; r < COUNT; r++) sums[r] = RING::add_product(sums[r], right, all(left[g][r]));
+        }
         for (int r = 0; r < COUNT; r++) store(reinterpret_cast<u8*>(c + r * step + column), sums[r] & keep);
       }
       for (; column < n; column++)
         for (int r = 0; r < COUNT; r++) {
           T& sum = c[r * step + column];
-          for (size_t g = 0; g < depth; g++) sum += T(left[g][r] * entry(b.row(inner + g) + column * sizeof(T)));
+          for (size_t g = 0; g < depth; g++) sum += T(left[g][r] * SOURCE::number(b, inner + g, column));
           sum &= keep;
         }
     }
   }
 
-  BODY void few_rows(const Rows& a, const Rows& b, size_t m, size_t k, size_t n, size_t step, T* c) {
+  template <class SOURCE>
+  BODY void few_rows(const Rows& a, const SOURCE& b, size_t m, size_t k, size_t n, size_t step, T* c) {
     switch (m) {
       case 1: return few<1>(a, b, k, n, step, c);
       case 2: return few<2>(a, b, k, n, step, c);
@@ -226,12 +282,23 @@ struct Product {
     }
   }
 
-  BODY void run(const u8* a_data, const u8* b_data, size_t m, size_t k, size_t n, size_t step, T* c) {
-    const Rows a = {a_data, k * sizeof(T)}, b = {b_data, step * sizeof(T)};
-    if (m > UNPACKED) return many(a, b, m, k, n, step, c);
+  template <class SOURCE>
+  BODY void unpacked(const Rows& a, const SOURCE& b, size_t m, size_t k, size_t n, size_t step, T* c) {
     for (size_t row = 0; row < m; row++) memset(c + row * step, 0, n * sizeof(T));
     for (size_t row = 0; row < m; row += FEW)
       few_rows({a.row(row), a.step}, b, least(FEW, m - row), k, n, step, c + row * step);
+  }
+
+  BODY void run(const u8* a_data, const u8* b_data, size_t m, size_t k, size_t n, size_t step, T* c) {
+    const Rows a = {a_data, k * sizeof(T)}, b = {b_data, step * sizeof(T)};
+    if (m > UNPACKED) return many(a, b, m, k, n, step, c);
+    unpacked(a, Lying{b}, m, k, n, step, c);
+  }
+
+  BODY void run_split(const u8* a_data, const Planes& b, size_t m, size_t k, size_t n, size_t step, T* c) {
+    const Rows a = {a_data, k * sizeof(T)};
+    if (b.high_bytes == 1) return unpacked(a, Split<u8>{b}, m, k, n, step, c);
+    unpacked(a, Split<u16>{b}, m, k, n, step, c);
   }
 };
 

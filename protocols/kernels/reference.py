@@ -222,6 +222,14 @@ def ring_matmul(a: U64, b: U64, bits: int) -> U64:  # (B, M, K) x (B or 1, K, N)
     return cast(U64, torch.matmul(left, right).numpy().view(np.uint64) & keep)
 
 
+def ring_matmul_planes(a: U64, low: U32, high: U8, bits: int) -> U64:
+    """The product modulo 2^bits with a matrix whose numbers lie in planes, the lowest byte of `high` first."""
+    shift = np.arange(32, 32 + 8 * high.shape[-1], 8, dtype=np.uint64)
+    return ring_matmul(
+        a, low.astype(np.uint64) | (high.astype(np.uint64) << shift).sum(-1, dtype=np.uint64), bits
+    )
+
+
 def ring_matmul32(a: U32, b: U32) -> U32:
     """The product modulo 2^32."""
     return cast(U32, np.matmul(a, b))

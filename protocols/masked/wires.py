@@ -9,6 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from privinf.protocols import ring
+from privinf.protocols.masked.planes import Planes
 from privinf.protocols.ring import U64, Shape
 
 Lazy = U64 | Callable[[], U64] | None
@@ -89,6 +90,8 @@ class Wire(Secret):
 
     `round` is the index of the opening that delivers the public part; `shared` says whether each party
     can derive its share of the mask by itself (an opening's mask is; one that the dealer dropped is not).
+    `planes`: a static matrix as factor of products, by what of it they multiply; what is there is kept nowhere else.
+    `widest`: bits of the largest ring of such a product, as the cost interpreter finds.
     `mask_share` is a party's own share of the mask, and party 0's where the dealer holds the wire. `cut` is what its
     opening cut off, as long as its range is not checked.
     """
@@ -103,6 +106,8 @@ class Wire(Secret):
     mask_share: Lazy = None
     static: bool = False
     cache: dict[str, U64] = field(default_factory=dict)
+    planes: dict[str, Planes] = field(default_factory=dict)
+    widest: int = 0
     lifts: dict[int, tuple[U64, ...]] = field(default_factory=dict)
     cut: Cut | None = None
 

@@ -127,6 +127,15 @@ GOOD: list[tuple[Callable[..., Any], dict[str, Any]]] = [
         },
     ),
     (kernels.ring_matmul, {"a": SQUARE, "b": SQUARE, "bits": 40}),
+    (
+        kernels.ring_matmul_planes,
+        {
+            "a": SQUARE,
+            "low": SQUARE.astype(np.uint32),
+            "high": SQUARE.astype(np.uint8)[..., None],
+            "bits": 38,
+        },
+    ),
     (kernels.ring_matmul32, {"a": SQUARE.astype(np.uint32), "b": SQUARE.astype(np.uint32)}),
     (kernels.stream, {"key": bytes(32), "nbytes": 3}),
     (kernels.pack, {"x": ALPHA, "bits": 18}),

@@ -6,9 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from privinf.models.engines.stores import DealerStore, PartyStore, ShapeStore, mask_share, mask_tensor
+from privinf.models.engines.stores import (
+    DealerStore,
+    PartyStore,
+    ShapeStore,
+    WidthStore,
+    mask_share,
+    mask_tensor,
+)
 from privinf.models.programs import passes, query, wire
-from privinf.models.programs.layout import Layout, QueryLayout, SessionLayout
+from privinf.models.programs.layout import TASKS, Layout, QueryLayout, SessionLayout
 from privinf.models.programs.passes import Shadow
 from privinf.models.programs.public import Public
 from privinf.models.programs.query import QueryDealer, QueryParty
@@ -61,7 +68,7 @@ class Masked:
         if layout.masked:
             seeds = read_seed(bundle.directory / DEALT[0]), read_seed(bundle.directory / DEALT[1])
             store = DealerStore(layout.masked, seeds, bundle.sharing, layout.scale)
-            store.warm()
+            store.warm(_widths(layout))
         if isinstance(layout, QueryLayout):
             return DealerProgram(bundle.identity, TOPOLOGY, queries=QueryDealer(layout, store))
         assert isinstance(layout, SessionLayout)
@@ -71,9 +78,9 @@ class Masked:
         """Shares of masks and operands are made before the first query."""
         layout, store, public = bundle.layout, None, Public.of(bundle.layout, known)
         if layout.masked:
-            tensors = read_tensors(bundle.directory / WEIGHTS, layout.masked)
-            store = PartyStore(tensors, read_seed(bundle.directory / SEED), bundle.sharing, layout.scale)
-            store.warm(index)
+            seed = read_seed(bundle.directory / SEED)
+            store = _held(bundle, seed)
+            store.warm(index, _widths(layout))
         if isinstance(layout, QueryLayout):
             queries = QueryParty(index, layout, store, public)
             return PartyProgram(bundle.identity, TOPOLOGY, index, queries=queries)
@@ -111,6 +118,24 @@ class Masked:
         reading = [run() for _ in range(layout.passes(shape))]
         _fill(shadow, layout.spec, later)
         return reading, run()
+
+
+def _held(bundle: Bundle[Layout], seed: bytes) -> PartyStore:
+    """A party's weights; nothing else refers to them, so that `warm` lets go of what it replaces."""
+    layout = bundle.layout
+    tensors = read_tensors(bundle.directory / WEIGHTS, layout.masked)
+    return PartyStore(tensors, seed, bundle.sharing, layout.scale)
+
+
+def _widths(layout: Layout) -> dict[str, int]:
+    """Of weights that meet few rows: a token's pass reads all of them, and is as fast as they are small."""
+    if not isinstance(layout, SessionLayout):
+        return {}
+    store = WidthStore(layout.masked, layout.scale)
+    for task in TASKS:
+        ctx = Counting(store)
+        Shadow(layout, SessionShape(task, 1, 1)).run(ctx, Order(0), Public.blank(layout))
+    return store.widths()
 
 
 def _fill(shadow: Shadow, spec: ModelSpec, slots: int) -> None:

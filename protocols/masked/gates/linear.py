@@ -9,12 +9,15 @@ import numpy as np
 from privinf.protocols import ring
 from privinf.protocols.kernels import Kernels
 from privinf.protocols.masked.gates.base import Ahead, Counting, Dealer, Gate, Ideal, Interpreter, Party
+from privinf.protocols.masked.planes import Planes
 from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import U64, Shape
 
 
-def matmul(kernels: Kernels, a: U64, b: U64, bits: int = 64) -> U64:
+def matmul(kernels: Kernels, a: U64, b: U64 | Planes, bits: int = 64) -> U64:
     """a @ b modulo 2^bits, over leading batch dimensions; a two-dimensional b serves all of a's batch."""
+    if isinstance(b, Planes):
+        return b.product(kernels, a, bits)
     rows = (1, -1) if b.ndim == 2 else (-1, a.shape[-2])
     left = np.ascontiguousarray(a).reshape(*rows, a.shape[-1])
     right = np.ascontiguousarray(b).reshape(-1, *b.shape[-2:])
@@ -47,7 +50,8 @@ class MatMul(Gate):
 
     def deal(self, ctx: Dealer, x: Wire, y: Wire) -> None:
         out = self.output(x, y)
-        ctx.share("cross", matmul(ctx.kernels, x.secret, y.secret, out.bits), out.bits)
+        right = y.planes.get("mask") or y.secret
+        ctx.share("cross", matmul(ctx.kernels, x.secret, right, out.bits), out.bits)
 
     def evaluate(self, ctx: Party, x: Wire, y: Wire) -> Share:
         out = self.output(x, y)
@@ -56,7 +60,7 @@ class MatMul(Gate):
         else:
             cross = ctx.share("cross", out.shape, out.bits)
             rest = cross - matmul(ctx.kernels, x.own_mask, y.public, out.bits)
-        operand = y.kept("operand", lambda: ctx.public_term(y.public) - y.own_mask)
+        operand = y.planes.get("operand") or y.kept("operand", lambda: ctx.public_term(y.public) - y.own_mask)
         return self.output(x, y, matmul(ctx.kernels, x.public, operand, out.bits) + rest)
 
     def ahead(self, ctx: Ahead, x: Wire, y: Wire) -> None:
@@ -66,7 +70,8 @@ class MatMul(Gate):
             return
         out = self.output(x, y)
         cross = ctx.correction("cross", out.shape, out.bits)
-        ctx.keep(cross - matmul(ctx.kernels, x.own_mask, y.public, out.bits))
+        right = y.planes.get("public") or y.public
+        ctx.keep(cross - matmul(ctx.kernels, x.own_mask, right, out.bits))
 
     def ideal(self, ctx: Ideal, x: Wire, y: Wire) -> Share:
         right = y.kept("value", lambda: value(y))
@@ -76,6 +81,7 @@ class MatMul(Gate):
         out = self.output(x, y)
         ctx.share(out.shape, out.bits)
         if y.static:
+            y.widest = max(y.widest, out.bits)
             ctx.kept(out.shape)
 
 
