@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import socket
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import optuna
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage, run_grpc_proxy_server
 from optuna.storages.journal import JournalFileBackend
 
-from privinf.errors import ConfigError, ConnectError
+from privinf.errors import ConfigError, ConnectError, ListenError
 
 JOURNAL, TABLES = "trials.jsonl", "trials.db"
 STUDY = "privinf"
@@ -25,6 +26,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 def journal(folder: Path) -> BaseStorage:
     """One file, a line a change: a crash loses nothing that was told."""
+    _require_without(folder, TABLES, "with --serve: give it again")
     return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
 
 
@@ -48,6 +50,8 @@ def served(folder: Path, address: str) -> Iterator[BaseStorage]:
     It knows neither passwords nor encryption: an address that others reach belongs behind a tunnel.
     """
     host, port = _parts(address)
+    _require_without(folder, JOURNAL, "without --serve: leave it out")
+    _require_free(host, port)
     tables = RDBStorage(f"sqlite:///{(folder / TABLES).absolute()}")
 
     def serve() -> None:
@@ -77,6 +81,20 @@ def turn(lock: Path | None) -> Iterator[None]:
     with lock.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _require_without(folder: Path, name: str, how: str) -> None:
+    """Refuse to begin again beside trials that are kept in the other way."""
+    if (folder / name).exists():
+        raise ConfigError(f"the search in {folder} was begun {how}, or choose another folder")
+
+
+def _require_free(host: str, port: int) -> None:
+    """gRPC would share a port with a server that is there already, and trials with its search."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise ListenError(f"{host}:{port} cannot be listened on: {error.strerror}") from None
 
 
 def _parts(address: str) -> tuple[str, int]:

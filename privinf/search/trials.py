@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from optuna import Study, Trial
+from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -56,6 +57,24 @@ class Rules:
     most_seconds: float | None = None
 
 
+class Sampler(TPESampler):
+    """Draws by a trial's place and those before it: a search that was killed goes on as if it had not been.
+
+    The first places are taken by what is given; of a queue of them, two workers could take the same trial.
+    """
+
+    def __init__(self, first: Sequence[Mapping[str, int]], seed: int) -> None:
+        super().__init__(seed=seed % 2**32)
+        self._first = first
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        if trial.number < len(self._first):
+            return self._first[trial.number][param_name]
+        return super().sample_independent(study, trial, param_name, param_distribution)
+
+
 @dataclass
 class Worker:
     """One of those that work on a study; `lock` is a file that those of one machine share."""
@@ -77,24 +96,13 @@ class Worker:
             trials = self.study.get_trials(deepcopy=False)
             for left in trials:
                 if left.state == TrialState.RUNNING and left.user_attrs.get(ORPHAN):
-                    trial = self._trial(left)
+                    trial = Trial(self.study, left._trial_id)
                     trial.set_user_attr(ORPHAN, False)
                     return trial
-            begun = [trial for trial in trials if trial.state != TrialState.WAITING]
-            if len(begun) >= self.rules.trials:
-                return None
-            self._seed(len(begun))
-            return self.study.ask()
-
-    def _trial(self, left: FrozenTrial) -> Trial:
-        self._seed(left.number)
-        return Trial(self.study, left._trial_id)
-
-    def _seed(self, place: int) -> None:
-        """A trial draws by its place and by those before it: a search that was killed goes on as if it had not been."""
-        self.study.sampler = TPESampler(seed=number(self.rules.seed, "trial", place) % 2**32)
+            return self.study.ask() if len(trials) < self.rules.trials else None
 
     def _judge(self, trial: Trial) -> None:
+        self.study.sampler = Sampler(self.space.first(), number(self.rules.seed, "trial", trial.number))
         architecture = self.space.suggest(trial)
         trial.set_user_attr("architecture", architecture.name)
         try:
@@ -143,10 +151,3 @@ def adopt(study: Study) -> int:
     for trial in left:
         study._storage.set_trial_user_attr(trial._trial_id, ORPHAN, True)
     return len(left)
-
-
-def enqueue(study: Study, space: Space) -> None:
-    """What is tried first, unless there are trials already."""
-    if not study.get_trials(deepcopy=False):
-        for counts in space.first():
-            study.enqueue_trial(dict(counts))

@@ -17,10 +17,10 @@ from optuna import Study
 from optuna.trial import TrialState
 from searching import SPACE, Judge, accuracy
 
-from privinf.errors import ConfigError, ConnectError
+from privinf.errors import ConfigError, ConnectError, ListenError
 from privinf.search.space import Space
 from privinf.search.storage import joined, journal, served, study
-from privinf.search.trials import Report, Rules, Worker, adopt, enqueue
+from privinf.search.trials import Report, Rules, Worker, adopt
 from privinf.train.architecture import Architecture
 from privinf.train.prices import Price
 
@@ -30,7 +30,6 @@ TRIALS = 16
 def searched(folder: Path, judge: Judge, **rules: float) -> Study:
     made = study(journal(folder))
     adopt(made)
-    enqueue(made, SPACE)
     Worker(made, SPACE, judge, Rules(trials=TRIALS, **rules), folder / "turn").work()
     return made
 
@@ -138,6 +137,19 @@ def test_nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
         joined(f"127.0.0.1:{_port()}")
 
 
+def test_a_server_takes_no_port_that_is_taken_and_no_folder_of_another_kind(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ListenError, match="cannot be listened on"), served(tmp_path, address):
+            pass
+    study(journal(tmp_path))
+    with pytest.raises(ConfigError, match="begun without --serve"), served(tmp_path, address):
+        pass
+    (tmp_path / "trials.jsonl").rename(tmp_path / "trials.db")
+    with pytest.raises(ConfigError, match="begun with --serve"):
+        journal(tmp_path)
+
+
 def _port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
@@ -149,7 +161,6 @@ def test_two_workers_share_a_server(tmp_path: Path) -> None:
     address = f"127.0.0.1:{_port()}"
     with served(tmp_path, address) as storage:
         made = study(storage)
-        enqueue(made, SPACE)
         command = [sys.executable, searching.__file__, address, str(TRIALS)]
         workers = [subprocess.Popen(command) for _ in range(2)]
         assert [worker.wait(120) for worker in workers] == [0, 0]
