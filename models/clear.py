@@ -14,7 +14,8 @@ from privinf.models.engines.observers import Ranges
 from privinf.models.engines.positions import Places
 from privinf.models.fold import F64
 from privinf.models.orders import pre
-from privinf.models.parts import FRONT, PATCH, Model, build
+from privinf.models.parts import FRONT, Model, build
+from privinf.models.plan.scales import PATCH
 from privinf.models.spec import ModelSpec, Patches
 
 try:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from privinf.models.parts import FRONT, PATCH, FeedForward, Head, Layer, Linear, Norm, Skip, build
+from privinf.models.parts import FRONT, FeedForward, Head, Layer, Linear, Norm, Skip, build
+from privinf.models.plan.scales import PATCH
 from privinf.models.spec import ModelSpec, Patches
 
 if TYPE_CHECKING:
@@ -92,6 +93,9 @@ class _Fold(Generic[A]):
     def _head(self, head: Head, norm: Norm) -> None:
         if head.logits is not None:
             self._after(head.logits, norm, "head")
+            if head.also is not None:
+                self._after(head.also, norm, "head.distilled")
+                self._halve(head.logits, head.also)
         elif head.pooler is not None:
             self._after(head.pooler.up, norm, "pooler")
             self._put(head.pooler.down, self._w["head.weight"], self._w["head.bias"])
@@ -99,6 +103,11 @@ class _Fold(Generic[A]):
             gain, bias = self._norm(norm)
             self._out[f"{head.label}.gain"] = gain
             self._out[f"{head.label}.bias"] = 0 * gain if bias is None else bias
+
+    def _halve(self, *parts: Linear) -> None:
+        """Two layers whose answers are averaged."""
+        for name in (f"{part.name}.{kind}" for part in parts for kind in ("weight", "bias")):
+            self._out[name] = self._out[name] / 2
 
     def _after(self, part: Linear, norm: Norm, theirs: str | None = None) -> None:
         """A linear layer with the gain and bias of the norm before it."""

@@ -12,13 +12,12 @@ from typing import TypeVar
 from privinf.errors import ModelError
 from privinf.models.orders import ORDERS
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
-from privinf.models.plan.scales import RELATIVE, Scales
+from privinf.models.plan.scales import PATCH, RELATIVE, Scales
 from privinf.models.spec import BlockSpec, Classifier, ModelSpec, Patches, Rotary
 from privinf.protocols.masked.gates.norm import NormSpec
 from privinf.protocols.ring import Shape
 
 T = TypeVar("T")
-PATCH = "embed.patch.weight"
 FRONT = ("embed.class", "embed.distilled")  # rows before those of patches
 LINEAR = {"gate": "up", "up": "up", "down": "down"}  # of a feed-forward part, and which bias each has
 # Which biases of the file reach a folded layer: its own, and that of a LayerNorm before it.
@@ -123,14 +122,15 @@ class Head:
     """What follows the last layer.
 
     norm: before it, where rows are not normalised already. pooler: of a classifier, whose `down` gives logits.
-    logits: of what follows, or of classes. first: how many first rows stand for all, if any does. bits: ring of the
-    answer before it is cut.
+    logits: of what follows, or of classes; also: the same of a second row, to be added. first: how many first rows
+    stand for all, if any does. bits: ring of the answer before it is cut.
     """
 
     label: str
     norm: Norm | None = None
     pooler: FeedForward | None = None
     logits: Linear | None = None
+    also: Linear | None = None
     first: int = 0
     bits: int = 0
 
@@ -211,7 +211,9 @@ def _layer_shapes(layer: Layer, spec: ModelSpec, prefix: int) -> Iterator[tuple[
 
 def _head_shapes(head: Head, spec: ModelSpec) -> Iterator[tuple[str, Shape]]:
     if head.logits is not None:
-        yield from head.logits.shapes(spec.width, len(spec.labels) or spec.vocab)
+        for linear in (head.logits, head.also):
+            if linear is not None:
+                yield from linear.shapes(spec.width, len(spec.labels) or spec.vocab)
     elif head.pooler is not None:
         yield from head.pooler.up.shapes(spec.width, spec.width)
         yield from head.pooler.down.shapes(spec.width, len(spec.labels))
@@ -241,9 +243,11 @@ def _head(spec: ModelSpec, plan: Plan | None) -> Head:
     last = ORDERS[spec.order].last
     norm = Norm("head", spec.eps, None if plan is None else plan.final_norm) if last else None
     out = Linear("head.out", biased(spec, "head"))
-    dense = spec.head.dense if isinstance(spec.head, Classifier) else None
-    if dense is None:
-        return Head("head", norm, logits=out, first=1 if spec.task == "classify" else 0, bits=bits)
+    if not isinstance(spec.head, Classifier):
+        return Head("head", norm, logits=out, bits=bits)
+    if (dense := spec.head.dense) is None:
+        also = Linear("head.distilled.out", biased(spec, "head")) if spec.head.averaged > 1 else None
+        return Head("head", norm, logits=out, also=also, first=spec.head.averaged, bits=bits)
     up = Linear("head.pooler", biased(spec, "head"))
     pooler = FeedForward("head", None, up, out, dense, None if plan is None else plan.pooler)
     return Head("head", norm, pooler=pooler, first=1, bits=bits)

@@ -114,11 +114,15 @@ class Pool:
 
 @dataclass(frozen=True)
 class Classifier:
-    """Names of classes, what their numbers mean, and the activation of a layer before the last, if there is one."""
+    """Names of classes, what their numbers mean, and the activation of a layer before the last, if there is one.
+
+    averaged: how many first rows have a last layer each, whose answers are averaged.
+    """
 
     labels: tuple[str, ...]
     says: Says = "label"
     dense: str | None = None
+    averaged: int = 1
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,15 @@ def concatenate(wires: Sequence[Wire], axis: int) -> Wire:
     return derive(wires, tuple(shape), first.bits, first.scale, public=join, mask=join)
 
 
+def stacked(shares: Sequence[Share]) -> Share:
+    """One share of several of the same scale, in the smallest of their rings, along the rows (batch, rows, width)."""
+    first, rows = shares[0], sum(share.shape[1] for share in shares)
+    parts = [share.data for share in shares if share.data is not None]
+    data = np.concatenate(parts, axis=1) if len(parts) == len(shares) else None
+    bits, room = min(share.bits for share in shares), min(share.room for share in shares)
+    return Share((first.shape[0], rows, first.shape[2]), bits, first.scale, data, room)
+
+
 def beside(first: Share, second: Share) -> Share:
     """One share of two of the same ring and scale, along the last axis; local."""
     data = None

@@ -28,7 +28,7 @@ class MaskedWeights:
     def plus(self, ctx: Interpreter, x: Share, name: str) -> Share:
         """x and a bias, raised to its scale."""
         share: Share = ctx.run(ToShare(), ctx.weight(name))
-        raised = map_share(share, share.shape, lambda v: _lifted(v, int(x.scale - share.scale)))
+        raised = map_share(share, share.shape, lambda v: lifted(v, int(x.scale - share.scale)))
         return add(x, Share(share.shape, share.bits, x.scale, raised.data))
 
     def scaled(self, ctx: Interpreter, x: Wire, name: str, bits: int) -> Share:
@@ -57,7 +57,7 @@ class PublicWeights:
         return share
 
     def plus(self, ctx: Interpreter, x: Share, name: str) -> Share:
-        return ctx.add_public(x, _lifted(self._tensors[name], int(x.scale - self._scale(name))))
+        return ctx.add_public(x, lifted(self._tensors[name], int(x.scale - self._scale(name))))
 
     def scaled(self, ctx: Interpreter, x: Wire, name: str, bits: int) -> Share:
         share: Share = ctx.run(ToShare(), x)
@@ -83,5 +83,6 @@ def weights_of(public: Mapping[str, U64] | None, scale: Scale) -> Weights:
     return PublicWeights(public, scale) if public else MaskedWeights()
 
 
-def _lifted(value: U64, up: int) -> U64:
+def lifted(value: U64, up: int) -> U64:
+    """So many fraction bits more."""
     return value << np.uint64(up) if up else value

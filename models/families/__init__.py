@@ -24,6 +24,7 @@ class Family:
     read: what a configuration says whose keys are checked, given its path and what its class is asked.
     write: the keys that say the same again. tensors: our names, and where each lies in the file.
     ignored: names of stored buffers that nothing reads; counted: of one that must hold 0, 1, 2, ...
+    processor: of images, whose defaults hold where preprocessor_config.json names no class.
     """
 
     keys: Keys
@@ -35,6 +36,7 @@ class Family:
     tensors: Callable[[ModelSpec], Iterator[tuple[str, Tensor]]]
     ignored: re.Pattern[str] = NONE
     counted: str = ""
+    processor: str = ""
 
     def architecture(self, task: Task) -> str:
         """The class that does this."""

@@ -6,18 +6,42 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from privinf.errors import ModelError
-from privinf.models.families._common import HARMLESS_KEYS, linear, named, norm
+from privinf.models.families._common import HARMLESS_KEYS, blocks, classifier, even_heads, linear, named, norm
 from privinf.models.families._encoders import layer, projections
-from privinf.models.parts import FRONT, PATCH
-from privinf.models.source.reading import Config, size
+from privinf.models.parts import FRONT
+from privinf.models.plan.scales import PATCH
+from privinf.models.source.reading import Config, activation, epsilon, flag, size
 from privinf.models.source.tensors import Tensor
-from privinf.models.spec import ModelSpec, Patches
+from privinf.models.spec import BlockSpec, ModelSpec, Patches
 
 IMAGE_KEYS = frozenset(("image_size", "patch_size", "num_channels"))
 UNUSED = HARMLESS_KEYS | {"encoder_stride", "pooler_output_size", "pooler_act"}
 PROJECTIONS, NORMS = projections("attention.attention"), ("layernorm_before", "layernorm_after")
 BIASES = frozenset(("out", "ffn", "norm", "head"))
 TOKENS = ("cls_token", "distillation_token")  # the file's names of rows before patches
+
+
+def read(family: str, config: Config, path: Path, front: int = 1) -> ModelSpec:
+    """One with ViT's configuration, whose rows stand behind `front` others."""
+    width, heads = size(config, "hidden_size", path, 768), size(config, "num_attention_heads", path, 12)
+    image = patches(config, path, front)
+    block = BlockSpec(activation(config, "hidden_act", path, "gelu"))
+    return ModelSpec(
+        family=family,
+        width=width,
+        heads=heads,
+        kv_heads=heads,
+        head_width=even_heads(width, heads, ("hidden_size", "num_attention_heads"), path),
+        ffn=size(config, "intermediate_size", path, 3072),
+        max_tokens=image.rows,
+        order="pre",
+        norm="layer",
+        eps=epsilon(config, "layer_norm_eps", path, 1e-12),
+        blocks=blocks(block, config, "num_hidden_layers", path, 12),
+        inputs=image,
+        head=classifier(config, path, None),
+        biases=BIASES | {"qkv"} if flag(config, "qkv_bias", path, True) else BIASES,
+    )
 
 
 def patches(config: Config, path: Path, front: int = 1) -> Patches:
@@ -68,10 +92,15 @@ def embeddings(spec: ModelSpec) -> Iterator[tuple[str, Tensor]]:
     yield "embed.patch.bias", Tensor(f"{patch}.bias", (width,))
 
 
-def tensors(spec: ModelSpec) -> Iterator[tuple[str, Tensor]]:
-    """All arrays of one with a single classifier."""
+def body(spec: ModelSpec) -> Iterator[tuple[str, Tensor]]:
+    """All arrays before the classifier."""
     yield from embeddings(spec)
     for i in range(spec.layers):
         yield from layer(f"layer{i}", f"encoder.layer.{i}", spec, PROJECTIONS, NORMS)
     yield from norm("head.norm", "layernorm", spec.width)
+
+
+def tensors(spec: ModelSpec) -> Iterator[tuple[str, Tensor]]:
+    """All arrays of one with a single classifier."""
+    yield from body(spec)
     yield from linear("head", "classifier", spec.width, len(spec.labels))

@@ -79,4 +79,5 @@ ENTRY = Family(
     read=_read,
     write=_write,
     tensors=tensors,
+    processor="ViT",
 )

@@ -1,4 +1,4 @@
-"""Classes: logits of the first row, pooled where there is a layer for it."""
+"""Classes: logits of the first row, pooled where there is a layer for it, or those of two rows, added."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ def classify(ops: Ops[Sum, Rows], model: Model, x: Rows) -> Sum:
     if pooler is not None:
         row, last = ops.activate(ops.linear(row, pooler.up), pooler), pooler.down
     assert last is not None
-    return ops.answer(ops.linear(row, last), model.head)
+    logits = ops.linear(row, last)
+    if model.head.also is not None:
+        logits = ops.add(logits, ops.linear(ops.tail(ops.first(x, 2), 1), model.head.also))
+    return ops.answer(logits, model.head)
 
 
 ENTRY = classify

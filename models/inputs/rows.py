@@ -49,7 +49,7 @@ class Inputs:
     def take(self, query: Asked) -> Taken:
         ctx = self._ctx
         chosen = {name: ctx.open(self._chosen(name, x)) for name, x in query.lookups.items()}
-        bits = {name: ctx.open(x) for name, x in query.bits.items()}
+        bits = {name: ctx.open(x) for name, x in query.shared.items()}
         sums = {name: open_sums(ctx, x) for name, x in query.lookups.items()}
         signs = {name: require_one_row(ctx, x) for name, x in sums.items()}
         angled = {

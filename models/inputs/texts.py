@@ -37,7 +37,7 @@ def take(ctx: Interpreter, layout: Layout, query: Asked, public: Public) -> tupl
 def _take_private(ctx: Interpreter, norm: NormSpec, query: Asked) -> tuple[Share, Share]:
     """Embeddings from private tables."""
     onehots = query.lookups["token"]
-    bits, sums = ctx.open(query.bits["real"]), open_sums(ctx, onehots)
+    bits, sums = ctx.open(query.shared["real"]), open_sums(ctx, onehots)
     vectors = ctx.open(narrow(onehots, norm.bits))
     found = ctx.open(ctx.run(MatMul(), vectors, ctx.weight("embed.token")))
     sign = require_one_row(ctx, sums)
@@ -53,7 +53,7 @@ def _take_public(
 ) -> tuple[Wire, Share]:
     """Normalised embeddings from public tables, which a role without data lacks."""
     onehots = query.lookups["token"]
-    bits, sums = ctx.open(query.bits["real"]), open_sums(ctx, onehots)
+    bits, sums = ctx.open(query.shared["real"]), open_sums(ctx, onehots)
     shape = (*onehots.shape[:2], norm.width)
     found = factor = onehots.data
     if onehots.data is not None:

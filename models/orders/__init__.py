@@ -22,13 +22,15 @@ class Limits:
     """What a plan must hold beside what was measured.
 
     max_tokens: of a text or a session. prefix: tokens of the public prefix. embedding: the largest magnitude in the
-    tables of embeddings, which is exact. cache: the policy of a session's cache.
+    tables of embeddings, which is exact. cache: the policy of a session's cache. pixels: the largest magnitude of an
+    image's.
     """
 
     max_tokens: int
     prefix: tuple[int, ...] = ()
     embedding: float = 0.0
     cache: str = "full"
+    pixels: float = 0.0
 
 
 class Run(Protocol):

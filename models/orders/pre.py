@@ -13,10 +13,10 @@ from privinf.models.engines.observers import Ranges
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.orders import Limits, Order
 from privinf.models.parts import Layer, Model
-from privinf.models.plan.ranges import bits_for, hidden_bits, norm_spec, room_bits
+from privinf.models.plan.ranges import bits_for, hidden_bits, norm_spec, pixel_bits, room_bits
 from privinf.models.plan.rings import AttentionRings, FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import PRE as SCALES
-from privinf.models.spec import BlockSpec, ModelSpec
+from privinf.models.spec import BlockSpec, Classifier, ModelSpec
 from privinf.models.transformer import attend, feed, heads
 from privinf.protocols import ring
 from privinf.protocols.masked.gates import activation, power
@@ -75,14 +75,19 @@ def block(ops: Ops[Sum, Rows], layer: Layer, x: Sum, asked: int | None = None, f
 def make_plan(spec: ModelSpec, ranges: Ranges, limits: Limits) -> Plan:
     """Plan a model for sessions of up to `max_tokens`."""
     max_tokens = limits.max_tokens
-    outer, result = _residual_bits(spec, ranges), bits_for(ranges.high["head.out"], SCALES.linear)
+    together = spec.head.averaged if isinstance(spec.head, Classifier) else 1  # of halves, for instance
+    outer = _residual_bits(spec, ranges)
+    result = bits_for(ranges.high["head.out"] * together, SCALES.linear)
     plan = Plan(
         SCALES,
         max_tokens,
         tuple(_layer(spec, ranges, i, max_tokens, outer) for i in range(spec.layers)),
         result,
-        embed_bits=math.ceil(math.log2(limits.embedding + 1e-9)) + SCALES.embed + 2,
+        embed_bits=math.ceil(math.log2(limits.embedding + 1e-9)) + SCALES.embed + 2
+        if limits.embedding
+        else 0,
         residual_bits=outer,
+        pixel_bits=pixel_bits(limits.pixels, SCALES) if limits.pixels else 0,
         final_norm=_norm(spec, ranges, "head", result, FINAL),
         prefix=limits.prefix,
         cache=limits.cache,

@@ -8,7 +8,7 @@ from privinf.models.engines.observers import Ranges
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.orders import Limits, Order
 from privinf.models.parts import Layer, Model
-from privinf.models.plan.ranges import bits_for, hidden_bits, norm_spec, room_bits
+from privinf.models.plan.ranges import bits_for, hidden_bits, norm_spec, pixel_bits, room_bits
 from privinf.models.plan.rings import FeedForwardRings, LayerRings, Plan
 from privinf.models.plan.scales import POST as SCALES
 from privinf.models.spec import ModelSpec
@@ -52,6 +52,7 @@ def make_plan(spec: ModelSpec, ranges: Ranges, limits: Limits) -> Plan:
         tuple(_layer(spec, ranges, i, limits.max_tokens, outer) for i in range(spec.layers)),
         result,
         residual_bits=outer,
+        pixel_bits=pixel_bits(limits.pixels, SCALES),
         final_norm=_norm(spec, ranges, "head", result, power.FINE_ROOT.count),
         cache=limits.cache,
     )

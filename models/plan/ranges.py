@@ -28,6 +28,11 @@ def bits_for(magnitude: float, scale: int, headroom: int = HEADROOM) -> int:
     return math.ceil(math.log2(max(magnitude, 2.0**-scale))) + headroom + scale + 2
 
 
+def pixel_bits(magnitude: float, scales: Scales) -> int:
+    """Ring in which pixels are opened: they are rounded, and lifted below a quarter of it."""
+    return bits_for(magnitude + 2.0**-scales.pixels, scales.pixels, 0)
+
+
 def held(bits: int, scale: int) -> tuple[float, float]:
     """Limits of values at `scale`, which keep two bits of their ring: the sign, and what lifting needs."""
     return 0.0, 2.0 ** (bits - scale - 2)

@@ -17,7 +17,7 @@ from privinf.protocols.masked.gates.power import Power
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-PLAN_VERSION = 9
+PLAN_VERSION = 10
 
 Part = TypeVar("Part", bound="DataclassInstance")
 
@@ -100,8 +100,9 @@ class Plan:
     max_tokens: of a text, or of a whole session, prefix and rejected drafts included. prefix: tokens of the public
     prefix. cache: the policy of a session's cache, a name in models/cache. spec: digest of the specification that it
     was made for. embed_norm: of looked-up rows, where they are normalised; embed_bits: their ring, where they are not.
-    residual_bits: ring of a residual that is a sum. final_norm: before the head, where rows are not normalised by then.
-    pooler: of a classifier. tables: the fingerprint of all tables as the owner's machine computed them.
+    residual_bits: ring of a residual that is a sum. pixel_bits: of pixels as they are opened. final_norm: before the
+    head, where rows are not normalised by then. pooler: of a classifier. tables: the fingerprint of all tables as the
+    owner's machine computed them.
     """
 
     scales: Scales
@@ -111,6 +112,7 @@ class Plan:
     embed_norm: NormSpec | None = None
     embed_bits: int = 0
     residual_bits: int = 0
+    pixel_bits: int = 0
     final_norm: NormSpec | None = None
     pooler: FeedForwardRings | None = None
     prefix: tuple[int, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RELATIVE = "bias.relative"  # what a relative position adds to the scores of every layer, (buckets, heads)
+PATCH = "embed.patch.weight"  # what a patch's pixels are multiplied with, (values, width)
 ROTARY = 14  # of cosines and sines
 RESULT = 14  # an answer is cut to this: its exact products would give weights away
 
@@ -15,7 +16,7 @@ class Scales:
 
     rows: of normalised rows; weight: of matrices, biases and gains aside. outer: of what goes into the layers that
     write to the residual. mixed: of values mixed by the smallest sum of weights that a row may have. gate, up: of an
-    activated gate, and of what it is multiplied with.
+    activated gate, and of what it is multiplied with. pixels: of an image's, as its model takes them.
     """
 
     weight: int
@@ -28,6 +29,7 @@ class Scales:
     rows: int = 12
     scores: int = 10
     embed: int = 16
+    pixels: int = 12
     rotary: int = ROTARY
     result: int = RESULT
 
@@ -48,6 +50,8 @@ class Scales:
 
     def of(self, name: str) -> int:
         """Of a folded tensor, by its name."""
+        if name == PATCH:
+            return self.residual - self.pixels
         if name.startswith("embed."):
             return self.embed
         if name == RELATIVE:

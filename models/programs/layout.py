@@ -8,12 +8,14 @@ from functools import cached_property
 
 from privinf.errors import InputError
 from privinf.models.parts import Model, build
+from privinf.models.plan.ranges import held
 from privinf.models.plan.rings import Plan
 from privinf.models.programs.keys import KeyForm
 from privinf.models.programs.wire import Field, Form
 from privinf.models.spec import ModelSpec
 from privinf.protocols import ring
 from privinf.protocols.contract import QueryShape, SessionShape
+from privinf.protocols.masked.watched import SPARE
 from privinf.protocols.ring import Shape
 
 LOW_TOKENS, MAX_ROWS = 4, 1024  # of a text; of a query
@@ -92,6 +94,42 @@ class QueryLayout(Layout):
         """The answer's tensor."""
         last = len(self.spec.labels) or self.spec.width
         return Field("result", (shape.batch, 1, last), self.plan.answer_bits, self.plan.scales.result)
+
+
+@dataclass(frozen=True)
+class ImageLayout(QueryLayout):
+    """Of a model that is asked about images, all of one size; `embedded`: clients make rows of patches themselves."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Rows of an image."""
+        return self.spec.max_tokens
+
+    def check(self, shape: QueryShape) -> None:
+        """Raise InputError for a shape that this model cannot take."""
+        self.check_task(shape.task)
+        if shape.tokens != self.max_tokens:
+            raise InputError(
+                f"images of {shape.tokens} rows: those of this shared model have {self.max_tokens}"
+            )
+        if not (shape.batch >= 1 and shape.batch * shape.tokens <= MAX_ROWS):
+            raise InputError(
+                f"{shape.batch} images of {shape.tokens} rows: a query holds 1 to {MAX_ROWS} rows"
+            )
+
+    @property
+    def most_pixel(self) -> float:
+        """What a pixel's magnitude is below: then it can be lifted."""
+        return float(held(self.plan.pixel_bits, self.plan.scales.pixels)[1])
+
+    def form(self, shape: QueryShape) -> Form:
+        """Pixels, in a ring that is larger by what their check needs; or rows."""
+        image, scales = self.spec.patches, self.plan.scales
+        if self.embedded:
+            rows = (shape.batch, image.count, self.spec.width)
+            return Form((), (Field("rows", rows, self.plan.residual_bits, scales.residual),))
+        pixels = (shape.batch, image.count, image.values)
+        return Form((), (Field("pixels", pixels, self.plan.pixel_bits + SPARE, scales.pixels),))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What each role runs for whole texts: preparation, evaluation, the fixed interpreter, declared costs."""
+"""What each role runs for whole texts and images: preparation, evaluation, the fixed interpreter, declared costs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from privinf.models.asking import ask
 from privinf.models.engines.masked import MaskedOps, Sight
 from privinf.models.engines.stores import DealerStore, IdealStore, PartyStore, ShapeStore
 from privinf.models.engines.weights import weights_of
-from privinf.models.inputs.texts import padding, take
-from privinf.models.programs.layout import QueryLayout
+from privinf.models.inputs import patches, texts
+from privinf.models.programs.layout import ImageLayout, QueryLayout
 from privinf.models.programs.public import PRIVATE, Public
 from privinf.models.programs.stream import streamed
 from privinf.models.programs.wire import Asked, answered, parse, within
@@ -25,17 +25,22 @@ from privinf.protocols.masked.gates.alarm import begin
 from privinf.protocols.masked.ideal import Ideal
 from privinf.protocols.masked.interpreter import Interpreter
 from privinf.protocols.masked.party import Party
-from privinf.protocols.masked.wires import Share
+from privinf.protocols.masked.wires import Share, Wire
 from privinf.protocols.ring import F64
 
 
 def run_model(ctx: Interpreter, layout: QueryLayout, query: Asked, public: Public) -> tuple[Share, Share]:
     """The model's program: the same for every interpreter. The second share is a bit: all ranges were kept."""
     begin(ctx)
-    with ctx.scope("embed"):
-        rows, real = take(ctx, layout, query, public)
     model, weights = layout.model, weights_of(public.weights, layout.scale)
-    ops = MaskedOps(ctx, weights, model.scales, rows, Sight(padding(ctx, real)), real=real)
+    real = None
+    with ctx.scope("embed"):
+        if isinstance(layout, ImageLayout):
+            rows: Share | Wire = patches.take(ctx, layout, query, weights)
+        else:
+            rows, real = texts.take(ctx, layout, query, public)
+    sight = Sight(None if real is None else texts.padding(ctx, real))
+    ops = MaskedOps(ctx, weights, model.scales, rows, sight, real=real)
     result = ask(ops, model)
     assert result is not None
     assert ops.in_range is not None

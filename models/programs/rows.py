@@ -59,7 +59,7 @@ def _values(layout: SessionLayout, shape: SessionShape, index: int, rows: Rows) 
     form = layout.form(shape, index)
     for key in form.keys:
         yield key.name, _places(layout, shape, index, key, rows)
-    for field in form.bits:
+    for field in form.shared:
         given = rows.padding
         if field.name == "rejected":
             assert rows.rejected is not None

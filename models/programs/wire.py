@@ -1,7 +1,8 @@
-"""How a query is shared and sent, and how its answer is added up: keys that select rows, and bits; no torch.
+"""How a query is shared and sent, and how its answer is added up: keys that select rows, bits, and pixels; no torch.
 
-A client chooses rows of tables, and bits. The encoding leaves it nothing else: a row is a key that the parties check,
-a bit is an element of Z_2, and what the answer is scaled by is not in its hands.
+A client chooses rows of tables, and bits, or pixels. The encoding leaves it nothing else: a row is a key that the
+parties check, a bit is an element of Z_2, pixels are checked in a ring of their own, and what the answer is scaled by
+is not in its hands.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ OUT_OF_RANGE = (
     " `privinf check MODEL --text FILE`, and share the model again with `--calibration` texts like this one"
 )
 
-Values = Mapping[str, U64]  # what each key selects, and bits
+Values = Mapping[str, U64]  # what each key selects, and what is shared as it is
 
 
 @dataclass(frozen=True)
@@ -60,24 +61,24 @@ class Field:
 
 @dataclass(frozen=True)
 class Form:
-    """What a query consists of, in order."""
+    """What a query consists of, in order. shared: bits and pixels."""
 
     keys: tuple[KeyForm, ...]
-    bits: tuple[Field, ...]
+    shared: tuple[Field, ...]
 
     def nbytes(self, party: int) -> int:
-        """The query's id and correction words at both; a seed at party 0, roots and differences of bits at party 1."""
+        """The query's id and correction words at both; a seed at party 0, roots and differences at party 1."""
         words = prg.QUERY_ID_BYTES + sum(key.words_bytes for key in self.keys)
         if party == 0:
             return prg.SEED_BYTES + words
-        return words + sum(key.roots_bytes for key in self.keys) + sum(field.nbytes for field in self.bits)
+        return words + sum(key.roots_bytes for key in self.keys) + sum(field.nbytes for field in self.shared)
 
     def asked(self, data: Mapping[str, U64 | None]) -> Asked:
         """The query as programs take it; without data for roles that follow shapes alone."""
         lookups = {
             key.name: Share((*key.rows, key.size), ring.MAX_BITS, 0, data.get(key.name)) for key in self.keys
         }
-        return Asked(lookups, {field.name: field.share(data.get(field.name)) for field in self.bits})
+        return Asked(lookups, {field.name: field.share(data.get(field.name)) for field in self.shared})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,11 +86,11 @@ class Asked:
     """A query's shares.
 
     lookups: plus or minus the one-hot of each row (batch, rows, table) modulo 2^64, if the client follows the protocol.
-    bits: modulo 2.
+    shared: bits modulo 2, or pixels.
     """
 
     lookups: Mapping[str, Share]
-    bits: Mapping[str, Share]
+    shared: Mapping[str, Share]
 
 
 def split(form: Form, values: Values) -> tuple[bytes, bytes]:
@@ -97,8 +98,8 @@ def split(form: Form, values: Values) -> tuple[bytes, bytes]:
     seed, named = prg.fresh_seed(), prg.fresh_query_id()
     keys = [key.make(values[key.name].reshape(-1), named, seed) for key in form.keys]
     words, roots = (b"".join(part) for part in zip(*keys, strict=True)) if keys else (b"", b"")
-    bits = (ring.pack(values[field.name] - field.drawn(seed), field.bits) for field in form.bits)
-    return seed + named + words, b"".join((named, words, roots, *bits))
+    shared = (ring.pack(values[field.name] - field.drawn(seed), field.bits) for field in form.shared)
+    return seed + named + words, b"".join((named, words, roots, *shared))
 
 
 def parse(form: Form, party: int, query: memoryview) -> Asked:
@@ -110,7 +111,7 @@ def parse(form: Form, party: int, query: memoryview) -> Asked:
     roots = [cut.blocks((key.count, BLOCK)) if party else key.own_roots(seed) for key in form.keys]
     data = {
         f.name: ring.unpack(cut.take(f.nbytes), f.bits, f.shape) if party else f.drawn(seed)
-        for f in form.bits
+        for f in form.shared
     }
     for key, own, both in zip(form.keys, roots, words, strict=True):
         data[key.name] = key.spread(named, party, own, both)
@@ -119,7 +120,7 @@ def parse(form: Form, party: int, query: memoryview) -> Asked:
 
 def plain(form: Form, values: Values) -> Asked:
     """The query itself in place of shares, for the fixed interpreter."""
-    data = {field.name: values[field.name] for field in form.bits}
+    data = {field.name: values[field.name] for field in form.shared}
     for key in form.keys:
         onehot = np.zeros((*key.rows, key.size), dtype=np.uint64)
         places = values[key.name].astype(np.int64).reshape(key.rows)

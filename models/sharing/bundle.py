@@ -14,15 +14,17 @@ from privinf.models.engines.stores import encode
 from privinf.models.fold import F64
 from privinf.models.orders import ORDERS
 from privinf.models.plan.rings import Plan
+from privinf.models.plan.scales import PATCH
 from privinf.models.plan.tables import verify
-from privinf.models.programs.layout import TABLES, Layout, QueryLayout, SessionLayout
+from privinf.models.programs.layout import TABLES, ImageLayout, Layout, QueryLayout, SessionLayout
 from privinf.models.sharing import folder
 from privinf.models.sharing.folder import Mode, read_tensors
 from privinf.models.sharing.schemes import SCHEMES, Scheme
+from privinf.models.source import processor
 from privinf.models.source.checkpoint import read_spec
 from privinf.models.source.sentences import CLIENT_FILES as SENTENCE_FILES
 from privinf.models.source.sentences import pooling_files
-from privinf.models.spec import ModelSpec
+from privinf.models.spec import ModelSpec, Patches
 from privinf.models.text.control import Script
 from privinf.protocols import kernels
 from privinf.protocols.contract import DealerProgram, Identity, PartyProgram
@@ -30,8 +32,17 @@ from privinf.protocols.masked import NAME
 from privinf.protocols.ring import U64
 
 PUBLIC_FILES = ("config.json", "generation_config.json", "modules.json")
-CLIENT_FILES = ("tokenizer.json", "special_tokens_map.json", "chat_template.jinja", *SENTENCE_FILES)
-EMBEDDINGS = "embed.safetensors"  # a party's, where these alone are public
+CLIENT_FILES = (
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    processor.FILE,
+    *SENTENCE_FILES,
+)
+EMBEDDINGS = (
+    "embed.safetensors"  # a party's, where these alone are public; of images the client's, where all are
+)
+OF_PATCHES = (PATCH, "embed.position")  # with these
 NO_HEAD = Script("")
 
 L = TypeVar("L", bound=Layout, covariant=True)
@@ -91,6 +102,8 @@ def write(
         if (origin / name).is_file():
             folder.copy(origin / name, folders["client"] / name)
     encoded = encode(weights, plan.scales.of)
+    if embedded == "public" and PATCH in encoded:
+        folder.write_tensors(folders["client"] / EMBEDDINGS, {name: encoded[name] for name in OF_PATCHES})
     apart = (mode, embedded) == ("private", "public")
     tables = {n: encoded.pop(n) for n in TABLES if n in encoded} if apart else {}
     if mode == "private":
@@ -141,7 +154,8 @@ def _bundle(
     facts = spec, plan, mode == "public", embeddings == "public"
     if spec.task == "generate":
         return Bundle(path, SessionLayout(*facts), identity, sharing, head, chat)
-    return Bundle(path, QueryLayout(*facts), identity, sharing)
+    kind = ImageLayout if isinstance(spec.inputs, Patches) else QueryLayout
+    return Bundle(path, kind(*facts), identity, sharing)
 
 
 def read_queries(directory: str | os.PathLike[str], role: str | None = None) -> Bundle[QueryLayout]:
@@ -168,6 +182,15 @@ def known(path: Path, layout: Layout) -> dict[str, U64]:
     if not shapes:
         return {}
     return read_tensors(path / (folder.WEIGHTS if layout.public else EMBEDDINGS), shapes)
+
+
+def of_patches(bundle: Bundle[QueryLayout]) -> dict[str, U64]:
+    """What a client makes rows of patches with, where everybody knows it; empty otherwise."""
+    layout = bundle.layout
+    if not (isinstance(layout, ImageLayout) and layout.embedded):
+        return {}
+    shapes = layout.model.shapes()
+    return read_tensors(bundle.directory / EMBEDDINGS, {name: shapes[name] for name in OF_PATCHES})
 
 
 def dealer_program(directory: str | os.PathLike[str]) -> DealerProgram:

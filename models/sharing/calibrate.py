@@ -26,6 +26,7 @@ BATCH = 16
 TEXTS = ("calibration.txt", "varied.txt")
 PASSAGE, PASSAGES = 128, 8  # tokens of a passage made of the table's rows, and how many there are
 SHORTEST = 2  # tokens of a text that is worth a look
+F32 = npt.NDArray[np.float32]
 Tick = Callable[[int], None]
 Stage = Callable[[str, int], None]  # what begins now, and of how many passages; 0 where none are counted
 
@@ -60,6 +61,30 @@ def calibrate(
     ranges.high |= {"embed.residual": known.largest, "embed.square": known.high}
     ranges.low["embed.square"] = known.low
     return planned(spec, ranges, Limits(spec.longest))
+
+
+def calibrate_images(
+    spec: ModelSpec,
+    weights: Mapping[str, F64],
+    pixels: F32,
+    most: float,
+    tick: Tick = lambda done: None,
+    stage: Stage = lambda name, total: None,
+) -> Plan:
+    """Plan the rings of a model from images as its processor gives them; `most` is the largest pixel that it gives."""
+    import torch
+
+    from privinf.models.clear import ClearImages
+
+    ranges = Ranges()
+    clear = ClearImages(spec, weights, ranges)
+    stage("calibrating", len(pixels))
+    for start in range(0, len(pixels), BATCH):
+        part = pixels[start : start + BATCH]
+        clear.run(torch.from_numpy(part))
+        tick(len(part))
+    stage("planning", 0)
+    return planned(spec, ranges, Limits(spec.max_tokens, pixels=most))
 
 
 def planned(spec: ModelSpec, ranges: Ranges, limits: Limits) -> Plan:

@@ -11,15 +11,17 @@ import numpy as np
 from privinf.errors import ConfigError, ModelError
 from privinf.models.cache import POLICIES
 from privinf.models.fold import fold
-from privinf.models.programs.layout import QueryLayout, SessionLayout
+from privinf.models.programs.images import F32
+from privinf.models.programs.layout import MAX_ROWS, QueryLayout, SessionLayout
 from privinf.models.programs.texts import Ids
-from privinf.models.sharing import bundle, calibrate
+from privinf.models.sharing import bundle, calibrate, pictures
 from privinf.models.sharing.bundle import Bundle
 from privinf.models.sharing.calibrate import Stage, Tick, default_text
 from privinf.models.sharing.folder import Mode
 from privinf.models.sharing.schemes import SCHEMES
 from privinf.models.source.checkpoint import load
-from privinf.models.spec import Patches
+from privinf.models.source.processor import read_rules
+from privinf.models.spec import ModelSpec, Patches
 from privinf.models.text.control import Script
 from privinf.models.text.prompts import SYSTEM, DecoderTokenizer
 from privinf.models.text.tokenizer import Tokenizer
@@ -34,13 +36,15 @@ def share(
     *,
     weights: Mode = "private",
     calibration: Sequence[str] | None = None,
+    images: F32 | None = None,
     protocol: str = NAME,
     tick: Tick = lambda done: None,
     stage: Stage = lambda name, total: None,
 ) -> Bundle[QueryLayout]:
     """Read, fold, calibrate and split a Hugging Face directory; return the client's part.
 
-    `calibration` is text like that of the queries, one passage an item; by default what ships with privinf.
+    `calibration` is text like that of the queries, one passage an item; by default what ships with privinf. `images`
+    are the same of a model of images, as its processor gives them; by default those of models/sharing/pictures.py.
     `protocol` is a name in models/sharing/schemes. `tick` counts passages done,
     and `stage` is told what begins.
     Raises ModelError for what cannot be computed faithfully.
@@ -48,14 +52,31 @@ def share(
     SCHEMES[protocol]  # refused by name before minutes of calibration
     stage("reading the model", 0)
     spec, tensors = load(source)
-    if isinstance(spec.inputs, Patches):
-        raise ModelError("models of images are not computed in shares yet: the equivariant mode takes them")
+    _require_kind(spec, calibration, images)
     folded = fold(spec, tensors)
-    lines = default_text() if calibration is None else calibration
-    plan = calibrate.calibrate(spec, folded, Tokenizer(source).encode(lines, truncate=True), tick, stage)
+    if isinstance(spec.inputs, Patches):
+        rules = read_rules(source, spec)
+        pixels, most = pictures.beside(rules, spec.inputs, images), rules.most
+        plan = calibrate.calibrate_images(spec, folded, pixels, most, tick, stage)
+    else:
+        lines = default_text() if calibration is None else calibration
+        plan = calibrate.calibrate(spec, folded, Tokenizer(source).encode(lines, truncate=True), tick, stage)
     stage("writing", 0)
     bundle.write(source, out, folded, plan, weights, protocol=protocol)
     return bundle.read_queries(os.path.join(out, "client"))
+
+
+def _require_kind(spec: ModelSpec, texts: Sequence[str] | None, images: F32 | None) -> None:
+    """Refuse what this model is not calibrated on, and images of too many rows."""
+    takes_images = isinstance(spec.inputs, Patches)
+    if takes_images and texts is not None:
+        raise ConfigError("this model takes images, not texts: give images (--images), or none")
+    if not takes_images and images is not None:
+        raise ConfigError("this model takes texts, not images: give texts (--calibration), or none")
+    if takes_images and spec.max_tokens > MAX_ROWS:
+        raise ModelError(
+            f"images of {spec.max_tokens} rows: a query holds {MAX_ROWS}, so choose a model of larger patches"
+        )
 
 
 def share_decoder(

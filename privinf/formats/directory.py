@@ -22,7 +22,12 @@ from privinf.models.spec import ModelSpec
 
 Array = npt.NDArray[np.float32]
 
-HEADS = ("lm_head.", "classifier.")  # beside the model proper, not in it
+HEADS = (
+    "lm_head.",
+    "classifier.",
+    "cls_classifier.",
+    "distillation_classifier.",
+)  # beside the model proper, not in it
 
 
 def occupied(folder: Path) -> bool:

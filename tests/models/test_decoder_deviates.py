@@ -110,7 +110,7 @@ class Asked:
             ahead = int(places[ADVANCED][0]) - wire._advanced(layout, shape, self.index, self.rows)
             rows = replace(rows, places=rows.places + ahead)
         for name in ("pads", "rejected"):
-            one, two = first.bits.get(name), second.bits.get(name)
+            one, two = first.shared.get(name), second.shared.get(name)
             if one is not None and two is not None:
                 bits = ring.low(one.value + two.value, 1).reshape(-1).astype(bool)
                 given = {"padding": bits} if name == "pads" else {"rejected": np.append(False, bits)}

@@ -47,7 +47,7 @@ def rows(ids: list[int], padding: int = 0) -> Rows:
 def named(form: SessionLayout, shape: SessionShape, index: int) -> list[str]:
     """Keys and bits of a pass's query."""
     whole = form.form(shape, index)
-    return [*(key.name for key in whole.keys), *(field.name for field in whole.bits)]
+    return [*(key.name for key in whole.keys), *(field.name for field in whole.shared)]
 
 
 def both(form: SessionLayout, shape: SessionShape, index: int, given: Rows) -> tuple[Asked, ...]:
@@ -88,10 +88,10 @@ def test_shares_add_up_to_one_hots_up_to_their_sign(family: str, vocab: int, emb
 def test_bits_add_up_modulo_two(family: str) -> None:
     form = layout(SPECS[family])
     first, second = both(form, SessionShape("generate", 5, 1), 0, rows([4, 4, 4, 9, 36], 2))
-    assert "rejected" not in first.bits
-    assert "pads" in first.bits
-    assert first.bits["pads"].bits == 1  # no client can ask for a factor
-    assert np.abs(total(first.bits["pads"], second.bits["pads"])).tolist() == [[[[1, 1, 0, 0, 0]]]]
+    assert "rejected" not in first.shared
+    assert "pads" in first.shared
+    assert first.shared["pads"].bits == 1  # no client can ask for a factor
+    assert np.abs(total(first.shared["pads"], second.shared["pads"])).tolist() == [[[[1, 1, 0, 0, 0]]]]
 
 
 def test_where_rows_are_and_which_are_out_is_shared_where_acceptance_is_hidden() -> None:
@@ -101,24 +101,24 @@ def test_where_rows_are_and_which_are_out_is_shared_where_acceptance_is_hidden()
         given, places=given.places + 5
     )  # three tokens of two passes, of at most six, less padding
     first, second = both(form, shape, 3, given)
-    assert "pads" not in first.bits
-    assert "rejected" in first.bits
-    assert first.bits["rejected"].bits == 1
-    assert np.abs(total(first.bits["rejected"], second.bits["rejected"])).tolist() == [[[[1, 1]]]]
+    assert "pads" not in first.shared
+    assert "rejected" in first.shared
+    assert first.shared["rejected"].bits == 1
+    assert np.abs(total(first.shared["rejected"], second.shared["rejected"])).tolist() == [[[[1, 1]]]]
     advanced = np.abs(total(first.lookups["advanced"], second.lookups["advanced"]))
     assert advanced.tolist() == [[[0, 1, 0, 0, 0]]]  # each pass gives one token at least
     assert "advanced" not in both(form, shape, 1, given)[0].lookups  # all know where the first begins
-    assert both(form, shape, 1, given)[0].bits == {}  # nothing was drafted before the first
+    assert both(form, shape, 1, given)[0].shared == {}  # nothing was drafted before the first
 
 
 def test_no_bit_rules_out_the_row_that_a_pass_goes_on_from() -> None:
     """Only drafts can be out: a pass without any has no bits, and one with some has as many."""
     form, sizes = layout(LLAMA), {1: [], 2: [(1, 1, 1, 1)], 4: [(1, 1, 1, 3)]}
     for many, shapes in sizes.items():
-        assert [f.shape for f in form.form(SessionShape("generate-padded", 4, many), 3).bits] == shapes
+        assert [f.shape for f in form.form(SessionShape("generate-padded", 4, many), 3).shared] == shapes
     given = replace(rows([4]), rejected=np.array([False]))
     given = replace(given, places=given.places + 6)
-    assert both(form, SessionShape("generate-padded", 4, 1), 3, given)[0].bits == {}
+    assert both(form, SessionShape("generate-padded", 4, 1), 3, given)[0].shared == {}
 
 
 @pytest.mark.parametrize("advanced", [-1, 5])

@@ -65,7 +65,7 @@ def meaning(model: Shared, parts: Parts) -> texts.Rows | None:
     vectors = (first.lookups["token"].value + second.lookups["token"].value).view(np.int64)
     if not (np.abs(vectors).sum(axis=-1) == 1).all():
         return None
-    real = (first.bits["real"].value ^ second.bits["real"].value).astype(bool)
+    real = (first.shared["real"].value ^ second.shared["real"].value).astype(bool)
     return texts.Rows(np.abs(vectors).argmax(axis=-1).astype(np.uint64), real)
 
 
@@ -156,7 +156,7 @@ def test_any_change_to_a_query_chooses_tokens_and_rows_or_is_refused(model: Shar
     """Bytes anywhere in either message: seeds, ids, words, roots and bits."""
     draw, taken = np.random.default_rng(11), 0
     _, parts = honest(model)
-    bits = model.client.layout.form(SHAPE).bits[0].nbytes
+    bits = model.client.layout.form(SHAPE).shared[0].nbytes
     for trial in range(TRIALS):
         changed = [bytearray(part) for part in parts]
         party = int(draw.integers(2))
@@ -181,7 +181,7 @@ def test_messages_have_one_size(model: Shared) -> None:
     """No field is left in which a weight, a mask or an embedded row could stand."""
     layout = model.client.layout
     for party in (0, 1):
-        keys, bits = layout.form(SHAPE).keys[0], layout.form(SHAPE).bits[0].nbytes
+        keys, bits = layout.form(SHAPE).keys[0], layout.form(SHAPE).shared[0].nbytes
         ours = keys.roots_bytes + bits if party else prg.SEED_BYTES
         assert layout.form(SHAPE).nbytes(party) == prg.QUERY_ID_BYTES + keys.words_bytes + ours
 

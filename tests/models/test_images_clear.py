@@ -34,6 +34,17 @@ def test_a_vit_says_what_transformers_says(tmp_path: Path) -> None:
     assert (said - tiny_models.load(folder)(pixel_values=images).logits).abs().max() < CLOSE
 
 
+@pytest.mark.parametrize("name", ["DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"])
+def test_a_deit_says_what_transformers_says(tmp_path: Path, name: str) -> None:
+    theirs = tiny_images.write_deit(tmp_path, name)
+    spec, weights = load(tmp_path)
+    assert spec.max_tokens == spec.patches.count + 2
+    images = torch.from_numpy(tiny_images.pixels(spec, 3))
+    said = ClearImages(spec, fold(spec, weights)).run(images)[:, 0]
+    with torch.no_grad():
+        assert (said - theirs(pixel_values=images).logits).abs().max() < CLOSE
+
+
 def test_a_vit_lite_says_what_plain_pytorch_says(tmp_path: Path) -> None:
     tiny_images.write_lite(tmp_path)
     spec, weights = load(tmp_path)

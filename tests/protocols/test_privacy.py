@@ -279,7 +279,7 @@ class Encoder:
 
     def inputs(self, text: str) -> list[Share]:
         given = texts.plain(self.layout, self.shape, self.rows(text))
-        return [given.lookups["token"], given.bits["real"]]
+        return [given.lookups["token"], given.shared["real"]]
 
     def run(self, text: str, like: Sequence[Opening] | None = None) -> Session:
         return session(self.program, self.inputs(text), seeds(0), weights=self.stores, like=like)

@@ -65,7 +65,7 @@ class Decoder:
         cache = Cache(1, next((k for role, k in keeps.items() if isinstance(ctx, role)), NOTHING))
         ledger, left, results = Ledger(self.layout, self.shape), iter(shares), []
         for index in (0, 1):
-            names = [f.name for f in self.layout.form(self.shape, index).bits]
+            names = [f.name for f in self.layout.form(self.shape, index).shared]
             names += [key.name for key in self.layout.form(self.shape, index).keys]
             data = {name: next(left).data for name in names}
             query = self.layout.form(self.shape, index).asked(data)
@@ -86,7 +86,7 @@ class Decoder:
             query = wire.plain(self.layout, self.shape, index, rows)
             for onehot in query.lookups.values() if minus else ():
                 onehot.data = np.uint64(0) - onehot.value
-            out += query.bits.values()
+            out += query.shared.values()
             out += query.lookups.values()
         return out
 

@@ -203,10 +203,7 @@ class Tiny:
     def share(self, out: Path, mode: bundle.Mode) -> Shared:
         """Share the model among the roles' directories under `out`."""
         bundle.write(self.directory, out, self.folded, self.plan, mode)
-        parties = tuple(queries(bundle.party_program(out / f"party{b}", b)) for b in (0, 1))
-        dealer = bundle.dealer_program(out / "dealer").queries
-        assert dealer is not None
-        return Shared(self, bundle.read_queries(out / "client"), dealer, parties)
+        return Shared(*roles(out), tiny=self)
 
 
 def load_tiny(directory: Path) -> Tiny:
@@ -245,41 +242,13 @@ def queries(made: PartyProgram) -> PartyQueries:
 
 
 @dataclass(frozen=True)
-class Shared:
-    """A shared model in one process."""
+class Roles:
+    """The roles of a shared model in one process."""
 
-    tiny: Tiny
     client: bundle.Bundle[QueryLayout]
     dealer: DealerQueries
     parties: tuple[PartyQueries, ...]
     dealt: dict[tuple[QueryShape, bytes, bytes], Prepared] = field(default_factory=dict)
-
-    def rows(self, shape: QueryShape, ids: Sequence[Ids]) -> texts.Rows:
-        """Return what the client asks."""
-        return texts.lay_out(self.client.layout, shape, ids)
-
-    def fixed(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> F32:
-        """Return the fixed interpreter's answer under the same seeds."""
-        return self.fixed_rows(shape, self.rows(shape, ids), seeds)
-
-    def fixed_rows(self, shape: QueryShape, rows: texts.Rows, seeds: tuple[bytes, bytes]) -> F32:
-        """Return the same of any rows."""
-        layout = self.client.layout
-        given = texts.plain(layout, shape, rows)
-        return texts.finish(layout, rows, self._fixed(shape, given, seeds))
-
-    def _fixed(self, shape: QueryShape, given: Asked, seeds: tuple[bytes, bytes]) -> F64:
-        layout, encoded = self.client.layout, encode(self.tiny.folded, POST.of)
-        store = IdealStore(encoded, POST.of)
-        return query.fixed(layout, shape, given, seeds, store, Public.of(layout, encoded))[0]
-
-    def ask(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> Answer:
-        """Deal, evaluate at both parties, and add up."""
-        rows = self.rows(shape, ids)
-        layout = self.client.layout
-        session = self.exchange(shape, split(layout.form(shape), rows.values), seeds)
-        values = texts.decode(layout, shape, rows, add_up(layout.result(shape), session.shares))
-        return Answer(**vars(session), rows=values)
 
     def _prepared(self, shape: QueryShape, seeds: tuple[bytes, bytes]) -> Prepared:
         """Both halves of a preparation and what is computed ahead: the same again for the same seeds."""
@@ -313,3 +282,45 @@ class Shared:
             (sum(map(len, tapes[0])), sum(map(len, tapes[1]))),
             (sources[0].left, sources[1].left),
         )
+
+
+def roles(out: Path) -> tuple[bundle.Bundle[QueryLayout], DealerQueries, tuple[PartyQueries, ...]]:
+    """Each role's part of what was shared."""
+    parties = tuple(queries(bundle.party_program(out / f"party{b}", b)) for b in (0, 1))
+    dealer = bundle.dealer_program(out / "dealer").queries
+    assert dealer is not None
+    return bundle.read_queries(out / "client"), dealer, parties
+
+
+@dataclass(frozen=True)
+class Shared(Roles):
+    """A shared model in one process."""
+
+    tiny: Tiny = field(kw_only=True)
+
+    def rows(self, shape: QueryShape, ids: Sequence[Ids]) -> texts.Rows:
+        """Return what the client asks."""
+        return texts.lay_out(self.client.layout, shape, ids)
+
+    def fixed(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> F32:
+        """Return the fixed interpreter's answer under the same seeds."""
+        return self.fixed_rows(shape, self.rows(shape, ids), seeds)
+
+    def fixed_rows(self, shape: QueryShape, rows: texts.Rows, seeds: tuple[bytes, bytes]) -> F32:
+        """Return the same of any rows."""
+        layout = self.client.layout
+        given = texts.plain(layout, shape, rows)
+        return texts.finish(layout, rows, self._fixed(shape, given, seeds))
+
+    def _fixed(self, shape: QueryShape, given: Asked, seeds: tuple[bytes, bytes]) -> F64:
+        layout, encoded = self.client.layout, encode(self.tiny.folded, POST.of)
+        store = IdealStore(encoded, POST.of)
+        return query.fixed(layout, shape, given, seeds, store, Public.of(layout, encoded))[0]
+
+    def ask(self, shape: QueryShape, ids: Sequence[Ids], seeds: tuple[bytes, bytes]) -> Answer:
+        """Deal, evaluate at both parties, and add up."""
+        rows = self.rows(shape, ids)
+        layout = self.client.layout
+        session = self.exchange(shape, split(layout.form(shape), rows.values), seeds)
+        values = texts.decode(layout, shape, rows, add_up(layout.result(shape), session.shares))
+        return Answer(**vars(session), rows=values)

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
+from tiny import Answer, Roles, roles
 from torch.nn import functional
 
 from privinf.formats.directory import write_model
-from privinf.models.source.checkpoint import read_spec, tensors
+from privinf.models.clear import ClearImages
+from privinf.models.engines.stores import IdealStore, encode
+from privinf.models.fold import F64, fold
+from privinf.models.programs import images as programs
+from privinf.models.programs import query, wire
+from privinf.models.programs.layout import ImageLayout
+from privinf.models.programs.public import Public
+from privinf.models.sharing import bundle, calibrate
+from privinf.models.source.checkpoint import load, read_spec, tensors
 from privinf.models.source.tensors import Array
 from privinf.models.spec import ModelSpec
+from privinf.protocols.contract import QueryShape
 
 SIZES: dict[str, object] = {
     "model_type": "vit_lite",
@@ -26,6 +39,7 @@ SIZES: dict[str, object] = {
     "id2label": {"0": "down", "1": "level", "2": "up"},
 }
 EPS = 1e-5
+MOST = 2.0  # of pixels
 
 
 def write_lite(folder: Path, seed: int = 0, **settings: object) -> ModelSpec:
@@ -35,6 +49,19 @@ def write_lite(folder: Path, seed: int = 0, **settings: object) -> ModelSpec:
     spec = read_spec(folder)
     write_model(folder, spec, drawn(spec, seed))
     return spec
+
+
+def write_deit(folder: Path, name: str) -> torch.nn.Module:
+    """A DeiT of random weights, as transformers writes it; the model itself."""
+    labels = {int(i): label for i, label in enumerate(("down", "level", "up"))}
+    sizes = {key: SIZES[key] for key in (*SIZES,) if key not in ("model_type", "id2label")}
+    torch.manual_seed(0)
+    model: torch.nn.Module = getattr(transformers, name)(transformers.DeiTConfig(**sizes, id2label=labels))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0.1 if parameter.ndim == 1 else 0, 0.2)
+    transformers.utils.logging.disable_progress_bar()
+    model.eval().save_pretrained(folder)
+    return model
 
 
 def drawn(spec: ModelSpec, seed: int = 0) -> dict[str, Array]:
@@ -87,3 +114,53 @@ def _linear(weights: dict[str, torch.Tensor], name: str, x: torch.Tensor) -> tor
 def _norm(weights: dict[str, torch.Tensor], name: str, x: torch.Tensor) -> torch.Tensor:
     gain, bias = weights[f"{name}.gain"], weights[f"{name}.bias"]
     return functional.layer_norm(x, x.shape[-1:], gain, bias, EPS)
+
+
+@dataclass(frozen=True)
+class SharedImages(Roles):
+    """A shared model of images in one process."""
+
+    spec: ModelSpec = field(kw_only=True)
+    folded: Mapping[str, F64] = field(kw_only=True)
+
+    @property
+    def layout(self) -> ImageLayout:
+        assert isinstance(self.client.layout, ImageLayout)
+        return self.client.layout
+
+    def values(self, images: Array) -> wire.Values:
+        """What the client shares."""
+        return programs.lay_out(self.layout, self.shape(len(images)), images, bundle.of_patches(self.client))
+
+    def shape(self, batch: int) -> QueryShape:
+        return QueryShape("classify", batch, self.spec.max_tokens)
+
+    def fixed(self, images: Array, seeds: tuple[bytes, bytes]) -> tuple[F64, bool]:
+        """The fixed interpreter's logits, and whether they would be given."""
+        layout, shape = self.layout, self.shape(len(images))
+        encoded = encode(self.folded, layout.scale)
+        store, public = IdealStore(encoded, layout.scale), Public.of(layout, encoded)
+        given = programs.plain(layout, shape, self.values(images))
+        return query.fixed(layout, shape, given, seeds, store, public)
+
+    def ask(self, images: Array, seeds: tuple[bytes, bytes]) -> Answer:
+        """Deal, evaluate at both parties, and add up."""
+        layout, shape = self.layout, self.shape(len(images))
+        session = self.exchange(shape, wire.split(layout.form(shape), self.values(images)), seeds)
+        total = wire.add_up(layout.result(shape), session.shares)
+        return Answer(**vars(session), rows=programs.decode(layout, shape, total))
+
+    def clear(self, images: Array) -> Array:
+        """Float32 logits."""
+        logits: Array = ClearImages(self.spec, self.folded).run(torch.from_numpy(images))[:, 0].numpy()
+        return logits
+
+
+def share(folder: Path, out: Path, mode: bundle.Mode, calibration: Array | None = None) -> SharedImages:
+    """Share a written model among the roles of one process."""
+    spec, weights = load(folder)
+    folded = fold(spec, weights)
+    images = pixels(spec, 48, seed=5) if calibration is None else calibration
+    plan = calibrate.calibrate_images(spec, folded, images, MOST)
+    bundle.write(folder, out, folded, plan, mode)
+    return SharedImages(*roles(out), spec=spec, folded=folded)

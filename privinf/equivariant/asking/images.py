@@ -13,8 +13,7 @@ from privinf.equivariant import wire
 from privinf.equivariant.asking.own_part import client_part
 from privinf.equivariant.asking.texts import MOST_BYTES, Batch, Read, batch_of, most_rows
 from privinf.equivariant.key import Key, KeyAbout
-from privinf.equivariant.wire import F32
-from privinf.errors import InputError
+from privinf.models.programs.images import checked, cut
 from privinf.models.spec import Patches
 from privinf.sdk.backend import Items
 from privinf.sdk.options import Reading
@@ -30,7 +29,7 @@ class ImageSide:
 
     def read(self, images: Items, reading: Reading) -> Read:
         """Patches of each image; InputError for what the model cannot take."""
-        return list(_patches(_checked(images, self._image), self._image))
+        return list(cut(checked(images, self._image), self._image))
 
     def batches(self, patches: Read, max_rows: int) -> Iterator[Batch]:
         """As many images as fit one request."""
@@ -55,27 +54,6 @@ class ImageSide:
         rows = self.own.patch_rows(np.stack(batch.items).astype(np.float64)) @ key.hidden
         lengths = [self._image.count] * len(batch.places)
         return pb.CoveredStep(rows=wire.rows_message(_placed(rows, key)), lengths=lengths, pooling="cls")
-
-
-def _checked(images: Items, image: Patches) -> F32:
-    """Images as the plain model's processor gives them, (images, channels, height, width)."""
-    try:
-        array: F32 = np.asarray(images, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise InputError("images are an array of numbers, (images, channels, height, width)") from None
-    wanted = (image.channels, image.height, image.width)
-    if array.ndim != 4 or not len(array) or array.shape[1:] != wanted:
-        raise InputError(f"images are of shape (images, {', '.join(map(str, wanted))}), not {array.shape}")
-    if not np.isfinite(array).all():
-        raise InputError("images contain values that are not finite numbers")
-    return array
-
-
-def _patches(images: F32, image: Patches) -> F32:
-    """(images, patches, values): patches row by row, their values channel by channel."""
-    across = image.width // image.patch_width
-    split = images.reshape(len(images), image.channels, -1, image.patch_height, across, image.patch_width)
-    return split.transpose(0, 2, 4, 1, 3, 5).reshape(len(images), image.count, image.values)
 
 
 def _pixels(patches: npt.NDArray[Any], image: Patches) -> npt.NDArray[Any]:
