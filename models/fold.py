@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from privinf.models.parts import FRONT, FeedForward, Head, Layer, Linear, Norm, Skip, build
+from privinf.models.attention import variant_of
+from privinf.models.parts import FRONT, Attention, FeedForward, Head, Layer, Linear, Norm, Skip, build
 from privinf.models.plan.scales import PATCH
 from privinf.models.spec import ModelSpec, Patches
 
@@ -78,11 +79,17 @@ class _Fold(Generic[A]):
         part = layer.attention
         for projection in (part.q, part.k, part.v):
             self._after(projection, norm)
-        factor = LOG2_E / float(np.sqrt(part.head_width))
         for name in (f"{part.q.name}.weight", f"{part.q.name}.bias"):
             if name in self._out:
-                self._out[name] = self._out[name] * factor
+                self._out[name] = _each(self._out[name], self._factors(part))
         self._into_residual(part.out, layer.attention_skip, norm)
+
+    def _factors(self, part: Attention) -> list[float]:
+        """Of every column of queries, by the variant of its head."""
+        named = self._spec.blocks[part.index].variants(part.heads)
+        each = [variant_of(name).factor(self._spec.max_tokens) for name in named]
+        scale = LOG2_E / float(np.sqrt(part.head_width))
+        return [scale * factor for factor in each for _ in range(part.head_width)]
 
     def _feed_forward(self, part: FeedForward, skip: Skip | None, norm: Norm) -> None:
         for linear in (part.gate, part.up):
@@ -143,6 +150,16 @@ class _Fold(Generic[A]):
             return x
         centred: A = x - x.mean(-1)[..., None]
         return centred
+
+
+def _each(x: A, factors: list[float]) -> A:
+    """Columns times their factors: one multiplication where they are alike."""
+    if len(set(factors)) == 1:
+        alike: A = x * factors[0]
+        return alike
+    row = np.array(factors) if isinstance(x, np.ndarray) else x.new_tensor(factors)
+    scaled: A = x * row
+    return scaled
 
 
 def _sum(x: A, y: A | None) -> A:

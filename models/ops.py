@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -76,6 +77,39 @@ class Ops(Protocol[Sum, Rows]):
 
     def mix(self, part: Attention, weights: Rows, values: Rows) -> Rows:
         """Values mixed by weights and divided by their row's sum, heads side by side (batch, rows, width)."""
+
+    def lifted(self, part: Attention, x: Rows) -> Rows:
+        """Queries, keys or scores, for products that need a larger ring."""
+
+    def plain(self, part: Attention, scores: Sum) -> Rows:
+        """Scores as rows, for a variant without exponentials, all of whose slots a row may see."""
+
+    def positive(self, part: Attention, scores: Rows) -> Rows:
+        """One where a score is positive, zero elsewhere."""
+
+    def kept(self, part: Attention, which: Rows, scores: Rows) -> Rows:
+        """Scores where `which` is one, zero elsewhere: weights."""
+
+    def squared(self, part: Attention, scores: Rows) -> Rows:
+        """Squares of scores: weights."""
+
+    def paired(self, part: Attention, keys: Rows, values: Rows) -> Rows:
+        """Keys turned around times values (batch, kv heads, head width, head width)."""
+
+    def gathered(self, part: Attention, weights: Rows, values: Rows, halvings: int) -> Rows:
+        """Values mixed by weights over 2^halvings, heads side by side; weights and values may be queries and pairs."""
+
+    def averaged(self, part: Attention, weights: Rows, values: Rows, eps: float) -> tuple[Rows, Rows]:
+        """Values mixed by weights (batch, heads, rows, head width), and 1 / (sum + eps) of each row of weights."""
+
+    def divided(self, part: Attention, mixed: Rows, inverse: Rows) -> Rows:
+        """Their product, heads side by side."""
+
+    def pick(self, x: Rows, heads: Sequence[int]) -> Rows:
+        """Some heads of queries, keys or values."""
+
+    def together(self, part: Attention, groups: Sequence[Rows], heads: Sequence[int]) -> Rows:
+        """Groups of heads side by side, which follow each other as `heads` says, in their own order."""
 
     def activate(self, x: Sum, part: FeedForward) -> Rows:
         """f(x)."""

@@ -65,7 +65,8 @@ class Skip:
 
 @dataclass(frozen=True)
 class Attention:
-    """index: its place in the cache. variant, cache: names in models/attention and models/cache.
+    """index: its place in the cache. variant, cache: names in models/attention, of all heads or one for each, and in
+    models/cache.
 
     relative: the table of what relative positions add. prefix: names of the public prefix's keys and values, without
     .k and .v.
@@ -80,7 +81,7 @@ class Attention:
     heads: int
     kv_heads: int
     head_width: int
-    variant: str
+    variant: str | tuple[str, ...]
     cache: str
     rotary: Rotary | None
     relative: str | None
@@ -227,6 +228,7 @@ def build(spec: ModelSpec, plan: Plan | None = None, cache: str = "full") -> Mod
         spec.buckets and spec.order == "pre"
     ):  # fewer queries than rows are the first ones to these, the last ones there
         raise ModelError("relative positions are computed where norms stand behind alone")
+    _require_fixed(spec)
     prefix = len(plan.prefix) if plan is not None else 0
     policy = cache if plan is None else plan.cache
     rings = plan.layers if plan is not None else [None] * spec.layers
@@ -234,6 +236,17 @@ def build(spec: ModelSpec, plan: Plan | None = None, cache: str = "full") -> Mod
     norm = Norm("embed", spec.eps, None if plan is None else plan.embed_norm) if spec.embed_norm else None
     scales = None if plan is None else plan.scales
     return Model(spec, scales, norm, layers, _head(spec, plan), prefix)
+
+
+def _require_fixed(spec: ModelSpec) -> None:
+    """Refuse attention over rows of one known number in models of texts, whose rows are padded, or come one by one."""
+    from privinf.models.attention import variant_of
+
+    for named in {block.attention for block in spec.blocks}:
+        if variant_of(named).fixed and not isinstance(spec.inputs, Patches):
+            raise ModelError(
+                f"{named} attention is for models of images: the rows of a text are no fixed number"
+            )
 
 
 def _head(spec: ModelSpec, plan: Plan | None) -> Head:

@@ -28,12 +28,19 @@ class Rotary:
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """What may differ from layer to layer; `gated` where the activation multiplies another linear layer."""
+    """What may differ from layer to layer; `gated` where the activation multiplies another linear layer.
+
+    attention: a name in models/attention, of all heads or one for each.
+    """
 
     activation: str
     gated: bool = False
     rotary: Rotary | None = None
-    attention: str = "softmax"  # a name in models/attention
+    attention: str | tuple[str, ...] = "softmax"
+
+    def variants(self, heads: int) -> tuple[str, ...]:
+        """The attention of each head."""
+        return self.attention if isinstance(self.attention, tuple) else (self.attention,) * heads
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from privinf.models.attention import VARIANTS
+from privinf.models.attention import run, variant_of
 from privinf.models.ops import Heads, Ops, Rows, Sum
 from privinf.models.parts import Attention, FeedForward
 
 
 def attend(ops: Ops[Sum, Rows], part: Attention, rows: Rows, asking: Rows | None = None) -> Sum:
     """Attention on normalised rows, of all of them or of those that are asking."""
-    mixed = VARIANTS[part.variant].attend(ops, part, heads(ops, part, rows, asking))
+    mixed = run(variant_of(part.variant).attend(ops, part, heads(ops, part, rows, asking)))
     return ops.linear(mixed, part.out)
 
 

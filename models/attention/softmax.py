@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from itertools import product
 
 from privinf.errors import ModelError
@@ -24,8 +24,9 @@ FINEST = (2, 1, 0)  # log2 of the last pass's buckets, in score units: the first
 DIGITS = (softmax.INVERSE_BITS, softmax.INVERSE_BITS - 1)  # of an inverse sum: the first that fits
 
 
-def attend(ops: Ops[Sum, Rows], part: Attention, heads: Heads[Rows]) -> Rows:
+def attend(ops: Ops[Sum, Rows], part: Attention, heads: Heads[Rows]) -> Generator[None, None, Rows]:
     """Values mixed by the weights of each row's scores, heads side by side."""
+    yield
     view = POLICIES[part.cache](ops, part, heads)
     weights = ops.softmax(part, ops.scores(part, heads.queries, view.keys))
     return ops.mix(part, weights, view.values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -135,6 +135,50 @@ class ClearOps:
     def mix(self, part: Attention, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         mixed = self._see("attended", weights @ values.repeat_interleave(part.heads // part.kv_heads, 1))
         return mixed.transpose(1, 2).flatten(2)
+
+    def lifted(self, part: Attention, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def plain(self, part: Attention, scores: torch.Tensor) -> torch.Tensor:
+        return self._see(f"{part.variant}.scores", scores)
+
+    def positive(self, part: Attention, scores: torch.Tensor) -> torch.Tensor:
+        return (scores > 0).to(scores.dtype)
+
+    def kept(self, part: Attention, which: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return which * scores
+
+    def squared(self, part: Attention, scores: torch.Tensor) -> torch.Tensor:
+        return scores.square()
+
+    def paired(self, part: Attention, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        return self._see(f"{part.variant}.pairs", keys.transpose(-1, -2) @ values)
+
+    def gathered(
+        self, part: Attention, weights: torch.Tensor, values: torch.Tensor, halvings: int
+    ) -> torch.Tensor:
+        mixed = self._see(f"{part.variant}.mixed", weights @ self._repeated(part, values))
+        return self._see("attended", mixed * 2.0**-halvings).transpose(1, 2).flatten(2)
+
+    def averaged(
+        self, part: Attention, weights: torch.Tensor, values: torch.Tensor, eps: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        mixed = self._see(f"{part.variant}.mixed", weights @ self._repeated(part, values))
+        return mixed, 1 / (self._see(f"{part.variant}.sum", weights.sum(-1, keepdim=True)) + eps)
+
+    def divided(self, part: Attention, mixed: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+        return self._see("attended", mixed * inverse).transpose(1, 2).flatten(2)
+
+    def _repeated(self, part: Attention, x: torch.Tensor) -> torch.Tensor:
+        return x.repeat_interleave(part.heads // part.kv_heads, 1)
+
+    def pick(self, x: torch.Tensor, heads: Sequence[int]) -> torch.Tensor:
+        return x[:, list(heads)]
+
+    def together(self, part: Attention, groups: Sequence[torch.Tensor], heads: Sequence[int]) -> torch.Tensor:
+        whole = torch.cat(list(groups), -1)
+        cut = whole.view(*whole.shape[:-1], part.heads, part.head_width)
+        return cut[..., list(np.argsort(heads)), :].flatten(-2)
 
     def activate(self, x: torch.Tensor, part: FeedForward) -> torch.Tensor:
         return self._see("hidden", FUNCTIONS[part.activation].clear(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from privinf.models.engines.positions import Places, half, pick, rotate, turns
 from privinf.models.engines.relative import buckets
 from privinf.models.engines.shapes import (
     beside,
+    concatenate,
     derived,
     merge_heads,
     repeated,
@@ -25,11 +27,13 @@ from privinf.models.functions import FUNCTIONS
 from privinf.models.ops import Heads, View
 from privinf.models.parts import Attention, FeedForward, Head, Linear, Norm, Skip, planned
 from privinf.models.plan.ranges import sum_bits
+from privinf.models.plan.rings import AttentionRings, PlainRings
 from privinf.models.plan.scales import ROTARY, Scales
 from privinf.protocols import ring
-from privinf.protocols.masked.gates import softmax
+from privinf.protocols.masked.gates import power, softmax
 from privinf.protocols.masked.gates.alarm import in_range, open_combinations
 from privinf.protocols.masked.gates.argmax import argmax
+from privinf.protocols.masked.gates.compare import AtLeast
 from privinf.protocols.masked.gates.linear import MatMul, ToShare
 from privinf.protocols.masked.gates.norm import normalise
 from privinf.protocols.masked.gates.product import Product
@@ -38,6 +42,10 @@ from privinf.protocols.masked.interpreter import Interpreter, drop_bits
 from privinf.protocols.masked.watched import SPARE
 from privinf.protocols.masked.wires import Share, Wire, add, map_share, narrow, reduce, subtract
 from privinf.protocols.ring import U64
+
+# Of scores, fraction bits by which they are told to be positive, and from how many such units on they are: two, so that
+# what is cut off and what queries are rounded by make no score positive that is not.
+COMPARED, POSITIVE = 9, 2
 
 
 @dataclass(frozen=True)
@@ -135,10 +143,13 @@ class MaskedOps:
         queries = ctx.open(narrow(split_heads(q, part.heads), rings.query_bits + drop), drop)
         keys = ctx.open(narrow(split_heads(k, part.kv_heads), rings.key_bits + drop), drop)
         values = ctx.open(narrow(split_heads(v, part.kv_heads), rings.narrow_bits + cut), cut)
-        watch_lifted(ctx, values, rings.value_bits)
+        watch_lifted(ctx, values, rings.lifted_bits)
+        if any(own.pairs for own in rings.plain):  # they are lifted
+            for x in (queries, keys):
+                watch(ctx, x, x.bits - SPARE)
         if part.rotary is not None:
             queries, keys = self._turned(part, queries), self._turned(part, keys)
-        return Heads(queries, keys, ctx.open(ctx.run(Product(rings.value_bits), values)))
+        return Heads(queries, keys, ctx.open(ctx.run(Product(rings.lifted_bits), values)))
 
     def _turned(self, part: Attention, x: Wire) -> Wire:
         """Queries or keys turned by their rows' positions, in the ring of scores."""
@@ -207,7 +218,7 @@ class MaskedOps:
     def softmax(self, part: Attention, scores: Share) -> Wire:
         """Scores are checked as they are, and hidden once they are opened: padding takes the rest of their ring."""
         rings, scales = planned(part.rings), self.scales
-        opened = self.ctx.open(scores)
+        opened = self.ctx.open(narrow(scores, rings.widest(scales)))
         watch(self.ctx, opened, opened.bits - SPARE)
         offset = rings.offset << scales.product
         lower = int(ring.encode(rings.pad_score, scales.product))
@@ -229,6 +240,71 @@ class MaskedOps:
         inverse = softmax.inverse_sum(ctx, weights, rings.fine, rings.digits)
         scaled: Share = ctx.run(Product(rings.outer + drop), mixed, inverse)
         return ctx.open(merge_heads(scaled), drop)
+
+    def _plain(self, part: Attention) -> tuple[AttentionRings, PlainRings]:
+        rings = planned(part.rings)
+        assert isinstance(part.variant, str)
+        return rings, rings.of(part.variant)
+
+    def lifted(self, part: Attention, x: Wire) -> Wire:
+        _, own = self._plain(part)
+        return self.ctx.open(self.ctx.run(Product(own.bits), x))
+
+    def plain(self, part: Attention, scores: Share) -> Wire:
+        assert self._sight.pads is None
+        assert self._sight.hidden is None
+        _, own = self._plain(part)
+        drop = self.scales.product - own.scores
+        opened = self.ctx.open(narrow(scores, own.score_bits + drop), drop)
+        watch(self.ctx, opened, opened.bits - SPARE)  # they are compared, or lifted
+        return opened
+
+    def positive(self, part: Attention, scores: Wire) -> Wire:
+        """None that is negative, and none below 2^-COMPARED; all from 2^(1 - COMPARED) on."""
+        cut = max(int(scores.scale) - COMPARED, 0)
+        (above,) = self.ctx.run(AtLeast((POSITIVE,)), drop_bits(scores, cut))
+        return self.ctx.open(above)
+
+    def kept(self, part: Attention, which: Wire, scores: Wire) -> Wire:
+        _, own = self._plain(part)
+        return self.ctx.open(self.ctx.run(Product(own.bits), which, scores))
+
+    def squared(self, part: Attention, scores: Wire) -> Wire:
+        _, own = self._plain(part)
+        cut = 2 * own.scores - own.weights
+        return self.ctx.open(self.ctx.run(Product(own.bits + cut), scores, scores), cut)
+
+    def paired(self, part: Attention, keys: Wire, values: Wire) -> Wire:
+        product: Share = self.ctx.run(MatMul(), transpose(keys), values)
+        return self.ctx.open(product, self.scales.qk)  # pairs have the scale of values
+
+    def gathered(self, part: Attention, weights: Wire, values: Wire, halvings: int) -> Wire:
+        mixed = self._grouped(part, weights, values)
+        scaled = Share(mixed.shape, mixed.bits, mixed.scale + halvings, mixed.data, mixed.room)
+        drop = int(scaled.scale) - self.scales.outer
+        return self.ctx.open(merge_heads(narrow(scaled, planned(part.rings).outer + drop)), drop)
+
+    def averaged(self, part: Attention, weights: Wire, values: Wire, eps: float) -> tuple[Wire, Wire]:
+        rings, own = self._plain(part)
+        drop = own.weights + self.scales.values - own.mixed
+        mixed = self.ctx.open(self._grouped(part, weights, values), drop)
+        watch_lifted(self.ctx, mixed, rings.outer + own.drop(self.scales))
+        total = reduce(softmax.row_sum(weights), own.high + 1)
+        return mixed, power.factor(self.ctx, total, own.inverse())
+
+    def divided(self, part: Attention, mixed: Wire, inverse: Wire) -> Wire:
+        rings, own = self._plain(part)
+        drop = own.drop(self.scales)
+        scaled: Share = self.ctx.run(Product(rings.outer + drop), mixed, inverse)
+        return self.ctx.open(merge_heads(scaled), drop)
+
+    def pick(self, x: Wire, heads: Sequence[int]) -> Wire:
+        return derived(x, (x.shape[0], len(heads), *x.shape[2:]), lambda v: v[:, list(heads)])
+
+    def together(self, part: Attention, groups: Sequence[Wire], heads: Sequence[int]) -> Wire:
+        places = np.argsort(heads)[:, None] * part.head_width + np.arange(part.head_width)
+        whole = concatenate(groups, 2)
+        return derived(whole, whole.shape, lambda v: v[:, :, places.reshape(-1)])
 
     def activate(self, x: Share, part: FeedForward) -> Wire:
         rings, scales = planned(part.rings), self.scales

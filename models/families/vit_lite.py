@@ -1,11 +1,13 @@
 """ViT-Lite as MPCViT has it: small transformers of images whose layers name their attention and their activation.
 
 A block is x = x + Attn(LN(x)); x = LN(x); x = x + MLP(x). Its config.json is ours, with ViT's keys for sizes;
-`attention` and `activation` are one name, or a list of one for each layer.
+`attention` and `activation` are one name, or a list of one for each layer; that of attention may hold lists of one for
+each head.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,8 +30,11 @@ def _read(config: Config, path: Path, task: Task) -> ModelSpec:
     width, heads = size(config, "hidden_size", path), size(config, "num_attention_heads", path)
     image = patches(config, path)
     layers = len(blocks(BlockSpec(""), config, "num_hidden_layers", path))
-    attention = _each(config, "attention", path, layers, VARIANTS, "softmax")
-    activations = _each(config, "activation", path, layers, FUNCTIONS, "gelu")
+    attention = [_heads(named, heads, path) for named in _each(config, "attention", path, layers, "softmax")]
+    activations = [
+        _known(name, "activation", FUNCTIONS, path)
+        for name in _each(config, "activation", path, layers, "gelu")
+    ]
     return ModelSpec(
         family="vit_lite",
         width=width,
@@ -48,27 +53,40 @@ def _read(config: Config, path: Path, task: Task) -> ModelSpec:
     )
 
 
-def _each(config: Config, key: str, path: Path, layers: int, known: Registry[T], default: str) -> list[str]:
-    """A name for each layer, of a registry's."""
+def _each(config: Config, key: str, path: Path, layers: int, default: str) -> list[object]:
+    """What is said of each layer."""
     given = config.get(key, default)
     named = given if isinstance(given, list) else [given] * layers
     if len(named) != layers:
         raise ModelError(f"{path}: {key} names {len(named)} layers of {layers}")
-    for name in named:
-        if name not in known:
-            raise ModelError(f"{path}: {key} {name!r} is not supported; accepted: {', '.join(known.names())}")
     return named
 
 
+def _heads(named: object, heads: int, path: Path) -> str | tuple[str, ...]:
+    """The attention of a layer's heads: one name where they are alike."""
+    names = named if isinstance(named, list) else [named] * heads
+    if len(names) != heads:
+        raise ModelError(f"{path}: attention names {len(names)} heads of {heads} in a layer")
+    each = tuple(_known(name, "attention", VARIANTS, path) for name in names)
+    return each[0] if len(set(each)) == 1 else each
+
+
+def _known(name: object, key: str, known: Registry[T], path: Path) -> str:
+    if not isinstance(name, str) or name not in known:
+        raise ModelError(f"{path}: {key} {name!r} is not supported; accepted: {', '.join(known.names())}")
+    return name
+
+
 def _write(spec: ModelSpec) -> dict[str, object]:
-    attention, activations = (
-        [getattr(block, key) for block in spec.blocks] for key in ("attention", "activation")
-    )
+    named = [block.attention for block in spec.blocks]
+    attention = [list(each) if isinstance(each, tuple) else each for each in named]
+    activations: list[object] = [block.activation for block in spec.blocks]
     return {**written(spec), "attention": _short(attention), "activation": _short(activations)}
 
 
-def _short(each: list[str]) -> str | list[str]:
-    return each[0] if len(set(each)) == 1 else each
+def _short(each: Sequence[object]) -> object:
+    """One name where all layers have it."""
+    return each[0] if isinstance(each[0], str) and all(one == each[0] for one in each) else each
 
 
 ENTRY = Family(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from privinf.errors import ModelError
-from privinf.models.attention import VARIANTS
+from privinf.models.attention import variant_of
 from privinf.models.engines.observers import Ranges
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.orders import Limits, Order
@@ -57,7 +57,7 @@ def make_plan(spec: ModelSpec, ranges: Ranges, limits: Limits) -> Plan:
     high, max_tokens = ranges.high, limits.max_tokens
     residuals = [bits_for(high[f"layer{i}.attn.residual"], SCALES.linear) for i in range(spec.layers)]
     attention = [
-        VARIANTS[spec.blocks[i].attention].rings(f"layer{i}.attn", high, max_tokens, residual, SCALES)
+        variant_of(spec.blocks[i].attention).rings(f"layer{i}.attn", high, max_tokens, residual, SCALES)
         for i, residual in enumerate(residuals)
     ]
     result = bits_for(high["pool.result" if spec.task == "embed" else "head.out"], SCALES.linear)

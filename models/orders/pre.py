@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from privinf.errors import ModelError
-from privinf.models.attention import VARIANTS
+from privinf.models.attention import variant_of
 from privinf.models.cache import POLICIES
 from privinf.models.engines.observers import Ranges
 from privinf.models.ops import Ops, Rows, Sum
@@ -126,7 +126,7 @@ def _layer(spec: ModelSpec, ranges: Ranges, i: int, max_tokens: int, outer: int)
 
 def _attention(block: BlockSpec, ranges: Ranges, site: str, max_tokens: int, outer: int) -> AttentionRings:
     """Queries and keys that positions turn afterwards are opened in rings of their own."""
-    rings = VARIANTS[block.attention].rings(site, ranges.high, max_tokens, outer, SCALES)
+    rings = variant_of(block.attention).rings(site, ranges.high, max_tokens, outer, SCALES)
     if block.rotary is None:
         return rings
     query, key = (bits_for(ranges.high[f"{site}.{part}"], SCALES.qk) for part in "qk")

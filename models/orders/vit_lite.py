@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from privinf.errors import ModelError
-from privinf.models.attention import VARIANTS
+from privinf.models.attention import variant_of
 from privinf.models.engines.observers import Ranges
 from privinf.models.ops import Ops, Rows, Sum
 from privinf.models.orders import Limits, Order
@@ -70,7 +70,7 @@ def _residual_bits(spec: ModelSpec, ranges: Ranges) -> int:
 
 def _layer(spec: ModelSpec, ranges: Ranges, i: int, max_tokens: int, outer: int) -> LayerRings:
     attn, ffn, part = f"layer{i}.attn", f"layer{i}.ffn", spec.blocks[i]
-    attention = VARIANTS[part.attention].rings(attn, ranges.high, max_tokens, outer, SCALES)
+    attention = variant_of(part.attention).rings(attn, ranges.high, max_tokens, outer, SCALES)
     inner = hidden_bits(f"{ffn}.up", ranges.high, part.activation, SCALES)
     rows = max(room_bits(inner, part.activation, SCALES), outer)
     return LayerRings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from privinf.models.attention import VARIANTS
+from privinf.models.attention import variant_of
 from privinf.models.engines.observers import Ranges
 from privinf.models.functions import FUNCTIONS
 from privinf.models.parts import FeedForward, Model, planned
@@ -44,7 +44,7 @@ def limits(model: Model, max_tokens: int) -> Limits:
     for norm in model.norms:
         found |= _norm(norm.site, planned(norm.rings))
     for layer in model.layers:
-        found |= VARIANTS[layer.attention.variant].limits(layer.attention, model.scales, max_tokens)
+        found |= variant_of(layer.attention.variant).limits(layer.attention, model.scales, max_tokens)
     for part in model.feed_forwards:
         found |= _feed_forward(part, model.scales)
     return found | {model.head.site: held(model.head.bits, model.scales.linear)}

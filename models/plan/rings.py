@@ -12,14 +12,47 @@ from privinf.errors import ModelError
 from privinf.models.plan.scales import Scales
 from privinf.protocols.masked.gates import softmax
 from privinf.protocols.masked.gates.norm import NormSpec
-from privinf.protocols.masked.gates.power import Power
+from privinf.protocols.masked.gates.power import INVERSE, Power
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-PLAN_VERSION = 10
+PLAN_VERSION = 11
+LEAST = 2  # log2 of the smallest sum that is inverted, in units of weights
+DIGITS = 10  # significant bits of an inverse sum at its smallest
 
 Part = TypeVar("Part", bound="DataclassInstance")
+
+
+@dataclass(frozen=True)
+class PlainRings:
+    """What heads without exponentials have besides; `variant` is theirs.
+
+    scores: fraction bits of scores as they are opened; score_bits: their ring. bits: the ring of weights and of what
+    they mix; weights: fraction bits of weights. high: log2 of a row's largest sum of them, and eps what is added to it,
+    both as they lie in the ring; mixed: fraction bits of mixed values before they are divided by that: all three are 0
+    where nothing is divided. pairs: whether keys meet values first, so that there are no scores, but queries and keys
+    in the larger ring.
+    """
+
+    variant: str
+    scores: int
+    score_bits: int
+    bits: int
+    weights: int
+    high: int = 0
+    eps: int = 0
+    mixed: int = 0
+    pairs: bool = False
+
+    def inverse(self) -> Power:
+        """1 / (sum + eps) of a row's weights, DIGITS significant bits at its smallest."""
+        scale, one = DIGITS + self.high - self.weights, 1 << self.weights
+        return Power(-1.0, max(self.eps.bit_length() - 1, LEAST), self.high, scale, one, self.eps, INVERSE)
+
+    def drop(self, scales: Scales) -> int:
+        """Bits dropped from the attended values, which carry the scale of the inverse sum."""
+        return self.mixed + self.inverse().scale - scales.outer
 
 
 @dataclass(frozen=True)
@@ -30,7 +63,8 @@ class AttentionRings:
     the largest is looked for; pad_score: the additive score of padding. narrow_bits: of a value as it is first
     opened; value_bits: of weights, of values to be mixed, and of their product. query_bits, key_bits: of queries and
     keys as they are first opened. outer: of the linear layer that follows. digits: significant bits of a row's inverse
-    sum of weights at its smallest.
+    sum of weights at its smallest. plain: of the variants without exponentials; where all heads are of such, nothing
+    of softmax counts.
     """
 
     score_bits: int
@@ -44,6 +78,16 @@ class AttentionRings:
     key_bits: int
     outer: int
     digits: int
+    plain: tuple[PlainRings, ...] = ()
+
+    def of(self, variant: str) -> PlainRings:
+        """Those of a variant's heads."""
+        return next(rings for rings in self.plain if rings.variant == variant)
+
+    @property
+    def lifted_bits(self) -> int:
+        """Ring of values for the weights of all variants."""
+        return max(self.value_bits, *(own.bits for own in self.plain), self.narrow_bits)
 
     def widest(self, scales: Scales) -> int:
         """Of scores before they are cut."""
@@ -162,9 +206,11 @@ class Plan:
 
 
 def _layer(raw: dict[str, Any]) -> LayerRings:
-    kinds: dict[str, type[Any]] = {"attention_norm": NormSpec, "attention": AttentionRings}
-    kinds |= {"ffn_norm": NormSpec, "ffn": FeedForwardRings}
-    return _whole(LayerRings, raw | {name: _whole(kind, raw[name]) for name, kind in kinds.items()})
+    kinds: dict[str, type[Any]] = {"attention_norm": NormSpec, "ffn_norm": NormSpec, "ffn": FeedForwardRings}
+    made: dict[str, Any] = {name: _whole(kind, raw[name]) for name, kind in kinds.items()}
+    plain = tuple(_whole(PlainRings, rings) for rings in raw["attention"]["plain"])
+    made["attention"] = _whole(AttentionRings, raw["attention"] | {"plain": plain})
+    return _whole(LayerRings, raw | made)
 
 
 def _optional(kind: type[Part], raw: dict[str, Any] | None) -> Part | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from privinf.errors import ModelError
-from privinf.models.attention import VARIANTS, Parts, parts_of
+from privinf.models.attention import Parts, parts_of, variant_of
 from privinf.models.engines.positions import circle
 from privinf.models.engines.relative import buckets
 from privinf.models.functions import FUNCTIONS
@@ -50,7 +50,7 @@ def _named(model: Model, max_tokens: int) -> Iterator[tuple[str, Parts]]:
             yield f"function {name}", parts_of(factors)
     for layer in model.layers:
         attention = layer.attention
-        yield from VARIANTS[attention.variant].tables(attention, model.scales, max_tokens)
+        yield from variant_of(attention.variant).tables(attention, model.scales, max_tokens)
         if attention.relative is not None:
             yield "relative", [buckets(max_tokens).astype(np.uint64).tobytes()]
         if attention.rotary is not None:

@@ -151,7 +151,7 @@ def test_an_unknown_field_is_refused() -> None:
             Plan.from_json(_changed(path, add), PRE)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 10}', '{"layers": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 11}', '{"layers": 3}'])
 def test_what_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match="damaged"):
         Plan.from_json(text, PRE)

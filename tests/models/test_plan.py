@@ -129,7 +129,7 @@ def test_an_unknown_field_of_a_layer_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 10}', '{"version": 10, "layers": 3}']
+    "text", ["", "{", "[]", "null", "3", '"plan"', '{"version": 11}', '{"version": 11, "layers": 3}']
 )
 def test_what_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match="damaged"):
