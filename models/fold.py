@@ -96,6 +96,19 @@ class _Fold(Generic[A]):
             if linear is not None:
                 self._after(linear, norm)
         self._into_residual(part.down, skip, norm)
+        if part.fused is not None:
+            self._fuse(part, part.fused)
+
+    def _fuse(self, part: FeedForward, fused: Linear) -> None:
+        """Two linear layers with nothing between them, as one; where no row bends, they are not kept."""
+        out, (up, down) = self._out, (part.up.name, part.down.name)
+        inner, last = out.get(f"{up}.bias"), out[f"{down}.weight"]
+        bias = None if inner is None else inner @ last
+        weight = out[f"{up}.weight"] @ last
+        self._put(fused, weight, bias if (outer := out.get(f"{down}.bias")) is None else _sum(outer, bias))
+        if not part.bends:
+            for name in (f"{up}.weight", f"{up}.bias", f"{down}.weight", f"{down}.bias"):
+                out.pop(name, None)
 
     def _head(self, head: Head, norm: Norm) -> None:
         if head.logits is not None:

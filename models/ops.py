@@ -117,6 +117,12 @@ class Ops(Protocol[Sum, Rows]):
     def gate(self, x: Sum, y: Sum, part: FeedForward) -> Rows:
         """f(x) y."""
 
+    def some(self, x: Rows, places: Sequence[int]) -> Rows:
+        """Rows at these places."""
+
+    def placed(self, groups: Sequence[Sum], places: Sequence[int]) -> Sum:
+        """Groups of rows, which follow each other as `places` says, in their own order."""
+
     def last(self, x: Sum, rows: int) -> Sum:
         """The last rows."""
 

@@ -6,7 +6,7 @@ Built once from a spec and a plan. Without a plan, as while ranges are measured,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from privinf.errors import ModelError
@@ -96,7 +96,10 @@ class Attention:
 
 @dataclass(frozen=True)
 class FeedForward:
-    """Two linear layers and what is between them; `gate` where one of three is activated and multiplied."""
+    """Two linear layers and what is between them; `gate` where one of three is activated and multiplied.
+
+    straight: rows with nothing between them, which `fused` takes all the way; rows: how many there are.
+    """
 
     label: str
     gate: Linear | None
@@ -104,6 +107,14 @@ class FeedForward:
     down: Linear
     activation: str
     rings: FeedForwardRings | None
+    straight: tuple[int, ...] = ()
+    fused: Linear | None = None
+    rows: int = 0
+
+    @property
+    def bends(self) -> bool:
+        """Whether any row is activated."""
+        return not self.straight or len(self.straight) < self.rows
 
 
 @dataclass(frozen=True)
@@ -199,9 +210,12 @@ def _layer_shapes(layer: Layer, spec: ModelSpec, prefix: int) -> Iterator[tuple[
         yield from linear.shapes(spec.width, columns)
     yield from part.out.shapes(inner, spec.width)
     for into in (ffn.gate, ffn.up):
-        if into is not None:
+        if into is not None and ffn.bends:
             yield from into.shapes(spec.width, spec.ffn)
-    yield from ffn.down.shapes(spec.ffn, spec.width)
+    if ffn.bends:
+        yield from ffn.down.shapes(spec.ffn, spec.width)
+    if ffn.fused is not None:
+        yield from ffn.fused.shapes(spec.width, spec.width)
     for skip in (layer.attention_skip, layer.ffn_skip):
         if skip is not None:
             yield from ((skip.gain, (spec.width,)), (skip.mean, (spec.width, 1)))
@@ -306,7 +320,10 @@ def _attention(
 def _feed_forward(spec: ModelSpec, block: BlockSpec, site: str, rings: LayerRings | None) -> FeedForward:
     gate, up, down = (Linear(f"{site}.{part}", biased(spec, kind)) for part, kind in LINEAR.items())
     inside = None if rings is None else rings.ffn
-    return FeedForward(_label(site), gate if block.gated else None, up, down, block.activation, inside)
+    made = FeedForward(_label(site), gate if block.gated else None, up, down, block.activation, inside)
+    if not block.straight:
+        return made
+    return replace(made, straight=block.straight, fused=Linear(f"{site}.fused", True), rows=spec.max_tokens)
 
 
 def biased(spec: ModelSpec, part: str) -> bool:

@@ -30,13 +30,15 @@ class Rotary:
 class BlockSpec:
     """What may differ from layer to layer; `gated` where the activation multiplies another linear layer.
 
-    attention: a name in models/attention, of all heads or one for each.
+    attention: a name in models/attention, of all heads or one for each. straight: rows without the activation, whose
+    two linear layers are one.
     """
 
     activation: str
     gated: bool = False
     rotary: Rotary | None = None
     attention: str | tuple[str, ...] = "softmax"
+    straight: tuple[int, ...] = ()
 
     def variants(self, heads: int) -> tuple[str, ...]:
         """The attention of each head."""

@@ -19,8 +19,25 @@ def heads(ops: Ops[Sum, Rows], part: Attention, rows: Rows, asking: Rows | None 
     return ops.heads(part, q, ops.linear(rows, part.k), ops.linear(rows, part.v))
 
 
-def feed(ops: Ops[Sum, Rows], part: FeedForward, rows: Rows) -> Sum:
-    """The feed-forward part on normalised rows."""
+def feed(ops: Ops[Sum, Rows], part: FeedForward, rows: Rows, first: int = 0) -> Sum:
+    """The feed-forward part on normalised rows: all of them, or so many first ones."""
+    if part.fused is None:
+        return _bent(ops, part, rows)
+    count = first or part.rows
+    straight = [place for place in part.straight if place < count]
+    bent = sorted({*range(count)} - {*straight})
+    if not bent:
+        return ops.linear(rows, part.fused)
+    if not straight:
+        return _bent(ops, part, rows)
+    groups = (
+        ops.linear(ops.some(rows, straight), part.fused),
+        _bent(ops, part, ops.some(rows, bent)),
+    )
+    return ops.placed(groups, straight + bent)
+
+
+def _bent(ops: Ops[Sum, Rows], part: FeedForward, rows: Rows) -> Sum:
     if part.gate is not None:
         hidden = ops.gate(ops.linear(rows, part.gate), ops.linear(rows, part.up), part)
     else:

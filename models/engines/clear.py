@@ -186,6 +186,12 @@ class ClearOps:
     def gate(self, x: torch.Tensor, y: torch.Tensor, part: FeedForward) -> torch.Tensor:
         return self._see("hidden", FUNCTIONS[part.activation].clear(x) * y)
 
+    def some(self, x: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+        return x[:, list(places)]
+
+    def placed(self, groups: Sequence[torch.Tensor], places: Sequence[int]) -> torch.Tensor:
+        return torch.cat(list(groups), 1)[:, list(np.argsort(places))]
+
     def last(self, x: torch.Tensor, rows: int) -> torch.Tensor:
         return x[:, x.shape[1] - rows :]
 

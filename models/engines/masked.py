@@ -13,6 +13,7 @@ from privinf.models.engines.hiding import hidden
 from privinf.models.engines.positions import Places, half, pick, rotate, turns
 from privinf.models.engines.relative import buckets
 from privinf.models.engines.shapes import (
+    below,
     beside,
     concatenate,
     derived,
@@ -338,6 +339,13 @@ class MaskedOps:
             return self.ctx.open(share, drop)
         raised = map_share(share, share.shape, lambda v: v << np.uint64(-drop))
         return self.ctx.open(Share(share.shape, bits, scale, raised.data))
+
+    def some(self, x: Wire, places: Sequence[int]) -> Wire:
+        return derived(x, (x.shape[0], len(places), x.shape[2]), lambda v: v[:, list(places)])
+
+    def placed(self, groups: Sequence[Share], places: Sequence[int]) -> Share:
+        order, whole = list(np.argsort(places)), below(groups)
+        return map_share(whole, whole.shape, lambda v: v[:, order])
 
     def last(self, x: Share, rows: int) -> Share:
         return map_share(x, (x.shape[0], rows, x.shape[2]), lambda v: v[:, v.shape[1] - rows :])

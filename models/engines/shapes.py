@@ -67,6 +67,17 @@ def stacked(shares: Sequence[Share]) -> Share:
     return Share((first.shape[0], rows, first.shape[2]), bits, first.scale, data, room)
 
 
+def below(shares: Sequence[Share]) -> Share:
+    """One share of several (batch, rows, width) of one scale, row below row, in the smallest of their rings; local."""
+    first, bits = shares[0], min(share.bits for share in shares)
+    if any(share.scale != first.scale for share in shares):
+        raise ValueError("shares of several scales are not one share")
+    parts = [share.data for share in shares if share.data is not None]
+    data = np.concatenate(parts, axis=1) if parts else None
+    shape = (first.shape[0], sum(share.shape[1] for share in shares), first.shape[2])
+    return Share(shape, bits, first.scale, data, min(share.room for share in shares))
+
+
 def beside(first: Share, second: Share) -> Share:
     """One share of two of the same ring and scale, along the last axis; local."""
     data = None

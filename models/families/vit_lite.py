@@ -1,8 +1,8 @@
 """ViT-Lite as MPCViT has it: small transformers of images whose layers name their attention and their activation.
 
 A block is x = x + Attn(LN(x)); x = LN(x); x = x + MLP(x). Its config.json is ours, with ViT's keys for sizes;
-`attention` and `activation` are one name, or a list of one for each layer; that of attention may hold lists of one for
-each head.
+`attention` and `activation` are one name, or a list of one for each layer, which may be a list too: of one for each
+head, or of one for each row, the class's first. Rows that are "linear" have nothing between the layers of their MLP.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from privinf.models.spec import BlockSpec, ModelSpec, Task
 from privinf.protocols.registry import Registry
 
 T = TypeVar("T")
+STRAIGHT = "linear"  # no activation
 READ = (READ_KEYS - {"hidden_act"}) | IMAGE_KEYS | {"attention", "activation"}
 
 
@@ -31,10 +32,7 @@ def _read(config: Config, path: Path, task: Task) -> ModelSpec:
     image = patches(config, path)
     layers = len(blocks(BlockSpec(""), config, "num_hidden_layers", path))
     attention = [_heads(named, heads, path) for named in _each(config, "attention", path, layers, "softmax")]
-    activations = [
-        _known(name, "activation", FUNCTIONS, path)
-        for name in _each(config, "activation", path, layers, "gelu")
-    ]
+    bends = [_rows(named, image.rows, path) for named in _each(config, "activation", path, layers, "gelu")]
     return ModelSpec(
         family="vit_lite",
         width=width,
@@ -46,7 +44,10 @@ def _read(config: Config, path: Path, task: Task) -> ModelSpec:
         order="vit_lite",
         norm="layer",
         eps=epsilon(config, "layer_norm_eps", path, 1e-5),
-        blocks=tuple(BlockSpec(f, attention=a) for f, a in zip(activations, attention, strict=True)),
+        blocks=tuple(
+            BlockSpec(name, attention=each, straight=straight)
+            for (name, straight), each in zip(bends, attention, strict=True)
+        ),
         inputs=image,
         head=classifier(config, path, None),
         biases=BIASES,
@@ -71,6 +72,28 @@ def _heads(named: object, heads: int, path: Path) -> str | tuple[str, ...]:
     return each[0] if len(set(each)) == 1 else each
 
 
+def _rows(named: object, rows: int, path: Path) -> tuple[str, tuple[int, ...]]:
+    """The activation of a layer, and the rows that go without it."""
+    names = named if isinstance(named, list) else [named] * rows
+    if len(names) != rows:
+        raise ModelError(f"{path}: activation names {len(names)} rows of {rows} in a layer")
+    each = [_known(name, "activation", FUNCTIONS, path) for name in names]
+    bends = sorted({*each} - {STRAIGHT})
+    if len(bends) > 1:
+        raise ModelError(
+            f"{path}: the rows of a layer bend by {' and '.join(bends)}: one activation is supported"
+        )
+    straight = tuple(place for place, name in enumerate(each) if name == STRAIGHT)
+    return (bends or [STRAIGHT])[0], straight
+
+
+def _activation(block: BlockSpec, rows: int) -> object:
+    """As a config.json has it."""
+    if len(block.straight) in (0, rows):
+        return block.activation
+    return [STRAIGHT if place in block.straight else block.activation for place in range(rows)]
+
+
 def _known(name: object, key: str, known: Registry[T], path: Path) -> str:
     if not isinstance(name, str) or name not in known:
         raise ModelError(f"{path}: {key} {name!r} is not supported; accepted: {', '.join(known.names())}")
@@ -80,7 +103,7 @@ def _known(name: object, key: str, known: Registry[T], path: Path) -> str:
 def _write(spec: ModelSpec) -> dict[str, object]:
     named = [block.attention for block in spec.blocks]
     attention = [list(each) if isinstance(each, tuple) else each for each in named]
-    activations: list[object] = [block.activation for block in spec.blocks]
+    activations = [_activation(block, spec.max_tokens) for block in spec.blocks]
     return {**written(spec), "attention": _short(attention), "activation": _short(activations)}
 
 

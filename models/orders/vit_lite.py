@@ -40,7 +40,7 @@ def block(ops: Ops[Sum, Rows], layer: Layer, x: Sum, first: int = 0) -> Sum:
         x = ops.add(x, attend(ops, layer.attention, rows, asking))
     with ops.at(layer.ffn.label):
         rows = ops.normalise(x, layer.ffn_norm)
-        return ops.skip(feed(ops, layer.ffn, rows), rows, layer.ffn_skip)
+        return ops.skip(feed(ops, layer.ffn, rows, first), rows, layer.ffn_skip)
 
 
 def make_plan(spec: ModelSpec, ranges: Ranges, limits: Limits) -> Plan:
@@ -64,15 +64,18 @@ def _residual_bits(spec: ModelSpec, ranges: Ranges) -> int:
     """The ring of the residual and of all that is added to it."""
     sites = [f"layer{i}.{part}" for i in range(spec.layers) for part in ("attn", "ffn")]
     seen = [ranges.high[f"{site}.residual"] for site in (*sites, "head")]
-    seen += [ranges.high[f"layer{i}.ffn.hidden"] for i in range(spec.layers)]
+    hidden = (f"layer{i}.ffn.hidden" for i in range(spec.layers))
+    seen += [ranges.high[site] for site in hidden if site in ranges.high]
     return bits_for(max(seen), SCALES.residual)
 
 
 def _layer(spec: ModelSpec, ranges: Ranges, i: int, max_tokens: int, outer: int) -> LayerRings:
     attn, ffn, part = f"layer{i}.attn", f"layer{i}.ffn", spec.blocks[i]
     attention = variant_of(part.attention).rings(attn, ranges.high, max_tokens, outer, SCALES)
-    inner = hidden_bits(f"{ffn}.up", ranges.high, part.activation, SCALES)
-    rows = max(room_bits(inner, part.activation, SCALES), outer)
+    inner, rows = 0, outer
+    if f"{ffn}.up" in ranges.high:  # not where no row bends
+        inner = hidden_bits(f"{ffn}.up", ranges.high, part.activation, SCALES)
+        rows = max(room_bits(inner, part.activation, SCALES), outer)
     return LayerRings(
         _norm(spec, ranges, attn, attention.inputs(SCALES)),
         attention,

@@ -12,15 +12,21 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import tiny_images
+import torch
 from specs import encoder
 from tiny_images import SharedImages
 
 from privinf.errors import ModelError
+from privinf.models.clear import ClearImages
 from privinf.models.families import FAMILIES
+from privinf.models.fold import fold
+from privinf.models.functions import FUNCTIONS
+from privinf.models.functions.linear import Identity
 from privinf.models.parts import build
 from privinf.models.programs import query
 from privinf.models.sharing.bundle import Mode
-from privinf.models.source.checkpoint import read_spec
+from privinf.models.source.checkpoint import load, read_spec
+from privinf.models.spec import BlockSpec
 
 SEEDS = (b"\x05" * 32, b"\x06" * 32)
 NEAR = 0.02
@@ -31,6 +37,9 @@ CASES: dict[str, dict[str, object]] = {
     "quad": {"attention": "quad"},
     "mixed": {"attention": [[RS, SCALE, RS], SCALE], "activation": ["gelu", "linear"]},
     "softmax": {"attention": ["softmax", [SCALE, "softmax", RS]]},
+    "rows": {"activation": [["gelu", "linear", "gelu", "linear", "linear", "linear", "gelu"], "gelu"]},
+    "last": {"activation": ["gelu", ["gelu", *["linear"] * 6]]},
+    "class": {"activation": ["relu", ["linear", *["relu"] * 6]]},
 }
 
 
@@ -67,6 +76,44 @@ def test_cheap_attention_takes_fewer_rounds(shared: dict[str, SharedImages]) -> 
     assert rounds["scaling"] < rounds["mixed"] < rounds["relu"] < rounds["softmax"]
 
 
+def test_rows_without_an_activation_cost_nothing(shared: dict[str, SharedImages]) -> None:
+    """Neither do those whose answer is not asked for: the last layer computes the class's row alone."""
+    prepared = {name: query.count(m.layout, m.shape(1)).tally.total().prep0 for name, m in shared.items()}
+    assert prepared["rows"] < prepared["last"]
+    assert "layer0.ffn.fused.weight" in shared["rows"].folded
+    assert not {"layer1.ffn.up.weight", "layer1.ffn.down.bias"} & set(shared["mixed"].folded)
+
+
+class ByRow(Identity):
+    """An activation of some rows alone, in the clear."""
+
+    def __init__(self, block: BlockSpec) -> None:
+        self._block = block
+
+    def clear(self, x: torch.Tensor) -> torch.Tensor:
+        straight = torch.zeros(x.shape[1], dtype=torch.bool)
+        straight[[place for place in self._block.straight if place < len(straight)]] = True
+        return torch.where(straight[:, None], x, FUNCTIONS[self._block.activation].clear(x))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_fused_model_is_the_same_function(tmp_path: Path, name: str) -> None:
+    """As one whose rows all go through both layers, some of them without what is between."""
+    spec = tiny_images.write_lite(tmp_path, 3, **CASES[name])
+    weights, images = load(tmp_path)[1], torch.from_numpy(tiny_images.pixels(spec, 2))
+    blocks = []
+    for i, block in enumerate(spec.blocks):
+        FUNCTIONS.register(f"by-row-{i}", ByRow(block))
+        blocks.append(replace(block, activation=f"by-row-{i}", straight=()))
+    try:
+        apart = replace(spec, blocks=tuple(blocks))
+        one, other = (ClearImages(s, fold(s, weights)).run(images) for s in (spec, apart))
+    finally:
+        for i in range(len(blocks)):
+            FUNCTIONS.forget(f"by-row-{i}")
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_specification_is_written_as_it_was_read(tmp_path: Path, name: str) -> None:
     spec = tiny_images.write_lite(tmp_path, 0, **CASES[name])
@@ -87,7 +134,8 @@ def test_heads_that_are_alike_are_one_variant(tmp_path: Path) -> None:
         ({"attention": ["softmax"]}, "attention names 1 layers of 2"),
         ({"attention": ["softmax", ["softmax", "quad"]]}, "attention names 2 heads of 3"),
         ({"attention": [["softmax", 3, "quad"], "quad"]}, "attention 3 is not supported"),
-        ({"activation": [["gelu"], "relu"]}, "activation .* is not supported"),
+        ({"activation": [["gelu"], "relu"]}, "activation names 1 rows of 7"),
+        ({"activation": [["gelu", "relu", *["linear"] * 5], "relu"]}, "bend by gelu and relu: one"),
         ({"activation": "bent"}, "activation 'bent' is not supported"),
     ],
 )
