@@ -50,6 +50,7 @@ COMMANDS = (
     "doctor",
     "status",
     "train",
+    "search",
 )
 HEAVY = ("torch", "transformers", "numpy", "grpc", "tokenizers", "cryptography", "safetensors")
 

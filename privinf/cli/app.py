@@ -16,12 +16,13 @@ from privinf.cli.doctor import doctor
 from privinf.cli.draft import draft
 from privinf.cli.generate import chat, generate
 from privinf.cli.plan import plan
+from privinf.cli.search import search
 from privinf.cli.serve import dealer, party, serve, up
 from privinf.cli.share import fetch, keygen, share
 from privinf.cli.status import status
 from privinf.cli.train import train
 
-OWNER, SERVERS = (fetch, share, keygen, plan, check, convert, train), (dealer, party, up, serve)
+OWNER, SERVERS = (fetch, share, keygen, plan, check, convert, train, search), (dealer, party, up, serve)
 CLIENT, OTHERS = (embed, classify, generate, chat, draft, status), (cover, attack, demo, doctor, bench)
 # What stood under `privinf ee`.
 MOVED = {verb: f"{verb} --mode equivariant" for verb in ("keygen", "embed", "classify", "generate")}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from privinf.errors import ConfigError
 
-HEADS = {"x": "softmax", "r": "relu_softmax", "s": "scaling", "q": "quad", "f": "linformer"}
+HEADS = {"x": "softmax", "r": "relu_softmax", "s": "scaling", "q": "quad"}
 BENDS = {"g": "gelu", "r": "relu", "l": "linear"}
 LETTERS = {name: letter for letter, name in HEADS.items()}
 BEND_LETTERS = {name: letter for letter, name in BENDS.items()}

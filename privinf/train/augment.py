@@ -22,6 +22,15 @@ class Scale:
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
+    @property
+    def most(self) -> float:
+        """The largest magnitude of a value that is scaled."""
+        return max(
+            abs(end - mean) / deviation
+            for mean, deviation in zip(self.mean, self.deviation, strict=True)
+            for end in (0, 1)
+        )
+
     def of(self, images: Tensor) -> Tensor:
         """Bytes or values from 0 to 1, as a model takes them."""
         mean, deviation = (

@@ -17,6 +17,7 @@ from privinf.train.randomness import number
 from privinf.train.recipe import Data, Recipe
 
 EPS = 1e-5
+STRAIGHT = "linear"  # no activation
 BIASES = frozenset(("out", "ffn", "norm", "head"))
 
 
@@ -56,13 +57,17 @@ def architecture_of(recipe: Recipe, name: str | None, images: ImageSet) -> Archi
     return parse(name, shape.layers, shape.heads, _patches(recipe, images).count + 1)
 
 
-def _blocks(architecture: Architecture) -> tuple[BlockSpec, ...]:
-    """Layer by layer; what is the same in all heads or rows is named once."""
+def _blocks(architecture: Architecture, rows: int) -> tuple[BlockSpec, ...]:
+    """Layer by layer; what is the same in all heads is named once, and rows without an activation are listed."""
     made = []
     for heads, bend in zip(architecture.heads, architecture.bends, strict=True):
-        if len(set(heads)) > 1 or not isinstance(bend, str):
-            raise ConfigError("the heads and rows of a layer are alike so far")
-        made.append(BlockSpec(bend, attention=heads[0]))
+        bends = (bend,) * rows if isinstance(bend, str) else bend
+        bent = sorted({*bends} - {STRAIGHT})
+        if len(bent) > 1:
+            raise ConfigError(f"the rows of a layer have one activation, or none: not {' and '.join(bent)}")
+        straight = tuple(place for place, name in enumerate(bends) if name == STRAIGHT)
+        attention = heads if len(set(heads)) > 1 else heads[0]
+        made.append(BlockSpec((bent or [STRAIGHT])[0], attention=attention, straight=straight))
     return tuple(made)
 
 
@@ -89,7 +94,7 @@ def spec_of(recipe: Recipe, images: ImageSet, architecture: Architecture) -> Mod
         order=shape.family,
         norm="layer",
         eps=EPS,
-        blocks=_blocks(architecture),
+        blocks=_blocks(architecture, patches.count + 1),
         inputs=patches,
         head=Classifier(images.classes),
         biases=BIASES,

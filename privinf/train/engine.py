@@ -48,6 +48,7 @@ class TrainingOps(ClearOps):
     def __init__(self, weights: Mapping[str, Tensor], given: Tensor, told: Told) -> None:
         super().__init__(weights, given, observer=told.observer)
         self._drops, self._draws, self._offsets, self._label = told.drops, told.draws, told.offsets, ""
+        self._pairs: Tensor | None = None
 
     @contextmanager
     def at(self, label: str) -> Iterator[None]:
@@ -57,9 +58,27 @@ class TrainingOps(ClearOps):
         self._label = before
 
     def mix(self, part: Attention, weights: Tensor, values: Tensor) -> Tensor:
-        if self._draws is not None and (rate := self._drops.attention):
-            weights = weights * self._kept(weights.shape, rate, weights)
-        return super().mix(part, weights, values)
+        return super().mix(part, self._dropped(weights), values)
+
+    def averaged(self, part: Attention, weights: Tensor, values: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """Weights are dropped once they are divided, so that their sum is that of all."""
+        mixed, _ = super().averaged(part, self._dropped(weights), values, eps)
+        return mixed, 1 / (weights.sum(-1, keepdim=True) + eps)
+
+    def paired(self, part: Attention, keys: Tensor, values: Tensor) -> Tensor:
+        self._pairs = super().paired(part, keys, values)
+        return self._pairs
+
+    def gathered(self, part: Attention, weights: Tensor, values: Tensor, halvings: int) -> Tensor:
+        """In linear order there are no weights to drop."""
+        dropped = weights if values is self._pairs else self._dropped(weights)
+        return super().gathered(part, dropped, values, halvings)
+
+    def _dropped(self, weights: Tensor) -> Tensor:
+        """Weights without some of them, at times."""
+        if self._draws is None or not (rate := self._drops.attention):
+            return weights
+        return weights * self._kept(weights.shape, rate, weights)
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         return super().add(x, self._branch(y, None))

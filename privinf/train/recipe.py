@@ -9,7 +9,7 @@ from privinf.options import require
 
 Precision = Literal["float32", "bfloat16"]
 Device = Literal["cpu", "cuda"]
-Arm = Literal["softmax", "relu_softmax", "scaling", "quad", "linformer"]
+Arm = Literal["softmax", "relu_softmax", "scaling", "quad"]
 Bent = Literal["gelu", "relu", "linear"]
 
 
