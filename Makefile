@@ -7,7 +7,7 @@ LOCK := .venv-lock
 NEWEST := .venv-newest
 # One worker more than processors: many tests wait for a while.
 SIDE_BY_SIDE := -n 3 --dist worksteal
-EXTRAS := node models chat convert train tensorboard search bench dev
+EXTRAS := node models chat convert train images tensorboard search bench dev
 NATIVE := $(wildcard protocols/kernels/*.cpp protocols/kernels/*.h)
 
 .PHONY: demo test test-fast test-newest lint protos lock bench peers clean install

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from privinf.errors import ModelError
 from privinf.models.engines.observers import Ranges
 from privinf.models.engines.stores import BITS, IdealStore, Scale
 from privinf.models.fold import F64
@@ -25,6 +26,7 @@ from privinf.models.sharing import bundle
 from privinf.models.sharing.calibrate import Tick
 from privinf.models.sharing.opened import opened, require_whole
 from privinf.models.source.checkpoint import read_spec
+from privinf.models.spec import Patches
 from privinf.models.text.tokenizer import Tokenizer, bucket
 from privinf.protocols import prg, ring
 from privinf.protocols.contract import Advance, QueryShape, SessionShape
@@ -88,7 +90,10 @@ def check(
         ModelError: a folder that is missing or damaged.
     """
     folder = require_whole(shared)
-    if read_spec(folder / "client").task == "generate":
+    spec = read_spec(folder / "client")
+    if isinstance(spec.inputs, Patches):
+        raise ModelError(f"{folder} takes images: `privinf check` is for models of texts")
+    if spec.task == "generate":
         return _decoder(folder, lines, tick)
     ids = Tokenizer(folder / "client").encode(lines, truncate=truncate)
     return _encoder(folder, ids, tick)

@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 LINES = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
 PINS = [Requirement(line) for line in LINES if line and not line.startswith("#")]
 # What the Makefile installs.
-INSTALLED = ("node", "models", "chat", "convert", "train", "tensorboard", "search", "bench", "dev")
+INSTALLED = ("node", "models", "chat", "convert", "train", "images", "tensorboard", "search", "bench", "dev")
 PYTHONS = ("3.11", "3.13")
 
 

@@ -80,19 +80,21 @@ def classify(
     reach: ClientOptions,
     texts: Texts = None,
     file: File = None,
+    image: list[Path] | None = option(
+        None, "Private mode: a picture, of any usual format and size; repeatable."
+    ),
     images: Path | None = option(
-        None, "Equivariant mode: a .npy of float32 (images, channels, height, width), preprocessed."
+        None, "A .npy of float32 (images, channels, height, width), as the model's processor gives them."
     ),
     as_json: JsonFlag = False,
 ) -> None:
-    """Classify texts, or images in the equivariant mode."""
-    asked = asked_texts(texts, file) if images is None else _images(images, texts, file, reach)
+    """Classify texts or images."""
+    asked, names = _items(texts, file, image, images, reach)
     with closing(reach.client(model)) as client, progress("classifying", len(asked)) as tick:
         answer = client.classify(asked, timeout=reach.deadline, progress=tick, **vars(reading))
     if as_json:
         emit_json(classes(answer))
         return
-    names = asked if images is None else [f"image {place}" for place in range(len(asked))]
     for said, name in zip(said_of(answer), names, strict=True):
         typer.echo(f"{said}\t{name}")
     note(str(answer.stats))
@@ -146,14 +148,28 @@ def require_one(texts: list[str] | None, file: Path | None, what: str) -> None:
         raise OptionError(f"--file: a {what} was given as an argument too: leave one of them out")
 
 
-def _images(images: Path, texts: list[str] | None, file: Path | None, reach: ClientOptions) -> F32:
+def _items(
+    texts: list[str] | None,
+    file: Path | None,
+    pictures: list[Path] | None,
+    images: Path | None,
+    reach: ClientOptions,
+) -> tuple[list[str] | list[Path] | F32, list[str]]:
+    """What is asked about, and how each is called; OptionError where it is given in two ways."""
     from privinf.errors import OptionError
 
-    if texts or file:
-        raise OptionError("--images: texts were given too: leave one of them out")
-    if reach.mode != "equivariant":
-        raise OptionError("--images: this is for --mode equivariant alone")
-    return _array(images)
+    if pictures is None and images is None:
+        lines = asked_texts(texts, file)
+        return lines, lines
+    if texts or file or (pictures and images):
+        raise OptionError("--image, --images: texts or other images were given too: leave one of them out")
+    if pictures:
+        if reach.mode == "equivariant":
+            raise OptionError("--image: the equivariant mode takes pixels: give --images a .npy of them")
+        return pictures, [str(path) for path in pictures]
+    assert images is not None
+    array = _array(images)
+    return array, [f"image {place}" for place in range(len(array))]
 
 
 def _array(path: Path) -> F32:

@@ -17,6 +17,7 @@ OPTIONAL = {
     "torch": ("models", "sharing and calibrating models, clear references"),
     "transformers": ("models", "reference answers in tests and reports"),
     "jinja2": ("chat", "chat templates: conversations with a decoder, and sharing one for them"),
+    "PIL": ("images", "pictures: classifying them, training on folders of them"),
     "gguf": ("convert", "privinf convert of GGUF files, privinf fetch smollm2"),
     "grpc_health": ("node", "health checks"),
     "prometheus_client": ("node", "metrics"),

@@ -74,12 +74,15 @@ def _measure() -> None:
 
 def _query(folder: Path, query: Query, batch: int) -> dict[str, Any]:
     """Costs of an encoder's query."""
+    from privinf.models.programs.layout import ImageLayout
     from privinf.models.sharing import bundle
     from privinf.protocols.contract import QueryShape
     from privinf.sdk.costs import query_tally
 
     shared = bundle.read_queries(folder)
-    tokens = min(TOKENS, shared.layout.max_tokens) if query.tokens is None else query.tokens
+    longest = shared.layout.max_tokens
+    usual = longest if isinstance(shared.layout, ImageLayout) else min(TOKENS, longest)
+    tokens = usual if query.tokens is None else query.tokens
     shape = QueryShape(shared.spec.task, batch, tokens)
     shared.layout.check(shape)
     return _facts(shared.identity) | vars(shape) | _costs([query_tally(shared, shape)])

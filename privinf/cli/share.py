@@ -15,6 +15,7 @@ from privinf.options import changed, option
 from privinf.sdk.options import ModeName
 
 if TYPE_CHECKING:
+    from privinf.models.spec import ModelSpec
     from privinf.protocols.cost import Cost
 
 Mode = Literal["private", "public"]
@@ -64,6 +65,7 @@ def share(
     out: Annotated[Path, typer.Option(help="A new directory, with one folder for each role.")],
     weights: str = option("private", "private: weights are shared under masks; public: everyone knows them."),
     calibration: Path | None = option(None, "UTF-8 text to calibrate on, one passage a line."),
+    images: Path | None = option(None, "Models of images: a folder of pictures to calibrate on."),
     protocol: str = option("masked", "How the servers compute on shares."),
     as_json: JsonFlag = False,
 ) -> None:
@@ -71,12 +73,21 @@ def share(
     from privinf.formats.directory import require_new
     from privinf.models.sharing.calibrate import default_text
     from privinf.models.source.checkpoint import read_spec
+    from privinf.models.spec import Patches
     from privinf.models.text.tokenizer import read_lines
 
     mode = weights_mode(weights)
-    lines = read_lines(calibration) if calibration else default_text()
     require_new(out)  # before minutes of calibration
-    if read_spec(source).task == "generate":
+    spec = read_spec(source)
+    if isinstance(spec.inputs, Patches):
+        given = [*changed(decoder), *(["calibration"] if calibration else [])]
+        refuse(given, "texts, and this model takes images")
+        _share_images(source, out, mode, spec, images, protocol, as_json)
+        return
+    if images is not None:
+        refuse(["images"], "models of images, and this one takes texts")
+    lines = read_lines(calibration) if calibration else default_text()
+    if spec.task == "generate":
         about = _share_decoder(source, out, mode, lines, protocol, decoder)
     else:
         refuse(changed(decoder), "decoders, and this model is an encoder")
@@ -96,6 +107,25 @@ def _share_encoder(source: Path, out: Path, mode: Mode, lines: list[str], protoc
     with stages() as at:
         client = share.share(source, out, tick=at.tick, stage=at.begin, **options)
     return {"large": _large("text", large_lengths(client, client.spec.task)), **asdict(client.identity)}
+
+
+def _share_images(
+    source: Path, out: Path, mode: Mode, spec: ModelSpec, folder: Path | None, protocol: str, as_json: bool
+) -> None:
+    from privinf.models.sharing import share
+    from privinf.sdk.costs import large_lengths
+    from privinf.sdk.pictures import pictures_in
+
+    pixels = None if folder is None else pictures_in(folder, source, spec)
+    options: dict[str, Any] = {"weights": mode, "images": pixels, "protocol": protocol}
+    with stages() as at:
+        client = share.share(source, out, tick=at.tick, stage=at.begin, **options)
+    count = 0 if pixels is None else len(pixels)
+    about = {"large": _large("row", large_lengths(client, spec.task)), **asdict(client.identity)}
+    said = f"{count} pictures of yours" if count else "made-up pictures"
+    notes = [f"Wrote {out} (calibrated on {said}). Give each role only its own folder."]
+    document = {"path": str(out), "weights": mode, "calibration_images": count, **about}
+    wrote(out, document, *notes, as_json=as_json)
 
 
 def _large(what: str, lengths: Iterable[tuple[int, Cost]]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from privinf.config import LONGEST
@@ -9,10 +10,14 @@ from privinf.errors import InputError
 from privinf.options import require
 
 
-def listed(texts: str | Iterable[str]) -> list[str]:
-    """One text or several as a list, which may be empty."""
+def listed(texts: object) -> list[str]:
+    """One text or several as a list, which may be empty; InputError for images, which models of texts do not take."""
     if isinstance(texts, str):
         return [texts]
+    if hasattr(texts, "dtype") or isinstance(
+        texts, os.PathLike
+    ):  # an array, of which a transport knows nothing
+        raise InputError("this model takes texts, not images")
     if isinstance(texts, bytes) or not isinstance(texts, Iterable):
         raise InputError(f"a text or a list of texts is needed, not {type(texts).__name__}")
     return list(texts)

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from typing import NoReturn, Protocol, runtime_checkable
 
 from privinf.errors import ConfigError, InputError, OptionError
-from privinf.sdk.answers import F32, Classification, Embeddings
+from privinf.sdk.answers import Classification, Embeddings
 from privinf.sdk.call import Call
 from privinf.sdk.completions import TokenStream
 from privinf.sdk.options import GenerationOptions, Reading
+from privinf.sdk.pictures import Pictures
 from privinf.sdk.several import BeginAll
 from privinf.sdk.standing import PartyStatus
 
 Texts = str | Iterable[str]
-Items = Texts | F32  # or images
+Items = Texts | Pictures
 Message = Mapping[str, str]
 Messages = Sequence[Message]
 Prompt = str | Sequence[int]

@@ -59,9 +59,11 @@ class Client(BaseClient):
         progress: Progress | None = None,
         **reading: Unpack[ReadingKeywords],
     ) -> Classification:
-        """Classify texts with the model's head; options as for `embed`.
+        """Classify texts with the model's head, options as for `embed`; or what a model of images sees in pictures.
 
-        In the equivariant mode also images (images, channels, height, width), as the model's processor gives them.
+        Pictures are paths, Pillow images or arrays of bytes (height, width, channels). Or all of them are an array of
+        floats (pictures, channels, height, width) as the model's processor gives them: the equivariant mode takes
+        no others.
         """
         return self._backend.classify(texts, chosen(Reading, reading), Call(timeout, progress))
 

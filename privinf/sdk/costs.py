@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from privinf.models.programs.layout import CHUNK, TASKS, QueryLayout, SessionLayout
+from privinf.models.programs.layout import CHUNK, TASKS, ImageLayout, QueryLayout, SessionLayout
 from privinf.models.sharing.bundle import Bundle
 from privinf.models.text.tokenizer import BUCKETS
 from privinf.protocols.contract import QueryShape, SessionShape
@@ -51,7 +51,8 @@ def warning(shape: QueryShape, cost: Cost, deadline: float, speed: Speed | None)
 def large_lengths(bundle: Bundle[QueryLayout], task: str) -> Iterator[tuple[int, Cost]]:
     """The lengths at which one text needs gigabytes."""
     longest = bundle.layout.max_tokens
-    for tokens in (*(b for b in BUCKETS if SMALL_ROWS < b < longest), longest):
+    shorter = () if isinstance(bundle.layout, ImageLayout) else BUCKETS  # images have one size
+    for tokens in (*(b for b in shorter if SMALL_ROWS < b < longest), longest):
         cost = query_cost(bundle, QueryShape(task, 1, tokens))
         if cost.prep0 + cost.prep1 >= LARGE:
             yield tokens, cost

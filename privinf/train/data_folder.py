@@ -5,25 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from privinf.errors import ConfigError, FileError, InputError, MissingExtra
+from privinf.errors import ConfigError, FileError, InputError
 from privinf.formats.fetch import home
+from privinf.formats.pictures import read_picture
 from privinf.train.data import ImageSet, read_arrays
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 PARTS = ("train", "test")
 TEST_PART = 5  # without folders of their own, one image of so many is for the test
-MOST_PIXELS = 64_000_000  # of an image before it is scaled
 SIDES = (4, 1024)  # of what images are scaled to
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 VERSION = 1  # of the arrays that are kept
 Found = list[tuple[Path, int]]  # files, and the class of each
 
@@ -119,32 +117,7 @@ def _write(into: Path, part: str, found: Found, size: tuple[int, int], tick: Cal
     shape = (len(found), *size, 3)
     images = np.lib.format.open_memmap(into / f"{part}-images.npy", "w+", np.uint8, shape)
     for place, (path, _) in enumerate(found):
-        images[place] = np.asarray(read_image(path).resize((size[1], size[0]), resample=2))
+        images[place] = np.asarray(read_picture(path).resize((size[1], size[0]), resample=2))
         tick(1)
     images.flush()
     np.save(into / f"{part}-labels.npy", np.array([label for _, label in found], dtype=np.int64))
-
-
-def read_image(path: Path) -> Image:
-    """One image of any mode, upright and in colours; InputError that names the file where it is none.
-
-    Its size is checked before anything is decoded.
-    """
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError as error:
-        raise MissingExtra('images need Pillow: pip install "privinf[train]"') from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(path, formats=FORMATS)
-        with opened as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise InputError(f"{path}: {image.width} x {image.height} pixels, more than {MOST_PIXELS}")
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is no image that can be read ({error})") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise FileError.unread(path, error) from None
-        raise InputError(f"{path} is damaged ({error})") from None

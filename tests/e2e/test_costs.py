@@ -199,7 +199,7 @@ def test_a_client_is_warned_once_of_a_length_that_needs_gigabytes(
 
 def test_a_client_is_warned_of_a_deadline_that_cannot_be_met(here: Deployment, measured: None) -> None:
     with here.client() as client:
-        cost = costs.query_cost(client._backend._encoder_for("embed").bundle, SHAPE)
+        cost = costs.query_cost(client._backend._asked("embed").bundle, SHAPE)
         wanted = costs.expected(cost, SLOW, NETWORKS["lan"])
         with pytest.warns(costs.CostWarning, match=f"takes about {wanted:.0f} s unless one is ready"):
             client.embed([LONG], timeout=wanted - 1)

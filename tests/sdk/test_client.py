@@ -89,10 +89,10 @@ def test_usage_adds_up(served: Deployment) -> None:
 
 def test_the_same_text_is_never_sent_the_same_way(served: Deployment) -> None:
     with served.client() as client:
-        request = next(client._backend._encoder_for("embed").requests("embed", ["whales"], Reading()))
+        request = next(client._backend._asked("embed").requests("embed", ["whales"], Reading()))
         (seed, rest), (again, other) = (
-            client._backend._encoder_for("embed").shares(request),
-            client._backend._encoder_for("embed").shares(request),
+            client._backend._asked("embed").shares(request),
+            client._backend._asked("embed").shares(request),
         )
     assert seed != again
     assert rest != other
@@ -101,7 +101,7 @@ def test_the_same_text_is_never_sent_the_same_way(served: Deployment) -> None:
 def test_what_is_printed_holds_no_text_and_no_answer(served: Deployment) -> None:
     with served.client() as client:
         answer = client.embed(["whales"])
-        request = next(client._backend._encoder_for("embed").requests("embed", ["whales"], Reading()))
+        request = next(client._backend._asked("embed").requests("embed", ["whales"], Reading()))
     assert "vectors" not in repr(answer)
     assert "rows" not in repr(request)
     assert str(served.tls.key) not in repr(served.tls)

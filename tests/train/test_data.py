@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from privinf.errors import ConfigError, FileError, InputError
+from privinf.formats import pictures
 from privinf.train import data_folder, data_sets
 from privinf.train.data import ImageSet, Split
 from privinf.train.data_sets import open_images
@@ -52,8 +53,8 @@ def test_folders_may_say_what_is_for_the_test(folder: Path, tmp_path: Path) -> N
 
 def test_decoded_once_until_a_file_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    real = data_folder.read_image
-    monkeypatch.setattr(data_folder, "read_image", lambda path: read.append(path) or real(path))
+    real = data_folder.read_picture
+    monkeypatch.setattr(data_folder, "read_picture", lambda path: read.append(path) or real(path))
     for _ in range(2):
         open_images(str(folder), SIZE)
     assert len(read) == 6
@@ -67,7 +68,7 @@ def test_an_image_is_turned_upright(tmp_path: Path) -> None:
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(tmp_path / "turned.png", exif=exif)
-    assert data_folder.read_image(tmp_path / "turned.png").size == (2, 4)
+    assert data_folder.read_picture(tmp_path / "turned.png").size == (2, 4)
 
 
 def test_an_unknown_set_lists_what_there_is() -> None:
@@ -98,7 +99,7 @@ def test_an_image_cut_short_is_named(folder: Path, home: Path) -> None:
 
 
 def test_a_bomb_is_refused_by_its_header(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_folder, "MOST_PIXELS", 100)
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 100)
     with pytest.raises(InputError, match=r"12 x 9 pixels, more than 100"):
         open_images(str(folder), SIZE)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from privinf.config import ClientConfig
 from privinf.models.sharing.folder import read_about
 from privinf.models.source.checkpoint import read_spec
+from privinf.models.spec import Patches
 from privinf.protocols.contract import QueryShape
 from privinf.sdk.answers import F32, Classification, Embeddings, Usage
 from privinf.sdk.asked import listed
@@ -31,7 +33,8 @@ from privinf.sdk.completions import Abreast, GenerationUsage, Growing, TokenStre
 from privinf.sdk.connection import Connection
 from privinf.sdk.decoder_client import DecoderSide
 from privinf.sdk.decoding import Decoding, most_tokens
-from privinf.sdk.encoder_client import EncoderSide
+from privinf.sdk.encoder_client import EncoderSide, Request
+from privinf.sdk.image_side import ImageRequest, ImageSide
 from privinf.sdk.modes import Mode
 from privinf.sdk.options import GenerationOptions, Reading
 from privinf.sdk.room import warn_of_room
@@ -39,7 +42,25 @@ from privinf.sdk.several import BeginAll, Part, groups
 from privinf.sdk.standing import PartyStatus
 from privinf.sdk.transport import Link
 
+Queries = EncoderSide | ImageSide
+R = TypeVar("R", Request, ImageRequest, contravariant=True)
 _LONGER = "`privinf share` with a larger --max-tokens allows longer ones"
+
+
+class _Splits(Protocol[R]):
+    """Who shares queries, and adds up what they are answered with."""
+
+    def shares(self, request: R) -> tuple[bytes, ...]: ...
+
+    def decode(self, request: R, parts: Sequence[bytes]) -> F32: ...
+
+
+def _side_of(model: Path) -> DecoderSide | Queries:
+    """By what the model is asked, and takes."""
+    spec = read_spec(model)
+    if spec.task == "generate":
+        return DecoderSide(model)
+    return ImageSide(model) if isinstance(spec.inputs, Patches) else EncoderSide(model)
 
 
 class Private:
@@ -50,7 +71,7 @@ class Private:
     def __init__(self, model: Path, connection: Connection) -> None:
         self._config = connection.settings(ClientConfig)
         read_about(model, "client")  # says what is wrong with a directory that is no shared model
-        self._side = DecoderSide(model) if read_spec(model).task == "generate" else EncoderSide(model)
+        self._side = _side_of(model)
         self._seen: set[QueryShape] = set()
         self._link = Link(self._config, self._side.bundle.identity)
 
@@ -75,7 +96,11 @@ class Private:
 
     def check(self, texts: Texts, reading: Reading) -> None:
         """Refuse the first text that the model cannot take."""
-        self._encoder_for(of_texts(self.facts.task)).read(listed(texts), reading)
+        side = self._asked(of_texts(self.facts.task))
+        if isinstance(side, EncoderSide):
+            side.read(listed(texts), reading)
+        else:
+            side.read(texts, reading)
 
     def embed(self, texts: Texts, reading: Reading, call: Call) -> Embeddings:
         """Vectors of texts."""
@@ -83,9 +108,9 @@ class Private:
         return Embeddings(vectors, usage)
 
     def classify(self, items: Items, reading: Reading, call: Call) -> Classification:
-        """What the model's head says of texts."""
+        """What the model's head says of texts or pictures."""
         logits, usage = self._ask("classify", items, reading, call)
-        spec = self._encoder_for("classify").bundle.spec
+        spec = self._asked("classify").bundle.spec
         return Classification(logits, spec.labels, spec.classifier.says, usage)
 
     def write(
@@ -148,9 +173,9 @@ class Private:
         steps = decoding.steps(partial(passes.step, timeout=call.timeout))
         return Abreast(steps, answers, passes.end, decoding.drop)
 
-    def _encoder_for(self, task: str) -> EncoderSide:
-        """What reads texts for that task."""
-        if isinstance(self._side, EncoderSide) and self.facts.task == task:
+    def _asked(self, task: str) -> Queries:
+        """What reads texts or pictures for that task."""
+        if not isinstance(self._side, DecoderSide) and self.facts.task == task:
             return self._side
         raise other_task(self.facts.task, task)
 
@@ -162,9 +187,16 @@ class Private:
 
     def _ask(self, task: str, items: Items, reading: Reading, call: Call) -> tuple[F32, Usage]:
         """One query after the other; those of one call share nothing."""
-        side, texts = self._encoder_for(task), listed(items)
-        rows, usage = side.rows(len(texts)), Usage()
-        for request in side.requests(task, texts, reading):
+        side = self._asked(task)
+        if isinstance(side, EncoderSide):
+            texts = listed(items)
+            return self._each(side, side.rows(len(texts)), side.requests(task, texts, reading), call)
+        pictures = side.read(items, reading)
+        return self._each(side, side.rows(len(pictures)), side.requests(task, pictures, Reading()), call)
+
+    def _each(self, side: _Splits[R], rows: F32, requests: Iterable[R], call: Call) -> tuple[F32, Usage]:
+        usage = Usage()
+        for request in requests:
             self._warn(request.shape, call.timeout)
             first, second, stats = self._link.run(request.shape, partial(side.shares, request), call)
             rows[list(request.places)] = side.decode(request, (first, second))
@@ -181,7 +213,7 @@ class Private:
             return
         self._seen.add(shape)
         deadline = self._config.deadline if timeout is None else timeout
-        cost = costs.query_cost(self._encoder_for(shape.task).bundle, shape)
+        cost = costs.query_cost(self._asked(shape.task).bundle, shape)
         if said := costs.warning(shape, cost, deadline, speed.stored()):
             warnings.warn(said, costs.CostWarning, stacklevel=5)
 
