@@ -6,7 +6,7 @@ from typing import Any
 
 import jax  # type: ignore[import-not-found]
 import jax.numpy as jnp  # type: ignore[import-not-found]
-from workloads import BERT_BASE, EPSILON, LAYER, Shape
+from workloads import BERT_BASE, EPSILON, LAYER, VIT_LAYER, VIT_LITE, Shape
 
 
 def gelu_puma(x: Any) -> Any:
@@ -66,10 +66,30 @@ def make_layer(shape: Shape, gelu: Callable[[Any], Any]) -> Callable[[Any, Any],
     return layer
 
 
+def make_vit(gelu: Callable[[Any], Any], mix: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    """ViT-Lite's block as a JAX function of its input and weights."""
+    shape = VIT_LITE
+
+    def split(x: Any) -> Any:
+        return x.reshape(shape.tokens, shape.heads, -1).transpose(1, 0, 2)
+
+    def layer(x: Any, w: Any) -> Any:
+        rows = normalise(x) * w["norm1_scale"] + w["norm1_shift"]
+        query, key, value = (split(rows @ w[f"{name}_w"]) for name in ("query", "key", "value"))
+        scores = query @ key.transpose(0, 2, 1) / math.sqrt(shape.width // shape.heads)
+        mixed = (mix(scores) @ value).transpose(1, 0, 2).reshape(shape.tokens, shape.width)
+        x = normalise(x + mixed @ w["mix_w"] + w["mix_b"]) * w["norm2_scale"] + w["norm2_shift"]
+        return x + gelu(x @ w["up_w"] + w["up_b"]) @ w["down_w"] + w["down_b"]
+
+    return layer
+
+
 def functions(gelu: str) -> dict[str, Callable[[Any, Any], Any]]:
     """What each workload runs, of its input and weights."""
     return {
         LAYER: make_layer(BERT_BASE, GELUS[gelu]),
+        VIT_LAYER + "softmax": make_vit(GELUS[gelu], softmax),
+        VIT_LAYER + "scaling": make_vit(GELUS[gelu], lambda x: x / VIT_LITE.tokens),
         "ring-gemm-128x768x3072": lambda x, w: x @ w["weight"],
         "comparison-128x3072": lambda x, w: x >= 0.0,
         "gelu-128x3072": lambda x, w: GELUS[gelu](x),

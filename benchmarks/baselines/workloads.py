@@ -35,6 +35,8 @@ class Shape:
 
 
 BERT_BASE = Shape(tokens=128, width=768, heads=12, ffn=3072)
+VIT_LITE = Shape(tokens=65, width=256, heads=4, ffn=512)  # of MPCViT's models for CIFAR
+VIT_LAYER = "vit-lite-layer-65-"
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,17 @@ def _layernorm() -> Workload:
     return Workload("layernorm-128x768", x, {}, normalise(x.astype(np.float64)), 0.05)
 
 
+def _vit(attention: str) -> Workload:
+    shape = VIT_LITE
+    x, weights = make_inputs(shape)
+    mix = softmax if attention == "softmax" else scaled
+    return Workload(VIT_LAYER + attention, x, weights, vit_reference(x, weights, shape.heads, mix), 0.1, 65)
+
+
 WORKLOADS: dict[str, Callable[[], Workload]] = {
     LAYER: _layer,
+    VIT_LAYER + "softmax": lambda: _vit("softmax"),
+    VIT_LAYER + "scaling": lambda: _vit("scaling"),
     "ring-gemm-128x768x3072": _gemm,
     "comparison-128x3072": _comparison,
     "gelu-128x3072": _gelu,
@@ -142,6 +153,32 @@ def reference(x: FloatArray, w: Weights, heads: int) -> DoubleArray:
     y = norm(y + np.concatenate(mixed, axis=1) @ w["mix_w"] + w["mix_b"], "norm1")
     hidden = gelu(y @ w["up_w"] + w["up_b"])
     return norm(y + hidden @ w["down_w"] + w["down_b"], "norm2")
+
+
+def scaled(x: DoubleArray) -> DoubleArray:
+    """Scores over their number, as scaling attention has them."""
+    result: DoubleArray = x / x.shape[-1]
+    return result
+
+
+def vit_reference(
+    x: FloatArray, w: Weights, heads: int, mix: Callable[[DoubleArray], DoubleArray]
+) -> DoubleArray:
+    """ViT-Lite's block, in float64: x + attention(LN(x)), then LN, then x + MLP(x); queries without a bias."""
+
+    def norm(y: DoubleArray, name: str) -> DoubleArray:
+        result: DoubleArray = normalise(y) * w[f"{name}_scale"] + w[f"{name}_shift"]
+        return result
+
+    y = x.astype(np.float64)
+    rows = norm(y, "norm1")
+    mixed = []
+    projected = [rows @ w[f"{name}_w"] for name in ("query", "key", "value")]
+    for query, key, value in zip(*(np.split(each, heads, axis=1) for each in projected), strict=True):
+        mixed.append(mix(query @ key.T / math.sqrt(query.shape[1])) @ value)
+    y = norm(y + np.concatenate(mixed, axis=1) @ w["mix_w"] + w["mix_b"], "norm2")
+    result: DoubleArray = y + gelu(y @ w["up_w"] + w["up_b"]) @ w["down_w"] + w["down_b"]
+    return result
 
 
 def make_inputs(shape: Shape) -> tuple[FloatArray, Weights]:
