@@ -14,6 +14,7 @@ from privinf.search import storage, trials
 from privinf.search.candidates import Candidates
 from privinf.search.settings import read
 
+STDIN = 0
 TURN = "turn"  # the file that workers of a machine take turns by
 
 
@@ -24,10 +25,15 @@ def worker(study: Study, candidates: Candidates) -> trials.Worker:
 
 
 def _end_with_parent() -> None:
-    """Read what never comes: the end of the file is the end of the process that started this one."""
+    """Read what never comes: the end of the file is the end of the process that started this one.
+
+    By the descriptor: whoever waits within a buffer of Python's holds its lock, and an interpreter that ends meanwhile
+    aborts.
+    """
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(STDIN, 1):
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
