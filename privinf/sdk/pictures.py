@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from privinf.errors import InputError
-from privinf.formats.pictures import MODES, read_picture, reading, upright
+from privinf.formats.pictures import MODES, MOST_PIXELS, read_picture, reading, upright
 from privinf.models.programs.images import checked
 from privinf.models.source.processor import FILTERS, ImageRules, read_rules
 from privinf.models.spec import ModelSpec, Patches
@@ -59,7 +59,7 @@ def _bytes_of(picture: object, place: int, rules: ImageRules, image: Patches) ->
     if image.channels not in MODES:
         raise InputError(f"this model takes images of {image.channels} channels: give pixels as an array")
     opened = _opened(picture, place, image.channels)
-    fitted = _cropped(_resized(opened, rules), rules)
+    fitted = _cropped(_resized(opened, _name(picture, place), rules), rules)
     if (fitted.height, fitted.width) != (image.height, image.width):
         raise InputError(
             f"{_name(picture, place)}: {fitted.width} x {fitted.height} pixels, where this model takes "
@@ -99,13 +99,18 @@ def _is_image(picture: object) -> TypeGuard[Image]:
     return isinstance(picture, Image.Image)
 
 
-def _resized(picture: Image, rules: ImageRules) -> Image:
-    """To height and width, or its shorter side to so many pixels, the other one rounded down."""
+def _resized(picture: Image, name: str, rules: ImageRules) -> Image:
+    """To height and width, or its shorter side to so many pixels, the other one rounded down.
+
+    InputError where a picture is so narrow that this would be a large one.
+    """
     if rules.resize is None:
         return picture
     if isinstance(rules.resize, int):
         short = min(picture.width, picture.height)
         width, height = (int(rules.resize * side / short) for side in picture.size)
+        if width * height > MOST_PIXELS:
+            raise InputError(f"{name}: {picture.width} x {picture.height} pixels are too narrow to be scaled")
     else:
         height, width = rules.resize
     return picture.resize((width, height), resample=_filter(rules.filter))

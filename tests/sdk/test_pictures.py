@@ -162,6 +162,15 @@ def test_a_large_picture_is_refused_before_it_is_scaled(tmp_path: Path, monkeypa
         pixels_of(listed(photograph()), rules, spec.patches)
 
 
+def test_a_narrow_picture_is_not_scaled_to_a_huge_one(tmp_path: Path) -> None:
+    size = {"shortest_edge": 16}
+    rules, spec = model(tmp_path, "DeiTImageProcessor", size=size)
+    assert pixels_of(listed(photograph(1, 90)), rules, spec.patches).shape == (1, 3, 8, 12)
+    narrow = Image.new("RGB", (1, 300_000))
+    with pytest.raises(InputError, match="picture 0: 1 x 300000 pixels are too narrow"):
+        pixels_of(listed(narrow), rules, spec.patches)
+
+
 def test_a_folder_of_pictures(tmp_path: Path) -> None:
     _, spec = model(tmp_path / "model")
     images = tmp_path / "images" / "deep"
